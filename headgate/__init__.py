@@ -1,0 +1,3 @@
+"""Headgate: streaming analytics for edge gateways."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The configuration file: its schema, and loading it with every mistake reported at once."""

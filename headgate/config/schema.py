@@ -1,0 +1,385 @@
+"""What may stand in ``headgate.toml``.
+
+Every class is one table of the file, every field one key; the text under a field is its reference
+documentation. Attributes that hold time are whole nanoseconds and end in ``_ns`` only where they
+are not read from the file: in the file a duration is a text such as ``"10s"``.
+
+Checks that need more than one key are here too, so ``headgate check`` finds all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from headgate.config.units import DurationNs, SizeBytes, parse_duration_ns, parse_size_bytes
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _ns(text: str) -> int:
+    return parse_duration_ns(text)
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError(
+            "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Table(BaseModel):
+    """Base of all tables: unknown keys are refused, values can't be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Gateway(Table):
+    """``[gateway]``: who this gateway is, and where it keeps its files."""
+
+    name: Name = "gateway"
+    data_dir: Path = Path("data")
+
+
+class Tls(Table):
+    """``[mqtt.tls]``: TLS towards the broker; mutual when a client certificate is given."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together: give both or neither")
+        return self
+
+
+class Mqtt(Table):
+    """``[mqtt]``: the broker that the devices publish to."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    version: Literal["3.1.1", "5"] = "5"
+    client_id: str | None = None
+    username: str | None = None
+    password_env: str | None = None
+    password_file: Path | None = None
+    keepalive: DurationNs = _ns("30s")
+    session_expiry: DurationNs = _ns("7d")
+    receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 5000
+    shared_group: Name | None = None
+    tls: Tls | None = None
+    publish_anomalies: bool = True
+
+    @model_validator(mode="after")
+    def _secrets(self) -> Self:
+        if self.password_env is not None and self.password_file is not None:
+            raise ValueError("password_env and password_file: give one of them, not both")
+        if self.shared_group is not None and self.version != "5":
+            raise ValueError('shared_group needs MQTT 5: set version = "5"')
+        return self
+
+
+class Ingest(Table):
+    """``[ingest]``: how messages are gathered before they go to the log, and their limits."""
+
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    max_wait: DurationNs = _ns("20ms")
+    max_payload: SizeBytes = parse_size_bytes("1MiB")
+    max_pending: SizeBytes = parse_size_bytes("64MiB")
+    max_devices: Annotated[int, Field(ge=1)] = 50_000
+    quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
+
+
+class Log(Table):
+    """``[log]``: where readings are kept safe. ``sqlite:///PATH`` or ``kafka://HOST:PORT[,…]``.
+
+    A relative SQLite path is taken below ``gateway.data_dir``.
+    """
+
+    url: str = "sqlite:///log.db"
+    partitions: Annotated[int, Field(ge=1, le=256)] = 4
+    retention: DurationNs = _ns("3d")
+    retention_bytes: SizeBytes = parse_size_bytes("4GiB")
+    topic_prefix: str = "headgate."
+    replication_factor: Annotated[int, Field(ge=1, le=9)] = 1
+    username: str | None = None
+    password_env: str | None = None
+    password_file: Path | None = None
+    tls_ca_file: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if re.fullmatch(r"sqlite:///.+", url):
+            return url
+        if re.fullmatch(r"kafka://[^/,:\s]+(:\d+)?(,[^/,:\s]+(:\d+)?)*", url):
+            return url
+        raise ValueError('expected "sqlite:///PATH" or "kafka://HOST:PORT[,HOST:PORT…]"')
+
+    @property
+    def is_embedded(self) -> bool:
+        """True for the SQLite log."""
+        return self.url.startswith("sqlite:")
+
+
+class Streams(Table):
+    """``[streams]``: how the agents work through the log."""
+
+    max_records: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_wait: DurationNs = _ns("20ms")
+    snapshot_interval: DurationNs = _ns("5s")
+    silent_after: DurationNs = _ns("10s")
+
+
+class InfluxDb(Table):
+    """``[influxdb]``: InfluxDB's v2 write API, or any store that speaks it."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    org: str
+    bucket: str
+    token_env: str | None = None
+    token_file: Path | None = None
+    max_points: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    max_wait: DurationNs = _ns("1s")
+    timeout: DurationNs = _ns("10s")
+    verify_tls: bool = True
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if (self.token_env is None) == (self.token_file is None):
+            raise ValueError("the API token: give either token_env or token_file")
+        return self
+
+
+class LocalStore(Table):
+    """``[local_store]``: the same points in a SQLite file on the gateway."""
+
+    path: Path = Path("points.db")
+    retention: DurationNs = _ns("30d")
+    max_bytes: SizeBytes = parse_size_bytes("1GiB")
+
+
+class Console(Table):
+    """``[console]``: HTTP for ``/healthz``, ``/readyz``, ``/metrics`` and ``headgate status``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8350
+
+
+class Logging(Table):
+    """``[logging]``: what is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+
+
+class Spike(Table):
+    """Hampel identifier: a reading further than ``threshold`` scaled MADs from the median of the
+    last ``window`` usable readings of its channel is a spike."""
+
+    window: Annotated[int, Field(ge=3, le=101)] = 11
+    threshold: Annotated[float, Field(gt=0)] = 6.0
+    #: Smallest scale (in the channel's unit): a quantized signal has a MAD of 0.
+    min_scale: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Gap(Table):
+    """How missing steps are filled: up to ``limit`` long, one reading each ``feed.period``."""
+
+    fill: Literal["hold", "linear"] = "hold"
+    limit: DurationNs = _ns("5s")
+
+
+class ChannelConfig(Table):
+    """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload."""
+
+    path: str | None = None
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    spike: Spike | None = None
+    stuck_after: DurationNs | None = None
+    gap: Gap | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    required: bool = False
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and not bounds[0] < bounds[1]:
+            raise ValueError("expected [low, high] with low below high")
+        return bounds
+
+
+class TimeMapping(Table):
+    """``[feed.NAME.time]``: where the event time stands, and how it is written.
+
+    Without ``path`` the arrival time is taken, and the readings are marked so.
+    """
+
+    path: str | None = None
+    unit: Literal["s", "ms", "us", "ns", "iso8601"] = "ms"
+    #: Times further in the future than this are refused, as are those before ``not_before``.
+    max_ahead: DurationNs = _ns("1d")
+    not_before: str = "2000-01-01T00:00:00Z"
+
+
+class Aggregate(Table):
+    """``[[feed.NAME.aggregates]]``: tumbling event-time windows over each channel."""
+
+    window: DurationNs = _ns("10s")
+
+    @field_validator("window")
+    @classmethod
+    def _not_zero(cls, window_ns: int) -> int:
+        if window_ns < 1_000_000:
+            raise ValueError('expected at least "1ms"')
+        return window_ns
+
+
+class Feed(Table):
+    """``[feed.NAME]``: one kind of device, and how its messages are read and treated."""
+
+    topic: str
+    qos: Literal[0, 1, 2] = 1
+    measurement: str | None = None
+    #: Path of the array of records inside the payload; a payload that is an array needs none.
+    records: str | None = None
+    #: Path of the device's name in the payload, for topics without ``{device}``.
+    device: str | None = None
+    time: TimeMapping = TimeMapping()
+    period: DurationNs = _ns("1s")
+    grace: DurationNs = _ns("2s")
+    channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)]
+    aggregates: tuple[Aggregate, ...] = (Aggregate(),)
+    models: tuple[Name, ...] = ()
+
+    @field_validator("topic")
+    @classmethod
+    def _pattern(cls, topic: str) -> str:
+        names = _PLACEHOLDER.findall(topic)
+        if len(set(names)) != len(names):
+            raise ValueError("a placeholder may stand only once")
+        for level in topic.split("/"):
+            if "{" in level or "}" in level:
+                if _PLACEHOLDER.fullmatch(level) is None:
+                    raise ValueError(
+                        f"a placeholder must be a whole level like {{device}}, got {level!r}"
+                    )
+            elif ("+" in level or "#" in level) and level not in ("+", "#"):
+                raise ValueError(f"a wildcard must be a whole level, got {level!r}")
+        if "#" in topic and not topic.endswith("#"):
+            raise ValueError("'#' may stand only at the end")
+        if not topic or "\x00" in topic or len(topic.encode()) > 65535:
+            raise ValueError("expected an MQTT topic of 1 to 65535 bytes")
+        return topic
+
+    @model_validator(mode="after")
+    def _has_device(self) -> Self:
+        if self.device is None and "device" not in _PLACEHOLDER.findall(self.topic):
+            raise ValueError("no device: put {device} into topic, or give device = PATH")
+        if self.period <= 0:
+            raise ValueError('period: expected more than "0s"')
+        return self
+
+    @property
+    def topic_filter(self) -> str:
+        """The MQTT topic filter to subscribe to: each placeholder becomes ``+``."""
+        return _PLACEHOLDER.sub("+", self.topic)
+
+
+class Model(Table):
+    """``[model.NAME]``: a model package and how to run it."""
+
+    package: Path
+    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    max_batch: Annotated[int, Field(ge=1, le=65536)] = 1024
+    #: Multiplies the package's threshold: above 1 fewer alarms, below 1 more.
+    sensitivity: Annotated[float, Field(gt=0, le=100)] = 1.0
+
+
+class Config(Table):
+    """The whole file."""
+
+    gateway: Gateway = Gateway()
+    mqtt: Mqtt = Mqtt()
+    ingest: Ingest = Ingest()
+    log: Log = Log()
+    streams: Streams = Streams()
+    influxdb: InfluxDb | None = None
+    local_store: LocalStore | None = None
+    console: Console = Console()
+    logging: Logging = Logging()
+    feed: Annotated[dict[Name, Feed], Field(min_length=1)]
+    model: dict[Name, Model] = {}
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        problems = [
+            f"feed.{feed_name}.models: no [model.{name}] in this file"
+            for feed_name, feed in self.feed.items()
+            for name in feed.models
+            if name not in self.model
+        ]
+        if self.influxdb is None and self.local_store is None:
+            problems.append("no sink: give [influxdb], [local_store] or both")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id: fixed, because the broker keeps our session under it."""
+        return self.mqtt.client_id or f"headgate-{self.gateway.name}"
+
+    def data_path(self, path: Path) -> Path:
+        """A path of the file, relative ones below ``gateway.data_dir``."""
+        return self.gateway.data_dir / path
+
+    @property
+    def log_path(self) -> Path:
+        """File of the embedded log."""
+        return self.data_path(Path(self.log.url.removeprefix("sqlite:///")))
+
+
+def read_secret(env: str | None, file: Path | None) -> str | None:
+    """The secret that one of the two references names; None when neither is given.
+
+    Read anew at each call, so that a rotated token file is taken up without a restart.
+
+    Raises:
+        ValueError: The variable is not set, or the file can't be read. The message names the
+            reference and never the secret.
+    """
+    if env is not None:
+        if not os.environ.get(env):
+            raise ValueError(f"environment variable {env} is not set")
+        return os.environ[env]
+    if file is not None:
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise ValueError(f"{file}: {error.strerror}") from error
+    return None

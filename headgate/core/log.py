@@ -1,0 +1,134 @@
+"""The contract of the log: topics of records, durable, read by offset.
+
+Two logs keep it: ``connectors.kafka`` and ``connectors.embedded_log``. One test suite
+(``tests/contract``) runs against both. Faust agents read the log through a Faust transport of the
+same connector; everything else (ingest, forwarding, state, audit) uses this contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+READINGS = "readings"
+ANOMALIES = "anomalies"
+AGGREGATES = "aggregates"
+QUARANTINE = "quarantine"
+STATE = "state"
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is appended: key (None or bytes), value, headers."""
+
+    value: bytes
+    key: bytes | None = None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record read back. ``timestamp_ms`` is the log's append time, ms since 1970 UTC."""
+
+    offset: int
+    timestamp_ms: int
+    value: bytes
+    key: bytes | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How a topic is kept.
+
+    Attributes:
+        name: Topic name as the log sees it.
+        partitions: Number of partitions, fixed at creation.
+        is_compacted: True keeps the newest record of each key instead of retention by age.
+        retention_s: Records older than this may be deleted; None keeps them.
+        retention_bytes: Oldest records are deleted over this size (a partition); None for no cap.
+    """
+
+    name: str
+    partitions: int
+    is_compacted: bool = False
+    retention_s: float | None = None
+    retention_bytes: int | None = None
+
+
+class Log(Protocol):
+    """A durable, partitioned, append-only log.
+
+    All methods raise ``TransientError`` when the log can't be reached or has no room (the caller
+    retries) and ``PermanentError`` when the same call can never succeed (record too large,
+    refused credentials, partition that does not exist). ``start`` waits for nothing: it raises
+    ``TransientError`` at once when the log is not there.
+    """
+
+    async def start(self) -> None:
+        """Connect. May be called again after it raised."""
+        ...
+
+    async def stop(self) -> None:
+        """Release everything. Never raises, and may be called at any time."""
+        ...
+
+    async def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
+        """Create the topics that do not exist; apply retention to those that do.
+
+        Raises:
+            PermanentError: An existing topic has another number of partitions.
+        """
+        ...
+
+    async def append(self, at: TopicPartition, records: Sequence[Record]) -> int:
+        """Append in order and return the offset of the first, once *all* are durable.
+
+        Durable means: survives ``kill -9`` and power loss on the embedded log (fsync), and
+        ``acks=all`` on Kafka. When it raises, any prefix may have been written.
+        """
+        ...
+
+    async def append_many(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        """Append to several partitions, together where the log can; returns when all are durable.
+
+        On the embedded log this is one transaction: all of it or nothing.
+        """
+        ...
+
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int = 1 << 20, wait_s: float = 0.0
+    ) -> list[StoredRecord]:
+        """Records from ``offset`` on, oldest first, in offset order with possible holes.
+
+        Holes come from compaction. At least one record is returned when there is one, however
+        large. When there is none, waits up to ``wait_s`` for one and returns an empty list after
+        that. An offset before the oldest kept record reads from the oldest.
+        """
+        ...
+
+    async def offsets(self, at: TopicPartition) -> tuple[int, int]:
+        """``(oldest kept, next to be written)``; equal for an empty partition."""
+        ...
+
+    async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Store the next offset to read for a consumer group; durable when it returns."""
+        ...
+
+    async def committed(self, group: str, at: TopicPartition) -> int | None:
+        """The group's committed offset, None when it never committed."""
+        ...
+
+    async def size_bytes(self) -> int | None:
+        """Bytes the log occupies on this machine's disk; None when that can't be told."""
+        ...

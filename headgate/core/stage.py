@@ -1,0 +1,205 @@
+"""The contract between the stages of ``streams`` and the runner.
+
+A stage is pure and synchronous: no I/O, no wall clock, no logging. The same readings give the
+same results whatever batches they are cut into. A stage that remembers something is a
+``StatefulStage``; what it remembers belongs to devices, so that a device's state can be written
+down, moved and restored on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.batch import Batch
+
+#: Arrays of one stage's state. Every array has its own length; names are the stage's own.
+StateBlock = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Readings that a stage does not pass on, and why.
+
+    Attributes:
+        reason: Short fixed word, a counter's label: ``"late"``, ``"duplicate"`` …
+        batch: The readings as the stage received them.
+    """
+
+    reason: str
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a row-preserving stage made of a batch.
+
+    Every reading that went in is in ``main`` or in exactly one of ``rejected``. ``main`` may hold
+    further readings that the stage made up; those carry ``Quality.IMPUTED``.
+    """
+
+    main: Batch
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The devices, and their channels, that a snapshot is about.
+
+    Attributes:
+        devices: int32[d], device rows of the pipeline's ``ChannelTable``, each once.
+        channels: int32[c], all channel rows of those devices, each once.
+    """
+
+    devices: NDArray[np.int32]
+    channels: NDArray[np.int32]
+
+
+class StatefulStage(Protocol):
+    """State that belongs to devices.
+
+    State arrays are indexed by device row or channel row and grow on demand when a row is met
+    that is not there yet. In a ``StateBlock`` rows are *positions in the selection* (0 … d-1 or
+    0 … c-1), never table rows: a restored process numbers devices and channels anew.
+    """
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        """Copy out what is remembered of these devices. Does not change the stage."""
+        ...
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over a snapshot; the selection lists the same devices in the same order.
+
+        Whatever was remembered of these devices is replaced. A restored stage goes on exactly
+        as the one that made the snapshot would have.
+        """
+        ...
+
+    def forget(self, selection: Selection) -> None:
+        """Drop what is remembered of these devices, as if they had never been seen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Dense windows of one model, ready for inference.
+
+    Attributes:
+        model: Name of the model in the configuration.
+        device: int32[w], device row of each window.
+        end_ns: int64[w], event time of the window's last step (the step's start).
+        values: float32[w, window, channel], normalized, channels in the model package's order.
+    """
+
+    model: str
+    device: NDArray[np.int32]
+    end_ns: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A model's answer for each window of a ``Frames``, in the same order.
+
+    Attributes:
+        model: Name of the model in the configuration.
+        device: int32[w].
+        time_ns: int64[w], the window's ``end_ns``.
+        score: float32[w], higher is more abnormal.
+        share: float32[w, channel], each channel's part of the score; rows sum to 1, or to 0
+            where the score is 0.
+    """
+
+    model: str
+    device: NDArray[np.int32]
+    time_ns: NDArray[np.int64]
+    score: NDArray[np.float32]
+    share: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One event of one device, opened by a detector. Rare, so an object and not a column.
+
+    It is emitted when it opens and again, with the same identity ``(device, model, start_ns)``
+    and a higher ``revision``, when it gets worse or closes; the sink overwrites.
+
+    Attributes:
+        feed: The device's feed.
+        device: The device's name.
+        model: Name of the model in the configuration.
+        start_ns: Event time of the first step over the threshold.
+        end_ns: Event time of the last step over the lower threshold so far.
+        peak_ns: Event time of the highest score.
+        peak_score: The highest score so far.
+        threshold: The threshold the score had to pass.
+        severity: ``"minor"``, ``"major"`` or ``"critical"``.
+        shares: ``(channel name, share)`` at the peak, largest first.
+        is_open: False once it has ended.
+        revision: 0 at opening, then counting up.
+    """
+
+    feed: str
+    device: str
+    model: str
+    start_ns: int
+    end_ns: int
+    peak_ns: int
+    peak_score: float
+    threshold: float
+    severity: str
+    shares: tuple[tuple[str, float], ...]
+    is_open: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregates:
+    """Closed windows, one row for each channel and window, as columns.
+
+    ``n + flagged`` is the number of readings the window accounts for: ``n`` usable ones went into
+    the statistics, ``flagged`` ones (missing, out of range, spike) were counted only. Imputed
+    readings are in neither. Statistics are NaN where ``n`` is 0.
+
+    Attributes:
+        channel: int32[k], row of the pipeline's ``ChannelTable``.
+        start_ns: int64[k], event time of the window's start; the window is half-open.
+        window_ns: int64[k], the window's length.
+        n: int64[k].
+        flagged: int64[k].
+        expected: int64[k], window length over the feed's period; 0 when no period is configured.
+        stats: float64[k] by name: mean, min, max, std (population), last, p50, p95, p99.
+        sketch_keys: k arrays of int32, DDSketch bucket keys in rising order (see
+            ``streams.sketch``).
+        sketch_counts: k arrays of int64, readings in each of those buckets.
+    """
+
+    channel: NDArray[np.int32]
+    start_ns: NDArray[np.int64]
+    window_ns: NDArray[np.int64]
+    n: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    expected: NDArray[np.int64]
+    stats: dict[str, NDArray[np.float64]]
+    sketch_keys: list[NDArray[np.int32]] = field(default_factory=list)
+    sketch_counts: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Number of closed windows."""
+        return len(self.channel)
+
+
+#: Names and order of ``Aggregates.stats``.
+STATISTICS = ("mean", "min", "max", "std", "last", "p50", "p95", "p99")

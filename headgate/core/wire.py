@@ -1,0 +1,386 @@
+"""How records of the log's topics are written: Arrow IPC streams, LZ4 compressed.
+
+Any Kafka consumer with Arrow can read them; ``docs/formats.md`` is the description for such
+readers. Every record carries the headers ``schema`` (its kind and version) and ``feed`` or
+nothing. A reader refuses a version it does not know instead of guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headgate.core.batch import Batch, OffsetRange
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
+from headgate.core.log import Headers, Record
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+
+READINGS_SCHEMA = b"readings/1"
+AGGREGATES_SCHEMA = b"aggregates/1"
+ANOMALIES_SCHEMA = b"anomalies/1"
+REJECTED_SCHEMA = b"rejected/1"
+MESSAGES_SCHEMA = b"messages/1"
+
+_TIME = pa.timestamp("ns", "UTC")
+_NAMES = pa.dictionary(pa.int32(), pa.utf8())
+_WRITE_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+_READING_FIELDS = [
+    pa.field("time", _TIME, nullable=False),
+    pa.field("channel", _NAMES, nullable=False),
+    pa.field("value", pa.float64(), nullable=False),
+    pa.field("quality", pa.uint16(), nullable=False),
+]
+_READINGS = pa.schema(_READING_FIELDS)
+_REJECTED = pa.schema(
+    [
+        *_READING_FIELDS,
+        pa.field("reason", _NAMES, nullable=False),
+        pa.field("source_topic", _NAMES, nullable=False),
+        pa.field("source_partition", pa.int32(), nullable=False),
+        pa.field("source_start", pa.int64(), nullable=False),
+        pa.field("source_end", pa.int64(), nullable=False),
+    ]
+)
+_MESSAGES = pa.schema(
+    [
+        pa.field("ingest_time", _TIME, nullable=False),
+        pa.field("source", pa.utf8(), nullable=False),
+        pa.field("payload", pa.binary(), nullable=False),
+        pa.field("reason", pa.utf8(), nullable=False),
+        pa.field("detail", pa.utf8(), nullable=False),
+        pa.field("payload_bytes", pa.int64(), nullable=False),
+    ]
+)
+_AGGREGATES = pa.schema(
+    [
+        pa.field("channel", _NAMES, nullable=False),
+        pa.field("start", _TIME, nullable=False),
+        pa.field("window_ns", pa.int64(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("flagged", pa.int64(), nullable=False),
+        pa.field("expected", pa.int64(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in STATISTICS),
+        pa.field("sketch_keys", pa.list_(pa.int32()), nullable=False),
+        pa.field("sketch_counts", pa.list_(pa.int64()), nullable=False),
+    ]
+)
+_ANOMALIES = pa.schema(
+    [
+        pa.field("feed", pa.utf8(), nullable=False),
+        pa.field("device", pa.utf8(), nullable=False),
+        pa.field("model", pa.utf8(), nullable=False),
+        pa.field("start", _TIME, nullable=False),
+        pa.field("end", _TIME, nullable=False),
+        pa.field("peak", _TIME, nullable=False),
+        pa.field("peak_score", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("severity", pa.utf8(), nullable=False),
+        pa.field("channels", pa.list_(pa.utf8()), nullable=False),
+        pa.field("shares", pa.list_(pa.float64()), nullable=False),
+        pa.field("is_open", pa.bool_(), nullable=False),
+        pa.field("revision", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedMessage:
+    """Something that could not even be decoded: an MQTT message, a log record, a refused point.
+
+    Attributes:
+        ingest_ns: When the gateway gave up on it, ns since 1970 UTC.
+        source: Where it came from: ``mqtt:TOPIC``, ``log:TOPIC/PARTITION@OFFSET``, ``influxdb``.
+        payload: Its bytes, cut to the configured length.
+        reason: Short fixed word, a counter's label.
+        detail: What exactly was wrong.
+        payload_bytes: Length of the payload before cutting.
+    """
+
+    ingest_ns: int
+    source: str
+    payload: bytes
+    reason: str
+    detail: str
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedReadings:
+    """Readings read back from quarantine, with their reasons, one of each a reading."""
+
+    batch: Batch
+    reasons: list[str]
+
+
+def schema_of(headers: Headers) -> bytes:
+    """The record's kind and version; empty when the header is missing."""
+    for name, value in headers:
+        if name == "schema":
+            return value
+    return b""
+
+
+def encode_readings(batch: Batch) -> bytes:
+    """The batch as a record's value; ``origin`` is not written."""
+    return _to_ipc(_READINGS, _reading_columns(batch))
+
+
+def decode_readings(
+    value: bytes, channels: ChannelTable, origin: tuple[OffsetRange, ...] = ()
+) -> Batch:
+    """Read a ``readings`` record back, adding unknown channels to the table.
+
+    Raises:
+        DataError: ``bad_record`` when the bytes are not such a record.
+    """
+    return _batch_of(_from_ipc(value, _READINGS), channels, origin)
+
+
+def encode_rejected(batch: Batch, reasons: Sequence[str]) -> bytes:
+    """Rejected readings as a ``quarantine`` record's value; ``reasons`` has one entry a reading.
+
+    Where the batch has several origins (it was joined from several records), the span that
+    covers them is written for every reading.
+    """
+    n = len(batch)
+    spans = batch.origin or (OffsetRange("", -1, -1, -1),)
+    columns = _reading_columns(batch)
+    columns.append(pa.array(reasons, pa.utf8()).dictionary_encode())
+    columns.append(pa.array([spans[0].topic] * n, pa.utf8()).dictionary_encode())
+    columns.append(pa.array(np.full(n, spans[0].partition, np.int32)))
+    columns.append(pa.array(np.full(n, min(span.start for span in spans), np.int64)))
+    columns.append(pa.array(np.full(n, max(span.end for span in spans), np.int64)))
+    return _to_ipc(_REJECTED, columns)
+
+
+def decode_rejected(value: bytes, channels: ChannelTable) -> RejectedReadings:
+    """Read rejected readings back; raises DataError like ``decode_readings``."""
+    table = _from_ipc(value, _REJECTED)
+    return RejectedReadings(
+        _batch_of(table, channels, ()), table.column("reason").cast(pa.utf8()).to_pylist()
+    )
+
+
+def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
+    """Quarantined messages as a ``quarantine`` record's value."""
+    rows = [
+        {
+            "ingest_time": message.ingest_ns,
+            "source": _clean_text(message.source),
+            "payload": message.payload,
+            "reason": message.reason,
+            "detail": _clean_text(message.detail),
+            "payload_bytes": message.payload_bytes,
+        }
+        for message in messages
+    ]
+    return _rows_to_ipc(_MESSAGES, rows)
+
+
+def decode_messages(value: bytes) -> list[QuarantinedMessage]:
+    """Read quarantined messages back; raises DataError like ``decode_readings``."""
+    table = _from_ipc(value, _MESSAGES)
+    return [
+        QuarantinedMessage(time, source, payload, reason, detail, size)
+        for time, source, payload, reason, detail, size in zip(
+            table.column("ingest_time").cast(pa.int64()).to_pylist(),
+            table.column("source").to_pylist(),
+            table.column("payload").to_pylist(),
+            table.column("reason").to_pylist(),
+            table.column("detail").to_pylist(),
+            table.column("payload_bytes").to_pylist(),
+            strict=True,
+        )
+    ]
+
+
+def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
+    """Closed windows as an ``aggregates`` record's value."""
+    columns = [
+        _key_column(aggregates.channel, channels),
+        pa.array(aggregates.start_ns, _TIME),
+        *(
+            pa.array(column)
+            for column in (
+                aggregates.window_ns,
+                aggregates.n,
+                aggregates.flagged,
+                aggregates.expected,
+            )
+        ),
+        *(pa.array(aggregates.stats[name]) for name in STATISTICS),
+        pa.array(aggregates.sketch_keys, pa.list_(pa.int32())),
+        pa.array(aggregates.sketch_counts, pa.list_(pa.int64())),
+    ]
+    return _to_ipc(_AGGREGATES, columns)
+
+
+def decode_aggregates(value: bytes, channels: ChannelTable) -> Aggregates:
+    """Read closed windows back; raises DataError like ``decode_readings``."""
+    table = _from_ipc(value, _AGGREGATES)
+    return Aggregates(
+        channel=_channel_rows(table.column("channel"), channels),
+        start_ns=_numpy(table.column("start").cast(pa.int64())).astype(np.int64),
+        window_ns=_numpy(table.column("window_ns")).astype(np.int64),
+        n=_numpy(table.column("n")).astype(np.int64),
+        flagged=_numpy(table.column("flagged")).astype(np.int64),
+        expected=_numpy(table.column("expected")).astype(np.int64),
+        stats={name: _numpy(table.column(name)).astype(np.float64) for name in STATISTICS},
+        sketch_keys=[np.array(row, np.int32) for row in table.column("sketch_keys").to_pylist()],
+        sketch_counts=[
+            np.array(row, np.int64) for row in table.column("sketch_counts").to_pylist()
+        ],
+    )
+
+
+def encode_anomalies(anomalies: Sequence[Anomaly]) -> bytes:
+    """Anomalies as an ``anomalies`` record's value."""
+    rows = [
+        {
+            "feed": anomaly.feed,
+            "device": anomaly.device,
+            "model": anomaly.model,
+            "start": anomaly.start_ns,
+            "end": anomaly.end_ns,
+            "peak": anomaly.peak_ns,
+            "peak_score": anomaly.peak_score,
+            "threshold": anomaly.threshold,
+            "severity": anomaly.severity,
+            "channels": [name for name, _ in anomaly.shares],
+            "shares": [share for _, share in anomaly.shares],
+            "is_open": anomaly.is_open,
+            "revision": anomaly.revision,
+        }
+        for anomaly in anomalies
+    ]
+    return _rows_to_ipc(_ANOMALIES, rows)
+
+
+def decode_anomalies(value: bytes) -> list[Anomaly]:
+    """Read anomalies back; raises DataError like ``decode_readings``."""
+    table = _from_ipc(value, _ANOMALIES)
+    for name in ("start", "end", "peak"):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, table.column(name).cast(pa.int64()))
+    return [
+        Anomaly(
+            feed=row["feed"],
+            device=row["device"],
+            model=row["model"],
+            start_ns=row["start"],
+            end_ns=row["end"],
+            peak_ns=row["peak"],
+            peak_score=row["peak_score"],
+            threshold=row["threshold"],
+            severity=row["severity"],
+            shares=tuple(zip(row["channels"], row["shares"], strict=True)),
+            is_open=row["is_open"],
+            revision=row["revision"],
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def readings_record(batch: Batch, feed: str) -> Record:
+    """A ``readings`` record. The feed's name is a header, so a reader can skip without decoding."""
+    headers = (("schema", READINGS_SCHEMA), ("feed", feed.encode()))
+    return Record(encode_readings(batch), headers=headers)
+
+
+def messages_record(messages: Sequence[QuarantinedMessage]) -> Record:
+    """A ``quarantine`` record of messages."""
+    return Record(encode_messages(messages), headers=(("schema", MESSAGES_SCHEMA),))
+
+
+def rejected_record(batch: Batch, reasons: Sequence[str]) -> Record:
+    """A ``quarantine`` record of readings."""
+    return Record(encode_rejected(batch, reasons), headers=(("schema", REJECTED_SCHEMA),))
+
+
+def aggregates_record(aggregates: Aggregates, channels: ChannelTable) -> Record:
+    """An ``aggregates`` record."""
+    headers = (("schema", AGGREGATES_SCHEMA),)
+    return Record(encode_aggregates(aggregates, channels), headers=headers)
+
+
+def anomalies_record(anomalies: Sequence[Anomaly]) -> Record:
+    """An ``anomalies`` record."""
+    return Record(encode_anomalies(anomalies), headers=(("schema", ANOMALIES_SCHEMA),))
+
+
+def _clean_text(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates, which JSON allows, become ``?``."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _key_column(channel: NDArray[np.int32], channels: ChannelTable) -> pa.DictionaryArray:
+    rows, codes = np.unique(channel, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), pa.array(channels.keys(rows), pa.utf8())
+    )
+
+
+def _reading_columns(batch: Batch) -> list[pa.Array]:
+    return [
+        pa.array(batch.time_ns, _TIME),
+        _key_column(batch.channel, batch.channels),
+        pa.array(batch.value),
+        pa.array(batch.quality),
+    ]
+
+
+def _channel_rows(column: pa.ChunkedArray, channels: ChannelTable) -> NDArray[np.int32]:
+    parts = []
+    for chunk in column.chunks:
+        try:
+            rows = [channels.row_of_key(key) for key in chunk.dictionary.to_pylist()]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError("bad_record", f"a channel key can't be read: {error}") from error
+        parts.append(np.array(rows, np.int32)[chunk.indices.to_numpy(zero_copy_only=False)])
+    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+
+def _batch_of(table: pa.Table, channels: ChannelTable, origin: tuple[OffsetRange, ...]) -> Batch:
+    return Batch(
+        channels,
+        _numpy(table.column("time").cast(pa.int64())),
+        _channel_rows(table.column("channel"), channels),
+        _numpy(table.column("value")),
+        _numpy(table.column("quality")),
+        origin,
+    )
+
+
+def _numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = column.to_numpy()
+    return array
+
+
+def _to_ipc(schema: pa.Schema, columns: Sequence[pa.Array]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=_WRITE_OPTIONS) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(list(columns), schema=schema))
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
+
+
+def _rows_to_ipc(schema: pa.Schema, rows: Sequence[dict[str, object]]) -> bytes:
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    return _to_ipc(schema, [column.combine_chunks() for column in table.columns])
+
+
+def _from_ipc(value: bytes, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pa.ipc.open_stream(value).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError("bad_record", f"no Arrow IPC stream: {error}") from error
+    if not table.schema.equals(schema):
+        found = ", ".join(f"{field.name}: {field.type}" for field in table.schema)
+        raise DataError("bad_record", f"unexpected columns: {found}")
+    return table
