@@ -196,7 +196,8 @@ class Logging(Table):
 
 class Spike(Table):
     """Hampel identifier: a reading further than ``threshold`` scaled MADs from the median of the
-    last ``window`` usable readings of its channel is a spike."""
+    last ``window`` usable readings of its channel is a spike.
+    """
 
     window: Annotated[int, Field(ge=3, le=101)] = 11
     threshold: Annotated[float, Field(gt=0)] = 6.0

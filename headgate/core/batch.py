@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntFlag
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +37,12 @@ UNUSABLE = Quality.MISSING | Quality.OUT_OF_RANGE | Quality.SPIKE
 
 
 @dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """Records ``start <= offset < end`` of one partition of one topic."""
+class Origin:
+    """One record of the log."""
 
     topic: str
     partition: int
-    start: int
-    end: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +55,11 @@ class Batch:
         channel: int32[n], row in ``channels``.
         value: float64[n], in the channel's unit; NaN exactly where MISSING is set.
         quality: uint16[n], bits of ``Quality``.
-        origin: The log spans that the readings came from: the unit of commit. Empty for
+        origin: The log records that the readings came from: the unit of commit. Empty for
             readings that are not in the log yet.
+        source: int32[n], position in ``origin`` of the record that each reading came from; all
+            zero when there is one origin or none. A reading that a stage made up carries the
+            source of the reading that made it do so.
     """
 
     channels: ChannelTable
@@ -64,7 +67,8 @@ class Batch:
     channel: NDArray[np.int32]
     value: NDArray[np.float64]
     quality: NDArray[np.uint16]
-    origin: tuple[OffsetRange, ...] = ()
+    origin: tuple[Origin, ...]
+    source: NDArray[np.int32]
 
     @classmethod
     def empty(cls, channels: ChannelTable) -> Batch:
@@ -75,6 +79,8 @@ class Batch:
             np.empty(0, np.int32),
             np.empty(0, np.float64),
             np.empty(0, np.uint16),
+            (),
+            np.empty(0, np.int32),
         )
 
     @classmethod
@@ -84,8 +90,9 @@ class Batch:
         time_ns: Sequence[int] | NDArray[np.int64],
         channel: Sequence[int] | NDArray[np.int32],
         value: Sequence[float] | NDArray[np.float64],
+        *,
         quality: Sequence[int] | NDArray[np.uint16] | None = None,
-        origin: tuple[OffsetRange, ...] = (),
+        origin: Origin | None = None,
     ) -> Batch:
         """Build a batch from anything array-like, converting to the columns' types.
 
@@ -102,7 +109,8 @@ class Batch:
             np.asarray(channel, np.int32),
             values,
             flags,
-            origin,
+            () if origin is None else (origin,),
+            np.zeros(len(values), np.int32),
         )
 
     def __len__(self) -> int:
@@ -117,7 +125,8 @@ class Batch:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """bool[n]: readings that statistics and models may use."""
-        return (self.quality & np.uint16(UNUSABLE)) == 0
+        usable: NDArray[np.bool_] = (self.quality & np.uint16(UNUSABLE)) == 0
+        return usable
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Batch:
         """The readings at these positions, or under this mask; same origin."""
@@ -127,6 +136,7 @@ class Batch:
             channel=self.channel[rows],
             value=self.value[rows],
             quality=self.quality[rows],
+            source=self.source[rows],
         )
 
     def flagged(self, rows: NDArray[np.intp] | NDArray[np.bool_], flag: Quality) -> Batch:
@@ -147,11 +157,15 @@ def concat(batches: Iterable[Batch], channels: ChannelTable) -> Batch:
         return parts[0]
     if not parts:
         return Batch.empty(channels)
+    firsts = accumulate((len(part.origin) for part in parts[:-1]), initial=0)
     return Batch(
         channels,
         np.concatenate([part.time_ns for part in parts]),
         np.concatenate([part.channel for part in parts]),
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.quality for part in parts]),
-        tuple(span for part in parts for span in part.origin),
+        tuple(record for part in parts for record in part.origin),
+        np.concatenate(
+            [part.source + np.int32(first) for part, first in zip(parts, firsts, strict=True)]
+        ),
     )

@@ -66,5 +66,5 @@ class DataError(HeadgateError):
         self.detail = detail
 
 
-class Bug(HeadgateError):
+class Bug(HeadgateError):  # noqa: N818  (a word, not a category)
     """An internal promise was broken; the process must stop and replay from the log."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headgate.core.batch import Batch, OffsetRange
+from headgate.core.batch import Batch, Origin
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.log import Headers, Record
@@ -25,6 +26,8 @@ AGGREGATES_SCHEMA = b"aggregates/1"
 ANOMALIES_SCHEMA = b"anomalies/1"
 REJECTED_SCHEMA = b"rejected/1"
 MESSAGES_SCHEMA = b"messages/1"
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _TIME = pa.timestamp("ns", "UTC")
 _NAMES = pa.dictionary(pa.int32(), pa.utf8())
@@ -41,10 +44,8 @@ _REJECTED = pa.schema(
     [
         *_READING_FIELDS,
         pa.field("reason", _NAMES, nullable=False),
-        pa.field("source_topic", _NAMES, nullable=False),
         pa.field("source_partition", pa.int32(), nullable=False),
-        pa.field("source_start", pa.int64(), nullable=False),
-        pa.field("source_end", pa.int64(), nullable=False),
+        pa.field("source_offset", pa.int64(), nullable=False),
     ]
 )
 _MESSAGES = pa.schema(
@@ -112,10 +113,19 @@ class QuarantinedMessage:
 
 @dataclass(frozen=True, slots=True)
 class RejectedReadings:
-    """Readings read back from quarantine, with their reasons, one of each a reading."""
+    """Readings read back from quarantine.
+
+    Attributes:
+        batch: n readings, without origin.
+        reasons: Why each was rejected.
+        partition: int32[n], partition of the ``readings`` record each came from.
+        offset: int64[n], that record's offset.
+    """
 
     batch: Batch
     reasons: list[str]
+    partition: NDArray[np.int32]
+    offset: NDArray[np.int64]
 
 
 def schema_of(headers: Headers) -> bytes:
@@ -131,9 +141,7 @@ def encode_readings(batch: Batch) -> bytes:
     return _to_ipc(_READINGS, _reading_columns(batch))
 
 
-def decode_readings(
-    value: bytes, channels: ChannelTable, origin: tuple[OffsetRange, ...] = ()
-) -> Batch:
+def decode_readings(value: bytes, channels: ChannelTable, origin: Origin | None = None) -> Batch:
     """Read a ``readings`` record back, adding unknown channels to the table.
 
     Raises:
@@ -145,17 +153,15 @@ def decode_readings(
 def encode_rejected(batch: Batch, reasons: Sequence[str]) -> bytes:
     """Rejected readings as a ``quarantine`` record's value; ``reasons`` has one entry a reading.
 
-    Where the batch has several origins (it was joined from several records), the span that
-    covers them is written for every reading.
+    The readings must come from the log: each is written with the record it came from, so that a
+    replay, which rejects the same readings again, can be told from new ones.
     """
-    n = len(batch)
-    spans = batch.origin or (OffsetRange("", -1, -1, -1),)
     columns = _reading_columns(batch)
     columns.append(pa.array(reasons, pa.utf8()).dictionary_encode())
-    columns.append(pa.array([spans[0].topic] * n, pa.utf8()).dictionary_encode())
-    columns.append(pa.array(np.full(n, spans[0].partition, np.int32)))
-    columns.append(pa.array(np.full(n, min(span.start for span in spans), np.int64)))
-    columns.append(pa.array(np.full(n, max(span.end for span in spans), np.int64)))
+    partitions = np.array([record.partition for record in batch.origin], np.int32)
+    offsets = np.array([record.offset for record in batch.origin], np.int64)
+    columns.append(pa.array(partitions[batch.source]))
+    columns.append(pa.array(offsets[batch.source]))
     return _to_ipc(_REJECTED, columns)
 
 
@@ -163,7 +169,10 @@ def decode_rejected(value: bytes, channels: ChannelTable) -> RejectedReadings:
     """Read rejected readings back; raises DataError like ``decode_readings``."""
     table = _from_ipc(value, _REJECTED)
     return RejectedReadings(
-        _batch_of(table, channels, ()), table.column("reason").cast(pa.utf8()).to_pylist()
+        _batch_of(table, channels, None),
+        table.column("reason").cast(pa.utf8()).to_pylist(),
+        _numpy(table.column("source_partition"), np.int32),
+        _numpy(table.column("source_offset"), np.int64),
     )
 
 
@@ -226,11 +235,11 @@ def decode_aggregates(value: bytes, channels: ChannelTable) -> Aggregates:
     table = _from_ipc(value, _AGGREGATES)
     return Aggregates(
         channel=_channel_rows(table.column("channel"), channels),
-        start_ns=_numpy(table.column("start").cast(pa.int64())).astype(np.int64),
-        window_ns=_numpy(table.column("window_ns")).astype(np.int64),
-        n=_numpy(table.column("n")).astype(np.int64),
-        flagged=_numpy(table.column("flagged")).astype(np.int64),
-        expected=_numpy(table.column("expected")).astype(np.int64),
+        start_ns=_numpy(table.column("start").cast(pa.int64()), np.int64),
+        window_ns=_numpy(table.column("window_ns"), np.int64),
+        n=_numpy(table.column("n"), np.int64),
+        flagged=_numpy(table.column("flagged"), np.int64),
+        expected=_numpy(table.column("expected"), np.int64),
         stats={name: _numpy(table.column(name)).astype(np.float64) for name in STATISTICS},
         sketch_keys=[np.array(row, np.int32) for row in table.column("sketch_keys").to_pylist()],
         sketch_counts=[
@@ -346,19 +355,20 @@ def _channel_rows(column: pa.ChunkedArray, channels: ChannelTable) -> NDArray[np
     return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
 
-def _batch_of(table: pa.Table, channels: ChannelTable, origin: tuple[OffsetRange, ...]) -> Batch:
+def _batch_of(table: pa.Table, channels: ChannelTable, origin: Origin | None) -> Batch:
     return Batch(
         channels,
-        _numpy(table.column("time").cast(pa.int64())),
+        _numpy(table.column("time").cast(pa.int64()), np.int64),
         _channel_rows(table.column("channel"), channels),
-        _numpy(table.column("value")),
-        _numpy(table.column("quality")),
-        origin,
+        _numpy(table.column("value"), np.float64),
+        _numpy(table.column("quality"), np.uint16),
+        () if origin is None else (origin,),
+        np.zeros(table.num_rows, np.int32),
     )
 
 
-def _numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = column.to_numpy()
+def _numpy(column: pa.ChunkedArray, dtype: type[_Scalar]) -> NDArray[_Scalar]:
+    array: NDArray[_Scalar] = column.to_numpy().astype(dtype, copy=False)
     return array
 
 

@@ -1,0 +1,109 @@
+"""Counters and timings of one lane, in Prometheus' types.
+
+A lane makes one ``Telemetry`` and hands it to its parts; nothing is registered globally. Devices
+are never labels: a gateway may have fifty thousand of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from headgate.core.clock import NS_PER_S, Clock
+
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+_ROWS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
+
+
+class Telemetry:
+    """All metrics that any lane keeps; a lane touches those that are its own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._clock = clock
+        self.messages = Counter(
+            "headgate_messages", "MQTT messages received.", ["feed"], registry=registry
+        )
+        self.received_bytes = Counter(
+            "headgate_received_bytes", "MQTT payload bytes received.", ["feed"], registry=registry
+        )
+        self.rows = Counter(
+            "headgate_rows", "Readings written to the log.", ["feed"], registry=registry
+        )
+        self.quarantined = Counter(
+            "headgate_quarantined",
+            "Messages, readings or points put into quarantine, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.processed_rows = Counter(
+            "headgate_processed_rows", "Readings the streams lane worked on.", registry=registry
+        )
+        self.flagged = Counter(
+            "headgate_flagged_rows", "Readings given a quality flag.", ["flag"], registry=registry
+        )
+        self.aggregates = Counter(
+            "headgate_aggregates", "Aggregate points produced.", registry=registry
+        )
+        self.anomalies = Counter(
+            "headgate_anomalies", "Anomalies opened.", ["model", "severity"], registry=registry
+        )
+        self.open_anomalies = Gauge(
+            "headgate_open_anomalies", "Anomalies open at present.", registry=registry
+        )
+        self.windows = Counter(
+            "headgate_windows", "Windows scored by a model.", ["model"], registry=registry
+        )
+        self.inference_batch = Histogram(
+            "headgate_inference_batch_windows",
+            "Windows in one inference run.",
+            ["model"],
+            buckets=_ROWS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "headgate_stage_seconds",
+            "Time a stage spent on one batch.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.points = Counter(
+            "headgate_points",
+            "Points a sink acknowledged.",
+            ["sink", "kind"],
+            registry=registry,
+        )
+        self.uplink_bytes = Counter(
+            "headgate_uplink_bytes", "Bytes sent to a sink.", ["sink"], registry=registry
+        )
+        self.sink_retries = Counter(
+            "headgate_sink_retries",
+            "Writes a sink did not accept yet.",
+            ["sink"],
+            registry=registry,
+        )
+        self.backlog_records = Gauge(
+            "headgate_backlog_records",
+            "Records in the log that this consumer has yet to finish.",
+            ["consumer"],
+            registry=registry,
+        )
+        self.connected = Gauge(
+            "headgate_connected",
+            "1 while the connection to this peer stands.",
+            ["peer"],
+            registry=registry,
+        )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Record how long the body took under this stage's name."""
+        start_ns = self._clock.monotonic_ns()
+        try:
+            yield
+        finally:
+            elapsed_ns = self._clock.monotonic_ns() - start_ns
+            self.stage_seconds.labels(stage).observe(elapsed_ns / NS_PER_S)

@@ -1,0 +1,1 @@
+"""ONNX models: running them, packages, and training."""
