@@ -240,7 +240,7 @@ def decode_aggregates(value: bytes, channels: ChannelTable) -> Aggregates:
         n=_numpy(table.column("n"), np.int64),
         flagged=_numpy(table.column("flagged"), np.int64),
         expected=_numpy(table.column("expected"), np.int64),
-        stats={name: _numpy(table.column(name)).astype(np.float64) for name in STATISTICS},
+        stats={name: _numpy(table.column(name), np.float64) for name in STATISTICS},
         sketch_keys=[np.array(row, np.int32) for row in table.column("sketch_keys").to_pylist()],
         sketch_counts=[
             np.array(row, np.int64) for row in table.column("sketch_counts").to_pylist()

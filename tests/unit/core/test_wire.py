@@ -1,0 +1,133 @@
+"""What is written to the log is read back the same, and anything else is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.core import wire
+from headgate.core.batch import Batch, Origin
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.errors import DataError
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+
+_CHANNELS = [
+    Channel("pump", "p 1", "pump", "flow", "l/min", (("line", "a,b"),)),
+    Channel("pump", 'p"2', "pump", "temp", "°C"),
+]
+
+
+def _table() -> ChannelTable:
+    table = ChannelTable()
+    for channel in _CHANNELS:
+        table.row(channel)
+    return table
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-(2**62), 2**62), st.integers(0, 1), st.floats(), st.integers(0, 511))
+    )
+)
+def test_readings_come_back_as_they_were(rows: list[tuple[int, int, float, int]]) -> None:
+    """Every column survives bit for bit, into a table that numbers channels differently."""
+    times, channel, values, quality = zip(*rows, strict=True) if rows else ((), (), (), ())
+    batch = Batch.from_columns(_table(), times, channel, values, quality=quality)
+    other = ChannelTable()
+    other.row(_CHANNELS[1])
+    back = wire.decode_readings(wire.encode_readings(batch), other)
+
+    assert back.time_ns.tobytes() == batch.time_ns.tobytes()
+    assert back.value.tobytes() == batch.value.tobytes()
+    assert back.quality.tobytes() == batch.quality.tobytes()
+    assert [other.channels[row] for row in back.channel] == [_CHANNELS[row] for row in channel]
+
+
+def test_rejected_readings_name_their_source_record() -> None:
+    """Reason, partition and offset stand beside every rejected reading."""
+    table = _table()
+    batch = Batch.from_columns(table, [1, 2], [0, 1], [1.0, 2.0], origin=Origin("r", 3, 42))
+    back = wire.decode_rejected(wire.encode_rejected(batch, ["late", "duplicate"]), table)
+
+    assert back.reasons == ["late", "duplicate"]
+    assert back.partition.tolist() == [3, 3]
+    assert back.offset.tolist() == [42, 42]
+    assert back.batch.value.tolist() == [1.0, 2.0]
+
+
+def test_quarantined_messages_come_back() -> None:
+    """Payload bytes that are no text, and text that UTF-8 can't carry, are kept or replaced."""
+    message = wire.QuarantinedMessage(5, "mqtt:a/\ud800", b"\xff\x00", "not_json", "é", 2)
+    (back,) = wire.decode_messages(wire.encode_messages([message]))
+
+    assert (back.payload, back.source, back.detail) == (b"\xff\x00", "mqtt:a/?", "é")
+
+
+def test_aggregates_come_back() -> None:
+    """Statistics, counts and sketches survive."""
+    table = _table()
+    aggregates = Aggregates(
+        channel=np.array([1, 0], np.int32),
+        start_ns=np.array([10, 20]),
+        window_ns=np.array([5, 5]),
+        n=np.array([3, 0]),
+        flagged=np.array([0, 1]),
+        expected=np.array([5, 5]),
+        stats={name: np.array([float(i), np.nan]) for i, name in enumerate(STATISTICS)},
+        sketch_keys=[np.array([1, 2], np.int32), np.array([], np.int32)],
+        sketch_counts=[np.array([2, 1]), np.array([], np.int64)],
+    )
+    back = wire.decode_aggregates(wire.encode_aggregates(aggregates, table), table)
+
+    assert back.channel.tolist() == [1, 0]
+    assert back.n.tolist() == [3, 0]
+    assert all(
+        back.stats[name].tobytes() == aggregates.stats[name].tobytes() for name in STATISTICS
+    )
+    assert [keys.tolist() for keys in back.sketch_keys] == [[1, 2], []]
+    assert [counts.tolist() for counts in back.sketch_counts] == [[2, 1], []]
+
+
+def test_anomalies_come_back() -> None:
+    """An anomaly is equal to itself after the trip."""
+    anomaly = Anomaly(
+        "pump", "p1", "m", 1, 2, 3, 4.5, 1.0, "major", (("flow", 0.7), ("t", 0.3)), True, 1
+    )
+
+    assert wire.decode_anomalies(wire.encode_anomalies([anomaly])) == [anomaly]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\x00" * 40,
+        b"not arrow",
+        wire.encode_messages([]),
+        wire.encode_readings(Batch.from_columns(_table(), [1], [0], [1.0]))[:100],
+    ],
+    ids=["empty", "zeros", "text", "another kind", "cut off"],
+)
+def test_a_record_that_is_none_is_a_data_error(value: bytes) -> None:
+    """Bytes that are no readings record are refused, never half read."""
+    with pytest.raises(DataError, match="bad_record"):
+        wire.decode_readings(value, ChannelTable())
+
+
+def test_a_channel_key_that_is_none_is_a_data_error() -> None:
+    """A dictionary entry that is no channel key spoils its record only."""
+    schema = pa.ipc.open_stream(
+        wire.encode_readings(Batch.from_columns(_table(), [1], [0], [1.0]))
+    ).schema
+    table = pa.table(
+        {"time": [1], "channel": ["nonsense"], "value": [1.0], "quality": [0]}, schema=schema
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table)
+
+    with pytest.raises(DataError, match="channel key"):
+        wire.decode_readings(sink.getvalue().to_pybytes(), ChannelTable())
