@@ -4,7 +4,7 @@
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-secrets=${1:-$root/deploy/compose/secrets}
+secrets=$root/deploy/compose/secrets
 
 # The folder keeps other users of this machine out. The files inside are readable because a
 # container sees them under its own user number, which is not the number of their owner here.
@@ -30,8 +30,13 @@ random | keep mqtt_gateway_password
 random | keep mqtt_simulator_password
 keep mqtt_devices </dev/null # one name:password a line, for the plant's own devices
 random | keep influxdb_admin_password
-random | keep influxdb_token
+random | keep influxdb_admin_token
 random | keep grafana_admin_password
+
+# One token does for a start. deploy/README.md shows how to give the gateway one that only
+# writes, and Grafana one that only reads.
+keep influxdb_gateway_token <"$secrets/influxdb_admin_token"
+keep influxdb_grafana_token <"$secrets/influxdb_admin_token"
 
 if [ ! -e "$root/.env" ]; then
     cp "$root/.env.example" "$root/.env"
