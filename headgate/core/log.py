@@ -19,6 +19,10 @@ AGGREGATES = "aggregates"
 QUARANTINE = "quarantine"
 STATE = "state"
 
+#: Largest record that both logs take: value, key and headers together, bytes. Raising it means
+#: raising the limits of the Kafka broker, its topics and its readers with it.
+MAX_RECORD_BYTES = 8 << 20
+
 
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
@@ -34,6 +38,12 @@ class Record:
     value: bytes
     key: bytes | None = None
     headers: Headers = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What counts against ``MAX_RECORD_BYTES``."""
+        headers = sum(len(name.encode()) + len(value) for name, value in self.headers)
+        return len(self.value) + len(self.key or b"") + headers
 
 
 @dataclass(frozen=True, slots=True)
