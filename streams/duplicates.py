@@ -1,0 +1,155 @@
+"""The last event times of every channel: what duplicates are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.stage import StateBlock
+from streams.arrays import NO_TIME_NS, Groups, grown, max_before, ramp, runs
+
+#: Times remembered of a channel: twice what its grace holds at the feed's period, within these.
+#: Fewer than 16 saves nothing worth having; 512 are 4 KiB a channel.
+_FEWEST = 16
+_MOST = 512
+
+#: Comparisons done in one go: 8 MiB of times.
+_BLOCK_ELEMENTS = 1 << 20
+
+
+class RecentTimes:
+    """Tells readings whose channel sent the same event time not long before.
+
+    Each channel has a ring of its last event times in arrival order, duplicates included. A
+    reading is a duplicate when its time is among the last ``size`` of its channel. Anything that
+    comes back later than that is older than the watermark, unless the device sends twice as
+    fast as its feed says.
+    """
+
+    def __init__(self) -> None:
+        self._channels = 0
+        self._slots = 0
+        # All rings in one array; by channel, where its ring begins and how long it is.
+        self._ring = np.empty(0, np.int64)
+        self._first = np.empty(0, np.int64)
+        self._size = np.empty(0, np.int64)
+        # By channel: how many times were ever put in, and the newest of them.
+        self._count = np.empty(0, np.int64)
+        self._newest_ns = np.empty(0, np.int64)
+
+    def add(self, in_grace: int) -> None:
+        """Make room for one more channel, with ``in_grace`` readings within its grace."""
+        row = self._channels
+        self._channels += 1
+        self._first = grown(self._first, self._channels, 0)
+        self._size = grown(self._size, self._channels, _FEWEST)
+        self._count = grown(self._count, self._channels, 0)
+        self._newest_ns = grown(self._newest_ns, self._channels, NO_TIME_NS)
+        self._first[row] = self._slots
+        self._size[row] = min(max(2 * in_grace + 2, _FEWEST), _MOST)
+        self._slots += int(self._size[row])
+        self._ring = grown(self._ring, self._slots, NO_TIME_NS)
+
+    def check(self, groups: Groups, time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool[n]: duplicates; and remember all these times.
+
+        Args:
+            groups: The readings by channel row.
+            time_ns: int64[n], in the groups' order.
+        """
+        channels = groups.keys
+        ordinal = groups.rank + np.repeat(self._count[channels], groups.lengths)
+        before_ns = max_before(time_ns, groups.starts, groups.lengths, self._newest_ns[channels])
+        is_duplicate = np.zeros(len(time_ns), np.bool_)
+        # A reading newer than all before it can't be a duplicate, and most are.
+        suspects = np.flatnonzero(time_ns <= before_ns)
+        if len(suspects):
+            self._check_batch(groups, suspects, time_ns, ordinal, is_duplicate)
+            self._check_ring(groups, suspects, time_ns, ordinal, is_duplicate)
+        ends = groups.starts + groups.lengths - 1
+        self._newest_ns[channels] = np.maximum(before_ns[ends], time_ns[ends])
+        self._count[channels] += groups.lengths
+        sizes = np.repeat(self._size[channels], groups.lengths)
+        fits = ordinal >= np.repeat(self._count[channels], groups.lengths) - sizes
+        slot = np.repeat(self._first[channels], groups.lengths) + ordinal % sizes
+        self._ring[slot[fits]] = time_ns[fits]
+        return is_duplicate
+
+    def snapshot(self, channels: NDArray[np.int32]) -> StateBlock:
+        """Copy out the rings of these channels."""
+        sizes = self._size[channels]
+        return {
+            "recent_size": sizes,
+            "recent_count": self._count[channels],
+            "recent_newest_ns": self._newest_ns[channels],
+            "recent_ns": self._ring[self._ring_slots(channels)],
+        }
+
+    def restore(
+        self, channels: NDArray[np.int32], block: Mapping[str, NDArray[np.generic]]
+    ) -> None:
+        """Take over a snapshot. A ring whose size the configuration has changed stays empty."""
+        sizes = np.asarray(block["recent_size"], np.int64)
+        is_same = sizes == self._size[channels]
+        rows = channels[is_same]
+        self._count[rows] = block["recent_count"][is_same]
+        self._newest_ns[rows] = block["recent_newest_ns"][is_same]
+        self._ring[self._ring_slots(rows)] = block["recent_ns"][np.repeat(is_same, sizes)]
+
+    def forget(self, channels: NDArray[np.int32]) -> None:
+        """Empty the rings of these channels."""
+        self._count[channels] = 0
+        self._newest_ns[channels] = NO_TIME_NS
+        self._ring[self._ring_slots(channels)] = NO_TIME_NS
+
+    def _ring_slots(self, channels: NDArray[np.int32]) -> NDArray[np.int64]:
+        sizes = self._size[channels]
+        slots: NDArray[np.int64] = np.repeat(self._first[channels], sizes) + ramp(sizes)
+        return slots
+
+    def _check_batch(
+        self,
+        groups: Groups,
+        suspects: NDArray[np.intp],
+        time_ns: NDArray[np.int64],
+        ordinal: NDArray[np.int64],
+        is_duplicate: NDArray[np.bool_],
+    ) -> None:
+        """Compare the readings of this batch with each other, in channels with suspects."""
+        group = np.repeat(np.arange(len(groups.keys)), groups.lengths)
+        is_concerned = np.zeros(len(groups.keys), np.bool_)
+        is_concerned[group[suspects]] = True
+        rows = np.flatnonzero(is_concerned[group])
+        # Stable, so that readings of the same time stay in arrival order.
+        rows = rows[np.lexsort((time_ns[rows], group[rows]))]
+        starts, _ = runs(group[rows], time_ns[rows])
+        distance = np.diff(ordinal[rows], prepend=0)
+        is_again = distance <= self._size[groups.keys[group[rows]]]
+        is_again[starts] = False
+        is_duplicate[rows[is_again]] = True
+
+    def _check_ring(
+        self,
+        groups: Groups,
+        suspects: NDArray[np.intp],
+        time_ns: NDArray[np.int64],
+        ordinal: NDArray[np.int64],
+        is_duplicate: NDArray[np.bool_],
+    ) -> None:
+        """Compare suspects with what was there before this batch."""
+        channel = np.repeat(groups.keys, groups.lengths)[suspects]
+        for size in np.unique(self._size[channel]).tolist():
+            of_size = self._size[channel] == size
+            rows, channels = suspects[of_size], channel[of_size]
+            slots = np.arange(size)
+            step = _BLOCK_ELEMENTS // size
+            for begin in range(0, len(rows), step):
+                part, owner = rows[begin : begin + step], channels[begin : begin + step]
+                count = self._count[owner][:, None]
+                # Which reading of the channel stands in each slot, counted from its first.
+                held = count - 1 - (count - 1 - slots) % size
+                is_same = self._ring[self._first[owner][:, None] + slots] == time_ns[part][:, None]
+                is_same &= (held >= 0) & (ordinal[part][:, None] - held <= size)
+                is_duplicate[part[is_same.any(axis=1)]] = True

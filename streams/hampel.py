@@ -1,0 +1,184 @@
+"""The Hampel identifier, causal and for many channels at once.
+
+A reading is a spike when it lies further than ``threshold`` scaled MADs from the median of the
+last ``window`` readings before it (Hampel 1974; the factor 1.4826 makes the MAD of a normal
+distribution its standard deviation). Whether a reading goes into the window of the next one
+depends on whether it is a spike itself. So a stretch of readings is judged as though it held no
+spike, its answers are taken up to the first spike in each channel, and the rest is judged anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from streams.arrays import grown, ramp
+
+_MAD_TO_SIGMA = 1.4826
+
+#: Window elements judged in one go: 2 MiB of float64, which a small box's cache can hold.
+_BLOCK_ELEMENTS = 1 << 18
+
+#: A stretch is never cut shorter than this when spikes are many: below, the fixed cost of a
+#: round is more than the work thrown away.
+_MIN_STRETCH = 8
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """What is left to judge of the channels in a call.
+
+    Attributes:
+        group: intp[a], the groups with readings left.
+        first: intp[a], position of the group's next reading.
+        left: intp[a], readings left in the group.
+    """
+
+    group: NDArray[np.intp]
+    first: NDArray[np.intp]
+    left: NDArray[np.intp]
+
+
+class Hampel:
+    """Spike detection with one window length; channels are numbered by slots.
+
+    Args:
+        window: Readings that the median is taken of.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        # By slot. ``recent`` is filled from the right; NaN where there is no reading yet.
+        self.recent = np.empty((0, window), np.float64)
+        self.outliers = np.empty(0, np.int64)
+        self._threshold = np.empty(0, np.float64)
+        self._min_scale = np.empty(0, np.float64)
+        self._slots = 0
+
+    def add(self, threshold: float, min_scale: float) -> int:
+        """Make a slot for one more channel, and return its number."""
+        slot = self._slots
+        self._slots += 1
+        self.recent = grown(self.recent, self._slots, np.nan)
+        self.outliers = grown(self.outliers, self._slots, 0)
+        self._threshold = grown(self._threshold, self._slots, 0.0)
+        self._min_scale = grown(self._min_scale, self._slots, 0.0)
+        self._threshold[slot] = threshold
+        self._min_scale[slot] = min_scale
+        return slot
+
+    def forget(self, slots: NDArray[np.intp]) -> None:
+        """Empty the windows of these slots."""
+        self.recent[slots] = np.nan
+        self.outliers[slots] = 0
+
+    def judge(
+        self,
+        slots: NDArray[np.intp],
+        starts: NDArray[np.intp],
+        lengths: NDArray[np.intp],
+        value: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Tell which readings are spikes, and take the others into the windows.
+
+        Nothing is judged before half a window of readings has been seen, nor while the scale is
+        0, which means that more than half of the window's readings are equal and no ``min_scale``
+        says how far one may differ. After ``window // 2`` spikes in a row the next outlier is
+        taken as a new level: it is not flagged, and the window begins anew with it.
+
+        Args:
+            slots: intp[g], each once.
+            starts: intp[g], where each slot's readings begin in ``value``.
+            lengths: intp[g], how many readings it has.
+            value: float64[n], finite, in arrival order for each slot.
+        """
+        is_spike = np.zeros(len(value), np.bool_)
+        cursor = _Cursor(np.arange(len(slots)), starts.copy(), lengths.copy())
+        stretch = _BLOCK_ELEMENTS
+        while len(cursor.group):
+            fits = max(1, _BLOCK_ELEMENTS // (self._window * len(cursor.group)))
+            stretch = min(stretch, fits, int(cursor.left.max()))
+            met_outlier = self._judge_stretch(slots, cursor, stretch, value, is_spike)
+            stretch = max(_MIN_STRETCH, stretch // 4) if met_outlier else 2 * stretch
+        return is_spike
+
+    def _judge_stretch(
+        self,
+        slots: NDArray[np.intp],
+        cursor: _Cursor,
+        stretch: int,
+        value: NDArray[np.float64],
+        is_spike: NDArray[np.bool_],
+    ) -> bool:
+        window, slot = self._window, slots[cursor.group]
+        take = np.minimum(cursor.left, stretch)
+        readings = np.full((len(slot), window + stretch), np.nan)
+        readings[:, :window] = self.recent[slot]
+        rows = np.repeat(np.arange(len(slot)), take)
+        columns = ramp(take)
+        readings[rows, window + columns] = value[np.repeat(cursor.first, take) + columns]
+
+        # Differences of the largest floats overflow to infinity, which compares as it should.
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_outlier = self._outliers(slot, readings, take)
+        first = is_outlier.argmax(axis=1)
+        has_outlier = is_outlier[np.arange(len(slot)), first]
+        # Readings whose windows hold no spike: up to and including the first outlier.
+        passed = np.where(has_outlier, first, take)
+        behind = passed[:, None] + np.arange(window)
+        self.recent[slot] = np.take_along_axis(readings, behind, axis=1)
+        self.outliers[slot[passed > 0]] = 0
+
+        outlier = np.flatnonzero(has_outlier)
+        at = slot[outlier]
+        is_new_level = self.outliers[at] >= window // 2
+        is_spike[(cursor.first[outlier] + first[outlier])[~is_new_level]] = True
+        self.outliers[at] += 1
+        level = at[is_new_level]
+        self.recent[level, :-1] = np.nan
+        self.recent[level, -1] = readings[outlier, window + first[outlier]][is_new_level]
+        self.outliers[level] = 0
+
+        done = passed + has_outlier
+        cursor.first += done
+        cursor.left -= done
+        if not cursor.left.all():
+            rest = cursor.left > 0
+            cursor.group = cursor.group[rest]
+            cursor.first = cursor.first[rest]
+            cursor.left = cursor.left[rest]
+        return len(outlier) > 0
+
+    def _outliers(
+        self,
+        slot: NDArray[np.intp],
+        readings: NDArray[np.float64],
+        take: NDArray[np.intp],
+    ) -> NDArray[np.bool_]:
+        """bool[slots, stretch]: outliers against the window just before each reading."""
+        window = self._window
+        stretch = readings.shape[1] - window
+        windows = sliding_window_view(readings[:, :-1], window, axis=1)
+        known = np.minimum((~np.isnan(readings[:, :window])).sum(axis=1), window)
+        count = np.minimum(known[:, None] + np.arange(stretch), window)
+        center = _median(windows, count)
+        scale = _MAD_TO_SIGMA * _median(np.abs(windows - center[..., None]), count)
+        scale = np.maximum(scale, self._min_scale[slot][:, None])
+        distance = np.abs(readings[:, window:] - center)
+        is_outlier: NDArray[np.bool_] = distance > self._threshold[slot][:, None] * scale
+        is_outlier &= (scale > 0) & (2 * count >= window)
+        is_outlier &= np.arange(stretch) < take[:, None]
+        return is_outlier
+
+
+def _median(windows: NDArray[np.float64], count: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Median of the ``count`` numbers in each window; the others are NaN, which sorts last."""
+    ordered = np.sort(windows, axis=-1)
+    upper = np.take_along_axis(ordered, (count // 2)[..., None].clip(max=windows.shape[-1] - 1), -1)
+    lower = np.take_along_axis(ordered, (np.maximum(count - 1, 0) // 2)[..., None], -1)
+    # Half of each, not half of the sum, which would overflow for the largest floats.
+    median: NDArray[np.float64] = lower[..., 0] / 2 + upper[..., 0] / 2
+    return median
