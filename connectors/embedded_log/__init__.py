@@ -1,0 +1,1 @@
+"""The embedded log: topics of records in one SQLite file, for a gateway of one machine."""
