@@ -125,6 +125,8 @@ class Log(Table):
     username: str | None = None
     password_env: str | None = None
     password_file: Path | None = None
+    #: How the password is proven to Kafka. With PLAIN it is sent as it is: only over TLS.
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     tls_ca_file: Path | None = None
 
     @field_validator("url")

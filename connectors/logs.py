@@ -1,0 +1,123 @@
+"""Which log the configuration asks for, and what its topics are called.
+
+The only module that knows both logs; what neither needs of the other is imported late, so that a
+gateway with the embedded log never loads a Kafka client.
+"""
+# ruff: noqa: PLC0415  (see above)
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from headgate.config.schema import Config, read_secret
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import ConfigError
+from headgate.core.log import (
+    AGGREGATES,
+    ANOMALIES,
+    QUARANTINE,
+    READINGS,
+    STATE,
+    Log,
+    TopicSpec,
+)
+
+#: How ``log.retention_bytes`` is shared out among the topics. Readings are by far the most; the
+#: others are what an uplink outage must not push out, so each has room for days of its own.
+_SHARES = {READINGS: 0.7, AGGREGATES: 0.1, ANOMALIES: 0.1, QUARANTINE: 0.1}
+
+
+def topic(config: Config, name: str) -> str:
+    """The log's name of one of the gateway's topics (``READINGS``, ``STATE``, …)."""
+    return config.log.topic_prefix + name
+
+
+def topic_specs(config: Config) -> list[TopicSpec]:
+    """All topics of the gateway, for ``Log.ensure_topics``."""
+    partitions = config.log.partitions
+    specs = [
+        TopicSpec(
+            topic(config, name),
+            partitions,
+            retention_s=config.log.retention / NS_PER_S,
+            retention_bytes=int(share * config.log.retention_bytes / partitions),
+        )
+        for name, share in _SHARES.items()
+    ]
+    return [*specs, TopicSpec(topic(config, STATE), partitions, is_compacted=True)]
+
+
+def open_log(config: Config, clock: Clock) -> Log:
+    """The configured log, not started yet.
+
+    Raises:
+        ConfigError: The password can't be read.
+    """
+    if config.log.is_embedded:
+        from connectors.embedded_log.store import SqliteLog
+
+        return SqliteLog(config.log_path, clock)
+    from connectors.kafka.log import KafkaLog
+    from connectors.kafka.security import Security
+
+    return KafkaLog(
+        _bootstrap(config),
+        clock,
+        security=Security(
+            username=config.log.username,
+            password=_password(config),
+            mechanism=config.log.sasl_mechanism,
+            ca_file=config.log.tls_ca_file,
+        ),
+        client_id=f"headgate-{config.gateway.name}",
+        replication_factor=config.log.replication_factor,
+    )
+
+
+def broker_url(config: Config) -> str:
+    """What ``faust.App(broker=…)`` is given for either log; holds no secret."""
+    if config.log.is_embedded:
+        return sqlite_url(config.log_path)
+    return ";".join(f"headgate-kafka://{server}" for server in _bootstrap(config).split(","))
+
+
+def faust_settings(config: Config) -> dict[str, Any]:
+    """Further arguments of ``faust.App`` that the log needs: credentials, when there are any.
+
+    Raises:
+        ConfigError: The password can't be read.
+    """
+    if config.log.is_embedded:
+        return {}
+    from connectors.kafka.security import Security
+    from connectors.kafka.transport import faust_credentials
+
+    credentials = faust_credentials(
+        Security(
+            username=config.log.username,
+            password=_password(config),
+            mechanism=config.log.sasl_mechanism,
+            ca_file=config.log.tls_ca_file,
+        )
+    )
+    return {} if credentials is None else {"broker_credentials": credentials}
+
+
+def sqlite_url(path: Path) -> str:
+    """The Faust broker URL of an embedded log."""
+    # Faust splits its broker setting at ";", and a URL ends its path at "?" and "#".
+    return f"sqlite:///{quote(str(path.absolute()))}"
+
+
+def _bootstrap(config: Config) -> str:
+    servers = config.log.url.removeprefix("kafka://").split(",")
+    return ",".join(server if ":" in server else f"{server}:9092" for server in servers)
+
+
+def _password(config: Config) -> str | None:
+    try:
+        return read_secret(config.log.password_env, config.log.password_file)
+    except ValueError as error:
+        raise ConfigError(f"log: expected a password that can be read, got {error}") from error
