@@ -1,0 +1,1 @@
+"""Recorded data published over MQTT as if it were measured now."""
