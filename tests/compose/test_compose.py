@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import stat
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from headgate.cli import simulate
 from headgate.config.schema import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,19 @@ def test_the_simulator_runs_only_when_asked() -> None:
     """A plain ``up`` starts no made-up devices."""
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["simulator"]
     assert SERVICES["simulator"]["profiles"] == ["simulate"]
+
+
+def test_the_simulator_is_started_with_options_it_knows() -> None:
+    """The command in the file is one that ``headgate`` accepts."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    simulate.add_parser(parser.add_subparsers())
+    command = [
+        re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in SERVICES["simulator"]["command"]
+    ]
+    options = parser.parse_args(command)
+
+    assert options.host == "mosquitto"
+    assert secret_path(options.password_file) in SERVICES["simulator"]["secrets"]
 
 
 def test_the_log_is_seen_by_the_gateway_only() -> None:

@@ -1,0 +1,117 @@
+"""The documents name files, links, columns, flags and settings that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from headgate.config.schema import Config, Table
+from headgate.core import wire
+from headgate.core.batch import Quality
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "deploy/README.md")
+)
+FOLDERS = ("headgate", "streams", "connectors", "models", "tests", "deploy", "docs")
+
+each_document = pytest.mark.parametrize("name", DOCUMENTS)
+
+
+def prose(name: str) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"```.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """The names under which a document's headings can be linked to."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
+
+
+@each_document
+def test_named_files_exist(name: str) -> None:
+    """A path in a document can be opened."""
+    for path in re.findall(r"`([\w./-]+)`", prose(name)):
+        if path.startswith(tuple(f"{folder}/" for folder in FOLDERS)) and "secrets" not in path:
+            assert (ROOT / path).exists(), path
+
+
+@each_document
+def test_links_lead_somewhere(name: str) -> None:
+    """A link to a document and to a heading in it arrives."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(name)):
+        if not target.startswith("https://"):
+            file, _, heading = target.partition("#")
+            path = (ROOT / name).parent / file if file else ROOT / name
+            assert path.exists(), target
+            if heading:
+                assert heading in anchors(path), target
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"),
+    [
+        ("`readings/1`", wire._READINGS),
+        ("`messages/1` (in `quarantine`)", wire._MESSAGES),
+        ("`aggregates/1`", wire._AGGREGATES),
+        ("`anomalies/1`", wire._ANOMALIES),
+    ],
+)
+def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:
+    """The table under a record's heading lists the record's columns, in order."""
+    text = (ROOT / "docs/formats.md").read_text()
+    section = text.split(f"### {heading}\n")[1].split("\n### ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+
+    assert re.findall(r"`(\w+)`", " ".join(cells)) == schema.names
+
+
+def test_rejected_columns_are_described() -> None:
+    """Rejected readings have the columns of readings and those in their table."""
+    text = (ROOT / "docs/formats.md").read_text()
+    section = text.split("### `rejected/1` (in `quarantine`)\n")[1].split("\n### ")[0]
+    names = re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+
+    assert wire._READINGS.names + names == wire._REJECTED.names
+
+
+def test_versions_are_the_ones_written() -> None:
+    """Every kind of record has its section, under the version that is written now."""
+    text = (ROOT / "docs/formats.md").read_text()
+
+    for schema in (
+        wire.READINGS_SCHEMA,
+        wire.AGGREGATES_SCHEMA,
+        wire.ANOMALIES_SCHEMA,
+        wire.REJECTED_SCHEMA,
+        wire.MESSAGES_SCHEMA,
+    ):
+        assert f"### `{schema.decode()}`" in text
+
+
+def test_quality_flags_are_described() -> None:
+    """Each flag stands in the table with its bit."""
+    text = (ROOT / "docs/formats.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([\w ]+) \|", text, re.MULTILINE)
+    named = {name.upper().replace(" ", "_"): int(bit) for bit, name in rows}
+
+    assert named == {flag.name: flag.value for flag in Quality if flag}
+
+
+@each_document
+def test_named_settings_exist(name: str) -> None:
+    """A setting in a document can stand in the configuration file."""
+    sections = Config.model_fields
+    for section, key in re.findall(r"`(\w+)\.(\w+)(?: = [^`]*)?`", prose(name)):
+        if section in sections and section not in ("feed", "model"):
+            table = sections[section].annotation
+            if not (isinstance(table, type) and issubclass(table, Table)):
+                continue
+            assert key in table.model_fields, f"{section}.{key}"
