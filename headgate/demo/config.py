@@ -1,0 +1,95 @@
+"""The demo's ``headgate.toml``: also an example of a complete, small configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import models
+from headgate.config.units import format_duration
+from headgate.core.clock import NS_PER_S
+
+#: The shipped model of the simulated pumps.
+PUMP_MODEL = Path(models.__file__).parent / "zoo" / "pump"
+
+#: Aggregate window, ns. At the default rate one point stands for 500 readings of each channel.
+WINDOW_NS = 10 * NS_PER_S
+
+#: A device silent for this long has its windows closed. Longer than the hiccups of a busy
+#: machine: closing the window of a device that goes on would make its next readings late.
+SILENT_AFTER_NS = 5 * NS_PER_S
+
+#: Slowest rate at which the shipped model's steps of half a second are all filled, Hz.
+MIN_RATE_HZ = 4
+
+_TEXT = """\
+# Written by `headgate demo`. `headgate run -c` this file runs the same gateway.
+
+[gateway]
+name = "demo"
+data_dir = {data_dir}
+
+[mqtt] # the demo's own broker
+host = "127.0.0.1"
+port = {broker_port}
+version = "{mqtt_version}"
+
+[log] # no Kafka: the embedded log, one SQLite file
+url = "sqlite:///log.db"
+partitions = 2
+
+[streams]
+silent_after = "{silent_after}"
+
+[local_store] # no InfluxDB: the same points in a SQLite file
+path = "points.db"
+
+[console]
+port = {console_port}
+
+[logging]
+level = "info"
+format = "text"
+
+[feed.pump]
+topic = "plant/{{line}}/{{device}}/telemetry"
+time = {{ path = "time", unit = "ms" }}
+period = "{period}"
+grace = "500ms"
+aggregates = [{{ window = "{window}" }}]
+models = ["pump"]
+
+[feed.pump.channels]
+load = {{ unit = "%", range = [0, 120] }}
+flow = {{ unit = "m3/h", range = [0, 200] }}
+pressure = {{ unit = "bar", range = [0, 25], stuck_after = "2s" }}
+current = {{ unit = "A", range = [0, 100] }}
+temperature = {{ unit = "C", range = [-40, 150] }}
+vibration = {{ unit = "mm/s", range = [0, 50] }}
+
+[model.pump]
+package = {package}
+"""
+
+
+def demo_config(
+    folder: Path,
+    *,
+    broker_port: int,
+    mqtt_version: Literal["3.1.1", "5"],
+    console_port: int,
+    rate_hz: float,
+) -> str:
+    """Text of the configuration for a gateway that keeps its data below ``folder``."""
+    return _TEXT.format(
+        # JSON's strings are TOML's basic strings.
+        data_dir=json.dumps(str(folder / "data")),
+        package=json.dumps(str(PUMP_MODEL)),
+        broker_port=broker_port,
+        mqtt_version=mqtt_version,
+        console_port=console_port,
+        silent_after=format_duration(SILENT_AFTER_NS),
+        window=format_duration(WINDOW_NS),
+        period=format_duration(round(NS_PER_S / rate_hz)),
+    )
