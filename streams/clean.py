@@ -60,6 +60,11 @@ class Cleaner:
         self._value = np.empty(0, np.float64)
         self._since_ns = np.empty(0, np.int64)
 
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on: not on the rules, so they may change."""
+        return "clean/1"
+
     def process(self, batch: Batch) -> Output:
         """Judge these readings; imputed ones stand right before the reading that ended the gap."""
         if not len(batch):
