@@ -1,0 +1,141 @@
+"""One Kafka node in KRaft mode, started for the tests and stopped after them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 10
+
+_LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=BROKER://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller},\
+PASSWORD://127.0.0.1:{password}
+advertised.listeners=BROKER://127.0.0.1:{broker},PASSWORD://127.0.0.1:{password}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=BROKER
+sasl.enabled.mechanisms=PLAIN
+listener.name.password.plain.sasl.jaas.config={module} required \
+user_gateway="secret";
+log.dirs={folder}/data
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=true
+num.partitions=1
+log.cleaner.backoff.ms=200
+log.retention.check.interval.ms=500
+"""
+
+
+@dataclass
+class KafkaServer:
+    """A broker that can be reached.
+
+    Attributes:
+        address: ``host:port``, without credentials.
+        password_address: Where user ``gateway`` with password ``secret`` (PLAIN) is asked for;
+            None for a broker that was there before.
+        process: None for a broker that was there before.
+    """
+
+    address: str
+    password_address: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def pause(self) -> None:
+        """Stop answering, as a broker on a hung disk does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Answer again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End the broker, if it is ours."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start(jars: Path, folder: Path) -> KafkaServer:
+    """Format storage below ``folder``, start a broker and wait until it takes connections.
+
+    Raises:
+        RuntimeError: It did not start; the message ends with what it wrote last.
+    """
+    broker, controller, password = _free_ports(3)
+    properties = folder / "server.properties"
+    properties.write_text(
+        _PROPERTIES.format(
+            broker=broker,
+            controller=controller,
+            password=password,
+            module=_LOGIN_MODULE,
+            folder=folder,
+        )
+    )
+    output = folder / "server.log"
+    environment = {**os.environ, "JAVA_TOOL_OPTIONS": ""}
+    # One small JVM with a serial collector: two cores serve the tests too.
+    java = ["java", "-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
+    # A cluster id is 16 bytes in base64; any will do.
+    format_storage = ["kafka.tools.StorageTool", "format", "-t", "aGVhZGdhdGUtdGVzdHMtMQ"]
+    with output.open("wb") as sink:
+        subprocess.run(
+            [*java, *format_storage, "-c", str(properties)],
+            check=True,
+            stdout=sink,
+            stderr=sink,
+            env=environment,
+            timeout=_START_TIMEOUT_S,
+        )
+        process = subprocess.Popen(
+            [*java, "kafka.Kafka", str(properties)], stdout=sink, stderr=sink, env=environment
+        )
+    server = KafkaServer(f"127.0.0.1:{broker}", f"127.0.0.1:{password}", process)
+    deadline = time.perf_counter() + _START_TIMEOUT_S
+    while not _accepts(broker):
+        if process.poll() is not None or time.perf_counter() > deadline:
+            server.stop()
+            raise RuntimeError(f"Kafka did not start: {output.read_text()[-2000:]}")
+        time.sleep(0.1)
+    return server
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
