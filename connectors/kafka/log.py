@@ -80,6 +80,8 @@ class KafkaLog:
         self._asker: AIOKafkaConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._counts: dict[str, int] = {}
+        # Kafka's refusal of a record without a key reaches its client as an unknown error.
+        self._compacted: set[str] = set()
         # In order of their last use.
         self._readers: dict[TopicPartition, PartitionReader] = {}
         self._committers: dict[str, AIOKafkaConsumer] = {}
@@ -130,6 +132,7 @@ class KafkaLog:
         with mapped_errors("creating topics"):
             await ensure_topics(admin, topics, self._replication_factor)
         self._counts.clear()
+        self._compacted.update(spec.name for spec in topics if spec.is_compacted)
 
     async def append(self, at: TopicPartition, records: Sequence[Record]) -> int:
         if not records:
@@ -145,7 +148,7 @@ class KafkaLog:
     ) -> dict[TopicPartition, int]:
         for at, records in batches.items():
             await self._check_partition(at)
-            _check_records(at, records)
+            _check_records(at, records, needs_key=at.topic in self._compacted)
         doing = "appending to " + ", ".join(f"{at.topic}/{at.partition}" for at in batches)
         with mapped_errors(doing):
             producer = await self._open_producer()
@@ -329,10 +332,15 @@ async def _close(producer: AIOKafkaProducer) -> None:
         await producer.stop()
 
 
-def _check_records(at: TopicPartition, records: Sequence[Record]) -> None:
+def _check_records(at: TopicPartition, records: Sequence[Record], *, needs_key: bool) -> None:
     for record in records:
         if record.size_bytes > MAX_RECORD_BYTES:
             raise PermanentError(
                 f"log: expected records of at most {MAX_RECORD_BYTES} bytes for {at.topic}, "
                 f"got one of {record.size_bytes}; split it"
+            )
+        if needs_key and record.key is None:
+            raise PermanentError(
+                f"log: expected a key on every record for {at.topic}, which keeps the newest "
+                "record of each key, got one without; give it a key"
             )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
+from aiokafka.errors import ConsumerStoppedError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from headgate.core.log import StoredRecord, TopicPartition
 
@@ -41,6 +41,7 @@ class PartitionReader:
         self._ahead: deque[StoredRecord] = deque()
         self._position = -1
         self._ask_at = 0.0
+        self._is_stopped = False
         self.turn = asyncio.Lock()
 
     async def start(self) -> None:
@@ -52,7 +53,8 @@ class PartitionReader:
         self._consumer.pause(self._at)
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Disconnect; whoever is waiting for records is told."""
+        self._is_stopped = True
         await self._consumer.stop()
 
     async def read(self, offset: int, max_bytes: int, wait_s: float) -> list[StoredRecord]:
@@ -114,6 +116,9 @@ class PartitionReader:
 
     async def _poll(self, wait_s: float) -> list[ConsumerRecord]:
         fetched = await self._consumer.getmany(self._at, timeout_ms=1000 * wait_s)
+        if self._is_stopped:
+            # A stopped consumer answers as if there were no records, and never answers after that.
+            raise ConsumerStoppedError
         records: list[ConsumerRecord] = fetched.get(self._at, [])
         return records
 
