@@ -115,9 +115,13 @@ def give_space_back(connection: sqlite3.Connection) -> bool:
     surplus = free - max(_SPARE_PAGES, pages // _SPARE_SHARE)
     if surplus <= 0:
         return False
-    # The pragma frees one page a step, so its (empty) result has to be read to the end.
-    connection.execute(f"PRAGMA incremental_vacuum({min(surplus, _SLICE_PAGES)})").fetchall()
-    return bool(surplus > _SLICE_PAGES)
+    # The pragma frees one page a step, and of a statement without columns ``execute`` does one.
+    connection.executescript(f"PRAGMA incremental_vacuum({min(surplus, _SLICE_PAGES)})")
+    if surplus > _SLICE_PAGES:
+        return True
+    # Until a checkpoint the file is only shorter in the write-ahead log.
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    return False
 
 
 def empty_wal(connection: sqlite3.Connection, path: Path) -> int:
