@@ -42,7 +42,8 @@ ENV PATH=/opt/headgate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
-WORKDIR /var/lib/headgate
+# Where headgate.toml is mounted: the commands find it there without being told.
+WORKDIR /etc/headgate
 VOLUME /var/lib/headgate
 EXPOSE 8350
 
@@ -50,4 +51,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8350/healthz', timeout=4)"]
 
 ENTRYPOINT ["headgate"]
-CMD ["run", "-c", "/etc/headgate/headgate.toml"]
+CMD ["run"]

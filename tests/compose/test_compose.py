@@ -49,6 +49,15 @@ def test_images_are_pinned_to_a_release(name: str) -> None:
     assert image == "headgate:local" or re.search(r":\d+\.\d+\.\d+(-|$)", image)
 
 
+def test_kafka_is_the_release_the_tests_run_against() -> None:
+    """What is deployed is what was tested."""
+    pom = (ROOT / "tests/kafka/pom.xml").read_text()
+    tested = re.search(r"<artifactId>kafka_2\.13</artifactId>\s*<version>([\d.]+)</version>", pom)
+    assert tested is not None
+
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{tested[1]}"
+
+
 @every_service
 def test_services_are_bounded_and_unprivileged(name: str) -> None:
     """No service can take the machine's memory, processors, disk or privileges."""
