@@ -73,9 +73,8 @@ PERMANENT: Final[frozenset[type[BaseException]]] = frozenset(
 #: retriable belong here too and are not listed.
 TRANSIENT: Final[frozenset[type[BaseException]]] = frozenset(
     {
-        # The two bases stand for whatever the broker says that this client has no name for.
+        # The base stands for whatever goes wrong that the client has no name for.
         errors.KafkaError,
-        errors.BrokerResponseError,
         errors.BrokerNotAvailableError,
         errors.CommitFailedError,
         errors.ConcurrentTransactions,
@@ -128,7 +127,7 @@ def error_of(error: BaseException, doing: str) -> HeadgateError:
         doing: What was attempted, for the message: ``"appending to readings/0"``.
     """
     name = type(error).__name__
-    detail = f"{doing}: Kafka said {name}" + (f": {error}" if str(error) else "")
+    detail = f"{doing}: {name}" + (f": {error}" if str(error) else "")
     if type(error) in PERMANENT or isinstance(error, ssl.SSLCertVerificationError):
         return PermanentError(detail)
     return TransientError(detail)

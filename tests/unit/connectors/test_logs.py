@@ -1,0 +1,93 @@
+"""The configuration decides which log is opened and what its topics are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faust.transport import by_url
+from yarl import URL
+
+from connectors.embedded_log.store import SqliteLog
+from connectors.kafka.log import KafkaLog
+from connectors.logs import broker_url, faust_settings, open_log, topic, topic_specs
+from headgate.config.schema import Config
+from headgate.core.errors import ConfigError
+from headgate.core.log import QUARANTINE, READINGS, STATE
+from headgate.testing import ManualClock
+
+
+def _config(tmp_path: Path, **log: Any) -> Config:  # noqa: ANN401  (any key of the table)
+    return Config.model_validate(
+        {
+            "gateway": {"data_dir": str(tmp_path)},
+            "log": log,
+            "local_store": {},
+            "feed": {"pumps": {"topic": "plant/{device}", "channels": {"flow": {}}}},
+        }
+    )
+
+
+def test_topics_carry_the_prefix_and_share_the_retention(tmp_path: Path) -> None:
+    """All partitions of all topics together stay within ``retention_bytes``; state is compacted."""
+    config = _config(
+        tmp_path, topic_prefix="site7.", partitions=3, retention="1h", retention_bytes="300MB"
+    )
+
+    specs = {spec.name: spec for spec in topic_specs(config)}
+
+    assert topic(config, READINGS) == "site7.readings"
+    assert {spec.partitions for spec in specs.values()} == {3}
+    assert specs["site7.readings"].retention_s == 3600
+    assert specs["site7." + STATE].is_compacted
+    assert specs["site7." + STATE].retention_bytes is None
+    kept = sum(3 * (spec.retention_bytes or 0) for spec in specs.values())
+    assert 0.99 * 300_000_000 < kept <= 300_000_000
+    assert len(specs) == 5
+    assert "site7." + QUARANTINE in specs
+
+
+def test_the_embedded_log_is_a_file_below_the_data_folder(tmp_path: Path) -> None:
+    """Faust is given the same file; characters with a meaning in URLs survive."""
+    folder = tmp_path / "with space; and #?%"
+    config = _config(folder, url="sqlite:///log.db")
+
+    transport = by_url(broker_url(config))
+    log = transport([URL(broker_url(config))], app=None).open_log()
+
+    assert isinstance(open_log(config, ManualClock()), SqliteLog)
+    assert log._path == folder / "log.db"
+    assert ";" not in broker_url(config)
+    assert faust_settings(config) == {}
+
+
+def test_kafka_servers_get_their_usual_port(tmp_path: Path) -> None:
+    """Faust is given one URL a server."""
+    config = _config(tmp_path, url="kafka://one,two:19092")
+
+    assert isinstance(open_log(config, ManualClock()), KafkaLog)
+    assert broker_url(config) == "headgate-kafka://one:9092;headgate-kafka://two:19092"
+    assert faust_settings(config) == {}
+
+
+def test_a_password_reaches_faust_but_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read from its reference and stands neither in the URL nor in a representation."""
+    monkeypatch.setenv("KAFKA_PASSWORD", "hush")
+    config = _config(tmp_path, url="kafka://one", username="gateway", password_env="KAFKA_PASSWORD")
+
+    credentials = faust_settings(config)["broker_credentials"]
+
+    assert credentials.password == "hush"
+    assert credentials.mechanism.value == "SCRAM-SHA-512"
+    assert "hush" not in broker_url(config) + repr(credentials) + repr(config)
+
+
+def test_a_password_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
+    """The message names the reference."""
+    config = _config(tmp_path, url="kafka://one", username="gateway", password_env="NOT_SET_HERE")
+
+    with pytest.raises(ConfigError, match="NOT_SET_HERE"):
+        open_log(config, ManualClock())
