@@ -8,7 +8,7 @@ gateway with the embedded log never loads a Kafka client.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headgate.config.schema import Config, read_secret
@@ -24,6 +24,9 @@ from headgate.core.log import (
     TopicSpec,
 )
 
+if TYPE_CHECKING:
+    from connectors.kafka.security import Security
+
 #: How ``log.retention_bytes`` is shared out among the topics. Readings are by far the most; the
 #: others are what an uplink outage must not push out, so each has room for days of its own.
 _SHARES = {READINGS: 0.7, AGGREGATES: 0.1, ANOMALIES: 0.1, QUARANTINE: 0.1}
@@ -32,6 +35,11 @@ _SHARES = {READINGS: 0.7, AGGREGATES: 0.1, ANOMALIES: 0.1, QUARANTINE: 0.1}
 def topic(config: Config, name: str) -> str:
     """The log's name of one of the gateway's topics (``READINGS``, ``STATE``, …)."""
     return config.log.topic_prefix + name
+
+
+def consumer_group(config: Config, lane: str) -> str:
+    """The log's name of a lane's consumer group."""
+    return config.log.topic_prefix + lane
 
 
 def topic_specs(config: Config) -> list[TopicSpec]:
@@ -60,17 +68,11 @@ def open_log(config: Config, clock: Clock) -> Log:
 
         return SqliteLog(config.log_path, clock)
     from connectors.kafka.log import KafkaLog
-    from connectors.kafka.security import Security
 
     return KafkaLog(
         _bootstrap(config),
         clock,
-        security=Security(
-            username=config.log.username,
-            password=_password(config),
-            mechanism=config.log.sasl_mechanism,
-            ca_file=config.log.tls_ca_file,
-        ),
+        security=_security(config),
         client_id=f"headgate-{config.gateway.name}",
         replication_factor=config.log.replication_factor,
     )
@@ -91,17 +93,9 @@ def faust_settings(config: Config) -> dict[str, Any]:
     """
     if config.log.is_embedded:
         return {}
-    from connectors.kafka.security import Security
     from connectors.kafka.transport import faust_credentials
 
-    credentials = faust_credentials(
-        Security(
-            username=config.log.username,
-            password=_password(config),
-            mechanism=config.log.sasl_mechanism,
-            ca_file=config.log.tls_ca_file,
-        )
-    )
+    credentials = faust_credentials(_security(config))
     return {} if credentials is None else {"broker_credentials": credentials}
 
 
@@ -116,8 +110,16 @@ def _bootstrap(config: Config) -> str:
     return ",".join(server if ":" in server else f"{server}:9092" for server in servers)
 
 
-def _password(config: Config) -> str | None:
+def _security(config: Config) -> Security:
+    from connectors.kafka.security import Security
+
     try:
-        return read_secret(config.log.password_env, config.log.password_file)
+        password = read_secret(config.log.password_env, config.log.password_file)
     except ValueError as error:
         raise ConfigError(f"log: expected a password that can be read, got {error}") from error
+    return Security(
+        username=config.log.username,
+        password=password,
+        mechanism=config.log.sasl_mechanism,
+        ca_file=config.log.tls_ca_file,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from faust.transport import by_url
 from yarl import URL
 
+from connectors import logs
 from connectors.embedded_log.store import SqliteLog
 from connectors.kafka.log import KafkaLog
 from connectors.logs import broker_url, faust_settings, open_log, topic, topic_specs
@@ -16,6 +18,16 @@ from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
 from headgate.core.log import QUARANTINE, READINGS, STATE
 from headgate.testing import ManualClock
+
+#: Keys that the samples show with their default; the others have none.
+_DEFAULTS = {
+    "partitions",
+    "retention",
+    "retention_bytes",
+    "topic_prefix",
+    "replication_factor",
+    "sasl_mechanism",
+}
 
 
 def _config(tmp_path: Path, **log: Any) -> Config:  # noqa: ANN401  (any key of the table)
@@ -91,3 +103,26 @@ def test_a_password_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> 
 
     with pytest.raises(ConfigError, match="NOT_SET_HERE"):
         open_log(config, ManualClock())
+
+
+@pytest.mark.parametrize("name", ["embedded_log", "kafka"])
+def test_the_sample_is_valid_and_stands_in_the_readme(name: str, tmp_path: Path) -> None:
+    """Defaults shown as comments are the defaults, and the README shows the same file."""
+    folder = Path(logs.__file__).parent / name
+    sample = (folder / "sample.toml").read_text()
+    assert sample in (folder / "README.md").read_text()
+
+    given = tomllib.loads(sample)["log"]
+    shown = tomllib.loads(
+        "".join(
+            line.removeprefix("# ") + "\n"
+            for line in sample.splitlines()
+            if line.startswith("# ") and "password" not in line
+        )
+    )
+
+    assert _config(tmp_path, **given).log.url == given["url"]
+    with_shown = _config(tmp_path, **{**given, **shown}).log
+    assert {key: getattr(with_shown, key) for key in shown if key in _DEFAULTS} == {
+        key: getattr(_config(tmp_path).log, key) for key in shown if key in _DEFAULTS
+    }
