@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -41,6 +42,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return path if folder is None else Path(folder) / path
+
+
+#: A path in the file; a relative one is meant from the folder that the file stands in.
+FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
 Name = Annotated[str, AfterValidator(_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -55,15 +63,15 @@ class Gateway(Table):
     """``[gateway]``: who this gateway is, and where it keeps its files."""
 
     name: Name = "gateway"
-    data_dir: Path = Path("data")
+    data_dir: FilePath = Path("data")
 
 
 class Tls(Table):
     """``[mqtt.tls]``: TLS towards the broker; mutual when a client certificate is given."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
     server_name: str | None = None
 
     @model_validator(mode="after")
@@ -82,7 +90,7 @@ class Mqtt(Table):
     client_id: str | None = None
     username: str | None = None
     password_env: str | None = None
-    password_file: Path | None = None
+    password_file: FilePath | None = None
     keepalive: DurationNs = _ns("30s")
     session_expiry: DurationNs = _ns("7d")
     receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 5000
@@ -124,10 +132,10 @@ class Log(Table):
     replication_factor: Annotated[int, Field(ge=1, le=9)] = 1
     username: str | None = None
     password_env: str | None = None
-    password_file: Path | None = None
+    password_file: FilePath | None = None
     #: How the password is proven to Kafka. With PLAIN it is sent as it is: only over TLS.
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    tls_ca_file: Path | None = None
+    tls_ca_file: FilePath | None = None
 
     @field_validator("url")
     @classmethod
@@ -160,12 +168,12 @@ class InfluxDb(Table):
     org: str
     bucket: str
     token_env: str | None = None
-    token_file: Path | None = None
+    token_file: FilePath | None = None
     max_points: Annotated[int, Field(ge=1, le=100_000)] = 5000
     max_wait: DurationNs = _ns("1s")
     timeout: DurationNs = _ns("10s")
     verify_tls: bool = True
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -315,7 +323,7 @@ class Feed(Table):
 class Model(Table):
     """``[model.NAME]``: a model package and how to run it."""
 
-    package: Path
+    package: FilePath
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     max_batch: Annotated[int, Field(ge=1, le=65536)] = 1024

@@ -19,6 +19,9 @@ AGGREGATES = "aggregates"
 QUARANTINE = "quarantine"
 STATE = "state"
 
+#: Consumer group of the lane that works on ``readings``.
+STREAMS = "streams"
+
 #: Largest record that both logs take: value, key and headers together, bytes. Raising it means
 #: raising the limits of the Kafka broker, its topics and its readers with it.
 MAX_RECORD_BYTES = 8 << 20

@@ -53,8 +53,17 @@ class Telemetry:
         self.open_anomalies = Gauge(
             "headgate_open_anomalies", "Anomalies open at present.", registry=registry
         )
+        self.open_rows = Gauge(
+            "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
+        )
         self.windows = Counter(
             "headgate_windows", "Windows scored by a model.", ["model"], registry=registry
+        )
+        self.unscored = Counter(
+            "headgate_unscored_windows",
+            "Windows for which a model gave no number.",
+            ["model"],
+            registry=registry,
         )
         self.inference_batch = Histogram(
             "headgate_inference_batch_windows",
@@ -82,6 +91,12 @@ class Telemetry:
         self.sink_retries = Counter(
             "headgate_sink_retries",
             "Writes a sink did not accept yet.",
+            ["sink"],
+            registry=registry,
+        )
+        self.evicted_points = Counter(
+            "headgate_evicted_points",
+            "Points deleted because a store was full.",
             ["sink"],
             registry=registry,
         )

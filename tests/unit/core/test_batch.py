@@ -20,7 +20,7 @@ def channels() -> ChannelTable:
 def _batch(channels: ChannelTable, offset: int, values: list[float]) -> Batch:
     n = len(values)
     return Batch.from_columns(
-        channels, np.arange(n), np.zeros(n), values, origin=Origin("readings", 0, offset)
+        channels, np.arange(n), [0] * n, values, origin=Origin("readings", 0, offset)
     )
 
 

@@ -1,0 +1,1 @@
+"""Payload formats: how the bytes of a message become readings."""

@@ -1,0 +1,1 @@
+"""The uplink to InfluxDB."""

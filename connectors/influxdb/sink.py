@@ -1,0 +1,147 @@
+"""Writing points to InfluxDB's v2 write API with influxdb-client.
+
+The client's own batching and retrying are not used: they give up after minutes and drop without a
+word. Here a call writes or raises, and the forward lane tries again for as long as it takes. What
+InfluxDB refuses for good is found by halving, so that one bad point never holds up its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from influxdb_client import InfluxDBClient, WriteApi, WritePrecision
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.rest import ApiException
+from urllib3.exceptions import HTTPError
+
+from connectors.points import Kind, Point
+from connectors.sink import Refused
+from headgate.config.schema import InfluxDb, read_secret
+from headgate.core.clock import NS_PER_S
+from headgate.core.errors import TransientError
+from headgate.core.telemetry import Telemetry
+
+_logger = structlog.get_logger()
+
+#: The request itself was wrong: some point in it is. 413 is too much in one request.
+_BAD_REQUEST = (400, 422)
+_TOO_LARGE = 413
+
+#: Settings are wrong: a person can mend them, so nothing is thrown away. Tried again this often,
+#: s, because a gateway that hammers with a revoked token gets itself blocked.
+_SETTINGS = (401, 403, 404)
+_SETTINGS_PAUSE_S = 30.0
+
+
+class InfluxSink:
+    """A sink of the forward lane.
+
+    Args:
+        settings: ``[influxdb]``.
+        telemetry: Counts bytes.
+    """
+
+    name = "influxdb"
+    kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
+
+    def __init__(self, settings: InfluxDb, telemetry: Telemetry) -> None:
+        self.max_points = settings.max_points
+        self.max_wait_s = settings.max_wait / NS_PER_S
+        self._settings = settings
+        self._telemetry = telemetry
+        self._worker = ThreadPoolExecutor(1, "influxdb")
+        self._client: InfluxDBClient | None = None
+        self._api: WriteApi | None = None
+        self._token = ""
+
+    async def start(self) -> None:
+        """Nothing to wait for: the connection is made by the first write."""
+
+    async def stop(self) -> None:
+        # A request that hangs is given up: its points were not acknowledged and come again.
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def write(self, points: Sequence[Point]) -> list[Refused]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._write, points)
+
+    def _write(self, points: Sequence[Point]) -> list[Refused]:
+        body = "\n".join(point.line() for point in points).encode()
+        try:
+            self._post(body)
+        except ApiException as error:
+            if error.status == _TOO_LARGE and len(points) > 1:
+                return self._write_halves(points)
+            if error.status in (*_BAD_REQUEST, _TOO_LARGE):
+                if len(points) > 1:
+                    return self._write_halves(points)
+                return [Refused(points[0], f"{error.status}: {_message(error)}")]
+            raise self._transient(error) from error
+        except (HTTPError, OSError) as error:
+            raise TransientError(f"{self._settings.url}: {error}") from error
+        self._telemetry.uplink_bytes.labels(self.name).inc(len(gzip.compress(body, 6)))
+        return []
+
+    def _write_halves(self, points: Sequence[Point]) -> list[Refused]:
+        middle = len(points) // 2
+        return self._write(points[:middle]) + self._write(points[middle:])
+
+    def _post(self, body: bytes) -> None:
+        self._connect()
+        assert self._api is not None  # noqa: S101  (for the type checker)
+        self._api.write(
+            bucket=self._settings.bucket,
+            org=self._settings.org,
+            record=body,
+            write_precision=WritePrecision.NS,
+        )
+
+    def _connect(self) -> None:
+        """Make the client, or make it anew when the token file has another token in it."""
+        settings = self._settings
+        try:
+            token = read_secret(settings.token_env, settings.token_file) or ""
+        except ValueError as error:
+            raise TransientError(
+                f"influxdb: expected a token: {error}", retry_after_s=_SETTINGS_PAUSE_S
+            ) from error
+        if self._client is not None and token == self._token:
+            return
+        if self._client is not None:
+            self._client.close()
+        self._token = token
+        self._client = InfluxDBClient(
+            settings.url,
+            token=token,
+            org=settings.org,
+            timeout=max(1, settings.timeout // 1_000_000),
+            enable_gzip=True,
+            verify_ssl=settings.verify_tls,
+            ssl_ca_cert=None if settings.ca_file is None else str(settings.ca_file),
+            retries=False,
+        )
+        self._api = self._client.write_api(write_options=SYNCHRONOUS)
+
+    def _transient(self, error: ApiException) -> TransientError:
+        said = f"{self._settings.url}: {error.status} {_message(error)}"
+        if error.status in _SETTINGS:
+            return TransientError(
+                f"{said}; check influxdb.org, bucket and token", retry_after_s=_SETTINGS_PAUSE_S
+            )
+        return TransientError(said, retry_after_s=_retry_after_s(error))
+
+
+def _message(error: ApiException) -> str:
+    return str(error.message or error.reason or "")[:300]
+
+
+def _retry_after_s(error: ApiException) -> float | None:
+    headers = error.headers or {}
+    try:
+        return max(0.0, float(headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None  # absent, or a date, which would need the clock to be right

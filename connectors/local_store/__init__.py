@@ -1,0 +1,1 @@
+"""The gateway's own store of points, for boxes without an InfluxDB in reach."""

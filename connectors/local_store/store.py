@@ -1,0 +1,189 @@
+"""Points in a SQLite file, bounded by age and size.
+
+The same points as InfluxDB would get, with the same identity. The views ``anomalies`` and
+``aggregates`` are for people and tools that read the file; it may be read while it is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import orjson
+import structlog
+
+from connectors.points import Kind, Point
+from connectors.sink import Refused
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import TransientError
+from headgate.core.telemetry import Telemetry
+
+_logger = structlog.get_logger()
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS points (
+    kind TEXT NOT NULL,
+    measurement TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    time_ns INTEGER NOT NULL,
+    fields TEXT NOT NULL,
+    stored_ns INTEGER NOT NULL,
+    PRIMARY KEY (measurement, tags, time_ns)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS points_by_age ON points (kind, stored_ns);
+CREATE VIEW IF NOT EXISTS anomalies AS SELECT
+    tags ->> 'feed' AS feed,
+    tags ->> 'device' AS device,
+    tags ->> 'model' AS model,
+    time_ns AS start_ns,
+    fields ->> 'end_ns' AS end_ns,
+    fields ->> 'severity' AS severity,
+    fields ->> 'peak_score' AS peak_score,
+    fields ->> 'is_open' AS is_open,
+    fields ->> 'top_channel' AS top_channel,
+    fields
+FROM points WHERE kind = 'anomalies';
+CREATE VIEW IF NOT EXISTS aggregates AS SELECT
+    measurement, tags ->> 'device' AS device, time_ns AS start_ns, fields
+FROM points WHERE kind = 'aggregates';
+"""
+
+# The channels of a device's window may come in several points: their fields are joined, as
+# InfluxDB does with points of one identity.
+_UPSERT = """
+INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    fields = json_patch(fields, excluded.fields), stored_ns = excluded.stored_ns
+"""
+
+#: Between two looks at age and size, s.
+_UPKEEP_INTERVAL_S = 10
+
+#: Points deleted at once when the file is too large; small enough not to hold up a write.
+_DELETE_STEP = 5000
+
+#: Deleted in this order when the file is too large: anomalies are what one keeps the file for.
+_DELETE_ORDER: tuple[Kind, ...] = ("aggregates", "anomalies")
+
+
+class LocalStore:
+    """A sink of the forward lane.
+
+    Args:
+        path: The file.
+        retention_ns: Points stored longer ago are deleted.
+        max_bytes: Size of the file over which the oldest points are deleted.
+        clock: Source of time.
+        telemetry: Counts the bytes an uplink would have carried.
+    """
+
+    name = "local_store"
+    kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
+    max_points = 5000
+    max_wait_s = 0.25
+
+    def __init__(
+        self, path: Path, retention_ns: int, max_bytes: int, clock: Clock, telemetry: Telemetry
+    ) -> None:
+        self._path = path
+        self._retention_ns = retention_ns
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._telemetry = telemetry
+        self._worker = ThreadPoolExecutor(1, "local-store")
+        self._database: sqlite3.Connection | None = None
+        self._next_upkeep_ns = 0
+
+    async def start(self) -> None:
+        """Nothing to wait for: the file is opened by the first write."""
+
+    async def stop(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._close)
+        self._worker.shutdown()
+
+    async def write(self, points: Sequence[Point]) -> list[Refused]:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._worker, self._write, points)
+        except sqlite3.Error as error:
+            await loop.run_in_executor(self._worker, self._close)
+            raise TransientError(f"{self._path}: {error}") from error
+
+    def _write(self, points: Sequence[Point]) -> list[Refused]:
+        database = self._open()
+        stored_ns = self._clock.wall_ns()
+        with database:
+            database.executemany(
+                _UPSERT,
+                [
+                    (
+                        point.kind,
+                        point.measurement,
+                        orjson.dumps(dict(point.tags)).decode(),
+                        point.time_ns,
+                        orjson.dumps(point.fields).decode(),
+                        stored_ns,
+                    )
+                    for point in points
+                ],
+            )
+        body = "\n".join(point.line() for point in points).encode()
+        self._telemetry.uplink_bytes.labels(self.name).inc(len(gzip.compress(body, 6)))
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._next_upkeep_ns:
+            self._next_upkeep_ns = now_ns + _UPKEEP_INTERVAL_S * NS_PER_S
+            self._delete_old(database, stored_ns)
+        return []
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)
+            database = sqlite3.connect(self._path, timeout=5)
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.executescript(_SCHEMA)
+            self._database = database
+        return self._database
+
+    def _close(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _delete_old(self, database: sqlite3.Connection, now_ns: int) -> None:
+        with database:
+            database.execute(
+                "DELETE FROM points WHERE stored_ns < ?", (now_ns - self._retention_ns,)
+            )
+        deleted = 0
+        for kind in _DELETE_ORDER:
+            while self._used_bytes(database) > self._max_bytes:
+                with database:
+                    cursor = database.execute(
+                        "DELETE FROM points WHERE (measurement, tags, time_ns) IN (SELECT "
+                        "measurement, tags, time_ns FROM points WHERE kind = ? "
+                        "ORDER BY stored_ns LIMIT ?)",
+                        (kind, _DELETE_STEP),
+                    )
+                deleted += cursor.rowcount
+                if not cursor.rowcount:
+                    break
+        database.execute("PRAGMA incremental_vacuum")
+        if deleted:
+            self._telemetry.evicted_points.labels(self.name).inc(deleted)
+            _logger.warning(
+                "The local store was full; its oldest points were deleted.", points=deleted
+            )
+
+    def _used_bytes(self, database: sqlite3.Connection) -> int:
+        def pragma(name: str) -> int:
+            value: int = database.execute(f"PRAGMA {name}").fetchone()[0]
+            return value
+
+        return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")

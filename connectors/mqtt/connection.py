@@ -1,0 +1,375 @@
+"""paho-mqtt driven from asyncio: one connection that keeps coming back.
+
+paho does the protocol (connecting, TLS, subscribing, keepalive); when its socket is read is
+decided here. That is what lets a full gateway stop reading, so that the broker queues, and what
+makes an acknowledgement safe: message ids are per connection, so each message remembers the
+connection it came over, and an acknowledgement for an earlier one is dropped. The broker sends
+that message again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import structlog
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from headgate.config.schema import Mqtt, read_secret
+from headgate.core.clock import NS_PER_S, Clock
+
+_logger = structlog.get_logger()
+
+#: First and longest pause between two tries to connect, s. Each pause is drawn between half of
+#: it and the whole, so that a plant's gateways do not return to a restarted broker in step.
+_FIRST_PAUSE_S = 0.5
+_PAUSE_CEILING_S = 30.0
+
+#: A connection that lasts this long was a good one: the next pause starts small again. Shorter
+#: ones do not count, or two gateways with one client id would throw each other out in a loop.
+_STABLE_S = 10.0
+
+#: How long connecting may take, s, name look-up and TLS included.
+_CONNECT_TIMEOUT_S = 10.0
+
+#: Packets read at one wake-up; bounds how long the loop is away from its other tasks.
+_MAX_PACKETS = 500
+
+
+class Received(NamedTuple):
+    """A PUBLISH as it came in. ``connection`` tells which connection ``mid`` belongs to."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    mid: int
+    connection: int
+
+
+class Connection:
+    """A connection to the broker that is kept up until it is closed.
+
+    Args:
+        settings: ``[mqtt]``.
+        client_id: Fixed, because the broker keeps the session under it.
+        clock: Source of time.
+        on_message: Called with each PUBLISH, from the event loop; must not block or raise.
+        filters: ``(topic filter, qos)`` to subscribe to at every connect.
+        keeps_session: True has the broker keep subscriptions and queued messages while away.
+    """
+
+    def __init__(
+        self,
+        settings: Mqtt,
+        client_id: str,
+        clock: Clock,
+        *,
+        on_message: Callable[[Received], None] | None = None,
+        filters: list[tuple[str, int]] | None = None,
+        keeps_session: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._clock = clock
+        self._on_message_callback = on_message
+        self._filters = filters or []
+        self._keeps_session = keeps_session
+        self._is_v5 = settings.version == "5"
+        self._loop = asyncio.get_running_loop()
+        self._client = self._make_client()
+        self._socket: socket.socket | None = None
+        self._is_paused = False
+        self._is_closing = False
+        self._lost = asyncio.Event()
+        self._subscribing: dict[int, list[tuple[str, int]]] = {}
+        self._published: dict[int, asyncio.Future[None]] = {}
+        #: Counts connections; 0 before the first.
+        self.generation = 0
+        #: Why there is no working connection; empty while there is one.
+        self.trouble = "not connected yet"
+
+    async def run(self) -> None:
+        """Stay connected until ``close`` is called."""
+        pause_s = _FIRST_PAUSE_S
+        keeping = asyncio.create_task(self._keep_alive(), name="mqtt-keepalive")
+        try:
+            while not self._is_closing:
+                started_ns = self._clock.monotonic_ns()
+                self._lost.clear()
+                if await self._connect():
+                    await self._lost.wait()
+                if self._is_closing:
+                    return
+                if self._clock.monotonic_ns() - started_ns > _STABLE_S * NS_PER_S:
+                    pause_s = _FIRST_PAUSE_S
+                await asyncio.sleep(random.uniform(0.5, 1) * pause_s)  # noqa: S311  (jitter)
+                pause_s = min(2 * pause_s, _PAUSE_CEILING_S)
+        finally:
+            keeping.cancel()
+
+    def close(self) -> None:
+        """Say goodbye to the broker and end ``run``. The session stays if it is kept."""
+        self._is_closing = True
+        self._client.disconnect()
+        self._write()
+        self._forget_socket()
+        self._fail_published("the connection was closed")
+        self._lost.set()
+
+    def pause(self) -> None:
+        """Stop reading. The kernel's buffer fills, and then the broker has to wait."""
+        if not self._is_paused:
+            self._is_paused = True
+            if self._socket is not None:
+                self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._is_paused:
+            self._is_paused = False
+            if self._socket is not None:
+                self._loop.add_reader(self._socket, self._read)
+                # TLS may hold decrypted bytes that the socket will never announce.
+                self._loop.call_soon(self._read)
+
+    def ack(self, message: Received) -> None:
+        """Acknowledge a message, if it came over the connection that stands now."""
+        if message.qos and message.connection == self.generation and self._socket is not None:
+            self._client.ack(message.mid, message.qos)
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish with QoS 1; returns once the broker has acknowledged.
+
+        Raises:
+            ConnectionError: There is no connection, or it broke before the acknowledgement.
+        """
+        if self.trouble:
+            raise ConnectionError(self.trouble)
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise ConnectionError(f"paho-mqtt refused to publish: {info.rc.name}")
+        confirmed = self._published[info.mid] = self._loop.create_future()
+        try:
+            await confirmed
+        finally:
+            self._published.pop(info.mid, None)
+
+    def _make_client(self) -> Client:
+        settings = self._settings
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if self._is_v5 else not self._keeps_session,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_socket_register_write = self._on_want_write
+        client.on_socket_unregister_write = self._on_written
+        client.on_socket_close = self._on_socket_close
+        if settings.tls is not None:
+            client.tls_set_context(_tls_context(settings))
+        return client
+
+    async def _connect(self) -> bool:
+        settings = self._settings
+        try:
+            password = read_secret(settings.password_env, settings.password_file)
+            self._client.username_pw_set(settings.username, password)
+            await asyncio.to_thread(self._connect_blocking)
+        except (OSError, ValueError) as error:
+            self._set_trouble(f"can't connect to {settings.host}:{settings.port}: {error}")
+            return False
+        connected = self._client.socket()
+        if self._is_closing or connected is None:
+            return False
+        self.generation += 1
+        self._socket = connected
+        if not self._is_paused:
+            self._loop.add_reader(connected, self._read)
+        if self._client.want_write():
+            self._loop.add_writer(connected, self._write)
+        self._loop.call_soon(self._read)
+        return True
+
+    def _connect_blocking(self) -> None:
+        arguments: dict[str, Any] = {}
+        if self._is_v5:
+            properties = Properties(PacketTypes.CONNECT)
+            properties.ReceiveMaximum = self._settings.receive_maximum
+            if self._keeps_session:
+                seconds = self._settings.session_expiry // NS_PER_S
+                properties.SessionExpiryInterval = min(seconds, 0xFFFFFFFF)
+            arguments = {"properties": properties, "clean_start": not self._keeps_session}
+        self._client.connect(
+            self._settings.host,
+            self._settings.port,
+            keepalive=max(1, self._settings.keepalive // NS_PER_S),
+            **arguments,
+        )
+
+    async def _keep_alive(self) -> None:
+        """paho's timers: pings, and noticing that an answer did not come."""
+        while True:
+            await asyncio.sleep(1)
+            if self._socket is not None:
+                self._checked(self._client.loop_misc())
+
+    def _read(self) -> None:
+        if self._socket is None or self._is_paused:
+            return
+        sock = self._socket
+        for _ in range(_MAX_PACKETS):
+            result = self._client.loop_read()
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._checked(result)
+                return
+            if self._socket is not sock or self._is_paused:
+                return
+            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                break
+        else:
+            self._loop.call_soon(self._read)
+
+    def _write(self) -> None:
+        if self._socket is not None:
+            self._checked(self._client.loop_write())
+
+    def _checked(self, result: MQTTErrorCode) -> None:
+        if result not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN):
+            self._forget_socket()
+            self._lost.set()
+
+    def _forget_socket(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is not None and sock.fileno() >= 0:
+            self._loop.remove_reader(sock)
+            self._loop.remove_writer(sock)
+
+    def _set_trouble(self, trouble: str) -> None:
+        # Said once, not at every try: an outage may last for days.
+        if trouble and trouble != self.trouble:
+            _logger.warning("No connection to the MQTT broker; will keep trying.", cause=trouble)
+        self.trouble = trouble
+
+    def _fail_published(self, why: str) -> None:
+        for future in self._published.values():
+            if not future.done():
+                future.set_exception(ConnectionError(why))
+
+    # paho's callbacks. All but the first socket events run in the event loop; an exception that
+    # left one would be lost in paho, so none may.
+
+    def _on_connect(
+        self, client: Client, _data: object, flags: Any, reason: ReasonCode, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            self._set_trouble(f"the broker refused: {reason}")
+            return
+        _logger.info(
+            "Connected to the MQTT broker.",
+            host=self._settings.host,
+            port=self._settings.port,
+            session_present=flags.session_present,
+        )
+        if not self._filters:
+            self._set_trouble("")
+            return
+        # At every connect, session or not: the broker may have lost it, and subscribing to what
+        # one is subscribed to changes nothing.
+        prefix = f"$share/{self._settings.shared_group}/" if self._settings.shared_group else ""
+        topics: Any = [
+            (prefix + name, SubscribeOptions(qos) if self._is_v5 else qos)
+            for name, qos in self._filters
+        ]
+        _, mid = client.subscribe(topics)
+        if mid is not None:
+            self._subscribing[mid] = self._filters
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: object,
+    ) -> None:
+        filters = self._subscribing.pop(mid, [])
+        refused = [
+            f"{name} ({reason})"
+            for (name, _), reason in zip(filters, reasons, strict=False)
+            if reason.is_failure
+        ]
+        if refused:
+            self._set_trouble(f"the broker refused the subscription to {', '.join(refused)}")
+        else:
+            self._set_trouble("")
+
+    def _on_disconnect(
+        self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _props: object
+    ) -> None:
+        if not self._is_closing:
+            why = str(reason)
+            if "taken over" in why.lower():
+                why += f"; is another client using the client id {self._client_id!r}?"
+            refused = self.trouble.startswith("the broker refused")
+            if not refused:
+                self._set_trouble(f"the connection ended: {why}")
+        self._fail_published("the connection ended")
+        self._lost.set()
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        if self._on_message_callback is None:
+            return
+        # Not ``message.topic``: that decodes UTF-8, and an exception here would end the reading.
+        topic = message._topic.decode(errors="replace")  # noqa: SLF001
+        self._on_message_callback(
+            Received(topic, message.payload, message.qos, message.mid, self.generation)
+        )
+
+    def _on_publish(
+        self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        future = self._published.get(mid)
+        if future is not None and not future.done():
+            if reason.is_failure:
+                future.set_exception(ConnectionError(f"the broker refused: {reason}"))
+            else:
+                future.set_result(None)
+
+    def _on_want_write(self, _client: Client, _data: object, _sock: object) -> None:
+        # May be called from the connecting thread, before the socket is ours.
+        if self._socket is not None:
+            self._loop.add_writer(self._socket, self._write)
+
+    def _on_written(self, _client: Client, _data: object, _sock: object) -> None:
+        if self._socket is not None:
+            self._loop.remove_writer(self._socket)
+
+    def _on_socket_close(self, _client: Client, _data: object, _sock: object) -> None:
+        self._forget_socket()
+
+
+def _tls_context(settings: Mqtt) -> ssl.SSLContext:
+    tls = settings.tls
+    assert tls is not None
+    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.cert_file is not None:
+        context.load_cert_chain(str(tls.cert_file), str(tls.key_file))
+    return context

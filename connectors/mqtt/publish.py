@@ -1,0 +1,70 @@
+"""Publishing results to MQTT, for devices and local screens."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from connectors.mqtt.connection import Connection
+from headgate.config.schema import Config
+from headgate.core.clock import Clock
+from headgate.core.errors import TransientError
+
+#: How long the broker may take to acknowledge, s.
+_TIMEOUT_S = 10.0
+
+
+class ResultsPublisher:
+    """A connection of its own, so that a slow reader of results never holds up ingest.
+
+    Args:
+        config: ``[mqtt]`` says where; the client id is the gateway's with ``-results``.
+        clock: Source of time.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._connection: Connection | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to connect; does not wait for it."""
+        self._connection = Connection(
+            self._config.mqtt, f"{self._config.client_id}-results", self._clock
+        )
+        self._running = asyncio.create_task(self._connection.run(), name="mqtt-results")
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._connection is not None and self._running is not None:
+            self._connection.close()
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        """Publish with QoS 1; returns once the broker has acknowledged.
+
+        Raises:
+            TransientError: It has not; try again later.
+        """
+        if self._connection is None:
+            raise TransientError("the publisher has not been started")
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._connection.publish(topic, payload, retain=retain)
+        except (ConnectionError, TimeoutError) as error:
+            raise TransientError(f"can't publish to MQTT: {error or 'no answer'}") from error

@@ -1,0 +1,140 @@
+"""Points: what leaves the gateway, in InfluxDB's terms, the same for every sink.
+
+Aggregates of one device and window share a point in the measurement ``<measurement>_<window>``
+(``pump_10s``), tagged ``gateway``, ``device`` and the feed's tags; fields are named
+``<channel>_<statistic>``. Anomalies are points of the measurement ``anomalies`` at the time of
+their start. A point's identity (measurement, tags, time) follows from the data alone, so writing
+it again overwrites it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from headgate.config.units import format_duration
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+
+Kind = Literal["anomalies", "aggregates"]
+FieldValue = float | int | bool | str
+
+_MEASUREMENT_ESCAPES = str.maketrans(
+    {",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+)
+_KEY_ESCAPES = _MEASUREMENT_ESCAPES | {ord("="): "\\="}
+_STRING_ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"})
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point.
+
+    Attributes:
+        kind: Which topic it came from; decides priority and what a sink does with it.
+        measurement: InfluxDB measurement.
+        tags: Sorted by name; empty values are left out, as InfluxDB has no empty tags.
+        fields: Never empty, never NaN.
+        time_ns: ns since 1970 UTC.
+    """
+
+    kind: Kind
+    measurement: str
+    tags: tuple[tuple[str, str], ...]
+    fields: Mapping[str, FieldValue]
+    time_ns: int
+
+    def tag(self, name: str) -> str:
+        """A tag's value, empty when there is none."""
+        return dict(self.tags).get(name, "")
+
+    def line(self) -> str:
+        """The point in line protocol, without a line break at its end."""
+        tags = "".join(f",{_key(name)}={_key(value)}" for name, value in self.tags)
+        fields = ",".join(f"{_key(name)}={_field(value)}" for name, value in self.fields.items())
+        return f"{_name(self.measurement)}{tags} {fields} {self.time_ns}"
+
+
+def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: str) -> list[Point]:
+    """One point for each device and window of these aggregates."""
+    fields_of: dict[tuple[str, tuple[tuple[str, str], ...], int], dict[str, FieldValue]] = {}
+    counts = (aggregates.n, aggregates.flagged, aggregates.expected)
+    n, flagged, expected = (column.tolist() for column in counts)
+    stats = np.stack([aggregates.stats[name] for name in STATISTICS], axis=1).tolist()
+    for position, row in enumerate(aggregates.channel.tolist()):
+        channel = channels.channels[row]
+        window = format_duration(int(aggregates.window_ns[position]))
+        tags = _tags(gateway=gateway, device=channel.device, others=channel.tags)
+        key = (f"{channel.measurement}_{window}", tags, int(aggregates.start_ns[position]))
+        fields = fields_of.setdefault(key, {})
+        for name, value in zip(STATISTICS, stats[position], strict=True):
+            if math.isfinite(value):
+                fields[f"{channel.field}_{name}"] = value
+        fields[f"{channel.field}_n"] = n[position]
+        fields[f"{channel.field}_flagged"] = flagged[position]
+        if expected[position]:
+            fields[f"{channel.field}_expected"] = expected[position]
+    return [
+        Point("aggregates", measurement, tags, fields, time_ns)
+        for (measurement, tags, time_ns), fields in fields_of.items()
+    ]
+
+
+def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
+    """One point for each anomaly; of several states of one anomaly the last stays in a sink."""
+    points = []
+    for anomaly in anomalies:
+        fields: dict[str, FieldValue] = {
+            "severity": anomaly.severity,
+            "peak_score": anomaly.peak_score,
+            "threshold": anomaly.threshold,
+            "duration_s": (anomaly.end_ns - anomaly.start_ns) / NS_PER_S,
+            "end_ns": anomaly.end_ns,
+            "peak_ns": anomaly.peak_ns,
+            "is_open": anomaly.is_open,
+            "revision": anomaly.revision,
+            "top_channel": anomaly.shares[0][0] if anomaly.shares else "",
+        }
+        fields.update((f"share_{name}", share) for name, share in anomaly.shares)
+        tags = _tags(
+            gateway=gateway,
+            device=anomaly.device,
+            others=(("feed", anomaly.feed), ("model", anomaly.model)),
+        )
+        points.append(Point("anomalies", "anomalies", tags, fields, anomaly.start_ns))
+    return points
+
+
+def _tags(
+    *, gateway: str, device: str, others: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    named = {**dict(others), "gateway": gateway, "device": device}
+    return tuple(sorted((name, value) for name, value in named.items() if value))
+
+
+def _name(text: str) -> str:
+    return _no_trailing_backslash(text.translate(_MEASUREMENT_ESCAPES))
+
+
+def _key(text: str) -> str:
+    return _no_trailing_backslash(text.translate(_KEY_ESCAPES))
+
+
+def _no_trailing_backslash(text: str) -> str:
+    # It would escape the separator that follows, and line protocol has no escape for it.
+    return text + "_" if text.endswith("\\") else text
+
+
+def _field(value: FieldValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value}i"
+    if isinstance(value, float):
+        return repr(value)
+    return f'"{value.translate(_STRING_ESCAPES)}"'

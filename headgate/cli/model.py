@@ -1,0 +1,172 @@
+"""``headgate model``: making and looking at model packages."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headgate.cli.numbers import positive
+
+if TYPE_CHECKING:
+    from headgate.config.schema import Feed
+    from models.package import ModelPackage
+    from models.training.train import TrainSettings
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
+    """Add the command and its subcommands to the command line."""
+    parser = subparsers.add_parser("model", help="train a model package, or show one")
+    commands = parser.add_subparsers(dest="model_command", required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="show what is in a package, and verify it")
+    show.add_argument("package", type=Path, metavar="PACKAGE")
+    train = commands.add_parser(
+        "train",
+        help="train a package on recorded data",
+        description=(
+            "Fit a model to recorded healthy data and write a package that [model.NAME] can name. "
+            "The same data and options give the same package. Needs the extra: "
+            "pip install 'headgate[train]'"
+        ),
+    )
+    train.add_argument("--feed", required=True, metavar="NAME", help="the feed it is for")
+    train.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="takes the feed's channels and units"
+    )
+    train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.csv")
+    train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
+    train.add_argument(
+        "--channels", metavar="A,B,…", help="columns (default: the feed's, or all with numbers)"
+    )
+    train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    train.add_argument("--name", metavar="NAME", help="default: the folder's name")
+    train.add_argument("--kind", default="pca", help="default: pca")
+    train.add_argument("--window", type=int, default=5, metavar="STEPS", help="default: 5")
+    train.add_argument("--hop", type=int, default=1, metavar="STEPS", help="default: 1")
+    train.add_argument("--period", metavar="DURATION", help="step (default: the data's)")
+    train.add_argument("--normalization", choices=("zscore", "minmax", "robust"), default="zscore")
+    train.add_argument("--rows", type=int, metavar="N", help="use the first N rows of each file")
+    train.add_argument(
+        "--false-alarm-rate",
+        type=_rate,
+        default=0.01,
+        metavar="RATE",
+        help="part of the training windows over the limit that --margin multiplies (default: 0.01)",
+    )
+    train.add_argument("--margin", type=positive, default=1.6, help="default: 1.6")
+    train.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; its exit code."""
+    if args.model_command == "show":
+        return _show(args.package)
+    return _train(args)
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 0 and below 1, got {text}")
+    return rate
+
+
+def _show(path: Path) -> int:
+    from models.package import ModelPackage
+    from models.runtime import Runtime
+
+    package = ModelPackage.load(path)
+    runtime = Runtime(package)
+    _print(package)
+    print(f"verified: hashes and golden outputs agree on {runtime.provider}")
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from headgate.core.errors import ConfigError
+
+    try:
+        from models.training.data import read_csv
+        from models.training.train import train
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"headgate model train: expected the package {error.name!r}; "
+            "install it with: pip install 'headgate[train]'"
+        ) from error
+    feed = _feed(args)
+    mapped = {} if feed is None else feed.channels
+    channels = args.channels.split(",") if args.channels else list(mapped) or None
+    data = read_csv(args.data, time_column=args.time, channels=channels, first_rows=args.rows)
+    # The gateway knows channels by the names in its configuration, the file by its columns.
+    by_path = {mapping.path or name: name for name, mapping in mapped.items()}
+    units = {name: mapping.unit for name, mapping in mapped.items()}
+    renamed = tuple(by_path.get(name, name.replace(" ", "_")) for name in data.names)
+    package = train(
+        args.name or args.out.name,
+        args.feed,
+        type(data)(renamed, data.time_ns, data.device, data.values),
+        units,
+        args.out,
+        _settings(args),
+    )
+    _print(package)
+    return 0
+
+
+def _feed(args: argparse.Namespace) -> Feed | None:
+    if args.config is None:
+        return None
+    from headgate.config.load import load_config
+    from headgate.core.errors import ConfigError
+
+    feeds = load_config(args.config).feed
+    if args.feed not in feeds:
+        raise ConfigError(f"--feed: expected one of {', '.join(feeds)}, got {args.feed!r}")
+    return feeds[args.feed]
+
+
+def _settings(args: argparse.Namespace) -> TrainSettings:
+    from headgate.config.units import parse_duration_ns
+    from headgate.core.errors import ConfigError
+    from models.training.train import TrainSettings
+
+    try:
+        period_ns = None if args.period is None else parse_duration_ns(args.period)
+    except ValueError as error:
+        raise ConfigError(f"--period: {error}") from error
+    return TrainSettings(
+        kind=args.kind,
+        window=args.window,
+        hop=args.hop,
+        period_ns=period_ns,
+        normalization=args.normalization,
+        false_alarm_rate=args.false_alarm_rate,
+        margin=args.margin,
+        seed=args.seed,
+    )
+
+
+def _print(package: ModelPackage) -> None:
+    from headgate.config.units import format_duration
+
+    manifest = package.manifest
+    framing, alarm, training = manifest.framing, manifest.alarm, manifest.training
+    print(f"{manifest.name} {manifest.version} for feed {manifest.feed}: {training.kind}")
+    for channel in manifest.channels:
+        print(
+            f"  {channel.name} [{channel.unit or '-'}] offset {channel.offset:.6g}, "
+            f"scale {channel.scale:.6g}"
+        )
+    print(
+        f"windows    {framing.window} steps of {format_duration(framing.period)}, "
+        f"every {framing.hop}"
+    )
+    print(f"threshold  {alarm.threshold:.4g}: {alarm.chosen_by}")
+    print(
+        f"alarm      opens after {alarm.open_after}, closes after {alarm.close_after} below "
+        f"{alarm.threshold_low:.4g}"
+    )
+    print(
+        f"trained on {training.rows} rows over {training.span / 1e9:.0f} s, seed {training.seed}, "
+        f"data {training.fingerprint[:12]}…"
+    )

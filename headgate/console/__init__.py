@@ -1,0 +1,1 @@
+"""What the running gateway shows: health, metrics and status over HTTP."""

@@ -1,0 +1,147 @@
+"""The console's HTTP pages: ``/healthz``, ``/readyz``, ``/metrics`` and ``/status``.
+
+Read only. It listens on loopback unless the configuration says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from headgate.config.schema import Config
+from headgate.console.metrics import Samples, merged, render, status
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import ConfigError
+
+#: Rates are taken over this long, s: long enough to be steady, short enough to follow.
+_RATE_SPAN_S = 5
+
+_RATES = {
+    "messages_per_s": "headgate_messages_total",
+    "rows_per_s": "headgate_rows_total",
+    "bytes_per_s": "headgate_received_bytes_total",
+}
+
+
+class ReportedLane(Protocol):
+    """What the console needs to know of a lane."""
+
+    report: dict[str, Any]
+    restarts: int
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None while it does not run."""
+        ...
+
+    @property
+    def health(self) -> tuple[bool, str]:
+        """Whether it works; when not, why."""
+        ...
+
+
+class Console:
+    """Serves the pages from the lanes' last reports.
+
+    Args:
+        config: Where to listen.
+        lanes: The supervisor's view of its lanes, by name; read at each request.
+        clock: Source of time, for rates.
+    """
+
+    def __init__(self, config: Config, lanes: Mapping[str, ReportedLane], clock: Clock) -> None:
+        self._host = config.console.host
+        self._port = config.console.port
+        self._lanes = lanes
+        self._clock = clock
+        self._history: deque[tuple[int, dict[str, float]]] = deque(maxlen=_RATE_SPAN_S + 1)
+        self._sampling: asyncio.Task[None] | None = None
+        app = web.Application(client_max_size=1024)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/status", self._status)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            ConfigError: The address can't be listened on.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigError(
+                f"console: expected an address to listen on, got {self._host}:{self._port}: "
+                f"{error.strerror}; choose another console.port"
+            ) from error
+        self._sampling = asyncio.create_task(self._sample(), name="rates")
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._sampling is not None:
+            self._sampling.cancel()
+        await self._runner.cleanup()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        """200 while every lane runs and reports, whether or not its peers are there."""
+        is_alive = all(lane.pid is not None and lane.report for lane in self._lanes.values())
+        return self._verdict(is_good=is_alive)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        """200 while every lane does its work."""
+        return self._verdict(is_good=all(lane.health[0] for lane in self._lanes.values()))
+
+    def _verdict(self, *, is_good: bool) -> web.Response:
+        return web.json_response(self._lane_states(), status=200 if is_good else 503)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        pids = {name: lane.pid for name, lane in self._lanes.items()}
+        return web.Response(
+            body=render(merged(self._pages(), pids)),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        pids = {name: lane.pid for name, lane in self._lanes.items()}
+        samples = Samples(merged(self._pages(), pids))
+        return web.json_response(status(samples, self._lane_states(), self._rates()))
+
+    def _pages(self) -> dict[str, str]:
+        return {
+            name: str(lane.report["metrics"]) for name, lane in self._lanes.items() if lane.report
+        }
+
+    def _lane_states(self) -> dict[str, Any]:
+        states = {}
+        for name, lane in self._lanes.items():
+            is_ready, reason = lane.health
+            states[name] = {
+                "ready": is_ready,
+                "reason": reason,
+                "pid": lane.pid,
+                "restarts": lane.restarts,
+            }
+        return states
+
+    async def _sample(self) -> None:
+        while True:
+            samples = Samples(merged(self._pages(), {}))
+            totals = {name: samples.total(metric) for name, metric in _RATES.items()}
+            self._history.append((self._clock.monotonic_ns(), totals))
+            await asyncio.sleep(1)
+
+    def _rates(self) -> dict[str, float]:
+        if len(self._history) < 2:
+            return dict.fromkeys(_RATES, 0.0)
+        (first_ns, first), (last_ns, last) = self._history[0], self._history[-1]
+        elapsed_s = (last_ns - first_ns) / NS_PER_S
+        # A lane that was started anew counts from 0 again; that is no negative rate.
+        return {name: max(0.0, (last[name] - first[name]) / elapsed_s) for name in _RATES}

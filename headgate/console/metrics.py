@@ -1,0 +1,161 @@
+"""The lanes' metrics as one page, and the status that people read out of them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def merged(pages: Mapping[str, str], pids: Mapping[str, int | None]) -> list[Metric]:
+    """The families of all lanes, each sample labelled with its lane.
+
+    Args:
+        pages: Prometheus text by lane.
+        pids: Process ids by lane, for what the operating system knows of them.
+    """
+    families: dict[str, Metric] = {}
+    for lane, page in pages.items():
+        for family in text_string_to_metric_families(page):
+            into = families.setdefault(
+                family.name, Metric(family.name, family.documentation, family.type)
+            )
+            for sample in family.samples:
+                into.add_sample(sample.name, {**sample.labels, "lane": lane}, sample.value)
+    return [*families.values(), *_process_families(pids)]
+
+
+def render(families: Iterable[Metric]) -> bytes:
+    """The families in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fixed(list(families)))
+    return generate_latest(registry)
+
+
+class Samples:
+    """Sums over samples, by name and labels; what ``/status`` is computed from."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._samples = [sample for family in families for sample in family.samples]
+
+    def total(self, name: str, **labels: str) -> float:
+        """Sum of all samples of this name that carry these labels."""
+        return sum(self._matching(name, labels))
+
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """Sums by the values of one label."""
+        sums: Counter[str] = Counter()
+        for sample in self._samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                sums[sample.labels.get(label, "")] += sample.value  # type: ignore[assignment]
+        return dict(sums)
+
+    def mean(self, name: str, **labels: str) -> float | None:
+        """Mean of a histogram's observations; None before the first."""
+        count = self.total(f"{name}_count", **labels)
+        return self.total(f"{name}_sum", **labels) / count if count else None
+
+    def _matching(self, name: str, labels: Mapping[str, str]) -> Iterable[float]:
+        return (
+            sample.value
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+class _Fixed(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _process_families(pids: Mapping[str, int | None]) -> list[Metric]:
+    cpu = GaugeMetricFamily(
+        "headgate_lane_cpu_seconds", "User and system CPU time of the process.", labels=["lane"]
+    )
+    memory = GaugeMetricFamily(
+        "headgate_lane_resident_bytes", "Resident memory of the process.", labels=["lane"]
+    )
+    for lane, pid in pids.items():
+        usage = _usage(pid)
+        if usage is not None:
+            cpu.add_metric([lane], usage[0])
+            memory.add_metric([lane], usage[1])
+    return [cpu, memory]
+
+
+def _usage(pid: int | None) -> tuple[float, float] | None:
+    """CPU seconds and resident bytes of a process; None when it is gone."""
+    try:
+        # The name, in parentheses, may hold spaces; what follows it does not.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES
+
+
+def status(
+    samples: Samples, lanes: Mapping[str, Any], rates: Mapping[str, float]
+) -> dict[str, Any]:
+    """``/status``: what the gateway is doing, as JSON.
+
+    Args:
+        samples: The lanes' metrics.
+        lanes: By lane, ``ready``, ``reason``, ``pid`` and ``restarts``.
+        rates: Messages, rows and bytes a second over the last reports.
+    """
+    busy_s = samples.by("headgate_stage_seconds_sum", "stage")
+    busiest = max(busy_s, key=lambda stage: busy_s[stage]) if busy_s else None
+    sinks = sorted(
+        {
+            *samples.by("headgate_points_total", "sink"),
+            *samples.by("headgate_backlog_records", "consumer"),
+        }
+    )
+    return {
+        "lanes": lanes,
+        "rates": rates,
+        "totals": {
+            "messages": samples.total("headgate_messages_total"),
+            "received_bytes": samples.total("headgate_received_bytes_total"),
+            "rows": samples.total("headgate_rows_total"),
+            "processed_rows": samples.total("headgate_processed_rows_total"),
+            "open_rows": samples.total("headgate_open_rows"),
+            "aggregates": samples.total("headgate_aggregates_total"),
+            "anomalies": samples.total("headgate_anomalies_total"),
+            "open_anomalies": samples.total("headgate_open_anomalies"),
+            "windows": samples.total("headgate_windows_total"),
+        },
+        "quarantined": samples.by("headgate_quarantined_total", "reason"),
+        "flagged": samples.by("headgate_flagged_rows_total", "flag"),
+        "inference": {
+            "mean_batch": samples.mean("headgate_inference_batch_windows"),
+            "mean_s": samples.mean("headgate_stage_seconds", stage="infer"),
+        },
+        "connected": samples.by("headgate_connected", "peer"),
+        "sinks": {
+            sink: {
+                "points": samples.total("headgate_points_total", sink=sink),
+                "bytes": samples.total("headgate_uplink_bytes_total", sink=sink),
+                "retries": samples.total("headgate_sink_retries_total", sink=sink),
+                "backlog_records": samples.total("headgate_backlog_records", consumer=sink),
+            }
+            for sink in sinks
+        },
+        "stage_seconds": busy_s,
+        "busiest_stage": busiest,
+        "cpu_seconds": samples.by("headgate_lane_cpu_seconds", "lane"),
+        "resident_bytes": samples.by("headgate_lane_resident_bytes", "lane"),
+    }

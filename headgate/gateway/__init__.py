@@ -1,0 +1,1 @@
+"""The running gateway: a supervisor and the three lanes it keeps alive."""

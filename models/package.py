@@ -1,0 +1,240 @@
+"""A model package: a folder with all that is needed to run a model correctly.
+
+``model.onnx``
+    The graph. Input ``window`` float32 [batch, window, channel], normalized; outputs ``score``
+    float32 [batch], higher is more abnormal, and ``share`` float32 [batch, channel].
+``model.toml``
+    Everything else: channels and their normalization, steps and windows, thresholds and how they
+    were chosen, what it was trained on, and the SHA-256 of the other two files.
+``golden.safetensors``
+    A few inputs with the outputs they must give. onnxruntime does not notice a flipped bit in a
+    graph; these do, and the hash does before them.
+
+What is loaded is what was hashed: each file is read once, checked, and used from memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import tomlkit
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from headgate.config.units import DurationNs
+from headgate.core.errors import ConfigError
+
+#: Version of this layout. A package of another one is refused, never guessed at.
+FORMAT = 1
+
+_GRAPH = "model.onnx"
+_MANIFEST = "model.toml"
+_GOLDEN = "golden.safetensors"
+
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelChannel(_Table):
+    """One input channel: ``(value - offset) / scale`` is what the graph is fed."""
+
+    name: str
+    unit: str = ""
+    offset: float
+    scale: Annotated[float, Field(gt=0)]
+
+
+class Framing(_Table):
+    """How readings become windows; see ``streams.frame.FrameSpec``."""
+
+    period: DurationNs
+    window: Annotated[int, Field(ge=1, le=65536)]
+    hop: Annotated[int, Field(ge=1)] = 1
+    resample: Literal["instant", "mean"] = "instant"
+    hold_limit: Annotated[int, Field(ge=0)] = 3
+
+
+class Alarm(_Table):
+    """When a score becomes an anomaly, and when that ends.
+
+    An anomaly opens after ``open_after`` scores in a row at or over ``threshold`` and closes after
+    ``close_after`` in a row below ``threshold_low``.
+    """
+
+    threshold: Annotated[float, Field(gt=0)]
+    threshold_low: Annotated[float, Field(gt=0)]
+    open_after: Annotated[int, Field(ge=1)] = 3
+    close_after: Annotated[int, Field(ge=1)] = 5
+    chosen_by: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.threshold_low > self.threshold:
+            raise ValueError("threshold_low: expected at most threshold")
+        return self
+
+
+class Training(_Table):
+    """What the model was made from, so that it can be made again."""
+
+    kind: str
+    fingerprint: _Hash
+    rows: int
+    span: DurationNs
+    seed: int
+    metrics: dict[str, float] = {}
+
+
+class Manifest(_Table):
+    """``model.toml``."""
+
+    format: Literal[1]
+    name: str
+    version: str = "1"
+    feed: str
+    normalization: Literal["zscore", "minmax", "robust"]
+    channels: Annotated[tuple[ModelChannel, ...], Field(min_length=1)]
+    framing: Framing
+    alarm: Alarm
+    training: Training
+    model_sha256: _Hash
+    golden_sha256: _Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Inputs and the outputs they must give: n windows."""
+
+    window: NDArray[np.float32]
+    score: NDArray[np.float32]
+    share: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A package in memory, its files checked against their hashes."""
+
+    path: Path
+    manifest: Manifest
+    graph: bytes
+    golden: Golden
+
+    @classmethod
+    def load(cls, path: Path) -> ModelPackage:
+        """Read a package from its folder.
+
+        Raises:
+            ConfigError: It is incomplete, altered, damaged or of another format; one line each.
+        """
+        manifest = _read_manifest(path / _MANIFEST)
+        graph = _read_checked(path / _GRAPH, manifest.model_sha256)
+        golden = _read_golden(path / _GOLDEN, manifest)
+        return cls(path, manifest, graph, golden)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the state of its stages depends on: the graph, the framing and the alarm."""
+        text = self.manifest.model_dump_json(include={"channels", "framing", "alarm"})
+        return hashlib.sha256(text.encode() + self.graph).hexdigest()[:16]
+
+
+def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden: Golden) -> None:
+    """Write a package; the folder appears whole or not at all.
+
+    An existing package of that name is replaced.
+
+    Args:
+        path: The package's folder.
+        manifest: ``model.toml`` without the format and the hashes.
+        graph: The ONNX file's bytes.
+        golden: Windows and what the graph answers to them.
+
+    Raises:
+        ConfigError: The manifest is not one, or the folder can't be written.
+    """
+    golden_bytes = save({"window": golden.window, "score": golden.score, "share": golden.share})
+    whole = {
+        "format": FORMAT,
+        **manifest,
+        "model_sha256": hashlib.sha256(graph).hexdigest(),
+        "golden_sha256": hashlib.sha256(golden_bytes).hexdigest(),
+    }
+    checked = Manifest.model_validate(whole)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        (building / _GRAPH).write_bytes(graph)
+        (building / _GOLDEN).write_bytes(golden_bytes)
+        text = tomlkit.dumps(checked.model_dump(mode="json"))
+        (building / _MANIFEST).write_text(text, encoding="utf-8")
+        building.chmod(0o755)
+        if path.exists():
+            old = path.with_name(f".{path.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            os.replace(building, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(building, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a folder that can be written: {error}") from error
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a model package: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from error
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(
+            [
+                f"{path}: {'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}"
+                for each in error.errors()
+            ]
+        ) from error
+
+
+def _read_checked(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: expected the file: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ConfigError(
+            f"{path}: expected SHA-256 {sha256[:12]}…, got {found[:12]}…; the file was altered or "
+            "damaged: install the package again"
+        )
+    return content
+
+
+def _read_golden(path: Path, manifest: Manifest) -> Golden:
+    content = _read_checked(path, manifest.golden_sha256)
+    try:
+        arrays = load(content)
+        golden = Golden(arrays["window"], arrays["score"], arrays["share"])
+    except (SafetensorError, KeyError) as error:
+        raise ConfigError(f"{path}: expected golden inputs and outputs: {error}") from error
+    shape = (manifest.framing.window, len(manifest.channels))
+    if golden.window.shape[1:] != shape:
+        raise ConfigError(
+            f"{path}: expected windows of shape {shape}, got {golden.window.shape[1:]}"
+        )
+    return golden

@@ -1,0 +1,205 @@
+"""Running a model: the only module that imports onnxruntime."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+import structlog
+from numpy.typing import NDArray
+
+from headgate.core.errors import ConfigError
+from models.package import ModelPackage
+
+_logger = structlog.get_logger()
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+
+_NAMES = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+
+#: How far the outputs for the golden inputs may be from what they were at training: float32
+#: arithmetic in another order, on another processor.
+_GOLDEN_TOLERANCE = 1e-4
+
+
+class Runtime:
+    """A model ready to run, verified against its package.
+
+    Args:
+        package: The loaded package.
+        provider: Where to run; ``"auto"`` takes the fastest there is.
+        threads: Threads of one run on the CPU.
+        max_batch: Windows in one run; more are split.
+
+    Raises:
+        ConfigError: The graph is no ONNX, or is not what the package says it is.
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        *,
+        provider: Provider = "auto",
+        threads: int = 1,
+        max_batch: int = 1024,
+    ) -> None:
+        self.package = package
+        self._max_batch = max_batch
+        self._threads = threads
+        self._session = self._open(_choice(provider, package.manifest.name))
+        self._check_interface()
+        self._check_golden()
+
+    @property
+    def provider(self) -> str:
+        """Name of the execution provider in use, as onnxruntime has it."""
+        name: str = self._session.get_providers()[0]
+        return name
+
+    def run(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score windows.
+
+        Args:
+            values: float32[w, window, channel], normalized.
+
+        Returns:
+            ``score`` float32[w] and ``share`` float32[w, channel].
+        """
+        parts = [
+            self._run_once(values[first : first + self._max_batch])
+            for first in range(0, len(values), self._max_batch)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            channels = len(self.package.manifest.channels)
+            return np.empty(0, np.float32), np.empty((0, channels), np.float32)
+        return np.concatenate([part[0] for part in parts]), np.concatenate(
+            [part[1] for part in parts]
+        )
+
+    def _run_once(
+        self, values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        inputs = {"window": np.ascontiguousarray(values)}
+        try:
+            score, share = self._session.run(("score", "share"), inputs)
+        except Exception as error:
+            # onnxruntime's errors have no common base class.
+            if self.provider == _NAMES["cpu"]:
+                raise
+            _logger.error(
+                "The accelerator failed; the model goes on on the CPU.",
+                model=self.package.manifest.name,
+                provider=self.provider,
+                error=str(error)[:200],
+            )
+            self._session = self._open([_NAMES["cpu"]])
+            score, share = self._session.run(("score", "share"), inputs)
+        return score, share
+
+    def _open(self, providers: list[str]) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would keep a core of a small box busy between two batches.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        # The arena keeps the largest batch's memory for good.
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        try:
+            return onnxruntime.InferenceSession(self.package.graph, options, providers=providers)
+        except Exception as error:
+            raise ConfigError(
+                f"{self.package.path / 'model.onnx'}: expected an ONNX model that onnxruntime "
+                f"{onnxruntime.__version__} can run: {str(error)[:200]}"
+            ) from error
+
+    def _check_interface(self) -> None:
+        manifest = self.package.manifest
+        window, channels = manifest.framing.window, len(manifest.channels)
+        wanted = {
+            "input window": ("tensor(float)", (None, window, channels)),
+            "output score": ("tensor(float)", (None,)),
+            "output share": ("tensor(float)", (None, channels)),
+        }
+        found = {
+            f"{role} {node.name}": (node.type, tuple(node.shape))
+            for role, nodes in (
+                ("input", self._session.get_inputs()),
+                ("output", self._session.get_outputs()),
+            )
+            for node in nodes
+        }
+        where = self.package.path / "model.onnx"
+        problems = [f"{where}: unexpected {name}" for name in found.keys() - wanted.keys()]
+        for name, (kind, shape) in wanted.items():
+            if name not in found:
+                problems.append(f"{where}: expected {name}, found {', '.join(found) or 'nothing'}")
+                continue
+            found_kind, found_shape = found[name]
+            # The first dimension is the batch and must be free; a size there would pin it.
+            is_fit = (
+                found_kind == kind
+                and len(found_shape) == len(shape)
+                and not isinstance(found_shape[0], int)
+                and found_shape[1:] == shape[1:]
+            )
+            if not is_fit:
+                dimensions = ["batch", *map(str, shape[1:])]
+                problems.append(
+                    f"{where}: {name}: expected {kind} [{', '.join(dimensions)}], got "
+                    f"{found_kind} {list(found_shape)}"
+                )
+        if problems:
+            raise ConfigError(problems)
+
+    def _check_golden(self) -> None:
+        """Run the golden inputs, which also warms the session up."""
+        golden = self.package.golden
+        score, share = self.run(golden.window)
+        # Relative to the size of the scores: they have no fixed scale.
+        is_same = np.allclose(
+            score, golden.score, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE, equal_nan=True
+        ) and np.allclose(share, golden.share, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE)
+        if not is_same:
+            worst = float(np.max(np.abs(score - golden.score))) if len(score) else 0.0
+            raise ConfigError(
+                f"{self.package.path}: expected the golden outputs for the golden inputs, got "
+                f"scores that differ by up to {worst:.3g} on {self.provider}; "
+                "the package is damaged or this machine computes differently: train it again"
+            )
+
+
+def run_graph(
+    graph: bytes, windows: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run a graph that is not in a package yet, in one run on the CPU; for training."""
+    session = onnxruntime.InferenceSession(graph, providers=[_NAMES["cpu"]])
+    score, share = session.run(("score", "share"), {"window": windows})
+    return score, share
+
+
+def _choice(provider: Provider, model: str) -> list[str]:
+    """Providers to try, best first; the CPU is always the last."""
+    available = onnxruntime.get_available_providers()
+    cpu = _NAMES["cpu"]
+    if provider == "auto":
+        return [name for name in _NAMES.values() if name in available and name != cpu] + [cpu]
+    name = _NAMES[provider]
+    if name not in available:
+        _logger.warning(
+            "The execution provider is not there; the model runs on the CPU.",
+            model=model,
+            wanted=name,
+            available=available,
+        )
+        return [cpu]
+    return [name] if name == cpu else [name, cpu]

@@ -1,0 +1,156 @@
+"""Recorded data for training: from CSV files to aligned, gap-aware rows."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.clock import NS_PER_S
+from headgate.core.errors import ConfigError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Rows of one or several devices, each device's in order of time.
+
+    Attributes:
+        names: The channels.
+        time_ns: int64[n].
+        device: int32[n], number of the device; windows never cross devices.
+        values: float64[n, channel], NaN where nothing was recorded.
+    """
+
+    names: tuple[str, ...]
+    time_ns: NDArray[np.int64]
+    device: NDArray[np.int32]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.time_ns)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, times, devices and values."""
+        digest = hashlib.sha256("\0".join(self.names).encode())
+        for column in (self.time_ns, self.device, self.values):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+
+def read_csv(
+    paths: Sequence[Path],
+    *,
+    time_column: str,
+    channels: Sequence[str] | None = None,
+    device_column: str = "device",
+    first_rows: int | None = None,
+) -> TrainingData:
+    """Read recorded rows. Each file, or each name in its device column, is a device.
+
+    Args:
+        paths: CSV files with a header; the delimiter (comma, semicolon, tab) is found out.
+        time_column: Column with ISO 8601 texts, or numbers of seconds since 1970.
+        channels: Columns to take; None takes all columns that hold numbers throughout.
+        device_column: Column with the device's name; may be absent.
+        first_rows: Take only so many rows of each file.
+
+    Raises:
+        ConfigError: A file, a column or a time can't be read; one line.
+    """
+    times: list[NDArray[np.int64]] = []
+    devices: list[NDArray[np.int32]] = []
+    values: list[NDArray[np.float64]] = []
+    numbers: dict[tuple[Path, str], int] = {}
+    names: tuple[str, ...] | None = None if channels is None else tuple(channels)
+    for path in paths:
+        rows = _read_rows(path, first_rows)
+        header = list(rows[0])
+        if time_column not in header:
+            raise ConfigError(
+                f"{path}: expected a time column {time_column!r}, found {', '.join(header)}"
+            )
+        if names is None:
+            names = _numeric_columns(rows, {time_column, device_column})
+        absent = [name for name in names if name not in header]
+        if absent:
+            raise ConfigError(f"{path}: expected columns {absent}, found {', '.join(header)}")
+        times.append(
+            np.array(
+                [_time_ns(path, n, row[time_column]) for n, row in enumerate(rows, 2)], np.int64
+            )
+        )
+        devices.append(
+            np.array(
+                [
+                    numbers.setdefault((path, row.get(device_column) or ""), len(numbers))
+                    for row in rows
+                ],
+                np.int32,
+            )
+        )
+        values.append(np.array([[_number(row[name]) for name in names] for row in rows]))
+    if not names or not times:
+        raise ConfigError("training data: expected at least one file with a column of numbers")
+    time_ns, device = np.concatenate(times), np.concatenate(devices)
+    order = np.lexsort((time_ns, device))
+    return TrainingData(names, time_ns[order], device[order], np.concatenate(values)[order])
+
+
+def _read_rows(path: Path, first_rows: int | None) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            head = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=head.count)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            rows = [row for row, _ in zip(reader, range(first_rows or 2**62), strict=False)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: expected a CSV file: {error}") from error
+    if not rows:
+        raise ConfigError(f"{path}: expected rows under the header, found none")
+    return rows
+
+
+def _numeric_columns(rows: list[dict[str, str]], others: set[str]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in rows[0]
+        if name
+        and name not in others
+        and all(row[name] in ("", None) or np.isfinite(_number(row[name])) for row in rows)
+        and any(row[name] for row in rows)
+    )
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _time_ns(path: Path, line: int, text: str) -> int:
+    try:
+        return round(float(text) * NS_PER_S)
+    except (TypeError, ValueError):
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{path}:{line}: expected a time (ISO 8601, or seconds since 1970), got {text!r}"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND * 1000

@@ -1,0 +1,329 @@
+"""The streams lane: the Faust agent that feeds the pipeline, and what keeps it safe.
+
+Faust is used so that it holds: raw bytes, ``noack_take``, one agent, acknowledged in order and by
+hand, no tables, no web server, nothing escapes the agent's body. A take goes through these steps:
+
+1. decode the records; what can't be decoded becomes a quarantined message
+2. drop, device by device, what a restored snapshot already holds
+3. run the pipeline in a worker thread
+4. append its outputs to the log, and wait until they are durable
+5. now and then snapshot the devices that moved, and wait until that is durable
+6. acknowledge the records that the snapshots cover; Faust commits them
+
+Anything unexpected stops the process: it restarts and replays from the committed offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import faust
+import structlog
+
+from connectors.logs import broker_url, consumer_group, faust_settings, topic
+from headgate.config.schema import Config
+from headgate.core.batch import Batch, Origin, concat
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import DataError, TransientError
+from headgate.core.log import (
+    AGGREGATES,
+    ANOMALIES,
+    QUARANTINE,
+    READINGS,
+    STATE,
+    STREAMS,
+    Log,
+    Record,
+    TopicPartition,
+)
+from headgate.core.telemetry import Telemetry
+from headgate.core.wire import (
+    READINGS_SCHEMA,
+    QuarantinedMessage,
+    decode_readings,
+    messages_record,
+    schema_of,
+)
+from streams.pipeline import Pipeline, build_pipeline
+from streams.recovery import StateKeeper
+from streams.route import Route
+from streams.state import Placement
+
+_logger = structlog.get_logger()
+_T = TypeVar("_T")
+
+#: How often silent devices are looked for, s. A silent device's window closes this much later
+#: than ``streams.silent_after`` at most.
+_SILENCE_CHECK_S = 0.25
+
+#: Longest pause between two tries to reach the log, s.
+_RETRY_CEILING_S = 5.0
+
+#: A member that died is noticed after this long; below 6 s a Kafka broker refuses by default.
+_SESSION_TIMEOUT_S = 6.0
+
+
+class StreamsLane:
+    """Reads ``readings``, writes ``aggregates``, ``anomalies``, ``quarantine`` and ``state``.
+
+    Args:
+        config: The whole configuration.
+        log: A started log, for everything but the readings, which come through Faust.
+        clock: Source of time; wall time is never used for deciding about data.
+        telemetry: Metrics of this lane.
+    """
+
+    def __init__(self, config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> None:
+        self._config = config
+        self._log = log
+        self._clock = clock
+        self._telemetry = telemetry
+        self._channels = ChannelTable()
+        self._pipeline: Pipeline = build_pipeline(config, self._channels, telemetry)
+        placement = Placement(self._channels, config.log.partitions)
+        self._keeper = StateKeeper(log, topic(config, STATE), self._pipeline, placement)
+        self._route = Route(
+            placement,
+            self._channels,
+            aggregates=topic(config, AGGREGATES),
+            anomalies=topic(config, ANOMALIES),
+            quarantine=topic(config, QUARANTINE),
+        )
+        # One thread: the stages are not re-entrant, and two cores are all there is.
+        self._worker = ThreadPoolExecutor(1, "pipeline")
+        # The agent and the silence check take turns on the pipeline.
+        self._turn = asyncio.Lock()
+        self._restored: set[int] = set()
+        self._revoked: set[int] = set()
+        self._unacknowledged: list[faust.EventT[bytes]] = []
+        self._next_offsets: dict[int, int] = {}
+        self._last_snapshot_ns = clock.monotonic_ns()
+        self._failure: asyncio.Future[None] | None = None
+        self._trouble = "starting"
+
+    def health(self) -> tuple[bool, str]:
+        """Whether readings are being worked on; when not, why."""
+        return not self._trouble, self._trouble
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then snapshot and commit what is done.
+
+        Raises:
+            Exception: Whatever went wrong inside; the process must end and start anew.
+        """
+        failure = self._failure = asyncio.get_running_loop().create_future()
+        app = self._build_app()
+        waiting = [asyncio.ensure_future(stop.wait()), failure]
+        try:
+            await app.start()
+            waiting.append(asyncio.create_task(self._watch_silence(), name="silence"))
+            waiting.append(asyncio.create_task(self._watch_app(app), name="faust-watch"))
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            await self._finish(app)
+        finally:
+            for task in waiting:
+                task.cancel()
+            self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _build_app(self) -> faust.App:
+        streams = self._config.streams
+        app = faust.App(
+            consumer_group(self._config, STREAMS),
+            broker=broker_url(self._config),
+            key_serializer="raw",
+            value_serializer="raw",
+            topic_partitions=self._config.log.partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=4 * streams.max_records,
+            broker_session_timeout=_SESSION_TIMEOUT_S,
+            broker_heartbeat_interval=_SESSION_TIMEOUT_S / 4,
+            broker_commit_interval=0.5,
+            consumer_auto_offset_reset="earliest",
+            worker_redirect_stdouts=False,
+            **faust_settings(self._config),
+        )
+        readings = app.topic(
+            topic(self._config, READINGS), value_type=bytes, key_type=bytes, internal=False
+        )
+        app.on_partitions_revoked.connect(self._on_revoked)
+
+        @app.agent(readings, concurrency=1, name="readings")
+        async def work(stream: faust.StreamT[bytes]) -> None:
+            takes: AsyncIterator[Sequence[faust.EventT[bytes]]] = stream.noack_take(
+                streams.max_records, within=streams.max_wait / NS_PER_S
+            )
+            async for events in takes:
+                try:
+                    async with self._turn:
+                        await self._work_on(events)
+                except Exception as error:  # noqa: BLE001  (nothing may escape an agent's body)
+                    self._fail(error)
+                    # The process is about to end. Returning would make Faust acknowledge.
+                    await asyncio.Event().wait()
+
+        return app
+
+    async def _on_revoked(self, _app: faust.App, revoked: Iterable[Any], **_kwargs: object) -> None:
+        # Only noted here: the agent may be in the middle of a take.
+        self._revoked.update(at.partition for at in revoked)
+
+    async def _work_on(self, events: Sequence[faust.EventT[bytes]]) -> None:
+        self._drop_revoked()
+        with self._telemetry.timed("decode"):
+            batch, records = await self._decode(events)
+        results = await self._in_worker(self._pipeline.process, batch, self._clock.monotonic_ns())
+        self._keeper.touch(results.moved)
+        for at, more in self._route.records(results).items():
+            records.setdefault(at, []).extend(more)
+        with self._telemetry.timed("append"):
+            await self._append(records)
+        self._unacknowledged.extend(events)
+        for event in events:
+            self._next_offsets[event.message.partition] = event.message.offset + 1
+        due_ns = self._last_snapshot_ns + self._config.streams.snapshot_interval
+        if self._clock.monotonic_ns() >= due_ns:
+            await self._snapshot()
+        self._trouble = ""
+
+    async def _decode(
+        self, events: Sequence[faust.EventT[bytes]]
+    ) -> tuple[Batch, dict[TopicPartition, list[Record]]]:
+        batches: list[Batch] = []
+        refused: dict[TopicPartition, list[Record]] = {}
+        for event in events:
+            message = event.message
+            if message.partition not in self._restored:
+                count = await self._keeper.restore(message.partition)
+                self._restored.add(message.partition)
+                _logger.info(
+                    "Took up a partition.",
+                    partition=message.partition,
+                    offset=message.offset,
+                    devices_restored=count,
+                )
+            headers = message.headers or {}
+            pairs = headers.items() if isinstance(headers, Mapping) else headers
+            try:
+                schema = schema_of(tuple(pairs))
+                if schema != READINGS_SCHEMA:
+                    found = schema.decode(errors="replace")
+                    raise DataError(
+                        "bad_record", f"expected {READINGS_SCHEMA.decode()}, got {found!r}"
+                    )
+                origin = Origin(message.topic, message.partition, message.offset)
+                batches.append(decode_readings(message.value or b"", self._channels, origin))
+            except DataError as error:
+                self._telemetry.quarantined.labels(error.reason).inc()
+                at = TopicPartition(topic(self._config, QUARANTINE), message.partition)
+                refused.setdefault(at, []).append(self._refusal(message, error))
+        return self._keeper.without_applied(concat(batches, self._channels)), refused
+
+    def _refusal(self, message: Any, error: DataError) -> Record:  # noqa: ANN401  (Faust's)
+        payload: bytes = message.value or b""
+        return messages_record(
+            [
+                QuarantinedMessage(
+                    ingest_ns=self._clock.wall_ns(),
+                    source=f"log:{message.topic}/{message.partition}@{message.offset}",
+                    payload=payload[: self._config.ingest.quarantine_payload],
+                    reason=error.reason,
+                    detail=error.detail,
+                    payload_bytes=len(payload),
+                )
+            ]
+        )
+
+    async def _snapshot(self) -> None:
+        with self._telemetry.timed("snapshot"):
+            next_offsets = dict(self._next_offsets)
+            pending = partial(self._keeper.pending_records, next_offsets)
+            await self._append(await self._in_worker(pending))
+            self._keeper.settle(next_offsets)
+        for event in self._unacknowledged:
+            event.ack()
+        self._unacknowledged.clear()
+        self._last_snapshot_ns = self._clock.monotonic_ns()
+
+    def _drop_revoked(self) -> None:
+        """Forget the partitions that were taken away; what comes back is restored anew."""
+        revoked, self._revoked = self._revoked, set()
+        for partition in revoked & self._restored:
+            self._keeper.forget(partition)
+            self._restored.discard(partition)
+        for partition in revoked:
+            self._next_offsets.pop(partition, None)
+        self._unacknowledged = [
+            event for event in self._unacknowledged if event.message.partition not in revoked
+        ]
+
+    async def _watch_silence(self) -> None:
+        """Close the windows of devices that have stopped sending."""
+        while True:
+            await asyncio.sleep(_SILENCE_CHECK_S)
+            async with self._turn:
+                self._drop_revoked()
+                now_ns = self._clock.monotonic_ns()
+                results = await self._in_worker(self._pipeline.advance, now_ns)
+                self._telemetry.open_rows.set(self._pipeline.open_rows())
+                if len(results.moved):
+                    self._keeper.touch(results.moved)
+                    await self._append(self._route.records(results))
+                due_ns = self._last_snapshot_ns + self._config.streams.snapshot_interval
+                # A window closed by the wall clock would close otherwise in a replay: write the
+                # decision down before any reading that it makes late is worked on.
+                if len(results.moved) or (self._unacknowledged and now_ns >= due_ns):
+                    await self._snapshot()
+
+    async def _watch_app(self, app: faust.App) -> None:
+        """Turn a crash inside Faust, which it would only log, into the end of this process."""
+        while not app.should_stop and not app.crashed:
+            await asyncio.sleep(_SILENCE_CHECK_S)
+            if self._trouble == "starting" and app.consumer.assignment():
+                self._trouble = ""
+        raise RuntimeError("Faust stopped by itself") from app.crash_reason
+
+    async def _finish(self, app: faust.App) -> None:
+        async with self._turn:
+            self._drop_revoked()
+            if self._unacknowledged:
+                await self._snapshot()
+            # Still inside the turn: the agent can't begin another take while Faust stops.
+            await app.stop()
+
+    async def _append(self, records: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        """Append, for as long as it takes: readings wait in the log meanwhile."""
+        if not records:
+            return
+        pause_s = 0.1
+        while True:
+            try:
+                await self._log.append_many(records)
+            except TransientError as error:
+                self._trouble = f"the log does not accept results: {error}"
+                _logger.warning("The log does not accept results; will retry.", error=str(error))
+                await asyncio.sleep(error.retry_after_s or pause_s * random.uniform(0.5, 1))  # noqa: S311
+                pause_s = min(2 * pause_s, _RETRY_CEILING_S)
+            else:
+                return
+
+    async def _in_worker(self, call: Callable[..., _T], *args: object) -> _T:
+        future: Awaitable[_T] = asyncio.get_running_loop().run_in_executor(
+            self._worker, call, *args
+        )
+        return await future
+
+    def _fail(self, error: BaseException) -> None:
+        self._trouble = f"failed: {error}"
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)

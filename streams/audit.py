@@ -1,0 +1,277 @@
+"""The account of every reading, settled from what stands in the log and from nothing else.
+
+For each device and span of event time: every reading that was received is in an aggregate, in
+quarantine, or still on its way. No counter of the running gateway is believed; the topics are
+read from end to end. Whatever a replay wrote twice is counted once: aggregates by their identity,
+rejected readings by the record they came from.
+
+A device's *horizon* is the end of its last closed window. Readings before it must all be accounted
+for; readings past it are open. Those at or behind the offset that the streams lane has committed
+may or may not have been worked on yet, so they may be accounted for but need not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.logs import consumer_group, topic
+from headgate.config.schema import Config
+from headgate.core.batch import Batch
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.log import (
+    AGGREGATES,
+    QUARANTINE,
+    READINGS,
+    STREAMS,
+    Log,
+    StoredRecord,
+    TopicPartition,
+)
+from headgate.core.wire import (
+    MESSAGES_SCHEMA,
+    REJECTED_SCHEMA,
+    decode_aggregates,
+    decode_messages,
+    decode_readings,
+    decode_rejected,
+    schema_of,
+)
+
+Device: TypeAlias = tuple[str, str]
+Rejection: TypeAlias = tuple[Device, int, str, bool]
+
+_READ_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class Account:
+    """One device and span. All numbers count readings.
+
+    Attributes:
+        received: In the ``readings`` topic, worked on or not.
+        aggregated: In closed windows, flagged ones included.
+        rejected: In quarantine, by reason.
+        in_log: Received at or behind the committed offset.
+        past_horizon: Received past the device's horizon.
+        rejected_past_horizon: Rejected past the device's horizon.
+        in_log_before_horizon: Those of ``in_log`` that lie before the horizon.
+        is_evicted: Retention has deleted part of the span, so it can't be checked.
+    """
+
+    received: int = 0
+    aggregated: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    in_log: int = 0
+    past_horizon: int = 0
+    rejected_past_horizon: int = 0
+    in_log_before_horizon: int = 0
+    is_evicted: bool = False
+
+    @property
+    def open(self) -> int:
+        """Readings in windows that have not closed yet."""
+        return self.past_horizon - self.rejected_past_horizon
+
+    @property
+    def gap(self) -> int:
+        """Readings lost (positive) or counted twice (negative); 0 when the account balances."""
+        if self.is_evicted:
+            return 0
+        due = self.received - self.past_horizon
+        settled = self.aggregated + self.rejected.total() - self.rejected_past_horizon
+        if settled > due:
+            return due - settled
+        return max(0, due - self.in_log_before_horizon - settled)
+
+
+@dataclass(slots=True)
+class Audit:
+    """The whole account.
+
+    Attributes:
+        span_ns: Length of a span.
+        accounts: By ``(feed, device)`` and start of the span (ns since 1970 UTC).
+        messages: Quarantined messages and refused points, by reason; they hold no readings.
+    """
+
+    span_ns: int
+    accounts: dict[tuple[Device, int], Account]
+    messages: Counter[str]
+
+    @property
+    def is_balanced(self) -> bool:
+        """No device has a gap in any span."""
+        return not any(account.gap for account in self.accounts.values())
+
+    def sum(self) -> Account:
+        """All accounts added up; its ``gap`` means nothing, since gaps may cancel out."""
+        total = Account()
+        for account in self.accounts.values():
+            total.received += account.received
+            total.aggregated += account.aggregated
+            total.rejected.update(account.rejected)
+            total.in_log += account.in_log
+            total.past_horizon += account.past_horizon
+            total.rejected_past_horizon += account.rejected_past_horizon
+            total.in_log_before_horizon += account.in_log_before_horizon
+            total.is_evicted |= account.is_evicted
+        return total
+
+
+async def audit(config: Config, log: Log, *, span_ns: int = 3600 * 10**9) -> Audit:
+    """Read the topics and settle the account.
+
+    Spans start at whole multiples of ``span_ns``, which is rounded up to a multiple of each
+    feed's shortest aggregate window so that no window lies across two spans.
+
+    Args:
+        config: The gateway's configuration.
+        log: A started log.
+        span_ns: Length of a span, ns.
+    """
+    return await _Auditor(config, log, span_ns).run()
+
+
+class _Auditor:
+    """One pass over the topics, partition by partition, in constant memory but for the counts."""
+
+    def __init__(self, config: Config, log: Log, span_ns: int) -> None:
+        self._config = config
+        self._log = log
+        # By feed, the shortest window: a reading is in exactly one window of each length.
+        self._window_ns = {
+            name: min((each.window for each in feed.aggregates), default=0)
+            for name, feed in config.feed.items()
+        }
+        self._span_ns = int(np.lcm.reduce([span_ns, *filter(None, self._window_ns.values())]))
+        self._accounts: defaultdict[tuple[Device, int], Account] = defaultdict(Account)
+        self._horizon: defaultdict[Device, int] = defaultdict(lambda: -(2**63))
+        self._oldest_kept: dict[Device, int] = {}
+        self._evicting: set[Device] = set()
+        self._messages: Counter[str] = Counter()
+
+    async def run(self) -> Audit:
+        for partition in range(self._config.log.partitions):
+            await self._read_aggregates(partition)
+            await self._read_readings(partition)
+            await self._read_quarantine(partition)
+        for (device, start_ns), account in self._accounts.items():
+            account.is_evicted = device in self._evicting and (
+                start_ns <= self._oldest_kept.get(device, start_ns)
+            )
+        return Audit(self._span_ns, dict(sorted(self._accounts.items())), self._messages)
+
+    async def _records(self, at: TopicPartition) -> AsyncIterator[StoredRecord]:
+        position, end = await self._log.offsets(at)
+        while position < end:
+            page = await self._log.read(at, position, max_bytes=_READ_BYTES)
+            if not page:
+                break
+            for record in page:
+                yield record
+            position = page[-1].offset + 1
+
+    async def _read_readings(self, partition: int) -> None:
+        at = TopicPartition(topic(self._config, READINGS), partition)
+        committed = await self._log.committed(consumer_group(self._config, STREAMS), at) or 0
+        start, _ = await self._log.offsets(at)
+        async for record in self._records(at):
+            channels = ChannelTable()
+            batch = decode_readings(record.value, channels)
+            horizons = np.array([self._horizon[device] for device in channels.devices], np.int64)
+            is_past = batch.time_ns >= horizons[batch.device]
+            in_log = record.offset >= committed
+            for device, span, count, past in self._count(channels, batch, is_past):
+                account = self._accounts[device, span]
+                account.received += count
+                account.past_horizon += past
+                if in_log:
+                    account.in_log += count
+                    account.in_log_before_horizon += count - past
+                self._oldest_kept[device] = min(self._oldest_kept.get(device, span), span)
+                if start > 0:
+                    self._evicting.add(device)
+
+    async def _read_aggregates(self, partition: int) -> None:
+        newest: dict[tuple[str, int], int] = {}
+        async for record in self._records(
+            TopicPartition(topic(self._config, AGGREGATES), partition)
+        ):
+            channels = ChannelTable()
+            aggregates = decode_aggregates(record.value, channels)
+            counts = aggregates.n + aggregates.flagged
+            columns = (aggregates.channel, aggregates.start_ns, aggregates.window_ns, counts)
+            for row, start_ns, window_ns, count in zip(
+                *(column.tolist() for column in columns), strict=True
+            ):
+                channel = channels.channels[row]
+                if window_ns != self._window_ns.get(channel.feed):
+                    continue
+                device = (channel.feed, channel.device)
+                self._horizon[device] = max(self._horizon[device], start_ns + window_ns)
+                newest[channel.key, start_ns] = count
+        devices: dict[str, Device] = {}
+        for (key, start_ns), count in newest.items():
+            if key not in devices:
+                channel = Channel.from_key(key)
+                devices[key] = (channel.feed, channel.device)
+            self._accounts[devices[key], self._span_of(start_ns)].aggregated += count
+
+    async def _read_quarantine(self, partition: int) -> None:
+        # A replay rejects a source record's readings again, in another quarantine record: of all
+        # the times a source record is met, the fullest counts.
+        fullest: dict[tuple[int, int], Counter[Rejection]] = {}
+        async for record in self._records(
+            TopicPartition(topic(self._config, QUARANTINE), partition)
+        ):
+            schema = schema_of(record.headers)
+            if schema == MESSAGES_SCHEMA:
+                self._messages.update(message.reason for message in decode_messages(record.value))
+            elif schema == REJECTED_SCHEMA:
+                channels = ChannelTable()
+                rejected = decode_rejected(record.value, channels)
+                met: defaultdict[tuple[int, int], Counter[Rejection]]
+                met = defaultdict(Counter)
+                batch = rejected.batch
+                for source, row, time_ns, reason in zip(
+                    zip(rejected.partition.tolist(), rejected.offset.tolist(), strict=True),
+                    batch.device.tolist(),
+                    batch.time_ns.tolist(),
+                    rejected.reasons,
+                    strict=True,
+                ):
+                    device = channels.devices[row]
+                    is_past = time_ns >= self._horizon[device]
+                    met[source][device, self._span_of(time_ns), reason, is_past] += 1
+                for source, counter in met.items():
+                    fullest[source] = fullest.get(source, Counter()) | counter
+        for counter in fullest.values():
+            for (device, span, reason, is_past), count in counter.items():
+                account = self._accounts[device, span]
+                account.rejected[reason] += count
+                account.rejected_past_horizon += count * is_past
+
+    def _span_of(self, time_ns: int) -> int:
+        return time_ns // self._span_ns * self._span_ns
+
+    def _count(
+        self, channels: ChannelTable, batch: Batch, is_past: NDArray[np.bool_]
+    ) -> list[tuple[Device, int, int, int]]:
+        """Per device and span: ``(device, span start, readings, readings past the horizon)``."""
+        spans = batch.time_ns // self._span_ns
+        pairs, group = np.unique(np.stack([batch.device, spans]), axis=1, return_inverse=True)
+        n = pairs.shape[1]
+        counts = np.bincount(group, minlength=n)
+        past = np.bincount(group, weights=is_past, minlength=n)
+        return [
+            (channels.devices[row], span * self._span_ns, count, int(count_past))
+            for row, span, count, count_past in zip(
+                pairs[0].tolist(), pairs[1].tolist(), counts.tolist(), past.tolist(), strict=True
+            )
+        ]

@@ -1,0 +1,202 @@
+"""From scores to anomalies: one event each, however many windows it spans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.channels import ChannelTable
+from headgate.core.stage import Anomaly, Scores, Selection, StateBlock
+from streams.arrays import NO_TIME_NS, group_by, grown
+
+#: Severity by how far the peak is over the threshold. The scores of the shipped kinds grow
+#: linearly with the deviation, so twice the threshold is twice the deviation that was tolerated.
+_SEVERITIES = ("minor", "major", "critical")
+_SEVERITY_FROM = np.array([2.0, 5.0])
+
+
+@dataclass(frozen=True, slots=True)
+class DetectSpec:
+    """When a score becomes an anomaly, and when that ends.
+
+    Attributes:
+        channel_names: The model's channels, in the order of the scores' shares.
+        threshold: Scores at or over it count towards opening.
+        threshold_low: Scores below it count towards closing.
+        open_after: So many in a row open an anomaly.
+        close_after: So many in a row close it.
+        step_ns: Time between two scores of a device that leaves none out. A gap longer than
+            ``close_after`` steps ends whatever was going on: nothing is known of that time.
+    """
+
+    channel_names: tuple[str, ...]
+    threshold: float
+    threshold_low: float
+    open_after: int
+    close_after: int
+    step_ns: int
+
+
+class Detector:
+    """Threshold with hysteresis, per device. A stateful stage.
+
+    Args:
+        model: The model's name in the configuration.
+        spec: Its thresholds.
+        channels: The pipeline's table.
+    """
+
+    def __init__(self, model: str, spec: DetectSpec, channels: ChannelTable) -> None:
+        self._model = model
+        self._spec = spec
+        self._channels = channels
+        self._gap_ns = (spec.close_after + 1) * spec.step_ns
+        # All by device row. ``over`` and ``below`` count scores in a row; the event's columns are
+        # kept from the first score over the threshold on, whether or not it has opened yet.
+        self._state: dict[str, NDArray[np.generic]] = {
+            "is_open": np.empty(0, np.bool_),
+            "over": np.empty(0, np.int32),
+            "below": np.empty(0, np.int32),
+            "last_ns": np.empty(0, np.int64),
+            "start_ns": np.empty(0, np.int64),
+            "end_ns": np.empty(0, np.int64),
+            "peak_ns": np.empty(0, np.int64),
+            "peak_score": np.empty(0, np.float64),
+            "revision": np.empty(0, np.int32),
+            "severity": np.empty(0, np.int8),
+            "share": np.empty((0, len(spec.channel_names)), np.float32),
+        }
+
+    def process(self, scores: Scores) -> list[Anomaly]:
+        """Take scores in, each device's in order of time; what opened, got worse or closed."""
+        if not len(scores):
+            return []
+        self._extend()
+        groups = group_by(scores.device)
+        device = groups.keys
+        score = scores.score[groups.order].astype(np.float64)
+        time_ns = scores.time_ns[groups.order]
+        highest = np.maximum.reduceat(score, groups.starts)
+        is_quiet = (highest < self._spec.threshold) & ~self._state["is_open"][device]
+        quiet = device[is_quiet]
+        self._state["over"][quiet] = 0
+        ends = groups.starts + groups.lengths - 1
+        self._state["last_ns"][quiet] = time_ns[ends[is_quiet]]
+        anomalies: list[Anomaly] = []
+        starts, lengths = groups.starts[~is_quiet], groups.lengths[~is_quiet]
+        loud = device[~is_quiet]
+        share = scores.share[groups.order]
+        # Round k takes the k-th score of each device that has one: the loop is over the steps of
+        # a batch, which are few when devices are many.
+        for k in range(int(lengths.max(initial=0))):
+            has_kth = lengths > k
+            rows = starts[has_kth] + k
+            self._step(loud[has_kth], time_ns[rows], score[rows], share[rows], anomalies)
+        return anomalies
+
+    def close_silent(self, devices: NDArray[np.int32]) -> list[Anomaly]:
+        """Close what is open at these devices, which have stopped sending."""
+        self._extend()
+        is_open = self._state["is_open"][devices]
+        self._state["over"][devices] = 0
+        return self._close(devices[is_open].astype(np.int64))
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        self._extend()
+        return {name: column[selection.devices] for name, column in self._state.items()}
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        self._extend()
+        for name, column in self._state.items():
+            column[selection.devices] = block[name]
+
+    def forget(self, selection: Selection) -> None:
+        self._extend()
+        for name, column in self._state.items():
+            column[selection.devices] = NO_TIME_NS if name == "last_ns" else 0
+
+    def _step(
+        self,
+        device: NDArray[np.int64],
+        time_ns: NDArray[np.int64],
+        score: NDArray[np.float64],
+        share: NDArray[np.float32],
+        anomalies: list[Anomaly],
+    ) -> None:
+        """One score of each of these devices."""
+        state, spec = self._state, self._spec
+        is_after_gap = time_ns - state["last_ns"][device] > self._gap_ns
+        state["last_ns"][device] = time_ns
+        if is_after_gap.any():
+            broken = device[is_after_gap]
+            anomalies.extend(self._close(broken[state["is_open"][broken]]))
+            state["over"][broken] = 0
+        is_over = score >= spec.threshold
+        over = np.where(is_over, state["over"][device] + 1, 0)
+        state["over"][device] = over
+        was_open = state["is_open"][device]
+        # The first score over the threshold begins an event that may or may not open.
+        begins = ~was_open & (over == 1)
+        first = device[begins]
+        state["start_ns"][first] = time_ns[begins]
+        state["peak_score"][first] = -np.inf
+        is_higher = (is_over | was_open) & (score > state["peak_score"][device])
+        higher = device[is_higher]
+        state["peak_score"][higher] = score[is_higher]
+        state["peak_ns"][higher] = time_ns[is_higher]
+        state["share"][higher] = share[is_higher]
+        is_in = (score >= spec.threshold_low) & (was_open | is_over)
+        state["end_ns"][device[is_in]] = time_ns[is_in]
+        state["below"][device] = np.where(is_in, 0, state["below"][device] + 1)
+        severity = np.searchsorted(
+            _SEVERITY_FROM, state["peak_score"][device] / spec.threshold, side="right"
+        )
+        opens = ~was_open & (over >= spec.open_after)
+        worsens = was_open & (severity > state["severity"][device])
+        opened, worse = device[opens], device[worsens]
+        state["severity"][opened] = severity[opens]
+        state["severity"][worse] = severity[worsens]
+        state["is_open"][opened] = True
+        state["revision"][opened] = 0
+        state["revision"][worse] += 1
+        changed = np.sort(np.concatenate([opened, worse]))
+        anomalies.extend(self._anomaly(row) for row in changed.tolist())
+        closes = was_open & (state["below"][device] >= spec.close_after)
+        anomalies.extend(self._close(device[closes]))
+
+    def _close(self, device: NDArray[np.int64]) -> list[Anomaly]:
+        self._state["is_open"][device] = False
+        self._state["revision"][device] += 1
+        self._state["over"][device] = 0
+        return [self._anomaly(row) for row in device.tolist()]
+
+    def _anomaly(self, row: int) -> Anomaly:
+        state = self._state
+        feed, device = self._channels.devices[row]
+        named: Sequence[tuple[str, float]] = [
+            (name, round(float(part), 6))
+            for name, part in zip(self._spec.channel_names, state["share"][row], strict=True)
+        ]
+        return Anomaly(
+            feed=feed,
+            device=device,
+            model=self._model,
+            start_ns=int(state["start_ns"][row]),
+            end_ns=int(state["end_ns"][row]),
+            peak_ns=int(state["peak_ns"][row]),
+            peak_score=float(state["peak_score"][row]),
+            threshold=self._spec.threshold,
+            severity=_SEVERITIES[int(state["severity"][row])],
+            # Equal shares in the model's order, so that the same scores give the same bytes.
+            shares=tuple(sorted(named, key=lambda pair: -pair[1])),
+            is_open=bool(state["is_open"][row]),
+            revision=int(state["revision"][row]),
+        )
+
+    def _extend(self) -> None:
+        known = len(self._channels.devices)
+        for name, column in self._state.items():
+            self._state[name] = grown(column, known, NO_TIME_NS if name == "last_ns" else 0)

@@ -1,0 +1,346 @@
+"""The order of the stages, on one screen.
+
+::
+
+    readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ─────────────────────────▶ aggregates
+                    │          │    │
+                    ▼          ▼    └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect ─▶ anomalies
+                   late    duplicate                                (all devices at once)
+
+A ``Pipeline`` is synchronous and does no I/O: it is the same object in the running gateway, in
+tests and in an evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from headgate.config.schema import Config, Feed
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import ConfigError
+from headgate.core.stage import (
+    Aggregates,
+    Anomaly,
+    Rejected,
+    Selection,
+    StatefulStage,
+    StateBlock,
+)
+from headgate.core.telemetry import Telemetry
+from models.package import ModelPackage
+from models.runtime import Runtime
+from streams.aggregate import Aggregator
+from streams.clean import Cleaner
+from streams.detect import Detector, DetectSpec
+from streams.frame import Framer, FrameSpec
+from streams.infer import Inferer
+from streams.normalize import Normalizer
+from streams.state import Snapshot
+from streams.watermark import Watermarks
+
+_logger = structlog.get_logger()
+
+#: Flags that are counted in ``headgate_flagged_rows``.
+_COUNTED = (
+    Quality.MISSING,
+    Quality.OUT_OF_RANGE,
+    Quality.SPIKE,
+    Quality.STUCK,
+    Quality.IMPUTED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What came of a batch, or of time passing.
+
+    Attributes:
+        aggregates: Windows that closed.
+        anomalies: Anomalies that opened, got worse or closed, in order.
+        rejected: Readings that went no further, by reason.
+        moved: int32[d], rows of the devices whose state has changed.
+    """
+
+    aggregates: Aggregates
+    anomalies: list[Anomaly]
+    rejected: tuple[Rejected, ...]
+    moved: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """The way of one feed's readings to one model."""
+
+    feed: str
+    model: str
+    normalizer: Normalizer
+    framer: Framer
+
+
+class Pipeline:
+    """All stages of all feeds and models.
+
+    Args:
+        config: The whole configuration.
+        channels: The table that the batches point into.
+        packages: Loaded model packages, by the model's name in the configuration.
+        inferer: Runs the models.
+        telemetry: Where time and counts go; None measures nothing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        channels: ChannelTable,
+        packages: Mapping[str, ModelPackage],
+        inferer: Inferer,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self.channels = channels
+        self._silent_after_ns = config.streams.silent_after
+        self._telemetry = telemetry
+        self._watermarks = Watermarks(config.feed, channels)
+        self._cleaner = Cleaner(config.feed, channels)
+        self._aggregator = Aggregator(config.feed, channels)
+        self._inferer = inferer
+        self._routes = _routes(config, channels, packages)
+        self._detectors = _detectors(config, channels, packages)
+        self._stages: dict[str, tuple[StatefulStage, str]] = {
+            "watermark": (self._watermarks, ""),
+            "clean": (self._cleaner, self._cleaner.fingerprint),
+            "aggregate": (self._aggregator, self._aggregator.fingerprint),
+        }
+        for route in self._routes:
+            fingerprint = packages[route.model].fingerprint
+            self._stages[f"frame.{route.model}.{route.feed}"] = (route.framer, fingerprint)
+        for name, detector in self._detectors.items():
+            fingerprint = f"{packages[name].fingerprint}/{config.model[name].sensitivity:g}"
+            self._stages[f"detect.{name}"] = (detector, fingerprint)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """By stage, what the meaning of its state depends on; other state is not taken up."""
+        return {name: fingerprint for name, (_, fingerprint) in self._stages.items()}
+
+    def process(self, batch: Batch, now_ns: int) -> Results:
+        """Work on readings.
+
+        Args:
+            batch: Readings in arrival order; they point into this pipeline's table.
+            now_ns: Monotonic time, used only to notice silence.
+        """
+        moved = np.unique(batch.device)
+        with self._timed("watermark"):
+            on_time = self._watermarks.process(batch, now_ns)
+        with self._timed("clean"):
+            cleaned = self._cleaner.process(on_time.main)
+        with self._timed("aggregate"):
+            aggregates = self._aggregator.process(cleaned.main, self._watermarks.watermark_ns)
+        anomalies = self._score(cleaned.main)
+        rejected = (*on_time.rejected, *cleaned.rejected)
+        self._count(len(batch), cleaned.main, aggregates, anomalies, rejected)
+        return Results(aggregates, anomalies, rejected, moved)
+
+    def advance(self, now_ns: int) -> Results:
+        """Let time pass: close what devices that have gone silent left open.
+
+        Args:
+            now_ns: Monotonic time, of the same clock as in ``process``.
+        """
+        silent = self._watermarks.silent(now_ns, self._silent_after_ns)
+        aggregates = self._aggregator.close(silent, self._watermarks.watermark_ns)
+        anomalies = [
+            anomaly
+            for detector in self._detectors.values()
+            for anomaly in detector.close_silent(silent)
+        ]
+        self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
+        return Results(aggregates, anomalies, (), silent)
+
+    def open_rows(self) -> int:
+        """Readings in windows that have not closed yet."""
+        devices = np.arange(len(self.channels.devices), dtype=np.int32)
+        channels = np.arange(len(self.channels), dtype=np.int32)
+        return int(self._aggregator.pending(Selection(devices, channels)).sum())
+
+    def snapshot(self, selection: Selection) -> dict[str, StateBlock]:
+        """Copy out the state of these devices, by stage."""
+        return {name: stage.snapshot(selection) for name, (stage, _) in self._stages.items()}
+
+    def restore(
+        self, devices: NDArray[np.int32], channels: NDArray[np.int32], snapshot: Snapshot
+    ) -> None:
+        """Take over a snapshot.
+
+        State that was made under another configuration of its stage means something else now;
+        such a stage starts afresh for these devices.
+
+        Args:
+            devices: int32[d], this process's rows of the snapshot's devices, in its order.
+            channels: int32[c], likewise of its channels.
+            snapshot: What was written down.
+        """
+        selection = Selection(devices, channels)
+        for name, (stage, fingerprint) in self._stages.items():
+            if snapshot.fingerprints.get(name) == fingerprint:
+                stage.restore(selection, snapshot.blocks.get(name, {}))
+            elif name in snapshot.fingerprints:
+                _logger.warning(
+                    "The configuration of a stage has changed; its devices start without history.",
+                    stage=name,
+                    devices=len(devices),
+                )
+
+    def forget(self, selection: Selection) -> None:
+        """Drop the state of these devices."""
+        for stage, _ in self._stages.values():
+            stage.forget(selection)
+
+    def _score(self, batch: Batch) -> list[Anomaly]:
+        with self._timed("frame"):
+            frames = [
+                route.framer.process(route.normalizer.process(batch)) for route in self._routes
+            ]
+        with self._timed("infer"):
+            scores = self._inferer.process(frames)
+        with self._timed("detect"):
+            return [
+                anomaly for each in scores for anomaly in self._detectors[each.model].process(each)
+            ]
+
+    def _timed(self, stage: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._telemetry is None else self._telemetry.timed(stage)
+
+    def _count(
+        self,
+        rows: int,
+        cleaned: Batch,
+        aggregates: Aggregates,
+        anomalies: Sequence[Anomaly],
+        rejected: Sequence[Rejected],
+    ) -> None:
+        telemetry = self._telemetry
+        if telemetry is None:
+            return
+        telemetry.processed_rows.inc(rows)
+        telemetry.aggregates.inc(len(aggregates))
+        if (cleaned.quality != 0).any():
+            for flag in _COUNTED:
+                count = np.count_nonzero(cleaned.quality & np.uint16(flag))
+                telemetry.flagged.labels(str(flag.name).lower()).inc(count)
+        for part in rejected:
+            telemetry.quarantined.labels(part.reason).inc(len(part.batch))
+        for anomaly in anomalies:
+            if anomaly.revision == 0:
+                telemetry.anomalies.labels(anomaly.model, anomaly.severity).inc()
+                telemetry.open_anomalies.inc()
+            if not anomaly.is_open:
+                telemetry.open_anomalies.dec()
+
+
+def build_pipeline(
+    config: Config, channels: ChannelTable, telemetry: Telemetry | None = None
+) -> Pipeline:
+    """The pipeline of a configuration, its model packages loaded and verified.
+
+    Raises:
+        ConfigError: A package is damaged, or does not fit its feed; one line a problem.
+    """
+    problems: list[str] = []
+    packages: dict[str, ModelPackage] = {}
+    runtimes: dict[str, Runtime] = {}
+    for name, model in config.model.items():
+        try:
+            packages[name] = ModelPackage.load(model.package)
+            runtimes[name] = Runtime(
+                packages[name],
+                provider=model.provider,
+                threads=model.threads,
+                max_batch=model.max_batch,
+            )
+        except ConfigError as error:
+            problems.extend(f"model.{name}: {problem}" for problem in error.problems)
+    for feed_name, feed in config.feed.items():
+        for name in feed.models:
+            if name in packages:
+                problems.extend(_misfits(feed_name, feed, name, packages[name]))
+    if problems:
+        raise ConfigError(problems)
+    return Pipeline(config, channels, packages, Inferer(runtimes, telemetry), telemetry)
+
+
+def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> list[str]:
+    """Why a package can't be fed by a feed."""
+    problems = []
+    for channel in package.manifest.channels:
+        where = f"feed.{feed_name}.models: {name}"
+        if channel.name not in feed.channels:
+            problems.append(
+                f"{where}: expected a channel {channel.name!r} in the feed, found "
+                f"{', '.join(feed.channels)}"
+            )
+        elif channel.unit and feed.channels[channel.name].unit != channel.unit:
+            problems.append(
+                f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "
+                f"{channel.unit!r}, got {feed.channels[channel.name].unit!r}"
+            )
+    return problems
+
+
+def _routes(
+    config: Config, channels: ChannelTable, packages: Mapping[str, ModelPackage]
+) -> list[_Route]:
+    routes = []
+    for feed_name, feed in config.feed.items():
+        for name in feed.models:
+            manifest = packages[name].manifest
+            framing = manifest.framing
+            names = _channel_names(packages[name])
+            normalizer = Normalizer(
+                feed_name,
+                names,
+                [channel.offset for channel in manifest.channels],
+                [channel.scale for channel in manifest.channels],
+                channels,
+            )
+            spec = FrameSpec(
+                feed=feed_name,
+                channel_names=names,
+                period_ns=framing.period,
+                window=framing.window,
+                hop=framing.hop,
+                resample=framing.resample,
+                hold_limit=framing.hold_limit,
+            )
+            routes.append(_Route(feed_name, name, normalizer, Framer(name, spec, channels)))
+    return routes
+
+
+def _detectors(
+    config: Config, channels: ChannelTable, packages: Mapping[str, ModelPackage]
+) -> dict[str, Detector]:
+    detectors = {}
+    for name, package in packages.items():
+        framing, alarm = package.manifest.framing, package.manifest.alarm
+        sensitivity = config.model[name].sensitivity
+        spec = DetectSpec(
+            channel_names=_channel_names(package),
+            threshold=alarm.threshold * sensitivity,
+            threshold_low=alarm.threshold_low * sensitivity,
+            open_after=alarm.open_after,
+            close_after=alarm.close_after,
+            step_ns=framing.period * framing.hop,
+        )
+        detectors[name] = Detector(name, spec, channels)
+    return detectors
+
+
+def _channel_names(package: ModelPackage) -> tuple[str, ...]:
+    return tuple(channel.name for channel in package.manifest.channels)

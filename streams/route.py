@@ -1,0 +1,134 @@
+"""Which topic and partition each result goes to.
+
+Every result of a device is written to the partition that its readings came from, so the order
+of one device's results is the order in which they were made, and state, results and readings of
+a partition can be read side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.batch import Batch, concat
+from headgate.core.channels import ChannelTable
+from headgate.core.log import Record, TopicPartition
+from headgate.core.stage import Aggregates, Anomaly, Rejected
+from headgate.core.wire import aggregates_record, anomalies_record, rejected_record
+from streams.pipeline import Results
+from streams.state import Placement
+
+#: Rows in one result record at most: keeps it well below Kafka's message size limit of 1 MB.
+_MAX_ROWS = 5000
+
+
+class Route:
+    """Turns results into records.
+
+    Args:
+        placement: Partition of each device.
+        channels: The pipeline's table.
+        aggregates: Name of the topic in the log.
+        anomalies: Name of the topic in the log.
+        quarantine: Name of the topic in the log.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        channels: ChannelTable,
+        *,
+        aggregates: str,
+        anomalies: str,
+        quarantine: str,
+    ) -> None:
+        self._placement = placement
+        self._channels = channels
+        self._aggregates = aggregates
+        self._anomalies = anomalies
+        self._quarantine = quarantine
+
+    def records(self, results: Results) -> dict[TopicPartition, list[Record]]:
+        """The records to append, by partition, in the order in which to append them."""
+        records: dict[TopicPartition, list[Record]] = {}
+
+        def add(topic: str, partition: int, record: Record) -> None:
+            records.setdefault(TopicPartition(topic, partition), []).append(record)
+
+        for partition, anomalies in self._anomalies_by_partition(results.anomalies).items():
+            add(self._anomalies, partition, anomalies_record(anomalies))
+        for partition, aggregates in self._aggregates_by_partition(results.aggregates):
+            add(self._aggregates, partition, aggregates_record(aggregates, self._channels))
+        for partition, batch, reasons in self._rejected_by_partition(results.rejected):
+            add(self._quarantine, partition, rejected_record(batch, reasons))
+        return records
+
+    def _anomalies_by_partition(self, anomalies: list[Anomaly]) -> dict[int, list[Anomaly]]:
+        by_partition: dict[int, list[Anomaly]] = {}
+        for anomaly in anomalies:
+            row = self._channels.device_row(anomaly.feed, anomaly.device)
+            by_partition.setdefault(int(self._placement.partition[row]), []).append(anomaly)
+        return by_partition
+
+    def _aggregates_by_partition(self, aggregates: Aggregates) -> Iterator[tuple[int, Aggregates]]:
+        if not len(aggregates):
+            return
+        partitions = self._placement.partition[self._channels.device_of[aggregates.channel]]
+        for partition, rows in _groups(partitions):
+            for first in range(0, len(rows), _MAX_ROWS):
+                yield partition, _take(aggregates, rows[first : first + _MAX_ROWS])
+
+    def _rejected_by_partition(
+        self, rejected: tuple[Rejected, ...]
+    ) -> Iterator[tuple[int, Batch, list[str]]]:
+        parts = [part for part in rejected if len(part.batch)]
+        if not parts:
+            return
+        batch = concat((part.batch for part in parts), self._channels)
+        reasons = np.repeat(
+            np.array([part.reason for part in parts], np.object_),
+            [len(part.batch) for part in parts],
+        )
+        partitions = np.array([record.partition for record in batch.origin], np.int32)
+        # A record's rejected readings must share one quarantine record: the audit tells a replay
+        # by meeting the same source record a second time.
+        for partition, rows in _groups(partitions[batch.source]):
+            for chunk in _chunks_of_whole_sources(rows, batch.source):
+                yield partition, batch.take(chunk), reasons[chunk].tolist()
+
+
+def _groups(key: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    for value in np.unique(key).tolist():
+        yield value, np.flatnonzero(key == value)
+
+
+def _chunks_of_whole_sources(
+    rows: NDArray[np.intp], source: NDArray[np.int32]
+) -> Iterator[NDArray[np.intp]]:
+    """Cut rows into chunks of at least ``_MAX_ROWS``, never between rows of one source."""
+    ordered = rows[np.argsort(source[rows], kind="stable")]
+    sources = source[ordered]
+    first = 0
+    while first < len(ordered):
+        last = min(first + _MAX_ROWS, len(ordered)) - 1
+        end = int(np.searchsorted(sources, sources[last], side="right"))
+        yield ordered[first:end]
+        first = end
+
+
+def _take(aggregates: Aggregates, rows: NDArray[np.intp]) -> Aggregates:
+    return replace(
+        aggregates,
+        channel=aggregates.channel[rows],
+        start_ns=aggregates.start_ns[rows],
+        window_ns=aggregates.window_ns[rows],
+        n=aggregates.n[rows],
+        flagged=aggregates.flagged[rows],
+        expected=aggregates.expected[rows],
+        stats={name: column[rows] for name, column in aggregates.stats.items()},
+        sketch_keys=[aggregates.sketch_keys[row] for row in rows],
+        sketch_counts=[aggregates.sketch_counts[row] for row in rows],
+    )

@@ -1,0 +1,54 @@
+"""The demo finds what was broken, cries no wolf, and accounts for every reading."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def _demo(*options: str) -> dict[str, Any]:
+    """Run the demo as a user would; its JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "headgate.cli", "demo", "--json", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return numbers
+
+
+@pytest.mark.timeout(200)
+def test_the_faults_are_found_and_every_reading_is_accounted_for(tmp_path: Path) -> None:
+    """All process faults found, both sensors' faults flagged, nothing lost, little forwarded."""
+    folder = tmp_path / "kept"
+    numbers = _demo("--seconds", "30", "--devices", "12", "--keep", str(folder))
+    assert numbers["balanced"]
+    assert numbers["messages"] == 12 * 50 * 30
+    assert numbers["rows"] == 6 * numbers["messages"]
+    assert numbers["quarantined"] == numbers["late"] == 0
+    assert numbers["faults_injected"] == numbers["faults_detected"] == 6
+    assert numbers["sensor_faults_injected"] == numbers["sensor_faults_flagged"] == 2
+    assert numbers["false_alarms"] == 0
+    assert 0 < numbers["detection_delay_s"]["p50"] <= numbers["detection_delay_s"]["max"] < 15
+    assert 0 < numbers["bytes_uplink"] < 0.02 * numbers["bytes_in"]
+    assert (folder / "headgate.toml").is_file()
+
+
+@pytest.mark.timeout(200)
+def test_a_healthy_plant_raises_no_alarm_on_the_embedded_broker_either() -> None:
+    """No fault, no anomaly, no flag; and no mosquitto is needed."""
+    pytest.importorskip("amqtt", reason="install the extra embedded")
+    numbers = _demo("--seconds", "15", "--devices", "8", "--faults", "none", "--broker", "embedded")
+    assert numbers["balanced"]
+    assert numbers["faults_injected"] == numbers["anomalies"] == numbers["false_alarms"] == 0
+    assert sum(numbers["flagged"].values()) == 0
+    assert numbers["detection_delay_s"] == {"p50": None, "max": None}
