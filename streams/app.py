@@ -158,7 +158,6 @@ class StreamsLane:
         )
         app.on_partitions_revoked.connect(self._on_revoked)
 
-        @app.agent(readings, concurrency=1, name="readings")
         async def work(stream: faust.StreamT[bytes]) -> None:
             takes: AsyncIterator[Sequence[faust.EventT[bytes]]] = stream.noack_take(
                 streams.max_records, within=streams.max_wait / NS_PER_S
@@ -172,6 +171,7 @@ class StreamsLane:
                     # The process is about to end. Returning would make Faust acknowledge.
                     await asyncio.Event().wait()
 
+        app.agent(readings, concurrency=1, name="readings")(work)
         return app
 
     async def _on_revoked(self, _app: faust.App, revoked: Iterable[Any], **_kwargs: object) -> None:

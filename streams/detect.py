@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Detector:
         self._gap_ns = (spec.close_after + 1) * spec.step_ns
         # All by device row. ``over`` and ``below`` count scores in a row; the event's columns are
         # kept from the first score over the threshold on, whether or not it has opened yet.
-        self._state: dict[str, NDArray[np.generic]] = {
+        self._state: dict[str, NDArray[Any]] = {
             "is_open": np.empty(0, np.bool_),
             "over": np.empty(0, np.int32),
             "below": np.empty(0, np.int32),

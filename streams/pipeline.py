@@ -233,7 +233,7 @@ class Pipeline:
         telemetry.aggregates.inc(len(aggregates))
         if (cleaned.quality != 0).any():
             for flag in _COUNTED:
-                count = np.count_nonzero(cleaned.quality & np.uint16(flag))
+                count = int(np.count_nonzero(cleaned.quality & np.uint16(flag)))
                 telemetry.flagged.labels(str(flag.name).lower()).inc(count)
         for part in rejected:
             telemetry.quarantined.labels(part.reason).inc(len(part.batch))

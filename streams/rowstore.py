@@ -30,7 +30,6 @@ class RowStore:
     def __init__(self, **columns: type[np.generic]) -> None:
         self._arena: Columns = {name: np.empty(0, dtype) for name, dtype in columns.items()}
         self._tail = 0
-        self._live = 0
         # By run: where it begins in the arena, how long it is, and the run before it (or -1).
         self._run_start = np.empty(0, np.int64)
         self._run_length = np.empty(0, np.int64)
@@ -74,7 +73,6 @@ class RowStore:
         self._chain[devices] += 1
         self._rows[devices] += lengths
         self._tail += len(device)
-        self._live += len(device)
         self._runs = new.stop
         is_long = self._chain[devices] > _LONGEST_CHAIN
         if is_long.any():
@@ -92,7 +90,6 @@ class RowStore:
     def take(self, devices: NDArray[Any]) -> tuple[NDArray[np.int64], Columns]:
         """Like ``peek``, and the rows are no longer kept."""
         taken = self.peek(devices)
-        self._live -= len(taken[0])
         self._newest[devices] = -1
         self._chain[devices] = 0
         self._rows[devices] = 0
@@ -128,14 +125,16 @@ class RowStore:
     def _make_room(self, rows: int) -> None:
         """Make room for so many rows, each a run at worst."""
         capacity = min(len(column) for column in self._arena.values())
-        if self._tail + rows <= capacity and self._runs + rows <= len(self._run_start):
-            return
-        self._squeeze()
-        for name, column in self._arena.items():
-            self._arena[name] = _with_reserve(column, self._tail, rows)
-        self._run_start = _with_reserve(self._run_start, self._runs, rows)
-        self._run_length = _with_reserve(self._run_length, self._runs, rows)
-        self._run_before = _with_reserve(self._run_before, self._runs, rows)
+        if self._tail + rows > capacity:
+            self._squeeze()
+            # Squeezing costs as much as there is in use: half of the arena, at least, must fill
+            # before the next time.
+            for name, column in self._arena.items():
+                self._arena[name] = grown(column, 2 * (self._tail + rows), 0)
+        runs_at_most = self._runs + rows
+        self._run_start = grown(self._run_start, runs_at_most, 0)
+        self._run_length = grown(self._run_length, runs_at_most, 0)
+        self._run_before = grown(self._run_before, runs_at_most, 0)
 
     def _squeeze(self) -> None:
         """Put the live rows at the arena's front, each device's in one run."""
@@ -150,13 +149,3 @@ class RowStore:
         self._newest[devices] = np.arange(len(devices))
         self._chain[devices] = 1
         self._tail, self._runs = len(device), len(devices)
-
-
-def _with_reserve(array: NDArray[Any], used: int, more: int) -> NDArray[Any]:
-    """Room for ``more`` behind ``used``, and, when little would be left, twice what is used.
-
-    Squeezing costs as much as there is in use; half of the array must fill before the next time.
-    """
-    if used + more <= len(array) and 2 * used <= len(array):
-        return array
-    return grown(array, 2 * (used + more), 0)

@@ -122,10 +122,6 @@ class Windows:
         every_device = np.concatenate([waiting_device, device[~waits]])
         return self._close(devices[is_due], watermark_ns[is_due], every_device, every)
 
-    def no_rows(self) -> Columns:
-        """Rows for ``add`` when there are none."""
-        return self._rows.empty()
-
     def waiting(self, devices: NDArray[np.int32], length_ns: int) -> NDArray[np.int64]:
         """int64[d]: readings in open windows of this length, by device (each once)."""
         order = np.argsort(devices)

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 pytest_plugins = [
     "tests.contract.logs",
+    "tests.mosquitto",
     "tests.services",
+    "tests.victoria",
 ]

@@ -67,4 +67,4 @@ class ResultsPublisher:
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._connection.publish(topic, payload, retain=retain)
         except (ConnectionError, TimeoutError) as error:
-            raise TransientError(f"can't publish to MQTT: {error or 'no answer'}") from error
+            raise TransientError(f"can't publish to MQTT: {str(error) or 'no answer'}") from error

@@ -75,4 +75,5 @@ def _windows_of_device(
         return np.empty((0, window, values.shape[1]), np.float32)
     windows = np.moveaxis(sliding_window_view(held, window, axis=0), -1, 1)
     is_whole = np.isfinite(windows).all(axis=(1, 2))
-    return windows[is_whole].astype(np.float32)
+    whole: NDArray[np.float32] = windows[is_whole].astype(np.float32)
+    return whole
