@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from connectors.simulator.fleet import CHANNELS, Fleet
+from headgate.core.clock import NS_PER_S
 
 
 def write_csv(
@@ -14,7 +16,7 @@ def write_csv(
 ) -> int:
     """Write ``steps`` steps of every pump, and return the number of rows.
 
-    Columns are ``time`` (ms since 1970 UTC), ``device`` and the channels; a sensor that sent
+    Columns are ``time`` (ISO 8601, UTC, to the ms), ``device`` and the channels; a sensor that sent
     nothing is an empty cell. The same fleet gives the same bytes.
 
     Args:
@@ -28,10 +30,11 @@ def write_csv(
         writer.writerow(["time", "device", *CHANNELS])
         for done in range(1, steps + 1):
             step = fleet.step()
-            time_ms = step.time_ns // 1_000_000
+            moment = datetime.fromtimestamp(step.time_ns // NS_PER_S, UTC)
+            time = f"{moment:%Y-%m-%dT%H:%M:%S}.{step.time_ns // 1_000_000 % 1000:03}Z"
             writer.writerows(
                 # NaN is the only value that differs from itself.
-                [time_ms, name, *(value if value == value else "" for value in row)]  # noqa: PLR0124
+                [time, name, *(value if value == value else "" for value in row)]  # noqa: PLR0124
                 for name, row in zip(fleet.names, step.values.tolist(), strict=True)
             )
             if progress is not None and done % 100 == 0:

@@ -113,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
         progress.update(task, completed=size_bytes, messages=result.messages)
     print(
         f"Published {result.messages} messages, all confirmed"
-        f"{f'; {result.nulls} cells held no number' if result.nulls else ''}"
-        f"{f'; {result.untimed} rows held no time' if result.untimed else ''}."
+        f"{f'; cells sent as null: {result.nulls}' if result.nulls else ''}"
+        f"{f'; rows without a time: {result.untimed}' if result.untimed else ''}."
     )
     return 0
 

@@ -20,8 +20,8 @@ WINDOW_NS = 10 * NS_PER_S
 #: machine: closing the window of a device that goes on would make its next readings late.
 SILENT_AFTER_NS = 5 * NS_PER_S
 
-#: Slowest rate at which the shipped model's steps of half a second are all filled, Hz.
-MIN_RATE_HZ = 4
+#: Slowest rate, Hz: the shipped model has steps of a tenth of a second, and each wants a reading.
+MIN_RATE_HZ = 10
 
 _TEXT = """\
 # Written by `headgate demo`. `headgate run -c` this file runs the same gateway.

@@ -331,7 +331,7 @@ def test_the_sample_can_be_replayed_as_its_readme_says(port: int) -> None:
     with _listening(port, "plant/#") as listener:
         code, out, err = _run(*arguments, "--speed", "max", "--port", str(port))
         assert code == 0, err
-        assert out == "Published 4 messages, all confirmed; 1 cells held no number.\n"
+        assert out == "Published 4 messages, all confirmed; cells sent as null: 1.\n"
         first = listener.wait_for(4)[0]
     assert first[0] == "plant/line-1/pump-01/telemetry"
     assert first[1].decode() in (folder / "README.md").read_text()
