@@ -69,9 +69,10 @@ class Consumer(base.Consumer):  # type: ignore[misc]  # Faust has no types
         self._assigning = self.add_future(self._assign(frozenset(topics)))
 
     async def _assign(self, topics: frozenset[str]) -> None:
+        assigned = await self._partitions_of(topics)
         self.app.on_rebalance_start()
         await self.on_partitions_revoked(set(self._assigned))
-        self._assigned = await self._partitions_of(topics)
+        self._assigned = assigned
         self._generation += 1
         self.app.consumer_generation_id = self._generation
         await self.on_partitions_assigned(set(self._assigned), self._generation)

@@ -87,9 +87,12 @@ async def work_until_sigterm(
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     app = build_app(broker, group, topic, output, options)
-    await app.start()
+    # Starting ends when partitions are assigned, and a stop may come before that.
+    starting = asyncio.create_task(app.start())
     await stop.wait()
     await app.stop()
+    starting.cancel()
+    await asyncio.wait([starting])
 
 
 def main(broker: str, group: str, topic: str, path: str, options: str = "{}") -> None:

@@ -41,6 +41,10 @@ class Worker:
         """Records the agent got."""
         return sum(map(len, self.seen().values()))
 
+    def printed(self) -> str:
+        """What the process wrote to its terminal."""
+        return self.output.with_suffix(".log").read_text()
+
     def terminate(self) -> float:
         """SIGTERM; returns how long the process took to end, s."""
         start = time.perf_counter()
@@ -57,12 +61,12 @@ def worker(
     arguments = [workshop.broker, _group(workshop), topic, str(output)]
     arguments.append(json.dumps(vars(options or Options())))
     output.touch()
-    with output.with_suffix(".err").open("ab") as errors:
+    with output.with_suffix(".log").open("ab") as terminal:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.contract.faust_worker", *arguments],
             cwd=_ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
+            stdout=terminal,
+            stderr=terminal,
         )
     try:
         yield Worker(process, output)
