@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 pytest_plugins = [
+    # First, because the others import it: pytest has to see a module before anyone else does.
+    "tests.services",
     "tests.contract.logs",
     "tests.mosquitto",
-    "tests.services",
     "tests.victoria",
 ]

@@ -55,9 +55,7 @@ async def test_an_unreachable_kafka_is_transient_and_told_at_once() -> None:
         start = loop.time()
 
         for _ in range(2):
-            with pytest.raises(
-                TransientError, match=r"at 127.*ConnectionRefused"
-            ):
+            with pytest.raises(TransientError, match=r"at 127.*ConnectionRefused"):
                 await log.start()
 
         assert loop.time() - start < 2
