@@ -117,21 +117,33 @@ class StreamsLane:
         Raises:
             Exception: Whatever went wrong inside; the process must end and start anew.
         """
-        failure = self._failure = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
         app = self._build_app()
-        waiting = [asyncio.ensure_future(stop.wait()), failure]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        # Starting ends when partitions are assigned, and a stop may come before that.
+        starting = asyncio.create_task(app.start(), name="faust")
+        tasks = [stopping, starting]
         try:
-            await app.start()
-            waiting.append(asyncio.create_task(self._watch_silence(), name="silence"))
-            waiting.append(asyncio.create_task(self._watch_app(app), name="faust-watch"))
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await self._first_of(stopping, starting)
+            if not stop.is_set():
+                self._trouble = ""
+                silence = asyncio.create_task(self._watch_silence(), name="silence")
+                watch = asyncio.create_task(self._watch_app(app), name="faust-watch")
+                tasks += [silence, watch]
+                await self._first_of(stopping, silence, watch)
             await self._finish(app)
         finally:
-            for task in waiting:
+            for task in tasks:
                 task.cancel()
             self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _first_of(self, *tasks: asyncio.Task[Any]) -> None:
+        """Wait until one of these ends, or the agent fails; raises what it raised."""
+        assert self._failure is not None  # noqa: S101  (for the type checker)
+        done, _ = await asyncio.wait({*tasks, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            future.result()
 
     def _build_app(self) -> faust.App:
         streams = self._config.streams
@@ -289,8 +301,6 @@ class StreamsLane:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""
         while not app.should_stop and not app.crashed:
             await asyncio.sleep(_SILENCE_CHECK_S)
-            if self._trouble == "starting" and app.consumer.assignment():
-                self._trouble = ""
         raise RuntimeError("Faust stopped by itself") from app.crash_reason
 
     async def _finish(self, app: faust.App) -> None:

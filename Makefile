@@ -1,0 +1,54 @@
+# make run    sets everything up, then runs the demo
+# make test   sets everything up, then runs the checks and the tests
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint format services lock clean
+
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+# The environment, made anew when what it is made from changes.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Headgate needs Python 3.11 or later; none was found. Install one, or name it: make PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 2; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(VENV)/.ready
+	@$(BIN)/headgate demo
+
+# The tests' real services, where they can be had: mosquitto and VictoriaMetrics from Debian.
+services:
+	@sh tests/services.sh
+
+test: $(VENV)/.ready services check
+	@$(BIN)/python -m pytest
+
+# What needs no running service: style, types, and who may import whom.
+check: $(VENV)/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.ready
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# Renew the locks from pyproject.toml: everything, and for the image what a gateway needs.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+lock: $(VENV)/.ready
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/$(COMPILE) --upgrade --all-extras -o requirements.lock pyproject.toml
+	@$(BIN)/$(COMPILE) -c requirements.lock -o deploy/image/gateway.lock pyproject.toml
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
