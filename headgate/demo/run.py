@@ -32,7 +32,7 @@ from headgate.demo.processes import Child, free_port
 from headgate.demo.report import Report
 from headgate.demo.results import Results
 from headgate.demo.screen import Screen, Snapshot
-from headgate.demo.truth import judge
+from headgate.demo.truth import FLAG_OF, judge
 from streams.audit import Audit, audit
 
 _BROKER_START_S = 10.0
@@ -244,7 +244,7 @@ class _Demo:
             sensor_faults=sensor_faults,
             # The script has one fault of each kind, so the flag of its kind is the fault's.
             sensor_faults_flagged=sum(
-                flagged.get(_FLAG_OF[fault.kind], 0) > 0 for fault in sensor_faults
+                flagged.get(FLAG_OF[fault.kind], 0) > 0 for fault in sensor_faults
             ),
             flagged=flagged,
             bytes_in=self._publisher.payload_bytes,
@@ -258,6 +258,3 @@ class _Demo:
                 and total.aggregated + total.rejected.total() == total.received
             ),
         )
-
-
-_FLAG_OF = {"sensor_stuck": "stuck", "sensor_dropout": "missing"}

@@ -17,7 +17,7 @@ from connectors.simulator.faults import Fault
 from headgate.core.clock import NS_PER_S
 from headgate.demo.gateway import GatewayStatus
 from headgate.demo.report import Report
-from headgate.demo.truth import SeenAnomaly, Verdict
+from headgate.demo.truth import FLAG_OF, SeenAnomaly, Verdict
 
 #: Seconds between two lines where there is no terminal.
 _LINE_INTERVAL_S = 5.0
@@ -253,7 +253,9 @@ def _anomaly_cells(
 ) -> tuple[RenderableType, RenderableType, RenderableType]:
     if anomaly is None:
         if fault is not None and not fault.is_process:
-            return Text("for cleaning to flag"), Text(""), Text("")
+            is_flagged = (snapshot.status.flagged or {}).get(FLAG_OF[fault.kind], 0) > 0
+            verdict = Text("flagged", style="green") if is_flagged else Text("…")
+            return verdict, Text(""), Text("cleaning")
         is_over = fault is not None and snapshot.now_ns >= fault.end_ns
         return Text("none", style="red") if is_over else Text("…"), Text(""), Text("")
     delay_s = 0.0 if fault is None else (anomaly.seen_ns - fault.start_ns) / NS_PER_S

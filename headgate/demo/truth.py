@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from connectors.simulator.faults import Fault
@@ -11,6 +11,9 @@ from headgate.core.clock import NS_PER_S
 #: How long after a fault's end an alarm of its device is still owed to it, ns: a worn bearing is
 #: hot for a while, and a window that reaches back into the fault is rightly abnormal.
 RECOVERY_NS = 20 * NS_PER_S
+
+#: The quality flag by which cleaning shows that it has noticed a sensor's fault.
+FLAG_OF: Mapping[str, str] = {"sensor_stuck": "stuck", "sensor_dropout": "missing"}
 
 
 @dataclass(frozen=True, slots=True)

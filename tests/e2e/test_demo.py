@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 
@@ -52,3 +54,20 @@ def test_a_healthy_plant_raises_no_alarm_on_the_embedded_broker_either() -> None
     assert numbers["faults_injected"] == numbers["anomalies"] == numbers["false_alarms"] == 0
     assert sum(numbers["flagged"].values()) == 0
     assert numbers["detection_delay_s"] == {"p50": None, "max": None}
+
+
+def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path) -> None:
+    """Ctrl-C stops the broker and the gateway's processes too."""
+    folder = tmp_path / "kept"
+    command = [sys.executable, "-m", "headgate.cli", "demo", "--keep", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        # The second line is the first of the run itself: everything has been started by then.
+        assert "Starting" in process.stdout.readline()
+        assert "of 60 s" in process.stdout.readline()
+        parts = psutil.Process(process.pid).children(recursive=True)
+        assert len(parts) >= 5
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(30) == 130
+    assert not [part for part in parts if part.is_running()]

@@ -51,7 +51,11 @@ def _snapshot(now_s: float, *anomalies: SeenAnomaly) -> Snapshot:
         messages=1000,
         payload_bytes=120_000,
         status=GatewayStatus(
-            messages_per_s=50.0, mean_batch=7.5, mean_inference_s=0.0004, uplink_bytes=1200
+            messages_per_s=50.0,
+            mean_batch=7.5,
+            mean_inference_s=0.0004,
+            uplink_bytes=1200,
+            flagged={"stuck": 3.0},
         ),
         names=_NAMES,
         faults=_FAULTS,
@@ -93,7 +97,8 @@ def test_the_live_screen_shows_faults_once_they_have_begun_and_what_was_found() 
         "3.5 s",
         "open",
     ]
-    assert "sensor stuck (pressure)" in text
+    row = next(line for line in text.splitlines() if "sensor stuck (pressure)" in line)
+    assert "flagged" in row
     assert "blocked inlet" not in text
     assert "1.2 kB forwarded (1.0%)" in text
 
