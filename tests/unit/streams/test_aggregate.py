@@ -278,3 +278,29 @@ def test_a_snapshot_of_other_windows_is_not_taken_over() -> None:
 
     assert old.fingerprint != new.fingerprint
     assert new.pending(selection).tolist() == [0]
+
+
+def test_a_window_closes_without_another_reading() -> None:
+    """All of its slices are summarized already, and the watermark alone moves on."""
+    channels = _table("pump/p1/a", "tank/t1/a")
+    aggregator = Aggregator({"pump": _feed("20s"), "tank": _feed("20s")}, channels)
+    aggregator.process(_batch(channels, [5, 6], [1, 3], [0, 1]), _at(10))
+
+    closed = aggregator.close(_devices(1, 0), _at(20))
+
+    assert closed.channel.tolist() == [0, 1]
+    assert closed.stats["mean"].tolist() == [1, 3]
+    assert not len(aggregator.close(_devices(1, 0), _at(99)))
+
+
+def test_a_snapshot_of_nobody_is_empty() -> None:
+    """Taking it over, or forgetting nobody, changes nothing."""
+    channels = _table()
+    aggregator = Aggregator({"pump": _feed("20s")}, channels)
+    aggregator.process(_batch(channels, [5], [1]), _at(0))
+    nobody = Selection(_devices(), _devices())
+
+    aggregator.restore(nobody, aggregator.snapshot(nobody))
+    aggregator.forget(nobody)
+
+    assert aggregator.pending(everything(channels)).tolist() == [1]

@@ -97,6 +97,14 @@ def test_times_are_remembered_for_as_long_as_readings_may_come_back() -> None:
     assert len(forgotten.main) == 3
 
 
+@pytest.mark.parametrize(("between", "kept"), [(15, 16), (16, 18)])
+def test_the_memory_is_as_long_inside_a_batch(between: int, kept: int) -> None:
+    """A channel's last 16 times, at the least, whether they came in this batch or before."""
+    times = [0.0, *range(1, between + 1), 0.0]
+
+    assert len(_clean({}, times, [1.0] * len(times)).main) == kept
+
+
 def test_a_lone_outlier_is_a_spike_and_a_new_level_is_not() -> None:
     """The outlier stays out of the window; after half a window of them the level has changed."""
     values = [1.0, 1.1, 0.9, 1.0, 50.0, 1.1, 9.0, 9.1, 9.2, 9.0, 9.1, 9.0]

@@ -129,16 +129,17 @@ def test_steps_left_out_are_held_and_give_their_windows() -> None:
     ]
 
 
-def test_a_long_hole_begins_a_new_window() -> None:
-    """Nothing reaches over a hole that is longer than the limit, however long."""
+@pytest.mark.parametrize("time_ns", [40, 10**15])
+def test_a_long_hole_begins_a_new_window(time_ns: int) -> None:
+    """Nothing reaches over a hole that is longer than the limit, by one step or by millions."""
     framer = _framer(window=2, hold_limit=1)
     framer.process(_rows((0, 0, 10, 1), (0, 1, 10, 2)))
 
-    after = framer.process(_rows((0, 0, 10**15, 5), (0, 1, 10**15, 6)))
-    onward = framer.process(_rows((0, 0, 10**15 + 10, 7), (0, 1, 10**15 + 10, 8)))
+    after = framer.process(_rows((0, 0, time_ns, 5), (0, 1, time_ns, 6)))
+    onward = framer.process(_rows((0, 0, time_ns + 10, 7), (0, 1, time_ns + 10, 8)))
 
     assert _found(after) == [(0, 20, [[1, 2], [1, 2]])]
-    assert _found(onward) == [(0, 10**15 + 10, [[5, 6], [7, 8]])]
+    assert _found(onward) == [(0, time_ns + 10, [[5, 6], [7, 8]])]
 
 
 def test_imputed_readings_fill_the_steps_left_out() -> None:
@@ -159,11 +160,11 @@ def test_imputed_readings_that_come_after_the_step_are_of_no_use() -> None:
         *((0, 0, 10, 1), (0, 1, 10, 2), (0, 0, 30, 5), (0, 1, 30, 6)),
         *((0, 0, 20, 9, 30), (0, 0, 31, 9)),
     ]
-    whole = _framer(window=1).process(_rows(*rows))
-    framer = _framer(window=1)
+    whole = _framer(window=1, hold_limit=1).process(_rows(*rows))
+    framer = _framer(window=1, hold_limit=1)
     parts = [_found(framer.process(_rows(row))) for row in rows]
 
-    assert _found(whole) == [(0, 10, [[1, 2]]), (0, 30, [[5, 6]])]
+    assert _found(whole) == [(0, 10, [[1, 2]]), (0, 20, [[1, 2]]), (0, 30, [[5, 6]])]
     assert [each for part in parts for each in part] == _found(whole)
 
 

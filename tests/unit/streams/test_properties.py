@@ -127,7 +127,7 @@ class _Run:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_cut_into_batches_gives_the_same_results(data: st.DataObject) -> None:
     """Every stage says the same of readings that come whole or in pieces."""
     batch = data.draw(arrivals())
@@ -142,7 +142,7 @@ def test_any_cut_into_batches_gives_the_same_results(data: st.DataObject) -> Non
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_restart_at_any_reading_is_invisible(data: st.DataObject) -> None:
     """State that was written down and taken over goes on as if nothing had happened."""
     batch = data.draw(arrivals())
@@ -178,7 +178,7 @@ def test_forgotten_devices_start_afresh(earlier: Batch, later: Batch) -> None:
 
 
 @given(arrivals())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_reading_is_lost_unreported(batch: Batch) -> None:
     """What goes into a stage is passed on or rejected with a reason; what is more is imputed."""
     run = _Run(table()).feed([batch])
@@ -192,7 +192,7 @@ def test_no_reading_is_lost_unreported(batch: Batch) -> None:
 
 
 @given(arrivals())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_watermark_never_goes_back(batch: Batch) -> None:
     """However times jump, the promise made about a device is kept."""
     watermarks = Watermarks(FEEDS, batch.channels)
@@ -206,7 +206,7 @@ def test_the_watermark_never_goes_back(batch: Batch) -> None:
 
 
 @given(orders_within_grace())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_order_within_the_grace_gives_the_same_windows(orders: tuple[Batch, Batch]) -> None:
     """Readings that overtake each other on the way change no number of any window."""
     found = []
@@ -226,7 +226,7 @@ def test_any_order_within_the_grace_gives_the_same_windows(orders: tuple[Batch, 
 
 
 @given(arrivals())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_windows_say_what_a_naive_count_says(batch: Batch) -> None:
     """n, flagged, mean, min, max, std and last equal sums made reading by reading."""
     run = _Run(table()).feed([batch])
@@ -270,7 +270,7 @@ def test_windows_say_what_a_naive_count_says(batch: Batch) -> None:
 
 
 @given(arrivals())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pending_counts_what_has_not_come_out_yet(batch: Batch) -> None:
     """A reading is in a closed window of its feed's shortest length, or pending."""
     run = _Run(table()).feed([batch])
