@@ -24,7 +24,7 @@ _BLOCK_ELEMENTS = 1 << 18
 
 #: A stretch is never cut shorter than this when spikes are many: below, the fixed cost of a
 #: round is more than the work thrown away.
-_MIN_STRETCH = 8
+_MIN_STRETCH = 32
 
 
 @dataclass(slots=True)

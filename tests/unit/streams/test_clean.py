@@ -275,3 +275,17 @@ def test_nothing_in_gives_nothing_out() -> None:
     batch = Batch.empty(channels)
 
     assert Cleaner(_feeds(), channels).process(batch).main is batch
+
+
+def test_spikes_in_a_row_are_counted_across_a_restart() -> None:
+    """A new level is taken after as many spikes as without the restart."""
+    channels, selection = _table(), everything(_table())
+    rules = _feeds(spike={"window": 5, "threshold": 5, "min_scale": 0.1})
+    before = Cleaner(rules, channels)
+    batch = Batch.from_columns(channels, np.arange(9), [0] * 9, [1.0] * 5 + [9.0] * 4)
+    before.process(batch.take(np.arange(6)))
+
+    after = Cleaner(rules, channels)
+    after.restore(selection, before.snapshot(selection))
+
+    assert _flags(after.process(batch.take(np.arange(6, 9)))) == [Quality.SPIKE, 0, 0]
