@@ -101,7 +101,7 @@ def _config(
     return (
         f'[mqtt]\nhost = "127.0.0.1"\nport = {broker_port}\npublish_anomalies = false\n'
         f'[log]\nurl = "{log_url}"\npartitions = 2\ntopic_prefix = "{prefix}"\n'
-        f'[streams]\nsilent_after = "2s"\n[local_store]\nretention = "5200w"\n{feeds}'
+        f'[streams]\nsilent_after = "2s"\n[local_store]\n{feeds}'
     )
 
 
