@@ -11,46 +11,23 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from headgate.config.units import DurationNs, SizeBytes, parse_duration_ns, parse_size_bytes
+from headgate.config.values import FilePath, Flag, Int, Name, Number, Port, Range, Variable
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+#: Placeholders become tags; these names are taken, by points or by InfluxDB.
+_RESERVED_TAGS = ("gateway", "time", "_field", "_measurement", "_time", "_value")
 
 
 def _ns(text: str) -> int:
     return parse_duration_ns(text)
-
-
-def _name(text: str) -> str:
-    if _NAME.fullmatch(text) is None:
-        raise ValueError(
-            "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
-        )
-    return text
-
-
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder")
-    return path if folder is None else Path(folder) / path
-
-
-#: A path in the file; a relative one is meant from the folder that the file stands in.
-FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
-Name = Annotated[str, AfterValidator(_name)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Table(BaseModel):
@@ -89,14 +66,14 @@ class Mqtt(Table):
     version: Literal["3.1.1", "5"] = "5"
     client_id: str | None = None
     username: str | None = None
-    password_env: str | None = None
+    password_env: Variable | None = None
     password_file: FilePath | None = None
     keepalive: DurationNs = _ns("30s")
     session_expiry: DurationNs = _ns("7d")
-    receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 5000
+    receive_maximum: Annotated[Int, Field(ge=1, le=65535)] = 5000
     shared_group: Name | None = None
     tls: Tls | None = None
-    publish_anomalies: bool = True
+    publish_anomalies: Flag = True
 
     @model_validator(mode="after")
     def _secrets(self) -> Self:
@@ -104,17 +81,19 @@ class Mqtt(Table):
             raise ValueError("password_env and password_file: give one of them, not both")
         if self.shared_group is not None and self.version != "5":
             raise ValueError('shared_group needs MQTT 5: set version = "5"')
+        if self.username is None and (self.password_env or self.password_file):
+            raise ValueError("a password needs a username: give username as well")
         return self
 
 
 class Ingest(Table):
     """``[ingest]``: how messages are gathered before they go to the log, and their limits."""
 
-    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    max_rows: Annotated[Int, Field(ge=1, le=1_000_000)] = 5000
     max_wait: DurationNs = _ns("20ms")
     max_payload: SizeBytes = parse_size_bytes("1MiB")
     max_pending: SizeBytes = parse_size_bytes("64MiB")
-    max_devices: Annotated[int, Field(ge=1)] = 50_000
+    max_devices: Annotated[Int, Field(ge=1)] = 50_000
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
 
 
@@ -125,13 +104,13 @@ class Log(Table):
     """
 
     url: str = "sqlite:///log.db"
-    partitions: Annotated[int, Field(ge=1, le=256)] = 4
+    partitions: Annotated[Int, Field(ge=1, le=256)] = 4
     retention: DurationNs = _ns("3d")
     retention_bytes: SizeBytes = parse_size_bytes("4GiB")
     topic_prefix: str = "headgate."
-    replication_factor: Annotated[int, Field(ge=1, le=9)] = 1
+    replication_factor: Annotated[Int, Field(ge=1, le=9)] = 1
     username: str | None = None
-    password_env: str | None = None
+    password_env: Variable | None = None
     password_file: FilePath | None = None
     #: How the password is proven to Kafka. With PLAIN it is sent as it is: only over TLS.
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -146,6 +125,17 @@ class Log(Table):
             return url
         raise ValueError('expected "sqlite:///PATH" or "kafka://HOST:PORT[,HOST:PORT…]"')
 
+    @model_validator(mode="after")
+    def _secrets(self) -> Self:
+        references = (self.password_env, self.password_file)
+        if None not in references:
+            raise ValueError("password_env and password_file: give one of them, not both")
+        if (self.username is None) != (references == (None, None)):
+            raise ValueError("username and password belong together: give both or neither")
+        if self.is_embedded and (self.username is not None or self.tls_ca_file is not None):
+            raise ValueError("username, password and tls_ca_file are for kafka:// only")
+        return self
+
     @property
     def is_embedded(self) -> bool:
         """True for the SQLite log."""
@@ -155,7 +145,7 @@ class Log(Table):
 class Streams(Table):
     """``[streams]``: how the agents work through the log."""
 
-    max_records: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_records: Annotated[Int, Field(ge=1, le=10_000)] = 200
     max_wait: DurationNs = _ns("20ms")
     snapshot_interval: DurationNs = _ns("5s")
     silent_after: DurationNs = _ns("10s")
@@ -164,16 +154,23 @@ class Streams(Table):
 class InfluxDb(Table):
     """``[influxdb]``: InfluxDB's v2 write API, or any store that speaks it."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    url: str
     org: str
     bucket: str
-    token_env: str | None = None
+    token_env: Variable | None = None
     token_file: FilePath | None = None
-    max_points: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    max_points: Annotated[Int, Field(ge=1, le=100_000)] = 5000
     max_wait: DurationNs = _ns("1s")
     timeout: DurationNs = _ns("10s")
-    verify_tls: bool = True
+    verify_tls: Flag = True
     ca_file: FilePath | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url) is None:
+            raise ValueError('expected "http://HOST:PORT" or "https://HOST:PORT"')
+        return url
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -194,7 +191,7 @@ class Console(Table):
     """``[console]``: HTTP for ``/healthz``, ``/readyz``, ``/metrics`` and ``headgate status``."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8350
+    port: Annotated[Int, Field(ge=0, le=65535)] = 8350
 
 
 class Logging(Table):
@@ -209,10 +206,10 @@ class Spike(Table):
     last ``window`` usable readings of its channel is a spike.
     """
 
-    window: Annotated[int, Field(ge=3, le=101)] = 11
-    threshold: Annotated[float, Field(gt=0)] = 6.0
+    window: Annotated[Int, Field(ge=3, le=101)] = 11
+    threshold: Annotated[Number, Field(gt=0)] = 6.0
     #: Smallest scale (in the channel's unit): a quantized signal has a MAD of 0.
-    min_scale: Annotated[float, Field(ge=0)] = 0.0
+    min_scale: Annotated[Number, Field(ge=0)] = 0.0
 
 
 class Gap(Table):
@@ -227,20 +224,20 @@ class ChannelConfig(Table):
 
     path: str | None = None
     unit: str = ""
-    range: tuple[float, float] | None = None
+    range: Range | None = None
     spike: Spike | None = None
     stuck_after: DurationNs | None = None
     gap: Gap | None = None
-    scale: float = 1.0
-    offset: float = 0.0
-    required: bool = False
+    scale: Number = 1.0
+    offset: Number = 0.0
+    required: Flag = False
 
-    @field_validator("range")
+    @field_validator("scale")
     @classmethod
-    def _ordered(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
-        if bounds is not None and not bounds[0] < bounds[1]:
-            raise ValueError("expected [low, high] with low below high")
-        return bounds
+    def _keeps_the_value(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("expected any number but 0, which would make every reading equal")
+        return scale
 
 
 class TimeMapping(Table):
@@ -254,6 +251,15 @@ class TimeMapping(Table):
     #: Times further in the future than this are refused, as are those before ``not_before``.
     max_ahead: DurationNs = _ns("1d")
     not_before: str = "2000-01-01T00:00:00Z"
+
+    @field_validator("not_before")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError('expected a time such as "2000-01-01T00:00:00Z"') from None
+        return text
 
 
 class Aggregate(Table):
@@ -292,6 +298,8 @@ class Feed(Table):
         names = _PLACEHOLDER.findall(topic)
         if len(set(names)) != len(names):
             raise ValueError("a placeholder may stand only once")
+        if reserved := set(names).intersection(_RESERVED_TAGS):
+            raise ValueError(f"{{{min(reserved)}}} is a reserved name; choose another")
         for level in topic.split("/"):
             if "{" in level or "}" in level:
                 if _PLACEHOLDER.fullmatch(level) is None:
@@ -310,9 +318,19 @@ class Feed(Table):
     def _has_device(self) -> Self:
         if self.device is None and "device" not in _PLACEHOLDER.findall(self.topic):
             raise ValueError("no device: put {device} into topic, or give device = PATH")
-        if self.period <= 0:
-            raise ValueError('period: expected more than "0s"')
+        windows = [each.window for each in self.aggregates]
+        if len(set(windows)) != len(windows):
+            raise ValueError("aggregates: the same window stands twice; leave one out")
+        if len(set(self.models)) != len(self.models):
+            raise ValueError("models: the same model stands twice; leave one out")
         return self
+
+    @field_validator("period")
+    @classmethod
+    def _not_zero(cls, period_ns: int) -> int:
+        if period_ns == 0:
+            raise ValueError('expected more than "0s"')
+        return period_ns
 
     @property
     def topic_filter(self) -> str:
@@ -325,10 +343,10 @@ class Model(Table):
 
     package: FilePath
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
-    threads: Annotated[int, Field(ge=1, le=64)] = 1
-    max_batch: Annotated[int, Field(ge=1, le=65536)] = 1024
+    threads: Annotated[Int, Field(ge=1, le=64)] = 1
+    max_batch: Annotated[Int, Field(ge=1, le=65536)] = 1024
     #: Multiplies the package's threshold: above 1 fewer alarms, below 1 more.
-    sensitivity: Annotated[float, Field(gt=0, le=100)] = 1.0
+    sensitivity: Annotated[Number, Field(gt=0, le=100)] = 1.0
 
 
 class Config(Table):

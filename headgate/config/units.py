@@ -29,6 +29,9 @@ _BYTES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+#: What int64 arithmetic carries with room for sums: 73 years, or 2 EiB.
+_LARGEST = 2**61
+
 _NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-zµ]+)\s*")
 
 
@@ -36,7 +39,10 @@ def _parse(text: object, units: dict[str, int], example: str) -> int:
     match = _NUMBER_AND_UNIT.fullmatch(text) if isinstance(text, str) else None
     if match is None or match[2] not in units:
         raise ValueError(f'expected a text like "{example}" with one of {", ".join(units)}')
-    return round(float(match[1]) * units[match[2]])
+    amount = round(float(match[1]) * units[match[2]])
+    if amount > _LARGEST:
+        raise ValueError(f'expected a text like "{example}", far smaller')
+    return amount
 
 
 def parse_duration_ns(text: object) -> int:

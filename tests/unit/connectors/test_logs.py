@@ -117,7 +117,7 @@ def test_the_sample_is_valid_and_stands_in_the_readme(name: str, tmp_path: Path)
         "".join(
             line.removeprefix("# ") + "\n"
             for line in sample.splitlines()
-            if line.startswith("# ") and "password" not in line
+            if line.startswith("# ") and "password" not in line and "username" not in line
         )
     )
 

@@ -1,0 +1,132 @@
+"""What is wrong with a value, in words that someone who edits the file understands."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from headgate.config.lines import KeyPath
+from headgate.config.schema import Config
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_USER_IN_URL = re.compile(r"//[^/@\s]*@")
+
+#: Values under keys with such names are never shown: somebody may have put the secret itself
+#: where the name of a variable or file is meant.
+_SECRET = re.compile(r"password|token|secret|key_file", re.IGNORECASE)
+
+#: A longer value is cut: the line says which one is meant.
+_SHOWN_CHARACTERS = 60
+
+#: What is expected, by pydantic's kind of error; ``{…}`` is filled from the error's context.
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "model_type": "a table",
+    "path_type": "a path as text",
+    "string_type": "a text in quotes",
+    "too_long": "at most {max_length} elements",
+    "too_short": "at least {min_length}",
+    "tuple_type": "an array",
+}
+
+
+class Problem(NamedTuple):
+    """One mistake: the key it is about, and what is wrong and allowed."""
+
+    key: KeyPath
+    what: str
+
+
+def problem_of(details: ErrorDetails) -> Problem:
+    """One of pydantic's errors in plain words."""
+    key = tuple(str(part) for part in details["loc"] if part != "[key]")
+    kind, value = details["type"], details["input"]
+    context = details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Problem(key, _unknown_key(key))
+    if kind == "missing":
+        return Problem(key, "missing; this key is required")
+    if kind == "value_error":
+        message = str(context["error"])
+        return Problem(key, message if " got " in message else message + _got(key, value))
+    wanted = _EXPECTED.get(kind)
+    if wanted is None:
+        message = details["msg"].replace("Input should be", "expected")
+        return Problem(key, message + _got(key, value))
+    # Pydantic quotes as Python does, TOML's texts stand in double quotes.
+    wanted = wanted.format(**context).replace("'", '"')
+    return Problem(key, f"expected {wanted}{_got(key, value)}")
+
+
+def shown_key(key: KeyPath) -> str:
+    """The key as it is written in TOML; ``file`` for the file itself."""
+    parts = (part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in key)
+    return ".".join(parts) or "file"
+
+
+def _got(key: KeyPath, value: object) -> str:
+    """``, got VALUE`` where showing the value helps and betrays nothing."""
+    if any(_SECRET.search(part) for part in key):
+        return ""
+    if isinstance(value, dict):
+        return ", got an empty table" if not value else ""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = str(value)
+    text = _USER_IN_URL.sub("//…@", text)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[:_SHOWN_CHARACTERS]}…"
+    return f", got {text}"
+
+
+def _unknown_key(key: KeyPath) -> str:
+    allowed = sorted(_allowed_keys(key[:-1]))
+    near = difflib.get_close_matches(key[-1], allowed, 1, 0.5)
+    # A word that a longer key begins or ends with is as near: "password" for "password_file".
+    near += [name for name in allowed if key[-1] in name.split("_")]
+    if near:
+        return f'unknown key; did you mean "{near[0]}"?'
+    return f"unknown key; allowed here: {', '.join(allowed)}"
+
+
+def _allowed_keys(table: KeyPath) -> list[str]:
+    """Keys that the schema has at this place."""
+    kind = _bare(Config)
+    for part in table:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(part)
+            kind = None if field is None else _bare(field.annotation)
+        elif get_origin(kind) is dict:
+            kind = _bare(get_args(kind)[1])
+        elif get_origin(kind) is tuple:
+            kind = _bare(get_args(kind)[0])
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return list(kind.model_fields)
+    return []
+
+
+def _bare(kind: Any) -> Any:  # noqa: ANN401  (any annotation may stand in the schema)
+    """The annotation without ``| None`` and ``Annotated``."""
+    while True:
+        if hasattr(kind, "__metadata__"):
+            kind = get_args(kind)[0]
+        elif get_origin(kind) in (Union, UnionType):
+            kind = next(each for each in get_args(kind) if each is not type(None))
+        else:
+            return kind

@@ -1,0 +1,117 @@
+"""What in the file must fit together: names that refer to each other, topics that must not meet.
+
+These checks look at the file as it was parsed, so they report their problems together with those of
+single values, whatever else is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from headgate.config.lines import KeyPath
+from headgate.config.problems import Problem, shown_key
+from headgate.config.schema import Config, read_secret
+
+_PLACEHOLDER = re.compile(r"\{[^}/]*\}")
+
+
+def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Problems between the tables of a file. Values of the wrong type are passed over."""
+    feeds = {name: feed for name, feed in _table(raw, "feed").items() if isinstance(feed, dict)}
+    models = _table(raw, "model")
+    for name, feed in feeds.items():
+        wanted = feed.get("models")
+        for model in wanted if isinstance(wanted, list) else ():
+            if isinstance(model, str) and model not in models:
+                known = ", ".join(models) or "none"
+                yield Problem(
+                    ("feed", name, "models"),
+                    f"no [{shown_key(('model', model))}] in this file; those there are: {known}",
+                )
+    if "influxdb" not in raw and "local_store" not in raw:
+        yield Problem((), "no sink: give [influxdb], [local_store] or both")
+    yield from _overlapping_topics(feeds)
+
+
+def unreadable(config: Config) -> Iterator[Problem]:
+    """Secrets, files and folders that the configuration names and that can't be read."""
+    yield from _unreadable_secrets(config)
+    for key, path in _files(config).items():
+        if path is not None and not path.is_file():
+            yield Problem(key, f"expected a file, found none at {path}")
+    for name, model in config.model.items():
+        if not (model.package / "model.toml").is_file():
+            yield Problem(
+                ("model", name, "package"),
+                f"expected a model package, found no model.toml in {model.package}",
+            )
+
+
+def _unreadable_secrets(config: Config) -> Iterator[Problem]:
+    secrets = [
+        ("mqtt", "password", config.mqtt.password_env, config.mqtt.password_file),
+        ("log", "password", config.log.password_env, config.log.password_file),
+    ]
+    if config.influxdb is not None:
+        influxdb = config.influxdb
+        secrets.append(("influxdb", "token", influxdb.token_env, influxdb.token_file))
+    for table, name, env, file in secrets:
+        try:
+            secret = read_secret(env, file)
+        except ValueError as error:
+            yield Problem((table, f"{name}_{'env' if env else 'file'}"), str(error))
+        else:
+            if secret == "":
+                yield Problem((table, f"{name}_file"), f"expected a {name}, found an empty file")
+
+
+def _files(config: Config) -> dict[KeyPath, Path | None]:
+    files: dict[KeyPath, Path | None] = {("log", "tls_ca_file"): config.log.tls_ca_file}
+    tls = config.mqtt.tls
+    if tls is not None:
+        files["mqtt", "tls", "ca_file"] = tls.ca_file
+        files["mqtt", "tls", "cert_file"] = tls.cert_file
+        files["mqtt", "tls", "key_file"] = tls.key_file
+    if config.influxdb is not None:
+        files["influxdb", "ca_file"] = config.influxdb.ca_file
+    return files
+
+
+def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = raw.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _overlapping_topics(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """Feeds that one message could belong to; it must be clear how to read it."""
+    topics = {
+        name: feed["topic"] for name, feed in feeds.items() if isinstance(feed.get("topic"), str)
+    }
+    for (name, topic), (other_name, other) in combinations(topics.items(), 2):
+        if _overlap(_levels(topic), _levels(other)):
+            yield Problem(
+                ("feed", other_name, "topic"),
+                f"{other} and feed.{name}'s {topic} may match the same message; "
+                "make them differ in a level that is no wildcard",
+            )
+
+
+def _levels(topic: str) -> list[str]:
+    return _PLACEHOLDER.sub("+", topic).split("/")
+
+
+def _overlap(left: list[str], right: list[str]) -> bool:
+    """Whether some topic matches both filters."""
+    for position in range(max(len(left), len(right))):
+        mine, others = left[position : position + 1], right[position : position + 1]
+        if ["#"] in (mine, others):
+            return True  # "a/#" matches "a" as well
+        if not mine or not others:
+            return False
+        if mine != others and ["+"] not in (mine, others):
+            return False
+    return True

@@ -1,0 +1,58 @@
+"""The kinds of value that may stand in the file, each with its own check and message."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, Strict, ValidationInfo
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError(
+            "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
+        )
+    return text
+
+
+def _variable(text: str) -> str:
+    if _VARIABLE.fullmatch(text) is None:
+        # The text is not repeated: it may be the secret itself.
+        raise ValueError("expected the name of an environment variable, such as HEADGATE_TOKEN")
+    return text
+
+
+def _range(bounds: object) -> object:
+    if (
+        not isinstance(bounds, list | tuple)
+        or len(bounds) != 2
+        or not all(isinstance(bound, int | float) for bound in bounds)
+        or any(isinstance(bound, bool) for bound in bounds)
+        or not bounds[0] < bounds[1]
+    ):
+        raise ValueError("expected [low, high]: two numbers, low below high")
+    return bounds
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return path if folder is None else Path(folder) / path
+
+
+#: A path in the file; a relative one is meant from the folder that the file stands in.
+FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+Name = Annotated[str, AfterValidator(_name)]
+#: A whole number, a number, a truth value: none is taken for another.
+Int = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), AllowInfNan(False)]  # noqa: FBT003  (pydantic's signature)
+Flag = Annotated[bool, Strict()]
+Port = Annotated[Int, Field(ge=1, le=65535)]
+#: Name of an environment variable that holds a secret.
+Variable = Annotated[str, AfterValidator(_variable)]
+#: Two numbers, low below high; infinite where there is no such bound.
+Range = Annotated[tuple[float, float], BeforeValidator(_range)]
