@@ -101,6 +101,9 @@ class StreamsLane:
         self._turn = asyncio.Lock()
         self._restored: set[int] = set()
         self._revoked: set[int] = set()
+        # Generations of the consumer group that have ended. Faust drops their events from its
+        # queues, but not those it has already gathered for the next take.
+        self._ended_generations: set[int | None] = set()
         self._unacknowledged: list[faust.EventT[bytes]] = []
         self._next_offsets: dict[int, int] = {}
         self._last_snapshot_ns = clock.monotonic_ns()
@@ -156,6 +159,7 @@ class StreamsLane:
             topic_allow_declare=False,
             topic_disable_leader=True,
             web_enabled=False,
+            datadir=str(self._config.gateway.data_dir / "faust"),
             stream_wait_empty=False,
             stream_buffer_maxsize=4 * streams.max_records,
             broker_session_timeout=_SESSION_TIMEOUT_S,
@@ -192,6 +196,9 @@ class StreamsLane:
 
     async def _work_on(self, events: Sequence[faust.EventT[bytes]]) -> None:
         self._drop_revoked()
+        events = self._due(events)
+        if not events:
+            return
         with self._telemetry.timed("decode"):
             batch, records = await self._decode(events)
         results = await self._in_worker(self._pipeline.process, batch, self._clock.monotonic_ns())
@@ -207,6 +214,23 @@ class StreamsLane:
         if self._clock.monotonic_ns() >= due_ns:
             await self._snapshot()
         self._trouble = ""
+
+    def _due(self, events: Sequence[faust.EventT[bytes]]) -> list[faust.EventT[bytes]]:
+        """The events to work on: not those of an ended assignment, nor any for a second time.
+
+        What was gathered before a partition was taken away is left alone: it is delivered again,
+        after what comes before it. What this process has applied already is acknowledged again.
+        """
+        due = []
+        for event in events:
+            message = event.message
+            if message.generation_id in self._ended_generations:
+                continue
+            if message.offset < self._next_offsets.get(message.partition, 0):
+                self._unacknowledged.append(event)
+            else:
+                due.append(event)
+        return due
 
     async def _decode(
         self, events: Sequence[faust.EventT[bytes]]

@@ -2,10 +2,12 @@
 
 ::
 
-    readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ─────────────────────────▶ aggregates
+    readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ───────────────────────▶ aggregates
                     │          │    │
-                    ▼          ▼    └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect ─▶ anomalies
-                   late    duplicate                                (all devices at once)
+                    ▼          ▼    └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect
+                   late    duplicate                                                 │
+                                                                                     ▼
+                                                                                 anomalies
 
 A ``Pipeline`` is synchronous and does no I/O: it is the same object in the running gateway, in
 tests and in an evaluation.
@@ -13,7 +15,7 @@ tests and in an evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -30,8 +32,8 @@ from headgate.core.stage import (
     Anomaly,
     Rejected,
     Selection,
-    StatefulStage,
     StateBlock,
+    StatefulStage,
 )
 from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage

@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 class Gateway:
-    """``headgate run`` as a process.
+    """``headgate run`` as a process; leaving the context ends it.
 
     Args:
         folder: Where its configuration, data and output are kept.
@@ -45,7 +45,6 @@ class Gateway:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
         return self
 
     def __exit__(
@@ -72,6 +71,11 @@ class Gateway:
 
     def start(self, *, ready_within_s: float = 45) -> None:
         """Start it, and wait until every lane is ready."""
+        self.start_without_waiting()
+        self.wait_for("/readyz", ready_within_s)
+
+    def start_without_waiting(self) -> None:
+        """Start it."""
         with self.output_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "headgate.cli", "run", "-c", str(self.config_file)],
@@ -81,7 +85,6 @@ class Gateway:
                 cwd=self.folder,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1"},
             )
-        self.wait_for("/readyz", ready_within_s)
 
     def stop(self, *, within_s: float = 15) -> int:
         """SIGTERM; the exit code."""

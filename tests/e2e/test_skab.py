@@ -64,8 +64,8 @@ def _read(path: Path) -> Recording:
 @pytest.fixture(scope="module")
 def recordings() -> list[Recording]:
     folder = data_dir("skab")
-    files = [path for part in ("valve1", "valve2", "other") for path in (folder / part).glob("*.csv")]
-    return [_read(path) for path in sorted(files)]
+    parts = ("valve1", "valve2", "other")
+    return [_read(path) for part in parts for path in sorted((folder / part).glob("*.csv"))]
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,7 @@ def _run(
     config = _config(recordings, packages, broker.port, log_url, f"{folder.name}.")
     rows = sum(len(each.time_ns) for each in recordings) * len(_CHANNELS)
     with Gateway(folder, config) as gateway:
+        gateway.start()
         for each in recordings:
             code = main(
                 [
