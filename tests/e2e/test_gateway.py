@@ -13,7 +13,7 @@ import pytest
 from connectors.replay.publisher import Publisher
 from headgate.cli import main
 from headgate.core.clock import SystemClock
-from tests.e2e.gateway import Gateway
+from tests.e2e.gateway import Gateway, free_port
 from tests.kafka.server import KafkaServer
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
@@ -240,6 +240,45 @@ def test_it_starts_before_its_peers_and_waits_for_them(
         _publish(broker, _messages(0, 20))
         _until(lambda: _readings(_points(gateway)) == 200, "every reading in a point")
         assert gateway.stop() == 0
+
+
+@pytest.mark.mosquitto
+@pytest.mark.timeout(120)
+def test_without_kafka_it_is_alive_and_says_so(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """A log that can't be reached is a reason in /readyz, no crash; and it still stops at once."""
+    config = _config(mosquitto, f"kafka://127.0.0.1:{free_port()}", "nolog")
+    gateway = Gateway(tmp_path / "gateway", config)
+    with gateway:
+        gateway.start_without_waiting()
+        gateway.wait_for("/healthz", 30)
+        _until(
+            lambda: "log can't be reached" in gateway.status()["lanes"]["streams"]["reason"],
+            "a reason",
+        )
+        lanes = gateway.status()["lanes"]
+
+        assert gateway.get("/readyz")[0] == 503
+        assert all(lane["restarts"] == 0 for lane in lanes.values())
+        assert gateway.stop(within_s=8) == 0
+
+
+@pytest.mark.mosquitto
+@pytest.mark.timeout(120)
+def test_a_flooding_device_costs_the_others_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """One device sends 200 times its share; every reading of every device is aggregated."""
+    config = _config(mosquitto, "sqlite:///log.db", "flood")
+    with Gateway(tmp_path / "gateway", config) as gateway:
+        gateway.start()
+        flood = [
+            ("hall/a/flood", json.dumps({"t": _START_MS + n, "force": n % 90}).encode())
+            for n in range(20_000)
+        ]
+        _publish(mosquitto, [*_messages(0, 50), *flood, *_messages(50, 100)])
+        expected = 100 * 5 * 2 + 20_000
+        _until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
+
+        assert _readings(_points(gateway)) == expected
+        assert not gateway.status()["quarantined"]
 
 
 @pytest.mark.mosquitto
