@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         span_ns = parse_duration_ns(args.span)
     except ValueError as error:
         raise ConfigError(f"--span: {error}") from error
-    result = asyncio.run(_audit(load_config(args.config), span_ns))
+    result = asyncio.run(_audit(load_config(args.config, check_files=False), span_ns))
     if args.json:
         print(json.dumps(_as_json(result)))
     else:
@@ -95,6 +95,7 @@ def _text(time_ns: int) -> str:
 
 def _print(result: Audit) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="Readings by device and span", title_justify="left")
@@ -106,7 +107,7 @@ def _print(result: Audit) -> None:
     ordered = sorted(result.accounts.items(), key=lambda item: -abs(item[1].gap))
     for ((feed, device), start_ns), account in ordered[:_MOST_ROWS]:
         table.add_row(
-            f"{feed}/{device}",
+            escape(f"{feed}/{device}"),
             _text(start_ns),
             str(account.received),
             str(account.aggregated),
@@ -114,7 +115,7 @@ def _print(result: Audit) -> None:
             str(account.open),
             "evicted" if account.is_evicted else str(account.gap),
         )
-    console = Console()
+    console = Console(markup=False, highlight=False)
     console.print(table)
     if len(ordered) > _MOST_ROWS:
         console.print(f"… and {len(ordered) - _MOST_ROWS} more; --json prints all")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import urllib.error
 import urllib.request
-from typing import Any
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from headgate.cli.config_option import add_config_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+#: The console answers from memory; a gateway that takes longer is not well.
+_TIMEOUT_S = 5.0
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -25,14 +33,20 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
-    from headgate.core.errors import TransientError
+    from headgate.core.errors import ConfigError, TransientError
 
-    url = args.url or _console_url(args)
+    url = (args.url or _console_url(args.config)).rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"--url: expected http://HOST:PORT, got {url}; see [console]")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/status", timeout=5) as reply:  # noqa: S310
+        with urllib.request.urlopen(f"{url}/status", timeout=_TIMEOUT_S) as reply:  # noqa: S310
             status = json.load(reply)
-    except (OSError, ValueError) as error:
-        raise TransientError(f"expected a running gateway at {url}, got {error}") from error
+    except (OSError, ValueError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise TransientError(
+            f"expected a running gateway at {url}, found none ({reason}); "
+            f"start it with `headgate run`, or name its console with --url"
+        ) from error
     if args.json:
         print(json.dumps(status))
     else:
@@ -40,49 +54,68 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _console_url(args: argparse.Namespace) -> str:
+def _console_url(path: Path) -> str:
     from headgate.config.load import load_config
+    from headgate.core.errors import ConfigError
 
-    console = load_config(args.config).console
-    return f"http://{console.host}:{console.port}"
+    console = load_config(path, check_files=False).console
+    if console.port == 0:
+        raise ConfigError("console.port: 0 means any free port; give the console with --url")
+    # An address that means every interface can be listened on but not called.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(console.host, console.host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{console.port}"
 
 
 def _print(status: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    lanes = Table("lane", "state", "restarts", "cpu s", "memory MB", title="Lanes")
-    for name, lane in status["lanes"].items():
-        lanes.add_row(
-            name,
-            "ready" if lane["ready"] else f"not ready: {lane['reason']}",
-            str(lane["restarts"]),
-            f"{status['cpu_seconds'].get(name, 0):.1f}",
-            f"{status['resident_bytes'].get(name, 0) / 1e6:.0f}",
-        )
-    sinks = Table("sink", "points", "bytes", "retries", "backlog", title="Sinks")
-    for name, sink in status["sinks"].items():
-        sinks.add_row(
-            name,
-            *(f"{sink[key]:,.0f}" for key in ("points", "bytes", "retries", "backlog_records")),
-        )
+    # Without markup: a reason holds text from outside, such as "[Errno 111]".
+    console = Console(markup=False, highlight=False)
     totals, rates, inference = status["totals"], status["rates"], status["inference"]
-    console = Console()
-    console.print(lanes)
+    console.print(_lanes(status))
     console.print(
-        f"in        {rates['messages_per_s']:,.0f} messages/s, {rates['rows_per_s']:,.0f} readings/s"
+        f"in         {rates['messages_per_s']:,.0f} messages/s, "
+        f"{rates['rows_per_s']:,.0f} readings/s"
         f"   (total {totals['messages']:,.0f} messages, {totals['rows']:,.0f} readings)"
     )
     if inference["mean_batch"] is not None:
         console.print(
-            f"inference {totals['windows']:,.0f} windows, {inference['mean_batch']:.1f} a run, "
+            f"inference  {totals['windows']:,.0f} windows, {inference['mean_batch']:.1f} a run, "
             f"{1000 * (inference['mean_s'] or 0):.2f} ms a run"
         )
     console.print(
-        f"out       {totals['aggregates']:,.0f} aggregates, {totals['anomalies']:,.0f} anomalies "
+        f"out        {totals['aggregates']:,.0f} aggregates, {totals['anomalies']:,.0f} anomalies "
         f"({totals['open_anomalies']:,.0f} open)"
     )
     held_back = ", ".join(f"{n:,.0f} {reason}" for reason, n in status["quarantined"].items() if n)
     console.print(f"quarantine {held_back or 'empty'}")
-    console.print(f"busiest   {status['busiest_stage'] or '-'}")
-    console.print(sinks)
+    console.print(f"busiest    {status['busiest_stage'] or '-'}")
+    console.print(_sinks(status))
+
+
+def _lanes(status: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("lane", "state", "restarts", "cpu s", "memory MB", title="Lanes")
+    for name, lane in status["lanes"].items():
+        table.add_row(
+            name,
+            "ready" if lane["ready"] else escape(f"not ready: {lane['reason']}"),
+            str(lane["restarts"]),
+            f"{status['cpu_seconds'].get(name, 0):.1f}",
+            f"{status['resident_bytes'].get(name, 0) / 1e6:.0f}",
+        )
+    return table
+
+
+def _sinks(status: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("sink", "points", "bytes", "retries", "backlog", title="Sinks")
+    for name, sink in status["sinks"].items():
+        table.add_row(
+            name,
+            *(f"{sink[key]:,.0f}" for key in ("points", "bytes", "retries", "backlog_records")),
+        )
+    return table

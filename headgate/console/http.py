@@ -8,17 +8,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
+import structlog
 from aiohttp import web
 
 from headgate.config.schema import Config
-from headgate.console.metrics import Samples, merged, render, status
+from headgate.console.metrics import LaneStatus, Samples, lane_families, merged, render, status
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError
 
 #: Rates are taken over this long, s: long enough to be steady, short enough to follow.
 _RATE_SPAN_S = 5
+
+_logger = structlog.get_logger()
 
 _RATES = {
     "messages_per_s": "headgate_messages_total",
@@ -27,10 +30,9 @@ _RATES = {
 }
 
 
-class ReportedLane(Protocol):
+class WatchedLane(Protocol):
     """What the console needs to know of a lane."""
 
-    report: dict[str, Any]
     restarts: int
 
     @property
@@ -39,8 +41,18 @@ class ReportedLane(Protocol):
         ...
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it runs and reports."""
+        ...
+
+    @property
     def health(self) -> tuple[bool, str]:
-        """Whether it works; when not, why."""
+        """Whether it does its work; when not, why."""
+        ...
+
+    @property
+    def metrics(self) -> str:
+        """Its metrics in Prometheus' text format; empty while there are none."""
         ...
 
 
@@ -53,7 +65,7 @@ class Console:
         clock: Source of time, for rates.
     """
 
-    def __init__(self, config: Config, lanes: Mapping[str, ReportedLane], clock: Clock) -> None:
+    def __init__(self, config: Config, lanes: Mapping[str, WatchedLane], clock: Clock) -> None:
         self._host = config.console.host
         self._port = config.console.port
         self._lanes = lanes
@@ -80,8 +92,10 @@ class Console:
             await self._runner.cleanup()
             raise ConfigError(
                 f"console: expected an address to listen on, got {self._host}:{self._port}: "
-                f"{error.strerror}; choose another console.port"
+                f"{error.strerror}; choose another console.port or console.host"
             ) from error
+        host, port = self._runner.addresses[0][:2]
+        _logger.info("The console listens.", url=f"http://{_in_url(host)}:{port}")
         self._sampling = asyncio.create_task(self._sample(), name="rates")
 
     async def stop(self) -> None:
@@ -92,8 +106,7 @@ class Console:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         """200 while every lane runs and reports, whether or not its peers are there."""
-        is_alive = all(lane.pid is not None and lane.report for lane in self._lanes.values())
-        return self._verdict(is_good=is_alive)
+        return self._verdict(is_good=all(lane.is_alive for lane in self._lanes.values()))
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         """200 while every lane does its work."""
@@ -103,24 +116,21 @@ class Console:
         return web.json_response(self._lane_states(), status=200 if is_good else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        pids = {name: lane.pid for name, lane in self._lanes.items()}
         return web.Response(
-            body=render(merged(self._pages(), pids)),
+            body=render([*merged(self._pages()), *lane_families(self._lane_states())]),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
     async def _status(self, _request: web.Request) -> web.Response:
-        pids = {name: lane.pid for name, lane in self._lanes.items()}
-        samples = Samples(merged(self._pages(), pids))
-        return web.json_response(status(samples, self._lane_states(), self._rates()))
+        lanes = self._lane_states()
+        samples = Samples([*merged(self._pages()), *lane_families(lanes)])
+        return web.json_response(status(samples, lanes, self._rates()))
 
     def _pages(self) -> dict[str, str]:
-        return {
-            name: str(lane.report["metrics"]) for name, lane in self._lanes.items() if lane.report
-        }
+        return {name: lane.metrics for name, lane in self._lanes.items()}
 
-    def _lane_states(self) -> dict[str, Any]:
-        states = {}
+    def _lane_states(self) -> dict[str, LaneStatus]:
+        states: dict[str, LaneStatus] = {}
         for name, lane in self._lanes.items():
             is_ready, reason = lane.health
             states[name] = {
@@ -133,7 +143,7 @@ class Console:
 
     async def _sample(self) -> None:
         while True:
-            samples = Samples(merged(self._pages(), {}))
+            samples = Samples(merged(self._pages()))
             totals = {name: samples.total(metric) for name, metric in _RATES.items()}
             self._history.append((self._clock.monotonic_ns(), totals))
             await asyncio.sleep(1)
@@ -145,3 +155,7 @@ class Console:
         elapsed_s = (last_ns - first_ns) / NS_PER_S
         # A lane that was started anew counts from 0 again; that is no negative rate.
         return {name: max(0.0, (last[name] - first[name]) / elapsed_s) for name in _RATES}
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

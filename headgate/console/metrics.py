@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -17,12 +17,20 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def merged(pages: Mapping[str, str], pids: Mapping[str, int | None]) -> list[Metric]:
+class LaneStatus(TypedDict):
+    """What the supervisor knows of a lane."""
+
+    ready: bool
+    reason: str
+    pid: int | None
+    restarts: int
+
+
+def merged(pages: Mapping[str, str]) -> list[Metric]:
     """The families of all lanes, each sample labelled with its lane.
 
     Args:
         pages: Prometheus text by lane.
-        pids: Process ids by lane, for what the operating system knows of them.
     """
     families: dict[str, Metric] = {}
     for lane, page in pages.items():
@@ -32,7 +40,29 @@ def merged(pages: Mapping[str, str], pids: Mapping[str, int | None]) -> list[Met
             )
             for sample in family.samples:
                 into.add_sample(sample.name, {**sample.labels, "lane": lane}, sample.value)
-    return [*families.values(), *_process_families(pids)]
+    return list(families.values())
+
+
+def lane_families(lanes: Mapping[str, LaneStatus]) -> list[Metric]:
+    """What is known of the lanes from outside: by the supervisor, and by the operating system."""
+    ready = GaugeMetricFamily("headgate_lane_ready", "1 while it does its work.", labels=["lane"])
+    restarts = CounterMetricFamily(
+        "headgate_lane_restarts", "How often it was started anew.", labels=["lane"]
+    )
+    cpu = CounterMetricFamily(
+        "headgate_lane_cpu_seconds", "User and system CPU time of the process.", labels=["lane"]
+    )
+    memory = GaugeMetricFamily(
+        "headgate_lane_resident_bytes", "Resident memory of the process.", labels=["lane"]
+    )
+    for name, lane in lanes.items():
+        ready.add_metric([name], float(lane["ready"]))
+        restarts.add_metric([name], lane["restarts"])
+        usage = _usage(lane["pid"])
+        if usage is not None:
+            cpu.add_metric([name], usage[0])
+            memory.add_metric([name], usage[1])
+    return [ready, restarts, cpu, memory]
 
 
 def render(families: Iterable[Metric]) -> bytes:
@@ -81,21 +111,6 @@ class _Fixed(Collector):
         return self._families
 
 
-def _process_families(pids: Mapping[str, int | None]) -> list[Metric]:
-    cpu = GaugeMetricFamily(
-        "headgate_lane_cpu_seconds", "User and system CPU time of the process.", labels=["lane"]
-    )
-    memory = GaugeMetricFamily(
-        "headgate_lane_resident_bytes", "Resident memory of the process.", labels=["lane"]
-    )
-    for lane, pid in pids.items():
-        usage = _usage(pid)
-        if usage is not None:
-            cpu.add_metric([lane], usage[0])
-            memory.add_metric([lane], usage[1])
-    return [cpu, memory]
-
-
 def _usage(pid: int | None) -> tuple[float, float] | None:
     """CPU seconds and resident bytes of a process; None when it is gone."""
     try:
@@ -107,7 +122,7 @@ def _usage(pid: int | None) -> tuple[float, float] | None:
 
 
 def status(
-    samples: Samples, lanes: Mapping[str, Any], rates: Mapping[str, float]
+    samples: Samples, lanes: Mapping[str, LaneStatus], rates: Mapping[str, float]
 ) -> dict[str, Any]:
     """``/status``: what the gateway is doing, as JSON.
 
@@ -156,6 +171,6 @@ def status(
         },
         "stage_seconds": busy_s,
         "busiest_stage": busiest,
-        "cpu_seconds": samples.by("headgate_lane_cpu_seconds", "lane"),
+        "cpu_seconds": samples.by("headgate_lane_cpu_seconds_total", "lane"),
         "resident_bytes": samples.by("headgate_lane_resident_bytes", "lane"),
     }

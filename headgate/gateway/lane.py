@@ -7,40 +7,40 @@ asked to, when it fails, or when the supervisor is gone.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import NoReturn, Protocol
 
 import structlog
-from prometheus_client import generate_latest
+from prometheus_client import disable_created_metrics, generate_latest
 
 from connectors.logs import open_log, topic_specs
 from headgate.config.schema import Config
-from headgate.core.clock import Clock, SystemClock
+from headgate.core.clock import NS_PER_S, Clock, SystemClock
 from headgate.core.errors import ConfigError, PermanentError, TransientError
 from headgate.core.log import Log
 from headgate.core.logging import configure_logging
 from headgate.core.telemetry import Telemetry
+from headgate.gateway.lock import FileLock
+from headgate.gateway.process import die_with_parent, exit_now
+from headgate.gateway.report import REPORT_INTERVAL_S, Report, status_pipe, write_all
 
 _logger = structlog.get_logger()
-
-#: Environment variable that names the file descriptor to report on.
-STATUS_FD = "HEADGATE_STATUS_FD"
-
-#: In the order in which they are started. Forwarding comes first so that it is ready for what
-#: the others produce; ingest last, so that nothing is taken in before it can be worked on.
-LANES = ("forward", "streams", "ingest")
-
-#: Seconds between two reports to the supervisor.
-REPORT_INTERVAL_S = 1.0
 
 #: A lane that was asked to stop has this long, s; then it just ends. Nothing is lost by that: what
 #: was not acknowledged comes again. Leaves the supervisor a second of its own five.
 _STOP_DEADLINE_S = 4.0
+
+#: Closing the log's connections may take this long, s: a Kafka that is away answers nothing.
+_CLOSE_DEADLINE_S = 1.0
+
+#: A predecessor that is being killed lets go of its lock within this long, s.
+_LOCK_DEADLINE_S = 10.0
 
 _RETRY_CEILING_S = 5.0
 
@@ -57,23 +57,18 @@ class Lane(Protocol):
         ...
 
 
-def run_lane(name: str, config: Config) -> int:
-    """Run a lane until it is asked to stop; its exit code."""
+def run_lane(name: str, config: Config) -> NoReturn:
+    """Run a lane until it is asked to stop, and end this process with the lane's exit code.
+
+    The code is 0 after an orderly stop, 2 when the configuration does not fit the world (such as
+    a log with another number of partitions), and 1 when the lane failed.
+    """
+    if status_pipe() is not None:
+        die_with_parent()
     configure_logging(config.logging.level, config.logging.format, lane=name)
-    try:
-        asyncio.run(_Host(name, config).run())
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201  (it is the answer to the user)
-        return 2
-    except Exception as error:
-        _logger.exception("The lane failed and ends; it will be started anew.", error=str(error))
-        # Not by returning: threads of libraries may hold the process open for as long as a peer
-        # is down, and the log replays what was not finished.
-        sys.stderr.flush()
-        os._exit(1)
-    sys.stderr.flush()
-    os._exit(0)
+    # A time of creation beside each counter would double the page, and nobody reads it.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    asyncio.run(_Host(name, config).run())
 
 
 class _Host:
@@ -82,43 +77,70 @@ class _Host:
         self._config = config
         self._clock: Clock = SystemClock()
         self._telemetry = Telemetry(self._clock)
+        self._stop = asyncio.Event()
         self._lane: Lane | None = None
         self._waiting_for = "starting"
+        # A full pipe blocks; the lane must not.
+        self._reporter = ThreadPoolExecutor(1, "report")
 
-    async def run(self) -> None:
-        stop = asyncio.Event()
+    async def run(self) -> NoReturn:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, stop)
-        reporting = asyncio.create_task(self._report(stop), name="report")
+            loop.add_signal_handler(number, self._ask_to_stop)
+        reporting = asyncio.create_task(self._report(), name="report")
+        try:
+            await self._work()
+        except ConfigError as error:
+            for problem in error.problems:
+                print(problem, file=sys.stderr)  # noqa: T201  (it is the answer to the user)
+            exit_now(2)
+        except Exception as error:
+            _logger.exception(
+                "The lane failed and ends; it will be started anew.", error=str(error)
+            )
+            exit_now(1)
+        reporting.cancel()
+        # Not by returning: asyncio would wait for the threads of client libraries.
+        exit_now(0)
+
+    async def _work(self) -> None:
+        lock = FileLock(self._config.gateway.data_dir / f"{self._name}.lock")
+        await self._take(lock)
         log = open_log(self._config, self._clock)
         try:
-            await self._reach(log, stop)
-            if not stop.is_set():
+            await self._reach(log)
+            if not self._stop.is_set():
                 self._lane = _FACTORIES[self._name](self._config, log, self._clock, self._telemetry)
-                await self._lane.run(stop)
+                await self._lane.run(self._stop)
         finally:
-            reporting.cancel()
-            await log.stop()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(log.stop(), _CLOSE_DEADLINE_S)
 
-    def _on_signal(self, stop: asyncio.Event) -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-        asyncio.get_running_loop().call_later(_STOP_DEADLINE_S, self._give_up)
+    def _ask_to_stop(self) -> None:
+        # May be asked twice: by the supervisor, and by a service manager that tells everybody.
+        if not self._stop.is_set():
+            self._stop.set()
+            asyncio.get_running_loop().call_later(_STOP_DEADLINE_S, self._give_up)
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> NoReturn:
         _logger.warning(
             "The lane could not finish in time; what it had not finished will be replayed.",
             deadline_s=_STOP_DEADLINE_S,
         )
-        sys.stderr.flush()
-        os._exit(0)
+        exit_now(0)
 
-    async def _reach(self, log: Log, stop: asyncio.Event) -> None:
+    async def _take(self, lock: FileLock) -> None:
+        """Become the only lane of this name on this data."""
+        deadline_ns = self._clock.monotonic_ns() + round(_LOCK_DEADLINE_S * NS_PER_S)
+        while not lock.try_take():
+            if self._clock.monotonic_ns() > deadline_ns:
+                raise TransientError(f"process {lock.owner()} runs this lane on the same data")
+            await asyncio.sleep(0.1)
+
+    async def _reach(self, log: Log) -> None:
         """Start the log and make its topics, for as long as it takes."""
         pause_s = 0.2
-        while not stop.is_set():
+        while not self._stop.is_set():
             try:
                 await log.start()
                 await log.ensure_topics(topic_specs(self._config))
@@ -131,37 +153,38 @@ class _Host:
                         error=str(error),
                     )
                 self._waiting_for = reason
-                await asyncio.sleep(random.uniform(0.5, 1) * pause_s)  # noqa: S311  (jitter)
+                with suppress(TimeoutError):
+                    jittered_s = random.uniform(0.5, 1) * pause_s  # noqa: S311  (no secret)
+                    await asyncio.wait_for(self._stop.wait(), jittered_s)
                 pause_s = min(2 * pause_s, _RETRY_CEILING_S)
             except PermanentError as error:
                 raise ConfigError(f"log.url: {error}") from error
             else:
                 return
 
-    async def _report(self, stop: asyncio.Event) -> None:
+    async def _report(self) -> None:
         """Tell the supervisor how it goes; end when it is gone."""
-        if STATUS_FD not in os.environ:
+        pipe = status_pipe()
+        if pipe is None:
             return
-        pipe = int(os.environ[STATUS_FD])
+        loop = asyncio.get_running_loop()
         while True:
-            is_ready, reason = (
-                (False, self._waiting_for) if self._lane is None else self._lane.health()
-            )
-            report: dict[str, Any] = {
-                "lane": self._name,
-                "pid": os.getpid(),
-                "ready": is_ready and not stop.is_set(),
-                "reason": "stopping" if stop.is_set() else reason,
-                "metrics": generate_latest(self._telemetry.registry).decode(),
-            }
             try:
-                os.write(pipe, json.dumps(report).encode() + b"\n")
+                await loop.run_in_executor(
+                    self._reporter, write_all, pipe, self._current_report().to_line()
+                )
             except BrokenPipeError:
                 _logger.warning("The supervisor is gone; the lane ends.")
-                stop.set()
-                asyncio.get_running_loop().call_later(_STOP_DEADLINE_S, self._give_up)
+                self._ask_to_stop()
                 return
             await asyncio.sleep(REPORT_INTERVAL_S)
+
+    def _current_report(self) -> Report:
+        is_ready, reason = (False, self._waiting_for) if self._lane is None else self._lane.health()
+        if self._stop.is_set():
+            is_ready, reason = False, "stopping"
+        metrics = generate_latest(self._telemetry.registry).decode()
+        return Report(self._name, os.getpid(), is_ready, reason, metrics)
 
 
 def _ingest(config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> Lane:

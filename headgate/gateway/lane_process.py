@@ -1,0 +1,175 @@
+"""One lane as the supervisor sees it: its process, its reports, and when it is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.gateway.report import STATUS_FD, Report
+
+_logger = structlog.get_logger()
+
+#: A lane reports every second. After this long without, it does not count as working, s …
+_STALE_S = 10.0
+
+#: … and after this long it hangs, and is killed, s. Loading a large model on a small box, with the
+#: event loop standing still, stays well below.
+_SILENCE_LIMIT_S = 30.0
+
+#: A lane that was asked to stop and is still there after this long is killed, s.
+STOP_DEADLINE_S = 5.0
+
+#: A report is a page of metrics; this bounds a pipe that has gone mad.
+_REPORT_LIMIT_BYTES = 16 << 20
+
+
+class LaneProcess:
+    """A lane that can be run again and again.
+
+    Args:
+        name: Which lane.
+        config_file: Its configuration; the lane reads it itself.
+        clock: Source of time.
+        on_report: Called after each report.
+        silence_limit_s: A lane that has not reported for so long is killed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config_file: Path,
+        clock: Clock,
+        on_report: Callable[[], None],
+        *,
+        silence_limit_s: float = _SILENCE_LIMIT_S,
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self.report: Report | None = None
+        self._config_file = config_file
+        self._clock = clock
+        self._on_report = on_report
+        self._silence_limit_s = silence_limit_s
+        self._heard_ns = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def health(self) -> tuple[bool, str]:
+        """Whether it does its work; when not, why."""
+        if self._process is None:
+            return False, "not running; will be started anew"
+        if self.report is None:
+            return False, "starting"
+        if self._silent_s() > _STALE_S:
+            return False, f"has not reported for {self._silent_s():.0f} s"
+        return self.report.ready, self.report.reason
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs and reports, with or without success at its work."""
+        return self.report is not None and self.pid is not None and self._silent_s() <= _STALE_S
+
+    @property
+    def metrics(self) -> str:
+        """Its last page of metrics; empty while there is none."""
+        return "" if self.report is None else self.report.metrics
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Run the process until it ends by itself or because of ``stop``; its exit code.
+
+        Raises:
+            OSError: The process could not be started.
+        """
+        read_end, write_end = os.pipe()
+        self._heard_ns = self._clock.monotonic_ns()
+        try:
+            self._process = process = await self._start(write_end)
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        tasks = [
+            asyncio.create_task(self._listen(read_end), name=f"{self.name}-reports"),
+            asyncio.create_task(self._kill_when_stuck(), name=f"{self.name}-watch"),
+            asyncio.create_task(self._end_when_asked(stop), name=f"{self.name}-end"),
+        ]
+        try:
+            return await process.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._process = self.report = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _start(self, write_end: int) -> asyncio.subprocess.Process:
+        command = [sys.executable, "-P", "-m", "headgate.cli", "lane", self.name]
+        return await asyncio.create_subprocess_exec(
+            *command,
+            "-c",
+            str(self._config_file),
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=(write_end,),
+            # A terminal's ^C goes to the whole process group; the lanes are told by us.
+            start_new_session=True,
+            env={**os.environ, STATUS_FD: str(write_end), "PYTHONSAFEPATH": "1"},
+        )
+
+    async def _listen(self, read_end: int) -> None:
+        reader = asyncio.StreamReader(_REPORT_LIMIT_BYTES)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0)
+        )
+        try:
+            while line := await reader.readline():
+                self._take(line)
+        finally:
+            transport.close()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            self.report = Report.from_line(line)
+        except ValueError as error:
+            # Half a line is what a killed lane leaves; anything else ends in the watchdog.
+            _logger.debug("A report can't be read.", lane=self.name, error=str(error))
+            return
+        self._heard_ns = self._clock.monotonic_ns()
+        self._on_report()
+
+    async def _kill_when_stuck(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self._silence_limit_s / 4))
+            silent_s = self._silent_s()
+            if silent_s > self._silence_limit_s:
+                _logger.error("A lane is stuck and is killed.", lane=self.name, silent_s=silent_s)
+                self.send(signal.SIGKILL)
+                return
+
+    async def _end_when_asked(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.send(signal.SIGTERM)
+        await asyncio.sleep(STOP_DEADLINE_S)
+        _logger.warning("A lane did not end in time and is killed.", lane=self.name)
+        self.send(signal.SIGKILL)
+
+    def _silent_s(self) -> float:
+        return (self._clock.monotonic_ns() - self._heard_ns) / NS_PER_S
