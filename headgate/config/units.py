@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -39,7 +40,8 @@ def _parse(text: object, units: dict[str, int], example: str) -> int:
     match = _NUMBER_AND_UNIT.fullmatch(text) if isinstance(text, str) else None
     if match is None or match[2] not in units:
         raise ValueError(f'expected a text like "{example}" with one of {", ".join(units)}')
-    amount = round(float(match[1]) * units[match[2]])
+    # Not by float, which has no room for every whole number of ns.
+    amount = round(Decimal(match[1]) * units[match[2]])
     if amount > _LARGEST:
         raise ValueError(f'expected a text like "{example}", far smaller')
     return amount

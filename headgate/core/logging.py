@@ -8,7 +8,23 @@ from typing import Any
 
 import structlog
 
-_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) != "\n"}
+from headgate.core.clock import SystemClock
+from headgate.core.flood import FloodFilter
+
+#: Loggers that report each connection, request and rebalance step. What matters of it we say
+#: ourselves. The last two are ours by name, but Faust writes to them.
+_TALKATIVE = (
+    "aiohttp.access",
+    "aiokafka",
+    "asyncio",
+    "faust",
+    "kafka",
+    "mode",
+    "connectors.embedded_log.transport",
+    "connectors.kafka.transport",
+)
+
+_OWN_PACKAGES = ("connectors", "headgate", "models", "streams")
 
 
 def configure_logging(level: str, style: str, **context: str) -> None:
@@ -27,13 +43,19 @@ def configure_logging(level: str, style: str, **context: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _escape_control_characters,
     ]
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if is_text
-        else structlog.processors.JSONRenderer()
-    )
+    rendering: list[Any]
+    if is_text:
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        rendering = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    else:
+        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -44,18 +66,24 @@ def configure_logging(level: str, style: str, **context: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
+                *rendering,
             ],
         )
     )
+    handler.addFilter(_LibraryFlood(SystemClock()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # They report each connection and each rebalance step; what matters of it we say ourselves.
-    for name in ("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp.access"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.contextvars.bind_contextvars(**context)
+
+
+class _LibraryFlood(FloodFilter):
+    """Holds back what libraries repeat. Our own messages pass: we repeat none needlessly."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name.partition(".")[0] in _OWN_PACKAGES or super().filter(record)
 
 
 def _escape_control_characters(
@@ -64,5 +92,8 @@ def _escape_control_characters(
     """Keep text that came from outside on its one line, so that nobody can forge another."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
-            event[name] = value.replace("\n", "\\n").translate(_CONTROL_CHARACTERS)
+            event[name] = "".join(
+                sign if sign.isprintable() else sign.encode("unicode_escape").decode()
+                for sign in value
+            )
     return event

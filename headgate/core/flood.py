@@ -1,0 +1,46 @@
+"""Keeping a library's log messages few: some say the same thing seventy times a second."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from headgate.core.clock import NS_PER_S, Clock
+
+#: A message is let through this often, ns; the next one tells how many were held back.
+_INTERVAL_NS: Final = 30 * NS_PER_S
+
+#: Different messages that are remembered. Some hold offsets or ports and never come again.
+_MAX_REMEMBERED: Final = 200
+
+
+class FloodFilter(logging.Filter):
+    """Lets each message through at most once every 30 seconds.
+
+    Two records are the same message when logger, level and the text before its arguments are put
+    in agree.
+
+    Args:
+        clock: Only its monotonic side is used.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        # By message: when it may come again (ns), and how many were held back since.
+        self._held: dict[tuple[str, int, str], tuple[int, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True when the record may pass."""
+        now_ns = self._clock.monotonic_ns()
+        message = (record.name, record.levelno, str(record.msg))
+        due_ns, held = self._held.get(message, (now_ns, 0))
+        if now_ns < due_ns:
+            self._held[message] = (due_ns, held + 1)
+            return False
+        if message not in self._held and len(self._held) >= _MAX_REMEMBERED:
+            del self._held[next(iter(self._held))]
+        self._held[message] = (now_ns + _INTERVAL_NS, 0)
+        if held:
+            record.msg = f"{record.msg} [{held} more like this were held back]"
+        return True
