@@ -14,7 +14,15 @@ import structlog
 from aiohttp import web
 
 from headgate.config.schema import Config
-from headgate.console.metrics import LaneStatus, Samples, lane_families, merged, render, status
+from headgate.console.metrics import (
+    LaneStatus,
+    Samples,
+    lane_families,
+    merged,
+    render,
+    status,
+    total_in,
+)
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError
 
@@ -77,10 +85,11 @@ class Console:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/status", self._status)
-        self._runner = web.AppRunner(app, access_log=None)
+        # Nobody who is being answered may hold up the end of the gateway.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
-    async def start(self) -> None:
-        """Begin to listen.
+    async def start(self) -> str:
+        """Begin to listen; the console's URL, with the port that was chosen for port 0.
 
         Raises:
             ConfigError: The address can't be listened on.
@@ -95,8 +104,10 @@ class Console:
                 f"{error.strerror}; choose another console.port or console.host"
             ) from error
         host, port = self._runner.addresses[0][:2]
-        _logger.info("The console listens.", url=f"http://{_in_url(host)}:{port}")
+        url = f"http://{_in_url(host)}:{port}"
+        _logger.info("The console listens.", url=url)
         self._sampling = asyncio.create_task(self._sample(), name="rates")
+        return url
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -143,8 +154,11 @@ class Console:
 
     async def _sample(self) -> None:
         while True:
-            samples = Samples(merged(self._pages()))
-            totals = {name: samples.total(metric) for name, metric in _RATES.items()}
+            pages = self._pages().values()
+            totals = {
+                name: sum(total_in(page, metric) for page in pages)
+                for name, metric in _RATES.items()
+            }
             self._history.append((self._clock.monotonic_ns(), totals))
             await asyncio.sleep(1)
 
