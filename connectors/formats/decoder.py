@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, nan
 
 import numpy as np
 import orjson
@@ -32,6 +32,10 @@ MAX_DEVICE_NAME = 256
 #: Deepest nesting of a payload; telemetry needs a handful of levels. orjson parses 1,024 at most
 #: and refuses more, so this is what it refuses.
 _TOO_DEEP = "depth limit"
+
+
+#: Stands for a value that is not there; an object of its own, told by identity.
+_SKIP = float("nan")
 
 
 @dataclass(slots=True)
@@ -73,6 +77,21 @@ class _Signal:
     scale: float
     offset: float
     is_required: bool
+
+    def value_in(self, record: object) -> float:
+        """The value, NaN for null, infinite for what no float can hold; ``_SKIP`` when absent."""
+        value = self.get(record)
+        if type(value) is float:
+            return value * self.scale + self.offset
+        if type(value) is int or type(value) is bool:
+            return _as_float(value) * self.scale + self.offset
+        if value is None:
+            return nan
+        if value is not ABSENT:
+            raise DataError("wrong_type", f"{self.name}: expected a number, got {value!r:.60}")
+        if self.is_required:
+            raise DataError("missing_field", f"{self.name} is required and absent")
+        return _SKIP
 
 
 class FeedDecoder:
@@ -189,34 +208,21 @@ class FeedDecoder:
             flags = int(Quality.ARRIVAL_TIME)
         else:
             time_ns = self._event_time_ns(self._time(record), arrived_ns)
-        found: list[tuple[int, float, int]] = []
         rows = self._rows.get((tags, device)) or self._rows_of(tags, device)
-        for row, signal in zip(rows, self._signals, strict=True):
-            value = signal.get(record)
-            kind = type(value)
-            if kind is float or kind is int or kind is bool:
-                number = float(value) if kind is float else _as_float(value)  # type: ignore[arg-type]
-                found.append((row, number * signal.scale + signal.offset, flags))
-            elif value is None:
-                found.append((row, np.nan, flags | int(Quality.MISSING)))
-            elif value is not ABSENT:
-                raise DataError(
-                    "wrong_type", f"{signal.name}: expected a number, got {value!r:.60}"
-                )
-            elif signal.is_required:
-                raise DataError("missing_field", f"{signal.name} is required and absent")
-        if not found:
+        # Looked at before anything is added: a record is taken whole or refused whole.
+        values = [signal.value_in(record) for signal in self._signals]
+        kept = [(row, value) for row, value in zip(rows, values, strict=True) if value is not _SKIP]
+        if not kept:
             raise DataError("no_channels", "none of the feed's channels is in the record")
-        for row, value, quality in found:
-            if value - value != 0:
-                quality |= int(Quality.MISSING)
-                if value in (inf, -inf):
-                    quality |= int(Quality.NOT_FINITE)
-                    value = np.nan
+        for row, value in kept:
             decoded.time_ns.append(time_ns)
             decoded.channel.append(row)
-            decoded.value.append(value)
-            decoded.quality.append(quality)
+            if value - value == 0:
+                decoded.value.append(value)
+                decoded.quality.append(flags)
+            else:
+                decoded.value.append(nan)
+                decoded.quality.append(flags | _flags_of_no_number(value))
 
     def _event_time_ns(self, value: object, arrived_ns: int) -> int:
         if value is ABSENT:
@@ -230,8 +236,7 @@ class FeedDecoder:
         return time_ns
 
     def _device_in(self, record: object) -> str:
-        assert self._device is not None
-        device = self._device(record)
+        device = ABSENT if self._device is None else self._device(record)
         if type(device) is int:
             device = str(device)
         if type(device) is not str:
@@ -255,6 +260,12 @@ class FeedDecoder:
 
     def _is_known(self, device: str) -> bool:
         return any(device == known for _, known in self._rows)
+
+
+def _flags_of_no_number(value: float) -> int:
+    if value in (inf, -inf):
+        return int(Quality.MISSING | Quality.NOT_FINITE)
+    return int(Quality.MISSING)
 
 
 def _as_float(value: int | bool) -> float:  # noqa: FBT001  (JSON's true and false are numbers here)

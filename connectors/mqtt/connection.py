@@ -17,14 +17,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import structlog
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from headgate.config.schema import Mqtt, read_secret
+from headgate.config.schema import Mqtt, Tls, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 
 _logger = structlog.get_logger()
@@ -102,10 +102,10 @@ class Connection:
         pause_s = _FIRST_PAUSE_S
         keeping = asyncio.create_task(self._keep_alive(), name="mqtt-keepalive")
         try:
-            while not self._is_closing:
+            while True:
                 started_ns = self._clock.monotonic_ns()
                 self._lost.clear()
-                if await self._connect():
+                if not self._is_closing and await self._connect():
                     await self._lost.wait()
                 if self._is_closing:
                     return
@@ -183,7 +183,7 @@ class Connection:
         client.on_socket_unregister_write = self._on_written
         client.on_socket_close = self._on_socket_close
         if settings.tls is not None:
-            client.tls_set_context(_tls_context(settings))
+            client.tls_set_context(_tls_context(settings.tls))
         return client
 
     async def _connect(self) -> bool:
@@ -224,7 +224,7 @@ class Connection:
         )
 
     async def _keep_alive(self) -> None:
-        """paho's timers: pings, and noticing that an answer did not come."""
+        """Paho's timers: pings, and noticing that an answer did not come."""
         while True:
             await asyncio.sleep(1)
             if self._socket is not None:
@@ -272,11 +272,16 @@ class Connection:
             if not future.done():
                 future.set_exception(ConnectionError(why))
 
-    # paho's callbacks. All but the first socket events run in the event loop; an exception that
+    # The callbacks. All but the first socket events run in the event loop; an exception that
     # left one would be lost in paho, so none may.
 
     def _on_connect(
-        self, client: Client, _data: object, flags: Any, reason: ReasonCode, _properties: object
+        self,
+        client: Client,
+        _data: object,
+        flags: ConnectFlags,
+        reason: ReasonCode,
+        _properties: object,
     ) -> None:
         if reason.is_failure:
             self._set_trouble(f"the broker refused: {reason}")
@@ -365,9 +370,7 @@ class Connection:
         self._forget_socket()
 
 
-def _tls_context(settings: Mqtt) -> ssl.SSLContext:
-    tls = settings.tls
-    assert tls is not None
+def _tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.cert_file is not None:
