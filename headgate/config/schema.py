@@ -40,7 +40,8 @@ class Gateway(Table):
     """``[gateway]``: who this gateway is, and where it keeps its files."""
 
     name: Name = "gateway"
-    data_dir: FilePath = Path("data")
+    #: Validated though it is a default, so that it too is meant from the file's folder.
+    data_dir: FilePath = Field(default=Path("data"), validate_default=True)
 
 
 class Tls(Table):
@@ -352,7 +353,7 @@ class Model(Table):
 class Config(Table):
     """The whole file."""
 
-    gateway: Gateway = Gateway()
+    gateway: Gateway = Field(default_factory=dict, validate_default=True)
     mqtt: Mqtt = Mqtt()
     ingest: Ingest = Ingest()
     log: Log = Log()

@@ -65,7 +65,7 @@ def test_relative_paths_are_meant_from_the_files_folder(
     (folder / "packages" / "pump").mkdir(parents=True)
     (folder / "packages" / "pump" / "model.toml").touch()
     (folder / "headgate.toml").write_text(
-        f'{MINIMAL}[gateway]\ndata_dir = "data"\n[model.pump]\npackage = "packages/pump"\n'
+        f'{MINIMAL}[gateway]\nname = "north"\n[model.pump]\npackage = "packages/pump"\n'
     )
     monkeypatch.chdir(tmp_path)
 
