@@ -96,7 +96,8 @@ class Gateway:
         """``kill -9`` of the supervisor and of each lane, as a power cut would."""
         assert self._process is not None
         lanes = [lane["pid"] for lane in self.status()["lanes"].values() if lane.get("pid")]
-        for pid in (self._process.pid, *lanes):
+        # The lanes first: the supervisor's death would end them too, and free their numbers.
+        for pid in (*lanes, self._process.pid):
             os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
