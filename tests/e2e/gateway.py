@@ -90,6 +90,11 @@ class Gateway:
         """SIGTERM; the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+        return self.wait(within_s=within_s)
+
+    def wait(self, *, within_s: float = 15) -> int:
+        """Wait until it has ended; the exit code."""
+        assert self._process is not None
         return self._process.wait(within_s)
 
     def kill(self) -> None:
