@@ -16,7 +16,6 @@ What is loaded is what was hashed: each file is read once, checked, and used fro
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import tomllib
@@ -185,10 +184,10 @@ def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden:
             old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
-            os.replace(building, path)
+            building.replace(path)
             shutil.rmtree(old)
         else:
-            os.replace(building, path)
+            building.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: expected a folder that can be written: {error}") from error
 

@@ -1,0 +1,180 @@
+"""A package that is not what it was at training is refused with one line, never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from headgate.core.errors import ConfigError
+from models.package import Golden, ModelPackage, write_package
+from models.runtime import Runtime
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+
+_NAMES = ("flow", "vibration", "current")
+
+
+def _data(rows: int = 300) -> TrainingData:
+    rng = np.random.default_rng(7)
+    load = np.sin(np.arange(rows) / 20)[:, None]
+    values = load * np.array([3.0, 0.2, 1.0]) + rng.normal(size=(rows, 3)) * 0.1
+    return TrainingData(_NAMES, np.arange(rows) * 1_000_000_000, np.zeros(rows, np.int32), values)
+
+
+def _train(out: Path, **settings: object) -> ModelPackage:
+    return train("m", "pump", _data(), {"flow": "l/min"}, out, TrainSettings(**settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A good package."""
+    _train(tmp_path / "m", window=4)
+    return tmp_path / "m"
+
+
+def test_a_good_package_runs(package: Path) -> None:
+    """It scores healthy windows under the threshold and wild ones far over it."""
+    runtime = Runtime(ModelPackage.load(package))
+    golden = runtime.package.golden
+    healthy, shares = runtime.run(golden.window)
+    wild, _ = runtime.run(golden.window + np.float32(30))
+    threshold = runtime.package.manifest.alarm.threshold
+
+    assert (healthy < threshold).all()
+    assert (wild > 2 * threshold).all()
+    assert shares.sum(axis=1) == pytest.approx(1, abs=1e-4)
+    assert (shares >= 0).all()
+
+
+def test_a_batch_scores_like_its_windows_one_by_one(package: Path) -> None:
+    """Neither the batch's size nor the split at max_batch changes a score."""
+    loaded = ModelPackage.load(package)
+    windows = np.random.default_rng(1).normal(size=(37, 4, 3)).astype(np.float32)
+    whole, whole_share = Runtime(loaded, max_batch=1024).run(windows)
+    split, split_share = Runtime(loaded, max_batch=5).run(windows)
+    single = np.concatenate([Runtime(loaded).run(window[None])[0] for window in windows])
+
+    assert split == pytest.approx(whole, rel=1e-5)
+    assert single == pytest.approx(whole, rel=1e-5)
+    assert split_share == pytest.approx(whole_share, abs=1e-5)
+    assert Runtime(loaded).run(windows[:0])[0].shape == (0,)
+
+
+def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Data, settings and seed decide every byte of a package."""
+    _train(tmp_path / "m")
+    first = {file.name: file.read_bytes() for file in (tmp_path / "m").iterdir()}
+    _train(tmp_path / "m")
+
+    assert {file.name: file.read_bytes() for file in (tmp_path / "m").iterdir()} == first
+    assert len(first) == 3
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.safetensors"])
+def test_every_flipped_bit_is_noticed(package: Path, name: str) -> None:
+    """60 bits all over the file, one at a time: each makes the package refused."""
+    file = package / name
+    good = file.read_bytes()
+    refused = 0
+    for bit in np.linspace(0, 8 * len(good) - 1, 60).astype(int).tolist():
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(bad)
+        with pytest.raises(ConfigError, match="SHA-256"):
+            ModelPackage.load(package)
+        refused += 1
+
+    assert refused == 60
+
+
+def _rewrite(package: Path, graph: bytes) -> ModelPackage:
+    """The package with another graph and a hash that agrees with it."""
+    old = ModelPackage.load(package)
+    manifest = old.manifest.model_dump(
+        mode="json", exclude={"format", "model_sha256", "golden_sha256"}
+    )
+    write_package(package, manifest, graph, old.golden)
+    return ModelPackage.load(package)
+
+
+def test_golden_outputs_catch_a_changed_weight(package: Path) -> None:
+    """A graph whose hash was made to agree is still held to its golden outputs."""
+    model = onnx.load_from_string(ModelPackage.load(package).graph)
+    for tensor in model.graph.initializer:
+        if tensor.name == "mean":
+            changed = onnx.numpy_helper.to_array(tensor) + np.float32(0.5)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(changed, "mean"))
+
+    with pytest.raises(ConfigError, match="golden"):
+        Runtime(_rewrite(package, model.SerializeToString()))
+
+
+@pytest.mark.parametrize("graph", [b"", b"this is no ONNX model", b"\x08\x07" * 50])
+def test_what_is_no_onnx_is_refused(package: Path, graph: bytes) -> None:
+    """The errors of onnxruntime become one line that names the file."""
+    with pytest.raises(ConfigError, match=r"model\.onnx: expected"):
+        Runtime(_rewrite(package, graph))
+
+
+def _identity_graph(name: str, kind: int, shape: list[object]) -> bytes:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [name], ["score"])],
+        "other",
+        [value(name, kind, shape)],
+        [value("score", kind, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize(
+    ("graph", "problem"),
+    [
+        (_identity_graph("x", TensorProto.FLOAT, ["batch", 4, 3]), "expected input window"),
+        (_identity_graph("window", TensorProto.DOUBLE, ["batch", 4, 3]), "tensor\\(float\\)"),
+        (_identity_graph("window", TensorProto.FLOAT, ["batch", 4, 9]), "got .*9"),
+        (_identity_graph("window", TensorProto.FLOAT, [1, 4, 3]), "input window: expected"),
+    ],
+    ids=["name", "type", "shape", "fixed batch"],
+)
+def test_a_graph_with_other_inputs_is_refused(package: Path, graph: bytes, problem: str) -> None:
+    """Name, type, shape and the free batch dimension are held against the package."""
+    with pytest.raises(ConfigError, match=problem):
+        Runtime(_rewrite(package, graph))
+
+
+def test_a_missing_provider_falls_back_to_the_cpu(package: Path) -> None:
+    """What is asked for and not there is not fatal on a gateway."""
+    runtime = Runtime(ModelPackage.load(package), provider="tensorrt")
+
+    assert runtime.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("format = 2\n", "format"), ("nonsense", "expected TOML"), ("", "missing|required")],
+)
+def test_a_manifest_that_is_none_is_refused(package: Path, text: str, problem: str) -> None:
+    """Another format, no TOML, missing keys."""
+    (package / "model.toml").write_text(text)
+
+    with pytest.raises(ConfigError, match=problem):
+        ModelPackage.load(package)
+
+
+def test_a_failed_write_leaves_the_old_package(package: Path) -> None:
+    """A manifest that is none is found before anything is touched."""
+    before = (package / "model.toml").read_bytes()
+    golden = Golden(
+        np.zeros((1, 4, 3), np.float32), np.zeros(1, np.float32), np.zeros((1, 3), np.float32)
+    )
+    with pytest.raises(ValueError, match="name"):
+        write_package(package, {}, b"", golden)
+
+    assert (package / "model.toml").read_bytes() == before

@@ -1,0 +1,113 @@
+"""Recorded data that can't be used is refused with one clear line; the rest is taken as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headgate.core.errors import ConfigError
+from models.training.data import TrainingData, read_csv
+from models.training.train import TrainSettings, train
+from models.training.windows import cut_windows
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_read_whatever_its_delimiter(tmp_path: Path) -> None:
+    """Semicolons, times without an offset, empty cells and columns that are no numbers."""
+    file = _write(
+        tmp_path / "a.csv",
+        "datetime;flow;note;temp\n2020-03-09 10:14:33;1.5;ok;20\n2020-03-09 10:14:34;;bad;21\n",
+    )
+    data = read_csv([file], time_column="datetime")
+
+    assert data.names == ("flow", "temp")
+    assert data.time_ns.tolist() == [1583748873 * 10**9, 1583748874 * 10**9]
+    assert np.isnan(data.values[1, 0])
+
+
+def test_devices_are_told_apart(tmp_path: Path) -> None:
+    """By file and by the device column; each device's rows are in order of time."""
+    first = _write(tmp_path / "a.csv", "time,device,x\n3,p,1\n1,p,2\n2,q,3\n")
+    second = _write(tmp_path / "b.csv", "time,device,x\n1,p,4\n")
+    data = read_csv([first, second], time_column="time")
+
+    assert data.values[:, 0].tolist() == [2, 1, 3, 4]
+    assert len(set(data.device.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "problem"),
+    [
+        ("time,x\n", {}, "expected rows"),
+        ("when,x\n1,2\n", {}, "expected a time column 'time'"),
+        ("time,x\n1,2\n", {"channels": ["y"]}, r"expected columns \['y'\]"),
+        ("time,x\nnoon,2\n", {}, ":2: expected a time"),
+        ("time,x\n1,word\n", {}, "column of numbers"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(
+    tmp_path: Path, text: str, options: dict[str, list[str]], problem: str
+) -> None:
+    """The line names the file and what was expected."""
+    file = _write(tmp_path / "a.csv", text)
+
+    with pytest.raises(ConfigError, match=problem):
+        read_csv([file], time_column="time", **options)  # type: ignore[arg-type]
+
+
+def _data(values: list[list[float]], step_s: list[int] | None = None) -> TrainingData:
+    n = len(values)
+    times = np.array(step_s if step_s is not None else range(n), np.int64) * 10**9
+    names = tuple(f"c{column}" for column in range(len(values[0])))
+    return TrainingData(names, times, np.zeros(n, np.int32), np.array(values))
+
+
+def test_windows_hold_short_gaps_and_never_cross_long_ones() -> None:
+    """Two missing steps are held, six are not."""
+    data = _data([[float(n)] for n in range(8)], [0, 1, 2, 5, 6, 13, 14, 15])
+    windows = cut_windows(data, data.values, period_ns=10**9, window=3, hold_limit=2)
+
+    assert windows[:, :, 0].tolist() == [
+        [0, 1, 2],
+        [1, 2, 2],
+        [2, 2, 2],
+        [2, 2, 3],
+        [2, 3, 4],
+        [3, 4, 4],
+        [4, 4, 4],
+        [5, 6, 7],
+    ]
+
+
+def test_windows_never_cross_devices() -> None:
+    """Two devices of two rows have no window of three."""
+    data = _data([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1])
+    two = TrainingData(data.names, data.time_ns, np.array([0, 0, 1, 1], np.int32), data.values)
+
+    with pytest.raises(ConfigError, match="expected 3 rows in a row"):
+        cut_windows(two, two.values, period_ns=10**9, window=3, hold_limit=0)
+
+
+def test_constant_channels_and_gaps_do_not_stop_training(tmp_path: Path) -> None:
+    """A channel that stood still stays in the model; rows with holes are left out."""
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.normal(size=200), np.full(200, 5.0)])
+    values[50:60, 0] = np.nan
+    package = train("m", "f", _data(values.tolist()), {}, tmp_path / "m", TrainSettings(window=2))
+
+    assert [channel.scale for channel in package.manifest.channels][1] == 1.0
+    assert package.manifest.training.metrics["windows"] < 199
+
+
+def test_a_channel_without_values_is_refused(tmp_path: Path) -> None:
+    """Its name stands in the line."""
+    values = [[float(n), np.nan] for n in range(20)]
+
+    with pytest.raises(ConfigError, match="c1"):
+        train("m", "f", _data(values), {}, tmp_path / "m", TrainSettings(window=2))
