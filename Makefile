@@ -5,7 +5,8 @@
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-VENV := .venv
+# Not to be set from outside: the folder is emptied when the environment is made anew.
+override VENV := .venv
 BIN := $(VENV)/bin
 
 help:
@@ -24,9 +25,11 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 run: $(VENV)/.ready
 	@$(BIN)/headgate demo
 
-# The tests' real services, where they can be had: mosquitto and VictoriaMetrics from Debian.
-services:
+# The tests' real services, where they can be had: mosquitto and VictoriaMetrics from Debian, Kafka's
+# own jars from Maven Central. Fetched before the tests, whose time is limited.
+services: $(VENV)/.ready
 	@sh tests/services.sh
+	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
 test: $(VENV)/.ready services check
 	@$(BIN)/python -m pytest
