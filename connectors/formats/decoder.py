@@ -3,7 +3,7 @@
 A message is a JSON object, an array of objects, or an object that holds such an array at the
 feed's ``records`` path. Each object is a *record*: one time, and a value for any of the feed's
 channels. A record that can't be used is quarantined by itself; its neighbours in the same message
-are kept.
+are kept. Time and device may stand in the record or, for all records, in the payload around them.
 
 What a value may be: a number or a boolean; null, which makes a MISSING reading; absent, which
 makes none unless the channel is ``required``.
@@ -150,13 +150,13 @@ class FeedDecoder:
         ):
             try:
                 tags, device = self._names(topic)
-                records = self._records_of(payload)
+                envelope, records = self._records_of(payload)
             except DataError as error:
                 decoded.refused.append((position, error))
                 continue
             for record in records:
                 try:
-                    self._decode_record(record, tags, device, arrived_ns, decoded)
+                    self._decode_record(record, envelope, tags, device, arrived_ns, decoded)
                 except DataError as error:
                     decoded.refused.append((position, error))
         return decoded
@@ -177,9 +177,10 @@ class FeedDecoder:
             self._topics[topic] = names
         return names
 
-    def _records_of(self, payload: bytes) -> Sequence[object]:
+    def _records_of(self, payload: bytes) -> tuple[object, Sequence[object]]:
+        """The payload, and the records in it."""
         try:
-            content = orjson.loads(payload)
+            envelope = content = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             raise _why_not_json(payload, error) from None
         if self._records is not None:
@@ -187,12 +188,13 @@ class FeedDecoder:
             if content is ABSENT:
                 raise DataError("missing_records", "no array at the feed's records path")
         if type(content) is list:
-            return content
-        return (content,)
+            return envelope, content
+        return envelope, (content,)
 
     def _decode_record(
         self,
         record: object,
+        envelope: object,
         tags: tuple[tuple[str, str], ...],
         device: str | None,
         arrived_ns: int,
@@ -201,13 +203,13 @@ class FeedDecoder:
         if type(record) is not dict:
             raise DataError("not_object", f"expected a JSON object, got {record!r:.60}")
         if device is None:
-            device = self._device_in(record)
+            device = self._device_in(record, envelope)
         flags = 0
         if self._time is None:
             time_ns = arrived_ns
             flags = int(Quality.ARRIVAL_TIME)
         else:
-            time_ns = self._event_time_ns(self._time(record), arrived_ns)
+            time_ns = self._event_time_ns(_first(self._time, record, envelope), arrived_ns)
         rows = self._rows.get((tags, device)) or self._rows_of(tags, device)
         # Looked at before anything is added: a record is taken whole or refused whole.
         values = [signal.value_in(record) for signal in self._signals]
@@ -235,8 +237,8 @@ class FeedDecoder:
             raise DataError("bad_time", f"not a believable time: {value!r:.60}")
         return time_ns
 
-    def _device_in(self, record: object) -> str:
-        device = ABSENT if self._device is None else self._device(record)
+    def _device_in(self, record: object, envelope: object) -> str:
+        device = ABSENT if self._device is None else _first(self._device, record, envelope)
         if type(device) is int:
             device = str(device)
         if type(device) is not str:
@@ -260,6 +262,12 @@ class FeedDecoder:
 
     def _is_known(self, device: str) -> bool:
         return any(device == known for _, known in self._rows)
+
+
+def _first(get: Callable[[object], object], record: object, envelope: object) -> object:
+    """What the path leads to in the record or, failing that, in the payload around it."""
+    value = get(record)
+    return get(envelope) if value is ABSENT else value
 
 
 def _flags_of_no_number(value: float) -> int:

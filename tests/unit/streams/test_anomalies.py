@@ -1,0 +1,171 @@
+"""One anomaly an event: when it opens, what it says, and when it ends."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.stage import Anomaly, Scores
+from streams.detect import Detector, DetectSpec
+from streams.state import selection_of
+
+_STEP_NS = 1_000_000_000
+_SPEC = DetectSpec(
+    channel_names=("flow", "temp"),
+    threshold=1.0,
+    threshold_low=0.8,
+    open_after=2,
+    close_after=3,
+    step_ns=_STEP_NS,
+)
+
+
+def _table(devices: int = 3) -> ChannelTable:
+    table = ChannelTable()
+    for device in range(devices):
+        table.row(Channel("pump", f"p{device}", "pump", "flow"))
+    return table
+
+
+def _scores(device: list[int], step: list[int], score: list[float]) -> Scores:
+    values = np.array(score, np.float32)
+    share = np.stack([np.full(len(score), 0.25), np.full(len(score), 0.75)], axis=1)
+    return Scores(
+        "m",
+        np.array(device, np.int32),
+        np.array(step, np.int64) * _STEP_NS,
+        values,
+        share.astype(np.float32),
+    )
+
+
+def _run(score: list[float], step: list[int] | None = None) -> list[Anomaly]:
+    detector = Detector("m", _SPEC, _table())
+    steps = list(range(len(score))) if step is None else step
+    return detector.process(_scores([0] * len(score), steps, score))
+
+
+def _seconds(time_ns: int) -> int:
+    return time_ns // _STEP_NS
+
+
+def test_one_high_score_opens_nothing() -> None:
+    """It takes open_after in a row."""
+    assert _run([0.1, 9.0, 0.1, 9.0, 0.1]) == []
+
+
+def test_an_event_is_one_anomaly_with_start_end_and_peak() -> None:
+    """It starts at the first high score and ends at the last that was not low."""
+    opened, closed = _run([0.1, 1.2, 1.5, 1.9, 0.9, 0.5, 0.9, 0.1, 0.1, 0.1, 0.1])
+
+    assert (opened.is_open, opened.revision) == (True, 0)
+    assert _seconds(opened.start_ns) == 1
+    assert not closed.is_open
+    assert (_seconds(closed.start_ns), _seconds(closed.end_ns)) == (1, 6)
+    assert (_seconds(closed.peak_ns), round(closed.peak_score, 4)) == (3, 1.9)
+    assert closed.shares == (("temp", 0.75), ("flow", 0.25))
+    assert closed.revision == 1
+
+
+def test_getting_worse_is_told_under_the_same_identity() -> None:
+    """Each higher severity is a revision of the same anomaly."""
+    found = _run([1.1, 1.1, 2.5, 2.4, 9.0, 9.9])
+
+    assert [(each.severity, each.revision) for each in found] == [
+        ("minor", 0),
+        ("major", 1),
+        ("critical", 2),
+    ]
+    assert len({(each.device, each.model, each.start_ns) for each in found}) == 1
+
+
+def test_a_gap_in_the_scores_ends_an_anomaly() -> None:
+    """Nothing is known of the time without scores, so nothing is said to last through it."""
+    found = _run([1.5, 1.5, 1.5, 1.5], [0, 1, 60, 61])
+
+    assert [(each.is_open, _seconds(each.start_ns)) for each in found] == [
+        (True, 0),
+        (False, 0),
+        (True, 60),
+    ]
+
+
+def test_a_silent_device_has_its_anomaly_closed() -> None:
+    """And only that device."""
+    detector = Detector("m", _SPEC, _table())
+    detector.process(_scores([0, 1, 0, 1], [0, 0, 1, 1], [2.0] * 4))
+    closed = detector.close_silent(np.array([1, 2], np.int32))
+
+    assert [(each.device, each.is_open) for each in closed] == [("p1", False)]
+
+
+_STREAM = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from([0.1, 0.79, 0.8, 0.99, 1.0, 2.0, 6.0]), st.integers(1, 7)
+    ),
+    max_size=60,
+)
+
+
+def _as_columns(
+    stream: list[tuple[int, float, int]],
+) -> tuple[list[int], list[int], list[float]]:
+    clock = [0, 0, 0]
+    device, step, score = [], [], []
+    for row, value, pause in stream:
+        clock[row] += 1 if pause < 6 else pause
+        device.append(row)
+        step.append(clock[row])
+        score.append(value)
+    return device, step, score
+
+
+def _by_device(anomalies: list[Anomaly]) -> dict[str, list[Anomaly]]:
+    found: dict[str, list[Anomaly]] = {}
+    for anomaly in anomalies:
+        found.setdefault(anomaly.device, []).append(anomaly)
+    return found
+
+
+@given(_STREAM, st.lists(st.integers(0, 60), max_size=5))
+def test_any_cut_gives_the_same_anomalies(
+    stream: list[tuple[int, float, int]], cuts: list[int]
+) -> None:
+    """However the scores are cut into batches, and whatever is restored between two of them."""
+    device, step, score = _as_columns(stream)
+    whole = Detector("m", _SPEC, _table()).process(_scores(device, step, score))
+    table = _table()
+    detector = Detector("m", _SPEC, table)
+    parts: list[Anomaly] = []
+    bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    for first, last in pairwise(bounds):
+        rows = slice(first, last)
+        parts += detector.process(_scores(device[rows], step[rows], score[rows]))
+        selection = selection_of(table, np.array([2, 0, 1], np.int32))
+        restored = Detector("m", _SPEC, table)
+        restored.restore(selection, detector.snapshot(selection))
+        detector = restored
+
+    assert _by_device(parts) == _by_device(whole)
+
+
+@given(_STREAM)
+def test_events_of_a_device_follow_each_other(stream: list[tuple[int, float, int]]) -> None:
+    """Every anomaly opens before it closes, and the next starts after the last has ended."""
+    device, step, score = _as_columns(stream)
+    detector = Detector("m", _SPEC, _table())
+    found = detector.process(_scores(device, step, score))
+    found += detector.close_silent(np.arange(3, dtype=np.int32))
+    for events in _by_device(found).values():
+        ends = -1
+        for anomaly in events:
+            if anomaly.revision == 0:
+                assert anomaly.start_ns > ends
+            assert anomaly.start_ns <= anomaly.peak_ns <= anomaly.end_ns
+            assert anomaly.peak_score >= _SPEC.threshold
+            ends = anomaly.end_ns
+        assert not events[-1].is_open
