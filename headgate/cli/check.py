@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from headgate.cli.config_option import add_config_option
@@ -23,14 +24,22 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
-    from headgate.config.load import load_config
+    from headgate.config.load import load_config, located
     from headgate.core.channels import ChannelTable
+    from headgate.core.errors import ConfigError
     from streams.pipeline import build_pipeline
 
     config = load_config(args.config)
-    build_pipeline(config, ChannelTable())
+    try:
+        build_pipeline(config, ChannelTable())
+    except ConfigError as error:
+        raise ConfigError(located(args.config, error.problems)) from error
     print(
-        f"{args.config}: good: {len(config.feed)} feeds, {len(config.model)} models, "
-        f"log {config.log.url}"
+        f"{args.config}: good: {_count(config.feed, 'feed')}, "
+        f"{_count(config.model, 'model')}, log {config.log.url}"
     )
     return 0
+
+
+def _count(things: Mapping[str, object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

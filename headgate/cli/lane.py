@@ -20,4 +20,4 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.load import load_config
     from headgate.gateway.lane import run_lane
 
-    return run_lane(args.name, load_config(args.config))
+    return run_lane(args.name, load_config(args.config), args.config)

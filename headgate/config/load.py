@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def load_config(path: Path, *, check_files: bool = True) -> Config:
     if problems or config is None:
         raise ConfigError(_report(path, lines_of_keys(text), problems))
     return config
+
+
+def located(path: Path, problems: Iterable[str]) -> list[str]:
+    """Problems that were found after loading, with the lines of their keys before them.
+
+    Args:
+        path: The file that the configuration was loaded from.
+        problems: Texts of the form ``key: what``. One whose key is not in the file stays as it is.
+    """
+    text = _read(path)
+    _parse(path, text)
+    lines = {shown_key(key): line for key, line in lines_of_keys(text).items()}
+    found = []
+    for problem in problems:
+        key = problem.partition(": ")[0]
+        while key and key not in lines:
+            key = key.rpartition(".")[0]
+        found.append(_on_one_line(f"{path}:{lines[key]}: {problem}" if key else problem))
+    return found
 
 
 def _read(path: Path) -> str:

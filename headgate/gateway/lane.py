@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 import structlog
 from prometheus_client import disable_created_metrics, generate_latest
 
 from connectors.logs import open_log, topic_specs
+from headgate.config.load import located
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, Clock, SystemClock
 from headgate.core.errors import ConfigError, PermanentError, TransientError
@@ -57,7 +59,7 @@ class Lane(Protocol):
         ...
 
 
-def run_lane(name: str, config: Config) -> NoReturn:
+def run_lane(name: str, config: Config, config_file: Path) -> NoReturn:
     """Run a lane until it is asked to stop, and end this process with the lane's exit code.
 
     The code is 0 after an orderly stop, 2 when the configuration does not fit the world (such as
@@ -68,13 +70,14 @@ def run_lane(name: str, config: Config) -> NoReturn:
     configure_logging(config.logging.level, config.logging.format, lane=name)
     # A time of creation beside each counter would double the page, and nobody reads it.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    asyncio.run(_Host(name, config).run())
+    asyncio.run(_Host(name, config, config_file).run())
 
 
 class _Host:
-    def __init__(self, name: str, config: Config) -> None:
+    def __init__(self, name: str, config: Config, config_file: Path) -> None:
         self._name = name
         self._config = config
+        self._config_file = config_file
         self._clock: Clock = SystemClock()
         self._telemetry = Telemetry(self._clock)
         self._stop = asyncio.Event()
@@ -91,7 +94,7 @@ class _Host:
         try:
             await self._work()
         except ConfigError as error:
-            for problem in error.problems:
+            for problem in located(self._config_file, error.problems):
                 print(problem, file=sys.stderr)  # noqa: T201  (it is the answer to the user)
             exit_now(2)
         except Exception as error:

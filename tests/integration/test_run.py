@@ -199,9 +199,9 @@ def test_a_mistake_that_only_the_log_knows_of_ends_it_with_2(
     result = _run(gateway)
 
     assert result.returncode == 2
-    lines = [line for line in result.stderr.splitlines() if line.startswith("log.url: ")]
+    lines = [line for line in result.stderr.splitlines() if ": log.url: " in line]
     assert lines
-    assert "partitions" in lines[0]
+    assert re.match(rf"{gateway.config_file}:\d+: log\.url: .*partitions", lines[0])
     assert "Traceback" not in result.stderr
 
 

@@ -86,14 +86,16 @@ def test_the_example_at_the_top_of_the_project_is_good() -> None:
 def test_a_broken_model_package_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The line names the model and what is wrong with it."""
+    """The line names file, line and model, and what is wrong with it."""
     (tmp_path / "pump").mkdir()
     (tmp_path / "pump" / "model.toml").write_text("format = 1\n")
     path = tmp_path / "headgate.toml"
     path.write_text(f'{_GOOD}models = ["pump"]\n[model.pump]\npackage = "pump"\n')
 
     assert main(["check", "-c", str(path)]) == 2
-    assert all(line.startswith("model.pump: ") for line in capsys.readouterr().err.splitlines())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(line.startswith(f"{path}:6: model.pump: ") for line in lines)
 
 
 def test_no_running_gateway_is_a_runtime_failure(capsys: pytest.CaptureFixture[str]) -> None:

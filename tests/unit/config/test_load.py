@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.config.load import load_config
+from headgate.config.load import load_config, located
 from headgate.core.errors import ConfigError
 
 MINIMAL = '[local_store]\n[feed.pump]\ntopic = "plant/{device}"\nchannels.flow = {}\n'
@@ -100,3 +100,24 @@ def test_files_need_not_be_there_for_those_who_only_look(tmp_path: Path) -> None
     assert problems(path) == (
         f"{path}:7: mqtt.password_file: {tmp_path}/secret: No such file or directory",
     )
+
+
+def test_a_problem_found_later_is_given_its_line(tmp_path: Path) -> None:
+    """By its key, or by the nearest table above it; without either it stays as it is."""
+    path = tmp_path / "headgate.toml"
+    path.write_text('[log]\nurl = "sqlite:///log.db"\n\n[model."pump.v2"]\npackage = "pump"\n')
+
+    assert located(
+        path,
+        [
+            "log.url: no such server",
+            "log.partitions: too many",
+            'model."pump.v2": damaged\nfile',
+            "headgate: other",
+        ],
+    ) == [
+        f"{path}:2: log.url: no such server",
+        f"{path}:1: log.partitions: too many",
+        f'{path}:4: model."pump.v2": damaged\\x0afile',
+        "headgate: other",
+    ]
