@@ -41,6 +41,9 @@ _STABLE_S = 10.0
 #: How long connecting may take, s, name look-up and TLS included.
 _CONNECT_TIMEOUT_S = 10.0
 
+#: How long the broker is given to take in the last acknowledgements, s.
+_SETTLE_S = 1.0
+
 #: Packets read at one wake-up; bounds how long the loop is away from its other tasks.
 _MAX_PACKETS = 500
 
@@ -92,6 +95,7 @@ class Connection:
         self._lost = asyncio.Event()
         self._subscribing: dict[int, list[tuple[str, int]]] = {}
         self._published: dict[int, asyncio.Future[None]] = {}
+        self._settled: asyncio.Future[None] | None = None
         #: Counts connections; 0 before the first.
         self.generation = 0
         #: Why there is no working connection; empty while there is one.
@@ -146,6 +150,20 @@ class Connection:
         if message.qos and message.connection == self.generation and self._socket is not None:
             self._client.ack(message.mid, message.qos)
 
+    async def settle(self) -> None:
+        """Wait until the broker has taken in every acknowledgement, for a second at most.
+
+        Closing at once would lose those that it has not read yet, and it would send their messages
+        again after the next start. Messages that still arrive are left to the broker.
+        """
+        if self._socket is None or self.trouble:
+            return
+        self._settled = self._loop.create_future()
+        self.resume()
+        # The broker answers in order, and unsubscribing from nothing changes nothing.
+        self._client.unsubscribe(f"headgate/{self._client_id}/settled")
+        await asyncio.wait({self._settled}, timeout=_SETTLE_S)
+
     async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Publish with QoS 1; returns once the broker has acknowledged.
 
@@ -177,6 +195,7 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_socket_register_write = self._on_want_write
@@ -325,6 +344,10 @@ class Connection:
         else:
             self._set_trouble("")
 
+    def _on_unsubscribe(self, *_arguments: object) -> None:
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+
     def _on_disconnect(
         self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _props: object
     ) -> None:
@@ -339,7 +362,7 @@ class Connection:
         self._lost.set()
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        if self._on_message_callback is None:
+        if self._on_message_callback is None or self._settled is not None:
             return
         # Not ``message.topic``: that decodes UTF-8, and an exception here would end the reading.
         topic = message._topic.decode(errors="replace")  # noqa: SLF001

@@ -111,6 +111,7 @@ class IngestLane:
             self._arrived.set()
             if not connecting.done():
                 await writing  # raises what went wrong, or ends with everything acknowledged
+                await connection.settle()
         finally:
             connection.close()
             stopping.cancel()
@@ -157,14 +158,16 @@ class IngestLane:
         self, messages: Sequence[Received], arrival_ns: Sequence[int]
     ) -> None:
         with self._telemetry.timed("decode"):
-            records = self._records(messages, arrival_ns)
+            records, rows = self._records(messages, arrival_ns)
         with self._telemetry.timed("append"):
             await self._append(records)
+        for feed, count in rows.items():
+            self._telemetry.rows.labels(feed).inc(count)
 
     def _records(
         self, messages: Sequence[Received], arrival_ns: Sequence[int]
-    ) -> dict[TopicPartition, list[Record]]:
-        """Decode messages and sort what they hold into records by partition."""
+    ) -> tuple[dict[TopicPartition, list[Record]], dict[str, int]]:
+        """Decode messages; what they hold as records by partition, and the readings by feed."""
         by_feed: dict[str, list[int]] = {}
         refused: list[tuple[int, DataError]] = []
         for position, message in enumerate(messages):
@@ -177,6 +180,7 @@ class IngestLane:
             else:
                 by_feed.setdefault(feed, []).append(position)
         records: dict[TopicPartition, list[Record]] = {}
+        rows: dict[str, int] = {}
         for feed, positions in by_feed.items():
             decoded = self._decoders[feed].decode(
                 [(messages[at].topic, messages[at].payload) for at in positions],
@@ -184,13 +188,14 @@ class IngestLane:
             )
             refused.extend((positions[at], error) for at, error in decoded.refused)
             self._add_readings(feed, decoded, records)
+            rows[feed] = len(decoded.value)
             self._telemetry.messages.labels(feed).inc(len(positions))
             self._telemetry.received_bytes.labels(feed).inc(
                 sum(len(messages[at].payload) for at in positions)
             )
         if refused:
             self._add_refused(messages, arrival_ns, refused, records)
-        return records
+        return records, rows
 
     def _feed_of(self, mqtt_topic: str) -> str | None:
         try:
@@ -211,7 +216,6 @@ class IngestLane:
         batch = decoded.batch(self._channels)
         if not len(batch):
             return
-        self._telemetry.rows.labels(feed).inc(len(batch))
         partitions = self._partitions(batch)
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)

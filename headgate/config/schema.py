@@ -284,7 +284,8 @@ class Feed(Table):
     measurement: str | None = None
     #: Path of the array of records inside the payload; a payload that is an array needs none.
     records: str | None = None
-    #: Path of the device's name in the payload, for topics without ``{device}``.
+    #: Path of the device's name, in the record or the payload around it, for topics without
+    #: ``{device}``.
     device: str | None = None
     time: TimeMapping = TimeMapping()
     period: DurationNs = _ns("1s")

@@ -1,0 +1,343 @@
+"""MQTT in, against a real mosquitto: sessions, acknowledgements, TLS, backpressure."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from connectors.embedded_log.store import SqliteLog
+from connectors.logs import topic, topic_specs
+from connectors.mqtt.ingest import IngestLane
+from connectors.replay.publisher import Publisher
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import SystemClock
+from headgate.core.errors import TransientError
+from headgate.core.log import QUARANTINE, READINGS, TopicPartition
+from headgate.core.telemetry import Telemetry
+from headgate.core.wire import decode_messages, decode_readings
+from tests.mosquitto import MakeMosquitto, Mosquitto
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
+
+_GOOD = b'{"x": %d}'
+
+
+def _config(broker: Mosquitto, folder: Path, **mqtt: object) -> Config:
+    return Config.model_validate(
+        {
+            "gateway": {"name": "g", "data_dir": str(folder)},
+            "mqtt": {"port": broker.port, **mqtt},
+            "ingest": {"max_wait": "5ms"},
+            "log": {"partitions": 1},
+            "local_store": {},
+            "feed": {"f": {"topic": "in/{device}", "qos": 1, "channels": {"x": {}}}},
+        }
+    )
+
+
+class Rig:
+    """An ingest lane in this process, with a log of its own."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.log = SqliteLog(config.log_path, SystemClock())
+        self.telemetry = Telemetry(SystemClock())
+        self.lane = IngestLane(config, self.log, SystemClock(), self.telemetry)
+
+    async def values(self) -> list[float]:
+        """All values in ``readings``, in order."""
+        records = await self.log.read(
+            TopicPartition(topic(self.config, READINGS), 0), 0, max_bytes=1 << 26
+        )
+        batches = [decode_readings(record.value, ChannelTable()) for record in records]
+        return [value for batch in batches for value in batch.value.tolist()]
+
+    async def reasons(self) -> list[str]:
+        """Reasons in ``quarantine``, in order."""
+        records = await self.log.read(
+            TopicPartition(topic(self.config, QUARANTINE), 0), 0, max_bytes=1 << 26
+        )
+        return [message.reason for record in records for message in decode_messages(record.value)]
+
+    async def has(self, count: int) -> None:
+        """Wait until so many readings are in the log."""
+        await until(lambda: self.telemetry.rows.labels("f")._value.get() >= count)
+
+
+async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  (conditions in code that has no events for them)
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rig]:
+    """A lane that runs inside the block and is stopped after it."""
+    rig = Rig(config)
+    await rig.log.start()
+    await rig.log.ensure_topics(topic_specs(config))
+    stop = asyncio.Event()
+    task = asyncio.create_task(rig.lane.run(stop))
+    try:
+        if is_ready:
+            await until(lambda: rig.lane.health()[0])
+        yield rig
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+        await rig.log.stop()
+
+
+async def publish(broker: Mosquitto, first: int, last: int, **options: str) -> None:
+    """Publish numbered messages with QoS 1, confirmed."""
+
+    def work() -> None:
+        with Publisher("127.0.0.1", broker.port, SystemClock(), **options) as publisher:  # type: ignore[arg-type]
+            for number in range(first, last):
+                publisher.publish("in/d", _GOOD % number)
+            publisher.flush()
+
+    await asyncio.to_thread(work)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_the_session_outlives_a_restart(
+    mosquitto: Mosquitto, tmp_path: Path, version: str
+) -> None:
+    """What is published while the gateway is down is there when it comes back."""
+    config = _config(mosquitto, tmp_path, version=version)
+    async with running(config) as rig:
+        await publish(mosquitto, 0, 10)
+        await rig.has(10)
+    await publish(mosquitto, 10, 2000)
+    async with running(config) as rig:
+        await rig.has(1990)
+
+        assert sorted(await rig.values()) == list(range(2000))
+
+
+async def test_a_killed_broker_is_found_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """It reconnects, subscribes again and goes on."""
+    async with running(_config(mosquitto, tmp_path)) as rig:
+        await publish(mosquitto, 0, 5)
+        await rig.has(5)
+        mosquitto.stop(signal.SIGKILL)
+        await until(lambda: not rig.lane.health()[0])
+        mosquitto.start()
+        await until(lambda: rig.lane.health()[0])
+        await publish(mosquitto, 5, 10)
+        await rig.has(10)
+
+        assert sorted(set(await rig.values())) == list(range(10))
+
+
+async def test_nothing_is_acknowledged_before_the_log_has_it(
+    mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that ends while its log refuses leaves every message to the broker."""
+    config = _config(mosquitto, tmp_path)
+    rig = Rig(config)
+    await rig.log.start()
+    await rig.log.ensure_topics(topic_specs(config))
+
+    async def refuse(_batches: object) -> None:
+        raise TransientError("no room")
+
+    monkeypatch.setattr(rig.log, "append_many", refuse)
+    task = asyncio.create_task(rig.lane.run(asyncio.Event()))
+    await until(lambda: rig.lane.health()[0])
+    await publish(mosquitto, 0, 50)
+    await until(lambda: "no room" in rig.lane.health()[1])
+    task.cancel()  # as kill -9 would: no goodbye, no acknowledgement
+    await asyncio.gather(task, return_exceptions=True)
+    await rig.log.stop()
+
+    async with running(config) as again:
+        await again.has(50)
+        assert sorted(await again.values()) == list(range(50))
+
+
+async def test_a_full_gateway_stops_reading_and_goes_on(
+    mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the log refuses, what waits in memory is bounded; the broker has the rest."""
+    config = _config(mosquitto, tmp_path)
+    limited = config.model_copy(
+        update={"ingest": config.ingest.model_copy(update={"max_pending": 200_000})}
+    )
+    async with running(limited) as rig:
+        append = rig.log.append_many
+
+        async def refuse(_batches: object) -> None:
+            raise TransientError("no room")
+
+        monkeypatch.setattr(rig.log, "append_many", refuse)
+        await publish(mosquitto, 0, 5000)
+        await until(lambda: "no room" in rig.lane.health()[1])
+        await asyncio.sleep(0.5)
+        waiting_bytes = rig.lane._size_bytes
+        monkeypatch.setattr(rig.log, "append_many", append)
+        await rig.has(5000)
+
+        assert waiting_bytes < 2 * 200_000
+        assert sorted(await rig.values()) == list(range(5000))
+
+
+async def test_an_acknowledgement_of_an_earlier_connection_is_not_sent(
+    mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Message ids start anew with a connection; an old one would acknowledge another message."""
+    async with running(_config(mosquitto, tmp_path)) as rig:
+        append = rig.log.append_many
+        is_held = asyncio.Event()
+        connection = rig.lane._connection
+        assert connection is not None
+
+        async def hold(batches: object) -> None:
+            is_held.set()
+            await until(lambda: connection.generation == 2 and not connection.trouble)
+            await append(batches)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(rig.log, "append_many", hold)
+        await publish(mosquitto, 0, 1)
+        await is_held.wait()
+        acknowledged: list[int] = []
+        monkeypatch.setattr(connection._client, "ack", lambda mid, _qos: acknowledged.append(mid))
+        mosquitto.stop()
+        mosquitto.start()
+        await rig.has(2)
+        await until(lambda: bool(acknowledged))
+        await asyncio.sleep(0.1)
+
+        # The broker sent it again over the second connection; only that one is acknowledged.
+        assert len(acknowledged) == 1
+        assert set(await rig.values()) == {0}
+
+
+async def test_a_shared_subscription_divides_the_messages(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Two gateways of one group get each message once between them."""
+    first = _config(mosquitto, tmp_path / "a", shared_group="plant", client_id="a")
+    second = _config(mosquitto, tmp_path / "b", shared_group="plant", client_id="b")
+    async with running(first) as one, running(second) as two:
+        await publish(mosquitto, 0, 200)
+        await until(
+            lambda: sum(rig.telemetry.rows.labels("f")._value.get() for rig in (one, two)) >= 200
+        )
+        values = [await one.values(), await two.values()]
+
+        assert sorted(values[0] + values[1]) == list(range(200))
+        assert all(values)
+
+
+async def test_what_cannot_be_read_is_kept_with_its_reason(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """A huge payload, broken text and no JSON, between good ones."""
+
+    def work() -> None:
+        with Publisher("127.0.0.1", mosquitto.port, SystemClock()) as publisher:
+            for payload in (
+                _GOOD % 1,
+                b"\xff\xfe",
+                b'{"x": "' + b"a" * 5_000_000 + b'"}',
+                b"{",
+                b"[" * 10_000,
+                _GOOD % 2,
+            ):
+                publisher.publish("in/d", payload)
+            publisher.flush()
+
+    async with running(_config(mosquitto, tmp_path)) as rig:
+        await asyncio.to_thread(work)
+        await rig.has(2)
+        await until(lambda: rig.telemetry.quarantined.labels("too_deep")._value.get() == 1)
+
+        assert await rig.values() == [1, 2]
+        assert sorted(await rig.reasons()) == ["not_json", "not_utf8", "too_deep", "too_large"]
+
+
+async def test_a_wrong_password_is_said_once(
+    make_mosquitto: MakeMosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's refusal is the reason in health, one line in the log, and holds no secret."""
+    passwords = tmp_path / "passwords"
+    command = ["mosquitto_passwd", "-b", "-c", str(passwords), "gateway", "right"]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    broker = make_mosquitto(lines=f"allow_anonymous false\npassword_file {passwords}")
+    monkeypatch.setenv("MQTT_PASSWORD", "not-the-right-one")
+    config = _config(broker, tmp_path, username="gateway", password_env="MQTT_PASSWORD")
+    with capture_logs() as logs:
+        async with running(config, is_ready=False) as rig:
+            await until(lambda: "refused" in rig.lane.health()[1])
+            await asyncio.sleep(2.5)
+            warnings = [line for line in logs if line["log_level"] == "warning"]
+
+            assert len(warnings) == 1
+            assert "not-the-right-one" not in str(logs)
+
+            monkeypatch.setenv("MQTT_PASSWORD", "right")
+            await until(lambda: rig.lane.health()[0])
+
+
+def _certificates(folder: Path) -> None:
+    """A certificate authority, a broker, a client, and another authority."""
+    folder.mkdir()
+    script = """
+    set -e
+    for ca in ca other; do
+      openssl req -x509 -newkey rsa:2048 -nodes -keyout $ca.key -out $ca.pem -subj /CN=$ca -days 2
+    done
+    for name in broker client; do
+      openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
+      printf 'subjectAltName=IP:127.0.0.1' > san
+      openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $name.pem \
+        -days 2 -extfile san
+    done
+    chmod 644 *
+    """
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True, capture_output=True)
+
+
+# paho-mqtt leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_tls_with_a_client_certificate(make_mosquitto: MakeMosquitto, tmp_path: Path) -> None:
+    """Mutual TLS carries messages; a foreign authority is refused with a clear reason."""
+    certificates = tmp_path / "certificates"
+    await asyncio.to_thread(_certificates, certificates)
+    broker = make_mosquitto(
+        listener=f"cafile {certificates}/ca.pem\ncertfile {certificates}/broker.pem\n"
+        f"keyfile {certificates}/broker.key\nrequire_certificate true"
+    )
+    client = {
+        "cert_file": str(certificates / "client.pem"),
+        "key_file": str(certificates / "client.key"),
+    }
+    wrong = _config(
+        broker, tmp_path / "w", tls={"ca_file": str(certificates / "other.pem"), **client}
+    )
+    async with running(wrong, is_ready=False) as rig:
+        await until(lambda: "certificate" in rig.lane.health()[1].lower())
+    good = _config(broker, tmp_path / "g", tls={"ca_file": str(certificates / "ca.pem"), **client})
+    async with running(good) as rig:
+        command = [
+            "mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-q", "1", "-t", "in/d",
+            "--cafile", str(certificates / "ca.pem"), "--cert", client["cert_file"],
+            "--key", client["key_file"], "-l",
+        ]  # fmt: skip
+        lines = b"\n".join(_GOOD % number for number in range(300))
+        await asyncio.to_thread(subprocess.run, command, input=lines, check=True)
+        await rig.has(300)
+
+        assert sorted(await rig.values()) == list(range(300))
