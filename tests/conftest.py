@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 pytest_plugins = [
     # First, because the others import it: pytest has to see a module before anyone else does.
     "tests.services",
@@ -9,3 +13,9 @@ pytest_plugins = [
     "tests.mosquitto",
     "tests.victoria",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def faust_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the folders of Faust apps that tests make out of the project."""
+    os.environ["APP_DATADIR"] = str(tmp_path_factory.mktemp("faust"))

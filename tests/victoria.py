@@ -47,6 +47,8 @@ class Victoria:
                     f"-httpListenAddr=127.0.0.1:{self._port}",
                     "-retentionPeriod=100y",
                     "-memory.allowedBytes=128MB",
+                    # Of samples with one time keep one, as InfluxDB does.
+                    "-dedup.minScrapeInterval=1ms",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
