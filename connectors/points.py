@@ -118,7 +118,9 @@ def _tags(
 
 
 def _name(text: str) -> str:
-    return _no_trailing_backslash(text.translate(_MEASUREMENT_ESCAPES))
+    # A line that begins with # is a comment.
+    visible = f"_{text}" if text.startswith("#") else text
+    return _no_trailing_backslash(visible.translate(_MEASUREMENT_ESCAPES))
 
 
 def _key(text: str) -> str:

@@ -1,0 +1,136 @@
+"""A point is one line of line protocol, whatever its device is called."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.points import Point, aggregate_points, anomaly_points
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+
+_TEXT = st.text(min_size=1, max_size=12) | st.text(
+    alphabet=st.sampled_from(list('a,= "\\\n\r\t#')), min_size=1, max_size=8
+)
+_VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**62), 2**62),
+    st.floats(allow_nan=False, allow_infinity=False),
+    _TEXT,
+)
+
+
+def _key(line: str, at: int, ends: str) -> int:
+    """Where a measurement, tag or key that begins at ``at`` ends, as InfluxDB reads it."""
+    while at < len(line) and line[at] not in ends:
+        # A backslash means something only before what it can escape.
+        at += 2 if line[at] == "\\" and line[at + 1 : at + 2] in tuple(",= ") else 1
+    return at
+
+
+def _value(line: str, at: int) -> int:
+    """Where a field's value ends."""
+    if line[at] != '"':
+        return _key(line, at, ", ")
+    at += 1
+    while line[at] != '"':
+        at += 2 if line[at] == "\\" else 1
+    return at + 1
+
+
+def _parse(line: str) -> tuple[int, int, int]:
+    """Number of tags, number of fields, and the time of a line."""
+    tags = fields = 0
+    at = _key(line, 0, ", ")
+    while line[at] == ",":
+        at = _key(line, at + 1, "=")
+        at = _key(line, at + 1, ", ")
+        tags += 1
+    assert line[at] == " "
+    while fields == 0 or line[at] == ",":
+        at = _value(line, _key(line, at + 1, "=") + 1)
+        fields += 1
+    assert line[at] == " "
+    return tags, fields, int(line[at + 1 :])
+
+
+@given(
+    _TEXT,
+    st.dictionaries(_TEXT, _TEXT, max_size=3),
+    st.dictionaries(_TEXT, _VALUES, min_size=1, max_size=3),
+    st.integers(-(2**60), 2**60),
+)
+def test_a_point_is_one_line_with_its_own_parts_only(
+    measurement: str,
+    tags: dict[str, str],
+    fields: dict[str, float | int | bool | str],
+    time_ns: int,
+) -> None:
+    """No text can begin another line, another measurement, another tag or another field."""
+    line = Point("aggregates", measurement, tuple(sorted(tags.items())), fields, time_ns).line()
+
+    assert not {"\n", "\r"} & set(line)
+    assert not line.startswith("#")  # a comment
+    assert _parse(line) == (len(tags), len(fields), time_ns)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.0, "2.0"), (2, "2i"), (True, "true"), (1e300, "1e+300"), ('a"b\\', r'"a\"b\\"')],
+)
+def test_a_field_keeps_its_type(value: float | bool | str, text: str) -> None:
+    """A float never turns into an integer: InfluxDB refuses a field that changes its type."""
+    assert Point("aggregates", "m", (), {"x": value}, 1).line() == f"m x={text} 1"
+
+
+def _aggregates(table: ChannelTable, rows: list[int], n: list[int]) -> Aggregates:
+    k = len(rows)
+    mean = np.array([1.5 if count else math.nan for count in n])
+    return Aggregates(
+        channel=np.array(rows, np.int32),
+        start_ns=np.full(k, 60 * 10**9),
+        window_ns=np.full(k, 10**10),
+        n=np.array(n),
+        flagged=np.zeros(k, np.int64),
+        expected=np.full(k, 10),
+        stats=dict.fromkeys(STATISTICS, mean),
+        sketch_keys=[],
+        sketch_counts=[],
+    )
+
+
+def test_a_devices_channels_share_the_points_of_a_window() -> None:
+    """One point a device and window; a window without usable readings has counts only."""
+    table = ChannelTable()
+    rows = [
+        table.row(Channel("f", device, "pump", name, "", (("line", "l"),)))
+        for device in ("a", "b")
+        for name in ("flow", "temp")
+    ]
+    points = aggregate_points(_aggregates(table, rows, [5, 0, 3, 3]), table, "gw")
+
+    assert [(each.measurement, each.tag("device"), each.time_ns) for each in points] == [
+        ("pump_10s", "a", 60 * 10**9),
+        ("pump_10s", "b", 60 * 10**9),
+    ]
+    assert points[0].fields["flow_mean"] == 1.5
+    assert points[0].fields["temp_n"] == 0
+    assert "temp_mean" not in points[0].fields
+    assert points[0].tags == (("device", "a"), ("gateway", "gw"), ("line", "l"))
+
+
+def test_all_states_of_an_anomaly_have_one_identity() -> None:
+    """So that the store keeps the last of them."""
+    states = [
+        Anomaly("f", "d", "m", 10, 10 + n, 10, 2.0 + n, 1.0, "minor", (("x", 1.0),), n < 2, n)
+        for n in range(3)
+    ]
+    points = anomaly_points(states, "gw")
+
+    assert len({(each.measurement, each.tags, each.time_ns) for each in points}) == 1
+    assert points[-1].fields["is_open"] is False
+    assert points[-1].fields["share_x"] == 1.0

@@ -1,0 +1,161 @@
+"""The account is settled from the topics alone, and a gap is a gap."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from connectors.embedded_log.store import SqliteLog
+from connectors.logs import consumer_group, topic, topic_specs
+from headgate.config.schema import Config
+from headgate.core.batch import Batch, Origin
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.clock import SystemClock
+from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
+from headgate.core.stage import STATISTICS, Aggregates
+from headgate.core.wire import aggregates_record, readings_record, rejected_record
+from streams.audit import Account, Audit, audit
+
+_S = 10**9
+_DEVICE = ("f", "d")
+
+
+class Books:
+    """A log whose topics a test writes by hand."""
+
+    def __init__(self, config: Config, log: SqliteLog) -> None:
+        self._config = config
+        self._log = log
+        self.table = ChannelTable()
+        self._row = self.table.row(Channel("f", "d", "f", "x"))
+
+    async def _append(self, name: str, record: Record) -> int:
+        return await self._log.append(TopicPartition(topic(self._config, name), 0), [record])
+
+    def batch(self, seconds: list[int], origin: Origin | None = None) -> Batch:
+        """Readings at these seconds."""
+        n = len(seconds)
+        return Batch.from_columns(
+            self.table, np.array(seconds) * _S, [self._row] * n, [1.0] * n, origin=origin
+        )
+
+    async def received(self, *seconds: int) -> Origin:
+        """Readings came in as one record."""
+        offset = await self._append(READINGS, readings_record(self.batch(list(seconds)), "f"))
+        return Origin("readings", 0, offset)
+
+    async def aggregated(self, window: int, n: int, flagged: int = 0) -> None:
+        """A window of 10 s has closed."""
+        one = np.ones(1, np.int64)
+        aggregates = Aggregates(
+            channel=np.array([self._row], np.int32),
+            start_ns=one * window * 10 * _S,
+            window_ns=one * 10 * _S,
+            n=one * n,
+            flagged=one * flagged,
+            expected=one * 10,
+            stats={name: np.zeros(1) for name in STATISTICS},
+            sketch_keys=[np.empty(0, np.int32)],
+            sketch_counts=[np.empty(0, np.int64)],
+        )
+        await self._append(AGGREGATES, aggregates_record(aggregates, self.table))
+
+    async def rejected(self, origin: Origin, reason: str, *seconds: int) -> None:
+        """Readings of a record were rejected."""
+        batch = self.batch(list(seconds), origin)
+        await self._append(QUARANTINE, rejected_record(batch, [reason] * len(seconds)))
+
+    async def committed(self, offset: int) -> None:
+        """The streams lane has committed."""
+        at = TopicPartition(topic(self._config, READINGS), 0)
+        await self._log.commit(consumer_group(self._config, STREAMS), {at: offset})
+
+    async def settle(self) -> tuple[Audit, Account]:
+        """The audit, and the account of the only device's only span."""
+        result = await audit(self._config, self._log)
+        return result, result.accounts[_DEVICE, 0]
+
+
+@pytest.fixture
+async def books(tmp_path: Path) -> AsyncIterator[Books]:
+    """Empty books."""
+    config = Config.model_validate(
+        {
+            "gateway": {"data_dir": str(tmp_path)},
+            "log": {"partitions": 1},
+            "local_store": {},
+            "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
+        }
+    )
+    log = SqliteLog(config.log_path, SystemClock())
+    await log.start()
+    await log.ensure_topics(topic_specs(config))
+    yield Books(config, log)
+    await log.stop()
+
+
+async def test_what_is_aggregated_rejected_or_open_balances(books: Books) -> None:
+    """Received = aggregated + rejected + open."""
+    origin = await books.received(1, 2, 3, 3, 4, 11)
+    await books.aggregated(0, 3, flagged=1)
+    await books.rejected(origin, "duplicate", 3)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert result.is_balanced
+    assert (account.received, account.aggregated, account.open) == (6, 4, 1)
+    assert dict(account.rejected) == {"duplicate": 1}
+
+
+async def test_a_lost_reading_is_a_gap(books: Books) -> None:
+    """It was received, its window has closed, and it is nowhere."""
+    await books.received(1, 2, 3)
+    await books.aggregated(0, 2)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert not result.is_balanced
+    assert account.gap == 1
+
+
+async def test_a_reading_counted_twice_is_a_gap(books: Books) -> None:
+    """More came out than went in."""
+    origin = await books.received(1, 2, 3)
+    await books.aggregated(0, 3)
+    await books.rejected(origin, "late", 3)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert not result.is_balanced
+    assert account.gap == -1
+
+
+async def test_a_replay_is_counted_once(books: Books) -> None:
+    """The same window and the same rejected readings, written again after a crash."""
+    origin = await books.received(1, 2, 3, 3)
+    for _ in range(2):
+        await books.aggregated(0, 3)
+        await books.rejected(origin, "duplicate", 3)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert result.is_balanced
+    assert account.rejected.total() == 1
+
+
+async def test_readings_behind_the_committed_offset_may_be_under_way(books: Books) -> None:
+    """Worked on or not, they are in the log; nothing is wrong with either."""
+    await books.received(1, 2)
+    await books.aggregated(0, 2)
+    await books.received(3)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert result.is_balanced
+    assert account.in_log == 1
+
+    await books.committed(2)
+    assert not (await books.settle())[0].is_balanced

@@ -1,0 +1,211 @@
+"""All stages together: cut anywhere and taken up again anywhere, the results are the same."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate.config.schema import Config
+from headgate.core.batch import Batch, Origin
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.errors import ConfigError
+from headgate.core.log import StoredRecord
+from headgate.core.wire import encode_anomalies
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+from streams.pipeline import Pipeline, Results, build_pipeline
+from streams.state import Snapshot, read_snapshot, selection_of, snapshot_record
+
+_STEP_NS = 10**9
+_DEVICES, _STEPS = 3, 90
+_START_NS = 1_750_000_000 * 10**9
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two channels."""
+    folder = tmp_path_factory.mktemp("packages") / "m"
+    rng = np.random.default_rng(3)
+    data = TrainingData(
+        ("x", "y"), np.arange(300) * _STEP_NS, np.zeros(300, np.int32), rng.normal(size=(300, 2))
+    )
+    train("m", "f", data, {}, folder, TrainSettings(window=3))
+    return folder
+
+
+def _config(package: Path, **model: object) -> Config:
+    return Config.model_validate(
+        {
+            "local_store": {},
+            "feed": {
+                "f": {
+                    "topic": "{device}",
+                    "period": "1s",
+                    "grace": "3s",
+                    "models": ["m"],
+                    "channels": {
+                        "x": {"range": [-50, 50], "stuck_after": "5s"},
+                        "y": {"spike": {}, "gap": {"limit": "4s"}},
+                    },
+                }
+            },
+            "model": {"m": {"package": str(package), **model}},
+        }
+    )
+
+
+def _table() -> ChannelTable:
+    table = ChannelTable()
+    for device in range(_DEVICES):
+        for name in ("x", "y"):
+            table.row(Channel("f", f"d{device}", "f", name))
+    return table
+
+
+def _readings(table: ChannelTable) -> Batch:
+    """Some devices, one of them with a fault; holes, repetitions, disorder and lateness."""
+    rng = np.random.default_rng(5)
+    step, device, field = np.indices((_STEPS, _DEVICES, 2)).reshape(3, -1)
+    value = rng.normal(size=len(step)) + np.where((device == 1) & (step > 40) & (step < 60), 9, 0)
+    keep = rng.random(len(step)) > 0.05
+    again = rng.random(len(step)) < 0.05
+    time_ns = _START_NS + (step - rng.integers(0, 3, len(step)) * (rng.random(len(step)) < 0.2)) * (
+        _STEP_NS
+    )
+    late = rng.random(len(step)) < 0.02
+    order = np.sort(np.concatenate([np.flatnonzero(keep), np.flatnonzero(again)]))
+    time_ns = time_ns - np.where(late, 20 * _STEP_NS, 0)
+    return Batch.from_columns(
+        table,
+        time_ns[order],
+        (2 * device + field)[order].astype(np.int32),
+        value[order],
+        origin=Origin("readings", 0, 0),
+    )
+
+
+def _lines(results: list[Results], table: ChannelTable) -> dict[str, list[bytes]]:
+    """Everything that came out, as bytes: windows one by one, and anomalies by device."""
+    windows: list[bytes] = []
+    anomalies: dict[str, list[bytes]] = {}
+    for each in results:
+        aggregates = each.aggregates
+        for row in range(len(aggregates)):
+            channel = table.channels[aggregates.channel[row]].key
+            stats = b"".join(aggregates.stats[name][row].tobytes() for name in aggregates.stats)
+            counts = (aggregates.start_ns[row], aggregates.n[row], aggregates.flagged[row])
+            windows.append(f"{channel} {counts} ".encode() + stats)
+        for anomaly in each.anomalies:
+            anomalies.setdefault(anomaly.device, []).append(encode_anomalies([anomaly]))
+    return {"windows": sorted(windows), **anomalies}
+
+
+def _counts(results: list[Results]) -> dict[str, int]:
+    reasons: dict[str, int] = {}
+    for each in results:
+        for part in each.rejected:
+            reasons[part.reason] = reasons.get(part.reason, 0) + len(part.batch)
+    return reasons
+
+
+def _taken_up(pipeline: Pipeline, config: Config) -> tuple[Pipeline, ChannelTable]:
+    """Another process's pipeline, with the state of this one, through a record of the log."""
+    old = pipeline.channels
+    selection = selection_of(old, np.arange(_DEVICES, dtype=np.int32))
+    record = snapshot_record(
+        0,
+        Snapshot(
+            0,
+            [old.devices[row] for row in selection.devices],
+            old.keys(selection.channels),
+            pipeline.fingerprints,
+            pipeline.snapshot(selection),
+        ),
+    )
+    snapshot = read_snapshot(StoredRecord(0, 0, record.value, record.key, record.headers))
+    table = _table()
+    new = build_pipeline(config, table)
+    rows = np.array([table.row_of_key(key) for key in snapshot.channels], np.int32)
+    new.restore(np.arange(_DEVICES, dtype=np.int32), rows, snapshot)
+    return new, table
+
+
+def _moved(batch: Batch, table: ChannelTable) -> Batch:
+    return Batch(
+        table, batch.time_ns, batch.channel, batch.value, batch.quality, batch.origin, batch.source
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 600), max_size=4), st.booleans())
+def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restarts: bool) -> None:
+    """Windows, anomalies and rejections come out bit for bit, however the readings are cut."""
+    config = _config(package)
+    table = _table()
+    whole = build_pipeline(config, table)
+    batch = _readings(table)
+    expected = [whole.process(batch, 0), whole.advance(10**9), whole.advance(20 * 10**9)]
+
+    table = _table()
+    pipeline = build_pipeline(config, table)
+    results: list[Results] = []
+    bounds = [0, *sorted(min(cut, len(batch)) for cut in cuts), len(batch)]
+    for first, last in pairwise(bounds):
+        part = _moved(batch, table).take(np.arange(first, last))
+        results.append(pipeline.process(part, 0))
+        if restarts:
+            pipeline, table = _taken_up(pipeline, config)
+    results += [pipeline.advance(10**9), pipeline.advance(20 * 10**9)]
+
+    assert _counts(results) == _counts(expected)
+    assert _lines(results, table) == _lines(expected, whole.channels)
+    assert set(_counts(expected)) == {"late", "duplicate"}
+    assert any(not anomaly.is_open for each in expected for anomaly in each.anomalies)
+
+
+def test_every_reading_is_aggregated_or_rejected(package: Path) -> None:
+    """Once the devices are silent, nothing is open and the numbers add up."""
+    table = _table()
+    pipeline = build_pipeline(_config(package), table)
+    batch = _readings(table)
+    results = [pipeline.process(batch, 0)]
+    opened = pipeline.open_rows()
+    results += [pipeline.advance(0), pipeline.advance(20 * 10**9)]
+    aggregated = sum(int((each.aggregates.n + each.aggregates.flagged).sum()) for each in results)
+
+    assert opened > 0
+    assert pipeline.open_rows() == 0
+    assert aggregated + sum(_counts(results).values()) == len(batch)
+
+
+def test_state_of_another_configuration_is_not_taken_up(package: Path) -> None:
+    """The changed stage starts afresh; the others go on."""
+    config = _config(package)
+    table = _table()
+    pipeline = build_pipeline(config, table)
+    pipeline.process(_readings(table).take(np.arange(300)), 0)
+    other, _ = _taken_up(pipeline, _config(package, sensitivity=2.0))
+    same, _ = _taken_up(pipeline, config)
+
+    assert other.open_rows() == same.open_rows() == pipeline.open_rows()
+    changed = {
+        name for name, value in other.fingerprints.items() if same.fingerprints[name] != value
+    }
+    assert changed == {"detect.m"}
+
+
+def test_a_model_that_does_not_fit_its_feed_is_refused(package: Path) -> None:
+    """A channel that the feed does not have, in one line."""
+    raw = {
+        "local_store": {},
+        "feed": {"f": {"topic": "{device}", "models": ["m"], "channels": {"x": {}}}},
+        "model": {"m": {"package": str(package)}},
+    }
+
+    with pytest.raises(ConfigError, match="expected a channel 'y' in the feed"):
+        build_pipeline(Config.model_validate(raw), ChannelTable())
