@@ -36,6 +36,12 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.csv")
     train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
     train.add_argument(
+        "--time-unit",
+        choices=("s", "ms", "us", "ns"),
+        default="s",
+        help="of times that are numbers (default: s)",
+    )
+    train.add_argument(
         "--channels", metavar="A,B,…", help="columns (default: the feed's, or all with numbers)"
     )
     train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
@@ -86,7 +92,7 @@ def _train(args: argparse.Namespace) -> int:
     from headgate.core.errors import ConfigError
 
     try:
-        from models.training.data import read_csv
+        from models.training.data import csv_columns, read_csv
         from models.training.train import train
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -95,12 +101,22 @@ def _train(args: argparse.Namespace) -> int:
         ) from error
     feed = _feed(args)
     mapped = {} if feed is None else feed.channels
-    channels = args.channels.split(",") if args.channels else list(mapped) or None
-    data = read_csv(args.data, time_column=args.time, channels=channels, first_rows=args.rows)
-    # The gateway knows channels by the names in its configuration, the file by its columns.
-    by_path = {mapping.path or name: name for name, mapping in mapped.items()}
+    header = csv_columns(args.data[0])
+    # A recording names its columns like the feed's channels, or like the payload's paths.
+    column_of = {
+        name: name if name in header else mapping.path or name for name, mapping in mapped.items()
+    }
+    data = read_csv(
+        args.data,
+        time_column=args.time,
+        time_unit_ns={"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[args.time_unit],
+        channels=args.channels.split(",") if args.channels else list(column_of.values()) or None,
+        first_rows=args.rows,
+    )
+    channel_of = {column: name for name, column in column_of.items()}
     units = {name: mapping.unit for name, mapping in mapped.items()}
-    renamed = tuple(by_path.get(name, name.replace(" ", "_")) for name in data.names)
+    # Names in the configuration have no spaces, columns may.
+    renamed = tuple(channel_of.get(name, name.replace(" ", "_")) for name in data.names)
     package = train(
         args.name or args.out.name,
         args.feed,
@@ -119,7 +135,7 @@ def _feed(args: argparse.Namespace) -> Feed | None:
     from headgate.config.load import load_config
     from headgate.core.errors import ConfigError
 
-    feeds = load_config(args.config).feed
+    feeds = load_config(args.config, check_files=False).feed
     if args.feed not in feeds:
         raise ConfigError(f"--feed: expected one of {', '.join(feeds)}, got {args.feed!r}")
     return feeds[args.feed]

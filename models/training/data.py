@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from headgate.core.errors import ConfigError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+#: Some 280 years from 1970: what int64 holds with room to subtract.
+_FARTHEST_NS = 2**63 - 2**58
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ def read_csv(
     paths: Sequence[Path],
     *,
     time_column: str,
+    time_unit_ns: int = NS_PER_S,
     channels: Sequence[str] | None = None,
     device_column: str = "device",
     first_rows: int | None = None,
@@ -60,7 +65,8 @@ def read_csv(
 
     Args:
         paths: CSV files with a header; the delimiter (comma, semicolon, tab) is found out.
-        time_column: Column with ISO 8601 texts, or numbers of seconds since 1970.
+        time_column: Column with ISO 8601 texts, or numbers of units since 1970.
+        time_unit_ns: That unit, ns.
         channels: Columns to take; None takes all columns that hold numbers throughout.
         device_column: Column with the device's name; may be absent.
         first_rows: Take only so many rows of each file.
@@ -87,7 +93,11 @@ def read_csv(
             raise ConfigError(f"{path}: expected columns {absent}, found {', '.join(header)}")
         times.append(
             np.array(
-                [_time_ns(path, n, row[time_column]) for n, row in enumerate(rows, 2)], np.int64
+                [
+                    _time_ns(path, n, row[time_column], time_unit_ns)
+                    for n, row in enumerate(rows, 2)
+                ],
+                np.int64,
             )
         )
         devices.append(
@@ -140,17 +150,35 @@ def _number(text: str | None) -> float:
         return np.nan
 
 
-def _time_ns(path: Path, line: int, text: str) -> int:
+def csv_columns(path: Path) -> list[str]:
+    """The names in the header of a CSV file; raises ConfigError like ``read_csv``."""
+    return list(_read_rows(path, 1)[0])
+
+
+def _time_ns(path: Path, line: int, text: str, unit_ns: int) -> int:
+    time_ns = _parsed_ns(text, unit_ns)
+    if time_ns is None:
+        raise ConfigError(
+            f"{path}:{line}: expected a time (ISO 8601, or a number since 1970), got {text!r}"
+        )
+    if abs(time_ns) >= _FARTHEST_NS:
+        raise ConfigError(
+            f"{path}:{line}: expected a time between 1700 and 2250, got {text!r}; "
+            "is --time-unit right?"
+        )
+    return time_ns
+
+
+def _parsed_ns(text: str, unit_ns: int) -> int | None:
     try:
-        return round(float(text) * NS_PER_S)
-    except (TypeError, ValueError):
+        # Not by way of a float, which has too few digits for today in nanoseconds.
+        return int(Decimal(text) * unit_ns)
+    except (TypeError, ValueError, OverflowError, InvalidOperation):
         pass
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ConfigError(
-            f"{path}:{line}: expected a time (ISO 8601, or seconds since 1970), got {text!r}"
-        ) from None
+        return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND * 1000

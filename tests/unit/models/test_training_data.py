@@ -41,6 +41,14 @@ def test_devices_are_told_apart(tmp_path: Path) -> None:
     assert len(set(data.device.tolist())) == 3
 
 
+def test_times_may_be_numbers_of_any_unit(tmp_path: Path) -> None:
+    """Milliseconds since 1970, told so."""
+    file = _write(tmp_path / "a.csv", "time,x\n1750000000001,1\n")
+    data = read_csv([file], time_column="time", time_unit_ns=10**6)
+
+    assert data.time_ns.tolist() == [1750000000001 * 10**6]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "problem"),
     [
@@ -49,6 +57,7 @@ def test_devices_are_told_apart(tmp_path: Path) -> None:
         ("time,x\n1,2\n", {"channels": ["y"]}, r"expected columns \['y'\]"),
         ("time,x\nnoon,2\n", {}, ":2: expected a time"),
         ("time,x\n1,word\n", {}, "column of numbers"),
+        ("time,x\n1750000000000,1\n", {}, ":2: .*--time-unit"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(
