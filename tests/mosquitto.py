@@ -13,17 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from headgate.demo.processes import free_port
 from tests.services import require
 
 _HOW = "install mosquitto (on Debian: apt-get install mosquitto)"
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Mosquitto:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.mosquitto import free_port
+from headgate.demo.processes import free_port
 from tests.services import require
 
 _HOW = "install VictoriaMetrics (on Debian: apt-get install victoria-metrics)"

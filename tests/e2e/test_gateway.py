@@ -13,7 +13,8 @@ import pytest
 from connectors.replay.publisher import Publisher
 from headgate.cli import main
 from headgate.core.clock import SystemClock
-from tests.e2e.gateway import Gateway, free_port
+from headgate.demo.processes import free_port
+from tests.e2e.gateway import Gateway
 from tests.kafka.server import KafkaServer
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
