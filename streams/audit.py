@@ -8,10 +8,14 @@ rejected readings by the record they came from.
 A device's *horizon* is the end of its last closed window. Readings before it must all be accounted
 for; readings past it are open. Those at or behind the offset that the streams lane has committed
 may or may not have been worked on yet, so they may be accounted for but need not.
+
+Retention deletes the oldest records, of each topic at its own pace. Spans of which a record may be
+gone can't be settled and are marked as evicted.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,7 +27,8 @@ from numpy.typing import NDArray
 from connectors.logs import consumer_group, topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, device_partition
+from headgate.core.errors import DataError
 from headgate.core.log import (
     AGGREGATES,
     QUARANTINE,
@@ -152,19 +157,26 @@ class _Auditor:
         self._span_ns = int(np.lcm.reduce([span_ns, *filter(None, self._window_ns.values())]))
         self._accounts: defaultdict[tuple[Device, int], Account] = defaultdict(Account)
         self._horizon: defaultdict[Device, int] = defaultdict(lambda: -(2**63))
-        self._oldest_kept: dict[Device, int] = {}
-        self._evicting: set[Device] = set()
+        self._grace_ns = {name: feed.grace for name, feed in config.feed.items()}
+        # What retention has taken. By device, the last span that it reaches into; partitions whose
+        # readings have lost their beginning; by partition, the source offset below which
+        # rejections may be gone; and who was late in which record, where that matters.
+        self._evicted_to: dict[Device, int] = {}
+        self._evicting: set[int] = set()
+        self._rejections_from: dict[int, float] = {}
+        self._late: set[tuple[int, int, Device]] = set()
         self._messages: Counter[str] = Counter()
 
     async def run(self) -> Audit:
         for partition in range(self._config.log.partitions):
             await self._read_aggregates(partition)
-            await self._read_readings(partition)
             await self._read_quarantine(partition)
+            await self._read_readings(partition)
         for (device, start_ns), account in self._accounts.items():
-            account.is_evicted = device in self._evicting and (
-                start_ns <= self._oldest_kept.get(device, start_ns)
-            )
+            if device in self._evicted_to:
+                account.is_evicted |= start_ns <= self._evicted_to[device]
+            elif device_partition(*device, self._config.log.partitions) in self._evicting:
+                account.is_evicted = True  # none of its readings is left
         return Audit(self._span_ns, dict(sorted(self._accounts.items())), self._messages)
 
     async def _records(self, at: TopicPartition) -> AsyncIterator[StoredRecord]:
@@ -181,9 +193,13 @@ class _Auditor:
         at = TopicPartition(topic(self._config, READINGS), partition)
         committed = await self._log.committed(consumer_group(self._config, STREAMS), at) or 0
         start, _ = await self._log.offsets(at)
+        met: set[Device] = set()
         async for record in self._records(at):
             channels = ChannelTable()
-            batch = decode_readings(record.value, channels)
+            try:
+                batch = decode_readings(record.value, channels)
+            except DataError:
+                continue  # no readings: the streams lane has put it into quarantine as a message
             horizons = np.array([self._horizon[device] for device in channels.devices], np.int64)
             is_past = batch.time_ns >= horizons[batch.device]
             in_log = record.offset >= committed
@@ -194,15 +210,35 @@ class _Auditor:
                 if in_log:
                     account.in_log += count
                     account.in_log_before_horizon += count - past
-                self._oldest_kept[device] = min(self._oldest_kept.get(device, span), span)
-                if start > 0:
-                    self._evicting.add(device)
+                if record.offset < self._rejections_from.get(partition, 0):
+                    account.is_evicted = True
+            if start > 0:
+                self._note_eviction(record.offset, partition, batch, met)
+        if start > 0:
+            self._evicting.add(partition)
+
+    def _note_eviction(self, offset: int, partition: int, batch: Batch, met: set[Device]) -> None:
+        """Find out, from the first kept record of each device, how far eviction reaches.
+
+        What was on time there came at most the grace after whatever is gone.
+        """
+        devices = batch.channels.devices
+        for row in np.unique(batch.device).tolist():
+            device = devices[row]
+            if device not in met and (partition, offset, device) not in self._late:
+                met.add(device)
+                newest_ns = int(batch.time_ns[batch.device == row].max())
+                self._evict_to(device, newest_ns + self._grace_ns.get(device[0], 0))
+
+    def _evict_to(self, device: Device, time_ns: int) -> None:
+        span = self._span_of(time_ns)
+        self._evicted_to[device] = max(self._evicted_to.get(device, span), span)
 
     async def _read_aggregates(self, partition: int) -> None:
         newest: dict[tuple[str, int], int] = {}
-        async for record in self._records(
-            TopicPartition(topic(self._config, AGGREGATES), partition)
-        ):
+        at = TopicPartition(topic(self._config, AGGREGATES), partition)
+        start, _ = await self._log.offsets(at)
+        async for record in self._records(at):
             channels = ChannelTable()
             aggregates = decode_aggregates(record.value, channels)
             counts = aggregates.n + aggregates.flagged
@@ -214,6 +250,8 @@ class _Auditor:
                 if window_ns != self._window_ns.get(channel.feed):
                     continue
                 device = (channel.feed, channel.device)
+                if start > 0 and device not in self._evicted_to:
+                    self._evict_to(device, start_ns)
                 self._horizon[device] = max(self._horizon[device], start_ns + window_ns)
                 newest[channel.key, start_ns] = count
         devices: dict[str, Device] = {}
@@ -227,35 +265,46 @@ class _Auditor:
         # A replay rejects a source record's readings again, in another quarantine record: of all
         # the times a source record is met, the fullest counts.
         fullest: dict[tuple[int, int], Counter[Rejection]] = {}
-        async for record in self._records(
-            TopicPartition(topic(self._config, QUARANTINE), partition)
-        ):
+        at = TopicPartition(topic(self._config, QUARANTINE), partition)
+        start, _ = await self._log.offsets(at)
+        if start > 0:
+            self._rejections_from[partition] = math.inf
+        async for record in self._records(at):
             schema = schema_of(record.headers)
             if schema == MESSAGES_SCHEMA:
                 self._messages.update(message.reason for message in decode_messages(record.value))
             elif schema == REJECTED_SCHEMA:
-                channels = ChannelTable()
-                rejected = decode_rejected(record.value, channels)
-                met: defaultdict[tuple[int, int], Counter[Rejection]]
-                met = defaultdict(Counter)
-                batch = rejected.batch
-                for source, row, time_ns, reason in zip(
-                    zip(rejected.partition.tolist(), rejected.offset.tolist(), strict=True),
-                    batch.device.tolist(),
-                    batch.time_ns.tolist(),
-                    rejected.reasons,
-                    strict=True,
-                ):
-                    device = channels.devices[row]
-                    is_past = time_ns >= self._horizon[device]
-                    met[source][device, self._span_of(time_ns), reason, is_past] += 1
-                for source, counter in met.items():
+                for source, counter in self._rejections(record, partition).items():
                     fullest[source] = fullest.get(source, Counter()) | counter
         for counter in fullest.values():
             for (device, span, reason, is_past), count in counter.items():
                 account = self._accounts[device, span]
                 account.rejected[reason] += count
                 account.rejected_past_horizon += count * is_past
+
+    def _rejections(
+        self, record: StoredRecord, partition: int
+    ) -> dict[tuple[int, int], Counter[Rejection]]:
+        """What a quarantine record holds, by the record that the readings came from."""
+        channels = ChannelTable()
+        rejected = decode_rejected(record.value, channels)
+        met: defaultdict[tuple[int, int], Counter[Rejection]] = defaultdict(Counter)
+        batch = rejected.batch
+        for source, row, time_ns, reason in zip(
+            zip(rejected.partition.tolist(), rejected.offset.tolist(), strict=True),
+            batch.device.tolist(),
+            batch.time_ns.tolist(),
+            rejected.reasons,
+            strict=True,
+        ):
+            device = channels.devices[row]
+            is_past = time_ns >= self._horizon[device]
+            met[source][device, self._span_of(time_ns), reason, is_past] += 1
+            if reason == "late":
+                self._late.add((*source, device))
+            if self._rejections_from.get(partition) == math.inf:
+                self._rejections_from[partition] = source[1]
+        return met
 
     def _span_of(self, time_ns: int) -> int:
         return time_ns // self._span_ns * self._span_ns

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from connectors.embedded_log.database import OFFSET_BITS
 from connectors.embedded_log.store import SqliteLog
 from connectors.logs import consumer_group, topic, topic_specs
 from headgate.config.schema import Config
@@ -16,7 +19,13 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
 from headgate.core.stage import STATISTICS, Aggregates
-from headgate.core.wire import aggregates_record, readings_record, rejected_record
+from headgate.core.wire import (
+    QuarantinedMessage,
+    aggregates_record,
+    messages_record,
+    readings_record,
+    rejected_record,
+)
 from streams.audit import Account, Audit, audit
 
 _S = 10**9
@@ -32,7 +41,8 @@ class Books:
         self.table = ChannelTable()
         self._row = self.table.row(Channel("f", "d", "f", "x"))
 
-    async def _append(self, name: str, record: Record) -> int:
+    async def append(self, name: str, record: Record) -> int:
+        """Append to a topic; the record's offset."""
         return await self._log.append(TopicPartition(topic(self._config, name), 0), [record])
 
     def batch(self, seconds: list[int], origin: Origin | None = None) -> Batch:
@@ -44,7 +54,7 @@ class Books:
 
     async def received(self, *seconds: int) -> Origin:
         """Readings came in as one record."""
-        offset = await self._append(READINGS, readings_record(self.batch(list(seconds)), "f"))
+        offset = await self.append(READINGS, readings_record(self.batch(list(seconds)), "f"))
         return Origin("readings", 0, offset)
 
     async def aggregated(self, window: int, n: int, flagged: int = 0) -> None:
@@ -61,22 +71,37 @@ class Books:
             sketch_keys=[np.empty(0, np.int32)],
             sketch_counts=[np.empty(0, np.int64)],
         )
-        await self._append(AGGREGATES, aggregates_record(aggregates, self.table))
+        await self.append(AGGREGATES, aggregates_record(aggregates, self.table))
 
     async def rejected(self, origin: Origin, reason: str, *seconds: int) -> None:
         """Readings of a record were rejected."""
         batch = self.batch(list(seconds), origin)
-        await self._append(QUARANTINE, rejected_record(batch, [reason] * len(seconds)))
+        await self.append(QUARANTINE, rejected_record(batch, [reason] * len(seconds)))
 
     async def committed(self, offset: int) -> None:
         """The streams lane has committed."""
         at = TopicPartition(topic(self._config, READINGS), 0)
         await self._log.commit(consumer_group(self._config, STREAMS), {at: offset})
 
-    async def settle(self) -> tuple[Audit, Account]:
-        """The audit, and the account of the only device's only span."""
-        result = await audit(self._config, self._log)
+    async def evict(self, name: str, count: int) -> None:
+        """Retention deletes a topic's oldest records."""
+        with closing(sqlite3.connect(self._config.log_path)) as database, database:
+            database.execute(
+                "DELETE FROM records WHERE id IN (SELECT r.id FROM records r"
+                " JOIN partitions p ON r.id >> ? = p.id JOIN topics t ON t.id = p.topic_id"
+                " WHERE t.name = ? ORDER BY r.id LIMIT ?)",
+                (OFFSET_BITS, topic(self._config, name), count),
+            )
+
+    async def settle(self, span_s: int = 3600) -> tuple[Audit, Account]:
+        """The audit, and the account of the only device's first span."""
+        result = await audit(self._config, self._log, span_ns=span_s * _S)
         return result, result.accounts[_DEVICE, 0]
+
+    @staticmethod
+    def spans(result: Audit) -> dict[int, Account]:
+        """The accounts by the second in which their span starts."""
+        return {start_ns // _S: account for (_, start_ns), account in result.accounts.items()}
 
 
 @pytest.fixture
@@ -159,3 +184,85 @@ async def test_readings_behind_the_committed_offset_may_be_under_way(books: Book
 
     await books.committed(2)
     assert not (await books.settle())[0].is_balanced
+
+
+async def test_a_record_that_holds_no_readings_does_not_stop_the_audit(books: Books) -> None:
+    """The streams lane has put it into quarantine, and there it is counted."""
+    await books.received(1)
+    await books.append(READINGS, Record(b"rubbish"))
+    await books.received(2)
+    await books.aggregated(0, 2)
+    message = QuarantinedMessage(0, "log:readings/0@1", b"rubbish", "bad_record", "", 7)
+    await books.append(QUARANTINE, messages_record([message]))
+    await books.committed(3)
+    result, account = await books.settle()
+
+    assert result.is_balanced
+    assert account.received == 2
+    assert dict(result.messages) == {"bad_record": 1}
+
+
+async def test_readings_that_retention_took_are_no_gap(books: Books) -> None:
+    """The spans it reaches into can't be settled; a gap in a later one is still found."""
+    await books.received(*range(10))
+    await books.received(13)
+    late = await books.received(2)
+    await books.received(16)
+    await books.received(25)
+    await books.aggregated(0, 10)
+    await books.aggregated(1, 2)
+    await books.aggregated(2, 1)
+    await books.rejected(late, "late", 2)
+    await books.committed(5)
+    await books.evict(READINGS, 2)
+    result, _ = await books.settle(span_s=10)
+
+    assert {start: account.is_evicted for start, account in books.spans(result).items()} == {
+        0: True,
+        10: True,
+        20: False,
+    }
+    assert result.is_balanced
+
+    await books.aggregated(2, 0)
+    result, _ = await books.settle(span_s=10)
+    assert books.spans(result)[20].gap == 1
+    assert not result.is_balanced
+
+
+async def test_a_device_of_which_retention_left_no_readings_is_no_gap(books: Books) -> None:
+    """Its aggregates outlive its readings."""
+    await books.received(1, 2)
+    await books.aggregated(0, 2)
+    await books.committed(1)
+    await books.evict(READINGS, 1)
+    result, account = await books.settle()
+
+    assert account.is_evicted
+    assert result.is_balanced
+
+
+async def test_results_that_retention_took_are_no_gap(books: Books) -> None:
+    """Neither windows nor rejections are missed where their topics have lost their beginning."""
+    origin = await books.received(1, 2, 2)
+    await books.received(12)
+    last = await books.received(22, 22, 33)
+    await books.rejected(origin, "duplicate", 2)
+    for window, count in enumerate((2, 1, 1)):
+        await books.aggregated(window, count)
+    await books.rejected(last, "duplicate", 22)
+    await books.committed(3)
+    assert (await books.settle(span_s=10))[0].is_balanced
+
+    await books.evict(QUARANTINE, 1)
+    assert (await books.settle(span_s=10))[0].is_balanced
+    await books.evict(AGGREGATES, 1)
+    result, _ = await books.settle(span_s=10)
+
+    assert result.is_balanced
+    assert {start: account.is_evicted for start, account in books.spans(result).items()} == {
+        0: True,
+        10: True,
+        20: False,
+        30: False,
+    }
