@@ -26,7 +26,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import tomlkit
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -44,7 +44,7 @@ _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelChannel(_Table):
@@ -59,7 +59,7 @@ class ModelChannel(_Table):
 class Framing(_Table):
     """How readings become windows; see ``streams.frame.FrameSpec``."""
 
-    period: DurationNs
+    period: Annotated[DurationNs, Field(gt=0)]
     window: Annotated[int, Field(ge=1, le=65536)]
     hop: Annotated[int, Field(ge=1)] = 1
     resample: Literal["instant", "mean"] = "instant"
@@ -112,6 +112,14 @@ class Manifest(_Table):
     model_sha256: _Hash
     golden_sha256: _Hash
 
+    @field_validator("channels")
+    @classmethod
+    def _different(cls, channels: tuple[ModelChannel, ...]) -> tuple[ModelChannel, ...]:
+        names = [channel.name for channel in channels]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"expected each channel once, got {min(twice)!r} again")
+        return channels
+
 
 @dataclass(frozen=True, slots=True)
 class Golden:
@@ -153,7 +161,7 @@ class ModelPackage:
 def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden: Golden) -> None:
     """Write a package; the folder appears whole or not at all.
 
-    An existing package of that name is replaced.
+    An existing package of that name is replaced; any other folder is left alone.
 
     Args:
         path: The package's folder.
@@ -162,8 +170,14 @@ def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden:
         golden: Windows and what the graph answers to them.
 
     Raises:
-        ConfigError: The manifest is not one, or the folder can't be written.
+        ConfigError: The manifest is not one, the folder holds something else, or it can't be
+            written.
     """
+    if path.exists() and not (path / _MANIFEST).is_file() and not _is_empty_folder(path):
+        raise ConfigError(
+            f"{path}: expected a new folder or an old model package, found something else; "
+            "choose another name"
+        )
     golden_bytes = save({"window": golden.window, "score": golden.score, "share": golden.share})
     whole = {
         "format": FORMAT,
@@ -171,25 +185,53 @@ def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden:
         "model_sha256": hashlib.sha256(graph).hexdigest(),
         "golden_sha256": hashlib.sha256(golden_bytes).hexdigest(),
     }
-    checked = Manifest.model_validate(whole)
+    checked = _validated(path, whole)
+    text = tomlkit.dumps(checked.model_dump(mode="json"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        (building / _GRAPH).write_bytes(graph)
-        (building / _GOLDEN).write_bytes(golden_bytes)
-        text = tomlkit.dumps(checked.model_dump(mode="json"))
-        (building / _MANIFEST).write_text(text, encoding="utf-8")
-        building.chmod(0o755)
-        if path.exists():
-            old = path.with_name(f".{path.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            building.replace(path)
-            shutil.rmtree(old)
-        else:
-            building.replace(path)
+        try:
+            (building / _GRAPH).write_bytes(graph)
+            (building / _GOLDEN).write_bytes(golden_bytes)
+            (building / _MANIFEST).write_text(text, encoding="utf-8")
+            building.chmod(0o755)
+            _put_in_place(building, path)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
     except OSError as error:
         raise ConfigError(f"{path}: expected a folder that can be written: {error}") from error
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _put_in_place(building: Path, path: Path) -> None:
+    """Give a finished package its name, and remove the one that had it."""
+    if not path.exists():
+        building.replace(path)
+        return
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    try:
+        building.replace(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def _validated(where: Path, raw: dict[str, object]) -> Manifest:
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(
+            [
+                f"{where}: {'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}"
+                for each in error.errors()
+            ]
+        ) from error
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -199,15 +241,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise ConfigError(f"{path}: expected a model package: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML: {error}") from error
-    try:
-        return Manifest.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(
-            [
-                f"{path}: {'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}"
-                for each in error.errors()
-            ]
-        ) from error
+    return _validated(path, raw)
 
 
 def _read_checked(path: Path, sha256: str) -> bytes:
@@ -231,9 +265,16 @@ def _read_golden(path: Path, manifest: Manifest) -> Golden:
         golden = Golden(arrays["window"], arrays["score"], arrays["share"])
     except (SafetensorError, KeyError) as error:
         raise ConfigError(f"{path}: expected golden inputs and outputs: {error}") from error
-    shape = (manifest.framing.window, len(manifest.channels))
-    if golden.window.shape[1:] != shape:
-        raise ConfigError(
-            f"{path}: expected windows of shape {shape}, got {golden.window.shape[1:]}"
-        )
+    window, channels = manifest.framing.window, len(manifest.channels)
+    count = len(golden.window) if golden.window.ndim else 0
+    for name, array, shape in (
+        ("window", golden.window, (count, window, channels)),
+        ("score", golden.score, (count,)),
+        ("share", golden.share, (count, channels)),
+    ):
+        if array.dtype != np.float32 or array.shape != shape:
+            raise ConfigError(
+                f"{path}: {name}: expected float32 {list(shape)}, got {array.dtype} "
+                f"{list(array.shape)}"
+            )
     return golden

@@ -52,7 +52,16 @@ class Runtime:
         self.package = package
         self._max_batch = max_batch
         self._threads = threads
-        self._session = self._open(_choice(provider, package.manifest.name))
+        choice = _choice(provider, package.manifest.name)
+        self._session = self._open(choice)
+        if self.provider != choice[0]:
+            # onnxruntime goes on with the next provider when one's libraries or device are missing.
+            _logger.warning(
+                "The execution provider could not be started; the model runs on another.",
+                model=package.manifest.name,
+                wanted=choice[0],
+                provider=self.provider,
+            )
         self._check_interface()
         self._check_golden()
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from structlog.testing import capture_logs
 
 from headgate.core.errors import ConfigError
 from models.package import Golden, ModelPackage, write_package
@@ -150,10 +154,65 @@ def test_a_graph_with_other_inputs_is_refused(package: Path, graph: bytes, probl
 
 
 def test_a_missing_provider_falls_back_to_the_cpu(package: Path) -> None:
-    """What is asked for and not there is not fatal on a gateway."""
-    runtime = Runtime(ModelPackage.load(package), provider="tensorrt")
+    """What is asked for and not there is not fatal on a gateway, but said."""
+    with capture_logs() as logs:
+        runtime = Runtime(ModelPackage.load(package), provider="tensorrt")
+        runtime.run(runtime.package.golden.window)
 
     assert runtime.provider == "CPUExecutionProvider"
+    assert [(each["log_level"], each["wanted"]) for each in logs] == [
+        ("warning", "TensorrtExecutionProvider")
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_start_is_told(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An onnxruntime built for a device that this machine lacks goes on with the CPU by itself."""
+    built_for = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_for)
+    with capture_logs() as logs:
+        runtime = Runtime(ModelPackage.load(package))
+
+    assert runtime.provider == "CPUExecutionProvider"
+    assert [(each["wanted"], each["provider"]) for each in logs] == [
+        ("CUDAExecutionProvider", "CPUExecutionProvider")
+    ]
+
+
+def test_a_device_that_fails_at_run_time_is_left_for_the_cpu(package: Path, tmp_path: Path) -> None:
+    """The windows of the failed run are scored all the same, and it is told once."""
+    elsewhere = ["AzureExecutionProvider", "CPUExecutionProvider"]
+    if elsewhere[0] not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no second provider")
+    loaded = ModelPackage.load(package)
+    windows = loaded.golden.window
+    expected, expected_share = Runtime(loaded).run(windows)
+    _train(tmp_path / "wider", window=9)
+    wider = ModelPackage.load(tmp_path / "wider").graph
+    runtime = Runtime(loaded)
+    # A session that really is on another provider, and really fails when these windows come.
+    runtime._session = onnxruntime.InferenceSession(wider, providers=elsewhere)
+    with capture_logs() as logs:
+        score, share = runtime.run(windows)
+        runtime.run(windows)
+
+    assert runtime.provider == "CPUExecutionProvider"
+    assert score == pytest.approx(expected)
+    assert share == pytest.approx(expected_share)
+    assert [(each["log_level"], each["provider"]) for each in logs] == [
+        ("error", "AzureExecutionProvider")
+    ]
+
+
+def test_the_cpu_is_no_reason_to_warn(package: Path) -> None:
+    """Neither asked for nor as all there is."""
+    with capture_logs() as logs:
+        Runtime(ModelPackage.load(package), provider="cpu")
+        Runtime(ModelPackage.load(package), provider="auto")
+
+    assert logs == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +233,78 @@ def test_a_failed_write_leaves_the_old_package(package: Path) -> None:
     golden = Golden(
         np.zeros((1, 4, 3), np.float32), np.zeros(1, np.float32), np.zeros((1, 3), np.float32)
     )
-    with pytest.raises(ValueError, match="name"):
+    with pytest.raises(ConfigError, match="name: Field required"):
         write_package(package, {}, b"", golden)
 
     assert (package / "model.toml").read_bytes() == before
+    assert [file.name for file in package.parent.iterdir()] == [package.name]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model.onnx"])
+def test_a_folder_that_is_no_package_is_never_replaced(tmp_path: Path, name: str) -> None:
+    """Whoever gives his home folder as the package's keeps it."""
+    (tmp_path / name).write_text("mine")
+
+    with pytest.raises(ConfigError, match="expected a new folder or an old model package"):
+        _train(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_an_empty_folder_may_become_a_package(tmp_path: Path) -> None:
+    """Somebody has made it beforehand."""
+    (tmp_path / "m").mkdir()
+
+    assert _train(tmp_path / "m").manifest.name == "m"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("offset", "nan", "channels.0.offset: .*finite"),
+        ("scale", "inf", "channels.0.scale: .*finite"),
+        ("scale", "0.0", "channels.0.scale: .*greater than 0"),
+        ("name", '"current"', "expected each channel once, got 'current' again"),
+        ("period", '"0s"', "framing.period: .*greater than 0"),
+        ("threshold_low", "1e9", "threshold_low: expected at most threshold"),
+        ("kind", "7", "training.kind: .*string"),
+    ],
+)
+def test_a_manifest_with_senseless_values_is_refused(
+    package: Path, key: str, value: str, problem: str
+) -> None:
+    """One line each, with the key, instead of a crash when the first reading comes."""
+    file = package / "model.toml"
+    lines = file.read_text().splitlines()
+    # The model's own name comes first; the others stand once or are met in the first channel.
+    place = [n for n, line in enumerate(lines) if line.startswith(f"{key} = ")][key == "name"]
+    lines[place] = f"{key} = {value}"
+    file.write_text("\n".join(lines))
+
+    with pytest.raises(ConfigError, match=problem) as refusal:
+        ModelPackage.load(package)
+    assert len(refusal.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"window": np.zeros((2, 4, 2), np.float32)}, r"window: expected float32 \[2, 4, 3\]"),
+        ({"window": np.zeros((16, 4, 3))}, "got float64"),
+        ({"window": np.array(1, np.float32)}, "window: expected"),
+        ({"score": np.zeros(3, np.float32)}, r"score: expected float32 \[\d+\], got float32 \[3\]"),
+        ({"share": np.zeros((16, 9), np.float32)}, "share: expected"),
+    ],
+)
+def test_golden_arrays_of_other_shapes_are_refused(
+    package: Path, changed: dict[str, NDArray[np.float32]], problem: str
+) -> None:
+    """Before they are compared with anything."""
+    good = ModelPackage.load(package)
+    manifest = good.manifest.model_dump(
+        mode="json", exclude={"format", "model_sha256", "golden_sha256"}
+    )
+    golden = replace(good.golden, **changed)
+    write_package(package, manifest, good.graph, golden)
+
+    with pytest.raises(ConfigError, match=problem):
+        ModelPackage.load(package)
