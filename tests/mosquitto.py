@@ -39,7 +39,8 @@ class Mosquitto:
         (folder / "mosquitto.conf").write_text(
             f"listener {self.port} 127.0.0.1\n{listener}\n{anonymous}"
             f"persistence true\npersistence_location {folder}/\nautosave_interval 1\n"
-            f"autosave_on_changes true\nmax_queued_messages 0\nuser root\n{lines}\n"
+            f"autosave_on_changes true\nmax_queued_messages 10000000\n"
+            f"max_inflight_messages 5000\nuser root\n{lines}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 

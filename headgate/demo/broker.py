@@ -23,7 +23,7 @@ _MOSQUITTO_CONF = """\
 listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
-max_queued_messages 0
+max_queued_messages 10000000
 max_inflight_messages 1000
 log_dest stderr
 log_type error

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
 _GOOD = b'{"x": %d}'
 
 
-def _config(broker: Mosquitto, folder: Path, **mqtt: object) -> Config:
+def _config(broker: Mosquitto, folder: Path, qos: int = 1, **mqtt: object) -> Config:
     return Config.model_validate(
         {
             "gateway": {"name": "g", "data_dir": str(folder)},
@@ -38,7 +38,7 @@ def _config(broker: Mosquitto, folder: Path, **mqtt: object) -> Config:
             "ingest": {"max_wait": "5ms"},
             "log": {"partitions": 1},
             "local_store": {},
-            "feed": {"f": {"topic": "in/{device}", "qos": 1, "channels": {"x": {}}}},
+            "feed": {"f": {"topic": "in/{device}", "qos": qos, "channels": {"x": {}}}},
         }
     )
 
@@ -98,8 +98,8 @@ async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rig
         await rig.log.stop()
 
 
-async def publish(broker: Mosquitto, first: int, last: int, **options: str) -> None:
-    """Publish numbered messages with QoS 1, confirmed."""
+async def publish(broker: Mosquitto, first: int, last: int, **options: object) -> None:
+    """Publish numbered messages, with QoS 1 unless told otherwise, confirmed."""
 
     def work() -> None:
         with Publisher("127.0.0.1", broker.port, SystemClock(), **options) as publisher:  # type: ignore[arg-type]
@@ -124,6 +124,25 @@ async def test_the_session_outlives_a_restart(
         await rig.has(1990)
 
         assert sorted(await rig.values()) == list(range(2000))
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_every_quality_of_service(
+    mosquitto: Mosquitto, tmp_path: Path, qos: int, version: str
+) -> None:
+    """Each message comes in once, in order, and the broker is left with nothing unacknowledged."""
+    config = _config(mosquitto, tmp_path, qos, version=version)
+    async with running(config) as rig:
+        await publish(mosquitto, 0, 200, qos=qos, version=version)
+        await rig.has(200)
+        values = await rig.values()
+    async with running(config) as rig:
+        await publish(mosquitto, 200, 201, qos=qos, version=version)
+        await rig.has(1)
+
+        assert values == list(range(200))
+        assert await rig.values() == list(range(201))
 
 
 async def test_a_killed_broker_is_found_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
