@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate.cli.numbers import positive
+from headgate.cli.numbers import count, positive
 
 if TYPE_CHECKING:
     from headgate.config.schema import Feed
@@ -47,11 +47,11 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     train.add_argument("--name", metavar="NAME", help="default: the folder's name")
     train.add_argument("--kind", default="pca", help="default: pca")
-    train.add_argument("--window", type=int, default=5, metavar="STEPS", help="default: 5")
-    train.add_argument("--hop", type=int, default=1, metavar="STEPS", help="default: 1")
+    train.add_argument("--window", type=count, default=5, metavar="STEPS", help="default: 5")
+    train.add_argument("--hop", type=count, default=1, metavar="STEPS", help="default: 1")
     train.add_argument("--period", metavar="DURATION", help="step (default: the data's)")
     train.add_argument("--normalization", choices=("zscore", "minmax", "robust"), default="zscore")
-    train.add_argument("--rows", type=int, metavar="N", help="use the first N rows of each file")
+    train.add_argument("--rows", type=count, metavar="N", help="use the first N rows of each file")
     train.add_argument(
         "--false-alarm-rate",
         type=_rate,

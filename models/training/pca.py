@@ -14,6 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from headgate.core.errors import ConfigError
+
 #: Part of the variance that the model plane holds. What is left must be enough for Q to speak.
 _EXPLAINED = 0.9
 
@@ -23,6 +25,9 @@ _LIMIT_QUANTILE = 0.99
 
 #: Smallest variance of a component, relative to the largest, that T² divides by.
 _SMALLEST_VARIANCE = 1e-6
+
+#: Most values in a window: the covariance of more does not fit the memory of most machines.
+_MOST_VALUES = 8192
 
 #: Old enough for the runtimes that boxes in the field have.
 _OPSET = 17
@@ -49,7 +54,17 @@ class Pca:
 
 
 def fit(windows: NDArray[np.float32]) -> Pca:
-    """Fit to healthy windows, float32[w, window, channel], normalized; w is 2 or more."""
+    """Fit to healthy windows, float32[w, window, channel], normalized; w is 2 or more.
+
+    Raises:
+        ConfigError: The windows are too long.
+    """
+    _, window, channels = windows.shape
+    if window * channels > _MOST_VALUES:
+        raise ConfigError(
+            f"--window: expected at most {_MOST_VALUES // channels} steps of {channels} channels, "
+            f"got {window}"
+        )
     flat = windows.reshape(len(windows), -1).astype(np.float64)
     mean = flat.mean(axis=0)
     # By the covariance, whose size does not grow with the number of windows.

@@ -92,8 +92,7 @@ def train(
     Raises:
         ConfigError: The data can't be used, or the package not be written.
     """
-    if settings.kind not in KINDS:
-        raise ConfigError(f"--kind: expected one of {', '.join(KINDS)}, got {settings.kind!r}")
+    _check(settings)
     offset, scale = _constants(data, settings.normalization)
     period_ns = settings.period_ns or usual_period_ns(data)
     windows = cut_windows(
@@ -158,6 +157,24 @@ def train(
     }
     write_package(out, manifest, graph, Golden(windows[picked], score[picked], share[picked]))
     return ModelPackage.load(out)
+
+
+def _check(settings: TrainSettings) -> None:
+    problems = [
+        f"--{name}: expected at least {least}, got {value}"
+        for name, least, value in (
+            ("window", 1, settings.window),
+            ("hop", 1, settings.hop),
+            ("seed", 0, settings.seed),
+        )
+        if value < least
+    ]
+    if settings.kind not in KINDS:
+        problems.append(f"--kind: expected one of {', '.join(KINDS)}, got {settings.kind!r}")
+    if settings.period_ns is not None and settings.period_ns <= 0:
+        problems.append(f"--period: expected more than 0s, got {settings.period_ns}ns")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _constants(

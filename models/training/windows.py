@@ -10,6 +10,9 @@ from headgate.config.units import format_duration
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData
 
+#: Fewer windows tell too little of what is normal to set a limit by.
+_FEWEST_WINDOWS = 20
+
 
 def usual_period_ns(data: TrainingData) -> int:
     """The median time between two rows of a device, ns.
@@ -44,6 +47,9 @@ def cut_windows(
 
     Returns:
         float32[w, window, channel], device after device, in order of time.
+
+    Raises:
+        ConfigError: There are too few of them to learn from.
     """
     parts = [
         _windows_of_device(
@@ -52,11 +58,11 @@ def cut_windows(
         for rows in (data.device == number for number in np.unique(data.device))
     ]
     windows = np.concatenate(parts)
-    if len(windows) < 2:
+    if len(windows) < _FEWEST_WINDOWS:
         raise ConfigError(
             f"training data: expected {window} rows in a row, {format_duration(period_ns)} apart "
-            f"and with all channels, found none among {len(data)} rows; give more data, a smaller "
-            "--window or another --period"
+            f"and with all channels, at {_FEWEST_WINDOWS} places or more, found {len(windows)} "
+            f"among {len(data)} rows; give more data, a smaller --window or another --period"
         )
     return windows
 
@@ -65,8 +71,11 @@ def _windows_of_device(
     step: NDArray[np.int64], values: NDArray[np.float64], *, window: int, hold_limit: int
 ) -> NDArray[np.float32]:
     step, first = np.unique(step, return_index=True)
-    grid = np.full((int(step[-1] - step[0]) + 1, values.shape[1]), np.nan)
-    grid[step - step[0]] = values[first]
+    # A longer gap says no more than the shortest that no value is held across, and would cost
+    # memory for every step of it.
+    place = np.concatenate([[0], np.cumsum(np.minimum(np.diff(step), hold_limit + 2))])
+    grid = np.full((int(place[-1]) + 1, values.shape[1]), np.nan)
+    grid[place] = values[first]
     position = np.arange(len(grid))[:, None]
     last_seen = np.maximum.accumulate(np.where(np.isnan(grid), -1, position), axis=0)
     held = np.take_along_axis(grid, np.maximum(last_seen, 0), axis=0)

@@ -78,8 +78,10 @@ def _data(values: list[list[float]], step_s: list[int] | None = None) -> Trainin
 
 
 def test_windows_hold_short_gaps_and_never_cross_long_ones() -> None:
-    """Two missing steps are held, six are not."""
-    data = _data([[float(n)] for n in range(8)], [0, 1, 2, 5, 6, 13, 14, 15])
+    """Two missing steps are held, six are not, and thirty years cost nothing."""
+    long_run = [float(n) for n in range(100, 120)]
+    step_s = [0, 1, 2, 5, 6, 13, 14, 15, *range(10**9, 10**9 + 20)]
+    data = _data([[value] for value in [*map(float, range(8)), *long_run]], step_s)
     windows = cut_windows(data, data.values, period_ns=10**9, window=3, hold_limit=2)
 
     assert windows[:, :, 0].tolist() == [
@@ -91,6 +93,9 @@ def test_windows_hold_short_gaps_and_never_cross_long_ones() -> None:
         [3, 4, 4],
         [4, 4, 4],
         [5, 6, 7],
+        [6, 7, 7],
+        [7, 7, 7],
+        *([n, n + 1, n + 2] for n in long_run[:-2]),
     ]
 
 
@@ -99,7 +104,7 @@ def test_windows_never_cross_devices() -> None:
     data = _data([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1])
     two = TrainingData(data.names, data.time_ns, np.array([0, 0, 1, 1], np.int32), data.values)
 
-    with pytest.raises(ConfigError, match="expected 3 rows in a row"):
+    with pytest.raises(ConfigError, match=r"expected 3 rows in a row.*found 0 among 4"):
         cut_windows(two, two.values, period_ns=10**9, window=3, hold_limit=0)
 
 
@@ -120,3 +125,36 @@ def test_a_channel_without_values_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="c1"):
         train("m", "f", _data(values), {}, tmp_path / "m", TrainSettings(window=2))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"window": 0}, "--window: expected at least 1, got 0"),
+        ({"hop": -1}, "--hop: expected at least 1"),
+        ({"seed": -1}, "--seed: expected at least 0"),
+        ({"period_ns": 0}, "--period: expected more than 0s"),
+        ({"kind": "magic"}, "--kind: expected one of pca, got 'magic'"),
+        ({"window": 290}, "at 20 places or more, found 11 among 300 rows"),
+        ({"period_ns": 1}, "1ns apart.* found 0 among 300 rows"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(
+    tmp_path: Path, change: dict[str, object], problem: str
+) -> None:
+    """One line, and nothing is written."""
+    data = _data(np.random.default_rng(0).normal(size=(300, 2)).tolist())
+    settings = TrainSettings(**change)  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigError, match=problem) as refusal:
+        train("m", "f", data, {}, tmp_path / "m", settings)
+    assert len(refusal.value.problems) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_windows_too_long_for_the_memory_are_refused(tmp_path: Path) -> None:
+    """The covariance grows with the square of the window."""
+    data = _data(np.random.default_rng(0).normal(size=(5000, 2)).tolist())
+
+    with pytest.raises(ConfigError, match="--window: expected at most 4096 steps of 2 channels"):
+        train("m", "f", data, {}, tmp_path / "m", TrainSettings(window=4097))
