@@ -2,7 +2,8 @@
 
 Each sink has a consumer group of its own, so a slow sink holds up nobody else. For one sink:
 
-1. read anomalies of all partitions; only when there are none, aggregates
+1. read anomalies of all partitions; when there are none, aggregates. Anomalies that never end do
+   not starve aggregates: now and then these have a turn
 2. write them to the sink, again and again until it has them
 3. put what the sink refused for good into quarantine, and wait until that is durable
 4. commit the offsets
@@ -42,8 +43,18 @@ _POLL_S = 0.05
 _FIRST_PAUSE_S = 0.2
 _PAUSE_CEILING_S = 30.0
 
-#: Bytes read of one partition at a time.
+#: Bytes read of one partition at a time, and of all of them for one round.
 _READ_BYTES = 1 << 20
+_ROUND_BYTES = 8 << 20
+
+#: Rounds that anomalies may have one after the other while aggregates wait.
+_ANOMALY_ROUNDS = 10
+
+#: Bytes of payload in one quarantine record; the log takes records of a few MiB at most.
+_QUARANTINE_BYTES = 512 << 10
+
+#: Between two warnings about the same sink, s.
+_WARNING_INTERVAL_S = 60.0
 
 #: Between two looks at the length of the backlog, s.
 _BACKLOG_INTERVAL_S = 1.0
@@ -93,10 +104,16 @@ class ForwardLane:
 
 @dataclass(slots=True)
 class _Taken:
-    """Points of one round, and the offsets that are done once a sink has them."""
+    """Points of one round, and the offsets that are done once a sink has them.
+
+    ``missed`` counts records that retention had deleted, ``is_full`` tells that there may be more.
+    """
 
     points: list[Point] = field(default_factory=list)
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    size_bytes: int = 0
+    missed: int = 0
+    is_full: bool = False
 
 
 class _Consumer:
@@ -115,6 +132,10 @@ class _Consumer:
         self._positions: dict[TopicPartition, int] = {}
         self._next_aggregates_ns = 0
         self._next_backlog_ns = 0
+        self._next_warning_ns = 0
+        self._has_warned = False
+        self._anomaly_rounds = 0
+        self._first_partition = 0
 
     async def run(self) -> None:
         await self.sink.start()
@@ -141,14 +162,7 @@ class _Consumer:
         if now_ns >= self._next_backlog_ns:
             await self._measure_backlog()
             self._next_backlog_ns = now_ns + round(_BACKLOG_INTERVAL_S * NS_PER_S)
-        taken = await self._take("anomalies")
-        if (
-            not taken.offsets
-            and "aggregates" in self.sink.kinds
-            and (now_ns >= self._next_aggregates_ns)
-        ):
-            taken = await self._take("aggregates")
-            self._next_aggregates_ns = now_ns + round(self.sink.max_wait_s * NS_PER_S)
+        taken = await self._take_next(now_ns)
         if not taken.offsets:
             await asyncio.sleep(_POLL_S)
             return
@@ -159,9 +173,34 @@ class _Consumer:
         await self._quarantine_refused(refused)
         await self._log.commit(self._group, taken.offsets)
         self._positions.update(taken.offsets)
-        for kind in ("anomalies", "aggregates"):
+        self._count(taken, refused)
+
+    def _count(self, taken: _Taken, refused: Sequence[Refused]) -> None:
+        for kind in self.sink.kinds:
             count = sum(point.kind == kind for point in taken.points)
+            count -= sum(each.point.kind == kind for each in refused)
             self._telemetry.points.labels(self.sink.name, kind).inc(count)
+        if taken.missed:
+            self._telemetry.missed_records.labels(self.sink.name).inc(taken.missed)
+            _logger.error(
+                "The log's retention deleted records before the sink had taken them.",
+                sink=self.sink.name,
+                records=taken.missed,
+            )
+
+    async def _take_next(self, now_ns: int) -> _Taken:
+        """Anomalies, or else aggregates when it is their time."""
+        is_due = "aggregates" in self.sink.kinds and now_ns >= self._next_aggregates_ns
+        if not is_due or self._anomaly_rounds < _ANOMALY_ROUNDS:
+            taken = await self._take("anomalies")
+            if taken.offsets or not is_due:
+                self._anomaly_rounds += bool(taken.offsets)
+                return taken
+        self._anomaly_rounds = 0
+        taken = await self._take("aggregates")
+        if not taken.is_full:
+            self._next_aggregates_ns = now_ns + round(self.sink.max_wait_s * NS_PER_S)
+        return taken
 
     async def _find_positions(self) -> None:
         """Where the last run left off, looked up once the log can be reached."""
@@ -170,20 +209,36 @@ class _Consumer:
                 at = TopicPartition(topic(self._config, kind), partition)
                 if at not in self._positions:
                     committed = await self._log.committed(self._group, at)
-                    start, _ = await self._log.offsets(at)
-                    self._positions[at] = start if committed is None else committed
+                    start, end = await self._log.offsets(at)
+                    if committed is None or committed > end:
+                        # New to us, or made anew: it ends before the place where we left the old.
+                        committed = start
+                    self._positions[at] = committed
 
     async def _take(self, kind: Kind) -> _Taken:
         """Read on in every partition of a topic, until there are points enough for one call."""
         taken = _Taken()
-        for partition in range(self._config.log.partitions):
-            at = TopicPartition(topic(self._config, kind), partition)
-            records = await self._log.read(at, self._positions[at], max_bytes=_READ_BYTES)
-            for record in records:
-                taken.points.extend(await self._points(kind, at, record))
-                taken.offsets[at] = record.offset + 1
-                if len(taken.points) >= self.sink.max_points:
-                    return taken
+        partitions = self._config.log.partitions
+        # Each in its turn goes first, so that a long backlog in one holds up no other.
+        self._first_partition = (self._first_partition + 1) % partitions
+        for number in range(partitions):
+            at = TopicPartition(
+                topic(self._config, kind), (self._first_partition + number) % partitions
+            )
+            offset = self._positions[at]
+            while records := await self._log.read(at, offset, max_bytes=_READ_BYTES):
+                # Results are never compacted: what is not there any more has grown too old.
+                taken.missed += max(0, records[0].offset - offset)
+                for record in records:
+                    taken.points.extend(await self._points(kind, at, record))
+                    taken.offsets[at] = offset = record.offset + 1
+                    taken.size_bytes += len(record.value)
+                    if (
+                        len(taken.points) >= self.sink.max_points
+                        or taken.size_bytes >= _ROUND_BYTES
+                    ):
+                        taken.is_full = True
+                        return taken
         return taken
 
     async def _points(self, kind: Kind, at: TopicPartition, record: StoredRecord) -> list[Point]:
@@ -194,13 +249,17 @@ class _Consumer:
             channels = ChannelTable()
             return aggregate_points(decode_aggregates(record.value, channels), channels, gateway)
         except DataError as error:
-            _logger.error("A record can't be read; it goes to quarantine.", at=at, error=str(error))
-            await self._quarantine(
-                at.partition,
-                f"log:{at.topic}/{at.partition}@{record.offset}",
-                [(record.value, error.reason, error.detail)],
-            )
-            return []
+            trouble = error
+        except (ValueError, TypeError, OverflowError) as error:
+            # The columns are right and what is in them is not: somebody else wrote it.
+            trouble = DataError("bad_record", f"{type(error).__name__}: {error}")
+        _logger.error("A record can't be read; it goes to quarantine.", at=at, error=str(trouble))
+        await self._quarantine(
+            at.partition,
+            f"log:{at.topic}/{at.partition}@{record.offset}",
+            [(record.value, trouble.reason, trouble.detail)],
+        )
+        return []
 
     async def _quarantine_refused(self, refused: Sequence[Refused]) -> None:
         if refused:
@@ -226,24 +285,39 @@ class _Consumer:
             for payload, reason, detail in entries
         ]
         at = TopicPartition(topic(self._config, QUARANTINE), partition)
-        await self._log.append(at, [messages_record(messages)])
+        step = max(1, _QUARANTINE_BYTES // max(1, limit))
+        records = [
+            messages_record(messages[first : first + step])
+            for first in range(0, len(messages), step)
+        ]
+        await self._log.append(at, records)
         for _, reason, _ in entries:
             self._telemetry.quarantined.labels(reason).inc()
 
     async def _measure_backlog(self) -> None:
         records = 0
+        now_ms = oldest_ms = self._clock.wall_ns() // 1_000_000
         for at, position in self._positions.items():
             start, end = await self._log.offsets(at)
-            records += max(0, end - max(position, start))
+            waiting = end - max(position, start)
+            if waiting > 0:
+                records += waiting
+                first = await self._log.read(at, position, max_bytes=1)
+                oldest_ms = min([oldest_ms, *(record.timestamp_ms for record in first)])
         self._telemetry.backlog_records.labels(self.sink.name).set(records)
+        self._telemetry.backlog_age.labels(self.sink.name).set((now_ms - oldest_ms) / 1000)
 
     def _report(self, trouble: str) -> None:
-        if trouble and not self.trouble:
+        self.trouble = trouble
+        now_ns = self._clock.monotonic_ns()
+        if trouble and now_ns >= self._next_warning_ns:
             _logger.warning(
                 "The sink does not take points; they wait in the log.",
                 sink=self.sink.name,
                 cause=trouble,
             )
-        elif not trouble and self.trouble not in ("", "starting"):
+            self._has_warned = True
+            self._next_warning_ns = now_ns + round(_WARNING_INTERVAL_S * NS_PER_S)
+        elif not trouble and self._has_warned:
             _logger.info("The sink takes points again.", sink=self.sink.name)
-        self.trouble = trouble
+            self._has_warned = False

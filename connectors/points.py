@@ -10,6 +10,7 @@ it again overwrites it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +29,9 @@ _MEASUREMENT_ESCAPES = str.maketrans(
     {",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 )
 _KEY_ESCAPES = _MEASUREMENT_ESCAPES | {ord("="): "\\="}
+#: Stores disagree on what two backslashes before a separator are: InfluxDB 2 reads an escaped
+#: separator, InfluxDB 3 and others an escaped backslash and then a real separator.
+_DOUBTFUL_BACKSLASH = re.compile(r"\\(?=[,= ]|\Z)")
 _STRING_ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"})
 
 
@@ -120,16 +124,17 @@ def _tags(
 def _name(text: str) -> str:
     # A line that begins with # is a comment.
     visible = f"_{text}" if text.startswith("#") else text
-    return _no_trailing_backslash(visible.translate(_MEASUREMENT_ESCAPES))
+    return _without_doubt(visible).translate(_MEASUREMENT_ESCAPES)
 
 
 def _key(text: str) -> str:
-    return _no_trailing_backslash(text.translate(_KEY_ESCAPES))
+    return _without_doubt(text).translate(_KEY_ESCAPES)
 
 
-def _no_trailing_backslash(text: str) -> str:
-    # It would escape the separator that follows, and line protocol has no escape for it.
-    return text + "_" if text.endswith("\\") else text
+def _without_doubt(text: str) -> str:
+    # Line protocol has no escape for a backslash that all stores read alike, so no backslash may
+    # stand before a separator, nor at the end, where one follows.
+    return _DOUBTFUL_BACKSLASH.sub(r"\\_", text)
 
 
 def _field(value: FieldValue) -> str:

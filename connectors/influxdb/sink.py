@@ -36,6 +36,12 @@ _TOO_LARGE = 413
 _SETTINGS = (401, 403, 404)
 _SETTINGS_PAUSE_S = 30.0
 
+#: A server that asks for a longer pause than this is asked again sooner, s.
+_RETRY_AFTER_CEILING_S = 300.0
+
+#: How the answer begins when it is not the store's: a proxy's page, or a port that wants TLS.
+_NOT_THE_STORE = ("<", "client sent an http request to an https server")
+
 
 class InfluxSink:
     """A sink of the forward lane.
@@ -57,12 +63,14 @@ class InfluxSink:
         self._client: InfluxDBClient | None = None
         self._api: WriteApi | None = None
         self._token = ""
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Nothing to wait for: the connection is made by the first write."""
 
     async def stop(self) -> None:
         # A request that hangs is given up: its points were not acknowledged and come again.
+        self._is_stopping = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     async def write(self, points: Sequence[Point]) -> list[Refused]:
@@ -70,10 +78,14 @@ class InfluxSink:
         return await loop.run_in_executor(self._worker, self._write, points)
 
     def _write(self, points: Sequence[Point]) -> list[Refused]:
+        if self._is_stopping:
+            raise TransientError("the gateway is stopping")
         body = "\n".join(point.line() for point in points).encode()
         try:
             self._post(body)
         except ApiException as error:
+            if _is_not_the_stores(error):
+                raise self._transient(error) from error
             if error.status == _TOO_LARGE and len(points) > 1:
                 return self._write_halves(points)
             if error.status in (*_BAD_REQUEST, _TOO_LARGE):
@@ -81,7 +93,8 @@ class InfluxSink:
                     return self._write_halves(points)
                 return [Refused(points[0], f"{error.status}: {_message(error)}")]
             raise self._transient(error) from error
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, UnicodeDecodeError) as error:
+            # The last of them: the client can't read an answer that is not UTF-8.
             raise TransientError(f"{self._settings.url}: {error}") from error
         self._telemetry.uplink_bytes.labels(self.name).inc(len(gzip.compress(body, 6)))
         return []
@@ -109,6 +122,13 @@ class InfluxSink:
             raise TransientError(
                 f"influxdb: expected a token: {error}", retry_after_s=_SETTINGS_PAUSE_S
             ) from error
+        if not (token.isascii() and token.isprintable()):
+            # As it stands it can't be a header, and the error about that would show it.
+            where = settings.token_env or settings.token_file
+            raise TransientError(
+                f"influxdb: expected a token of printable ASCII characters in {where}",
+                retry_after_s=_SETTINGS_PAUSE_S,
+            )
         if self._client is not None and token == self._token:
             return
         if self._client is not None:
@@ -128,6 +148,11 @@ class InfluxSink:
 
     def _transient(self, error: ApiException) -> TransientError:
         said = f"{self._settings.url}: {error.status} {_message(error)}"
+        if _is_not_the_stores(error):
+            return TransientError(
+                f"{said}; this is not the store's answer: check influxdb.url",
+                retry_after_s=_SETTINGS_PAUSE_S,
+            )
         if error.status in _SETTINGS:
             return TransientError(
                 f"{said}; check influxdb.org, bucket and token", retry_after_s=_SETTINGS_PAUSE_S
@@ -135,13 +160,22 @@ class InfluxSink:
         return TransientError(said, retry_after_s=_retry_after_s(error))
 
 
+def _is_not_the_stores(error: ApiException) -> bool:
+    """Whether a bad request is somebody else's word, which says nothing about the points."""
+    said = str(error.body or "").lstrip().lower()
+    return error.status in _BAD_REQUEST and said.startswith(_NOT_THE_STORE)
+
+
 def _message(error: ApiException) -> str:
-    return str(error.message or error.reason or "")[:300]
+    # Without an answer, such as after a failed TLS handshake, only the reason says anything.
+    said = error.message if error.status else error.reason
+    return " ".join(str(said or error.reason or "").split())[:300]
 
 
 def _retry_after_s(error: ApiException) -> float | None:
     headers = error.headers or {}
     try:
-        return max(0.0, float(headers["Retry-After"]))
+        asked_s = float(headers["Retry-After"])
     except (KeyError, ValueError):
         return None  # absent, or a date, which would need the clock to be right
+    return min(max(0.0, asked_s), _RETRY_AFTER_CEILING_S)

@@ -36,19 +36,19 @@ CREATE TABLE IF NOT EXISTS points (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS points_by_age ON points (kind, stored_ns);
 CREATE VIEW IF NOT EXISTS anomalies AS SELECT
-    tags ->> 'feed' AS feed,
-    tags ->> 'device' AS device,
-    tags ->> 'model' AS model,
+    json_extract(tags, '$.feed') AS feed,
+    json_extract(tags, '$.device') AS device,
+    json_extract(tags, '$.model') AS model,
     time_ns AS start_ns,
-    fields ->> 'end_ns' AS end_ns,
-    fields ->> 'severity' AS severity,
-    fields ->> 'peak_score' AS peak_score,
-    fields ->> 'is_open' AS is_open,
-    fields ->> 'top_channel' AS top_channel,
+    json_extract(fields, '$.end_ns') AS end_ns,
+    json_extract(fields, '$.severity') AS severity,
+    json_extract(fields, '$.peak_score') AS peak_score,
+    json_extract(fields, '$.is_open') AS is_open,
+    json_extract(fields, '$.top_channel') AS top_channel,
     fields
 FROM points WHERE kind = 'anomalies';
 CREATE VIEW IF NOT EXISTS aggregates AS SELECT
-    measurement, tags ->> 'device' AS device, time_ns AS start_ns, fields
+    measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields
 FROM points WHERE kind = 'aggregates';
 """
 
@@ -65,6 +65,9 @@ _UPKEEP_INTERVAL_S = 10
 
 #: Points deleted at once when the file is too large; small enough not to hold up a write.
 _DELETE_STEP = 5000
+
+#: Later than any point was stored, ns.
+_EVER_NS = 2**63 - 1
 
 #: Deleted in this order when the file is too large: anomalies are what one keeps the file for.
 _DELETE_ORDER: tuple[Kind, ...] = ("aggregates", "anomalies")
@@ -109,7 +112,7 @@ class LocalStore:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._worker, self._write, points)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             await loop.run_in_executor(self._worker, self._close)
             raise TransientError(f"{self._path}: {error}") from error
 
@@ -143,12 +146,11 @@ class LocalStore:
         if self._database is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.touch(mode=0o600)
-            database = sqlite3.connect(self._path, timeout=5)
+            self._database = database = sqlite3.connect(self._path, timeout=5)
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.executescript(_SCHEMA)
-            self._database = database
         return self._database
 
     def _close(self) -> None:
@@ -157,29 +159,35 @@ class LocalStore:
             database.close()
 
     def _delete_old(self, database: sqlite3.Connection, now_ns: int) -> None:
-        with database:
-            database.execute(
-                "DELETE FROM points WHERE stored_ns < ?", (now_ns - self._retention_ns,)
-            )
+        for kind in _DELETE_ORDER:
+            while self._delete(database, kind, now_ns - self._retention_ns):
+                pass
         deleted = 0
         for kind in _DELETE_ORDER:
             while self._used_bytes(database) > self._max_bytes:
-                with database:
-                    cursor = database.execute(
-                        "DELETE FROM points WHERE (measurement, tags, time_ns) IN (SELECT "
-                        "measurement, tags, time_ns FROM points WHERE kind = ? "
-                        "ORDER BY stored_ns LIMIT ?)",
-                        (kind, _DELETE_STEP),
-                    )
-                deleted += cursor.rowcount
-                if not cursor.rowcount:
+                count = self._delete(database, kind, _EVER_NS)
+                deleted += count
+                if not count:
                     break
-        database.execute("PRAGMA incremental_vacuum")
+        # As a script: ``execute`` would make one step of it, which gives one page back.
+        database.executescript("PRAGMA incremental_vacuum")
+        # Until a checkpoint the file is only shorter in the write-ahead log.
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         if deleted:
             self._telemetry.evicted_points.labels(self.name).inc(deleted)
             _logger.warning(
                 "The local store was full; its oldest points were deleted.", points=deleted
             )
+
+    def _delete(self, database: sqlite3.Connection, kind: Kind, before_ns: int) -> int:
+        """Delete the oldest points of a kind, one step of them; returns how many there were."""
+        with database:
+            return database.execute(
+                "DELETE FROM points WHERE (measurement, tags, time_ns) IN (SELECT "
+                "measurement, tags, time_ns FROM points WHERE kind = ? AND stored_ns < ? "
+                "ORDER BY stored_ns LIMIT ?)",
+                (kind, before_ns, _DELETE_STEP),
+            ).rowcount
 
     def _used_bytes(self, database: sqlite3.Connection) -> int:
         def pragma(name: str) -> int:

@@ -106,6 +106,18 @@ class Telemetry:
             ["consumer"],
             registry=registry,
         )
+        self.backlog_age = Gauge(
+            "headgate_backlog_age_seconds",
+            "Time for which the oldest of those records has been in the log.",
+            ["consumer"],
+            registry=registry,
+        )
+        self.missed_records = Counter(
+            "headgate_missed_records",
+            "Records that retention deleted before this consumer had read them.",
+            ["consumer"],
+            registry=registry,
+        )
         self.connected = Gauge(
             "headgate_connected",
             "1 while the connection to this peer stands.",
