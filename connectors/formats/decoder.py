@@ -1,5 +1,9 @@
 """JSON messages of one feed to readings, many at a time.
 
+There are two ways, with the same result. Payloads that are just as the feed says, nearly all, go
+the typed way (``typed.py``), and their readings are made as whole columns. What fails there goes
+the careful way, record by record, which finds the reason.
+
 A message is a JSON object, an array of objects, or an object that holds such an array at the
 feed's ``records`` path. Each object is a *record*: one time, and a value for any of the feed's
 channels. A record that can't be used is quarantined by itself; its neighbours in the same message
@@ -11,16 +15,20 @@ makes none unless the channel is ``required``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.times import iso8601_to_ns, ns_per_unit, number_to_ns
 from connectors.formats.topics import TopicPattern
+from connectors.formats.typed import Typed, TypedDecoder
 from headgate.config.schema import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
@@ -33,38 +41,55 @@ MAX_DEVICE_NAME = 256
 #: and refuses more, so this is what it refuses.
 _TOO_DEEP = "depth limit"
 
+#: What orjson says of a number that is too large for a float.
+_TOO_LARGE = "infinity when parsed as double"
+
+#: Placeholders of a topic other than the device, sorted by name.
+Tags: TypeAlias = tuple[tuple[str, str], ...]
+
+#: No event time is before this one, of the year 1823; before it is an impossible one.
+_EARLIEST_NS = -(2**62)
+_NO_TIME_NS = -(2**63)
 
 #: Stands for a value that is not there; an object of its own, told by identity.
 _SKIP = float("nan")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """Readings and refusals of a run of messages, in their order.
 
     Attributes:
-        time_ns: Event time of each reading, ns since 1970 UTC.
-        channel: Row of the ``ChannelTable`` of each reading.
-        value: The values, in the channel's unit; NaN where missing.
-        quality: ``Quality`` bits of each reading.
+        time_ns: int64[n], event time, ns since 1970 UTC.
+        channel: int32[n], row of the ``ChannelTable``.
+        value: float64[n], in the channel's unit; NaN where missing.
+        quality: uint16[n], ``Quality`` bits.
         refused: ``(message's position in the run, error)``; a message may stand more than once.
     """
 
+    time_ns: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint16]
+    refused: list[tuple[int, DataError]]
+
+    def batch(self, channels: ChannelTable) -> Batch:
+        """The readings as a batch without origin."""
+        return Batch.from_columns(
+            channels, self.time_ns, self.channel, self.value, quality=self.quality
+        )
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Readings on their way, as lists, and the position of the message each came from."""
+
+    owner: list[int] = field(default_factory=list)
     time_ns: list[int] = field(default_factory=list)
     channel: list[int] = field(default_factory=list)
     value: list[float] = field(default_factory=list)
     quality: list[int] = field(default_factory=list)
     refused: list[tuple[int, DataError]] = field(default_factory=list)
-
-    def batch(self, channels: ChannelTable) -> Batch:
-        """The readings as a batch without origin."""
-        return Batch.from_columns(
-            channels,
-            np.array(self.time_ns, np.int64),
-            np.array(self.channel, np.int32),
-            np.array(self.value, np.float64),
-            quality=np.array(self.quality, np.uint16),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,66 +148,197 @@ class FeedDecoder:
             )
             for channel, mapping in feed.channels.items()
         ]
+        self._scale = np.array([signal.scale for signal in self._signals])
+        self._offset = np.array([signal.offset for signal in self._signals])
+        self._is_required = np.array([signal.is_required for signal in self._signals])
         self._time = None if feed.time.path is None else getter(feed.time.path)
         self._is_text_time = feed.time.unit == "iso8601"
         self._ns_per_unit = 1 if self._is_text_time else ns_per_unit(feed.time.unit)
-        self._not_before_ns = iso8601_to_ns(feed.time.not_before)
-        self._max_ahead_ns = feed.time.max_ahead
-        # Topics repeat: what they say is worked out once. (tags, device) by topic, and channel
-        # rows by (tags, device). Bounded by max_devices through ``_rows_of``.
-        self._topics: dict[str, tuple[tuple[tuple[str, str], ...], str | None]] = {}
-        self._rows: dict[tuple[tuple[tuple[str, str], ...], str], list[int]] = {}
+        # What int64 holds, with room to add and subtract, is all there is.
+        self._not_before_ns = max(iso8601_to_ns(feed.time.not_before), _EARLIEST_NS)
+        self._max_ahead_ns = min(feed.time.max_ahead, -_EARLIEST_NS)
+        self._typed = _typed_decoder(feed)
+        # Topics repeat: what they say is worked out once. (tags, device) by topic, and by (tags,
+        # device) the device's place in ``_rows``. Bounded by max_devices through ``_place_of``.
+        self._topics: dict[bytes, tuple[Tags, str | None]] = {}
+        self._places: dict[tuple[Tags, str], int] = {}
+        # What the two say together, for the typed way.
+        self._place_of_topic: dict[bytes, int] = {}
+        self._place_of_pair: dict[tuple[bytes, object], int] = {}
+        # int32[place, channel], rows of the table; grown by doubling.
+        self._rows = np.empty((16, len(self._signals)), np.int32)
 
-    def matches(self, topic: str) -> bool:
+    def matches(self, topic: bytes) -> bool:
         """Whether a topic belongs to this feed."""
-        return self._pattern.match(topic) is not None
+        return self._pattern.match(topic.decode(errors="replace")) is not None
 
-    def decode(self, messages: Sequence[tuple[str, bytes]], arrival_ns: Sequence[int]) -> Decoded:
+    def decode(
+        self, topics: Sequence[bytes], payloads: Sequence[bytes], arrival_ns: NDArray[np.int64]
+    ) -> Decoded:
         """Decode messages; never raises for what they hold.
 
         Args:
-            messages: ``(topic, payload)`` of each.
-            arrival_ns: When each arrived, ns since 1970 UTC.
+            topics: The topic of each.
+            payloads: The payload of each.
+            arrival_ns: int64[n], when each arrived, ns since 1970 UTC.
         """
-        decoded = Decoded()
-        for position, ((topic, payload), arrived_ns) in enumerate(
-            zip(messages, arrival_ns, strict=True)
-        ):
+        if self._typed is None:
+            return _joined(None, self._carefully(range(len(topics)), topics, payloads, arrival_ns))
+        typed = self._typed.decode(payloads)
+        failed = set(typed.failed)
+        places = self._places_of(topics, typed, failed)
+        time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
+        is_absent = typed.is_absent
+        is_odd = is_absent.all(axis=1) | (is_absent & self._is_required).any(axis=1)
+        if is_odd.any():
+            failed.update(typed.owner[is_odd].tolist())
+        owner, value = typed.owner, typed.value
+        if failed:
+            is_good = ~np.isin(owner, np.fromiter(failed, np.intp))
+            owner, places, time_ns = owner[is_good], places[is_good], time_ns[is_good]
+            value, is_absent = value[is_good], is_absent[is_good]
+        columns = self._columns(owner, places, time_ns, value, is_absent)
+        careful = self._carefully(sorted(failed), topics, payloads, arrival_ns) if failed else None
+        return _joined(columns, careful)
+
+    def _places_of(
+        self, topics: Sequence[bytes], typed: Typed, failed: set[int]
+    ) -> NDArray[np.intp]:
+        """intp[r]: the place of each record's device; those that have none fail."""
+        known: list[int | None]
+        if typed.device is None:
+            is_plain = typed.is_one_each
+            names = topics if is_plain else [topics[at] for at in typed.owner.tolist()]
+            known = list(map(self._place_of_topic.get, names))
+            keys: Sequence[Any] = names
+        else:
+            keys = [
+                (topics[at], device)
+                for at, device in zip(typed.owner.tolist(), typed.device, strict=True)
+            ]
+            known = list(map(self._place_of_pair.get, keys))
+        if None in known:
+            for position, place in enumerate(known):
+                if place is None:
+                    known[position] = self._new_place(keys[position], typed, position, failed)
+        return np.array(known, np.intp)
+
+    def _new_place(self, key: Any, typed: Typed, position: int, failed: set[int]) -> int:  # noqa: ANN401
+        topic, named = (key, None) if typed.device is None else key
+        try:
+            tags, device = self._names(topic)
+            if device is None:
+                device = self._device_name(named)
+            place = self._place_of(tags, device)
+        except DataError:
+            failed.add(int(typed.owner[position]))
+            return 0
+        known: dict[Any, int] = (
+            self._place_of_topic if typed.device is None else self._place_of_pair
+        )
+        if len(known) < 2 * self._max_devices:
+            known[key] = place
+        return place
+
+    def _times_of(
+        self, typed: Typed, arrival_ns: NDArray[np.int64], failed: set[int]
+    ) -> NDArray[np.int64]:
+        """int64[r]: the records' event times; those without a believable one fail."""
+        if typed.time is None:
+            return arrival_ns
+        try:
+            if self._is_text_time:
+                times_ns = np.array(list(map(iso8601_to_ns, typed.time)), np.int64)
+            elif set(map(type, typed.time)) <= {int}:
+                times_ns = _multiplied(np.array(typed.time, np.int64), self._ns_per_unit)
+            else:
+                unit = self._ns_per_unit
+                times_ns = np.array([number_to_ns(each, unit) for each in typed.time], np.int64)
+        except (DataError, OverflowError, TypeError):
+            # Somebody's is not a time: one by one.
+            times_ns = np.empty(len(typed.time), np.int64)
+            for position, each in enumerate(typed.time):
+                try:
+                    times_ns[position] = self._event_time_ns(each, int(arrival_ns[position]))
+                except DataError:
+                    times_ns[position] = _NO_TIME_NS
+        is_bad = (times_ns < self._not_before_ns) | (times_ns > arrival_ns + self._max_ahead_ns)
+        if is_bad.any():
+            failed.update(typed.owner[is_bad].tolist())
+        return times_ns
+
+    def _columns(
+        self,
+        owner: NDArray[np.intp],
+        places: NDArray[np.intp],
+        time_ns: NDArray[np.int64],
+        value: NDArray[np.float64],
+        is_absent: NDArray[np.bool_],
+    ) -> _Columns:
+        """Readings of good records, record by record, channels in the feed's order."""
+        channels = len(self._signals)
+        with np.errstate(over="ignore"):
+            numbers = (value * self._scale + self._offset).ravel()
+        flags = np.uint16(Quality.ARRIVAL_TIME if self._time is None else 0)
+        quality = np.full(len(numbers), flags, np.uint16)
+        is_finite = np.isfinite(numbers)
+        if not is_finite.all():
+            is_null = np.isnan(value).ravel()
+            quality[~is_finite] |= np.uint16(Quality.MISSING)
+            quality[~is_finite & ~is_null] |= np.uint16(Quality.NOT_FINITE)
+            numbers[~is_finite] = np.nan
+        columns = _Columns(
+            np.repeat(owner, channels),
+            np.repeat(time_ns, channels),
+            self._rows[places].ravel(),
+            numbers,
+            quality,
+        )
+        return columns.take(~is_absent.ravel()) if is_absent.any() else columns
+
+    def _carefully(
+        self,
+        positions: Iterable[int],
+        topics: Sequence[bytes],
+        payloads: Sequence[bytes],
+        arrival_ns: NDArray[np.int64],
+    ) -> _Rows:
+        """Decode the messages at these positions record by record."""
+        rows = _Rows()
+        for position in positions:
             try:
-                tags, device = self._names(topic)
-                envelope, records = self._records_of(payload)
+                tags, device = self._names(topics[position])
+                envelope, records = self._records_of(payloads[position])
             except DataError as error:
-                decoded.refused.append((position, error))
+                rows.refused.append((position, error))
                 continue
+            arrived_ns = int(arrival_ns[position])
             for record in records:
                 try:
-                    self._decode_record(record, envelope, tags, device, arrived_ns, decoded)
+                    self._decode_record(record, envelope, tags, device, arrived_ns, position, rows)
                 except DataError as error:
-                    decoded.refused.append((position, error))
-        return decoded
+                    rows.refused.append((position, error))
+        return rows
 
-    def _names(self, topic: str) -> tuple[tuple[tuple[str, str], ...], str | None]:
+    def _names(self, topic: bytes) -> tuple[Tags, str | None]:
         known = self._topics.get(topic)
         if known is not None:
             return known
-        values = self._pattern.match(topic)
+        values = self._pattern.match(topic.decode(errors="replace"))
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
         device = None if self._device is not None else values.pop("device")
         names = (tuple(sorted(values.items())), device)
         if device is not None:
             _check_device(device)
-            self._rows_of(names[0], device)  # refuses one device too many
+            self._place_of(names[0], device)  # refuses one device too many
         if len(self._topics) < 2 * self._max_devices:
             self._topics[topic] = names
         return names
 
     def _records_of(self, payload: bytes) -> tuple[object, Sequence[object]]:
         """The payload, and the records in it."""
-        try:
-            envelope = content = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            raise _why_not_json(payload, error) from None
+        envelope = content = _loads(payload)
         if self._records is not None:
             content = self._records(content)
             if content is ABSENT:
@@ -195,10 +351,11 @@ class FeedDecoder:
         self,
         record: object,
         envelope: object,
-        tags: tuple[tuple[str, str], ...],
+        tags: Tags,
         device: str | None,
         arrived_ns: int,
-        decoded: Decoded,
+        owner: int,
+        decoded: _Rows,
     ) -> None:
         if type(record) is not dict:
             raise DataError("not_object", f"expected a JSON object, got {record!r:.60}")
@@ -210,13 +367,14 @@ class FeedDecoder:
             flags = int(Quality.ARRIVAL_TIME)
         else:
             time_ns = self._event_time_ns(_first(self._time, record, envelope), arrived_ns)
-        rows = self._rows.get((tags, device)) or self._rows_of(tags, device)
+        rows = self._rows[self._place_of(tags, device)].tolist()
         # Looked at before anything is added: a record is taken whole or refused whole.
         values = [signal.value_in(record) for signal in self._signals]
         kept = [(row, value) for row, value in zip(rows, values, strict=True) if value is not _SKIP]
         if not kept:
             raise DataError("no_channels", "none of the feed's channels is in the record")
         for row, value in kept:
+            decoded.owner.append(owner)
             decoded.time_ns.append(time_ns)
             decoded.channel.append(row)
             if value - value == 0:
@@ -239,6 +397,9 @@ class FeedDecoder:
 
     def _device_in(self, record: object, envelope: object) -> str:
         device = ABSENT if self._device is None else _first(self._device, record, envelope)
+        return self._device_name(device)
+
+    def _device_name(self, device: object) -> str:
         if type(device) is int:
             device = str(device)
         if type(device) is not str:
@@ -246,22 +407,92 @@ class FeedDecoder:
         _check_device(device)
         return device
 
-    def _rows_of(self, tags: tuple[tuple[str, str], ...], device: str) -> list[int]:
-        rows = self._rows.get((tags, device))
-        if rows is None:
-            if len(self._channels.devices) >= self._max_devices and not self._is_known(device):
-                raise DataError("too_many_devices", f"ingest.max_devices is {self._max_devices}")
-            rows = [
-                self._channels.row(
-                    Channel(self._name, device, self._measurement, signal.name, signal.unit, tags)
-                )
-                for signal in self._signals
-            ]
-            self._rows[tags, device] = rows
-        return rows
+    def _place_of(self, tags: Tags, device: str) -> int:
+        """The device's place in ``_rows``, added when it is new."""
+        place = self._places.get((tags, device))
+        if place is not None:
+            return place
+        if len(self._channels.devices) >= self._max_devices and not self._is_known(device):
+            raise DataError("too_many_devices", f"ingest.max_devices is {self._max_devices}")
+        place = len(self._places)
+        if place == len(self._rows):
+            self._rows = np.resize(self._rows, (2 * place, self._rows.shape[1]))
+        self._rows[place] = [
+            self._channels.row(
+                Channel(self._name, device, self._measurement, signal.name, signal.unit, tags)
+            )
+            for signal in self._signals
+        ]
+        self._places[tags, device] = place
+        return place
 
     def _is_known(self, device: str) -> bool:
-        return any(device == known for _, known in self._rows)
+        return any(device == known for _, known in self._places)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Readings as columns, and the position of the message each came from."""
+
+    owner: NDArray[np.intp]
+    time_ns: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint16]
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> _Columns:
+        """The readings at these positions, or under this mask."""
+        return _Columns(
+            self.owner[rows],
+            self.time_ns[rows],
+            self.channel[rows],
+            self.value[rows],
+            self.quality[rows],
+        )
+
+
+def _joined(columns: _Columns | None, careful: _Rows | None) -> Decoded:
+    """What both ways gave, in the messages' order."""
+    if careful is not None:
+        more = _Columns(
+            np.array(careful.owner, np.intp),
+            np.array(careful.time_ns, np.int64),
+            np.array(careful.channel, np.int32),
+            np.array(careful.value, np.float64),
+            np.array(careful.quality, np.uint16),
+        )
+        if columns is None or not len(columns.owner):
+            columns = more
+        elif len(more.owner):
+            columns = _Columns(
+                np.concatenate([columns.owner, more.owner]),
+                np.concatenate([columns.time_ns, more.time_ns]),
+                np.concatenate([columns.channel, more.channel]),
+                np.concatenate([columns.value, more.value]),
+                np.concatenate([columns.quality, more.quality]),
+            )
+            columns = columns.take(np.argsort(columns.owner, kind="stable"))
+    assert columns is not None  # noqa: S101  (one of the two is always there)
+    refused = [] if careful is None else careful.refused
+    return Decoded(columns.time_ns, columns.channel, columns.value, columns.quality, refused)
+
+
+def _typed_decoder(feed: Feed) -> TypedDecoder | None:
+    """The feed's typed way; None when its paths need the careful one throughout."""
+    if feed.records is not None:
+        return None
+    paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
+    time = None if feed.time.path is None else (feed.time.path, feed.time.unit == "iso8601")
+    try:
+        return TypedDecoder(paths, time, feed.device)
+    except ValueError:
+        return None
+
+
+def _multiplied(times: NDArray[np.int64], ns_per_unit: int) -> NDArray[np.int64]:
+    """Times in ns; what does not fit is an impossible time, as it should be."""
+    most = (2**63 - 1) // ns_per_unit
+    return np.where(np.abs(times) <= most, times * ns_per_unit, _NO_TIME_NS)
 
 
 def _first(get: Callable[[object], object], record: object, envelope: object) -> object:
@@ -296,6 +527,25 @@ def _check_device(device: str) -> None:
         device.encode()
     except UnicodeEncodeError:
         raise DataError("bad_device", "the device's name is no Unicode text") from None
+
+
+def _loads(payload: bytes) -> object:
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        trouble = error
+    if _TOO_LARGE in str(trouble):
+        # A number that no float can hold does not make a message bad, least of all in a field that
+        # nobody wants: it is infinite here, as a whole number of as many digits is.
+        try:
+            return json.loads(payload.decode(), parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            pass
+    raise _why_not_json(payload, trouble)
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _why_not_json(payload: bytes, error: orjson.JSONDecodeError) -> DataError:

@@ -1,10 +1,10 @@
 """paho-mqtt driven from asyncio: one connection that keeps coming back.
 
-paho does the protocol (connecting, TLS, subscribing, keepalive); when its socket is read is
-decided here. That is what lets a full gateway stop reading, so that the broker queues, and what
-makes an acknowledgement safe: message ids are per connection, so each message remembers the
-connection it came over, and an acknowledgement for an earlier one is dropped. The broker sends
-that message again.
+paho does the protocol (connecting, TLS, subscribing, keepalive); when its socket is read, and how
+much at once, is decided here. That is what lets a full gateway stop reading, so that the broker
+queues, and what makes an acknowledgement safe: message ids are per connection, so messages remember
+the connection they came over, and an acknowledgement for an earlier one is dropped. The broker
+sends those messages again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
@@ -24,6 +25,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
+from connectors.mqtt.packets import Publishes
 from headgate.config.schema import Mqtt, Tls, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 
@@ -41,21 +44,32 @@ _STABLE_S = 10.0
 #: How long connecting may take, s, name look-up and TLS included.
 _CONNECT_TIMEOUT_S = 10.0
 
+#: Bytes counted for each message on top of its packet: the objects around it.
+_MESSAGE_OVERHEAD_BYTES = 200
+
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 1.0
 
-#: Packets read at one wake-up; bounds how long the loop is away from its other tasks.
-_MAX_PACKETS = 500
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Messages that came in together, in order.
 
-class Received(NamedTuple):
-    """A PUBLISH as it came in. ``connection`` tells which connection ``mid`` belongs to."""
+    Attributes:
+        topics: Their topics, as they were sent.
+        payloads: Their payloads.
+        packet_ids: Packet ids of those with QoS 1, in order.
+        released_ids: Packet ids of those with QoS 2.
+        connection: Which connection the packet ids belong to.
+        size_bytes: What they hold in memory, about.
+    """
 
-    topic: str
-    payload: bytes
-    qos: int
-    mid: int
+    topics: list[bytes]
+    payloads: list[bytes]
+    packet_ids: list[int]
+    released_ids: list[int]
     connection: int
+    size_bytes: int
 
 
 class Connection:
@@ -65,7 +79,10 @@ class Connection:
         settings: ``[mqtt]``.
         client_id: Fixed, because the broker keeps the session under it.
         clock: Source of time.
-        on_message: Called with each PUBLISH, from the event loop; must not block or raise.
+        on_messages: Called with what came in, from the event loop; must not block or raise.
+        read_interval_s: After messages came in the socket is left alone for so long. A broker
+            sends each message by itself, and a reader that wakes for each does a hundred times
+            the work of one that lets some gather.
         filters: ``(topic filter, qos)`` to subscribe to at every connect.
         keeps_session: True has the broker keep subscriptions and queued messages while away.
     """
@@ -76,20 +93,25 @@ class Connection:
         client_id: str,
         clock: Clock,
         *,
-        on_message: Callable[[Received], None] | None = None,
+        on_messages: Callable[[Received], None] | None = None,
+        read_interval_s: float = 0.0,
         filters: list[tuple[str, int]] | None = None,
         keeps_session: bool = False,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
         self._clock = clock
-        self._on_message_callback = on_message
+        self._on_messages = on_messages
+        self._read_interval_s = read_interval_s
         self._filters = filters or []
         self._keeps_session = keeps_session
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
         self._client = self._make_client()
         self._socket: socket.socket | None = None
+        #: The next read, when it is a matter of time.
+        self._reading: asyncio.Handle | None = None
+        self._has_messages = False
         self._is_paused = False
         self._is_closing = False
         self._lost = asyncio.Event()
@@ -133,22 +155,23 @@ class Connection:
         """Stop reading. The kernel's buffer fills, and then the broker has to wait."""
         if not self._is_paused:
             self._is_paused = True
-            if self._socket is not None:
-                self._loop.remove_reader(self._socket)
+            self._stop_reading()
 
     def resume(self) -> None:
         """Read again."""
         if self._is_paused:
             self._is_paused = False
-            if self._socket is not None:
-                self._loop.add_reader(self._socket, self._read)
-                # TLS may hold decrypted bytes that the socket will never announce.
-                self._loop.call_soon(self._read)
+            # TLS may hold decrypted bytes that the socket will never announce.
+            self._read()
 
-    def ack(self, message: Received) -> None:
-        """Acknowledge a message, if it came over the connection that stands now."""
-        if message.qos and message.connection == self.generation and self._socket is not None:
-            self._client.ack(message.mid, message.qos)
+    def ack(self, received: Received) -> None:
+        """Acknowledge these messages, if they came over the connection that stands now."""
+        if received.connection != self.generation or self._socket is None:
+            return
+        if received.packet_ids:
+            self._client.ack_all(received.packet_ids)
+        for packet_id in received.released_ids:
+            self._client.ack(packet_id, qos=2)
 
     async def settle(self) -> None:
         """Wait until the broker has taken in every acknowledgement, for a second at most.
@@ -181,9 +204,9 @@ class Connection:
         finally:
             self._published.pop(info.mid, None)
 
-    def _make_client(self) -> Client:
+    def _make_client(self) -> BulkClient:
         settings = self._settings
-        client = Client(
+        client = BulkClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
@@ -219,11 +242,9 @@ class Connection:
             return False
         self.generation += 1
         self._socket = connected
-        if not self._is_paused:
-            self._loop.add_reader(connected, self._read)
         if self._client.want_write():
             self._loop.add_writer(connected, self._write)
-        self._loop.call_soon(self._read)
+        self._read()
         return True
 
     def _connect_blocking(self) -> None:
@@ -250,20 +271,30 @@ class Connection:
                 self._checked(self._client.loop_misc())
 
     def _read(self) -> None:
-        if self._socket is None or self._is_paused:
-            return
+        self._stop_reading()
         sock = self._socket
-        for _ in range(_MAX_PACKETS):
-            result = self._client.loop_read()
-            if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                self._checked(result)
-                return
-            if self._socket is not sock or self._is_paused:
-                return
-            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
-                break
+        if sock is None or self._is_paused:
+            return
+        self._has_messages = False
+        result, size = self._client.read_bulk(self._on_publishes)
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._checked(result)
+            return
+        if self._socket is not sock or self._is_paused:
+            return
+        if size >= READ_BYTES:
+            self._reading = self._loop.call_soon(self._read)
+        elif self._has_messages and self._read_interval_s:
+            self._reading = self._loop.call_later(self._read_interval_s, self._read)
         else:
-            self._loop.call_soon(self._read)
+            self._loop.add_reader(sock, self._read)
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+        if self._socket is not None and self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
 
     def _write(self) -> None:
         if self._socket is not None:
@@ -275,9 +306,9 @@ class Connection:
             self._lost.set()
 
     def _forget_socket(self) -> None:
+        self._stop_reading()
         sock, self._socket = self._socket, None
         if sock is not None and sock.fileno() >= 0:
-            self._loop.remove_reader(sock)
             self._loop.remove_writer(sock)
 
     def _set_trouble(self, trouble: str) -> None:
@@ -361,14 +392,31 @@ class Connection:
         self._fail_published("the connection ended")
         self._lost.set()
 
-    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        if self._on_message_callback is None or self._settled is not None:
-            return
-        # Not ``message.topic``: that decodes UTF-8, and an exception here would end the reading.
-        topic = message._topic.decode(errors="replace")  # noqa: SLF001
-        self._on_message_callback(
-            Received(topic, message.payload, message.qos, message.mid, self.generation)
+    def _on_publishes(self, publishes: Publishes, size_bytes: int) -> None:
+        self._hand_over(
+            Received(
+                publishes.topics,
+                publishes.payloads,
+                publishes.packet_ids,
+                [],
+                self.generation,
+                size_bytes + _MESSAGE_OVERHEAD_BYTES * len(publishes.topics),
+            )
         )
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        # Not ``message.topic``: that decodes UTF-8, and an exception here would end the reading.
+        name: bytes = message._topic  # noqa: SLF001
+        size_bytes = len(message.payload) + _MESSAGE_OVERHEAD_BYTES
+        released = [message.mid] if message.qos else []
+        self._hand_over(
+            Received([name], [message.payload], [], released, self.generation, size_bytes)
+        )
+
+    def _hand_over(self, received: Received) -> None:
+        self._has_messages = True
+        if self._on_messages is not None and self._settled is None:
+            self._on_messages(received)
 
     def _on_publish(
         self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: object

@@ -231,7 +231,7 @@ async def test_an_acknowledgement_of_an_earlier_connection_is_not_sent(
         await publish(mosquitto, 0, 1)
         await is_held.wait()
         acknowledged: list[int] = []
-        monkeypatch.setattr(connection._client, "ack", lambda mid, _qos: acknowledged.append(mid))
+        monkeypatch.setattr(connection._client, "ack_all", acknowledged.extend)
         mosquitto.stop()
         mosquitto.start()
         await rig.has(2)

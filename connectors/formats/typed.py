@@ -1,0 +1,179 @@
+"""JSON straight into typed fields: the fast way through a payload that is as its feed says.
+
+A parser that is told which fields there are, and of which type, does not build what nobody looks
+at. Whatever is not exactly so (another type, a path that branches, text where a number should be)
+fails here as a whole and is left to the decoder's careful way, which knows a reason for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+#: Stands for a number that is not there: a NaN that no computation gives, told by its bits.
+_ABSENT_BITS = 0x7FF8_0000_0000_0BAD
+_ABSENT = float(np.array([_ABSENT_BITS], np.int64).view(np.float64)[0])
+
+#: A field of this type must not be there at all.
+_NOTHING = Literal["\0"]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What a run of payloads held.
+
+    Attributes:
+        owner: intp[r], the payload that each record came from, rising.
+        time: One entry a record; None when the feed has no event time.
+        device: One entry a record; None when the feed's topics name the device.
+        value: float64[r, channel], NaN for null.
+        is_absent: bool[r, channel], True where the record has no such field.
+        failed: Positions of the payloads that are not as the feed says, rising.
+        is_one_each: True when every payload is one record, so that ``owner`` counts from 0.
+    """
+
+    owner: NDArray[np.intp]
+    time: list[Any] | None
+    device: list[str | int] | None
+    value: NDArray[np.float64]
+    is_absent: NDArray[np.bool_]
+    failed: list[int]
+    is_one_each: bool
+
+
+class TypedDecoder:
+    """Decodes payloads that are one record, or an array of records.
+
+    Args:
+        channels: Paths of the channels.
+        time: Path of the event time, if there is one, and whether it is a text.
+        device: Path of the device's name, if it is in the payload.
+
+    Raises:
+        ValueError: The paths can't be expressed by types; only the careful way knows them.
+    """
+
+    def __init__(
+        self, channels: Sequence[str], time: tuple[str, bool] | None, device: str | None
+    ) -> None:
+        tree = _Tree()
+        self._values = [tree.add(path, float | None, _ABSENT) for path in channels]
+        self._time = None
+        if time is not None:
+            path, is_text = time
+            self._time = tree.add(path, str if is_text else int | float, None)
+        self._device = None if device is None else tree.add(device, str | int, None)
+        record = tree.struct()
+        self._record = record
+        self._decode = msgspec.json.Decoder(record | list[record]).decode  # type: ignore[valid-type]
+
+    def decode(self, payloads: Sequence[bytes]) -> Typed:
+        """Decode payloads; never raises for what they hold."""
+        records, failed = self._parse(payloads)
+        owner = np.arange(len(payloads))
+        if failed:
+            owner = np.delete(owner, failed)
+        has_arrays = list in set(map(type, records))
+        if has_arrays:
+            parts = [record if type(record) is list else [record] for record in records]
+            failed += [at for at, part in zip(owner.tolist(), parts, strict=True) if not part]
+            owner = np.repeat(owner, [len(part) for part in parts])
+            records = [record for part in parts for record in part]
+        value = np.empty((len(records), len(self._values)))
+        for column, get in enumerate(self._values):
+            value[:, column] = np.array(list(map(get, records)), np.float64)
+        return Typed(
+            owner,
+            None if self._time is None else list(map(self._time, records)),
+            None if self._device is None else list(map(self._device, records)),
+            value,
+            value.view(np.int64) == _ABSENT_BITS,
+            failed,
+            not has_arrays and not failed,
+        )
+
+    def _parse(self, payloads: Sequence[bytes]) -> tuple[list[Any], list[int]]:
+        """The payloads' contents, and the positions of those that can't be had."""
+        decode = self._decode
+        # The parser does not look into texts that nobody wants; UTF-8 they must be all the same.
+        if _is_utf8(b"\n".join(payloads)):
+            try:
+                return list(map(decode, payloads)), []
+            except (msgspec.MsgspecError, RecursionError):
+                pass
+        records: list[Any] = []
+        failed: list[int] = []
+        for position, payload in enumerate(payloads):
+            try:
+                record = decode(payload)
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                failed.append(position)
+                continue
+            if _is_utf8(payload):
+                records.append(record)
+            else:
+                failed.append(position)
+        return records, failed
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class _Tree:
+    """Paths on their way to becoming nested types."""
+
+    def __init__(self) -> None:
+        self.leaves: dict[str, tuple[Any, Any]] = {}
+        self.branches: dict[str, _Tree] = {}
+
+    def add(self, path: str, kind: Any, default: object) -> Callable[[Any], Any]:  # noqa: ANN401
+        """Add a path; a function that takes its value out of a record."""
+        parts = path.split(".")
+        tree, names = self, []
+        if len(parts) > 1:
+            # A key that is the whole path, dots included, would be preferred.
+            self.lay(path, _NOTHING, "\0")
+        for part in parts[:-1]:
+            if part in tree.leaves:
+                raise ValueError(f"{path}: its beginning is a value by itself")
+            names.append(tree.name_of(part))
+            tree = tree.branches.setdefault(part, _Tree())
+        if any(part.isdecimal() for part in parts[1:]):
+            raise ValueError(f"{path}: a position in a list")
+        tree.lay(parts[-1], kind, default)
+        return attrgetter(".".join([*names, tree.name_of(parts[-1])]))
+
+    def struct(self) -> type[msgspec.Struct]:
+        """The type of a record."""
+        fields: list[tuple[str, Any, Any]] = []
+        names: dict[str, str] = {}
+        for name, (kind, default) in self.leaves.items():
+            names[self.name_of(name)] = name
+            fields.append((self.name_of(name), kind, default))
+        for name, tree in self.branches.items():
+            names[self.name_of(name)] = name
+            inner = tree.struct()
+            fields.append((self.name_of(name), inner, inner()))
+        return msgspec.defstruct("Record", fields, rename=names, frozen=True, gc=False)
+
+    def lay(self, name: str, kind: Any, default: object) -> None:  # noqa: ANN401
+        if name in self.branches or self.leaves.get(name, (kind, default)) != (kind, default):
+            raise ValueError(f"{name}: is used for two different things")
+        self.leaves[name] = (kind, default)
+
+    def name_of(self, key: str) -> str:
+        """A Python name for a key of the payload, which may be any text."""
+        return "f" + key.encode("utf-8", "surrogatepass").hex()

@@ -1,0 +1,128 @@
+"""The typed way and the careful way say the same, whatever a device sends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.formats.decoder import Decoded, FeedDecoder
+from connectors.formats.typed import TypedDecoder
+from headgate.config.schema import Feed
+from headgate.core.channels import ChannelTable
+
+_NOW_NS = 1_800_000_000 * 10**9
+_FEEDS: list[dict[str, Any]] = [
+    {"time": {"path": "t", "unit": "ms"}, "channels": {"x": {}, "y": {"required": True}}},
+    {"channels": {"x": {"scale": 1e300, "offset": -1}, "y": {"path": "n.y"}}},
+    {
+        "topic": "in",
+        "device": "n.id",
+        "time": {"path": "n.t", "unit": "iso8601"},
+        "channels": {"x": {"path": "n.x"}, "y": {}},
+    },
+    {"time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "z": {"path": "n.x"}}},
+]
+
+_numbers = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0, 1.5, 1_750_000_000, 1_750_000_000_000, 1e308, -1e308]),
+)
+_values = st.one_of(
+    _numbers, st.none(), st.booleans(), st.text(max_size=4), st.just("2025-01-01T00:00:00Z")
+)
+_names = st.sampled_from(["t", "x", "y", "id", "n", "n.x", "n.y", "other"])
+_objects = st.recursive(
+    st.dictionaries(_names, _values, max_size=6),
+    lambda inner: st.dictionaries(_names, st.one_of(_values, inner), max_size=6),
+    max_leaves=8,
+)
+_good = st.fixed_dictionaries(
+    {
+        "t": st.sampled_from([1_750_000_000, 1_750_000_000_000]),
+        "x": _numbers,
+        "y": _numbers,
+        "n": st.fixed_dictionaries(
+            {"id": st.text(max_size=3), "t": st.just("2025-01-01T00:00:00Z"), "x": _numbers}
+        ),
+    }
+)
+_records = st.one_of(_good, _objects)
+_payloads = st.one_of(
+    _records.map(json.dumps).map(str.encode),
+    st.lists(_records, max_size=3).map(json.dumps).map(str.encode),
+    st.binary(max_size=20),
+    _good.map(json.dumps).map(lambda text: text[:-2].encode()),
+    _good.map(lambda record: json.dumps({**record, "other": "\xe9"}).encode("latin-1", "replace")),
+    _good.map(
+        lambda record: json.dumps({**record, "o": "é"}, ensure_ascii=False).encode(
+            "latin1", "replace"
+        )
+    ),
+)
+
+
+def _decoded(
+    feed: Feed, payloads: list[bytes], topics: list[bytes], *, is_typed: bool
+) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]]]:
+    table = ChannelTable()
+    decoder = FeedDecoder("f", feed, table, 100)
+    assert decoder._typed is not None
+    if not is_typed:
+        decoder._typed = None
+    decoded: Decoded = decoder.decode(topics, payloads, np.full(len(payloads), _NOW_NS))
+    keys = [table.channels[row].key for row in decoded.channel.tolist()]
+    bits = decoded.value.view(np.int64).tolist()
+    rows = list(zip(decoded.time_ns.tolist(), keys, bits, decoded.quality.tolist(), strict=True))
+    return rows, [(position, error.reason) for position, error in decoded.refused]
+
+
+@pytest.mark.parametrize("number", range(len(_FEEDS)))
+@settings(max_examples=300)
+@given(st.lists(_payloads, max_size=5), st.data())
+def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject) -> None:
+    """The same readings to the last bit, in the same order, and the same refusals."""
+    feed = Feed.model_validate({"topic": "in/{device}", **_FEEDS[number]})
+    names = [b"in"] if feed.device else [b"in/a", b"in/b", b"in/\x01", b"in/"]
+    topics = [data.draw(st.sampled_from(names)) for _ in payloads]
+
+    assert _decoded(feed, payloads, topics, is_typed=True) == _decoded(
+        feed, payloads, topics, is_typed=False
+    )
+
+
+def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:
+    """Numbers of any kind, null, nested fields and arrays of records; not booleans or text."""
+    decoder = TypedDecoder(["x", "n.y"], ("t", False), None)
+    typed = decoder.decode(
+        [b'{"t":1,"x":2,"n":{"y":null}}', b'{"t":1,"x":true}', b'[{"t":2},{"t":3,"x":4e2}]']
+    )
+
+    assert typed.failed == [1]
+    assert typed.owner.tolist() == [0, 2, 2]
+    assert typed.time == [1, 2, 3]
+    assert typed.is_absent.tolist() == [[False, False], [True, True], [False, True]]
+    assert typed.value[0, 0] == 2
+    assert np.isnan(typed.value[0, 1])
+
+
+@pytest.mark.parametrize("paths", [["v.0"], ["a", "a.b"], ["a.b", "a.b.c"]])
+def test_paths_that_types_can_not_express_are_refused(paths: list[str]) -> None:
+    """Positions in a list, and a value that is also an object."""
+    with pytest.raises(ValueError, match=" "):
+        TypedDecoder(paths, None, None)
+
+
+@pytest.mark.parametrize("payload", [b'{"x":1,"other":1e999}', b'{"x":-1e999}', b'{"x":1e999,}'])
+def test_numbers_that_no_float_can_hold(payload: bytes) -> None:
+    """They are infinite, and of no interest where nobody wants them, whichever way they go."""
+    feed = Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}})
+    ways = [_decoded(feed, [payload], [b"in/a"], is_typed=is_typed) for is_typed in (True, False)]
+
+    assert ways[0] == ways[1]
+    assert bool(ways[0][0]) == (b",}" not in payload)
