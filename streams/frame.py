@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
@@ -23,6 +24,10 @@ from streams.rowstore import Columns, RowStore
 
 #: Before any step, and far enough from int64's end to be subtracted from.
 _NO_STEP = -(2**62)
+
+#: Steps that a device's history has room for beyond a window, at least. More room means fewer
+#: moves, and more memory for each device.
+_FEWEST_SPARE_STEPS = 32
 
 #: Age of a channel that has never had a value: longer than anything is held.
 _NO_VALUE = 2**40
@@ -112,8 +117,7 @@ class Framer:
         self._closed = np.empty(0, np.int64)
         self._run = np.empty(0, np.int64)
         self._age = np.empty((0, width), np.int64)
-        # The last ``window`` closed steps; step s stands at position s % window.
-        self._recent = np.empty((0, spec.window, width), np.float32)
+        self._history = _History(spec.window, width)
 
     def process(self, rows: ModelRows) -> Frames:
         """Take readings in, and give the windows that they complete, by device and time."""
@@ -140,7 +144,7 @@ class Framer:
             "closed": self._closed[slot],
             "run": self._run[slot],
             "age": self._age[slot],
-            "recent": self._recent[slot],
+            "recent": self._history.newest(slot),
             "open_device": position_of_device[owner],
             **{f"open_{name}": column for name, column in waiting.items()},
         }
@@ -153,7 +157,7 @@ class Framer:
         self._closed[slot] = block["closed"]
         self._run[slot] = block["run"]
         self._age[slot] = block["age"]
-        self._recent[slot] = block["recent"]
+        self._history.put(slot, np.asarray(block["recent"], np.float32))
         owner = selection.devices[np.asarray(block["open_device"], np.intp)]
         order = stable_order(owner)
         waiting: Columns = {name: block[f"open_{name}"][order] for name in self._open.empty()}
@@ -167,7 +171,7 @@ class Framer:
         self._closed[slot] = _NO_STEP
         self._run[slot] = 0
         self._age[slot] = _NO_VALUE
-        self._recent[slot] = np.nan
+        self._history.forget(slot)
 
     def _with_open(self, rows: ModelRows) -> tuple[NDArray[np.int64], Columns]:
         """These readings behind those of the steps still open, by device."""
@@ -276,7 +280,7 @@ class Framer:
         value[np.repeat(read_at, lengths), cells["column"]] = cells["value"]
         is_anchor = ~np.isnan(value)
         # A device's first step takes what it has not read from the last step before.
-        carried = self._recent[slot, self._closed[slot] % self._spec.window]
+        carried = self._history.last(slot)
         is_ours = is_anchor[device_starts]
         value[device_starts] = np.where(is_ours, value[device_starts], carried)
         read_step = np.broadcast_to(every_step[:, None], value.shape).copy()
@@ -309,43 +313,20 @@ class Framer:
         return run
 
     def _frames(self, steps: _Steps, run: NDArray[np.int64]) -> Frames:
-        spec, window = self._spec, self._spec.window
-        ends = np.flatnonzero((run >= window) & (steps.step % spec.hop == 0))
-        if not len(ends):
-            return self._no_frames()
-        number = np.repeat(np.arange(len(steps.device)), steps.lengths)
-        # Of the devices that have a window: the steps before this call, then those of this call.
-        concerned = np.unique(number[ends])
-        slot = self._slot[steps.device[concerned]]
-        starts, lengths = steps.starts[concerned], steps.lengths[concerned]
-        before = steps.step[starts][:, None] + np.arange(1 - window, 0)
-        total = window - 1 + lengths
-        first = np.cumsum(total) - total
-        value = np.empty((int(total.sum()), len(spec.channel_names)), np.float32)
-        value[first[:, None] + np.arange(window - 1)] = self._recent[slot[:, None], before % window]
-        place = ramp(lengths)
-        value[np.repeat(first + window - 1, lengths) + place] = steps.value[
-            np.repeat(starts, lengths) + place
-        ]
-        of = np.searchsorted(concerned, number[ends])
-        begin = first[of] + ends - starts[of]
-        return Frames(
-            self._model,
-            steps.device[number[ends]].astype(np.int32),
-            steps.step[ends] * spec.period_ns,
-            value[begin[:, None] + np.arange(window)],
-        )
+        spec = self._spec
+        is_end = (run >= spec.window) & (steps.step % spec.hop == 0)
+        slot = self._slot[steps.device]
+        values = self._history.append(slot, steps.starts, steps.lengths, steps.value, is_end)
+        device = np.repeat(steps.device, steps.lengths)[is_end]
+        end_ns = steps.step[is_end] * spec.period_ns
+        return Frames(self._model, device.astype(np.int32), end_ns, values)
 
     def _remember(self, steps: _Steps, run: NDArray[np.int64]) -> None:
-        window, slot = self._spec.window, self._slot[steps.device]
+        slot = self._slot[steps.device]
         ends = steps.starts + steps.lengths - 1
         self._closed[slot] = steps.step[ends]
-        self._run[slot] = np.minimum(run[ends], window)
+        self._run[slot] = np.minimum(run[ends], self._spec.window)
         self._age[slot] = np.minimum(steps.age[ends], _NO_VALUE)
-        is_recent = steps.step > np.repeat(steps.step[ends] - window, steps.lengths)
-        rows = np.flatnonzero(is_recent)
-        owner = np.repeat(slot, steps.lengths)[rows]
-        self._recent[owner, steps.step[rows] % window] = steps.value[rows]
 
     def _no_frames(self) -> Frames:
         none = np.empty(0, np.int64)
@@ -366,4 +347,109 @@ class Framer:
         self._closed = grown(self._closed, self._slots, _NO_STEP)
         self._run = grown(self._run, self._slots, 0)
         self._age = grown(self._age, self._slots, _NO_VALUE)
-        self._recent = grown(self._recent, self._slots, np.nan)
+        self._history.reach(self._slots)
+
+
+class _History:
+    """The last closed steps of every device, laid out so that a window is one piece of memory.
+
+    Each slot has room for more steps than a window; steps are added behind the ones before, and
+    only when the room is full the last window is moved to its front.
+
+    Args:
+        window: Steps in a window.
+        width: Channels.
+    """
+
+    def __init__(self, window: int, width: int) -> None:
+        self._window = window
+        self._room = window + max(window // 2, _FEWEST_SPARE_STEPS)
+        self._steps = np.empty((0, self._room, width), np.float32)
+        # By slot: steps in use, ``window`` at least; NaN where there was none.
+        self._used = np.empty(0, np.int64)
+
+    def reach(self, slots: int) -> None:
+        """Make room for so many slots."""
+        self._steps = grown(self._steps, slots, np.nan)
+        self._used = grown(self._used, slots, self._window)
+
+    def newest(self, slot: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[d, window, channel]: the last steps of each slot, the newest last."""
+        return self._windows(slot, self._used[slot])
+
+    def last(self, slot: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[d, channel]: the last step of each slot."""
+        return self._steps[slot, self._used[slot] - 1]
+
+    def put(self, slot: NDArray[np.int64], newest: NDArray[np.float32]) -> None:
+        """Have these be the last steps of the slots."""
+        self._steps[slot, : self._window] = newest
+        self._used[slot] = self._window
+
+    def forget(self, slot: NDArray[np.int64]) -> None:
+        """Have the slots hold nothing."""
+        self._steps[slot, : self._window] = np.nan
+        self._used[slot] = self._window
+
+    def append(
+        self,
+        slot: NDArray[np.int64],
+        starts: NDArray[np.intp],
+        lengths: NDArray[np.intp],
+        value: NDArray[np.float32],
+        is_end: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Add steps, and give the windows that end at some of them.
+
+        Args:
+            slot: int64[d], each once.
+            starts: intp[d], where each slot's steps begin in ``value``.
+            lengths: intp[d], how many it gets.
+            value: float32[s, channel].
+            is_end: bool[s], the steps that a window ends at.
+
+        Returns:
+            float32[w, window, channel], in the steps' order.
+        """
+        spare = self._room - self._window
+        number = np.cumsum(is_end) - 1
+        windows = np.empty((int(is_end.sum()), self._window, value.shape[1]), np.float32)
+        # A device with a backlog may have more steps than there is room for at once.
+        for done in range(0, int(lengths.max(initial=0)), spare):
+            has_more = lengths > done
+            count = np.minimum(lengths[has_more] - done, spare)
+            owner = slot[has_more]
+            self._make_room(owner, count)
+            place = ramp(count)
+            at = np.repeat(self._used[owner], count) + place
+            rows = np.repeat(starts[has_more] + done, count) + place
+            owners = np.repeat(owner, count)
+            self._steps[owners, at] = value[rows]
+            ends = np.flatnonzero(is_end[rows])
+            if len(ends) == len(windows):
+                windows = self._windows(owners[ends], at[ends] + 1)
+            elif len(ends):
+                windows[number[rows[ends]]] = self._windows(owners[ends], at[ends] + 1)
+            self._used[owner] += count
+        return windows
+
+    def _make_room(self, slot: NDArray[np.int64], count: NDArray[np.intp]) -> None:
+        full = slot[self._used[slot] + count > self._room]
+        if len(full):
+            self._steps[full, : self._window] = self.newest(full)
+            self._used[full] = self._window
+
+    def _windows(self, slot: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The windows that end before these positions; copied, each in one piece."""
+        slots, room, width = self._steps.shape
+        if not slots:
+            return np.empty((len(slot), self._window, width), np.float32)
+        item = self._steps.itemsize
+        pieces = as_strided(
+            self._steps,
+            shape=(slots * room - self._window + 1, self._window * width),
+            strides=(width * item, item),
+            writeable=False,
+        )
+        windows: NDArray[np.float32] = pieces[slot * room + end - self._window]
+        return windows.reshape(len(slot), self._window, width)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from streams.arrays import grown, ramp
@@ -115,21 +114,22 @@ class Hampel:
     ) -> bool:
         window, slot = self._window, slots[cursor.group]
         take = np.minimum(cursor.left, stretch)
-        readings = np.full((len(slot), window + stretch), np.nan)
-        readings[:, :window] = self.recent[slot]
+        # Transposed, so that the long way is the contiguous one.
+        readings = np.full((window + stretch, len(slot)), np.nan)
+        readings[:window] = self.recent[slot].T
         rows = np.repeat(np.arange(len(slot)), take)
         columns = ramp(take)
-        readings[rows, window + columns] = value[np.repeat(cursor.first, take) + columns]
+        readings[window + columns, rows] = value[np.repeat(cursor.first, take) + columns]
 
         # Differences of the largest floats overflow to infinity, which compares as it should.
         with np.errstate(over="ignore", invalid="ignore"):
-            is_outlier = self._outliers(slot, readings, take)
-        first = is_outlier.argmax(axis=1)
-        has_outlier = is_outlier[np.arange(len(slot)), first]
+            is_outlier = self._outliers(slot, readings)
+        first = is_outlier.argmax(axis=0)
+        has_outlier = is_outlier[first, np.arange(len(slot))]
         # Readings whose windows hold no spike: up to and including the first outlier.
         passed = np.where(has_outlier, first, take)
-        behind = passed[:, None] + np.arange(window)
-        self.recent[slot] = np.take_along_axis(readings, behind, axis=1)
+        behind = passed + np.arange(window)[:, None]
+        self.recent[slot] = np.take_along_axis(readings, behind, axis=0).T
         self.outliers[slot[passed > 0]] = 0
 
         outlier = np.flatnonzero(has_outlier)
@@ -139,7 +139,7 @@ class Hampel:
         self.outliers[at] += 1
         level = at[is_new_level]
         self.recent[level, :-1] = np.nan
-        self.recent[level, -1] = readings[outlier, window + first[outlier]][is_new_level]
+        self.recent[level, -1] = readings[window + first[outlier], outlier][is_new_level]
         self.outliers[level] = 0
 
         done = passed + has_outlier
@@ -153,32 +153,56 @@ class Hampel:
         return len(outlier) > 0
 
     def _outliers(
-        self,
-        slot: NDArray[np.intp],
-        readings: NDArray[np.float64],
-        take: NDArray[np.intp],
+        self, slot: NDArray[np.intp], readings: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """bool[slots, stretch]: outliers against the window just before each reading."""
+        """bool[stretch, slots]: outliers against the window just before each reading.
+
+        Args:
+            slot: intp[slots].
+            readings: float64[window + stretch, slots], NaN where there is none.
+        """
         window = self._window
-        stretch = readings.shape[1] - window
-        windows = sliding_window_view(readings[:, :-1], window, axis=1)
-        known = np.minimum((~np.isnan(readings[:, :window])).sum(axis=1), window)
-        count = np.minimum(known[:, None] + np.arange(stretch), window)
+        value = readings[window:]
+        low, high = _extremes(readings[:-1], window)
+        # The median lies between the window's extremes, and the scale is min_scale at least: what
+        # is near enough to both extremes is no outlier. That is nearly all, and cheap to tell.
+        limit = self._threshold[slot] * self._min_scale[slot]
+        is_outlier = (value - low > limit) | (high - value > limit)
+        column, row = np.nonzero(is_outlier)
+        if not len(row):
+            return is_outlier
+        windows = readings[column[:, None] + np.arange(window), row[:, None]]
+        count = window - np.isnan(windows).sum(axis=1)
         center = _median(windows, count)
-        scale = _MAD_TO_SIGMA * _median(np.abs(windows - center[..., None]), count)
-        scale = np.maximum(scale, self._min_scale[slot][:, None])
-        distance = np.abs(readings[:, window:] - center)
-        is_outlier: NDArray[np.bool_] = distance > self._threshold[slot][:, None] * scale
-        is_outlier &= (scale > 0) & (2 * count >= window)
-        is_outlier &= np.arange(stretch) < take[:, None]
+        scale = _MAD_TO_SIGMA * _median(np.abs(windows - center[:, None]), count)
+        scale = np.maximum(scale, self._min_scale[slot][row])
+        distance = np.abs(value[column, row] - center)
+        is_far = distance > self._threshold[slot][row] * scale
+        is_outlier[column, row] = is_far & (scale > 0) & (2 * count >= window)
         return is_outlier
+
+
+def _extremes(
+    readings: NDArray[np.float64], window: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The smallest and the largest of each ``window`` rows in a row; NaN only where all are."""
+    low = high = readings
+    length = 1
+    while length < window:
+        # Two stretches that overlap or touch cover the longer one.
+        step = min(length, window - length)
+        low = np.fmin(low[:-step], low[step:])
+        high = np.fmax(high[:-step], high[step:])
+        length += step
+    return low, high
 
 
 def _median(windows: NDArray[np.float64], count: NDArray[np.intp]) -> NDArray[np.float64]:
     """Median of the ``count`` numbers in each window; the others are NaN, which sorts last."""
     ordered = np.sort(windows, axis=-1)
-    upper = np.take_along_axis(ordered, (count // 2)[..., None].clip(max=windows.shape[-1] - 1), -1)
-    lower = np.take_along_axis(ordered, (np.maximum(count - 1, 0) // 2)[..., None], -1)
+    row = np.arange(len(ordered))
+    upper = ordered[row, (count // 2).clip(max=windows.shape[-1] - 1)]
+    lower = ordered[row, np.maximum(count - 1, 0) // 2]
     # Half of each, not half of the sum, which would overflow for the largest floats.
-    median: NDArray[np.float64] = lower[..., 0] / 2 + upper[..., 0] / 2
+    median: NDArray[np.float64] = lower / 2 + upper / 2
     return median

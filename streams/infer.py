@@ -44,9 +44,9 @@ class Inferer:
         return [self._run(name, parts) for name, parts in by_model.items()]
 
     def _run(self, name: str, parts: list[Frames]) -> Scores:
-        device = np.concatenate([part.device for part in parts])
-        time_ns = np.concatenate([part.end_ns for part in parts])
-        score, share = self._models[name].run(np.concatenate([part.values for part in parts]))
+        frames = parts[0] if len(parts) == 1 else _joined(name, parts)
+        device, time_ns = frames.device, frames.end_ns
+        score, share = self._models[name].run(frames.values)
         if self._telemetry is not None:
             self._telemetry.windows.labels(name).inc(len(device))
             self._telemetry.inference_batch.labels(name).observe(len(device))
@@ -58,3 +58,12 @@ class Inferer:
             device, time_ns = device[is_number], time_ns[is_number]
             score, share = score[is_number], share[is_number]
         return Scores(name, device, time_ns, score, share)
+
+
+def _joined(model: str, parts: list[Frames]) -> Frames:
+    return Frames(
+        model,
+        np.concatenate([part.device for part in parts]),
+        np.concatenate([part.end_ns for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
