@@ -45,6 +45,7 @@ from headgate.core.log import (
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import (
     READINGS_SCHEMA,
+    KeyRows,
     QuarantinedMessage,
     decode_readings,
     messages_record,
@@ -85,6 +86,7 @@ class StreamsLane:
         self._clock = clock
         self._telemetry = telemetry
         self._channels = ChannelTable()
+        self._key_rows = KeyRows(self._channels)
         self._pipeline: Pipeline = build_pipeline(config, self._channels, telemetry)
         placement = Placement(self._channels, config.log.partitions)
         self._keeper = StateKeeper(log, topic(config, STATE), self._pipeline, placement)
@@ -258,7 +260,8 @@ class StreamsLane:
                         "bad_record", f"expected {READINGS_SCHEMA.decode()}, got {found!r}"
                     )
                 origin = Origin(message.topic, message.partition, message.offset)
-                batches.append(decode_readings(message.value or b"", self._channels, origin))
+                value = message.value or b""
+                batches.append(decode_readings(value, self._channels, origin, self._key_rows))
             except DataError as error:
                 self._telemetry.quarantined.labels(error.reason).inc()
                 at = TopicPartition(topic(self._config, QUARANTINE), message.partition)

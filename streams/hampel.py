@@ -152,9 +152,7 @@ class Hampel:
             cursor.left = cursor.left[rest]
         return len(outlier) > 0
 
-    def _outliers(
-        self, slot: NDArray[np.intp], readings: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
+    def _outliers(self, slot: NDArray[np.intp], readings: NDArray[np.float64]) -> NDArray[np.bool_]:
         """bool[stretch, slots]: outliers against the window just before each reading.
 
         Args:

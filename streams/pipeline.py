@@ -39,6 +39,7 @@ from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
+from streams.arrays import runs, stable_order
 from streams.clean import Cleaner
 from streams.detect import Detector, DetectSpec
 from streams.frame import Framer, FrameSpec
@@ -138,7 +139,10 @@ class Pipeline:
             batch: Readings in arrival order; they point into this pipeline's table.
             now_ns: Monotonic time, used only to notice silence.
         """
-        moved = np.unique(batch.device)
+        # By device, which nearly every stage wants; inside a device arrival order stays.
+        batch = batch.take(stable_order(batch.device))
+        device = batch.device
+        moved = device[runs(device)[0]]
         with self._timed("watermark"):
             on_time = self._watermarks.process(batch, now_ns)
         with self._timed("clean"):

@@ -34,7 +34,7 @@ from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, PermanentError, TransientError
 from headgate.core.log import QUARANTINE, READINGS, Log, Record, TopicPartition
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import QuarantinedMessage, messages_record, readings_record
+from headgate.core.wire import KeyGroup, QuarantinedMessage, messages_record, readings_record
 
 _logger = structlog.get_logger()
 
@@ -96,6 +96,11 @@ class IngestLane:
         }
         self._feed_of_topic: dict[bytes, str | None] = {}
         self._partition_of_device = np.empty(0, np.int32)
+        self._key_groups = {
+            (name, partition): KeyGroup(self._channels)
+            for name in config.feed
+            for partition in range(config.log.partitions)
+        }
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
         self._waiting = _Waiting()
@@ -256,7 +261,8 @@ class IngestLane:
             for first in range(0, len(rows), self._config.ingest.max_rows):
                 part = batch.take(rows[first : first + self._config.ingest.max_rows])
                 at = TopicPartition(self._readings, partition)
-                records.setdefault(at, []).append(readings_record(part, feed))
+                record = readings_record(part, feed, self._key_groups[feed, partition])
+                records.setdefault(at, []).append(record)
 
     def _partitions(self, batch: Batch) -> NDArray[np.int32]:
         devices = self._channels.devices

@@ -46,6 +46,32 @@ def test_readings_come_back_as_they_were(rows: list[tuple[int, int, float, int]]
     assert [other.channels[row] for row in back.channel] == [_CHANNELS[row] for row in channel]
 
 
+def test_a_groups_keys_are_as_good_as_a_records_own() -> None:
+    """Whatever has been written before, with many channels or few, a record says its own."""
+    table = ChannelTable()
+    for number in range(40):
+        table.row(Channel("f", f"d{number % 9}", "f", f"c{number}"))
+    group, other = wire.KeyGroup(table), ChannelTable()
+    key_rows = wire.KeyRows(other)
+    rng = np.random.default_rng(1)
+    for count in (30, 3, 40, 1, 200, 40, 5):
+        rows = rng.integers(0, 40, count)
+        batch = Batch.from_columns(table, rows, rows, rows.astype(float))
+        origin = Origin("r", int(rng.integers(0, 2)), 1)
+        back = wire.decode_readings(wire.encode_readings(batch, group), other, origin, key_rows)
+
+        assert [other.channels[row].key for row in back.channel] == table.keys(batch.channel)
+
+
+def test_a_group_brings_no_channels_that_were_never_written() -> None:
+    """A feed may list channels that its devices never send; readers need not know of them."""
+    table, other = _table(), ChannelTable()
+    batch = Batch.from_columns(table, [1], [1], [1.0])
+    wire.decode_readings(wire.encode_readings(batch, wire.KeyGroup(table)), other)
+
+    assert [channel.key for channel in other.channels] == [_CHANNELS[1].key]
+
+
 def test_rejected_readings_name_their_source_record() -> None:
     """Reason, partition and offset stand beside every rejected reading."""
     table = _table()
