@@ -130,6 +130,7 @@ class _Consumer:
         self._telemetry = telemetry
         self._group = consumer_group(config, f"forward-{sink.name}")
         self._positions: dict[TopicPartition, int] = {}
+        self._channels = ChannelTable()
         self._next_aggregates_ns = 0
         self._next_backlog_ns = 0
         self._next_warning_ns = 0
@@ -246,8 +247,11 @@ class _Consumer:
         try:
             if kind == "anomalies":
                 return anomaly_points(decode_anomalies(record.value), gateway)
-            channels = ChannelTable()
-            return aggregate_points(decode_aggregates(record.value, channels), channels, gateway)
+            if len(self._channels.devices) > self._config.ingest.max_devices:
+                # Devices come and go; the table would only grow.
+                self._channels = ChannelTable()
+            aggregates = decode_aggregates(record.value, self._channels, has_sketches=False)
+            return aggregate_points(aggregates, self._channels, gateway)
         except DataError as error:
             trouble = error
         except (ValueError, TypeError, OverflowError) as error:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,9 @@ from headgate.core.stage import STATISTICS, Aggregates, Anomaly
 
 Kind = Literal["anomalies", "aggregates"]
 FieldValue = float | int | bool | str
+
+#: Names, of each kind, that are remembered in the form they are written in.
+_NAMES_KEPT = 1 << 14
 
 _MEASUREMENT_ESCAPES = str.maketrans(
     {",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -59,9 +63,10 @@ class Point:
 
     def line(self) -> str:
         """The point in line protocol, without a line break at its end."""
-        tags = "".join(f",{_key(name)}={_key(value)}" for name, value in self.tags)
-        fields = ",".join(f"{_key(name)}={_field(value)}" for name, value in self.fields.items())
-        return f"{_name(self.measurement)}{tags} {fields} {self.time_ns}"
+        fields = ",".join(
+            [f"{_field_key(name)}={_field(value)}" for name, value in self.fields.items()]
+        )
+        return f"{_head(self.measurement, self.tags)} {fields} {self.time_ns}"
 
 
 def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: str) -> list[Point]:
@@ -70,19 +75,21 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
     counts = (aggregates.n, aggregates.flagged, aggregates.expected)
     n, flagged, expected = (column.tolist() for column in counts)
     stats = np.stack([aggregates.stats[name] for name in STATISTICS], axis=1).tolist()
-    for position, row in enumerate(aggregates.channel.tolist()):
+    columns = (aggregates.channel, aggregates.window_ns, aggregates.start_ns)
+    rows = zip(*(column.tolist() for column in columns), stats, n, flagged, expected, strict=True)
+    for row, window_ns, start_ns, values, *of_window in rows:
         channel = channels.channels[row]
-        window = format_duration(int(aggregates.window_ns[position]))
-        tags = _tags(gateway=gateway, device=channel.device, others=channel.tags)
-        key = (f"{channel.measurement}_{window}", tags, int(aggregates.start_ns[position]))
+        tags = _aggregate_tags(gateway, channel.device, channel.tags)
+        key = (_aggregate_measurement(channel.measurement, window_ns), tags, start_ns)
         fields = fields_of.setdefault(key, {})
-        for name, value in zip(STATISTICS, stats[position], strict=True):
+        names = _aggregate_fields(channel.field)
+        for name, value in zip(names, values, strict=False):
             if math.isfinite(value):
-                fields[f"{channel.field}_{name}"] = value
-        fields[f"{channel.field}_n"] = n[position]
-        fields[f"{channel.field}_flagged"] = flagged[position]
-        if expected[position]:
-            fields[f"{channel.field}_expected"] = expected[position]
+                fields[name] = value
+        for name, count in zip(names[len(values) :], of_window, strict=True):
+            # What is expected is 0 when the window is shorter than the feed's period.
+            if count or not name.endswith("_expected"):
+                fields[name] = count
     return [
         Point("aggregates", measurement, tags, fields, time_ns)
         for (measurement, tags, time_ns), fields in fields_of.items()
@@ -114,11 +121,43 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
     return points
 
 
+# Names repeat with every window; what is made of them is kept. Bounded, so that a plant with very
+# many devices costs time and not memory.
+@lru_cache(_NAMES_KEPT)
+def _aggregate_fields(channel: str) -> tuple[str, ...]:
+    """Names of a channel's fields: the statistics, then the counts."""
+    return tuple(f"{channel}_{name}" for name in (*STATISTICS, "n", "flagged", "expected"))
+
+
+@lru_cache(_NAMES_KEPT)
+def _aggregate_measurement(measurement: str, window_ns: int) -> str:
+    return f"{measurement}_{format_duration(window_ns)}"
+
+
+@lru_cache(_NAMES_KEPT)
+def _aggregate_tags(
+    gateway: str, device: str, others: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    return _tags(gateway=gateway, device=device, others=others)
+
+
 def _tags(
     *, gateway: str, device: str, others: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
     named = {**dict(others), "gateway": gateway, "device": device}
     return tuple(sorted((name, value) for name, value in named.items() if value))
+
+
+@lru_cache(_NAMES_KEPT)
+def _head(measurement: str, tags: tuple[tuple[str, str], ...]) -> str:
+    """A line up to its fields."""
+    parts = [_name(measurement), *(f"{_key(name)}={_key(value)}" for name, value in tags)]
+    return ",".join(parts)
+
+
+@lru_cache(_NAMES_KEPT)
+def _field_key(name: str) -> str:
+    return _key(name)
 
 
 def _name(text: str) -> str:
@@ -138,10 +177,11 @@ def _without_doubt(text: str) -> str:
 
 
 def _field(value: FieldValue) -> str:
+    # Floats are nearly all there is.
+    if isinstance(value, float):
+        return repr(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return f"{value}i"
-    if isinstance(value, float):
-        return repr(value)
     return f'"{value.translate(_STRING_ESCAPES)}"'

@@ -307,9 +307,22 @@ def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
     return _to_ipc(_AGGREGATES, columns)
 
 
-def decode_aggregates(value: bytes, channels: ChannelTable) -> Aggregates:
-    """Read closed windows back; raises DataError like ``decode_readings``."""
+def decode_aggregates(
+    value: bytes, channels: ChannelTable, *, has_sketches: bool = True
+) -> Aggregates:
+    """Read closed windows back; raises DataError like ``decode_readings``.
+
+    Args:
+        value: The record's value.
+        channels: The table that the windows are to point into.
+        has_sketches: False leaves the sketches empty, for a reader that has no use for them.
+    """
     table = _from_ipc(value, _AGGREGATES)
+
+    def sketches(name: str, dtype: type[_Scalar]) -> list[NDArray[_Scalar]]:
+        rows = table.column(name).to_pylist() if has_sketches else [()] * table.num_rows
+        return [np.array(row, dtype) for row in rows]
+
     return Aggregates(
         channel=_channel_rows(table.column("channel"), channels),
         start_ns=_numpy(table.column("start").cast(pa.int64()), np.int64),
@@ -318,10 +331,8 @@ def decode_aggregates(value: bytes, channels: ChannelTable) -> Aggregates:
         flagged=_numpy(table.column("flagged"), np.int64),
         expected=_numpy(table.column("expected"), np.int64),
         stats={name: _numpy(table.column(name), np.float64) for name in STATISTICS},
-        sketch_keys=[np.array(row, np.int32) for row in table.column("sketch_keys").to_pylist()],
-        sketch_counts=[
-            np.array(row, np.int64) for row in table.column("sketch_counts").to_pylist()
-        ],
+        sketch_keys=sketches("sketch_keys", np.int32),
+        sketch_counts=sketches("sketch_counts", np.int64),
     )
 
 

@@ -55,8 +55,8 @@ def test_a_groups_keys_are_as_good_as_a_records_own() -> None:
     key_rows = wire.KeyRows(other)
     rng = np.random.default_rng(1)
     for count in (30, 3, 40, 1, 200, 40, 5):
-        rows = rng.integers(0, 40, count)
-        batch = Batch.from_columns(table, rows, rows, rows.astype(float))
+        rows = rng.integers(0, 40, count).astype(np.int32)
+        batch = Batch.from_columns(table, rows.astype(np.int64), rows, rows.astype(float))
         origin = Origin("r", int(rng.integers(0, 2)), 1)
         back = wire.decode_readings(wire.encode_readings(batch, group), other, origin, key_rows)
 
