@@ -63,6 +63,9 @@ _T = TypeVar("_T")
 #: than ``streams.silent_after`` at most.
 _SILENCE_CHECK_S = 0.25
 
+#: Readings worked on at once; one more record may come on top.
+_BATCH_ROWS = 16_384
+
 #: Longest pause between two tries to reach the log, s.
 _RETRY_CEILING_S = 5.0
 
@@ -199,10 +202,15 @@ class StreamsLane:
     async def _work_on(self, events: Sequence[faust.EventT[bytes]]) -> None:
         self._drop_revoked()
         events = self._due(events)
-        if not events:
-            return
+        while events:
+            done = await self._work_on_some(events)
+            events = events[done:]
+
+    async def _work_on_some(self, events: Sequence[faust.EventT[bytes]]) -> int:
+        """Work on the first of these events, as many as make a batch; how many."""
         with self._telemetry.timed("decode"):
-            batch, records = await self._decode(events)
+            batch, records, done = await self._decode(events)
+        events = events[:done]
         results = await self._in_worker(self._pipeline.process, batch, self._clock.monotonic_ns())
         self._keeper.touch(results.moved)
         for at, more in self._route.records(results).items():
@@ -216,6 +224,7 @@ class StreamsLane:
         if self._clock.monotonic_ns() >= due_ns:
             await self._snapshot()
         self._trouble = ""
+        return done
 
     def _due(self, events: Sequence[faust.EventT[bytes]]) -> list[faust.EventT[bytes]]:
         """The events to work on: not those of an ended assignment, nor any for a second time.
@@ -236,10 +245,18 @@ class StreamsLane:
 
     async def _decode(
         self, events: Sequence[faust.EventT[bytes]]
-    ) -> tuple[Batch, dict[TopicPartition, list[Record]]]:
+    ) -> tuple[Batch, dict[TopicPartition, list[Record]], int]:
+        """Decode records until there are readings enough; what was refused, and how many it were.
+
+        A bounded batch is what bounds this process's memory, and larger ones are hardly faster.
+        """
         batches: list[Batch] = []
         refused: dict[TopicPartition, list[Record]] = {}
+        done = rows = 0
         for event in events:
+            if rows >= _BATCH_ROWS:
+                break
+            done += 1
             message = event.message
             if message.partition not in self._restored:
                 count = await self._keeper.restore(message.partition)
@@ -262,11 +279,13 @@ class StreamsLane:
                 origin = Origin(message.topic, message.partition, message.offset)
                 value = message.value or b""
                 batches.append(decode_readings(value, self._channels, origin, self._key_rows))
+                rows += len(batches[-1])
             except DataError as error:
                 self._telemetry.quarantined.labels(error.reason).inc()
                 at = TopicPartition(topic(self._config, QUARANTINE), message.partition)
                 refused.setdefault(at, []).append(self._refusal(message, error))
-        return self._keeper.without_applied(concat(batches, self._channels)), refused
+        batch = self._keeper.without_applied(concat(batches, self._channels))
+        return batch, refused, done
 
     def _refusal(self, message: Any, error: DataError) -> Record:  # noqa: ANN401  (Faust's)
         payload: bytes = message.value or b""

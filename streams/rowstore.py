@@ -127,10 +127,13 @@ class RowStore:
         capacity = min(len(column) for column in self._arena.values())
         if self._tail + rows > capacity:
             self._squeeze()
-            # Squeezing costs as much as there is in use: half of the arena, at least, must fill
+            # Squeezing costs as much as there is in use: a third of the arena, at least, must fill
             # before the next time.
-            for name, column in self._arena.items():
-                self._arena[name] = grown(column, 2 * (self._tail + rows), 0)
+            wanted = (self._tail + rows) * 3 // 2
+            if wanted > capacity:
+                for name, column in self._arena.items():
+                    self._arena[name] = larger = np.empty(max(wanted, 64), column.dtype)
+                    larger[: self._tail] = column[: self._tail]
         runs_at_most = self._runs + rows
         self._run_start = grown(self._run_start, runs_at_most, 0)
         self._run_length = grown(self._run_length, runs_at_most, 0)

@@ -18,7 +18,10 @@ from headgate.core.stage import Selection, StateBlock
 from streams.arrays import NEVER_NS, grown, position_of_channels, runs, stable_order
 from streams.rowstore import Columns, RowStore
 from streams.sketch import Buckets
-from streams.summary import Moments, Summary, join, summarize
+from streams.summary import Moments, Summary, concat_summaries, join, summarize
+
+#: Readings of closing panes summarized at once, and those of one more device.
+_ROWS_CLOSED_AT_ONCE = 1 << 16
 
 
 class _Open:
@@ -115,12 +118,8 @@ class Windows:
         position = np.searchsorted(devices, device)
         waits = ~is_due[position]
         self._rows.append(device[waits], {name: column[waits] for name, column in rows.items()})
-        waiting_device, waiting = self._rows.take(devices[is_due])
-        every = {
-            name: np.concatenate([waiting[name], column[~waits]]) for name, column in rows.items()
-        }
-        every_device = np.concatenate([waiting_device, device[~waits]])
-        return self._close(devices[is_due], watermark_ns[is_due], every_device, every)
+        ours = {name: column[~waits] for name, column in rows.items()}
+        return self._close_all(devices[is_due], watermark_ns[is_due], device[~waits], ours)
 
     def waiting(self, devices: NDArray[np.int32], length_ns: int) -> NDArray[np.int64]:
         """int64[d]: readings in open windows of this length, by device (each once)."""
@@ -177,6 +176,40 @@ class Windows:
             stores[f"window_{length}"] = windows.moments
             stores[f"sketch_{length}"] = windows.sketches
         return stores
+
+    def _close_all(
+        self,
+        devices: NDArray[np.int64],
+        watermark_ns: NDArray[np.int64],
+        device: NDArray[np.int64],
+        rows: Columns,
+    ) -> dict[int, Summary]:
+        """Close what is due, a bounded number of readings at a time.
+
+        Devices in step have their windows end together: a whole fleet's would need many times the
+        memory that the gateway needs otherwise.
+
+        Args:
+            devices: The devices that have something due, rising.
+            watermark_ns: Their watermarks.
+            device: Device row of each new reading, rising.
+            rows: The new readings.
+        """
+        part = np.cumsum(self._rows.count(devices)) // _ROWS_CLOSED_AT_ONCE
+        starts, lengths = runs(part)
+        closed: dict[int, list[Summary]] = {length_ns: [] for length_ns in self._open}
+        for start, end in zip(starts.tolist(), (starts + lengths).tolist(), strict=True):
+            some = devices[start:end]
+            waiting_device, waiting = self._rows.take(some)
+            new = slice(*np.searchsorted(device, [some[0], some[-1] + 1]))
+            every = {
+                name: np.concatenate([waiting[name], column[new]]) for name, column in rows.items()
+            }
+            every_device = np.concatenate([waiting_device, device[new]])
+            parts = self._close(some, watermark_ns[start:end], every_device, every)
+            for length_ns, summary in parts.items():
+                closed[length_ns].append(summary)
+        return {length_ns: concat_summaries(parts) for length_ns, parts in closed.items()}
 
     def _close(
         self,
