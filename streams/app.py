@@ -19,7 +19,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 import faust
@@ -166,7 +165,7 @@ class StreamsLane:
             web_enabled=False,
             datadir=str(self._config.gateway.data_dir / "faust"),
             stream_wait_empty=False,
-            stream_buffer_maxsize=4 * streams.max_records,
+            stream_buffer_maxsize=2 * streams.max_records,
             broker_session_timeout=_SESSION_TIMEOUT_S,
             broker_heartbeat_interval=_SESSION_TIMEOUT_S / 4,
             broker_commit_interval=0.5,
@@ -305,8 +304,9 @@ class StreamsLane:
     async def _snapshot(self) -> None:
         with self._telemetry.timed("snapshot"):
             next_offsets = dict(self._next_offsets)
-            pending = partial(self._keeper.pending_records, next_offsets)
-            await self._append(await self._in_worker(pending))
+            pending = self._keeper.pending_records(next_offsets)
+            while records := await self._in_worker(next, pending, None):
+                await self._append(records)
             self._keeper.settle(next_offsets)
         for event in self._unacknowledged:
             event.ack()

@@ -8,7 +8,7 @@ repeats only what overwrites itself at the sink.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import structlog
@@ -32,6 +32,9 @@ _logger = structlog.get_logger()
 
 #: Bytes asked of the log at a time while state is read back.
 _READ_BYTES = 8 << 20
+
+#: Bytes of snapshots made before they are appended.
+_PART_BYTES = 4 << 20
 
 
 class StateKeeper:
@@ -105,36 +108,49 @@ class StateKeeper:
 
     def pending_records(
         self, next_offsets: Mapping[int, int]
-    ) -> dict[TopicPartition, list[Record]]:
+    ) -> Iterator[dict[TopicPartition, list[Record]]]:
         """Snapshot every bucket of these partitions in which a device has moved.
+
+        A whole fleet's state need not be in memory twice: it comes in parts of some megabytes, each
+        to be appended before the next is asked for.
 
         Args:
             next_offsets: By partition, the offset below which all readings are processed.
 
-        Returns:
-            Records to append, by partition. Once they are durable, ``settle`` must be called.
+        Yields:
+            Records to append, by partition. Once all are durable, ``settle`` must be called.
         """
         self._grow()
         partition_of, bucket_of = self._placement.partition, self._placement.bucket
         moved = np.flatnonzero(self._has_moved)
         places = np.unique(partition_of[moved] * BUCKETS + bucket_of[moved])
         records: dict[TopicPartition, list[Record]] = {}
+        size_bytes = 0
         for place in places.tolist():
             partition, bucket = divmod(place, BUCKETS)
             if partition not in next_offsets:
                 continue
             devices = np.flatnonzero((partition_of == partition) & (bucket_of == bucket))
-            selection = selection_of(self._channels, devices.astype(np.int32))
-            snapshot = Snapshot(
-                next_offset=next_offsets[partition],
-                devices=[self._channels.devices[row] for row in selection.devices.tolist()],
-                channels=self._channels.keys(selection.channels),
-                fingerprints=self._pipeline.fingerprints,
-                blocks=self._pipeline.snapshot(selection),
-            )
+            record = self._bucket_record(bucket, devices, next_offsets[partition])
             at = TopicPartition(self._kafka_topic, partition)
-            records.setdefault(at, []).append(snapshot_record(bucket, snapshot))
-        return records
+            records.setdefault(at, []).append(record)
+            size_bytes += len(record.value)
+            if size_bytes >= _PART_BYTES:
+                yield records
+                records, size_bytes = {}, 0
+        if records:
+            yield records
+
+    def _bucket_record(self, bucket: int, devices: NDArray[np.intp], next_offset: int) -> Record:
+        selection = selection_of(self._channels, devices.astype(np.int32))
+        snapshot = Snapshot(
+            next_offset=next_offset,
+            devices=[self._channels.devices[row] for row in selection.devices.tolist()],
+            channels=self._channels.keys(selection.channels),
+            fingerprints=self._pipeline.fingerprints,
+            blocks=self._pipeline.snapshot(selection),
+        )
+        return snapshot_record(bucket, snapshot)
 
     def settle(self, partitions: Mapping[int, int]) -> None:
         """Note that the pending snapshots of these partitions are durable."""

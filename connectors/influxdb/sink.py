@@ -82,8 +82,8 @@ class InfluxSink:
     def _write(self, points: Sequence[Point]) -> list[Refused]:
         if self._is_stopping:
             raise TransientError("the gateway is stopping")
-        # Compressed here, because the client would do it at the slowest level, and not tell how many
-        # bytes went out.
+        # Compressed here: the client would do it at the slowest level, and not tell how many bytes
+        # went out.
         body = gzip.compress("\n".join(point.line() for point in points).encode(), _GZIP_LEVEL)
         try:
             self._post(body)

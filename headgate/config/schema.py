@@ -146,7 +146,7 @@ class Log(Table):
 class Streams(Table):
     """``[streams]``: how the agents work through the log."""
 
-    max_records: Annotated[Int, Field(ge=1, le=10_000)] = 200
+    max_records: Annotated[Int, Field(ge=1, le=10_000)] = 100
     max_wait: DurationNs = _ns("20ms")
     snapshot_interval: DurationNs = _ns("5s")
     silent_after: DurationNs = _ns("10s")
@@ -160,7 +160,7 @@ class InfluxDb(Table):
     bucket: str
     token_env: Variable | None = None
     token_file: FilePath | None = None
-    max_points: Annotated[Int, Field(ge=1, le=100_000)] = 5000
+    max_points: Annotated[Int, Field(ge=1, le=100_000)] = 2000
     max_wait: DurationNs = _ns("1s")
     timeout: DurationNs = _ns("10s")
     verify_tls: Flag = True

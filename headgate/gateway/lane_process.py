@@ -27,6 +27,17 @@ _SILENCE_LIMIT_S = 30.0
 #: A lane that was asked to stop and is still there after this long is killed, s.
 STOP_DEADLINE_S = 5.0
 
+#: What keeps a lane small, unless the environment says otherwise. glibc gives each thread an arena
+#: of its own, and raises by itself the size from which memory goes back to the system; Arrow and
+#: OpenBLAS keep pools for parallel work that a lane does not do.
+_MEMORY_SETTINGS = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
 #: A report is a page of metrics; this bounds a pipe that has gone mad.
 _REPORT_LIMIT_BYTES = 16 << 20
 
@@ -131,7 +142,12 @@ class LaneProcess:
             pass_fds=(write_end,),
             # A terminal's ^C goes to the whole process group; the lanes are told by us.
             start_new_session=True,
-            env={**os.environ, STATUS_FD: str(write_end), "PYTHONSAFEPATH": "1"},
+            env={
+                **_MEMORY_SETTINGS,
+                **os.environ,
+                STATUS_FD: str(write_end),
+                "PYTHONSAFEPATH": "1",
+            },
         )
 
     async def _listen(self, read_end: int) -> None:
