@@ -67,7 +67,7 @@ class Telemetry:
         )
         self.inference_batch = Histogram(
             "headgate_inference_batch_windows",
-            "Windows in one inference run.",
+            "Windows scored together; a run of the model takes max_batch of them.",
             ["model"],
             buckets=_ROWS,
             registry=registry,

@@ -28,12 +28,9 @@ _SILENCE_LIMIT_S = 30.0
 STOP_DEADLINE_S = 5.0
 
 #: What keeps a lane small, unless the environment says otherwise. glibc gives each thread an arena
-#: of its own, and raises by itself the size from which memory goes back to the system; Arrow and
-#: OpenBLAS keep pools for parallel work that a lane does not do.
+#: of its own, and Arrow and OpenBLAS keep pools for parallel work that a lane does not do.
 _MEMORY_SETTINGS = {
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "OPENBLAS_NUM_THREADS": "1",
 }
