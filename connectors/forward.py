@@ -2,9 +2,9 @@
 
 Each sink has a consumer group of its own, so a slow sink holds up nobody else. For one sink:
 
-1. read anomalies of all partitions; when there are none, aggregates. Anomalies that never end do
-   not starve aggregates: now and then these have a turn
-2. write them to the sink, again and again until it has them
+1. wait for records of all partitions: anomalies always, aggregates when there was time for some to
+   gather
+2. write them to the sink, anomalies first, again and again until it has them
 3. put what the sink refused for good into quarantine, and wait until that is durable
 4. commit the offsets
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -36,19 +36,16 @@ from headgate.core.wire import (
 
 _logger = structlog.get_logger()
 
-#: Between two looks at a log that had nothing new, s: what an anomaly waits at most.
-_POLL_S = 0.05
+#: Longest wait for a record, s; then there are other things to look after.
+_WAIT_S = 1.0
 
 #: First and longest pause between two tries to write, s.
 _FIRST_PAUSE_S = 0.2
 _PAUSE_CEILING_S = 30.0
 
-#: Bytes read of one partition at a time, and of all of them for one round.
-_READ_BYTES = 1 << 20
-_ROUND_BYTES = 8 << 20
-
-#: Rounds that anomalies may have one after the other while aggregates wait.
-_ANOMALY_ROUNDS = 10
+#: Bytes read of one partition at a time. Points are many times larger than the records they are
+#: made of, and a small box has to hold those of all partitions.
+_READ_BYTES = 128 << 10
 
 #: Bytes of payload in one quarantine record; the log takes records of a few MiB at most.
 _QUARANTINE_BYTES = 512 << 10
@@ -104,16 +101,14 @@ class ForwardLane:
 
 @dataclass(slots=True)
 class _Taken:
-    """Points of one round, and the offsets that are done once a sink has them.
+    """Points of one kind, and the offsets that are done once a sink has them.
 
-    ``missed`` counts records that retention had deleted, ``is_full`` tells that there may be more.
+    ``missed`` counts records that retention had deleted.
     """
 
     points: list[Point] = field(default_factory=list)
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    size_bytes: int = 0
     missed: int = 0
-    is_full: bool = False
 
 
 class _Consumer:
@@ -135,8 +130,11 @@ class _Consumer:
         self._next_backlog_ns = 0
         self._next_warning_ns = 0
         self._has_warned = False
-        self._anomaly_rounds = 0
-        self._first_partition = 0
+        # Anomalies first.
+        kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
+        self._topics = {kind: topic(config, kind) for kind in kinds if kind in sink.kinds}
+        # When the oldest record that is waiting was written; None when nothing was left to do.
+        self._oldest_ms: int | None = None
 
     async def run(self) -> None:
         await self.sink.start()
@@ -163,10 +161,35 @@ class _Consumer:
         if now_ns >= self._next_backlog_ns:
             await self._measure_backlog()
             self._next_backlog_ns = now_ns + round(_BACKLOG_INTERVAL_S * NS_PER_S)
-        taken = await self._take_next(now_ns)
-        if not taken.offsets:
-            await asyncio.sleep(_POLL_S)
+        wanted, wait_s = dict(self._positions), _WAIT_S
+        gathering_ns = self._next_aggregates_ns - now_ns
+        if gathering_ns > 0:
+            wanted = {at: wanted[at] for at in wanted if at.topic == self._topics["anomalies"]}
+            wait_s = min(wait_s, gathering_ns / NS_PER_S)
+        found = await self._log.read_many(
+            wanted, reader=self.sink.name, max_bytes=_READ_BYTES, wait_s=wait_s
+        )
+        if not found:
+            self._oldest_ms = None
+        for kind, name in self._topics.items():
+            await self._forward(
+                kind, {at: records for at, records in found.items() if at.topic == name}
+            )
+
+    async def _forward(
+        self, kind: Kind, found: Mapping[TopicPartition, Sequence[StoredRecord]]
+    ) -> None:
+        """Steps 2 to 4 for the records of one kind."""
+        if not found:
             return
+        self._oldest_ms = min(records[0].timestamp_ms for records in found.values())
+        taken = _Taken()
+        for at, records in found.items():
+            # Results are never compacted: what is not there any more has grown too old.
+            taken.missed += max(0, records[0].offset - self._positions[at])
+            for record in records:
+                taken.points.extend(await self._points(kind, at, record))
+            taken.offsets[at] = records[-1].offset + 1
         refused: list[Refused] = []
         for first in range(0, len(taken.points), self.sink.max_points):
             points = taken.points[first : first + self.sink.max_points]
@@ -174,7 +197,12 @@ class _Consumer:
         await self._quarantine_refused(refused)
         await self._log.commit(self._group, taken.offsets)
         self._positions.update(taken.offsets)
+        self._oldest_ms = max(records[-1].timestamp_ms for records in found.values())
         self._count(taken, refused)
+        if kind == "aggregates" and len(taken.points) < self.sink.max_points:
+            # Whatever comes in the meantime shares the cost of one call.
+            now_ns = self._clock.monotonic_ns()
+            self._next_aggregates_ns = now_ns + round(self.sink.max_wait_s * NS_PER_S)
 
     def _count(self, taken: _Taken, refused: Sequence[Refused]) -> None:
         for kind in self.sink.kinds:
@@ -189,20 +217,6 @@ class _Consumer:
                 records=taken.missed,
             )
 
-    async def _take_next(self, now_ns: int) -> _Taken:
-        """Anomalies, or else aggregates when it is their time."""
-        is_due = "aggregates" in self.sink.kinds and now_ns >= self._next_aggregates_ns
-        if not is_due or self._anomaly_rounds < _ANOMALY_ROUNDS:
-            taken = await self._take("anomalies")
-            if taken.offsets or not is_due:
-                self._anomaly_rounds += bool(taken.offsets)
-                return taken
-        self._anomaly_rounds = 0
-        taken = await self._take("aggregates")
-        if not taken.is_full:
-            self._next_aggregates_ns = now_ns + round(self.sink.max_wait_s * NS_PER_S)
-        return taken
-
     async def _find_positions(self) -> None:
         """Where the last run left off, looked up once the log can be reached."""
         for kind in self.sink.kinds:
@@ -215,32 +229,6 @@ class _Consumer:
                         # New to us, or made anew: it ends before the place where we left the old.
                         committed = start
                     self._positions[at] = committed
-
-    async def _take(self, kind: Kind) -> _Taken:
-        """Read on in every partition of a topic, until there are points enough for one call."""
-        taken = _Taken()
-        partitions = self._config.log.partitions
-        # Each in its turn goes first, so that a long backlog in one holds up no other.
-        self._first_partition = (self._first_partition + 1) % partitions
-        for number in range(partitions):
-            at = TopicPartition(
-                topic(self._config, kind), (self._first_partition + number) % partitions
-            )
-            offset = self._positions[at]
-            while records := await self._log.read(at, offset, max_bytes=_READ_BYTES):
-                # Results are never compacted: what is not there any more has grown too old.
-                taken.missed += max(0, records[0].offset - offset)
-                for record in records:
-                    taken.points.extend(await self._points(kind, at, record))
-                    taken.offsets[at] = offset = record.offset + 1
-                    taken.size_bytes += len(record.value)
-                    if (
-                        len(taken.points) >= self.sink.max_points
-                        or taken.size_bytes >= _ROUND_BYTES
-                    ):
-                        taken.is_full = True
-                        return taken
-        return taken
 
     async def _points(self, kind: Kind, at: TopicPartition, record: StoredRecord) -> list[Point]:
         gateway = self._config.gateway.name
@@ -299,17 +287,17 @@ class _Consumer:
             self._telemetry.quarantined.labels(reason).inc()
 
     async def _measure_backlog(self) -> None:
-        records = 0
-        now_ms = oldest_ms = self._clock.wall_ns() // 1_000_000
-        for at, position in self._positions.items():
-            start, end = await self._log.offsets(at)
-            waiting = end - max(position, start)
-            if waiting > 0:
-                records += waiting
-                first = await self._log.read(at, position, max_bytes=1)
-                oldest_ms = min([oldest_ms, *(record.timestamp_ms for record in first)])
+        every = await self._log.offsets_many(list(self._positions))
+        records = sum(
+            max(0, every[at][1] - max(position, every[at][0]))
+            for at, position in self._positions.items()
+        )
+        age_ms = 0
+        if records and self._oldest_ms is not None:
+            # Records that were tried before, or such as came after what was done last.
+            age_ms = self._clock.wall_ns() // 1_000_000 - self._oldest_ms
         self._telemetry.backlog_records.labels(self.sink.name).set(records)
-        self._telemetry.backlog_age.labels(self.sink.name).set((now_ms - oldest_ms) / 1000)
+        self._telemetry.backlog_age.labels(self.sink.name).set(max(0, age_ms) / 1000)
 
     def _report(self, trouble: str) -> None:
         self.trouble = trouble

@@ -122,16 +122,10 @@ class SqliteLog:
         self,
         offsets: Mapping[TopicPartition, int],
         *,
+        reader: str = "",  # noqa: ARG002  (nothing is kept between two calls)
         max_bytes: int = 1 << 20,
         wait_s: float = 0.0,
     ) -> dict[TopicPartition, list[StoredRecord]]:
-        """Read several partitions like ``read``; those without records are left out.
-
-        Args:
-            offsets: Where to begin in each partition.
-            max_bytes: For each partition.
-            wait_s: Longest wait when none of them has a record.
-        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         while True:
@@ -144,6 +138,11 @@ class SqliteLog:
 
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
         return await self._read(lambda engine: engine.offsets(at))
+
+    async def offsets_many(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        return await self._read(lambda engine: {at: engine.offsets(at) for at in partitions})
 
     async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         await self._write(lambda engine: engine.commit(group, offsets))

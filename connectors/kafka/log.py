@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from connectors.kafka.errors import RAISED, error_of, mapped_errors
 from connectors.kafka.flood import quiet_client_logs
+from connectors.kafka.follower import Follower
 from connectors.kafka.reader import PartitionReader
 from connectors.kafka.security import Security
 from connectors.kafka.topics import FRAMING_BYTES, ensure_topics, partition_counts
@@ -84,6 +85,7 @@ class KafkaLog:
         self._compacted: set[str] = set()
         # In order of their last use.
         self._readers: dict[TopicPartition, PartitionReader] = {}
+        self._followers: dict[str, Follower] = {}
         self._committers: dict[str, AIOKafkaConsumer] = {}
         self._opening = asyncio.Lock()
         self._discarding: set[asyncio.Task[None]] = set()
@@ -115,13 +117,14 @@ class KafkaLog:
     async def stop(self) -> None:
         closing = [reader.stop() for reader in self._readers.values()]
         closing += [committer.stop() for committer in self._committers.values()]
+        closing += [follower.stop() for follower in self._followers.values()]
         if self._asker is not None:
             closing.append(self._asker.stop())
         if self._admin is not None:
             closing.append(self._admin.close())
         if self._producer is not None:
             closing.append(_close(self._producer))
-        self._readers, self._committers = {}, {}
+        self._readers, self._committers, self._followers = {}, {}, {}
         self._admin = self._asker = self._producer = None
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * _STOP_TIMEOUT_S):
@@ -185,14 +188,36 @@ class KafkaLog:
             async with reader.turn:
                 return await reader.read(offset, max_bytes, wait_s)
 
+    async def read_many(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        *,
+        reader: str = "",
+        max_bytes: int = 1 << 20,
+        wait_s: float = 0.0,
+    ) -> dict[TopicPartition, list[StoredRecord]]:
+        for at in offsets:
+            await self._check_partition(at)
+        with mapped_errors("reading " + ", ".join(sorted({at.topic for at in offsets}))):
+            follower = await self._open_follower(reader)
+            async with follower.turn:
+                return await follower.read(offsets, max_bytes, wait_s)
+
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
-        await self._check_partition(at)
-        partition = KafkaPartition(*at)
-        with mapped_errors(f"asking for the offsets of {at.topic}/{at.partition}"):
+        return (await self.offsets_many([at]))[at]
+
+    async def offsets_many(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        for at in partitions:
+            await self._check_partition(at)
+        wanted = [KafkaPartition(*at) for at in partitions]
+        names = ", ".join(f"{at.topic}/{at.partition}" for at in partitions)
+        with mapped_errors(f"asking for the offsets of {names}"):
             asker = self._started(self._asker)
-            oldest = await asker.beginning_offsets([partition])
-            end = await asker.end_offsets([partition])
-            return oldest[partition], end[partition]
+            oldest = await asker.beginning_offsets(wanted)
+            end = await asker.end_offsets(wanted)
+        return {TopicPartition(*at): (oldest[at], end[at]) for at in wanted}
 
     async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         for at in offsets:
@@ -248,6 +273,16 @@ class KafkaLog:
                     del self._readers[other]
                     await idle.stop()
         return reader
+
+    async def _open_follower(self, reader: str) -> Follower:
+        async with self._opening:
+            self._started(self._admin)
+            follower = self._followers.get(reader)
+            if follower is None:
+                follower = Follower(self._settings)
+                await _start(follower)
+                self._followers[reader] = follower
+            return follower
 
     async def _open_committer(
         self, group: str, partitions: set[KafkaPartition]
@@ -313,7 +348,7 @@ class KafkaLog:
         return found
 
 
-async def _start(client: AIOKafkaConsumer | AIOKafkaProducer | PartitionReader) -> None:
+async def _start(client: AIOKafkaConsumer | AIOKafkaProducer | PartitionReader | Follower) -> None:
     try:
         await client.start()
     except BaseException:

@@ -16,7 +16,7 @@ from headgate.core.log import StoredRecord, TopicPartition
 _FETCH_TIMEOUT_S: Final = 10.0
 
 #: A consumer says nothing when Kafka is gone; after this long without a record it is asked, s.
-_ASK_EVERY_S: Final = 5.0
+ASK_EVERY_S: Final = 5.0
 
 
 class PartitionReader:
@@ -64,7 +64,9 @@ class PartitionReader:
         if not self._ahead:
             self._consumer.resume(self._at)
             fetched = await self._fetch(offset, wait_s)
-            self._ahead.extend(_stored(record) for record in fetched if record.offset >= offset)
+            self._ahead.extend(
+                stored_record(record) for record in fetched if record.offset >= offset
+            )
         taken: list[StoredRecord] = []
         while self._ahead:
             max_bytes -= len(self._ahead[0].value)
@@ -102,7 +104,7 @@ class PartitionReader:
             if records or loop.time() < self._ask_at:
                 return records
         _, end = await self.offsets()
-        self._ask_at = loop.time() + _ASK_EVERY_S
+        self._ask_at = loop.time() + ASK_EVERY_S
         if offset >= end:
             return []
         deadline = loop.time() + _FETCH_TIMEOUT_S
@@ -129,7 +131,8 @@ class PartitionReader:
         return oldest[self._at], end[self._at]
 
 
-def _stored(record: ConsumerRecord) -> StoredRecord:
+def stored_record(record: ConsumerRecord) -> StoredRecord:
+    """A consumer's record as the log's."""
     return StoredRecord(
         record.offset,
         record.timestamp,

@@ -130,6 +130,34 @@ class Log(Protocol):
         """
         ...
 
+    async def read_many(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        *,
+        reader: str = "",
+        max_bytes: int = 1 << 20,
+        wait_s: float = 0.0,
+    ) -> dict[TopicPartition, list[StoredRecord]]:
+        """Follow several partitions: records of each like ``read``, those without any left out.
+
+        Waits up to ``wait_s`` while none of them has a record. With no time to wait, records
+        that are not at hand may be missed.
+
+        Args:
+            offsets: Where to begin in each partition.
+            reader: Who asks, again and again, going on where the last answer ended. Others that
+                follow the same log need another name, or they wait for each other.
+            max_bytes: For each partition.
+            wait_s: Longest wait.
+        """
+        ...
+
+    async def offsets_many(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """``offsets`` of several partitions, asked for at once."""
+        ...
+
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
         """``(oldest kept, next to be written)``; equal for an empty partition."""
         ...

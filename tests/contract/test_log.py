@@ -261,3 +261,73 @@ async def test_size_is_told_where_it_can_be(workshop: Workshop) -> None:
             assert size_bytes > 200_000
         else:
             assert size_bytes is None
+
+
+async def test_several_partitions_are_followed_at_once(workshop: Workshop) -> None:
+    """What comes in any of them is there, once and in order, whichever of them are asked for."""
+    name = workshop.topic()
+    one, two, three = (TopicPartition(name, partition) for partition in range(3))
+    async with workshop.open(TopicSpec(name, 3)) as log:
+        await log.append_many({one: numbered(3), two: numbered(2)})
+        found: dict[TopicPartition, list[bytes]] = {one: [], two: [], three: []}
+        offsets = dict.fromkeys(found, 0)
+
+        async def follow(
+            wanted: list[TopicPartition], count: int, max_bytes: int = 1 << 20
+        ) -> None:
+            async with asyncio.timeout(20):
+                while sum(map(len, found.values())) < count:
+                    answer = await log.read_many(
+                        {at: offsets[at] for at in wanted}, max_bytes=max_bytes, wait_s=1
+                    )
+                    assert all(answer.values())
+                    for at, records in answer.items():
+                        found[at] += [record.value for record in records]
+                        offsets[at] = records[-1].offset + 1
+
+        await follow([one, two, three], 5, max_bytes=1)
+        assert found == {one: [b"0", b"1", b"2"], two: [b"0", b"1"], three: []}
+
+        await log.append(three, numbered(1))
+        await log.append(one, numbered(2))
+        await follow([one], 7)
+        assert found[three] == []
+
+        await follow([one, two, three], 8)
+        assert found[one] == [b"0", b"1", b"2", b"0", b"1"]
+        assert found[three] == [b"0"]
+
+
+async def test_following_wakes_up_for_a_record(workshop: Workshop) -> None:
+    """Whoever waits gets a record when it comes, and an empty answer when none does."""
+    name = workshop.topic()
+    one, two = TopicPartition(name, 0), TopicPartition(name, 1)
+    async with workshop.open(TopicSpec(name, 2)) as log:
+        assert await log.read_many({one: 0, two: 0}, wait_s=0.2) == {}
+
+        waiting = asyncio.create_task(log.read_many({one: 0, two: 0}, wait_s=20))
+        await asyncio.sleep(0.2)
+        await log.append(two, numbered(1))
+        async with asyncio.timeout(10):
+            answer = await waiting
+
+        assert {at: [each.value for each in answer[at]] for at in answer} == {two: [b"0"]}
+        assert await log.offsets_many([one, two]) == {one: (0, 0), two: (0, 1)}
+        # An offset behind the end, of a log that has lost some, gives nothing.
+        assert await log.read_many({one: 7}, reader="other", wait_s=0.5) == {}
+
+
+async def test_two_readers_follow_without_waiting_for_each_other(workshop: Workshop) -> None:
+    """One that waits for a quiet partition does not hold up another."""
+    name = workshop.topic()
+    at = TopicPartition(name, 0)
+    async with workshop.open(TopicSpec(name, 1)) as log:
+        await log.append(at, numbered(2))
+        patient = asyncio.create_task(log.read_many({at: 2}, reader="a", wait_s=30))
+        async with asyncio.timeout(10):
+            answer = await log.read_many({at: 0}, reader="b", wait_s=5)
+
+        assert len(answer[at]) == 2
+        await log.append(at, numbered(1))
+        async with asyncio.timeout(10):
+            assert [each.offset for each in (await patient)[at]] == [2]
