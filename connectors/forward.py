@@ -45,7 +45,7 @@ _PAUSE_CEILING_S = 30.0
 
 #: Bytes read of one partition at a time. Points are many times larger than the records they are
 #: made of, and a small box has to hold those of all partitions.
-_READ_BYTES = 128 << 10
+_READ_BYTES = 64 << 10
 
 #: Bytes of payload in one quarantine record; the log takes records of a few MiB at most.
 _QUARANTINE_BYTES = 512 << 10

@@ -18,10 +18,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import faust
+import numpy as np
 import structlog
 
 from connectors.logs import broker_url, consumer_group, faust_settings, topic
@@ -90,10 +92,10 @@ class StreamsLane:
         self._channels = ChannelTable()
         self._key_rows = KeyRows(self._channels)
         self._pipeline: Pipeline = build_pipeline(config, self._channels, telemetry)
-        placement = Placement(self._channels, config.log.partitions)
-        self._keeper = StateKeeper(log, topic(config, STATE), self._pipeline, placement)
+        self._placement = Placement(self._channels, config.log.partitions)
+        self._keeper = StateKeeper(log, topic(config, STATE), self._pipeline, self._placement)
         self._route = Route(
-            placement,
+            self._placement,
             self._channels,
             aggregates=topic(config, AGGREGATES),
             anomalies=topic(config, ANOMALIES),
@@ -110,7 +112,8 @@ class StreamsLane:
         self._ended_generations: set[int | None] = set()
         self._unacknowledged: list[faust.EventT[bytes]] = []
         self._next_offsets: dict[int, int] = {}
-        self._last_snapshot_ns = clock.monotonic_ns()
+        # When each partition's last snapshot was written.
+        self._snapshot_ns: dict[int, int] = {}
         self._failure: asyncio.Future[None] | None = None
         self._trouble = "starting"
 
@@ -180,7 +183,7 @@ class StreamsLane:
 
         async def work(stream: faust.StreamT[bytes]) -> None:
             takes: AsyncIterator[Sequence[faust.EventT[bytes]]] = stream.noack_take(
-                streams.max_records, within=streams.max_wait / NS_PER_S
+                streams.max_records, within=self._config.streams_wait / NS_PER_S
             )
             async for events in takes:
                 try:
@@ -219,9 +222,7 @@ class StreamsLane:
         self._unacknowledged.extend(events)
         for event in events:
             self._next_offsets[event.message.partition] = event.message.offset + 1
-        due_ns = self._last_snapshot_ns + self._config.streams.snapshot_interval
-        if self._clock.monotonic_ns() >= due_ns:
-            await self._snapshot()
+        await self._snapshot(self._most_overdue())
         self._trouble = ""
         return done
 
@@ -301,17 +302,39 @@ class StreamsLane:
             ]
         )
 
-    async def _snapshot(self) -> None:
+    def _most_overdue(self) -> set[int]:
+        """The partition that has waited longest for its snapshot, if its time has come.
+
+        One at a time: while a snapshot is written no reading is worked on.
+        """
+        if not self._next_offsets:
+            return set()
+        waiting = min(self._next_offsets, key=lambda each: self._snapshot_ns.get(each, 0))
+        due_ns = self._snapshot_ns.setdefault(waiting, self._clock.monotonic_ns())
+        due_ns += self._config.streams.snapshot_interval
+        return {waiting} if self._clock.monotonic_ns() >= due_ns else set()
+
+    async def _snapshot(self, partitions: AbstractSet[int]) -> None:
+        """Write down what has moved in these partitions, and acknowledge what that covers."""
+        if not partitions:
+            return
         with self._telemetry.timed("snapshot"):
-            next_offsets = dict(self._next_offsets)
+            next_offsets = {
+                partition: offset
+                for partition, offset in self._next_offsets.items()
+                if partition in partitions
+            }
             pending = self._keeper.pending_records(next_offsets)
             while records := await self._in_worker(next, pending, None):
                 await self._append(records)
             self._keeper.settle(next_offsets)
-        for event in self._unacknowledged:
-            event.ack()
-        self._unacknowledged.clear()
-        self._last_snapshot_ns = self._clock.monotonic_ns()
+        waiting, self._unacknowledged = self._unacknowledged, []
+        for event in waiting:
+            if event.message.partition in partitions:
+                event.ack()
+            else:
+                self._unacknowledged.append(event)
+        self._snapshot_ns.update(dict.fromkeys(partitions, self._clock.monotonic_ns()))
 
     def _drop_revoked(self) -> None:
         """Forget the partitions that were taken away; what comes back is restored anew."""
@@ -321,6 +344,7 @@ class StreamsLane:
             self._restored.discard(partition)
         for partition in revoked:
             self._next_offsets.pop(partition, None)
+            self._snapshot_ns.pop(partition, None)
         self._unacknowledged = [
             event for event in self._unacknowledged if event.message.partition not in revoked
         ]
@@ -337,11 +361,10 @@ class StreamsLane:
                 if len(results.moved):
                     self._keeper.touch(results.moved)
                     await self._append(self._route.records(results))
-                due_ns = self._last_snapshot_ns + self._config.streams.snapshot_interval
                 # A window closed by the wall clock would close otherwise in a replay: write the
                 # decision down before any reading that it makes late is worked on.
-                if len(results.moved) or (self._unacknowledged and now_ns >= due_ns):
-                    await self._snapshot()
+                moved = {int(each) for each in np.unique(self._placement.partition[results.moved])}
+                await self._snapshot(moved | self._most_overdue())
 
     async def _watch_app(self, app: faust.App) -> None:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""
@@ -352,8 +375,7 @@ class StreamsLane:
     async def _finish(self, app: faust.App) -> None:
         async with self._turn:
             self._drop_revoked()
-            if self._unacknowledged:
-                await self._snapshot()
+            await self._snapshot(set(self._next_offsets))
             # Still inside the turn: the agent can't begin another take while Faust stops.
             await app.stop()
 

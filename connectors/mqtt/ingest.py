@@ -126,7 +126,7 @@ class IngestLane:
             self._config.client_id,
             self._clock,
             on_messages=self._on_messages,
-            read_interval_s=min(_READ_INTERVAL_S, self._config.ingest.max_wait / NS_PER_S),
+            read_interval_s=min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
             filters=[(feed.topic_filter, feed.qos) for feed in self._config.feed.values()],
             keeps_session=True,
         )
@@ -162,7 +162,7 @@ class IngestLane:
             await self._arrived.wait()
             if not stop.is_set() and self._waiting.messages < ingest.max_rows:
                 # Whatever arrives meanwhile shares the cost of one write.
-                await asyncio.sleep(ingest.max_wait / NS_PER_S)
+                await asyncio.sleep(self._config.ingest_wait / NS_PER_S)
             self._arrived.clear()
             taken, self._waiting = self._waiting, _Waiting()
             self._in_flight_bytes = taken.size_bytes

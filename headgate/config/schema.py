@@ -30,6 +30,10 @@ def _ns(text: str) -> int:
     return parse_duration_ns(text)
 
 
+#: What a reading waits for company, twice on its way, with ``gateway.latency = "low"``, ns.
+_LOW_WAIT = _ns("2ms")
+
+
 class Table(BaseModel):
     """Base of all tables: unknown keys are refused, values can't be changed."""
 
@@ -42,6 +46,8 @@ class Gateway(Table):
     name: Name = "gateway"
     #: Validated though it is a default, so that it too is meant from the file's folder.
     data_dir: FilePath = Field(default=Path("data"), validate_default=True)
+    #: "low" makes ``ingest.max_wait`` and ``streams.max_wait`` "2ms" where they are not given.
+    latency: Literal["normal", "low"] = "normal"
 
 
 class Tls(Table):
@@ -380,6 +386,20 @@ class Config(Table):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def ingest_wait(self) -> int:
+        """How long messages may wait for others before they are written to the log, ns."""
+        return self._wait(self.ingest)
+
+    @property
+    def streams_wait(self) -> int:
+        """How long readings may wait for others before they are worked on, ns."""
+        return self._wait(self.streams)
+
+    def _wait(self, table: Ingest | Streams) -> int:
+        is_given = "max_wait" in table.model_fields_set
+        return _LOW_WAIT if self.gateway.latency == "low" and not is_given else table.max_wait
 
     @property
     def client_id(self) -> str:

@@ -1,0 +1,1 @@
+"""What Headgate costs, measured: ``headgate bench`` runs it, ``README.md`` has the results."""

@@ -1,0 +1,240 @@
+"""The gateway as in production, from the broker to the acknowledged write."""
+
+from __future__ import annotations
+
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import services
+from benchmarks.load import shares
+from benchmarks.measure import Counters, counters_fresh, cpu_by_name, cpu_s, pss_mb
+from benchmarks.plant import Plant, configuration, train_model
+from headgate.core.errors import PermanentError
+from headgate.demo.processes import free_port
+
+#: Event time of the first message where real time is not what matters, ms since 1970.
+_START_MS = 1_700_000_000_000
+
+#: Load before the measurement begins, and after it has ended, s.
+_WARM_UP_S, _TAIL_S = 3.0, 1.5
+
+#: Connections of the load generator when every millisecond counts: each sends its devices' messages
+#: in one go, so more of them spread a round more evenly.
+_SMOOTH_CONNECTIONS = 20
+
+_PROCESSED = "headgate_processed_rows_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway and what stands around it."""
+
+    url: str
+    pid: int
+    broker: services.Broker
+    store: services.Process
+    folder: Path
+    log: str
+
+
+@contextmanager
+def gateway(
+    plant: Plant,
+    log: str,
+    kafka_address: str | None,
+    *,
+    qos: int = 0,
+    latency: str = "normal",
+    models: int = 1,
+    window: int = 64,
+    extra: str = "",
+    arguments: tuple[str, ...] = (),
+) -> Iterator[Gateway]:
+    """A gateway with a broker, a store and files of its own, ready.
+
+    Args:
+        plant: What it is configured for.
+        log: ``"sqlite"`` or ``"kafka"``.
+        kafka_address: Of a running Kafka, for the latter.
+        qos: Of its subscription.
+        latency: ``gateway.latency``.
+        models: How many models score every window.
+        window: Steps in a window.
+        extra: Further tables of the configuration.
+        arguments: For ``headgate run``.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(services.folder())
+        broker = stack.enter_context(services.mosquitto(folder))
+        sink_url, store = stack.enter_context(services.store(folder))
+        (folder / "token").write_text("benchmark")
+        package = train_model(plant, folder / "model", window=window)
+        log_url, port = "sqlite:///log.db", free_port()
+        if log == "kafka":
+            log_url = f'kafka://{kafka_address}"\ntopic_prefix = "bench{time.time_ns()}.'  # noqa: TID251
+        config = configuration(
+            plant,
+            mqtt_port=broker.port,
+            log_url=log_url,
+            sink_url=sink_url,
+            token_file=folder / "token",
+            packages=[package] * models,
+            qos=qos,
+            extra=extra,
+        )
+        file = folder / "headgate.toml"
+        file.write_text(
+            f'[gateway]\nname = "bench"\ndata_dir = "{folder / "data"}"\nlatency = "{latency}"\n'
+            f"[console]\nport = {port}\n{config}"
+        )
+        command = [sys.executable, "-m", "headgate.cli", "run", "-c", str(file), *arguments]
+        process = stack.enter_context(services.Process("gateway", command, folder / "gateway.out"))
+        url = f"http://127.0.0.1:{port}"
+        _wait_ready(url, process)
+        yield Gateway(url, process.pid, broker, store, folder, log)
+
+
+def full_load(at: Gateway, plant: Plant, *, seconds: float, qos: int = 0) -> dict[str, Any]:
+    """Publish as fast as the broker takes it, and measure the middle of it."""
+    options = {"seconds": _WARM_UP_S + seconds + _TAIL_S, "qos": qos, "start_ms": _START_MS}
+    with services.load(at.folder, at.broker.port, plant, **options) as load:
+        time.sleep(_WARM_UP_S - 1)
+        first, cpu_first = counters_fresh(at.url, _PROCESSED), cpu_by_name(at.pid)
+        broker_first = cpu_s(at.broker.pid)
+        memory = []
+        while time.perf_counter() < first.at_s + seconds - 1:
+            memory.append(pss_mb(at.pid))
+            time.sleep(min(2.0, seconds / 4))
+        last, cpu_last = counters_fresh(at.url, _PROCESSED), cpu_by_name(at.pid)
+        broker_cpu_s = cpu_s(at.broker.pid) - broker_first
+        sent = load.result()
+    elapsed_s = last.at_s - first.at_s
+    received = _grown(first, last, "headgate_messages_total")
+    processed = _grown(first, last, _PROCESSED) / plant.channels
+    cpu_us = {name: 1e6 * (cpu_last[name] - cpu_first[name]) / processed for name in cpu_last}
+    largest = max(memory, key=lambda each: sum(each.values()))
+    return {
+        # What is taken in faster than it is worked on is a backlog that grows.
+        "messages_per_s": min(received, processed) / elapsed_s,
+        "received_per_s": received / elapsed_s,
+        "sent_per_s": sent["messages"] / sent["seconds"],
+        "cpu_us_per_message": sum(cpu_us.values()),
+        "cpu_us_by_process": cpu_us,
+        "pss_mb": sum(largest.values()),
+        "pss_mb_by_process": largest,
+        "mean_inference_batch": _grown(first, last, "headgate_windows_total")
+        / max(1.0, _grown(first, last, "headgate_inference_batch_windows_count")),
+        "broker_cores": broker_cpu_s / elapsed_s,
+        "quarantined": last["headgate_quarantined_total"],
+    }
+
+
+def latency(at: Gateway, plant: Plant, *, seconds: float) -> dict[str, float]:
+    """Publish in real time, with faults; how long until the store has acknowledged anomalies, ms.
+
+    From when the message was sent that the anomaly was opened by, to the store's answer.
+    """
+    times = at.folder / "times.npz"
+    with services.load(
+        at.folder,
+        at.broker.port,
+        plant,
+        seconds=seconds,
+        paced=True,
+        connections=_SMOOTH_CONNECTIONS,
+        faults=True,
+        times=times,
+    ) as load:
+        load.result(seconds + 60)
+    time.sleep(1.5)
+    return delays_ms(at.store.result()["anomalies"], times, plant)
+
+
+def delays_ms(anomalies: list[tuple[int, int, int]], times: Path, plant: Plant) -> dict[str, float]:
+    """Delays of anomalies, given when each device's messages were published.
+
+    Args:
+        anomalies: Device, end and acknowledgement of each, the latter two in ns.
+        times: File with the publish times of every connection.
+        plant: Whose devices.
+    """
+    with np.load(times) as saved:
+        published_ms, first_step = saved["published_ms"], int(saved["first_step"])
+    firsts = np.array([first for first, _ in shares(plant.devices, len(published_ms))])
+    delays = []
+    for device, end_ns, acknowledged_ns in anomalies:
+        line = int(np.searchsorted(firsts, device, side="right")) - 1
+        # An anomaly's end is the beginning of the step whose message it was opened by.
+        step = end_ns // (plant.period_ms * 1_000_000) - first_step
+        delays.append(acknowledged_ns / 1e6 - float(published_ms[line, step]))
+    if not delays:
+        raise PermanentError("no anomaly arrived: the gateway does not work, or is far behind")
+    return {
+        "p50": float(np.percentile(delays, 50)),
+        "p99": float(np.percentile(delays, 99)),
+        "max": float(np.max(delays)),
+        "anomalies": len(delays),
+    }
+
+
+def idle(at: Gateway, plant: Plant, *, seconds: float) -> dict[str, float]:
+    """CPU of a gateway whose devices are connected and silent, in percent of a core."""
+    with services.load(at.folder, at.broker.port, plant, seconds=seconds + 3, silent=True) as load:
+        time.sleep(2)
+        first = cpu_by_name(at.pid)
+        time.sleep(seconds)
+        last = cpu_by_name(at.pid)
+        load.result()
+    used = {name: 100 * (last[name] - first[name]) / seconds for name in last}
+    return {"percent_of_a_core": sum(used.values()), **used}
+
+
+def mosquitto_sub(plant: Plant, *, seconds: float, qos: int = 0) -> dict[str, float]:
+    """What the broker delivers to a C client that does nothing with it."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(services.folder())
+        broker = stack.enter_context(services.mosquitto(folder))
+        output = folder / "mosquitto_sub.out"
+        # The shortest line there is for each message: a file's size is then a count.
+        command = ["mosquitto_sub", "-p", str(broker.port), "-t", "plant/+/+/telemetry"]
+        command += ["-q", str(qos), "-F", "x"]
+        client = stack.enter_context(services.Process("mosquitto_sub", command, output))
+        time.sleep(0.5)
+        options = {"seconds": _WARM_UP_S + seconds + _TAIL_S, "qos": qos, "start_ms": _START_MS}
+        with services.load(folder, broker.port, plant, **options) as load:
+            time.sleep(_WARM_UP_S)
+            start_s, size, cpu = time.perf_counter(), output.stat().st_size, cpu_s(client.pid)
+            time.sleep(seconds)
+            elapsed_s = time.perf_counter() - start_s
+            count = (output.stat().st_size - size) / 2
+            used_s = cpu_s(client.pid) - cpu
+            sent = load.result()
+    return {
+        "messages_per_s": count / elapsed_s,
+        "cpu_us_per_message": 1e6 * used_s / count,
+        "sent_per_s": sent["messages"] / sent["seconds"],
+    }
+
+
+def _grown(first: Counters, last: Counters, name: str) -> float:
+    return last[name] - first[name]
+
+
+def _wait_ready(url: str, process: services.Process) -> None:
+    deadline = time.perf_counter() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except OSError:
+            if not process.is_running or time.perf_counter() > deadline:
+                raise PermanentError(f"the gateway is not ready:\n{process.quoted()}") from None
+        time.sleep(0.1)
