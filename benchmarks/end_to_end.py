@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import urllib.request
@@ -25,6 +26,9 @@ _START_MS = 1_700_000_000_000
 
 #: Load before the measurement begins, and after it has ended, s.
 _WARM_UP_S, _TAIL_S = 3.0, 1.5
+
+#: Longest that plain Faust may take to start and be measured, s.
+_STARTING_S = 120.0
 
 #: Connections of the load generator when every millisecond counts: each sends its devices' messages
 #: in one go, so more of them spread a round more evenly.
@@ -238,3 +242,63 @@ def _wait_ready(url: str, process: services.Process) -> None:
             if not process.is_running or time.perf_counter() > deadline:
                 raise PermanentError(f"the gateway is not ready:\n{process.quoted()}") from None
         time.sleep(0.1)
+
+
+def plain_faust(plant: Plant, kafka_address: str, *, rate: int, seconds: float) -> dict[str, float]:
+    """``benchmarks.plain_faust`` on the same feed, given a little more than it can do.
+
+    Args:
+        plant: Whose messages.
+        kafka_address: Of a running Kafka.
+        rate: Messages/s that it is offered.
+        seconds: How long it is measured.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(services.folder())
+        broker = stack.enter_context(services.mosquitto(folder))
+        sink_url, _ = stack.enter_context(services.store(folder))
+        package = train_model(plant, folder / "model")
+        reports = folder / "reports"
+        reports.touch()
+        environment = {
+            "BENCH_PACKAGE": str(package),
+            "BENCH_SINK": sink_url,
+            "BENCH_GROUP": f"plain{time.time_ns()}",  # noqa: TID251  (a name of its own)
+            "BENCH_KAFKA": kafka_address,
+            "BENCH_MQTT": str(broker.port),
+            "BENCH_REPORT": str(reports),
+            "BENCH_FOLDER": str(folder / "faust"),
+        }
+        command = [sys.executable, "-m", "benchmarks.plain_faust"]
+        output = folder / "plain_faust.out"
+        worker = stack.enter_context(
+            services.Process("plain Faust", command, output, environment=environment)
+        )
+        # As many devices as give the rate at the plant's period.
+        few = Plant(rate * plant.period_ms // 1000, plant.channels, plant.period_ms)
+        with services.load(folder, broker.port, few, seconds=_STARTING_S, paced=True):
+            # Its tables are recovered first, empty as they are.
+            _wait_until_working(worker, reports)
+            time.sleep(_WARM_UP_S)
+            first, cpu_first = _last_report(reports), cpu_s(worker.pid)
+            time.sleep(seconds)
+            last, cpu_last = _last_report(reports), cpu_s(worker.pid)
+    count = last["finished"] - first["finished"]
+    return {
+        "messages_per_s": count / (last["at_s"] - first["at_s"]),
+        "cpu_us_per_message": 1e6 * (cpu_last - cpu_first) / count,
+        "offered_per_s": float(rate),
+    }
+
+
+def _wait_until_working(worker: services.Process, reports: Path) -> None:
+    deadline = time.perf_counter() + _STARTING_S / 2
+    while not reports.read_text() or not _last_report(reports)["finished"]:
+        if not worker.is_running or time.perf_counter() > deadline:
+            raise PermanentError(f"plain Faust does not start:\n{worker.quoted()}")
+        time.sleep(0.2)
+
+
+def _last_report(reports: Path) -> dict[str, float]:
+    report: dict[str, float] = json.loads(reports.read_text().splitlines()[-1])
+    return report

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Process:
         command: Program and arguments.
         output: File for what it prints.
         reads: Whether it ends when its standard input is closed.
-        cwd: Its working directory.
+        environment: Further variables.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Process:
         output: Path,
         *,
         reads: bool = False,
-        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
         self._output = output
@@ -65,8 +65,8 @@ class Process:
                 stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                cwd=cwd or ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             )
 
     def __enter__(self) -> Self:

@@ -210,9 +210,11 @@ class Pipeline:
             stage.forget(selection)
 
     def _score(self, batch: Batch) -> list[Anomaly]:
+        with self._timed("normalize"):
+            rows = [route.normalizer.process(batch) for route in self._routes]
         with self._timed("frame"):
             frames = [
-                route.framer.process(route.normalizer.process(batch)) for route in self._routes
+                route.framer.process(each) for route, each in zip(self._routes, rows, strict=True)
             ]
         with self._timed("infer"):
             scores = self._inferer.process(frames)
