@@ -62,7 +62,7 @@ windows = app.Table("windows", default=dict)
 _finished = 0
 
 
-@app.agent(readings)
+@app.agent(readings)  # type: ignore[untyped-decorator]
 async def work(stream: faust.StreamT[dict[str, Any]]) -> None:
     """Clean, aggregate, score and judge one message after the other."""
     global _finished  # noqa: PLW0603  (as the tutorials count)
@@ -139,7 +139,7 @@ def _write(line: str) -> None:
     _points.write(bucket="bench", record=line)
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 async def subscribe() -> None:
     """Have paho's own thread hand each message over."""
     loop = asyncio.get_running_loop()
@@ -156,11 +156,11 @@ async def subscribe() -> None:
     client.loop_start()
 
 
-@app.timer(1.0)
+@app.timer(1.0)  # type: ignore[untyped-decorator]
 async def report() -> None:
     """Say how many messages are finished."""
     # Not printed: Faust makes log messages of what is printed.
-    with Path(os.environ["BENCH_REPORT"]).open("a") as file:
+    with Path(os.environ["BENCH_REPORT"]).open("a") as file:  # noqa: ASYNC230
         file.write(json.dumps({"at_s": time.perf_counter(), "finished": _finished}) + "\n")
 
 

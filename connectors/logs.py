@@ -21,6 +21,7 @@ from headgate.core.log import (
     READINGS,
     STATE,
     Log,
+    Share,
     TopicSpec,
 )
 
@@ -78,10 +79,13 @@ def open_log(config: Config, clock: Clock) -> Log:
     )
 
 
-def broker_url(config: Config) -> str:
-    """What ``faust.App(broker=…)`` is given for either log; holds no secret."""
+def broker_url(config: Config, share: Share) -> str:
+    """What ``faust.App(broker=…)`` is given for either log; holds no secret.
+
+    Kafka divides the partitions by itself, whatever the share.
+    """
     if config.log.is_embedded:
-        return sqlite_url(config.log_path)
+        return f"{sqlite_url(config.log_path)}?share={share}"
     return ";".join(f"headgate-kafka://{server}" for server in _bootstrap(config).split(","))
 
 

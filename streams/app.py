@@ -41,6 +41,7 @@ from headgate.core.log import (
     STREAMS,
     Log,
     Record,
+    Share,
     TopicPartition,
 )
 from headgate.core.telemetry import Telemetry
@@ -82,10 +83,19 @@ class StreamsLane:
         log: A started log, for everything but the readings, which come through Faust.
         clock: Source of time; wall time is never used for deciding about data.
         telemetry: Metrics of this lane.
+        share: Which of several such lanes this is.
     """
 
-    def __init__(self, config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        telemetry: Telemetry,
+        share: Share = Share(),  # noqa: B008  (frozen)
+    ) -> None:
         self._config = config
+        self._share = share
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
@@ -159,14 +169,14 @@ class StreamsLane:
         streams = self._config.streams
         app = faust.App(
             consumer_group(self._config, STREAMS),
-            broker=broker_url(self._config),
+            broker=broker_url(self._config, self._share),
             key_serializer="raw",
             value_serializer="raw",
             topic_partitions=self._config.log.partitions,
             topic_allow_declare=False,
             topic_disable_leader=True,
             web_enabled=False,
-            datadir=str(self._config.gateway.data_dir / "faust"),
+            datadir=str(self._config.gateway.data_dir / "faust" / str(self._share.number)),
             stream_wait_empty=False,
             stream_buffer_maxsize=2 * streams.max_records,
             broker_session_timeout=_SESSION_TIMEOUT_S,

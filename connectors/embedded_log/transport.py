@@ -1,7 +1,8 @@
 """Faust on the embedded log: ``faust.App("name", broker="sqlite:////path/log.db")``.
 
-The agents run unchanged. There is one member and it gets all partitions; a second worker of the
-same group would read the same records, so there must not be one.
+The agents run unchanged. A worker gets all partitions; several workers of one group divide them by
+saying which share each has, ``sqlite:////path/log.db?share=1/2`` for the first of two. Two workers
+with the same share would read the same records, so there must not be such.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mode.utils.times import want_seconds
 from connectors.embedded_log.store import SqliteLog
 from headgate.core.clock import SystemClock
 from headgate.core.errors import TransientError
-from headgate.core.log import Headers, Record, StoredRecord, TopicPartition, TopicSpec
+from headgate.core.log import Headers, Record, Share, StoredRecord, TopicPartition, TopicSpec
 
 _logger = structlog.get_logger()
 
@@ -78,7 +79,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]  # Faust has no types
         await self.on_partitions_assigned(set(self._assigned), self._generation)
 
     async def _partitions_of(self, topics: frozenset[str]) -> set[TP]:
-        """All partitions of the topics, once all of them exist."""
+        """This worker's partitions of the topics, once all topics exist."""
         missing = set(topics)
         has_told = False
         while True:
@@ -92,7 +93,7 @@ class Consumer(base.Consumer):  # type: ignore[misc]  # Faust has no types
                 return {
                     TP(topic, partition)
                     for topic in topics
-                    for partition in range(self._topic_sizes[topic])
+                    for partition in self.transport.share.partitions(self._topic_sizes[topic])
                 }
             if not has_told:
                 _logger.warning("Waiting for topics to be created.", topics=sorted(missing))
@@ -308,6 +309,11 @@ class Transport(base.Transport):  # type: ignore[misc]  # Faust has no types
         """The log that the broker URL names, not started yet."""
         # "sqlite:////a/b": the first slash ends the empty host, the second begins the path.
         return SqliteLog(Path(self.url[0].path[1:]), SystemClock())
+
+    @property
+    def share(self) -> Share:
+        """Which partitions this worker reads."""
+        return Share.parse(self.url[0].query.get("share", "1/1"))
 
 
 async def _create_topic(

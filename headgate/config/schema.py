@@ -154,6 +154,8 @@ class Streams(Table):
 
     max_records: Annotated[Int, Field(ge=1, le=10_000)] = 100
     max_wait: DurationNs = _ns("20ms")
+    #: Processes that divide the log's partitions among themselves.
+    workers: Annotated[Int, Field(ge=1, le=256)] = 1
     snapshot_interval: DurationNs = _ns("5s")
     silent_after: DurationNs = _ns("10s")
 
@@ -383,6 +385,11 @@ class Config(Table):
         ]
         if self.influxdb is None and self.local_store is None:
             problems.append("no sink: give [influxdb], [local_store] or both")
+        if self.streams.workers > self.log.partitions:
+            problems.append(
+                f"streams.workers: expected at most log.partitions, {self.log.partitions}, "
+                f"got {self.streams.workers}"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

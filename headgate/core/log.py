@@ -79,6 +79,36 @@ class TopicSpec:
     retention_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of several processes that divide a topic's partitions among themselves.
+
+    Attributes:
+        number: Which one, from 1.
+        count: How many there are.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """Read ``"NUMBER/COUNT"``; raises ValueError for anything else."""
+        number, _, count = text.partition("/")
+        share = cls(int(number), int(count))
+        if not 1 <= share.number <= share.count:
+            raise ValueError(f"expected a share such as 1/2, got {text!r}")
+        return share
+
+    def __str__(self) -> str:
+        """The share as ``parse`` reads it."""
+        return f"{self.number}/{self.count}"
+
+    def partitions(self, total: int) -> range:
+        """Its partitions of so many; each partition is in one share."""
+        return range(self.number - 1, total, self.count)
+
+
 class Log(Protocol):
     """A durable, partitioned, append-only log.
 

@@ -25,7 +25,7 @@ from headgate.config.load import located
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, Clock, SystemClock
 from headgate.core.errors import ConfigError, PermanentError, TransientError
-from headgate.core.log import Log
+from headgate.core.log import Log, Share
 from headgate.core.logging import configure_logging
 from headgate.core.telemetry import Telemetry
 from headgate.gateway.lock import FileLock
@@ -59,8 +59,10 @@ class Lane(Protocol):
         ...
 
 
-def run_lane(name: str, config: Config, config_file: Path) -> NoReturn:
+def run_lane(name: str, config: Config, config_file: Path, workers: int) -> NoReturn:
     """Run a lane until it is asked to stop, and end this process with the lane's exit code.
+
+    The lane's name is one of ``lane_names(workers)``.
 
     The code is 0 after an orderly stop, 2 when the configuration does not fit the world (such as
     a log with another number of partitions), and 1 when the lane failed.
@@ -70,12 +72,15 @@ def run_lane(name: str, config: Config, config_file: Path) -> NoReturn:
     configure_logging(config.logging.level, config.logging.format, lane=name)
     # A time of creation beside each counter would double the page, and nobody reads it.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    asyncio.run(_Host(name, config, config_file).run())
+    asyncio.run(_Host(name, config, config_file, workers).run())
 
 
 class _Host:
-    def __init__(self, name: str, config: Config, config_file: Path) -> None:
+    def __init__(self, name: str, config: Config, config_file: Path, workers: int) -> None:
         self._name = name
+        kind, _, number = name.partition("-")
+        self._factory = _FACTORIES[kind]
+        self._share = Share(int(number or 1), workers if kind == "streams" else 1)
         self._config = config
         self._config_file = config_file
         self._clock: Clock = SystemClock()
@@ -113,7 +118,9 @@ class _Host:
         try:
             await self._reach(log)
             if not self._stop.is_set():
-                self._lane = _FACTORIES[self._name](self._config, log, self._clock, self._telemetry)
+                self._lane = self._factory(
+                    self._config, log, self._clock, self._telemetry, self._share
+                )
                 await self._lane.run(self._stop)
         finally:
             with suppress(TimeoutError):
@@ -190,19 +197,19 @@ class _Host:
         return Report(self._name, os.getpid(), is_ready, reason, metrics)
 
 
-def _ingest(config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> Lane:
+def _ingest(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:
     from connectors.mqtt.ingest import IngestLane  # noqa: PLC0415  (a lane loads its own parts)
 
     return IngestLane(config, log, clock, telemetry)
 
 
-def _streams(config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> Lane:
+def _streams(config: Config, log: Log, clock: Clock, telemetry: Telemetry, share: Share) -> Lane:
     from streams.app import StreamsLane  # noqa: PLC0415
 
-    return StreamsLane(config, log, clock, telemetry)
+    return StreamsLane(config, log, clock, telemetry, share)
 
 
-def _forward(config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> Lane:
+def _forward(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:
     from connectors.forward import ForwardLane  # noqa: PLC0415
     from connectors.sinks import open_sinks  # noqa: PLC0415
 
@@ -210,7 +217,7 @@ def _forward(config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> La
     return ForwardLane(config, log, clock, telemetry, sinks)
 
 
-_FACTORIES: dict[str, Callable[[Config, Log, Clock, Telemetry], Lane]] = {
+_FACTORIES: dict[str, Callable[[Config, Log, Clock, Telemetry, Share], Lane]] = {
     "ingest": _ingest,
     "streams": _streams,
     "forward": _forward,

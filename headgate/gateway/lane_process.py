@@ -47,6 +47,7 @@ class LaneProcess:
         config_file: Its configuration; the lane reads it itself.
         clock: Source of time.
         on_report: Called after each report.
+        workers: How many streams lanes there are.
         silence_limit_s: A lane that has not reported for so long is killed.
     """
 
@@ -57,6 +58,7 @@ class LaneProcess:
         clock: Clock,
         on_report: Callable[[], None],
         *,
+        workers: int = 1,
         silence_limit_s: float = _SILENCE_LIMIT_S,
     ) -> None:
         self.name = name
@@ -65,6 +67,7 @@ class LaneProcess:
         self._config_file = config_file
         self._clock = clock
         self._on_report = on_report
+        self._workers = workers
         self._silence_limit_s = silence_limit_s
         self._heard_ns = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -131,10 +134,9 @@ class LaneProcess:
 
     async def _start(self, write_end: int) -> asyncio.subprocess.Process:
         command = [sys.executable, "-P", "-m", "headgate.cli", "lane", self.name]
+        command += ["-c", str(self._config_file), "--workers", str(self._workers)]
         return await asyncio.create_subprocess_exec(
             *command,
-            "-c",
-            str(self._config_file),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(write_end,),
             # A terminal's ^C goes to the whole process group; the lanes are told by us.

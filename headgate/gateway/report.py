@@ -6,9 +6,19 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-#: The lanes, in the order in which they are started. Forwarding comes first so that it is ready for
-#: what the others produce; ingest last, so that nothing is taken in before it can be worked on.
-LANES = ("forward", "streams", "ingest")
+
+def lane_names(workers: int) -> list[str]:
+    """The lanes, in the order in which they are started.
+
+    Forwarding comes first so that it is ready for what the others produce; ingest last, so that
+    nothing is taken in before it can be worked on.
+
+    Args:
+        workers: How many streams lanes there are; several are numbered from 1.
+    """
+    streams = [f"streams-{number}" for number in range(1, workers + 1)]
+    return ["forward", *(["streams"] if workers == 1 else streams), "ingest"]
+
 
 #: Environment variable that names the file descriptor to report on.
 STATUS_FD = "HEADGATE_STATUS_FD"

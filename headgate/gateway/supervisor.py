@@ -21,7 +21,7 @@ from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError
 from headgate.gateway.lane_process import LaneProcess
 from headgate.gateway.lock import FileLock
-from headgate.gateway.report import LANES
+from headgate.gateway.report import lane_names
 
 _logger = structlog.get_logger()
 
@@ -42,16 +42,18 @@ class Supervisor:
         config: The checked configuration.
         config_file: The file it came from; each lane reads it again.
         clock: Source of time.
+        workers: How many streams lanes to run.
     """
 
-    def __init__(self, config: Config, config_file: Path, clock: Clock) -> None:
+    def __init__(self, config: Config, config_file: Path, clock: Clock, workers: int) -> None:
         self._config = config
         self._clock = clock
         self._stop = asyncio.Event()
         self._exit_code = 0
         self._was_ready = False
         self.lanes = {
-            name: LaneProcess(name, config_file, clock, self._note_readiness) for name in LANES
+            name: LaneProcess(name, config_file, clock, self._note_readiness, workers=workers)
+            for name in lane_names(workers)
         }
 
     async def run(self) -> int:
@@ -118,8 +120,14 @@ class Supervisor:
         return f"killed: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
 
 
-def run_gateway(config: Config, config_file: Path, clock: Clock) -> int:
+def run_gateway(config: Config, config_file: Path, clock: Clock, workers: int) -> int:
     """Make the data directory and run the gateway in the foreground; the exit code.
+
+    Args:
+        config: The checked configuration.
+        config_file: The file it came from.
+        clock: Source of time.
+        workers: How many streams lanes to run; at most the log's partitions.
 
     Raises:
         ConfigError: The directory can't be made, or the console's address is taken.
@@ -135,8 +143,8 @@ def run_gateway(config: Config, config_file: Path, clock: Clock) -> int:
                 f"gateway.data_dir: expected a directory that can be written to, got "
                 f"{folder}: {error.strerror}"
             ) from error
-        return asyncio.run(_run(config, config_file, clock))
+        return asyncio.run(_run(config, config_file, clock, workers))
 
 
-async def _run(config: Config, config_file: Path, clock: Clock) -> int:
-    return await Supervisor(config, config_file, clock).run()
+async def _run(config: Config, config_file: Path, clock: Clock, workers: int) -> int:
+    return await Supervisor(config, config_file, clock, workers).run()

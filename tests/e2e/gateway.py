@@ -62,16 +62,19 @@ class Gateway:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, *, ready_within_s: float = 45) -> None:
-        """Start it, and wait until every lane is ready."""
-        self.start_without_waiting()
+    def start(self, *arguments: str, ready_within_s: float = 45) -> None:
+        """Start it with further arguments, and wait until every lane is ready."""
+        self.start_without_waiting(*arguments)
         self.wait_for("/readyz", ready_within_s)
 
-    def start_without_waiting(self) -> None:
-        """Start it."""
+    def start_without_waiting(self, *arguments: str) -> None:
+        """Start it with further arguments."""
         with self.output_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "headgate.cli", "run", "-c", str(self.config_file)],
+                [
+                    *(sys.executable, "-m", "headgate.cli", "run", "-c", str(self.config_file)),
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -125,6 +125,31 @@ def test_kill_9_loses_and_doubles_nothing(
 @pytest.mark.mosquitto
 @pytest.mark.kafka
 @pytest.mark.timeout(180)
+def test_several_workers_share_the_work(
+    mosquitto: Mosquitto, log_url: str, tmp_path: Path
+) -> None:
+    """Every reading is aggregated once, by two workers, then by one, then by two again."""
+    gateway = Gateway(tmp_path / "gateway", _config(mosquitto, log_url, tmp_path.name))
+    with gateway:
+        for turn, workers in enumerate(("2", "1", "2")):
+            gateway.start("--workers", workers)
+            _publish(mosquitto, _messages(200 * turn, 200 * (turn + 1)))
+            expected = (turn + 1) * 200 * 5 * 2
+            if turn < 2:
+                # In the middle of things, so that state has to move from worker to worker.
+                assert gateway.stop() == 0
+        _until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
+
+        assert _readings(_points(gateway)) == expected
+        lanes = gateway.status()["lanes"]
+        assert set(lanes) == {"forward", "streams-1", "streams-2", "ingest"}
+        assert main(["audit", "-c", str(gateway.config_file)]) == 0
+        assert gateway.stop() == 0
+
+
+@pytest.mark.mosquitto
+@pytest.mark.kafka
+@pytest.mark.timeout(180)
 def test_an_absent_kafka_loses_and_doubles_nothing(
     mosquitto: Mosquitto, kafka_server: KafkaServer, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from connectors.kafka.log import KafkaLog
 from connectors.logs import broker_url, faust_settings, open_log, topic, topic_specs
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
-from headgate.core.log import QUARANTINE, READINGS, STATE
+from headgate.core.log import QUARANTINE, READINGS, STATE, Share
 from headgate.testing import ManualClock
 
 #: Keys that the samples show with their default; the others have none.
@@ -65,13 +65,29 @@ def test_the_embedded_log_is_a_file_below_the_data_folder(tmp_path: Path) -> Non
     folder = tmp_path / "with space; and #?%"
     config = _config(folder, url="sqlite:///log.db")
 
-    transport = by_url(broker_url(config))
-    log = transport([URL(broker_url(config))], app=None).open_log()
+    transport = by_url(broker_url(config, Share()))
+    log = transport([URL(broker_url(config, Share()))], app=None).open_log()
 
     assert isinstance(open_log(config, ManualClock()), SqliteLog)
     assert log._path == folder / "log.db"
-    assert ";" not in broker_url(config)
+    assert ";" not in broker_url(config, Share())
     assert faust_settings(config) == {}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shares_divide_the_partitions(count: int) -> None:
+    """Each partition is in one share, and a share survives being written down."""
+    shares = [Share.parse(str(Share(number, count))) for number in range(1, count + 1)]
+    partitions = [partition for share in shares for partition in share.partitions(4)]
+
+    assert sorted(partitions) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b"])
+def test_a_share_that_is_none_is_refused(text: str) -> None:
+    """The number is one of so many."""
+    with pytest.raises(ValueError, match=r"share|invalid literal"):
+        Share.parse(text)
 
 
 def test_kafka_servers_get_their_usual_port(tmp_path: Path) -> None:
@@ -79,7 +95,7 @@ def test_kafka_servers_get_their_usual_port(tmp_path: Path) -> None:
     config = _config(tmp_path, url="kafka://one,two:19092")
 
     assert isinstance(open_log(config, ManualClock()), KafkaLog)
-    assert broker_url(config) == "headgate-kafka://one:9092;headgate-kafka://two:19092"
+    assert broker_url(config, Share()) == "headgate-kafka://one:9092;headgate-kafka://two:19092"
     assert faust_settings(config) == {}
 
 
@@ -94,7 +110,7 @@ def test_a_password_reaches_faust_but_no_text(
 
     assert credentials.password == "hush"
     assert credentials.mechanism.value == "SCRAM-SHA-512"
-    assert "hush" not in broker_url(config) + repr(credentials) + repr(config)
+    assert "hush" not in broker_url(config, Share()) + repr(credentials) + repr(config)
 
 
 def test_a_password_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
