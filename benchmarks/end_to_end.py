@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from benchmarks import services
 from benchmarks.load import shares
-from benchmarks.measure import Counters, counters_fresh, cpu_by_name, cpu_s, pss_mb
+from benchmarks.measure import Counters, counters, counters_fresh, cpu_by_name, cpu_s, pss_mb
 from benchmarks.plant import Plant, configuration, train_model
 from headgate.core.errors import PermanentError
 from headgate.demo.processes import free_port
@@ -34,6 +35,9 @@ _STARTING_S = 120.0
 #: in one go, so more of them spread a round more evenly.
 _SMOOTH_CONNECTIONS = 20
 
+#: The configuration's, of the log.
+_PARTITIONS = 4
+
 _PROCESSED = "headgate_processed_rows_total"
 
 
@@ -42,11 +46,15 @@ class Gateway:
     """A running gateway and what stands around it."""
 
     url: str
-    pid: int
+    process: services.Process
     broker: services.Broker
     store: services.Process
     folder: Path
-    log: str
+
+    @property
+    def pid(self) -> int:
+        """Of its supervisor."""
+        return self.process.pid
 
 
 @contextmanager
@@ -99,11 +107,84 @@ def gateway(
             f'[gateway]\nname = "bench"\ndata_dir = "{folder / "data"}"\nlatency = "{latency}"\n'
             f"[console]\nport = {port}\n{config}"
         )
-        command = [sys.executable, "-m", "headgate.cli", "run", "-c", str(file), *arguments]
-        process = stack.enter_context(services.Process("gateway", command, folder / "gateway.out"))
+        process = stack.enter_context(_started(folder, arguments))
         url = f"http://127.0.0.1:{port}"
         _wait_ready(url, process)
-        yield Gateway(url, process.pid, broker, store, folder, log)
+        yield Gateway(url, process, broker, store, folder)
+
+
+def _started(folder: Path, arguments: tuple[str, ...] = ()) -> services.Process:
+    file, output = folder / "headgate.toml", folder / f"gateway-{time.perf_counter_ns()}.out"
+    command = [sys.executable, "-m", "headgate.cli", "run", "-c", str(file), *arguments]
+    return services.Process("gateway", command, output)
+
+
+def restart(plant: Plant, log: str, kafka_address: str | None) -> dict[str, float]:
+    """Stop a gateway that has many devices' state, start it, and wait until it works again.
+
+    Returns:
+        ``seconds`` from reaching the log to having taken up every partition, with all state
+        restored; ``process_seconds`` from starting the process.
+    """
+    with gateway(plant, log, kafka_address) as at:
+        with services.load(at.folder, at.broker.port, plant, seconds=6, start_ms=_START_MS) as load:
+            load.result()
+        _wait_until_idle(at)
+        at.process.stop()
+        started_s = time.time()  # noqa: TID251  (compared with a log's time stamps)
+        with (
+            _started(at.folder) as process,
+            services.load(at.folder, at.broker.port, plant, seconds=60, paced=True),
+        ):
+            taken_up = _wait_for_events(process, "Took up a partition.", _PARTITIONS)
+            reached = _wait_for_events(process, "Reached the log.", 1)
+    return {
+        "seconds": max(_at_s(each) for each in taken_up) - min(_at_s(each) for each in reached),
+        "process_seconds": max(_at_s(each) for each in taken_up) - started_s,
+        "devices_restored": sum(each["devices_restored"] for each in taken_up),
+    }
+
+
+def _wait_until_idle(at: Gateway) -> None:
+    """Wait until everything that was received has been worked on."""
+    deadline = time.perf_counter() + 60
+    before = -1.0
+    while time.perf_counter() < deadline:
+        now = counters(at.url)[_PROCESSED]
+        if now == before:
+            return
+        before = now
+        time.sleep(2.5)
+
+
+def _wait_for_events(
+    process: services.Process, event: str, count: int, within_s: float = 60
+) -> list[dict[str, Any]]:
+    """Entries of the streams lane's log with this event, once there are so many."""
+    deadline = time.perf_counter() + within_s
+    while True:
+        found = [
+            entry
+            for entry in map(_entry, process.lines())
+            if entry.get("event") == event and entry.get("lane") == "streams"
+        ]
+        if len(found) >= count:
+            return found
+        if not process.is_running or time.perf_counter() > deadline:
+            raise PermanentError(f"the gateway does not work again:\n{process.quoted()}")
+        time.sleep(0.1)
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return entry
+
+
+def _at_s(entry: dict[str, Any]) -> float:
+    return datetime.fromisoformat(entry["timestamp"]).timestamp()
 
 
 def full_load(at: Gateway, plant: Plant, *, seconds: float, qos: int = 0) -> dict[str, Any]:

@@ -73,6 +73,10 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it, if it has not ended."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -104,6 +108,10 @@ class Process:
         if code:
             raise PermanentError(f"{self._name}: ended with {code}:\n{text[-2000:]}")
         return json.loads(text.splitlines()[-1])
+
+    def lines(self) -> list[str]:
+        """What it has printed."""
+        return self._output.read_text(errors="replace").splitlines()
 
     def quoted(self) -> str:
         """The end of what it has printed."""

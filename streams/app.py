@@ -7,7 +7,7 @@ hand, no tables, no web server, nothing escapes the agent's body. A take goes th
 2. drop, device by device, what a restored snapshot already holds
 3. run the pipeline in a worker thread
 4. append its outputs to the log, and wait until they are durable
-5. now and then snapshot the devices that moved, and wait until that is durable
+5. snapshot some of the devices that moved, and wait until that is durable
 6. acknowledge the records that the snapshots cover; Faust commits them
 
 Anything unexpected stops the process: it restarts and replays from the committed offset.
@@ -16,14 +16,14 @@ Anything unexpected stops the process: it restarts and replays from the committe
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import faust
-import numpy as np
 import structlog
 
 from connectors.logs import broker_url, consumer_group, faust_settings, topic
@@ -56,7 +56,7 @@ from headgate.core.wire import (
 from streams.pipeline import Pipeline, build_pipeline
 from streams.recovery import StateKeeper
 from streams.route import Route
-from streams.state import Placement
+from streams.state import BUCKETS, Placement
 
 _logger = structlog.get_logger()
 _T = TypeVar("_T")
@@ -68,11 +68,34 @@ _SILENCE_CHECK_S = 0.25
 #: Readings worked on at once; one more record may come on top.
 _BATCH_ROWS = 16_384
 
+#: Buckets whose snapshots are in memory together.
+_BUCKETS_AT_ONCE = 8
+
 #: Longest pause between two tries to reach the log, s.
 _RETRY_CEILING_S = 5.0
 
 #: A member that died is noticed after this long; below 6 s a Kafka broker refuses by default.
 _SESSION_TIMEOUT_S = 6.0
+
+
+@dataclass(slots=True)
+class _Round:
+    """A partition's snapshots, bucket after bucket.
+
+    Attributes:
+        partition: Which one.
+        next_offset: Below it all is covered once the last bucket is written, because later
+            readings are in the later buckets' snapshots too.
+        buckets: Those left.
+        start_ns: When it began.
+        done: Buckets written.
+    """
+
+    partition: int
+    next_offset: int
+    buckets: list[int]
+    start_ns: int
+    done: int = 0
 
 
 class StreamsLane:
@@ -122,8 +145,9 @@ class StreamsLane:
         self._ended_generations: set[int | None] = set()
         self._unacknowledged: list[faust.EventT[bytes]] = []
         self._next_offsets: dict[int, int] = {}
-        # When each partition's last snapshot was written.
-        self._snapshot_ns: dict[int, int] = {}
+        # The snapshots that are being written, and when each partition's last round began.
+        self._round: _Round | None = None
+        self._round_ns: dict[int, int] = {}
         self._failure: asyncio.Future[None] | None = None
         self._trouble = "starting"
 
@@ -176,7 +200,7 @@ class StreamsLane:
             topic_allow_declare=False,
             topic_disable_leader=True,
             web_enabled=False,
-            datadir=str(self._config.gateway.data_dir / "faust" / str(self._share.number)),
+            datadir=str(self._config.gateway.data_dir / f"faust-{self._share.number}"),
             stream_wait_empty=False,
             stream_buffer_maxsize=2 * streams.max_records,
             broker_session_timeout=_SESSION_TIMEOUT_S,
@@ -232,7 +256,7 @@ class StreamsLane:
         self._unacknowledged.extend(events)
         for event in events:
             self._next_offsets[event.message.partition] = event.message.offset + 1
-        await self._snapshot(self._most_overdue())
+        await self._snapshot_some()
         self._trouble = ""
         return done
 
@@ -312,39 +336,60 @@ class StreamsLane:
             ]
         )
 
-    def _most_overdue(self) -> set[int]:
-        """The partition that has waited longest for its snapshot, if its time has come.
+    async def _snapshot_some(self) -> None:
+        """Write down a part of what has moved, so much that a round ends in its time.
 
-        One at a time: while a snapshot is written no reading is worked on.
+        While state is written no reading is worked on, so it is written a little at a time.
+        Partitions have their rounds one after the other, and all within the interval.
         """
-        if not self._next_offsets:
-            return set()
-        waiting = min(self._next_offsets, key=lambda each: self._snapshot_ns.get(each, 0))
-        due_ns = self._snapshot_ns.setdefault(waiting, self._clock.monotonic_ns())
-        due_ns += self._config.streams.snapshot_interval
-        return {waiting} if self._clock.monotonic_ns() >= due_ns else set()
-
-    async def _snapshot(self, partitions: AbstractSet[int]) -> None:
-        """Write down what has moved in these partitions, and acknowledge what that covers."""
-        if not partitions:
+        now_ns = self._clock.monotonic_ns()
+        interval_ns = self._config.streams.snapshot_interval
+        if self._round is None:
+            self._round = self._next_round(now_ns, interval_ns)
+        if self._round is None:
             return
+        current = self._round
+        done_by_now = (now_ns - current.start_ns) * len(self._next_offsets) / max(1, interval_ns)
+        count = min(len(current.buckets), max(1, math.ceil(done_by_now * BUCKETS) - current.done))
+        buckets, current.buckets = current.buckets[:count], current.buckets[count:]
+        current.done += count
         with self._telemetry.timed("snapshot"):
-            next_offsets = {
-                partition: offset
-                for partition, offset in self._next_offsets.items()
-                if partition in partitions
-            }
-            pending = self._keeper.pending_records(next_offsets)
-            while records := await self._in_worker(next, pending, None):
-                await self._append(records)
-            self._keeper.settle(next_offsets)
+            await self._write_down(current.partition, buckets)
+        if not current.buckets:
+            self._acknowledge(current.partition, current.next_offset)
+            self._round = None
+
+    def _next_round(self, now_ns: int, interval_ns: int) -> _Round | None:
+        """A round of the partition that has waited longest, if its time has come."""
+        if not self._next_offsets:
+            return None
+        partition = min(self._next_offsets, key=lambda each: self._round_ns.get(each, 0))
+        if now_ns < self._round_ns.setdefault(partition, now_ns) + interval_ns:
+            return None
+        self._round_ns[partition] = now_ns
+        buckets = self._keeper.moved_buckets(partition)
+        return _Round(partition, self._next_offsets[partition], buckets, now_ns)
+
+    async def _write_down(self, partition: int, buckets: Sequence[int]) -> None:
+        """Snapshot buckets as they are, and wait until that is durable."""
+        at = TopicPartition(topic(self._config, STATE), partition)
+        next_offset = self._next_offsets[partition]
+        # Not all in one go: a whole fleet's state need not be in memory twice.
+        for first in range(0, len(buckets), _BUCKETS_AT_ONCE):
+            some = buckets[first : first + _BUCKETS_AT_ONCE]
+            records = await self._in_worker(self._keeper.snapshot, partition, some, next_offset)
+            await self._append({at: records})
+            self._keeper.settle(partition, some)
+
+    def _acknowledge(self, partition: int, next_offset: int) -> None:
+        """Acknowledge the records that snapshots cover: those below an offset, in order."""
         waiting, self._unacknowledged = self._unacknowledged, []
         for event in waiting:
-            if event.message.partition in partitions:
+            message = event.message
+            if message.partition == partition and message.offset < next_offset:
                 event.ack()
             else:
                 self._unacknowledged.append(event)
-        self._snapshot_ns.update(dict.fromkeys(partitions, self._clock.monotonic_ns()))
 
     def _drop_revoked(self) -> None:
         """Forget the partitions that were taken away; what comes back is restored anew."""
@@ -354,7 +399,9 @@ class StreamsLane:
             self._restored.discard(partition)
         for partition in revoked:
             self._next_offsets.pop(partition, None)
-            self._snapshot_ns.pop(partition, None)
+            self._round_ns.pop(partition, None)
+        if self._round is not None and self._round.partition in revoked:
+            self._round = None
         self._unacknowledged = [
             event for event in self._unacknowledged if event.message.partition not in revoked
         ]
@@ -373,8 +420,10 @@ class StreamsLane:
                     await self._append(self._route.records(results))
                 # A window closed by the wall clock would close otherwise in a replay: write the
                 # decision down before any reading that it makes late is worked on.
-                moved = {int(each) for each in np.unique(self._placement.partition[results.moved])}
-                await self._snapshot(moved | self._most_overdue())
+                for partition, buckets in self._keeper.buckets_of(results.moved).items():
+                    if partition in self._next_offsets:
+                        await self._write_down(partition, buckets)
+                await self._snapshot_some()
 
     async def _watch_app(self, app: faust.App) -> None:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""
@@ -385,7 +434,9 @@ class StreamsLane:
     async def _finish(self, app: faust.App) -> None:
         async with self._turn:
             self._drop_revoked()
-            await self._snapshot(set(self._next_offsets))
+            for partition, next_offset in self._next_offsets.items():
+                await self._write_down(partition, self._keeper.moved_buckets(partition))
+                self._acknowledge(partition, next_offset)
             # Still inside the turn: the agent can't begin another take while Faust stops.
             await app.stop()
 

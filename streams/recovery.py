@@ -8,7 +8,7 @@ repeats only what overwrites itself at the sink.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import structlog
@@ -32,9 +32,6 @@ _logger = structlog.get_logger()
 
 #: Bytes asked of the log at a time while state is read back.
 _READ_BYTES = 8 << 20
-
-#: Bytes of snapshots made before they are appended.
-_PART_BYTES = 4 << 20
 
 
 class StateKeeper:
@@ -106,40 +103,51 @@ class StateKeeper:
         self._grow()
         self._has_moved[devices] = True
 
-    def pending_records(
-        self, next_offsets: Mapping[int, int]
-    ) -> Iterator[dict[TopicPartition, list[Record]]]:
-        """Snapshot every bucket of these partitions in which a device has moved.
+    def moved_buckets(self, partition: int) -> list[int]:
+        """Buckets of a partition in which a device has moved since its snapshot, rising."""
+        self._grow()
+        moved = self._has_moved & (self._placement.partition == partition)
+        buckets: list[int] = np.unique(self._placement.bucket[moved]).tolist()
+        return buckets
 
-        A whole fleet's state need not be in memory twice: it comes in parts of some megabytes, each
-        to be appended before the next is asked for.
+    def buckets_of(self, devices: NDArray[np.int32]) -> dict[int, list[int]]:
+        """The buckets that these devices are in, by partition."""
+        places = np.unique(
+            self._placement.partition[devices] * BUCKETS + self._placement.bucket[devices]
+        )
+        found: dict[int, list[int]] = {}
+        for place in places.tolist():
+            found.setdefault(place // BUCKETS, []).append(place % BUCKETS)
+        return found
+
+    def snapshot(self, partition: int, buckets: Sequence[int], next_offset: int) -> list[Record]:
+        """Snapshot buckets of a partition.
 
         Args:
-            next_offsets: By partition, the offset below which all readings are processed.
+            partition: Which one.
+            buckets: Some of its buckets.
+            next_offset: The offset below which all its readings are processed.
 
-        Yields:
-            Records to append, by partition. Once all are durable, ``settle`` must be called.
+        Returns:
+            Records for the ``state`` topic. Once they are durable, ``settle`` must be called.
         """
         self._grow()
-        partition_of, bucket_of = self._placement.partition, self._placement.bucket
-        moved = np.flatnonzero(self._has_moved)
-        places = np.unique(partition_of[moved] * BUCKETS + bucket_of[moved])
-        records: dict[TopicPartition, list[Record]] = {}
-        size_bytes = 0
-        for place in places.tolist():
-            partition, bucket = divmod(place, BUCKETS)
-            if partition not in next_offsets:
-                continue
-            devices = np.flatnonzero((partition_of == partition) & (bucket_of == bucket))
-            record = self._bucket_record(bucket, devices, next_offsets[partition])
-            at = TopicPartition(self._kafka_topic, partition)
-            records.setdefault(at, []).append(record)
-            size_bytes += len(record.value)
-            if size_bytes >= _PART_BYTES:
-                yield records
-                records, size_bytes = {}, 0
-        if records:
-            yield records
+        in_partition = self._placement.partition == partition
+        return [
+            self._bucket_record(
+                bucket,
+                np.flatnonzero(in_partition & (self._placement.bucket == bucket)),
+                next_offset,
+            )
+            for bucket in buckets
+        ]
+
+    def settle(self, partition: int, buckets: Sequence[int]) -> None:
+        """Note that the snapshots of these buckets are durable."""
+        is_done = (self._placement.partition == partition) & np.isin(
+            self._placement.bucket, buckets
+        )
+        self._has_moved[: len(is_done)] &= ~is_done
 
     def _bucket_record(self, bucket: int, devices: NDArray[np.intp], next_offset: int) -> Record:
         selection = selection_of(self._channels, devices.astype(np.int32))
@@ -151,11 +159,6 @@ class StateKeeper:
             blocks=self._pipeline.snapshot(selection),
         )
         return snapshot_record(bucket, snapshot)
-
-    def settle(self, partitions: Mapping[int, int]) -> None:
-        """Note that the pending snapshots of these partitions are durable."""
-        is_done = np.isin(self._placement.partition, list(partitions))
-        self._has_moved[: len(is_done)] &= ~is_done
 
     async def _newest_records(self, at: TopicPartition) -> dict[bytes, StoredRecord]:
         start, end = await self._log.offsets(at)

@@ -18,7 +18,18 @@ from headgate.core.errors import ConfigError, HeadgateError
 
 #: In the order of ``headgate --help``; each is a module of this package with ``add_parser`` and
 #: ``run``. The modules import what they need only when they run.
-_COMMANDS = ("run", "check", "status", "audit", "demo", "replay", "simulate", "model", "lane")
+_COMMANDS = (
+    "run",
+    "check",
+    "status",
+    "audit",
+    "demo",
+    "replay",
+    "simulate",
+    "model",
+    "bench",
+    "lane",
+)
 
 _OWN_PACKAGES = ("streams", "connectors", "models")
 

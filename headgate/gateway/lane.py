@@ -170,6 +170,7 @@ class _Host:
             except PermanentError as error:
                 raise ConfigError(f"log.url: {error}") from error
             else:
+                _logger.info("Reached the log.", url=self._config.log.url)
                 return
 
     async def _report(self) -> None:

@@ -125,9 +125,7 @@ def test_kill_9_loses_and_doubles_nothing(
 @pytest.mark.mosquitto
 @pytest.mark.kafka
 @pytest.mark.timeout(180)
-def test_several_workers_share_the_work(
-    mosquitto: Mosquitto, log_url: str, tmp_path: Path
-) -> None:
+def test_several_workers_share_the_work(mosquitto: Mosquitto, log_url: str, tmp_path: Path) -> None:
     """Every reading is aggregated once, by two workers, then by one, then by two again."""
     gateway = Gateway(tmp_path / "gateway", _config(mosquitto, log_url, tmp_path.name))
     with gateway:
