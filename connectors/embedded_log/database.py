@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,9 @@ OFFSET_BITS: Final = 40
 #: How long a connection waits for another process to finish writing, s. A write that takes
 #: longer than this on a tired SD card would make the others report a log that is not ready.
 BUSY_TIMEOUT_S: Final = 5.0
+
+#: Between two tries to begin writing, s.
+_BUSY_PAUSE_S: Final = 0.0005
 
 #: Most of a record's bytes lie in overflow pages; twice the default page halves their number.
 _PAGE_BYTES: Final = 8192
@@ -182,6 +186,28 @@ def _create(path: Path) -> None:
             connection.executescript(_TABLES)
         with suppress(FileExistsError):
             path.hardlink_to(made)
+
+
+def begin_writing(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes, waiting while another process has one.
+
+    SQLite's own waiting sleeps longer each time, up to a tenth of a second, and an alarm would wait
+    with it; here a transaction takes some milliseconds.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        for _ in range(round(BUSY_TIMEOUT_S / _BUSY_PAUSE_S)):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            else:
+                return
+            time.sleep(_BUSY_PAUSE_S)
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:

@@ -14,7 +14,13 @@ from typing import Any, TypeVar
 import structlog
 
 from connectors.embedded_log import upkeep
-from connectors.embedded_log.database import error_of, mapped_errors, open_reader, open_writer
+from connectors.embedded_log.database import (
+    begin_writing,
+    error_of,
+    mapped_errors,
+    open_reader,
+    open_writer,
+)
 from connectors.embedded_log.engine import Engine
 from connectors.embedded_log.watch import Watcher
 from headgate.core.clock import NS_PER_S, Clock
@@ -214,7 +220,7 @@ class SqliteLog:
         """Run the jobs in one transaction; returns each one's result or exception."""
         outcomes: list[Any] = []
         try:
-            side.connection.execute("BEGIN IMMEDIATE")
+            begin_writing(side.connection)
             for job in jobs:
                 try:
                     outcomes.append(job.call(side.engine))
@@ -238,7 +244,7 @@ class SqliteLog:
         """One slice of upkeep. Trouble is left to the next append, which reports it."""
         self._upkeep_due_ns = self._clock.monotonic_ns() + _UPKEEP_INTERVAL_NS
         try:
-            side.connection.execute("BEGIN IMMEDIATE")
+            begin_writing(side.connection)
             has_more = upkeep.delete_expired(side.connection, self._wall_ms())
             side.connection.execute("COMMIT")
             has_more |= upkeep.give_space_back(side.connection)
