@@ -84,7 +84,9 @@ def _publish_all(lines: list[_Line], args: argparse.Namespace) -> dict[str, floa
                 time_ms += args.period_ms * number // len(lines)
                 due = start + (time_ms - wall_ms) / 1000
                 time.sleep(max(0.0, due - time.perf_counter()))
-            faulty = _faulty(line.devices, number, step) if args.faults else None
+            # Each line has its faults at its own time.
+            phase = step + 2 * _FAULT_STEPS * number // len(lines)
+            faulty = _faulty(line.devices, phase, step) if args.faults else None
             published_ms.append(wall_ms + 1000 * (time.perf_counter() - start))
             line.socket.sendall(line.packets.at(step, time_ms, faulty))
             sent += line.devices
@@ -109,13 +111,12 @@ def _be_silent(args: argparse.Namespace) -> None:
     print(json.dumps({"connections": len(connections)}), flush=True)
 
 
-def _faulty(devices: int, line: int, step: int) -> np.typing.NDArray[np.intp]:
-    """Devices that are faulty at this step: a few at a time, each for ``_FAULT_STEPS`` steps."""
-    turn = step // _FAULT_STEPS
+def _faulty(devices: int, phase: int, step: int) -> np.typing.NDArray[np.intp]:
+    """Devices of a line that are faulty at this step: others in every turn."""
+    turn = phase // _FAULT_STEPS
     if step < _FIRST_FAULT_STEP or turn % 2:
         return np.empty(0, np.intp)
-    first = (turn * 7 + line) % devices
-    return np.unique((first + np.arange(max(1, devices // 100)) * 13) % devices)
+    return np.unique((7 * turn + 13 * np.arange(max(1, devices // 100))) % devices)
 
 
 def _connect(port: int, client_id: str) -> socket.socket:

@@ -35,7 +35,7 @@ _WINDOW = _MANIFEST.framing.window
 _PERIOD_MS = _MANIFEST.framing.period // 1_000_000
 _AGGREGATE_MS, _GRACE_MS = 10_000, 1_000
 _LOW, _HIGH = 0.0, 98.0
-_SPIKE_WINDOW, _SPIKE_THRESHOLD, _SPIKE_SCALE = 11, 8.0, 0.5
+_SPIKE_WINDOW, _SPIKE_THRESHOLD, _SPIKE_SCALE = 11, 8.0, 1.0
 
 _options = onnxruntime.SessionOptions()
 _options.intra_op_num_threads = 1

@@ -158,7 +158,7 @@ def configuration(
     qos: int = 0,
     partitions: int = 4,
     extra: str = "",
-    cleaning: str = "range = [0, 98], spike = { window = 11, threshold = 8.0, min_scale = 0.5 }",
+    cleaning: str = "range = [0, 98], spike = { window = 11, threshold = 8.0, min_scale = 1.0 }",
 ) -> str:
     """Text of a gateway's configuration for this plant, less ``[gateway]`` and ``[console]``."""
     models = ", ".join(f'"m{number}"' for number in range(len(packages)))
