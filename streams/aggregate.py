@@ -27,6 +27,10 @@ WatermarkOf: TypeAlias = Callable[[NDArray[np.int32]], NDArray[np.int64]]
 #: more work for joining slices.
 _LONGEST_PANE_NS = 10 * NS_PER_S
 
+#: Readings of a channel in a pane, about, where they come fast. A fleet whose windows close
+#: together also has less to do at that moment then.
+_PANE_READINGS = 64
+
 #: Names of the quantiles, and the quantiles.
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -53,14 +57,15 @@ class Aggregator:
             min((aggregate.window for aggregate in feed.aggregates), default=0)
             for feed in feeds.values()
         ]
-        self._plans: dict[tuple[int, ...], _Plan] = {}
+        # By the length of their panes, and of their windows.
+        self._plans: dict[tuple[int, tuple[int, ...]], _Plan] = {}
         for number, feed in enumerate(feeds.values()):
             for pane_ns, lengths_ns in _panes(feed).items():
-                if lengths_ns not in self._plans:
+                if (pane_ns, lengths_ns) not in self._plans:
                     serves = np.zeros(len(feeds) + 1, np.bool_)
                     windows = Windows(pane_ns, lengths_ns, channels)
-                    self._plans[lengths_ns] = _Plan(serves, windows)
-                self._plans[lengths_ns].serves[number] = True
+                    self._plans[pane_ns, lengths_ns] = _Plan(serves, windows)
+                self._plans[pane_ns, lengths_ns].serves[number] = True
         # By device row: the number of its feed, or -1.
         self._feed = np.empty(0, np.int32)
         self._known = 0
@@ -117,7 +122,7 @@ class Aggregator:
         for number in np.unique(feed[feed >= 0]).tolist():
             positions = np.flatnonzero(feed == number)
             shortest_ns = self._shortest_ns[number]
-            for lengths_ns, plan in self._plans.items():
+            for (_, lengths_ns), plan in self._plans.items():
                 if shortest_ns in lengths_ns and plan.serves[number]:
                     devices = selection.devices[positions]
                     count[positions] = plan.windows.waiting(devices, shortest_ns)
@@ -125,14 +130,14 @@ class Aggregator:
 
     def snapshot(self, selection: Selection) -> StateBlock:
         return {
-            f"{_prefix(lengths_ns)}{name}": array
-            for lengths_ns, plan in self._plans.items()
+            f"{_prefix(key)}{name}": array
+            for key, plan in self._plans.items()
             for name, array in plan.windows.snapshot(selection).items()
         }
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
-        for lengths_ns, plan in self._plans.items():
-            prefix = _prefix(lengths_ns)
+        for key, plan in self._plans.items():
+            prefix = _prefix(key)
             part = {
                 name.removeprefix(prefix): array
                 for name, array in block.items()
@@ -250,21 +255,23 @@ def _panes(feed: Feed) -> dict[int, tuple[int, ...]]:
     """The feed's window lengths by the length of the panes they are cut into."""
     by_pane: dict[int, list[int]] = {}
     for length_ns in sorted({aggregate.window for aggregate in feed.aggregates}):
-        by_pane.setdefault(_pane_ns(length_ns), []).append(length_ns)
+        longest_ns = min(max(_PANE_READINGS * feed.period, NS_PER_S), _LONGEST_PANE_NS)
+        by_pane.setdefault(_pane_ns(length_ns, longest_ns), []).append(length_ns)
     return {pane_ns: tuple(lengths_ns) for pane_ns, lengths_ns in by_pane.items()}
 
 
-def _pane_ns(length_ns: int) -> int:
+def _pane_ns(length_ns: int, longest_ns: int) -> int:
     """The longest pane that divides the window; the window itself when only tiny ones would."""
-    fewest = -(-length_ns // _LONGEST_PANE_NS)
+    fewest = -(-length_ns // longest_ns)
     for pieces in range(fewest, 2 * fewest):
         if length_ns % pieces == 0:
             return length_ns // pieces
     return length_ns
 
 
-def _prefix(lengths_ns: tuple[int, ...]) -> str:
-    return "+".join(str(length) for length in lengths_ns) + "."
+def _prefix(key: tuple[int, tuple[int, ...]]) -> str:
+    pane_ns, lengths_ns = key
+    return f"{pane_ns}:" + "+".join(str(length) for length in lengths_ns) + "."
 
 
 def _statistics(moments: Moments, quantile: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -142,13 +142,16 @@ class RowStore:
     def _squeeze(self) -> None:
         """Put the live rows at the arena's front, each device's in one run."""
         devices = np.flatnonzero(self._newest >= 0)
-        device, columns = self.peek(devices)
-        starts, lengths = runs(device)
-        for name, column in self._arena.items():
-            column[: len(device)] = columns[name]
-        self._run_start[: len(devices)] = starts
+        position, run = self._runs_of(devices)
+        run_lengths = self._run_length[run]
+        rows = np.repeat(self._run_start[run], run_lengths) + ramp(run_lengths)
+        # Column by column: all of them at once would need the arena's memory a second time.
+        for column in self._arena.values():
+            column[: len(rows)] = column[rows]
+        lengths = np.bincount(position, run_lengths, len(devices)).astype(np.int64)
+        self._run_start[: len(devices)] = np.cumsum(lengths) - lengths
         self._run_length[: len(devices)] = lengths
         self._run_before[: len(devices)] = -1
         self._newest[devices] = np.arange(len(devices))
         self._chain[devices] = 1
-        self._tail, self._runs = len(device), len(devices)
+        self._tail, self._runs = len(rows), len(devices)

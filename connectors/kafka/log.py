@@ -34,8 +34,9 @@ _Client = TypeVar("_Client")
 #: A broker that does not answer a request for this long is taken for gone, ms.
 _REQUEST_TIMEOUT_MS: Final = 10_000
 
-#: How long records wait for company, ms: a send to the broker costs more than they do.
-_LINGER_MS: Final = 5
+#: How long records wait for company, ms: not at all, for whoever appends waits for the answer, and
+#: has given all it has.
+_LINGER_MS: Final = 0
 _BATCH_BYTES: Final = 512 << 10
 
 #: Readers kept open. Each has a connection and up to a few megabytes fetched ahead.

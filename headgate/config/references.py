@@ -14,7 +14,7 @@ from typing import Any
 
 from headgate.config.lines import KeyPath
 from headgate.config.problems import Problem, shown_key
-from headgate.config.schema import Config, read_secret
+from headgate.config.schema import Config, Log, read_secret
 
 _PLACEHOLDER = re.compile(r"\{[^}/]*\}")
 
@@ -34,6 +34,12 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 )
     if "influxdb" not in raw and "local_store" not in raw:
         yield Problem((), "no sink: give [influxdb], [local_store] or both")
+    workers = _table(raw, "streams").get("workers", 1)
+    partitions = _table(raw, "log").get("partitions", Log.model_fields["partitions"].default)
+    if type(workers) is int and type(partitions) is int and workers > partitions:
+        yield Problem(
+            ("streams", "workers"), f"expected at most log.partitions, {partitions}, got {workers}"
+        )
     yield from _overlapping_topics(feeds)
 
 

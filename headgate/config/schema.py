@@ -386,10 +386,7 @@ class Config(Table):
         if self.influxdb is None and self.local_store is None:
             problems.append("no sink: give [influxdb], [local_store] or both")
         if self.streams.workers > self.log.partitions:
-            problems.append(
-                f"streams.workers: expected at most log.partitions, {self.log.partitions}, "
-                f"got {self.streams.workers}"
-            )
+            problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
         if problems:
             raise ValueError("; ".join(problems))
         return self

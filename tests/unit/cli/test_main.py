@@ -98,6 +98,27 @@ def test_a_broken_model_package_exits_with_2(
     assert all(line.startswith(f"{path}:6: model.pump: ") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["bench", "--only", "speed"], "--only: expected some of mosquitto_sub, "),
+        (["bench", "--runs", "0"], "--runs: expected 1 or more, got 0"),
+        (["run", "-c", "headgate.toml", "--workers", "5"], "--workers: expected 1 to 4"),
+        (["run", "-c", "headgate.toml", "--workers", "0"], "--workers: expected 1 to 4"),
+        (["lane", "streams-3", "-c", "headgate.toml", "--workers", "2"], "streams-1, streams-2"),
+    ],
+)
+def test_numbers_that_make_no_sense_exit_with_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one line says what was expected."""
+    root = Path(__file__).parents[3]
+    arguments = [str(root / each) if each.endswith(".toml") else each for each in arguments]
+
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_no_running_gateway_is_a_runtime_failure(capsys: pytest.CaptureFixture[str]) -> None:
     """One line that tells where it was looked for and what to do."""
     assert main(["status", "--url", "http://127.0.0.1:9"]) == 1

@@ -244,7 +244,7 @@ def test_a_feed_without_aggregates_gives_none() -> None:
 
     assert closed.channel.tolist() == [0]
     assert aggregator.pending(everything(channels)).tolist() == [0, 0, 0]
-    assert aggregator.fingerprint == f"[({10 * NS_PER_S},)]"
+    assert aggregator.fingerprint == f"[({10 * NS_PER_S}, ({10 * NS_PER_S},))]"
 
 
 def test_expected_is_rounded_to_whole_readings() -> None:
