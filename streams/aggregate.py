@@ -29,7 +29,7 @@ _LONGEST_PANE_NS = 10 * NS_PER_S
 
 #: Readings of a channel in a pane, about, where they come fast. A fleet whose windows close
 #: together also has less to do at that moment then.
-_PANE_READINGS = 64
+_PANE_READINGS = 100
 
 #: Names of the quantiles, and the quantiles.
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -124,7 +124,7 @@ class Framer:
         if not len(rows):
             return self._no_frames()
         device, columns = self._with_open(rows)
-        cells = self._close(device, columns)
+        cells = self._close_whole(device, columns) or self._close(device, columns)
         if not len(cells["step"]):
             return self._no_frames()
         steps = self._fill(cells)
@@ -186,6 +186,37 @@ class Framer:
             for name, column in waiting.items()
         }
         return device[order], columns
+
+    def _close_whole(self, device: NDArray[np.int64], columns: Columns) -> Columns | None:
+        """What ``_close`` gives for devices that sent whole steps in order and nothing else.
+
+        That is what healthy devices do whose messages hold all of the model's channels, and it can
+        be told at a fraction of the cost. None when there is anything else.
+        """
+        spec, width = self._spec, len(self._spec.channel_names)
+        if spec.resample != "instant" or len(device) % width:
+            return None
+        whole = (columns["column"].reshape(-1, width) == np.arange(width)).all()
+        if not whole or (columns["due_ns"] != columns["time_ns"]).any():
+            return None
+        step = columns["time_ns"] // spec.period_ns
+        first, first_device = step[::width], device[::width]
+        if (step.reshape(-1, width) != first[:, None]).any():
+            return None
+        if (device.reshape(-1, width) != first_device[:, None]).any():
+            return None
+        before = np.empty_like(first)
+        before[1:] = first[:-1]
+        starts, _ = runs(first_device)
+        before[starts] = self._closed[self._slot[first_device[starts]]]
+        if (first <= before).any():
+            return None
+        return {
+            "device": device,
+            "step": step,
+            "column": columns["column"],
+            "value": columns["value"],
+        }
 
     def _close(self, device: NDArray[np.int64], columns: Columns) -> Columns:
         """Cells of the steps that close: ``device``, ``step``, ``column``, ``value``.

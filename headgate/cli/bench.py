@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--only: expected some of {', '.join(PARTS)}, got {unknown[0]!r}")
     from rich.console import Console
 
+    # What was started is stopped by whoever started it, not left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parts = args.only or (_QUICK_PARTS if args.quick else PARTS)
     runs = args.runs or (1 if args.quick else 3)
     bench = Bench(runs=runs, seconds=5 if args.quick else 8, is_quick=args.quick, say=say)

@@ -34,7 +34,7 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 )
     if "influxdb" not in raw and "local_store" not in raw:
         yield Problem((), "no sink: give [influxdb], [local_store] or both")
-    workers = _table(raw, "streams").get("workers", 1)
+    workers = _table(raw, "streams").get("workers")
     partitions = _table(raw, "log").get("partitions", Log.model_fields["partitions"].default)
     if type(workers) is int and type(partitions) is int and workers > partitions:
         yield Problem(

@@ -355,8 +355,8 @@ async def test_tls_with_a_client_certificate(make_mosquitto: MakeMosquitto, tmp_
             "--cafile", str(certificates / "ca.pem"), "--cert", client["cert_file"],
             "--key", client["key_file"], "-l",
         ]  # fmt: skip
-        lines = b"\n".join(_GOOD % number for number in range(300))
+        lines = b"\n".join(_GOOD % number for number in range(3000))
         await asyncio.to_thread(subprocess.run, command, input=lines, check=True)
-        await rig.has(300)
+        await rig.has(3000)
 
-        assert sorted(await rig.values()) == list(range(300))
+        assert sorted(await rig.values()) == list(range(3000))
