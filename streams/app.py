@@ -256,6 +256,8 @@ class StreamsLane:
         self._unacknowledged.extend(events)
         for event in events:
             self._next_offsets[event.message.partition] = event.message.offset + 1
+            # It waits for its acknowledgement for seconds; what it held is not needed any more.
+            event.value = event.message.value = b""
         await self._snapshot_some()
         self._trouble = ""
         return done
