@@ -29,11 +29,13 @@ PARTS = (
     "mosquitto_sub",
     "end_to_end",
     "latency",
+    "quiet",
     "plain_faust",
     "workers",
     "memory",
     "idle",
     "restart",
+    "inference",
     "stages",
     "growth",
 )
@@ -117,6 +119,18 @@ class Bench:
                     **self._medians(measure),
                     "messages_per_s": 1000 * plant.devices / plant.period_ms,
                 }
+
+    def _quiet(self) -> None:
+        """Delays with little to do: what is waited for company must be no more than it says."""
+        plant = Plant(devices=100, period_ms=20)
+        for log, name in product(self._logs, ("normal", "low")):
+            with end_to_end.gateway(plant, log, self._kafka, latency=name) as at:
+                found = end_to_end.latency(at, plant, seconds=self._seconds + 4)
+            self._say(f"  {log}, {name}: {_short(found)}")
+            self.result.setdefault("quiet", {})[f"{log}, {name}"] = found
+
+    def _inference(self) -> None:
+        self.result["inference"] = in_process.inference(Plant(), seconds=self._seconds / 2)
 
     def _plain_faust(self) -> None:
         if self._kafka is None:
@@ -249,6 +263,8 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
         add(f"{log}: idle, % of a core", figures["percent_of_a_core"], 3)
     for log, figures in result.get("restart", {}).items():
         add(f"{log}: working again after a restart, s", figures["seconds"], 3)
+    if "inference" in result:
+        add("inference, x bare onnxruntime", result["inference"]["ratio"], 1.3)
     _add_growth_goals(add, result.get("growth", {}))
     return rows
 
