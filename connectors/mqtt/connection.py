@@ -276,7 +276,13 @@ class Connection:
         if sock is None or self._is_paused:
             return
         self._has_messages = False
-        result, size = self._client.read_bulk(self._on_publishes)
+        try:
+            result, size = self._client.read_bulk(self._on_publishes)
+        except Exception:
+            # Whatever it was, nobody would read on; over a new connection the broker sends again
+            # what was not acknowledged.
+            _logger.exception("What the broker sent can't be read; will connect anew.")
+            result, size = MQTTErrorCode.MQTT_ERR_PROTOCOL, 0
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._checked(result)
             return

@@ -144,7 +144,12 @@ def status(
         lanes: By lane, ``ready``, ``reason``, ``pid`` and ``restarts``.
         rates: Messages, rows and bytes a second over the last reports.
     """
-    busy_s = samples.by("headgate_stage_seconds_sum", "stage")
+    # Lanes may have stages of one name: each decodes what it gets, and appends what it made.
+    busy_s = {
+        f"{stage} ({lane})": seconds
+        for lane in samples.by("headgate_stage_seconds_sum", "lane")
+        for stage, seconds in samples.by("headgate_stage_seconds_sum", "stage", lane=lane).items()
+    }
     busiest = max(busy_s, key=lambda stage: busy_s[stage]) if busy_s else None
     sinks = sorted(
         {

@@ -115,7 +115,7 @@ def test_the_status_adds_the_lanes_up(pages: dict[str, str]) -> None:
     assert answer["totals"]["open_anomalies"] == 2
     assert answer["quarantined"] == {"not_json": 3, "late": 3}
     assert answer["inference"] == {"mean_batch": 200, "mean_s": 0.004}
-    assert answer["busiest_stage"] == "infer"
+    assert answer["busiest_stage"] == "infer (streams)"
     assert answer["rates"] == {"messages_per_s": 3.0}
     assert answer["sinks"] == {
         "influxdb": {"points": 8, "bytes": 900, "retries": 0, "backlog_records": 4},
