@@ -2,6 +2,7 @@
 # Installs the services that the tests talk to, where that can be done without asking.
 missing=
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || missing="mosquitto"
+command -v mosquitto_pub >/dev/null 2>&1 || missing="$missing mosquitto-clients"
 command -v victoria-metrics >/dev/null 2>&1 || missing="$missing victoria-metrics"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
