@@ -71,6 +71,11 @@ _BATCH_ROWS = 16_384
 #: Buckets whose snapshots are in memory together.
 _BUCKETS_AT_ONCE = 8
 
+#: Readings that wait in the log for so long without any being brought, s, mean that Faust does not
+#: read any more; looked at this often, s. Longer than a group of several workers takes to settle.
+_STALL_S = 20.0
+_PROGRESS_CHECK_S = 5.0
+
 #: Longest pause between two tries to reach the log, s.
 _RETRY_CEILING_S = 5.0
 
@@ -148,6 +153,8 @@ class StreamsLane:
         # The snapshots that are being written, and when each partition's last round began.
         self._round: _Round | None = None
         self._round_ns: dict[int, int] = {}
+        # When the last readings were worked on.
+        self._worked_ns = clock.monotonic_ns()
         self._failure: asyncio.Future[None] | None = None
         self._trouble = "starting"
 
@@ -174,8 +181,9 @@ class StreamsLane:
                 self._trouble = ""
                 silence = asyncio.create_task(self._watch_silence(), name="silence")
                 watch = asyncio.create_task(self._watch_app(app), name="faust-watch")
-                tasks += [silence, watch]
-                await self._first_of(stopping, silence, watch)
+                progress = asyncio.create_task(self._watch_progress(), name="progress")
+                tasks += [silence, watch, progress]
+                await self._first_of(stopping, silence, watch, progress)
             await self._finish(app)
         finally:
             for task in tasks:
@@ -214,6 +222,7 @@ class StreamsLane:
             topic(self._config, READINGS), value_type=bytes, key_type=bytes, internal=False
         )
         app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_partitions_assigned.connect(self._on_assigned)
 
         async def work(stream: faust.StreamT[bytes]) -> None:
             takes: AsyncIterator[Sequence[faust.EventT[bytes]]] = stream.noack_take(
@@ -231,9 +240,14 @@ class StreamsLane:
         app.agent(readings, concurrency=1, name="readings")(work)
         return app
 
-    async def _on_revoked(self, _app: faust.App, revoked: Iterable[Any], **_kwargs: object) -> None:
+    async def _on_revoked(self, app: faust.App, revoked: Iterable[Any], **_kwargs: object) -> None:
         # Only noted here: the agent may be in the middle of a take.
         self._revoked.update(at.partition for at in revoked)
+        self._ended_generations.add(app.consumer_generation_id)
+
+    async def _on_assigned(self, app: faust.App, *_args: object, **_kwargs: object) -> None:
+        # A group that Kafka has forgotten begins to count anew.
+        self._ended_generations.discard(app.consumer_generation_id)
 
     async def _work_on(self, events: Sequence[faust.EventT[bytes]]) -> None:
         self._drop_revoked()
@@ -260,6 +274,7 @@ class StreamsLane:
             event.value = event.message.value = b""
         await self._snapshot_some()
         self._trouble = ""
+        self._worked_ns = self._clock.monotonic_ns()
         return done
 
     def _due(self, events: Sequence[faust.EventT[bytes]]) -> list[faust.EventT[bytes]]:
@@ -432,6 +447,49 @@ class StreamsLane:
         while not app.should_stop and not app.crashed:  # noqa: ASYNC110  (Faust has no event)
             await asyncio.sleep(_SILENCE_CHECK_S)
         raise RuntimeError("Faust stopped by itself") from app.crash_reason
+
+    async def _watch_progress(self) -> None:
+        """End the process when readings wait in the log and Faust brings none.
+
+        It has been seen to stop reading without a word after Kafka had been away for longer than
+        the session lasts. A process that starts anew goes on at the committed offset.
+        """
+        stalled_ns: int | None = None
+        while True:
+            worked_ns = self._worked_ns
+            await asyncio.sleep(_PROGRESS_CHECK_S)
+            if self._worked_ns != worked_ns or self._turn.locked():
+                stalled_ns = None
+                continue
+            try:
+                waiting = await self._waiting_records()
+            except TransientError:
+                # The log is away, and with it the readings.
+                waiting = 0
+            now_ns = self._clock.monotonic_ns()
+            if not waiting:
+                stalled_ns = None
+            elif stalled_ns is None:
+                stalled_ns = now_ns
+            elif now_ns - stalled_ns >= _STALL_S * NS_PER_S:
+                raise RuntimeError(
+                    f"{waiting} records wait in the log, and for {_STALL_S:g} s none has come"
+                )
+
+    async def _waiting_records(self) -> int:
+        """Records behind what has been worked on, in the partitions that are surely ours."""
+        name, group = topic(self._config, READINGS), consumer_group(self._config, STREAMS)
+        partitions: Iterable[int] = self._share.partitions(self._config.log.partitions)
+        if self._share.count > 1 and not self._config.log.is_embedded:
+            partitions = list(self._next_offsets)
+        waiting = 0
+        every = [TopicPartition(name, partition) for partition in partitions]
+        for at, (oldest, end) in (await self._log.offsets_many(every)).items():
+            done = self._next_offsets.get(at.partition)
+            if done is None:
+                done = await self._log.committed(group, at) or 0
+            waiting += max(0, end - max(done, oldest))
+        return waiting
 
     async def _finish(self, app: faust.App) -> None:
         async with self._turn:

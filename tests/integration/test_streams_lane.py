@@ -133,3 +133,24 @@ async def test_a_record_that_is_none_goes_to_quarantine(tmp_path: Path, record: 
         assert message.source.endswith(f"/{_PARTITION}@1")
         assert message.payload == record.value
         assert await log.committed(consumer_group(config, STREAMS), at) == 3
+
+
+async def test_a_lane_that_is_brought_no_readings_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When they wait in the log; it is started anew then. One without readings waits on."""
+    monkeypatch.setattr("streams.app._STALL_S", 0.3)
+    monkeypatch.setattr("streams.app._PROGRESS_CHECK_S", 0.05)
+    config, table = _config(tmp_path), ChannelTable()
+    at = TopicPartition(topic(config, READINGS), _PARTITION)
+    async with _log(config) as log:
+        # Without Faust: that is what a lane is like whose Faust has stopped reading.
+        lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
+        watch = asyncio.create_task(lane._watch_progress())
+        await asyncio.sleep(1)
+        assert not watch.done()
+
+        await log.append(at, [_record(table, 0, 7)])
+        async with asyncio.timeout(15):
+            with pytest.raises(RuntimeError, match="1 records wait in the log"):
+                await watch
