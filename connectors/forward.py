@@ -27,6 +27,7 @@ from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
 from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
+from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
     QuarantinedMessage,
     decode_aggregates,
@@ -76,6 +77,7 @@ class ForwardLane:
         telemetry: Telemetry,
         sinks: Sequence[Sink],
     ) -> None:
+        self.watchdog = Watchdog(clock)
         self._consumers = [_Consumer(config, log, clock, telemetry, sink) for sink in sinks]
 
     def health(self) -> tuple[bool, str]:

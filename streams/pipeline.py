@@ -154,6 +154,14 @@ class Pipeline:
         self._count(len(batch), cleaned.main, aggregates, anomalies, rejected)
         return Results(aggregates, anomalies, rejected, moved)
 
+    def quiet(self, now_ns: int) -> NDArray[np.int32]:
+        """int32[d]: the devices that the next ``advance`` at this time takes to be silent."""
+        return self._watermarks.quiet(now_ns, self._silent_after_ns)
+
+    def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
+        """Count the silence of these devices from this time on, if it is later."""
+        self._watermarks.keep_waiting(devices, heard_ns)
+
     def advance(self, now_ns: int) -> Results:
         """Let time pass: close what devices that have gone silent left open.
 

@@ -62,8 +62,14 @@ class Route:
             add(self._anomalies, partition, anomalies_record(anomalies))
         for partition, aggregates in self._aggregates_by_partition(results.aggregates):
             add(self._aggregates, partition, aggregates_record(aggregates, self._channels))
-        for partition, batch, reasons in self._rejected_by_partition(results.rejected):
-            add(self._quarantine, partition, rejected_record(batch, reasons))
+        return records | self.rejected(results.rejected)
+
+    def rejected(self, rejected: tuple[Rejected, ...]) -> dict[TopicPartition, list[Record]]:
+        """The same for readings that go no further, and nothing else."""
+        records: dict[TopicPartition, list[Record]] = {}
+        for partition, batch, reasons in self._rejected_by_partition(rejected):
+            at = TopicPartition(self._quarantine, partition)
+            records.setdefault(at, []).append(rejected_record(batch, reasons))
         return records
 
     def _anomalies_by_partition(self, anomalies: list[Anomaly]) -> dict[int, list[Anomaly]]:

@@ -82,12 +82,10 @@ class Watermarks:
         event_time_ns: NDArray[np.int64] = self._newest_ns[devices] - self._grace_ns[devices]
         return np.maximum(event_time_ns, self._floor_ns[devices])
 
-    def silent(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
-        """The devices that have gone silent since the last call, their watermarks moved on.
+    def quiet(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
+        """The devices that count as silent from now on, unless something speaks for waiting.
 
-        A silent device's watermark goes to the end of the longest aggregate window that holds
-        its newest reading, so all of its windows close; what it sends later and is older than
-        that is late. After a restore silence is counted from the first call.
+        After a restore silence is counted from the first call.
 
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
@@ -97,12 +95,25 @@ class Watermarks:
         known = slice(0, self._known)
         arrival_ns = self._arrival_ns[known]
         arrival_ns[arrival_ns == _NOT_SEEN] = now_ns
-        is_new = (
+        is_quiet = (
             ~self._is_silent[known]
             & (self._newest_ns[known] > NO_TIME_NS)
             & (now_ns - arrival_ns >= silent_after_ns)
         )
-        devices = np.flatnonzero(is_new).astype(np.int32)
+        return np.flatnonzero(is_quiet).astype(np.int32)
+
+    def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
+        """Count the silence of these devices from this monotonic time on, if it is later."""
+        self._arrival_ns[devices] = np.maximum(self._arrival_ns[devices], heard_ns)
+
+    def silent(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
+        """The devices that have gone silent since the last call, their watermarks moved on.
+
+        A silent device's watermark goes to the end of the longest aggregate window that holds
+        its newest reading, so all of its windows close; what it sends later and is older than
+        that is late. The arguments are those of ``quiet``.
+        """
+        devices = self.quiet(now_ns, silent_after_ns)
         self._is_silent[devices] = True
         for number, name in enumerate(self._feed_names):
             of_feed = devices[self._feed[devices] == number]

@@ -151,6 +151,11 @@ class Connection:
         self._fail_published("the connection was closed")
         self._lost.set()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether reading has been stopped."""
+        return self._is_paused
+
     def pause(self) -> None:
         """Stop reading. The kernel's buffer fills, and then the broker has to wait."""
         if not self._is_paused:

@@ -33,13 +33,18 @@ from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, PermanentError, TransientError
 from headgate.core.log import QUARANTINE, READINGS, Log, Record, TopicPartition
+from headgate.core.pulse import PULSE_INTERVAL_S, Pulse
 from headgate.core.telemetry import Telemetry
+from headgate.core.watchdog import Watchdog
 from headgate.core.wire import KeyGroup, QuarantinedMessage, messages_record, readings_record
 
 _logger = structlog.get_logger()
 
 #: Longest pause between two tries to write to the log, s.
 _RETRY_CEILING_S = 5.0
+
+#: A single call to the log that takes this long hangs, s. A log that is away fails earlier.
+_LOG_LIMIT_S = 120.0
 
 #: Messages that arrive are left in the kernel's buffer for so long, s, or the feeds' whole wait if
 #: that is shorter. Halving it costs a gateway with little to do twice the wake-ups.
@@ -85,10 +90,12 @@ class IngestLane:
     """
 
     def __init__(self, config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> None:
+        self.watchdog = Watchdog(clock)
         self._config = config
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
+        self._pulse = Pulse(config.gateway.data_dir)
         self._channels = ChannelTable()
         self._decoders = {
             name: FeedDecoder(name, feed, self._channels, config.ingest.max_devices)
@@ -133,6 +140,7 @@ class IngestLane:
         connecting = asyncio.create_task(connection.run(), name="mqtt")
         writing = asyncio.create_task(self._write(connection, stop), name="write")
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        beating = asyncio.create_task(self._beat(connection), name="pulse")
         try:
             await asyncio.wait({connecting, writing, stopping}, return_when="FIRST_COMPLETED")
             connection.pause()
@@ -142,9 +150,16 @@ class IngestLane:
                 await connection.settle()
         finally:
             connection.close()
-            stopping.cancel()
-            writing.cancel()
+            for task in (stopping, writing, beating):
+                task.cancel()
         await connecting
+
+    async def _beat(self, connection: Connection) -> None:
+        """Tell the streams lanes whether devices can be heard."""
+        while True:
+            is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
+            self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
+            await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:
         self._waiting.add(received, self._clock.wall_ns())
@@ -303,7 +318,7 @@ class IngestLane:
         for partition, parts in by_partition.items():
             at = TopicPartition(self._quarantine, partition)
             # Few enough for a record to stay under the log's size limit, whatever they hold.
-            step = max(1, (512 << 10) // self._config.ingest.quarantine_payload)
+            step = max(1, (512 << 10) // max(1, self._config.ingest.quarantine_payload))
             for first in range(0, len(parts), step):
                 records.setdefault(at, []).append(messages_record(parts[first : first + step]))
 
@@ -312,7 +327,8 @@ class IngestLane:
         pause_s = 0.1
         while records:
             try:
-                await self._log.append_many(records)
+                with self.watchdog.limit("the log", _LOG_LIMIT_S):
+                    await self._log.append_many(records)
             except TransientError as error:
                 if not self._log_trouble:
                     _logger.warning(

@@ -158,6 +158,8 @@ class Streams(Table):
     workers: Annotated[Int, Field(ge=1, le=256)] = 1
     snapshot_interval: DurationNs = _ns("5s")
     silent_after: DurationNs = _ns("10s")
+    #: A batch that takes longer than this hangs; the lane is started anew.
+    stage_timeout: DurationNs = _ns("30s")
 
 
 class InfluxDb(Table):

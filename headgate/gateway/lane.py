@@ -28,6 +28,7 @@ from headgate.core.errors import ConfigError, PermanentError, TransientError
 from headgate.core.log import Log, Share
 from headgate.core.logging import configure_logging
 from headgate.core.telemetry import Telemetry
+from headgate.core.watchdog import Watchdog
 from headgate.gateway.lock import FileLock
 from headgate.gateway.process import die_with_parent, exit_now
 from headgate.gateway.report import REPORT_INTERVAL_S, Report, status_pipe, write_all
@@ -46,9 +47,17 @@ _LOCK_DEADLINE_S = 10.0
 
 _RETRY_CEILING_S = 5.0
 
+#: Between two looks at whether the lane hangs, s.
+_WATCH_INTERVAL_S = 1.0
+
 
 class Lane(Protocol):
     """What a lane offers."""
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """Knows the operations that must end, and by when."""
+        ...
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then finish what is in hand and return."""
@@ -96,6 +105,7 @@ class _Host:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ask_to_stop)
         reporting = asyncio.create_task(self._report(), name="report")
+        watching = asyncio.create_task(self._watch(), name="watch")
         try:
             await self._work()
         except ConfigError as error:
@@ -108,6 +118,7 @@ class _Host:
             )
             exit_now(1)
         reporting.cancel()
+        watching.cancel()
         # Not by returning: asyncio would wait for the threads of client libraries.
         exit_now(0)
 
@@ -173,6 +184,15 @@ class _Host:
                 _logger.info("Reached the log.", url=self._config.log.url)
                 return
 
+    async def _watch(self) -> None:
+        """End the process when the lane hangs; what it had not finished is replayed."""
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+            overdue = "" if self._lane is None else self._lane.watchdog.overdue()
+            if overdue:
+                _logger.error("The lane hangs and ends; it will be started anew.", cause=overdue)
+                exit_now(1)
+
     async def _report(self) -> None:
         """Tell the supervisor how it goes; end when it is gone."""
         pipe = status_pipe()
@@ -192,6 +212,9 @@ class _Host:
 
     def _current_report(self) -> Report:
         is_ready, reason = (False, self._waiting_for) if self._lane is None else self._lane.health()
+        slow = "" if self._lane is None else self._lane.watchdog.slow()
+        if slow:
+            is_ready, reason = False, slow
         if self._stop.is_set():
             is_ready, reason = False, "stopping"
         metrics = generate_latest(self._telemetry.registry).decode()

@@ -70,6 +70,8 @@ class LaneProcess:
         self._workers = workers
         self._silence_limit_s = silence_limit_s
         self._heard_ns = 0
+        # When the present or last process first did its work.
+        self._ready_ns: int | None = None
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -89,6 +91,11 @@ class LaneProcess:
         return self.report.ready, self.report.reason
 
     @property
+    def worked_s(self) -> float:
+        """For how long the last process ran after it had begun to do its work, s."""
+        return 0.0 if self._ready_ns is None else (self._heard_ns - self._ready_ns) / NS_PER_S
+
+    @property
     def is_alive(self) -> bool:
         """Whether it runs and reports, with or without success at its work."""
         return self.report is not None and self.pid is not None and self._silent_s() <= _STALE_S
@@ -106,6 +113,7 @@ class LaneProcess:
         """
         read_end, write_end = os.pipe()
         self._heard_ns = self._clock.monotonic_ns()
+        self._ready_ns = None
         try:
             self._process = process = await self._start(write_end)
         except BaseException:
@@ -168,11 +176,19 @@ class LaneProcess:
             _logger.debug("A report can't be read.", lane=self.name, error=str(error))
             return
         self._heard_ns = self._clock.monotonic_ns()
+        if self.report.ready and self._ready_ns is None:
+            self._ready_ns = self._heard_ns
         self._on_report()
 
     async def _kill_when_stuck(self) -> None:
+        pause_s = min(1.0, self._silence_limit_s / 4)
         while True:
-            await asyncio.sleep(min(1.0, self._silence_limit_s / 4))
+            before_ns = self._clock.monotonic_ns()
+            await asyncio.sleep(pause_s)
+            stood_s = (self._clock.monotonic_ns() - before_ns) / NS_PER_S - pause_s
+            if stood_s > self._silence_limit_s / 4:
+                # The whole gateway stood still, and the lane could not report to anybody.
+                self._heard_ns += round(stood_s * NS_PER_S)
             silent_s = self._silent_s()
             if silent_s > self._silence_limit_s:
                 _logger.error("A lane is stuck and is killed.", lane=self.name, silent_s=silent_s)

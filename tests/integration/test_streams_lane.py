@@ -135,6 +135,39 @@ async def test_a_record_that_is_none_goes_to_quarantine(tmp_path: Path, record: 
         assert await log.committed(consumer_group(config, STREAMS), at) == 3
 
 
+async def test_windows_left_open_by_the_last_run_close_though_nothing_comes(
+    tmp_path: Path,
+) -> None:
+    """State is taken up with the partition, and not only when its first reading comes."""
+    config, table = _config(tmp_path), ChannelTable()
+    at = TopicPartition(topic(config, READINGS), _PARTITION)
+    async with _log(config) as log:
+        async with _running(config, log) as telemetry:
+            await log.append(at, [_record(table, 0, 7)])
+            await _worked_on(telemetry, 7)
+        aggregates = TopicPartition(topic(config, AGGREGATES), _PARTITION)
+        assert not await log.read(aggregates, 0)
+
+        async with _running(config, log):
+            (record,) = await log.read(aggregates, 0, wait_s=10)
+        assert decode_aggregates(record.value, ChannelTable()).n.tolist() == [7]
+        assert (await audit(config, log)).is_balanced
+
+
+async def test_a_lane_that_is_assigned_nothing_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that never settles who reads what is left and joined again."""
+    monkeypatch.setattr("streams.app._ASSIGNMENT_LIMIT_S", 0.3)
+    monkeypatch.setattr("streams.app._PROGRESS_CHECK_S", 0.05)
+    config = _config(tmp_path)
+    async with _log(config) as log:
+        lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
+        async with asyncio.timeout(15):
+            with pytest.raises(RuntimeError, match="no partition has been assigned"):
+                await lane._watch_progress()
+
+
 async def test_a_lane_that_is_brought_no_readings_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,11 +179,13 @@ async def test_a_lane_that_is_brought_no_readings_ends(
     async with _log(config) as log:
         # Without Faust: that is what a lane is like whose Faust has stopped reading.
         lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
+        lane._worker.assign([0, 1], 1)
+        await lane._worker.look_around()
         watch = asyncio.create_task(lane._watch_progress())
         await asyncio.sleep(1)
         assert not watch.done()
 
         await log.append(at, [_record(table, 0, 7)])
         async with asyncio.timeout(15):
-            with pytest.raises(RuntimeError, match="1 records wait in the log"):
+            with pytest.raises(RuntimeError, match="records wait in the log, and none is brought"):
                 await watch

@@ -1,0 +1,69 @@
+"""Whether messages flow in: what the ingest lane tells the streams lanes, in a tiny file.
+
+A device that sends nothing is silent, and its windows are closed by the clock. A device that the
+gateway can't hear, because the broker is away or the log takes nothing, is not: what it sends
+waits, and must not be late when it comes. Both lanes run on one machine, so their monotonic clocks
+agree.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from headgate.core.clock import NS_PER_S
+
+#: Since when messages flow (ns, -1 while they do not), and when this was written.
+_LAYOUT = struct.Struct("<qq")
+
+#: Seconds between two writes; one that is much older was left by a lane that is gone.
+PULSE_INTERVAL_S = 0.5
+_STALE_S = 3.0
+
+
+class Pulse:
+    """One end of the file; either side may be started first.
+
+    Args:
+        folder: ``gateway.data_dir``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "ingest.pulse"
+        self._file: int | None = None
+        self._since_ns = -1
+
+    def beat(self, now_ns: int, *, is_flowing: bool) -> None:
+        """Say whether messages flow at this moment, of the monotonic clock."""
+        if not is_flowing:
+            self._since_ns = -1
+        elif self._since_ns < 0:
+            self._since_ns = now_ns
+        try:
+            if self._file is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+                self._file = os.open(self._path, flags, 0o600)
+            os.pwrite(self._file, _LAYOUT.pack(self._since_ns, now_ns), 0)
+        except OSError:
+            # A disk that is full: without news devices are waited for, which loses nothing.
+            return
+
+    def heard_ns(self, now_ns: int) -> int | None:
+        """Since when devices can be heard, of the monotonic clock.
+
+        Returns:
+            ``now_ns`` while they can't be heard; None when there is no ingest lane to ask.
+        """
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return now_ns
+        if len(content) < _LAYOUT.size:
+            return now_ns
+        since_ns, written_ns = _LAYOUT.unpack_from(content)
+        # A time in the future is from before the machine was started.
+        is_stale = not 0 <= now_ns - written_ns <= _STALE_S * NS_PER_S
+        return now_ns if is_stale or since_ns < 0 else since_ns

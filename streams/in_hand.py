@@ -1,0 +1,148 @@
+"""What the lane has in hand, noted where it outlives the process: how a poison record is found.
+
+A record that crashes a library, hangs a model or makes a stage raise ends the process, which starts
+anew and meets the record again. So the records that are being worked on are noted in a small file.
+What a dead process had in hand is suspect, and its successors work on those records one by one. A
+record on which processes died again and again while it was in hand alone is poison.
+
+The note needs to survive the process and not the machine, so nothing is synced, and it costs some
+microseconds a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+_logger = structlog.get_logger()
+
+#: Processes that may die on a record which they have in hand alone, before it is poison.
+_TRIES_ALONE = 2
+
+Span = tuple[int, int]
+
+
+class InHand:
+    """The note of one streams lane.
+
+    Args:
+        path: A file of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._step = ""
+        # By partition: offsets from the first to before the second.
+        self._held: dict[int, Span] = {}
+        self._suspects: dict[int, Span] = {}
+        # By partition and offset: processes that died on it alone; and in which step, once poison.
+        self._deaths: dict[tuple[int, int], int] = {}
+        self._poison: dict[tuple[int, int], str] = {}
+
+    def open(self) -> None:
+        """Take up what the last process left behind."""
+        content = self._read()
+        self._suspects = {int(key): (a, b) for key, (a, b) in content.get("suspects", {}).items()}
+        self._deaths = {_place(key): count for key, count in content.get("deaths", {}).items()}
+        self._poison = {_place(key): step for key, step in content.get("poison", {}).items()}
+        held = {int(key): (a, b) for key, (a, b) in content.get("held", {}).items()}
+        if held:
+            self._blame(held, str(content.get("step", "")))
+        self._write()
+
+    def is_poison(self, partition: int, offset: int) -> str | None:
+        """In which step the record ended its processes; None when it is not poison."""
+        return self._poison.get((partition, offset)) if self._poison else None
+
+    def count_together(self, places: Iterable[tuple[int, int]]) -> int:
+        """How many of these records, from the first on, may be worked on in one batch.
+
+        Args:
+            places: ``(partition, offset)`` of each; at least one.
+        """
+        if not self._suspects and not self._poison:
+            return len(list(places))
+        count = 0
+        for partition, offset in places:
+            first, end = self._suspects.get(partition, (0, 0))
+            if first <= offset < end or (partition, offset) in self._poison:
+                return max(count, 1)
+            count += 1
+        return count
+
+    def take(self, spans: Mapping[int, Span], step: str) -> None:
+        """Note what is being worked on from now, and in which step."""
+        self._held, self._step = dict(spans), step
+        self._write()
+
+    def put_down(self) -> None:
+        """Note that nothing is in hand any more."""
+        self._held = {}
+        self._write()
+
+    def finished(self, partition: int, next_offset: int) -> None:
+        """Forget what is below an offset: it will never be met again."""
+        if not self._suspects and not self._deaths and not self._poison:
+            return
+        _, end = self._suspects.get(partition, (0, 0))
+        if end <= next_offset:
+            self._suspects.pop(partition, None)
+        for notes in (self._deaths, self._poison):
+            for place in [at for at in notes if at[0] == partition and at[1] < next_offset]:
+                del notes[place]
+        self._write()
+
+    def _blame(self, held: Mapping[int, Span], step: str) -> None:
+        (partition, (first, end)), *others = held.items()
+        if not others and end - first == 1:
+            place = (partition, first)
+            self._deaths[place] = self._deaths.get(place, 0) + 1
+            if self._deaths[place] >= _TRIES_ALONE:
+                self._poison[place] = step
+        for number, (first, end) in held.items():
+            known = self._suspects.get(number, (first, end))
+            self._suspects[number] = (min(first, known[0]), max(end, known[1]))
+        _logger.warning(
+            "The last process ended in the middle of its work; these records are worked on one by "
+            "one.",
+            step=step,
+            partitions={number: f"{first}-{end - 1}" for number, (first, end) in held.items()},
+        )
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            # A shorter note leaves the end of a longer one behind it when it is cut off there.
+            content, _ = json.JSONDecoder().raw_decode(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _write(self) -> None:
+        note = {
+            "held": self._held,
+            "step": self._step,
+            "suspects": self._suspects,
+            "deaths": {f"{at[0]}@{at[1]}": count for at, count in self._deaths.items()},
+            "poison": {f"{at[0]}@{at[1]}": step for at, step in self._poison.items()},
+        }
+        content = json.dumps(note).encode()
+        try:
+            if self._file is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+                self._file = os.open(self._path, flags, 0o600)
+            os.pwrite(self._file, content, 0)
+            os.ftruncate(self._file, len(content))
+        except OSError as error:
+            # A full disk: the work goes on, and only a poison record would not be found.
+            _logger.debug("The note of what is in hand can't be written.", error=str(error))
+
+
+def _place(text: str) -> tuple[int, int]:
+    partition, _, offset = text.partition("@")
+    return int(partition), int(offset)
