@@ -25,11 +25,11 @@ from headgate.gateway.report import lane_names
 
 _logger = structlog.get_logger()
 
-_FIRST_PAUSE_S = 0.5
+_FIRST_PAUSE_S = 0.2
 _PAUSE_CEILING_S = 30.0
 
 #: A lane that has done its work for so long has started well: its next restart is quick again.
-_STABLE_S = 5.0
+_STABLE_S = 1.0
 
 #: A lane's exit code for a mistake in the configuration.
 _CONFIG_ERROR = 2

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,14 +24,18 @@ class Gateway:
     Args:
         folder: Where its configuration, data and output are kept.
         config: Text of its configuration, without ``[gateway]`` and ``[console]``.
+        environment: More variables for its processes.
     """
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(
+        self, folder: Path, config: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config_file = folder / "headgate.toml"
         self.output_file = folder / "gateway.out"
         self._port = free_port()
+        self._environment = environment or {}
         self.config_file.write_text(
             f'[gateway]\nname = "test"\ndata_dir = "{folder / "data"}"\n'
             f"[console]\nport = {self._port}\n{config}"
@@ -79,7 +84,7 @@ class Gateway:
                 stdout=output,
                 stderr=output,
                 cwd=self.folder,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self._environment},
             )
 
     def stop(self, *, within_s: float = 15) -> int:

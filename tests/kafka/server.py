@@ -51,11 +51,15 @@ class KafkaServer:
         password_address: Where user ``gateway`` with password ``secret`` (PLAIN) is asked for;
             None for a broker that was there before.
         process: None for a broker that was there before.
+        command: What starts it again.
+        output: Where it writes what it has to say.
     """
 
     address: str
     password_address: str | None = None
     process: subprocess.Popen[bytes] | None = None
+    command: tuple[str, ...] = ()
+    output: Path = Path(os.devnull)
 
     def pause(self) -> None:
         """Stop answering, as a broker on a hung disk does."""
@@ -66,6 +70,33 @@ class KafkaServer:
         """Answer again."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """``kill -9``; what it had not written out is in the page cache still."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def launch(self) -> None:
+        """Start it, for the first time or again, and wait until it takes connections.
+
+        Raises:
+            RuntimeError: It did not start; the message ends with what it wrote last.
+        """
+        with self.output.open("ab") as sink:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=sink,
+                stderr=sink,
+                env={**os.environ, "JAVA_TOOL_OPTIONS": ""},
+            )
+        deadline = time.perf_counter() + _START_TIMEOUT_S
+        port = int(self.address.rpartition(":")[2])
+        while not _accepts(port):
+            if self.process.poll() is not None or time.perf_counter() > deadline:
+                self.stop()
+                raise RuntimeError(f"Kafka did not start: {self.output.read_text()[-2000:]}")
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """End the broker, if it is ours."""
@@ -112,16 +143,13 @@ def start(jars: Path, folder: Path) -> KafkaServer:
             env=environment,
             timeout=_START_TIMEOUT_S,
         )
-        process = subprocess.Popen(
-            [*java, "kafka.Kafka", str(properties)], stdout=sink, stderr=sink, env=environment
-        )
-    server = KafkaServer(f"127.0.0.1:{broker}", f"127.0.0.1:{password}", process)
-    deadline = time.perf_counter() + _START_TIMEOUT_S
-    while not _accepts(broker):
-        if process.poll() is not None or time.perf_counter() > deadline:
-            server.stop()
-            raise RuntimeError(f"Kafka did not start: {output.read_text()[-2000:]}")
-        time.sleep(0.1)
+    server = KafkaServer(
+        f"127.0.0.1:{broker}",
+        f"127.0.0.1:{password}",
+        command=(*java, "kafka.Kafka", str(properties)),
+        output=output,
+    )
+    server.launch()
     return server
 
 

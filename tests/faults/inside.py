@@ -1,0 +1,128 @@
+"""Makes a gateway's own process fail at a chosen moment, from inside.
+
+Only a process with ``HEADGATE_TEST_FAULTS`` in its environment is touched: a folder whose files say
+what is to happen. Each file is one fault, named ``LANE.MOMENT.COUNT``; the process that removes it
+has the fault, so each happens once however often the lane is started anew:
+
+``streams.outputs.3``     the streams lane kills itself after its third append of results
+``streams.snapshot.2``    … after it has appended its second snapshot
+``ingest.appended.5``     the ingest lane … after its fifth append, so before the PUBACK
+``forward.written.4``     the forward lane … before its fourth commit, so after the sink's answer
+
+A file ``poison`` holds a word, ``raise``, ``hang`` or ``crash``: what happens to a process in
+whose pipeline a reading of exactly 13.5 turns up. That file stays. A file ``clock`` holds seconds
+by which the wall clock is wrong, and is read again whenever somebody asks for the time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headgate.core.log import TopicPartition
+
+
+class _Faults:
+    """The faults of one lane's process."""
+
+    def __init__(self, folder: Path, lane: str) -> None:
+        self._folder = folder
+        self._lane = lane
+        self._counts: dict[str, int] = {}
+
+    def count(self, moment: str) -> None:
+        """Kill this process, if that is what is to happen now and nobody has done it before."""
+        self._counts[moment] = self._counts.get(moment, 0) + 1
+        try:
+            (self._folder / f"{self._lane}.{moment}.{self._counts[moment]}").unlink()
+        except FileNotFoundError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def note_append(self, partitions: Mapping[TopicPartition, Any]) -> None:
+        """An append is durable."""
+        names = {at.topic.rpartition(".")[2] for at in partitions}
+        if self._lane == "ingest":
+            self.count("appended")
+        elif "state" in names:
+            self.count("snapshot")
+        elif "aggregates" in names:
+            self.count("outputs")
+
+
+class _Log:
+    """A log that counts, and kills at the chosen calls; everything else is the real one's."""
+
+    def __init__(self, log: Any, faults: _Faults) -> None:  # noqa: ANN401
+        self._log = log
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._log, name)
+
+    async def append_many(self, batches: Mapping[TopicPartition, Any]) -> None:
+        await self._log.append_many(batches)
+        self._faults.note_append(batches)
+
+    async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        self._faults.count("written")
+        await self._log.commit(group, offsets)
+
+
+def _wrap_log(faults: _Faults) -> None:
+    from connectors import logs
+
+    real = logs.open_log
+
+    def open_log(*arguments: Any) -> Any:  # noqa: ANN401
+        return _Log(real(*arguments), faults)
+
+    logs.open_log = open_log  # type: ignore[assignment]
+
+
+def _wrap_pipeline(word: str) -> None:
+    from streams.pipeline import Pipeline
+
+    real = Pipeline.process
+
+    def process(self: Pipeline, batch: Any, now_ns: int) -> Any:  # noqa: ANN401
+        if (batch.value == 13.5).any():
+            if word == "hang":
+                time.sleep(10**6)
+            elif word == "crash":
+                ctypes.string_at(0)
+            raise ArithmeticError("a reading of 13.5")
+        return real(self, batch, now_ns)
+
+    Pipeline.process = process  # type: ignore[method-assign]
+
+
+def _wrap_clock(path: Path) -> None:
+    from headgate.core.clock import SystemClock
+
+    real = SystemClock.wall_ns
+
+    def wall_ns(self: SystemClock) -> int:
+        return real(self) + round(float(path.read_text()) * 1e9)
+
+    SystemClock.wall_ns = wall_ns  # type: ignore[method-assign]
+
+
+def install() -> None:
+    """Arm this process, if it is a lane and its environment says so."""
+    folder = Path(os.environ.get("HEADGATE_TEST_FAULTS", "/nonexistent"))
+    if not folder.is_dir() or "lane" not in sys.orig_argv:
+        return
+    lane = sys.orig_argv[sys.orig_argv.index("lane") + 1]
+    if (folder / "clock").exists():
+        _wrap_clock(folder / "clock")
+    _wrap_log(_Faults(folder, lane))
+    if lane.startswith("streams") and (folder / "poison").exists():
+        _wrap_pipeline((folder / "poison").read_text())

@@ -1,0 +1,301 @@
+"""The rig: broker, log, gateway and store as real processes, a plant before them, an account after.
+
+::
+
+    plant ──▶ mosquitto ──▶ gateway (log: SQLite or Apache Kafka) ──▶ HTTP store ──▶ VictoriaMetrics
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from connectors.logs import open_log, topic
+from connectors.simulator.payload import DEFAULT_TOPIC
+from headgate.config.load import load_config
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import SystemClock
+from headgate.core.log import QUARANTINE, Log, TopicPartition
+from headgate.core.wire import (
+    MESSAGES_SCHEMA,
+    REJECTED_SCHEMA,
+    decode_messages,
+    decode_rejected,
+    schema_of,
+)
+from headgate.demo.config import PUMP_MODEL
+from tests.e2e.gateway import Gateway
+from tests.faults.auditor import Account, settle
+from tests.faults.plant import Plant, expected_points
+from tests.faults.store import Store
+from tests.mosquitto import Mosquitto
+
+#: Where the gateway's processes find ``tests.faults.site``, and what it imports.
+SITE = f"{Path(__file__).parent / 'site'}{os.pathsep}{Path(__file__).parents[2]}"
+LANES = ("ingest", "streams", "forward")
+
+_CONFIG = """
+[mqtt]
+port = {broker_port}
+publish_anomalies = false
+[log]
+url = "{log_url}"
+partitions = 2
+topic_prefix = "{prefix}."
+[streams]
+silent_after = "{silent_after}"
+snapshot_interval = "500ms"
+stage_timeout = "{stage_timeout}"
+[influxdb]
+url = "{store_url}"
+org = "o"
+bucket = "b"
+token_file = "{token}"
+max_points = 200
+max_wait = "200ms"
+timeout = "2s"
+[feed.pump]
+topic = "{topic}"
+time = {{ path = "time", unit = "ms" }}
+period = "100ms"
+grace = "500ms"
+aggregates = [{{ window = "1s" }}]
+models = ["pump"]
+[feed.pump.channels]
+load = {{ unit = "%", range = [0, 120] }}
+flow = {{ unit = "m3/h", range = [0, 200] }}
+pressure = {{ unit = "bar", range = [0, 25] }}
+current = {{ unit = "A", range = [0, 100] }}
+temperature = {{ unit = "C", range = [-40, 150] }}
+vibration = {{ unit = "mm/s", range = [0, 50] }}
+[model.pump]
+package = "{package}"
+{more}
+"""
+
+
+class Rig:
+    """Everything but the log's and the broker's processes, which are handed in.
+
+    Args:
+        folder: For all files.
+        broker: Runs already.
+        log_url: As in the configuration.
+        seed: Decides what the plant sends and what is drawn.
+        behind: URL of a store that really keeps the points.
+        workers: Streams lanes.
+        more: More lines of configuration.
+        silent_after: As in the configuration; long, because every silence of the plant is a
+            fault's.
+        stage_timeout: As in the configuration.
+        devices: Size of the plant.
+        steps_per_s: Samples of each device in a second.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        broker: Mosquitto,
+        log_url: str,
+        *,
+        seed: int,
+        behind: str | None = None,
+        workers: int = 1,
+        more: str = "",
+        silent_after: str = "10m",
+        stage_timeout: str = "5s",
+        devices: int = 10,
+        steps_per_s: float = 40,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.random = random.Random(seed)
+        self.broker = broker
+        self.store = Store(behind)
+        self.plant = Plant(broker.port, seed, devices=devices, steps_per_s=steps_per_s)
+        self.faults = folder / "faults"
+        self.faults.mkdir()
+        self.kills = 0
+        #: Seconds from each kill to the gateway being ready again.
+        self.recoveries_s: list[float] = []
+        self._workers = workers
+        self._log_url = log_url
+        self._folder = folder
+        self._more = more
+        self._silent_after = silent_after
+        self._stage_timeout = stage_timeout
+        self._gateway: Gateway | None = None
+
+    def __enter__(self) -> Self:
+        self.store.__enter__()
+        token = self._folder / "token"
+        token.write_text("a-token")
+        config = _CONFIG.format(
+            broker_port=self.broker.port,
+            log_url=self._log_url,
+            prefix=f"{self._folder.name}-{time.perf_counter_ns()}",
+            store_url=self.store.url,
+            token=token,
+            topic=DEFAULT_TOPIC,
+            package=PUMP_MODEL,
+            more=self._more,
+            silent_after=self._silent_after,
+            stage_timeout=self._stage_timeout,
+        )
+        self._gateway = Gateway(
+            self._folder / "gateway",
+            config,
+            environment={"HEADGATE_TEST_FAULTS": str(self.faults), "PYTHONPATH": SITE},
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.gateway.__exit__(kind, error, trace)
+        finally:
+            self.store.__exit__(kind, error, trace)
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway's processes."""
+        assert self._gateway is not None
+        return self._gateway
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """Names of the lanes."""
+        if self._workers == 1:
+            return LANES
+        streams = (f"streams-{number}" for number in range(1, self._workers + 1))
+        return ("ingest", *streams, "forward")
+
+    def start(self) -> None:
+        """Start the gateway and wait until it is ready."""
+        self.gateway.start("--workers", str(self._workers), ready_within_s=90)
+
+    def pid(self, lane: str) -> int | None:
+        """Process id of a lane; None while it does not run."""
+        pid: int | None = self.gateway.status()["lanes"][lane]["pid"]
+        return pid
+
+    def kill(self, lane: str) -> None:
+        """``kill -9`` of a lane, if it runs just now."""
+        pid = self.pid(lane)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            self.kills += 1
+
+    def kill_all(self) -> None:
+        """``kill -9`` of every process of the gateway, and a new start."""
+        self.gateway.kill()
+        self.kills += 1 + len(self.lanes)
+        self.gateway.start_without_waiting("--workers", str(self._workers))
+
+    def recover(self, within_s: float = 60) -> float:
+        """Wait until the gateway is ready; how long that took, s."""
+        started = time.perf_counter()
+        # The supervisor learns of a death some milliseconds later.
+        time.sleep(0.15)
+        self.gateway.wait_for("/readyz", within_s)
+        elapsed_s = time.perf_counter() - started
+        self.recoveries_s.append(elapsed_s)
+        return elapsed_s
+
+    def settle(self, *, within_s: float = 90, exact: bool = True, refused: bool = False) -> Account:
+        """End the plant, wait until everything has come through, and settle the account.
+
+        Args:
+            within_s: For what is under way.
+            exact: Every point must be as in an undisturbed run; otherwise readings may be in
+                quarantine instead.
+            refused: Take in the lines that the store refused.
+        """
+        ledger = self.plant.finish()
+        expected = expected_points(self.gateway.config_file, ledger)
+        deadline = time.perf_counter() + within_s
+        was_settled = False
+        while True:
+            readings, lines = self.quarantined()
+            account = settle(
+                ledger,
+                expected,
+                self.store,
+                quarantined=None if exact else readings,
+                refused=lines if refused else (),
+            )
+            # Twice, because what comes twice may come late.
+            if account.is_settled and was_settled:
+                return account
+            was_settled = account.is_settled
+            if time.perf_counter() > deadline:
+                return account
+            time.sleep(1)
+
+    def quarantined(self) -> tuple[Counter[str], list[str]]:
+        """Readings in quarantine by reason, without duplicates, and the lines a sink refused."""
+        return asyncio.run(self._quarantined())
+
+    async def _quarantined(self) -> tuple[Counter[str], list[str]]:
+        config = load_config(self.gateway.config_file, check_files=False)
+        log: Log = open_log(config, SystemClock())
+        readings: Counter[str] = Counter()
+        met: dict[tuple[int, int], Counter[str]] = {}
+        lines: dict[str, None] = {}
+        try:
+            await log.start()
+            for partition in range(config.log.partitions):
+                at = TopicPartition(topic(config, QUARANTINE), partition)
+                position, end = await log.offsets(at)
+                while position < end:
+                    records = await log.read(at, position, max_bytes=4 << 20)
+                    if not records:
+                        break
+                    for record in records:
+                        schema = schema_of(record.headers)
+                        if schema == REJECTED_SCHEMA:
+                            _count_rejected(record.value, met)
+                        elif schema == MESSAGES_SCHEMA:
+                            lines.update(
+                                (message.payload.decode(), None)
+                                for message in decode_messages(record.value)
+                                if message.reason == "rejected_by_sink"
+                            )
+                    position = records[-1].offset + 1
+        finally:
+            await log.stop()
+        for counter in met.values():
+            readings.update(counter)
+        del readings["duplicate"]
+        return +readings, list(lines)
+
+
+def _count_rejected(value: bytes, met: dict[tuple[int, int], Counter[str]]) -> None:
+    # A replay rejects a source record's readings again: of all times the fullest counts.
+    rejected = decode_rejected(value, ChannelTable())
+    found: dict[tuple[int, int], Counter[str]] = {}
+    for partition, offset, reason in zip(
+        rejected.partition.tolist(), rejected.offset.tolist(), rejected.reasons, strict=True
+    ):
+        found.setdefault((partition, offset), Counter())[reason] += 1
+    for place, counter in found.items():
+        met[place] = met.get(place, Counter()) | counter
+
+
+def until(condition: Callable[[], bool], what: str, within_s: float = 40) -> None:
+    """Wait until something holds."""
+    deadline = time.perf_counter() + within_s
+    while not condition():
+        assert time.perf_counter() < deadline, f"{what}: not within {within_s} s"
+        time.sleep(0.1)

@@ -1,0 +1,83 @@
+"""``kill -9`` of the gateway's processes under load: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.rig import LANES, Rig
+from tests.mosquitto import MakeMosquitto, Mosquitto
+from tests.victoria import Victoria
+
+pytestmark = [
+    pytest.mark.mosquitto,
+    pytest.mark.store,
+    pytest.mark.kafka,
+    pytest.mark.timeout(400),
+]
+
+#: Random kills of each run.
+_KILLS = 18
+
+
+@pytest.fixture
+def broker(make_mosquitto: MakeMosquitto) -> Mosquitto:
+    """A broker that is not killed, and so need not write down each message."""
+    return make_mosquitto(lines="autosave_on_changes false")
+
+
+@pytest.fixture(params=["sqlite", "kafka"])
+def rig(
+    request: pytest.FixtureRequest, broker: Mosquitto, victoria: Victoria, tmp_path: Path
+) -> Iterator[Rig]:
+    """A running rig on each log in turn."""
+    kafka = request.param == "kafka"
+    url = f"kafka://{request.getfixturevalue('kafka')}" if kafka else "sqlite:///log.db"
+    with Rig(tmp_path / "rig", broker, url, seed=4, behind=victoria.url) as rig:
+        yield rig
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(rig: Rig, victoria: Victoria) -> None:
+    """One lane at a time, then all at once; every point is as in an undisturbed run."""
+    rig.start()
+    rig.plant.start()
+    while rig.kills < _KILLS:
+        time.sleep(rig.random.uniform(0.2, 2.0))
+        if rig.kills == _KILLS // 2:
+            rig.kill_all()
+        else:
+            rig.kill(rig.random.choice(LANES))
+        rig.recover()
+    account = rig.settle()
+    stored = sum(
+        sum(series["values"]) for series in victoria.series('{__name__=~"pump_1s_.*_(n|flagged)"}')
+    )
+    print(account, rig.recoveries_s)
+
+    assert account.is_settled, account
+    assert account.anomalies > 0
+    assert stored == account.aggregated
+
+
+_MOMENTS = ("ingest.appended", "streams.outputs", "streams.snapshot", "forward.written")
+
+
+def test_kills_at_the_worst_moments_lose_and_double_nothing(rig: Rig) -> None:
+    """Between an append and its PUBACK, results and snapshot, snapshot and commit, sink and commit."""
+    for moment in _MOMENTS:
+        for count in (1, 4, 7):
+            (rig.faults / f"{moment}.{count}").touch()
+    rig.start()
+    rig.plant.start()
+    deadline = time.perf_counter() + 150
+    while any(rig.faults.iterdir()):
+        assert time.perf_counter() < deadline, list(rig.faults.iterdir())
+        time.sleep(0.2)
+    rig.recover()
+    account = rig.settle()
+
+    assert account.is_settled, account
+    assert account.anomalies > 0
