@@ -71,6 +71,16 @@ class Mosquitto:
             self._process.wait(10)
             self._process = None
 
+    def pause(self) -> None:
+        """Stop answering."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def log(self) -> str:
         """What it has logged, verbosely."""
         return (self._folder / "mosquitto.log").read_text(errors="replace")

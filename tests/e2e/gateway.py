@@ -41,6 +41,7 @@ class Gateway:
             f"[console]\nport = {self._port}\n{config}"
         )
         self._process: subprocess.Popen[bytes] | None = None
+        self._pids: list[int] = []
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +102,18 @@ class Gateway:
     def kill(self) -> None:
         """``kill -9`` of the supervisor and of each lane, as a power cut would."""
         assert self._process is not None
-        lanes = [lane["pid"] for lane in self.status()["lanes"].values() if lane.get("pid")]
-        # The lanes first: the supervisor's death would end them too, and free their numbers.
-        for pid in (*lanes, self._process.pid):
-            os.kill(pid, signal.SIGKILL)
+        self.signal_all(signal.SIGKILL)
         self._process.wait()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send the supervisor and each lane a signal; those that had the last one are known."""
+        assert self._process is not None
+        if number != signal.SIGCONT:
+            lanes = self.status()["lanes"].values()
+            self._pids = [lane["pid"] for lane in lanes if lane.get("pid")]
+        # The lanes first: the supervisor's death would end them too, and free their numbers.
+        for pid in (*self._pids, self._process.pid):
+            os.kill(pid, number)
 
     def get(self, path: str) -> tuple[int, bytes]:
         """HTTP status and body of a page of the console."""

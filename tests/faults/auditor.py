@@ -66,6 +66,7 @@ def settle(
     *,
     quarantined: Mapping[str, int] | None = None,
     refused: Iterable[str] = (),
+    extra: int = 0,
 ) -> Account:
     """Settle the account.
 
@@ -76,8 +77,9 @@ def settle(
         quarantined: Readings in quarantine by reason, when not every reading may be aggregated;
             then points may differ from those expected, and only the counts must agree.
         refused: Lines that the store refused for good and that are in quarantine.
+        extra: Readings that were sent beside the ledger, and must be in quarantine.
     """
-    account = Account(len(ledger), ledger.readings)
+    account = Account(len(ledger), ledger.readings + extra)
     account.quarantined.update(quarantined or {})
     wanted = {_text(identity): line for identity, line in expected.points.items()}
     lines = dict(store.lines)

@@ -190,6 +190,12 @@ class Rig:
         pid: int | None = self.gateway.status()["lanes"][lane]["pid"]
         return pid
 
+    def signal(self, lane: str, number: signal.Signals) -> None:
+        """Send a lane a signal, if it runs just now."""
+        pid = self.pid(lane)
+        if pid is not None:
+            os.kill(pid, number)
+
     def kill(self, lane: str) -> None:
         """``kill -9`` of a lane, if it runs just now."""
         pid = self.pid(lane)
@@ -213,7 +219,14 @@ class Rig:
         self.recoveries_s.append(elapsed_s)
         return elapsed_s
 
-    def settle(self, *, within_s: float = 90, exact: bool = True, refused: bool = False) -> Account:
+    def settle(
+        self,
+        *,
+        within_s: float = 90,
+        exact: bool = True,
+        refused: bool = False,
+        extra: int = 0,
+    ) -> Account:
         """End the plant, wait until everything has come through, and settle the account.
 
         Args:
@@ -221,6 +234,7 @@ class Rig:
             exact: Every point must be as in an undisturbed run; otherwise readings may be in
                 quarantine instead.
             refused: Take in the lines that the store refused.
+            extra: Readings that were sent beside the plant's, and must be in quarantine.
         """
         ledger = self.plant.finish()
         expected = expected_points(self.gateway.config_file, ledger)
@@ -234,6 +248,7 @@ class Rig:
                 self.store,
                 quarantined=None if exact else readings,
                 refused=lines if refused else (),
+                extra=extra,
             )
             # Twice, because what comes twice may come late.
             if account.is_settled and was_settled:

@@ -17,11 +17,10 @@ from typing import Literal, Self
 import aiohttp
 from aiohttp import web
 
-Mode = Literal[
-    "ok", "slow", "reset", "silent", "429", "500", "503", "401", "413", "400", "422"
-]  # fmt: skip
+_Refusal = Literal["429", "500", "503", "401", "413", "400", "422"]
+Mode = Literal["ok", "slow", "reset", "silent"] | _Refusal
 
-#: In modes ``400`` and ``422`` lines of this device are refused for good, and whatever comes with them.
+#: In modes ``400`` and ``422`` lines of this device are refused, and whatever comes with them.
 BAD_DEVICE = "device=pump-02,"
 
 _SILENCE_S = 3600

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.faults.rig import LANES, Rig
-from tests.mosquitto import MakeMosquitto, Mosquitto
 from tests.victoria import Victoria
 
 pytestmark = [
@@ -21,23 +18,6 @@ pytestmark = [
 
 #: Random kills of each run.
 _KILLS = 18
-
-
-@pytest.fixture
-def broker(make_mosquitto: MakeMosquitto) -> Mosquitto:
-    """A broker that is not killed, and so need not write down each message."""
-    return make_mosquitto(lines="autosave_on_changes false")
-
-
-@pytest.fixture(params=["sqlite", "kafka"])
-def rig(
-    request: pytest.FixtureRequest, broker: Mosquitto, victoria: Victoria, tmp_path: Path
-) -> Iterator[Rig]:
-    """A running rig on each log in turn."""
-    kafka = request.param == "kafka"
-    url = f"kafka://{request.getfixturevalue('kafka')}" if kafka else "sqlite:///log.db"
-    with Rig(tmp_path / "rig", broker, url, seed=4, behind=victoria.url) as rig:
-        yield rig
 
 
 def test_kills_at_random_moments_lose_and_double_nothing(rig: Rig, victoria: Victoria) -> None:
@@ -55,7 +35,6 @@ def test_kills_at_random_moments_lose_and_double_nothing(rig: Rig, victoria: Vic
     stored = sum(
         sum(series["values"]) for series in victoria.series('{__name__=~"pump_1s_.*_(n|flagged)"}')
     )
-    print(account, rig.recoveries_s)
 
     assert account.is_settled, account
     assert account.anomalies > 0
@@ -66,7 +45,7 @@ _MOMENTS = ("ingest.appended", "streams.outputs", "streams.snapshot", "forward.w
 
 
 def test_kills_at_the_worst_moments_lose_and_double_nothing(rig: Rig) -> None:
-    """Between an append and its PUBACK, results and snapshot, snapshot and commit, sink and commit."""
+    """Between append and PUBACK, results and snapshot, snapshot and commit, sink and commit."""
     for moment in _MOMENTS:
         for count in (1, 4, 7):
             (rig.faults / f"{moment}.{count}").touch()
