@@ -91,8 +91,12 @@ class Message(Protocol):
 class Event(Protocol):
     """A message that waits for its acknowledgement."""
 
-    message: Message
     value: Any
+
+    @property
+    def message(self) -> Message:
+        """The message."""
+        ...
 
     def ack(self) -> bool:
         """Note that everything that came of it is durable."""

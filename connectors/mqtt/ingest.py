@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -30,7 +31,7 @@ from connectors.mqtt.connection import Connection, Received
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable, device_partition
-from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.clock import NS_PER_S, ArrivalClock, Clock
 from headgate.core.errors import DataError, PermanentError, TransientError
 from headgate.core.log import QUARANTINE, READINGS, Log, Record, TopicPartition
 from headgate.core.pulse import PULSE_INTERVAL_S, Pulse
@@ -87,14 +88,26 @@ class IngestLane:
         log: A started log.
         clock: Source of time: arrival times, and timers.
         telemetry: Metrics of this lane.
+        connect: Makes the connection to the broker; takes what ``Connection`` takes.
     """
 
-    def __init__(self, config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        connect: Callable[..., Connection] = Connection,
+    ) -> None:
         self.watchdog = Watchdog(clock)
         self._config = config
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
+        self._connect = connect
+        # This program was not there before its own files were.
+        self._arrival = ArrivalClock(clock, Path(__file__).stat().st_mtime_ns)
         self._pulse = Pulse(config.gateway.data_dir)
         self._channels = ChannelTable()
         self._decoders = {
@@ -128,10 +141,11 @@ class IngestLane:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
-        connection = self._connection = Connection(
-            self._config.mqtt,
-            self._config.client_id,
-            self._clock,
+        await self._look_up_time()
+        connection = self._connection = self._connect(
+            settings=self._config.mqtt,
+            client_id=self._config.client_id,
+            clock=self._clock,
             on_messages=self._on_messages,
             read_interval_s=min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
             filters=[(feed.topic_filter, feed.qos) for feed in self._config.feed.values()],
@@ -154,6 +168,20 @@ class IngestLane:
                 task.cancel()
         await connecting
 
+    async def _look_up_time(self) -> None:
+        """See how far time had come when the log was last written to."""
+        every = [
+            TopicPartition(self._readings, number) for number in range(self._config.log.partitions)
+        ]
+        try:
+            for at, (start, end) in (await self._log.offsets_many(every)).items():
+                if end > start:
+                    for record in await self._log.read(at, end - 1, max_bytes=1):
+                        self._arrival.has_been(record.timestamp_ms * 1_000_000)
+        except TransientError as error:
+            # It matters only if the clock is wrong as well.
+            _logger.debug("The log's newest records can't be read.", error=str(error))
+
     async def _beat(self, connection: Connection) -> None:
         """Tell the streams lanes whether devices can be heard."""
         while True:
@@ -162,7 +190,7 @@ class IngestLane:
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:
-        self._waiting.add(received, self._clock.wall_ns())
+        self._waiting.add(received, self._arrival.now_ns())
         self._arrived.set()
         if self._size_bytes > self._config.ingest.max_pending and self._connection is not None:
             self._connection.pause()

@@ -31,3 +31,35 @@ class SystemClock:
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
+
+
+class ArrivalClock:
+    """Wall time that never goes back: when things arrived, on a machine whose clock may be wrong.
+
+    A box without a battery begins in 1970, and time servers set clocks back. Readings must be
+    neither taken for readings from the future then, nor, where they have no time of their own, be
+    stamped with one that has been. A clock that is set back is not believed: time goes on from
+    where it was, at its own pace, until the wall clock has caught up.
+
+    Args:
+        clock: The machine's clocks.
+        floor_ns: A time that has surely been, ns since 1970 UTC.
+    """
+
+    def __init__(self, clock: Clock, floor_ns: int = 0) -> None:
+        self._clock = clock
+        self._last_ns = floor_ns
+        self._monotonic_ns = clock.monotonic_ns()
+
+    def has_been(self, time_ns: int) -> None:
+        """Note a time that has surely been, such as that of a record in the log."""
+        self._last_ns = max(self._last_ns, time_ns)
+
+    def now_ns(self) -> int:
+        """The time, ns since 1970 UTC."""
+        monotonic_ns = self._clock.monotonic_ns()
+        elapsed_ns = monotonic_ns - self._monotonic_ns
+        self._monotonic_ns = monotonic_ns
+        wall_ns = self._clock.wall_ns()
+        self._last_ns = wall_ns if wall_ns >= self._last_ns else self._last_ns + elapsed_ns
+        return self._last_ns

@@ -104,7 +104,7 @@ def _compare(account: Account, wanted: Mapping[str, str], lines: Mapping[str, st
         if found is None:
             account.lost += 1
             account.problems.append(f"missing: {line}")
-        elif not _agree(found, line):
+        elif not agree(found, line):
             account.problems.append(f"expected {line}\n     got {found}")
         else:
             account.points += 1
@@ -118,12 +118,13 @@ def _history(account: Account, expected: Expected, store: Store, *, exact: bool)
         account.rewritten += counter.total() - len(counter)
         allowed = revisions.get(identity, set())
         for line in counter if exact else ():
-            if not any(_agree(line, each) for each in allowed):
+            if not any(agree(line, each) for each in allowed):
                 account.duplicated += 1
                 account.problems.append(f"was written on the way: {line}")
 
 
-def _agree(found: str, wanted: str) -> bool:
+def agree(found: str, wanted: str) -> bool:
+    """Whether two lines say the same; scores need not agree to the last bit."""
     if found == wanted:
         return True
     if not wanted.startswith("anomalies,"):

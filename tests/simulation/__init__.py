@@ -1,0 +1,1 @@
+"""The gateway's own objects in a simulated world, where one seed decides everything."""

@@ -1,0 +1,78 @@
+"""An event loop without a clock of its own: when nothing is ready, time jumps to the next timer.
+
+Nothing waits for anything real, so an hour takes milliseconds and the same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from headgate.core.clock import NS_PER_S
+
+_T = TypeVar("_T")
+
+_START_NS = 1_750_000_000 * NS_PER_S
+
+
+class Deadlock(Exception):  # noqa: N818  (a state of affairs)
+    """Everybody waits and no timer runs: in the real world this hangs for ever."""
+
+
+class _NoSockets(selectors.SelectSelector):
+    """Waits by letting time pass."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Deadlock
+        if timeout > 0:
+            self.loop.now_s += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """The loop; ``now_s`` is its time."""
+
+    def __init__(self) -> None:
+        self.now_s = 1.0
+        selector = _NoSockets()
+        selector.loop = self
+        super().__init__(selector)
+        # What the killed had asked for is never answered, and nobody is told.
+        self.set_exception_handler(lambda _loop, _context: None)
+
+    def time(self) -> float:
+        """Virtual seconds since the world began."""
+        return self.now_s
+
+
+class VirtualClock:
+    """The loop's time as a ``Clock``, with a wall clock that can be set wrong."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.offset_s = 0.0
+
+    def wall_ns(self) -> int:
+        return _START_NS + round((self._loop.now_s + self.offset_s) * NS_PER_S)
+
+    def monotonic_ns(self) -> int:
+        return round(self._loop.now_s * NS_PER_S)
+
+
+def run(main: Coroutine[Any, Any, _T], loop: VirtualLoop) -> _T:
+    """Run to the end, then drop whatever is still under way."""
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        while asyncio.all_tasks(loop):
+            loop.run_until_complete(asyncio.sleep(0))
+        asyncio.set_event_loop(None)
+        loop.close()

@@ -1,0 +1,93 @@
+"""Ten thousand stories in which everything goes wrong, and what would be noticed if it were."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from connectors.mqtt.ingest import IngestLane
+from streams.worker import Event, Worker
+from tests.simulation.__main__ import play_all
+from tests.simulation.story import play
+
+_SEEDS = int(os.environ.get("HEADGATE_SEEDS", "10000"))
+
+
+@pytest.mark.timeout(1500)
+def test_whatever_goes_wrong_every_reading_is_accounted_for_once() -> None:
+    """``python -m tests.simulation --seed N`` gives a run again."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seeds", str(_SEEDS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = dict(part.split("=") for part in run.stdout.splitlines()[-1].split())
+
+    assert run.returncode == 0, run.stdout[:4000] + run.stderr[-4000:]
+    assert int(said["seeds"]) == _SEEDS
+    assert int(said["kills"]) > _SEEDS
+
+
+def test_a_seed_gives_the_same_run_again() -> None:
+    """To the last message."""
+    assert [play(seed) for seed in range(20, 40)] == [play(seed) for seed in range(20, 40)]
+
+
+def _acknowledge_at_once(self: Worker, events: Sequence[Event]) -> None:
+    for event in events:
+        event.ack()
+
+
+@pytest.fixture
+def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A gateway that breaks a promise."""
+    word: str = request.param
+    if word == "acknowledges before the snapshot":
+        due = Worker._due
+
+        def acknowledging(self: Worker, events: Sequence[Event]) -> list[Event]:
+            found = due(self, events)
+            _acknowledge_at_once(self, found)
+            return found
+
+        monkeypatch.setattr(Worker, "_due", acknowledging)
+    elif word == "applies again what a snapshot holds":
+        monkeypatch.setattr(
+            "streams.recovery.StateKeeper.without_applied", lambda _self, batch: batch
+        )
+    elif word == "acknowledges before the append":
+        append = IngestLane._append
+
+        async def append_later(self: IngestLane, records: Any) -> None:  # noqa: ANN401
+            if self._connection is not None:
+                self._connection._world.in_flight.clear()  # type: ignore[attr-defined]
+            await append(self, records)
+
+        monkeypatch.setattr(IngestLane, "_append", append_later)
+    else:
+        monkeypatch.setattr("streams.in_hand.InHand.take", lambda *_arguments: None)
+    return word
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "acknowledges before the snapshot",
+        "applies again what a snapshot holds",
+        "acknowledges before the append",
+        "does not know what it has in hand",
+    ],
+    indirect=True,
+)
+def test_a_gateway_that_breaks_a_promise_is_found_out(broken: str) -> None:
+    """A simulation that notices nothing of this would prove nothing."""
+    _, failures = play_all(0, 200, processes=2)
+
+    assert failures, broken
