@@ -13,10 +13,10 @@ from headgate.config.schema import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.sketch import quantiles
 from headgate.core.stage import STATISTICS, Aggregates, Selection, StateBlock
 from streams.arrays import group_by, grown
 from streams.rowstore import Columns
-from streams.sketch import quantiles
 from streams.summary import Moments, Summary, concat_summaries
 from streams.windows import Windows
 

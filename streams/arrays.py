@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.runs import runs
 from headgate.core.stage import Selection
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -79,19 +80,6 @@ def group_by(key: NDArray[Any]) -> Groups:
     ordered = key[order]
     starts, lengths = runs(ordered)
     return Groups(order, ordered[starts].astype(np.int64), starts, lengths)
-
-
-def runs(*keys: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Starts and lengths of the runs of equal rows in key columns of equal length."""
-    size = len(keys[0])
-    if not size:
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    is_start = np.zeros(size, np.bool_)
-    is_start[0] = True
-    for key in keys:
-        is_start[1:] |= key[1:] != key[:-1]
-    starts = np.flatnonzero(is_start)
-    return starts, np.diff(starts, append=size)
 
 
 def ramp(lengths: NDArray[Any]) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headgate.config.schema import Feed
 from headgate.core.batch import UNUSABLE, Batch, Quality
 from headgate.core.channels import ChannelTable
+from headgate.core.runs import runs
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.arrays import (
     NEVER_NS,
@@ -24,7 +25,6 @@ from streams.arrays import (
     grown,
     max_before,
     ramp,
-    runs,
 )
 from streams.duplicates import RecentTimes
 from streams.spikes import Spikes

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
-from streams.arrays import NO_TIME_NS, Groups, grown, max_before, ramp, runs
+from streams.arrays import NO_TIME_NS, Groups, grown, max_before, ramp
 
 #: Times remembered of a channel: twice what its grace holds at the feed's period, within these.
 #: Fewer than 16 saves nothing worth having; 512 are 4 KiB a channel.

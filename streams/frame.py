@@ -17,8 +17,9 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
+from headgate.core.runs import runs
 from headgate.core.stage import Frames, Selection, StateBlock
-from streams.arrays import grown, position_of, ramp, running_max, runs, stable_order
+from streams.arrays import grown, position_of, ramp, running_max, stable_order
 from streams.normalize import ModelRows
 from streams.rowstore import Columns, RowStore
 

@@ -22,7 +22,7 @@ import structlog
 _logger = structlog.get_logger()
 
 #: Processes that may die on a record which they have in hand alone, before it is poison.
-_TRIES_ALONE = 2
+_TRIES_ALONE = 3
 
 Span = tuple[int, int]
 

@@ -27,6 +27,7 @@ from headgate.config.schema import Config, Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError
+from headgate.core.runs import runs
 from headgate.core.stage import (
     Aggregates,
     Anomaly,
@@ -39,7 +40,7 @@ from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
-from streams.arrays import runs, stable_order
+from streams.arrays import stable_order
 from streams.clean import Cleaner
 from streams.detect import Detector, DetectSpec
 from streams.frame import Framer, FrameSpec

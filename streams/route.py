@@ -8,7 +8,6 @@ a partition can be read side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +84,7 @@ class Route:
         partitions = self._placement.partition[self._channels.device_of[aggregates.channel]]
         for partition, rows in _groups(partitions):
             for first in range(0, len(rows), _MAX_ROWS):
-                yield partition, _take(aggregates, rows[first : first + _MAX_ROWS])
+                yield partition, aggregates.take(rows[first : first + _MAX_ROWS])
 
     def _rejected_by_partition(
         self, rejected: tuple[Rejected, ...]
@@ -123,18 +122,3 @@ def _chunks_of_whole_sources(
         end = int(np.searchsorted(sources, sources[last], side="right"))
         yield ordered[first:end]
         first = end
-
-
-def _take(aggregates: Aggregates, rows: NDArray[np.intp]) -> Aggregates:
-    return replace(
-        aggregates,
-        channel=aggregates.channel[rows],
-        start_ns=aggregates.start_ns[rows],
-        window_ns=aggregates.window_ns[rows],
-        n=aggregates.n[rows],
-        flagged=aggregates.flagged[rows],
-        expected=aggregates.expected[rows],
-        stats={name: column[rows] for name, column in aggregates.stats.items()},
-        sketch_keys=[aggregates.sketch_keys[row] for row in rows],
-        sketch_counts=[aggregates.sketch_counts[row] for row in rows],
-    )

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.arrays import grown, ramp, runs, stable_order
+from headgate.core.runs import runs
+from streams.arrays import grown, ramp, stable_order
 
 #: Rows as columns of equal length, by name.
 Columns: TypeAlias = dict[str, NDArray[Any]]

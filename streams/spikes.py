@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.config.schema import Spike
+from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
-from streams.arrays import grown, runs
+from streams.arrays import grown
 from streams.hampel import Hampel
 
 

@@ -13,9 +13,9 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.arrays import runs
+from headgate.core.runs import runs
+from headgate.core.sketch import Buckets, bucket_keys, count_buckets
 from streams.rowstore import Columns
-from streams.sketch import Buckets, bucket_keys, count_buckets
 
 
 @dataclass(frozen=True, slots=True)

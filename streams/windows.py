@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
+from headgate.core.runs import runs
+from headgate.core.sketch import Buckets
 from headgate.core.stage import Selection, StateBlock
-from streams.arrays import NEVER_NS, grown, position_of_channels, runs, stable_order
+from streams.arrays import NEVER_NS, grown, position_of_channels, stable_order
 from streams.rowstore import Columns, RowStore
-from streams.sketch import Buckets
 from streams.summary import Moments, Summary, concat_summaries, join, summarize
 
 #: Readings of closing panes summarized at once, and those of one more device.

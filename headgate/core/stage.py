@@ -182,7 +182,7 @@ class Aggregates:
         expected: int64[k], window length over the feed's period; 0 when no period is configured.
         stats: float64[k] by name: mean, min, max, std (population), last, p50, p95, p99.
         sketch_keys: k arrays of int32, DDSketch bucket keys in rising order (see
-            ``streams.sketch``).
+            ``headgate.core.sketch``).
         sketch_counts: k arrays of int64, readings in each of those buckets.
     """
 
@@ -199,6 +199,20 @@ class Aggregates:
     def __len__(self) -> int:
         """Number of closed windows."""
         return len(self.channel)
+
+    def take(self, rows: NDArray[np.intp]) -> Aggregates:
+        """Some of these windows."""
+        return Aggregates(
+            channel=self.channel[rows],
+            start_ns=self.start_ns[rows],
+            window_ns=self.window_ns[rows],
+            n=self.n[rows],
+            flagged=self.flagged[rows],
+            expected=self.expected[rows],
+            stats={name: column[rows] for name, column in self.stats.items()},
+            sketch_keys=[self.sketch_keys[row] for row in rows],
+            sketch_counts=[self.sketch_counts[row] for row in rows],
+        )
 
 
 #: Names and order of ``Aggregates.stats``.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streams.sketch import (
+from headgate.core.sketch import (
     RELATIVE_ACCURACY,
     bucket_keys,
     bucket_values,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.arrays import runs
+from headgate.core.runs import runs
 
 #: A quantile read from a sketch is off by at most this part of its value.
 RELATIVE_ACCURACY = 0.01

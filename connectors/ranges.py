@@ -1,0 +1,35 @@
+"""Sets of offsets as sorted, disjoint, half-open ranges that do not touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Range = tuple[int, int]
+
+
+def united(ranges: Iterable[Range]) -> list[Range]:
+    """The same offsets in as few ranges as possible; empty ranges vanish."""
+    result: list[Range] = []
+    for first, end in sorted(ranges):
+        if first >= end:
+            continue
+        if result and first <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
+        else:
+            result.append((first, end))
+    return result
+
+
+def without(ranges: Iterable[Range], gone: Range) -> list[Range]:
+    """What is left when a range is taken out."""
+    first, end = gone
+    left: list[Range] = []
+    for begin, stop in ranges:
+        left += [(begin, min(stop, first)), (max(begin, end), stop)]
+    return united(left)
+
+
+def overlap(ranges: Iterable[Range], other: Range) -> int:
+    """How many offsets of another range are in these."""
+    first, end = other
+    return sum(max(0, min(stop, end) - max(begin, first)) for begin, stop in ranges)

@@ -1,0 +1,21 @@
+"""Runs of equal rows, which is how grouped columns are worked on without a loop over rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def runs(*keys: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Starts and lengths of the runs of equal rows in key columns of equal length."""
+    size = len(keys[0])
+    if not size:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    is_start = np.zeros(size, np.bool_)
+    is_start[0] = True
+    for key in keys:
+        is_start[1:] |= key[1:] != key[:-1]
+    starts = np.flatnonzero(is_start)
+    return starts, np.diff(starts, append=size)
