@@ -2,11 +2,12 @@
 
 Each sink has a consumer group of its own, so a slow sink holds up nobody else. For one sink:
 
-1. wait for records of all partitions: anomalies always, aggregates when there was time for some to
-   gather
+1. wait for live records of all partitions: anomalies always, aggregates when there was time for
+   some to gather
 2. write them to the sink, anomalies first, again and again until it has them
 3. put what the sink refused for good into quarantine, and wait until that is durable
 4. commit the offsets
+5. while there is a backlog, do the same with a piece of it
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
+from connectors.backlog import Backlog
+from connectors.backlog_upkeep import BacklogUpkeep
 from connectors.logs import consumer_group, topic
 from connectors.points import Kind, Point, aggregate_points, anomaly_points
 from connectors.sink import Refused, Sink
@@ -25,7 +29,7 @@ from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
-from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition
+from headgate.core.log import ANOMALIES, QUARANTINE, Log, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
@@ -54,8 +58,20 @@ _QUARANTINE_BYTES = 512 << 10
 #: Between two warnings about the same sink, s.
 _WARNING_INTERVAL_S = 60.0
 
-#: Between two looks at the length of the backlog, s.
-_BACKLOG_INTERVAL_S = 1.0
+#: Between two looks at how much waits, s.
+_LOOK_INTERVAL_S = 1.0
+
+#: Aggregates that have waited for so long are backlog: newer ones go first, ms.
+_LIVE_MS = 10_000
+
+#: How long live points are waited for while there is a backlog to send, s.
+_GLANCE_S = 0.01
+
+#: Records in a piece of the backlog at most.
+_PIECE_RECORDS = 256
+
+#: A round that takes this long hangs, s: each of its parts ends much earlier.
+_ROUND_LIMIT_S = 600.0
 
 
 class ForwardLane:
@@ -78,7 +94,9 @@ class ForwardLane:
         sinks: Sequence[Sink],
     ) -> None:
         self.watchdog = Watchdog(clock)
-        self._consumers = [_Consumer(config, log, clock, telemetry, sink) for sink in sinks]
+        self._consumers = [
+            _Consumer(config, log, clock, telemetry, self.watchdog, sink) for sink in sinks
+        ]
 
     def health(self) -> tuple[bool, str]:
         """Whether every sink takes points; when not, which one and why."""
@@ -117,7 +135,13 @@ class _Consumer:
     """One sink's way through the topics."""
 
     def __init__(
-        self, config: Config, log: Log, clock: Clock, telemetry: Telemetry, sink: Sink
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        telemetry: Telemetry,
+        watchdog: Watchdog,
+        sink: Sink,
     ) -> None:
         self.sink = sink
         self.trouble = "starting"
@@ -125,16 +149,32 @@ class _Consumer:
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
+        self._watchdog = watchdog
         self._group = consumer_group(config, f"forward-{sink.name}")
-        self._positions: dict[TopicPartition, int] = {}
         self._channels = ChannelTable()
         self._next_aggregates_ns = 0
-        self._next_backlog_ns = 0
+        self._next_look_ns = 0
+        self._next_piece_ns = 0
         self._next_warning_ns = 0
         self._has_warned = False
-        # Anomalies first.
-        kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
-        self._topics = {kind: topic(config, kind) for kind in kinds if kind in sink.kinds}
+        self._is_ready = False
+        partitions = range(config.log.partitions)
+        self._anomalies: dict[TopicPartition, int] = {
+            TopicPartition(topic(config, ANOMALIES), number): 0
+            for number in partitions
+            if "anomalies" in sink.kinds
+        }
+        self._backlogs = {
+            number: Backlog(config, log, sink.name, number)
+            for number in partitions
+            if "aggregates" in sink.kinds
+        }
+        # Ends of the partitions when they were last looked at.
+        self._ends: dict[TopicPartition, int] = {}
+        self._upkeep = BacklogUpkeep(config, log, clock, telemetry, sink.name)
+        # Which partition's backlog had its turn last, and how many records make a piece.
+        self._turn = 0
+        self._piece_records = 1
         # When the oldest record that is waiting was written; None when nothing was left to do.
         self._oldest_ms: int | None = None
 
@@ -144,13 +184,14 @@ class _Consumer:
         try:
             while True:
                 try:
-                    await self._round()
+                    with self._watchdog.limit(f"forwarding to {self.sink.name}", _ROUND_LIMIT_S):
+                        await self._round()
                 except TransientError as error:
                     self._report(str(error))
                     self._telemetry.sink_retries.labels(self.sink.name).inc()
                     wait_s = error.retry_after_s or random.uniform(0.5, 1) * pause_s  # noqa: S311
                     pause_s = min(2 * pause_s, _PAUSE_CEILING_S)
-                    await asyncio.sleep(wait_s)
+                    await self._pause(wait_s)
                 else:
                     self._report("")
                     pause_s = _FIRST_PAUSE_S
@@ -158,59 +199,117 @@ class _Consumer:
             await self.sink.stop()
 
     async def _round(self) -> None:
-        await self._find_positions()
+        if not self._is_ready:
+            await self._find_positions()
         now_ns = self._clock.monotonic_ns()
-        if now_ns >= self._next_backlog_ns:
-            await self._measure_backlog()
-            self._next_backlog_ns = now_ns + round(_BACKLOG_INTERVAL_S * NS_PER_S)
-        wanted, wait_s = dict(self._positions), _WAIT_S
+        if now_ns >= self._next_look_ns:
+            await self._look()
+            self._next_look_ns = now_ns + round(_LOOK_INTERVAL_S * NS_PER_S)
+        wanted, wait_s = dict(self._anomalies), _WAIT_S
         gathering_ns = self._next_aggregates_ns - now_ns
         if gathering_ns > 0:
-            wanted = {at: wanted[at] for at in wanted if at.topic == self._topics["anomalies"]}
             wait_s = min(wait_s, gathering_ns / NS_PER_S)
+        else:
+            wanted.update((backlog.at, backlog.live) for backlog in self._backlogs.values())
+        has_backlog = any(self._backlogs.values())
+        if has_backlog:
+            due_s = (self._next_piece_ns - now_ns) / NS_PER_S
+            wait_s = min(wait_s, max(_GLANCE_S, due_s))
         found = await self._log.read_many(
             wanted, reader=self.sink.name, max_bytes=_READ_BYTES, wait_s=wait_s
         )
         if not found:
             self._oldest_ms = None
-        for kind, name in self._topics.items():
-            await self._forward(
-                kind, {at: records for at, records in found.items() if at.topic == name}
-            )
+        anomalies = {at: found[at] for at in found if at in self._anomalies}
+        # Before anything is written: a sink that is away takes not even the first.
+        aggregates = self._without_old({at: found[at] for at in found if at not in anomalies})
+        await self._forward("anomalies", anomalies)
+        await self._forward("aggregates", aggregates)
+        if has_backlog and self._clock.monotonic_ns() >= self._next_piece_ns:
+            await self._forward_piece(is_busy=bool(found) or gathering_ns > 0)
 
     async def _forward(
         self, kind: Kind, found: Mapping[TopicPartition, Sequence[StoredRecord]]
     ) -> None:
-        """Steps 2 to 4 for the records of one kind."""
+        """Steps 2 to 4 for the live records of one kind."""
         if not found:
             return
         self._oldest_ms = min(records[0].timestamp_ms for records in found.values())
         taken = _Taken()
         for at, records in found.items():
+            position = self._anomalies[at] if kind == "anomalies" else self._of(at).live
             # Results are never compacted: what is not there any more has grown too old.
-            taken.missed += max(0, records[0].offset - self._positions[at])
+            taken.missed += max(0, records[0].offset - position)
             for record in records:
                 taken.points.extend(await self._points(kind, at, record))
             taken.offsets[at] = records[-1].offset + 1
-        refused: list[Refused] = []
-        for first in range(0, len(taken.points), self.sink.max_points):
-            points = taken.points[first : first + self.sink.max_points]
-            refused.extend(await self.sink.write(points))
-        await self._quarantine_refused(refused)
-        await self._log.commit(self._group, taken.offsets)
-        self._positions.update(taken.offsets)
+        refused = await self._write(taken.points)
+        await self._commit(kind, taken.offsets)
         self._oldest_ms = max(records[-1].timestamp_ms for records in found.values())
-        self._count(taken, refused)
+        self._count(kind, taken, refused)
         if kind == "aggregates" and len(taken.points) < self.sink.max_points:
             # Whatever comes in the meantime shares the cost of one call.
             now_ns = self._clock.monotonic_ns()
             self._next_aggregates_ns = now_ns + round(self.sink.max_wait_s * NS_PER_S)
 
-    def _count(self, taken: _Taken, refused: Sequence[Refused]) -> None:
-        for kind in self.sink.kinds:
-            count = sum(point.kind == kind for point in taken.points)
-            count -= sum(each.point.kind == kind for each in refused)
-            self._telemetry.points.labels(self.sink.name, kind).inc(count)
+    async def _forward_piece(self, *, is_busy: bool) -> None:
+        """Steps 2 to 4 for a piece of the backlog, and when the next one may come."""
+        started_ns = self._clock.monotonic_ns()
+        waiting = [number for number, backlog in self._backlogs.items() if backlog]
+        self._turn = min(waiting, key=lambda number: (number <= self._turn, number))
+        backlog = self._backlogs[self._turn]
+        is_newest = self._config.forward.backlog_order == "newest"
+        tiers = [tier for tier in backlog.tiers if tier.ranges]
+        tier = tiers[0] if is_newest else tiers[-1]
+        first, end = tier.ranges[-1] if is_newest else tier.ranges[0]
+        if is_newest:
+            first = max(first, end - self._piece_records)
+        records = await self._log.read(tier.at, first, max_bytes=2 * _READ_BYTES)
+        records = [record for record in records if record.offset < end]
+        taken = _Taken(missed=(records[0].offset if records else end) - first)
+        for record in records:
+            taken.points.extend(await self._points("aggregates", tier.at, record))
+        refused = await self._write(taken.points)
+        tier.done((first, records[-1].offset + 1 if records else end))
+        await backlog.save()
+        self._count("aggregates", taken, refused)
+        if sum(len(record.value) for record in records) < _READ_BYTES:
+            self._piece_records = min(2 * self._piece_records, _PIECE_RECORDS)
+        else:
+            self._piece_records = max(1, len(records))
+        now_ns = self._clock.monotonic_ns()
+        share = self._config.forward.backlog_share if is_busy else 1.0
+        self._next_piece_ns = now_ns + round((now_ns - started_ns) * (1 / share - 1))
+
+    async def _write(self, points: Sequence[Point]) -> list[Refused]:
+        refused: list[Refused] = []
+        for first in range(0, len(points), self.sink.max_points):
+            refused.extend(await self.sink.write(points[first : first + self.sink.max_points]))
+        await self._quarantine_refused(refused)
+        return refused
+
+    async def _commit(self, kind: Kind, offsets: Mapping[TopicPartition, int]) -> None:
+        if kind == "anomalies":
+            await self._log.commit(self._group, offsets)
+            self._anomalies.update(offsets)
+            return
+        plain: dict[TopicPartition, int] = {}
+        for at, offset in offsets.items():
+            backlog = self._of(at)
+            backlog.live = offset
+            if backlog:
+                await backlog.save()
+            else:
+                plain[at] = offset
+        if plain:
+            await self._log.commit(self._group, plain)
+
+    def _of(self, at: TopicPartition) -> Backlog:
+        return self._backlogs[at.partition]
+
+    def _count(self, kind: Kind, taken: _Taken, refused: Sequence[Refused]) -> None:
+        count = len(taken.points) - len(refused)
+        self._telemetry.points.labels(self.sink.name, kind).inc(count)
         if taken.missed:
             self._telemetry.missed_records.labels(self.sink.name).inc(taken.missed)
             _logger.error(
@@ -221,16 +320,57 @@ class _Consumer:
 
     async def _find_positions(self) -> None:
         """Where the last run left off, looked up once the log can be reached."""
-        for kind in self.sink.kinds:
-            for partition in range(self._config.log.partitions):
-                at = TopicPartition(topic(self._config, kind), partition)
-                if at not in self._positions:
-                    committed = await self._log.committed(self._group, at)
-                    start, end = await self._log.offsets(at)
-                    if committed is None or committed > end:
-                        # New to us, or made anew: it ends before the place where we left the old.
-                        committed = start
-                    self._positions[at] = committed
+        for at in self._anomalies:
+            committed = await self._log.committed(self._group, at)
+            start, end = await self._log.offsets(at)
+            if committed is None or committed > end:
+                # New to us, or made anew: it ends before the place where we left the old.
+                committed = start
+            self._anomalies[at] = committed
+        for backlog in self._backlogs.values():
+            await backlog.load()
+        self._is_ready = True
+
+    def _without_old(
+        self, found: Mapping[TopicPartition, Sequence[StoredRecord]]
+    ) -> dict[TopicPartition, Sequence[StoredRecord]]:
+        """The live records; what has waited for long falls behind, with all that came since."""
+        now_ms = self._clock.wall_ns() // 1_000_000
+        fresh = {}
+        for at, records in found.items():
+            if abs(now_ms - records[0].timestamp_ms) <= _LIVE_MS:
+                fresh[at] = records
+            else:
+                backlog = self._of(at)
+                self._telemetry.missed_records.labels(self.sink.name).inc(
+                    max(0, records[0].offset - backlog.live)
+                )
+                backlog.fall_behind(max(self._ends.get(at, 0), records[-1].offset + 1))
+        return fresh
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait before the next try, and look after what waits."""
+        while wait_s > 0:
+            step_s = min(wait_s, _LOOK_INTERVAL_S)
+            await asyncio.sleep(step_s)
+            wait_s -= step_s
+            if wait_s > 0 and self._is_ready:
+                with suppress(TransientError):
+                    await self._look()
+
+    async def _look(self) -> None:
+        """See how much waits; too much is thinned."""
+        live = {backlog.at: backlog.live for backlog in self._backlogs.values()}
+        ends = await self._log.offsets_many([*self._anomalies, *live])
+        positions = {**self._anomalies, **live}
+        records = sum(
+            max(0, ends[at][1] - max(position, ends[at][0])) for at, position in positions.items()
+        )
+        self._ends = {at: end for at, (_, end) in ends.items()}
+        for backlog in self._backlogs.values():
+            if backlog:
+                await self._upkeep.look(backlog)
+        self._upkeep.show(self._backlogs.values(), records, self._oldest_ms)
 
     async def _points(self, kind: Kind, at: TopicPartition, record: StoredRecord) -> list[Point]:
         gateway = self._config.gateway.name
@@ -287,19 +427,6 @@ class _Consumer:
         await self._log.append(at, records)
         for _, reason, _ in entries:
             self._telemetry.quarantined.labels(reason).inc()
-
-    async def _measure_backlog(self) -> None:
-        every = await self._log.offsets_many(list(self._positions))
-        records = sum(
-            max(0, every[at][1] - max(position, every[at][0]))
-            for at, position in self._positions.items()
-        )
-        age_ms = 0
-        if records and self._oldest_ms is not None:
-            # Records that were tried before, or such as came after what was done last.
-            age_ms = self._clock.wall_ns() // 1_000_000 - self._oldest_ms
-        self._telemetry.backlog_records.labels(self.sink.name).set(records)
-        self._telemetry.backlog_age.labels(self.sink.name).set(max(0, age_ms) / 1000)
 
     def _report(self, trouble: str) -> None:
         self.trouble = trouble

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headgate.config.schema import Config, read_secret
+from headgate.config.schema import AGGREGATES_SHARE, Config, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError
 from headgate.core.log import (
     AGGREGATES,
     ANOMALIES,
+    FORWARDED,
     QUARANTINE,
     READINGS,
     STATE,
+    THINNED,
     Log,
     Share,
     TopicSpec,
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
 
 #: How ``log.retention_bytes`` is shared out among the topics. Readings are by far the most; the
 #: others are what an uplink outage must not push out, so each has room for days of its own.
-_SHARES = {READINGS: 0.7, AGGREGATES: 0.1, ANOMALIES: 0.1, QUARANTINE: 0.1}
+_SHARES = {
+    READINGS: 0.5,
+    AGGREGATES: AGGREGATES_SHARE,
+    **dict.fromkeys(THINNED, AGGREGATES_SHARE),
+    ANOMALIES: 0.1,
+    QUARANTINE: 0.1,
+}
 
 
 def topic(config: Config, name: str) -> str:
@@ -55,7 +63,11 @@ def topic_specs(config: Config) -> list[TopicSpec]:
         )
         for name, share in _SHARES.items()
     ]
-    return [*specs, TopicSpec(topic(config, STATE), partitions, is_compacted=True)]
+    compacted = (STATE, FORWARDED)
+    return [
+        *specs,
+        *(TopicSpec(topic(config, name), partitions, is_compacted=True) for name in compacted),
+    ]
 
 
 def open_log(config: Config, clock: Clock) -> Log:

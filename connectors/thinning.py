@@ -117,19 +117,18 @@ def _merge(rows: Aggregates, target_ns: int) -> Aggregates:
         _joined(rows.sketch_counts, np.int64),
     )
     cut = np.searchsorted(buckets.cell, np.arange(1, len(starts)))
+    lowest = np.fmin.reduceat(rows.stats["min"], starts)
+    highest = np.fmax.reduceat(rows.stats["max"], starts)
+    # A bucket may reach past the readings in it.
+    shares = quantiles(buckets, len(starts), list(_QUANTILES.values()))
+    shares = np.clip(shares, lowest[:, None], highest[:, None])
     stats = {
         "mean": mean,
-        "min": np.fmin.reduceat(rows.stats["min"], starts),
-        "max": np.fmax.reduceat(rows.stats["max"], starts),
+        "min": lowest,
+        "max": highest,
         "std": std,
         "last": np.where(newest >= 0, rows.stats["last"][newest], np.nan),
-        **dict(
-            zip(
-                _QUANTILES,
-                quantiles(buckets, len(starts), list(_QUANTILES.values())).T,
-                strict=True,
-            )
-        ),
+        **dict(zip(_QUANTILES, shares.T, strict=True)),
     }
     return Aggregates(
         channel=rows.channel[starts],

@@ -12,12 +12,19 @@ from __future__ import annotations
 import os
 import re
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from headgate.config.units import DurationNs, SizeBytes, parse_duration_ns, parse_size_bytes
+from headgate.config.units import (
+    DurationNs,
+    SizeBytes,
+    format_size,
+    parse_duration_ns,
+    parse_size_bytes,
+)
 from headgate.config.values import FilePath, Flag, Int, Name, Number, Port, Range, Variable
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -32,6 +39,10 @@ def _ns(text: str) -> int:
 
 #: What a reading waits for company, twice on its way, with ``gateway.latency = "low"``, ns.
 _LOW_WAIT = _ns("2ms")
+
+
+#: Part of ``log.retention_bytes`` that aggregates may take, and thinned ones once more each.
+AGGREGATES_SHARE = 0.1
 
 
 class Table(BaseModel):
@@ -160,6 +171,27 @@ class Streams(Table):
     silent_after: DurationNs = _ns("10s")
     #: A batch that takes longer than this hangs; the lane is started anew.
     stage_timeout: DurationNs = _ns("30s")
+
+
+class Forward(Table):
+    """``[forward]``: what becomes of results while a sink is away, and when it is back."""
+
+    #: Bytes of aggregates that may wait for a sink; more are thinned. None: as the log has room.
+    max_backlog: SizeBytes | None = None
+    #: Aggregates that have waited for so long are given up.
+    max_age: DurationNs = _ns("30d")
+    #: Windows that aggregates are merged into when there are too many, and those again.
+    thin: Annotated[tuple[DurationNs, ...], Field(max_length=2)] = (_ns("1m"), _ns("10m"))
+    backlog_order: Literal["newest", "oldest"] = "newest"
+    #: Part of a sink's time that the backlog may take while live points flow.
+    backlog_share: Annotated[Number, Field(gt=0, le=1)] = 0.85
+
+    @field_validator("thin")
+    @classmethod
+    def _rising(cls, thin: tuple[int, ...]) -> tuple[int, ...]:
+        if any(second % first or second == first for first, second in pairwise(thin)):
+            raise ValueError("expected rising windows, each a multiple of the one before")
+        return thin
 
 
 class InfluxDb(Table):
@@ -370,6 +402,7 @@ class Config(Table):
     ingest: Ingest = Ingest()
     log: Log = Log()
     streams: Streams = Streams()
+    forward: Forward = Forward()
     influxdb: InfluxDb | None = None
     local_store: LocalStore | None = None
     console: Console = Console()
@@ -389,9 +422,25 @@ class Config(Table):
             problems.append("no sink: give [influxdb], [local_store] or both")
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
+        if (self.forward.max_backlog or 0) > self._room_for_backlog:
+            room = format_size(self._room_for_backlog)
+            problems.append(
+                f"forward.max_backlog: at most {room}, for which log.retention_bytes has room"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def max_backlog(self) -> int:
+        """Bytes of aggregates that may wait for a sink before they are thinned."""
+        return self.forward.max_backlog or self._room_for_backlog
+
+    @property
+    def _room_for_backlog(self) -> int:
+        # The log deletes the oldest when a topic is over its share; thinning must be earlier, and
+        # partitions are not equally full.
+        return int(0.6 * AGGREGATES_SHARE * self.log.retention_bytes)
 
     @property
     def ingest_wait(self) -> int:

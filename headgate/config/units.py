@@ -71,3 +71,11 @@ def format_duration(ns: int) -> str:
 DurationNs = Annotated[int, BeforeValidator(parse_duration_ns), PlainSerializer(format_duration)]
 #: A size text in the file, bytes in code.
 SizeBytes = Annotated[int, BeforeValidator(parse_size_bytes), PlainSerializer(lambda n: f"{n}B")]
+
+
+def format_size(size: int) -> str:
+    """A size in whole units, rounded down: ``"245MiB"``."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= 10 * factor:
+            return f"{size // factor}{unit}"
+    return f"{size}B"

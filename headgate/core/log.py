@@ -19,6 +19,12 @@ AGGREGATES = "aggregates"
 QUARANTINE = "quarantine"
 STATE = "state"
 
+#: Aggregates that were merged into longer windows because a sink was away for long: once, twice.
+THINNED = ("thinned-1", "thinned-2")
+
+#: What each sink has yet to get, where that is more than an offset.
+FORWARDED = "forwarded"
+
 #: Consumer group of the lane that works on ``readings``.
 STREAMS = "streams"
 

@@ -112,6 +112,30 @@ class Telemetry:
             ["consumer"],
             registry=registry,
         )
+        self.backlog_points = Gauge(
+            "headgate_backlog_points",
+            "Points that this consumer has yet to finish, of those that have been looked at.",
+            ["consumer"],
+            registry=registry,
+        )
+        self.backlog_bytes = Gauge(
+            "headgate_backlog_bytes",
+            "Bytes of the records that hold them.",
+            ["consumer"],
+            registry=registry,
+        )
+        self.thinned_windows = Counter(
+            "headgate_thinned_windows",
+            "Aggregates merged into longer windows because too many waited for the sink.",
+            ["sink"],
+            registry=registry,
+        )
+        self.given_up_points = Counter(
+            "headgate_given_up_points",
+            "Aggregate points that the sink will never get, by reason.",
+            ["sink", "reason"],
+            registry=registry,
+        )
         self.missed_records = Counter(
             "headgate_missed_records",
             "Records that retention deleted before this consumer had read them.",

@@ -56,7 +56,7 @@ def test_topics_carry_the_prefix_and_share_the_retention(tmp_path: Path) -> None
     assert specs["site7." + STATE].retention_bytes is None
     kept = sum(3 * (spec.retention_bytes or 0) for spec in specs.values())
     assert 0.99 * 300_000_000 < kept <= 300_000_000
-    assert len(specs) == 5
+    assert len(specs) == 8
     assert "site7." + QUARANTINE in specs
 
 

@@ -36,10 +36,22 @@ def test_the_next_one_tells_how_many_were_held_back() -> None:
     assert flood.filter(record)
     assert record.getMessage() == "Unable connect to kafka [3 more like this were held back]"
 
-    clock.advance(30)
+    clock.advance(60)
     quiet = _record("Unable connect to %s", "kafka")
     assert flood.filter(quiet)
     assert quiet.getMessage() == "Unable connect to kafka"
+
+
+def test_what_goes_on_comes_half_as_often_each_time() -> None:
+    """A message a second for a day is let through some dozens of times, not thousands."""
+    clock = ManualClock()
+    flood = FloodFilter(clock)
+    passed = 0
+    for _ in range(86_400):
+        passed += flood.filter(_record("Unable connect to %s", "kafka"))
+        clock.advance(1)
+
+    assert 50 < passed < 100
 
 
 def test_different_messages_do_not_hold_each_other_back() -> None:

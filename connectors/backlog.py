@@ -1,0 +1,190 @@
+"""What one sink has yet to get of one partition: which offsets, and where that is written down.
+
+Pending aggregates are a *live* end, from an offset on, and any number of *backlog* ranges that
+outages have left before it, so that live points can go first. Aggregates that were thinned wait in
+topics of their own, one for each tier, in ranges too.
+
+In ordinary times there is only the live end, and the consumer group's committed offset is all there
+is to remember. Otherwise the ranges are kept in the compacted topic ``forwarded``, which is written
+before the offset is committed: a crash in between makes points be sent again, and never be skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connectors.logs import consumer_group, topic
+from connectors.ranges import Range, overlap, united, without
+from headgate.config.schema import Config
+from headgate.core.log import (
+    AGGREGATES,
+    FORWARDED,
+    THINNED,
+    Log,
+    Record,
+    StoredRecord,
+    TopicPartition,
+)
+
+_HEADERS = (("schema", b"forwarded/1"),)
+
+
+@dataclass(slots=True)
+class _Span:
+    """Records next to each other that have been looked at.
+
+    Attributes:
+        first: Offset of the first.
+        end: Offset after the last.
+        size_bytes: Bytes of their values.
+        points: Points that they become.
+        oldest_ms: When the first was written, ms since 1970 UTC.
+    """
+
+    first: int
+    end: int
+    size_bytes: int
+    points: int
+    oldest_ms: int
+
+
+@dataclass(slots=True)
+class Tier:
+    """Pending offsets of one topic and partition, and what is known of the records there.
+
+    Attributes:
+        at: Where they are.
+        ranges: What is pending, rising.
+        carried: A range at the end of a thinning: rows that wait there for more to be merged with.
+    """
+
+    at: TopicPartition
+    ranges: list[Range] = field(default_factory=list)
+    carried: Range = (0, 0)
+    _spans: list[_Span] = field(default_factory=list)
+
+    def add(self, added: Range) -> None:
+        """Make a range pending."""
+        self.ranges = united([*self.ranges, added])
+
+    def note(self, records: Sequence[StoredRecord], points: int) -> None:
+        """Note what records hold that have been looked at."""
+        size = sum(len(record.value) for record in records)
+        first, end = records[0].offset, records[-1].offset + 1
+        self._spans.append(_Span(first, end, size, points, records[0].timestamp_ms))
+
+    def done(self, gone: Range) -> None:
+        """Take out what has been sent, or thinned."""
+        self.ranges = without(self.ranges, gone)
+        self._spans = [span for span in self._spans if overlap(self.ranges, (span.first, span.end))]
+
+    def unseen(self) -> Range | None:
+        """The first pending range that has not been looked at."""
+        unseen = self.ranges
+        for span in self._spans:
+            unseen = without(unseen, (span.first, span.end))
+        return unseen[0] if unseen else None
+
+    @property
+    def size_bytes(self) -> float:
+        """Bytes of the pending records that have been looked at."""
+        return sum(span.size_bytes * self._part(span) for span in self._spans)
+
+    @property
+    def points(self) -> float:
+        """Points in them."""
+        return sum(span.points * self._part(span) for span in self._spans)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest of them was written; None when there is none."""
+        return min((span.oldest_ms for span in self._spans if self._part(span)), default=None)
+
+    def _part(self, span: _Span) -> float:
+        return overlap(self.ranges, (span.first, span.end)) / (span.end - span.first)
+
+
+class Backlog:
+    """The pending aggregates of one sink in one partition.
+
+    Args:
+        config: The whole configuration.
+        log: A started log.
+        sink: The sink's name.
+        partition: Which one.
+    """
+
+    def __init__(self, config: Config, log: Log, sink: str, partition: int) -> None:
+        self.at = TopicPartition(topic(config, AGGREGATES), partition)
+        #: Aggregates as they came, then those of each thinning.
+        self.tiers = [
+            Tier(TopicPartition(topic(config, name), partition)) for name in (AGGREGATES, *THINNED)
+        ]
+        #: From here on aggregates are live.
+        self.live = 0
+        self._log = log
+        self._group = consumer_group(config, f"forward-{sink}")
+        self._state = TopicPartition(topic(config, FORWARDED), partition)
+        self._key = f"{sink}/{partition}".encode()
+        self._is_noted = False
+
+    def __bool__(self) -> bool:
+        """Whether anything waits besides what is live."""
+        return any(tier.ranges for tier in self.tiers)
+
+    @property
+    def size_bytes(self) -> float:
+        """Bytes of the records in it."""
+        return sum(tier.size_bytes for tier in self.tiers)
+
+    async def load(self) -> None:
+        """Take up where the last run left off."""
+        start, end = await self._log.offsets(self.at)
+        committed = await self._log.committed(self._group, self.at)
+        if committed is None or committed > end:
+            # New to us, or made anew: it ends before the place where we left the old one.
+            committed = start
+        self.live = committed
+        note = await self._newest_note()
+        if note and note["live"] <= end and any(tier["ranges"] for tier in note["tiers"]):
+            self._is_noted = True
+            self.live = max(committed, note["live"])
+            for tier, kept in zip(self.tiers, note["tiers"], strict=False):
+                tier.ranges = united((first, stop) for first, stop in kept["ranges"])
+                tier.carried = (kept["carried"][0], kept["carried"][1])
+
+    async def save(self) -> None:
+        """Write down what is pending, and commit; both durable when it returns."""
+        if self or self._is_noted:
+            note = {
+                "live": self.live,
+                "tiers": [{"ranges": tier.ranges, "carried": tier.carried} for tier in self.tiers],
+            }
+            await self._log.append(
+                self._state, [Record(json.dumps(note).encode(), self._key, _HEADERS)]
+            )
+            self._is_noted = bool(self)
+        ranges = self.tiers[0].ranges
+        await self._log.commit(self._group, {self.at: ranges[0][0] if ranges else self.live})
+
+    def fall_behind(self, end: int) -> None:
+        """Make what is live up to an offset part of the backlog."""
+        if end > self.live:
+            self.tiers[0].add((self.live, end))
+            self.live = end
+
+    async def _newest_note(self) -> dict[str, Any] | None:
+        position, end = await self._log.offsets(self._state)
+        newest: StoredRecord | None = None
+        while position < end:
+            records = await self._log.read(self._state, position)
+            if not records:
+                break  # only holes are left below the end: compaction removed the rest
+            for record in records:
+                if record.key == self._key and record.headers == _HEADERS:
+                    newest = record
+            position = records[-1].offset + 1
+        return None if newest is None else json.loads(newest.value)

@@ -1,0 +1,35 @@
+"""Sets of offsets, held against Python's own sets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.ranges import Range, overlap, united, without
+
+_ranges = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=8)
+
+
+def _set(ranges: list[Range]) -> set[int]:
+    return {offset for first, end in ranges for offset in range(first, end)}
+
+
+@given(_ranges)
+def test_united_ranges_hold_the_same_offsets_in_few_pieces(ranges: list[Range]) -> None:
+    """Sorted, disjoint, and none touches the next."""
+    result = united(ranges)
+
+    assert _set(result) == _set(ranges)
+    assert all(first < end for first, end in result)
+    assert all(one[1] < two[0] for one, two in pairwise(result))
+
+
+@given(_ranges, st.tuples(st.integers(0, 40), st.integers(0, 40)))
+def test_taking_out_and_overlapping_are_those_of_sets(ranges: list[Range], other: Range) -> None:
+    """Whatever the ranges look like."""
+    ranges = united(ranges)
+
+    assert _set(without(ranges, other)) == _set(ranges) - _set([other])
+    assert overlap(ranges, other) == len(_set(ranges) & _set([other]))
