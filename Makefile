@@ -1,7 +1,8 @@
 # make run    sets everything up, then runs the demo
 # make test   sets everything up, then runs the checks and the tests
+# make soak   breaks the running gateway again and again, for MINUTES=10 on each log
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format services lock clean
+.PHONY: help run test soak check lint format services lock clean
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -33,6 +34,12 @@ services: $(VENV)/.ready
 
 test: $(VENV)/.ready services check
 	@$(BIN)/python -m pytest
+
+# Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
+MINUTES ?= 10
+soak: $(VENV)/.ready services
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --log sqlite
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --log kafka
 
 # What needs no running service: style, types, and who may import whom.
 check: $(VENV)/.ready

@@ -24,7 +24,12 @@ from headgate.core.errors import DataError
 from headgate.core.log import Log, Record, StoredRecord
 from headgate.core.stage import Aggregates
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import aggregates_record, decode_aggregates
+from headgate.core.wire import (
+    AGGREGATES_SCHEMA,
+    aggregates_record,
+    check_schema,
+    decode_aggregates,
+)
 
 _logger = structlog.get_logger()
 
@@ -226,6 +231,7 @@ def _rows(
     unreadable: list[Record] = []
     for record in records:
         try:
+            check_schema(record.headers, AGGREGATES_SCHEMA)
             parts.append(decode_aggregates(record.value, channels))
         except DataError:
             unreadable.append(Record(record.value, record.key, record.headers))
@@ -244,6 +250,7 @@ def _points_in(record: StoredRecord) -> int:
     """Points that a record becomes: one for each device and window."""
     channels = ChannelTable()
     try:
+        check_schema(record.headers, AGGREGATES_SCHEMA)
         rows = decode_aggregates(record.value, channels, has_sketches=False)
     except DataError:
         return 0

@@ -33,7 +33,10 @@ from headgate.core.log import ANOMALIES, QUARANTINE, Log, StoredRecord, TopicPar
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
+    AGGREGATES_SCHEMA,
+    ANOMALIES_SCHEMA,
     QuarantinedMessage,
+    check_schema,
     decode_aggregates,
     decode_anomalies,
     messages_record,
@@ -376,7 +379,9 @@ class _Consumer:
         gateway = self._config.gateway.name
         try:
             if kind == "anomalies":
+                check_schema(record.headers, ANOMALIES_SCHEMA)
                 return anomaly_points(decode_anomalies(record.value), gateway)
+            check_schema(record.headers, AGGREGATES_SCHEMA)
             if len(self._channels.devices) > self._config.ingest.max_devices:
                 # Devices come and go; the table would only grow.
                 self._channels = ChannelTable()

@@ -39,8 +39,11 @@ from headgate.core.log import (
     TopicPartition,
 )
 from headgate.core.wire import (
+    AGGREGATES_SCHEMA,
     MESSAGES_SCHEMA,
+    READINGS_SCHEMA,
     REJECTED_SCHEMA,
+    check_schema,
     decode_aggregates,
     decode_messages,
     decode_readings,
@@ -197,6 +200,7 @@ class _Auditor:
         async for record in self._records(at):
             channels = ChannelTable()
             try:
+                check_schema(record.headers, READINGS_SCHEMA)
                 batch = decode_readings(record.value, channels)
             except DataError:
                 continue  # no readings: the streams lane has put it into quarantine as a message
@@ -240,6 +244,8 @@ class _Auditor:
         start, _ = await self._log.offsets(at)
         async for record in self._records(at):
             channels = ChannelTable()
+            if schema_of(record.headers) != AGGREGATES_SCHEMA:
+                continue  # damaged: its readings are missing, and the account says so
             aggregates = decode_aggregates(record.value, channels)
             counts = aggregates.n + aggregates.flagged
             columns = (aggregates.channel, aggregates.start_ns, aggregates.window_ns, counts)

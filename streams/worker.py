@@ -47,9 +47,9 @@ from headgate.core.wire import (
     READINGS_SCHEMA,
     KeyRows,
     QuarantinedMessage,
+    check_schema,
     decode_readings,
     messages_record,
-    schema_of,
 )
 from streams.in_hand import InHand
 from streams.pipeline import Pipeline
@@ -359,10 +359,7 @@ class Worker:
     def _readings_of(self, message: Message) -> Batch:
         headers = message.headers or {}
         pairs = headers.items() if isinstance(headers, Mapping) else headers
-        schema = schema_of(tuple(pairs))
-        if schema != READINGS_SCHEMA:
-            found = schema.decode(errors="replace")
-            raise DataError("bad_record", f"expected {READINGS_SCHEMA.decode()}, got {found!r}")
+        check_schema(tuple(pairs), READINGS_SCHEMA)
         origin = Origin(message.topic, message.partition, message.offset)
         return decode_readings(message.value or b"", self._channels, origin, self._key_rows)
 

@@ -21,7 +21,8 @@ from headgate.core.errors import Bug, HeadgateError, PermanentError, TransientEr
 
 #: Marks the file as ours (``file`` and other tools read it): "HGLG".
 _APPLICATION_ID: Final = 0x48474C47
-_VERSION: Final = 1
+#: Version 1 had no checksums; it is brought up when it is opened.
+_VERSION: Final = 2
 
 #: Bits of a row number that hold the offset: 10^12 records a partition, 8 million partitions.
 OFFSET_BITS: Final = 40
@@ -65,7 +66,8 @@ CREATE TABLE records (
     size INTEGER NOT NULL,
     key BLOB,
     headers BLOB,
-    value BLOB NOT NULL
+    value BLOB NOT NULL,
+    crc INTEGER
 ) STRICT;
 CREATE TABLE newest (
     partition_id INTEGER NOT NULL,
@@ -186,6 +188,16 @@ def _create(path: Path) -> None:
             connection.executescript(_TABLES)
         with suppress(FileExistsError):
             path.hardlink_to(made)
+        # The name too must outlast a power cut, before anything under it is acknowledged.
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def begin_writing(connection: sqlite3.Connection) -> None:
@@ -232,8 +244,26 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise PermanentError(
             f"{path}: expected a log, got another program's file; give log.url another path"
         )
+    if version == 1:
+        _bring_up(connection)
+        version = _VERSION
     if version != _VERSION:
         raise PermanentError(
             f"{path}: expected a log of version {_VERSION}, got version {version}; "
             "use the release that wrote it, or move it away to begin a new log"
         )
+
+
+def _bring_up(connection: sqlite3.Connection) -> None:
+    """Give a log of version 1 room for checksums. Its records have none, and are not checked."""
+    begin_writing(connection)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 1:
+            # Another process may have been faster.
+            connection.execute("ALTER TABLE records ADD COLUMN crc INTEGER")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise

@@ -11,10 +11,12 @@ import sqlite3
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from connectors.embedded_log.database import OFFSET_BITS
 from headgate.core.errors import PermanentError
 from headgate.core.log import (
+    DAMAGED,
     MAX_RECORD_BYTES,
     Headers,
     Record,
@@ -121,20 +123,23 @@ class Engine:
             "SELECT next_offset FROM partitions WHERE id = ?", (slot.id,)
         ).fetchone()
         start = slot.first_row + first
-        rows = [
-            (
-                start + position,
-                time_ms,
-                record.size_bytes + _ROW_BYTES,
-                record.key,
-                _pack_headers(record.headers),
-                record.value,
+        rows = []
+        for position, record in enumerate(records):
+            headers = _pack_headers(record.headers)
+            rows.append(
+                (
+                    start + position,
+                    time_ms,
+                    record.size_bytes + _ROW_BYTES,
+                    record.key,
+                    headers,
+                    record.value,
+                    _checksum(record.key, headers, record.value),
+                )
             )
-            for position, record in enumerate(records)
-        ]
         self._connection.executemany(
-            "INSERT INTO records (id, time_ms, size, key, headers, value)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO records (id, time_ms, size, key, headers, value, crc)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         added = sum(row[2] for row in rows)
@@ -177,18 +182,18 @@ class Engine:
         if offset >= next_offset:
             return records, next_offset
         cursor = self._connection.execute(
-            "SELECT id, time_ms, size, key, headers, value FROM records"
+            "SELECT id, time_ms, size, key, headers, value, crc FROM records"
             " WHERE id BETWEEN ? AND ? ORDER BY id",
             (slot.first_row + max(0, offset), slot.last_row),
         )
         try:
-            for row, time_ms, size, key, headers, value in cursor:
+            for row, time_ms, size, key, headers, value, crc in cursor:
                 max_bytes -= size
                 if records and max_bytes < 0:
                     break
-                records.append(
-                    StoredRecord(row & _OFFSET_MASK, time_ms, value, key, _unpack_headers(headers))
-                )
+                is_damaged = crc is not None and crc != _checksum(key, headers, value)
+                names = DAMAGED if is_damaged else _unpack_headers(headers)
+                records.append(StoredRecord(row & _OFFSET_MASK, time_ms, value, key, names))
         finally:
             # An open cursor holds a read transaction, which would keep the write-ahead log alive.
             cursor.close()
@@ -246,6 +251,10 @@ def _check_records(at: TopicPartition, slot: Slot, records: Sequence[Record]) ->
                 f"log: expected a key on every record for {at.topic}, which keeps the newest "
                 "record of each key, got one without; give it a key"
             )
+
+
+def _checksum(key: bytes | None, headers: bytes | None, value: bytes) -> int:
+    return crc32(value, crc32(headers or b"", crc32(key or b"")))
 
 
 def _pack_headers(headers: Headers) -> bytes | None:

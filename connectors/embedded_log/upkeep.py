@@ -146,3 +146,12 @@ def _size_of(path: Path) -> int:
 def bytes_on_disk(path: Path) -> int:
     """What the log's files occupy together."""
     return sum(_size_of(path.with_name(path.name + suffix)) for suffix in ("", "-wal", "-shm"))
+
+
+def file_problems(connection: sqlite3.Connection, path: Path) -> list[str]:
+    """What SQLite finds wrong with the file itself, one line each; empty when it is whole."""
+    try:
+        found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(20)")]
+    except sqlite3.DatabaseError as error:
+        found = [str(error)]
+    return [] if found == ["ok"] else [f"{path}: {line}" for line in found]

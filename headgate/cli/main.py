@@ -23,6 +23,7 @@ _COMMANDS = (
     "check",
     "status",
     "audit",
+    "log",
     "demo",
     "replay",
     "simulate",

@@ -33,6 +33,10 @@ STREAMS = "streams"
 MAX_RECORD_BYTES = 8 << 20
 
 
+#: Headers of a record whose bytes are not those that were written: no reader knows this schema.
+DAMAGED: Headers = (("schema", b"damaged: the checksum does not match"),)
+
+
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
 

@@ -139,6 +139,15 @@ def schema_of(headers: Headers) -> bytes:
     return b""
 
 
+def check_schema(headers: Headers, expected: bytes) -> None:
+    """Refuse a record of another kind or version, or a damaged one, with DataError."""
+    found = schema_of(headers)
+    if found != expected:
+        raise DataError(
+            "bad_record", f"expected {expected.decode()}, got {found.decode(errors='replace')!r}"
+        )
+
+
 class KeyGroup:
     """Channels that are often written together, their keys encoded once.
 

@@ -1,0 +1,156 @@
+"""Break the gateway for as long as you like: ``python -m tests.faults.soak --minutes 30``.
+
+Faults of all kinds come at random moments, as the seed says; in between the plant publishes without
+a pause. The last line is the account.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.faults.rig import LANES, Rig
+from tests.faults.store import Mode
+from tests.kafka.jars import fetch
+from tests.kafka.server import KafkaServer
+from tests.kafka.server import start as start_kafka
+from tests.mosquitto import Mosquitto
+from tests.victoria import Victoria
+
+_MODES: tuple[Mode, ...] = ("slow", "reset", "silent", "429", "500", "503", "401", "413")
+
+#: How often each kind of fault comes, among all.
+_WEIGHTS = {"kill": 30, "kill all": 3, "stand still": 3, "store": 6, "broker": 2, "kafka": 2}
+
+
+class Soak:
+    """A rig, and what happens to it.
+
+    Args:
+        rig: Started.
+        kafka: The server, when the log is Kafka.
+        longest_s: Longest that a fault lasts.
+    """
+
+    def __init__(self, rig: Rig, kafka: KafkaServer | None, longest_s: float) -> None:
+        self.faults: Counter[str] = Counter()
+        self._rig = rig
+        self._kafka = kafka
+        self._longest_s = longest_s
+        kinds: dict[str, Callable[[], None]] = {
+            "kill": self._kill,
+            "kill all": rig.kill_all,
+            "stand still": self._stand_still,
+            "store": self._store,
+            "broker": self._broker,
+            "kafka": self._kafka_away,
+        }
+        if kafka is None:
+            del kinds["kafka"]
+        self._kinds = kinds
+
+    def step(self) -> None:
+        """One fault, and the gateway's recovery from it."""
+        draw = self._rig.random
+        time.sleep(draw.uniform(0.1, 1.5))
+        (kind,) = draw.choices(list(self._kinds), [_WEIGHTS[each] for each in self._kinds])
+        self.faults[kind] += 1
+        self._kinds[kind]()
+        elapsed_s = self._rig.recover(within_s=120)
+        if kind not in ("kill", "kill all"):
+            # Only of kills it is said how soon the gateway is back.
+            self._rig.recoveries_s.remove(elapsed_s)
+
+    def _lasts_s(self) -> float:
+        return self._rig.random.uniform(0.5, self._longest_s)
+
+    def _kill(self) -> None:
+        self._rig.kill(self._rig.random.choice(LANES))
+
+    def _stand_still(self) -> None:
+        lane = self._rig.random.choice(LANES)
+        self._rig.signal(lane, signal.SIGSTOP)
+        time.sleep(self._lasts_s())
+        self._rig.signal(lane, signal.SIGCONT)
+
+    def _store(self) -> None:
+        if self._rig.random.random() < 0.3:
+            self._rig.store.close()
+            time.sleep(self._lasts_s())
+            self._rig.store.open()
+        else:
+            self._rig.store.mode = self._rig.random.choice(_MODES)
+            time.sleep(self._lasts_s())
+            self._rig.store.mode = "ok"
+
+    def _broker(self) -> None:
+        self._rig.broker.stop()
+        time.sleep(self._lasts_s())
+        self._rig.broker.start()
+
+    def _kafka_away(self) -> None:
+        assert self._kafka is not None
+        if self._rig.random.random() < 0.5:
+            self._kafka.pause()
+            time.sleep(self._lasts_s())
+            self._kafka.resume()
+        else:
+            self._kafka.kill()
+            time.sleep(1)
+            self._kafka.launch()
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=int(time.perf_counter()))
+    parser.add_argument("--log", choices=("sqlite", "kafka"), default="sqlite")
+    parser.add_argument("--longest", type=float, default=10, help="seconds a fault lasts at most")
+    args = parser.parse_args()
+    sys.stdout.write(f"seed={args.seed}\n")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-soak-")))
+        kafka = start_kafka(fetch(), folder) if args.log == "kafka" else None
+        if kafka is not None:
+            stack.callback(kafka.stop)
+        broker = Mosquitto(folder / "mosquitto", lines="autosave_on_changes false")
+        stack.callback(broker.stop)
+        broker.start()
+        victoria = Victoria(folder)
+        stack.callback(victoria.stop)
+        victoria.start()
+        url = "sqlite:///log.db" if kafka is None else f"kafka://{kafka.address}"
+        rig = stack.enter_context(
+            Rig(folder / "rig", broker, url, seed=args.seed, behind=victoria.url)
+        )
+        rig.start()
+        soak = Soak(rig, kafka, args.longest)
+        rig.plant.start()
+        deadline = time.perf_counter() + 60 * args.minutes
+        while time.perf_counter() < deadline:
+            soak.step()
+        account = rig.settle(within_s=300)
+        times = sorted(rig.recoveries_s) or [0.0]
+        sys.stdout.write(f"{account}\n{dict(soak.faults)}\n")
+        sys.stdout.write(
+            f"recovery after a kill, s: median {times[len(times) // 2]:.1f}, "
+            f"p99 {times[min(len(times) - 1, int(0.99 * len(times)))]:.1f}, "
+            f"longest {times[-1]:.1f}\n"
+        )
+        sys.stdout.write(
+            f"kills={rig.kills} seeds=1 messages={account.messages} lost={account.lost} "
+            f"duplicated={account.duplicated}\n"
+        )
+    sys.exit(0 if account.is_settled else 1)
+
+
+if __name__ == "__main__":
+    main()
