@@ -184,6 +184,11 @@ def status(
                 "bytes": samples.total("headgate_uplink_bytes_total", sink=sink),
                 "retries": samples.total("headgate_sink_retries_total", sink=sink),
                 "backlog_records": samples.total("headgate_backlog_records", consumer=sink),
+                "backlog_points": samples.total("headgate_backlog_points", consumer=sink),
+                "backlog_bytes": samples.total("headgate_backlog_bytes", consumer=sink),
+                "backlog_age_s": samples.total("headgate_backlog_age_seconds", consumer=sink),
+                "thinned_windows": samples.total("headgate_thinned_windows_total", sink=sink),
+                "given_up_points": samples.total("headgate_given_up_points_total", sink=sink),
             }
             for sink in sinks
         },

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,9 +37,16 @@ class Soak:
         rig: Started.
         kafka: The server, when the log is Kafka.
         longest_s: Longest that a fault lasts.
+        only: Kinds of faults.
     """
 
-    def __init__(self, rig: Rig, kafka: KafkaServer | None, longest_s: float) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        kafka: KafkaServer | None,
+        longest_s: float,
+        only: Collection[str] = tuple(_WEIGHTS),
+    ) -> None:
         self.faults: Counter[str] = Counter()
         self._rig = rig
         self._kafka = kafka
@@ -54,7 +61,7 @@ class Soak:
         }
         if kafka is None:
             del kinds["kafka"]
-        self._kinds = kinds
+        self._kinds = {kind: fault for kind, fault in kinds.items() if kind in only}
 
     def step(self) -> None:
         """One fault, and the gateway's recovery from it."""
@@ -113,6 +120,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=int(time.perf_counter()))
     parser.add_argument("--log", choices=("sqlite", "kafka"), default="sqlite")
+    parser.add_argument("--only", choices=list(_WEIGHTS), action="append", help="these faults")
     parser.add_argument("--longest", type=float, default=10, help="seconds a fault lasts at most")
     args = parser.parse_args()
     sys.stdout.write(f"seed={args.seed}\n")
@@ -132,7 +140,7 @@ def main() -> None:
             Rig(folder / "rig", broker, url, seed=args.seed, behind=victoria.url)
         )
         rig.start()
-        soak = Soak(rig, kafka, args.longest)
+        soak = Soak(rig, kafka, args.longest, args.only or tuple(_WEIGHTS))
         rig.plant.start()
         deadline = time.perf_counter() + 60 * args.minutes
         while time.perf_counter() < deadline:
