@@ -163,14 +163,12 @@ class BacklogUpkeep:
         )
         # What can't be read stays as it is: whoever sends it puts it into quarantine.
         done, kept = [*unreadable, *_cut(merged, channels)], _cut(waiting, channels)
+        start = await self._log.append(target.at, [*done, *kept]) if done or kept else 0
         # The last records of the old thinning are in the new ones, or wait again.
         target.done(target.carried)
-        target.carried = (0, 0)
-        if done or kept:
-            start = await self._log.append(target.at, [*done, *kept])
-            middle = start + len(done)
-            target.carried = (middle, middle + len(kept))
-            target.add((start, target.carried[1]))
+        middle = start + len(done)
+        target.carried = (middle, middle + len(kept))
+        target.add((start, target.carried[1]))
         source.done((first, records[-1].offset + 1))
         await backlog.save()
         await self._survey(target)

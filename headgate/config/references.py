@@ -14,7 +14,8 @@ from typing import Any
 
 from headgate.config.lines import KeyPath
 from headgate.config.problems import Problem, shown_key
-from headgate.config.schema import Config, Log, read_secret
+from headgate.config.schema import Config, Log, read_secret, room_for_backlog
+from headgate.config.units import format_size, parse_size_bytes
 
 _PLACEHOLDER = re.compile(r"\{[^}/]*\}")
 
@@ -40,6 +41,7 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             ("streams", "workers"), f"expected at most log.partitions, {partitions}, got {workers}"
         )
+    yield from _backlog_without_room(raw)
     yield from _overlapping_topics(feeds)
 
 
@@ -90,6 +92,24 @@ def _files(config: Config) -> dict[KeyPath, Path | None]:
 def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     table = raw.get(name)
     return table if isinstance(table, dict) else {}
+
+
+def _backlog_without_room(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """A backlog that the log would cut off before it is thinned."""
+    log = _table(raw, "log")
+    text, kept = _table(raw, "forward").get("max_backlog"), log.get("retention_bytes")
+    try:
+        wanted = parse_size_bytes(text)
+        total = Log.model_fields["retention_bytes"].default if kept is None else kept
+        room = room_for_backlog(total if isinstance(total, int) else parse_size_bytes(total))
+    except ValueError:
+        return
+    if wanted > room:
+        yield Problem(
+            ("forward", "max_backlog"),
+            f"expected at most {format_size(room)}, for which log.retention_bytes has room, got "
+            f'"{text}"; raise log.retention_bytes too',
+        )
 
 
 def _overlapping_topics(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:

@@ -45,6 +45,15 @@ _LOW_WAIT = _ns("2ms")
 AGGREGATES_SHARE = 0.1
 
 
+def room_for_backlog(retention_bytes: int) -> int:
+    """Bytes of aggregates that may wait before they are thinned, in a log of this size.
+
+    The log deletes the oldest when a topic is over its share. Thinning must be earlier, and
+    partitions are not equally full.
+    """
+    return int(0.6 * AGGREGATES_SHARE * retention_bytes)
+
+
 class Table(BaseModel):
     """Base of all tables: unknown keys are refused, values can't be changed."""
 
@@ -422,11 +431,9 @@ class Config(Table):
             problems.append("no sink: give [influxdb], [local_store] or both")
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
-        if (self.forward.max_backlog or 0) > self._room_for_backlog:
-            room = format_size(self._room_for_backlog)
-            problems.append(
-                f"forward.max_backlog: at most {room}, for which log.retention_bytes has room"
-            )
+        room = room_for_backlog(self.log.retention_bytes)
+        if self.max_backlog > room:
+            problems.append(f"forward.max_backlog: at most {format_size(room)}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -434,13 +441,7 @@ class Config(Table):
     @property
     def max_backlog(self) -> int:
         """Bytes of aggregates that may wait for a sink before they are thinned."""
-        return self.forward.max_backlog or self._room_for_backlog
-
-    @property
-    def _room_for_backlog(self) -> int:
-        # The log deletes the oldest when a topic is over its share; thinning must be earlier, and
-        # partitions are not equally full.
-        return int(0.6 * AGGREGATES_SHARE * self.log.retention_bytes)
+        return self.forward.max_backlog or room_for_backlog(self.log.retention_bytes)
 
     @property
     def ingest_wait(self) -> int:
