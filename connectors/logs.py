@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from headgate.config.schema import AGGREGATES_SHARE, Config, read_secret
 from headgate.core.clock import NS_PER_S, Clock
-from headgate.core.errors import ConfigError
+from headgate.core.errors import ConfigError, TransientError
 from headgate.core.log import (
     AGGREGATES,
     ANOMALIES,
@@ -89,6 +89,23 @@ def open_log(config: Config, clock: Clock) -> Log:
         client_id=f"headgate-{config.gateway.name}",
         replication_factor=config.log.replication_factor,
     )
+
+
+async def open_existing_log(config: Config, clock: Clock) -> Log:
+    """A started log that a gateway has written to, for those who only look.
+
+    Raises:
+        TransientError: There is none yet, or it can't be reached.
+    """
+    if config.log.is_embedded and not config.log_path.is_file():
+        # Opening it would make one, with the wrong owner when it is root who asks.
+        raise TransientError(
+            f"expected the log of a gateway that has run, found no file at {config.log_path}; "
+            "check gateway.data_dir, or start the gateway first"
+        )
+    log = open_log(config, clock)
+    await log.start()
+    return log
 
 
 def broker_url(config: Config, share: Share) -> str:

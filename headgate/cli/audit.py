@@ -53,19 +53,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _audit(config: Config, span_ns: int) -> Audit:
-    from connectors.logs import open_log
+    from connectors.logs import open_existing_log
     from headgate.core.clock import SystemClock
-    from headgate.core.errors import TransientError
     from streams.audit import audit
 
-    if config.log.is_embedded and not config.log_path.is_file():
-        # Opening it would make one, with the wrong owner when it is root who asks.
-        raise TransientError(
-            f"expected the log of a gateway that has run, found no file at {config.log_path}; "
-            "check gateway.data_dir, or start the gateway first"
-        )
-    log = open_log(config, SystemClock())
-    await log.start()
+    log = await open_existing_log(config, SystemClock())
     try:
         return await audit(config, log, span_ns=span_ns)
     finally:

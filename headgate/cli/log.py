@@ -16,7 +16,6 @@ from headgate.cli.config_option import add_config_option
 if TYPE_CHECKING:
     from connectors.log_contents import TopicReport
     from headgate.config.schema import Config
-    from headgate.core.log import Log
 
 _TOPICS = ("readings", "aggregates", "anomalies", "quarantine")
 
@@ -69,28 +68,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if damaged or file_problems else 0
 
 
-async def _open(config: Config) -> Log:
-    from connectors.logs import open_log
-    from headgate.core.clock import SystemClock
-    from headgate.core.errors import TransientError
-
-    if config.log.is_embedded and not config.log_path.is_file():
-        # Opening it would make one, with the wrong owner when it is root who asks.
-        raise TransientError(
-            f"expected the log of a gateway that has run, found no file at {config.log_path}; "
-            "check gateway.data_dir, or start the gateway first"
-        )
-    log = open_log(config, SystemClock())
-    await log.start()
-    return log
-
-
 async def _verify(config: Config) -> tuple[list[TopicReport], list[str]]:
     from rich.progress import Progress
 
     from connectors.log_contents import verify
+    from connectors.logs import open_existing_log
+    from headgate.core.clock import SystemClock
 
-    log = await _open(config)
+    log = await open_existing_log(config, SystemClock())
     try:
         with Progress(transient=True) as progress:
             task = progress.add_task("reading the log", total=None)
@@ -115,13 +100,15 @@ async def _export(config: Config, args: argparse.Namespace) -> int:
     import sys
 
     from connectors.log_contents import Filter, exported
+    from connectors.logs import open_existing_log
+    from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
 
     try:
         wanted = Filter(_time_ns("--from", args.begin), _time_ns("--to", args.end), args.device)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    log = await _open(config)
+    log = await open_existing_log(config, SystemClock())
     try:
         try:
             output = (

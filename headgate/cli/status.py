@@ -116,6 +116,20 @@ def _sinks(status: dict[str, Any]) -> Table:
     for name, sink in status["sinks"].items():
         table.add_row(
             name,
-            *(f"{sink[key]:,.0f}" for key in ("points", "bytes", "retries", "backlog_records")),
+            *(f"{sink[key]:,.0f}" for key in ("points", "bytes", "retries")),
+            _backlog(sink),
         )
     return table
+
+
+def _backlog(sink: dict[str, float]) -> str:
+    """How much waits for a sink, and what has become of some of it."""
+    text = f"{sink['backlog_records']:,.0f} records"
+    if sink["backlog_points"]:
+        text += f", {sink['backlog_points']:,.0f} points, {sink['backlog_bytes'] / 1e6:,.1f} MB"
+    if sink["backlog_records"] and sink["backlog_age_s"] >= 1:
+        text += f", oldest {sink['backlog_age_s']:,.0f} s"
+    for key, what in (("thinned_windows", "thinned"), ("given_up_points", "given up")):
+        if sink[key]:
+            text += f"; {sink[key]:,.0f} {what}"
+    return text
