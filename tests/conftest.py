@@ -1,4 +1,4 @@
-"""What all tests share: each module listed here brings the fixtures of one real service."""
+"""What all tests share: the fixtures of the real services, and the account at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.contract.logs",
     "tests.mosquitto",
     "tests.victoria",
+    "tests.accounts",
 ]
 
 

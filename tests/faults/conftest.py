@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.accounts import NoteAccount
 from tests.faults.rig import Rig
 from tests.mosquitto import MakeMosquitto, Mosquitto
 from tests.victoria import Victoria
@@ -31,15 +32,19 @@ def fault_log_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_rig(broker: Mosquitto, victoria: Victoria, tmp_path: Path) -> Iterator[MakeRig]:
+def make_rig(
+    broker: Mosquitto, victoria: Victoria, tmp_path: Path, note_account: NoteAccount
+) -> Iterator[MakeRig]:
     """Makes rigs on a given log; options are those of ``Rig``."""
     with ExitStack() as stack:
 
         def make(log_url: str, **options: Any) -> Rig:  # noqa: ANN401
             options.setdefault("seed", 4)
-            return stack.enter_context(
+            rig = stack.enter_context(
                 Rig(tmp_path / "rig", broker, log_url, behind=victoria.url, **options)
             )
+            stack.callback(lambda: note_account(rig.tally))
+            return rig
 
         yield make
 

@@ -32,6 +32,7 @@ from headgate.core.wire import (
     schema_of,
 )
 from headgate.demo.config import PUMP_MODEL
+from tests.accounts import Tally
 from tests.e2e.gateway import Gateway
 from tests.faults.auditor import Account, settle
 from tests.faults.plant import Plant, expected_points
@@ -125,6 +126,7 @@ class Rig:
         self.kills = 0
         #: Seconds from each kill to the gateway being ready again.
         self.recoveries_s: list[float] = []
+        self._account = Account()
         self._workers = workers
         self._log_url = log_url
         self._folder = folder
@@ -172,6 +174,12 @@ class Rig:
         """The gateway's processes."""
         assert self._gateway is not None
         return self._gateway
+
+    @property
+    def tally(self) -> Tally:
+        """What it was put through, and what the last account says."""
+        account = self._account
+        return Tally(self.kills, 1, account.messages, account.lost, account.duplicated)
 
     @property
     def lanes(self) -> tuple[str, ...]:
@@ -242,7 +250,7 @@ class Rig:
         was_settled = False
         while True:
             readings, lines = self.quarantined()
-            account = settle(
+            account = self._account = settle(
                 ledger,
                 expected,
                 self.store,

@@ -153,10 +153,7 @@ def main() -> None:
             f"p99 {times[min(len(times) - 1, int(0.99 * len(times)))]:.1f}, "
             f"longest {times[-1]:.1f}\n"
         )
-        sys.stdout.write(
-            f"kills={rig.kills} seeds=1 messages={account.messages} lost={account.lost} "
-            f"duplicated={account.duplicated}\n"
-        )
+        sys.stdout.write(f"{rig.tally}\n")
     sys.exit(0 if account.is_settled else 1)
 
 

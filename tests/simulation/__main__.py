@@ -12,6 +12,7 @@ from collections import Counter
 
 import structlog
 
+from tests.accounts import Tally
 from tests.simulation.story import Outcome, play
 
 
@@ -61,10 +62,13 @@ def main() -> None:
     for outcome in outcomes:
         faults.update(outcome.faults)
     sys.stdout.write(f"{dict(faults)} in {time.perf_counter() - started:.0f} s\n")
-    sys.stdout.write(
-        f"kills={sum(outcome.kills for outcome in outcomes)} seeds={len(outcomes)} "
-        f"messages={sum(outcome.messages for outcome in outcomes)} failed={len(failures)}\n"
+    tally = Tally(
+        kills=sum(outcome.kills for outcome in outcomes),
+        seeds=len(outcomes),
+        messages=sum(outcome.messages for outcome in outcomes),
     )
+    # A run that fails says itself what it lost or doubled.
+    sys.stdout.write(f"{len(failures)} failed\n" if failures else f"{tally}\n")
     sys.exit(1 if failures else 0)
 
 

@@ -24,8 +24,8 @@ from connectors.simulator.payload import PayloadWriter
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
-from headgate.core.log import QUARANTINE, TopicPartition
-from headgate.core.wire import REJECTED_SCHEMA, decode_rejected, schema_of
+from headgate.core.log import QUARANTINE, READINGS, TopicPartition
+from headgate.core.wire import REJECTED_SCHEMA, decode_readings, decode_rejected, schema_of
 from headgate.demo.config import PUMP_MODEL
 from models.package import ModelPackage
 from models.runtime import Runtime
@@ -309,6 +309,13 @@ def _problem(story: Story, config: Config, world: World) -> str:
     for reading in expected.rejected:
         if reading not in quarantined:
             return f"{reading} is neither in a point nor in quarantine"
+    # One that is in the log once is in a point or put aside; a replay must not do the other too.
+    aside = [reading for reading in quarantined if reading not in expected.rejected]
+    if aside:
+        times = _times_in_log(config, world)
+        for reading in aside:
+            if times[reading] == 1:
+                return f"{reading} is in a point, and in quarantine as {quarantined[reading]}"
     return _point_problem(expected, world)
 
 
@@ -367,6 +374,15 @@ def _expected(story: Story, config: Config) -> _Expected:
     for rejected in results.rejected:
         expected.rejected.update(_names(rejected.batch))
     return expected
+
+
+def _times_in_log(config: Config, world: World) -> Counter[Reading]:
+    """How often each reading was appended: again, where the broker sent it again."""
+    times: Counter[Reading] = Counter()
+    for partition in range(config.log.partitions):
+        for record in world.topics[TopicPartition(topic(config, READINGS), partition)]:
+            times.update(_names(decode_readings(record.value, ChannelTable())))
+    return times
 
 
 def _quarantined(config: Config, world: World) -> dict[Reading, set[str]]:

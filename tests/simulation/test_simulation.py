@@ -12,6 +12,7 @@ import pytest
 
 from connectors.mqtt.ingest import IngestLane
 from streams.worker import Event, Worker
+from tests.accounts import NoteAccount, Tally
 from tests.simulation.__main__ import play_all
 from tests.simulation.story import play
 
@@ -19,7 +20,7 @@ _SEEDS = int(os.environ.get("HEADGATE_SEEDS", "10000"))
 
 
 @pytest.mark.timeout(1500)
-def test_whatever_goes_wrong_every_reading_is_accounted_for_once() -> None:
+def test_whatever_goes_wrong_every_reading_is_accounted_for_once(note_account: NoteAccount) -> None:
     """``python -m tests.simulation --seed N`` gives a run again."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.simulation", "--seeds", str(_SEEDS)],
@@ -27,11 +28,12 @@ def test_whatever_goes_wrong_every_reading_is_accounted_for_once() -> None:
         text=True,
         check=False,
     )
-    said = dict(part.split("=") for part in run.stdout.splitlines()[-1].split())
-
     assert run.returncode == 0, run.stdout[:4000] + run.stderr[-4000:]
-    assert int(said["seeds"]) == _SEEDS
-    assert int(said["kills"]) > _SEEDS
+    tally = Tally.parse(run.stdout.splitlines()[-1])
+    note_account(tally)
+
+    assert tally.seeds == _SEEDS
+    assert tally.kills > _SEEDS
 
 
 def test_a_seed_gives_the_same_run_again() -> None:

@@ -148,6 +148,8 @@ class Recorder:
             yield
         finally:
             Path.hardlink_to, os.fsync = link, fsync  # type: ignore[method-assign]
+            # Out of SQLite's list: it would go on reading what is collected with the recorder.
+            self._sqlite.sqlite3_vfs_unregister(ctypes.byref(self._vfs))
             self._sqlite.sqlite3_vfs_register(self._real, 1)
 
     def _replace_methods(self, file: int) -> None:

@@ -1,0 +1,76 @@
+"""What the tests put the gateway through, and what it lost: a table and a line at the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+
+import pytest
+
+
+@dataclass
+class Tally:
+    """What one run was put through, and what came of it.
+
+    Attributes:
+        kills: Processes that were killed.
+        seeds: Runs that a seed decided.
+        messages: Messages in the ledger.
+        lost: Readings and points that are missing.
+        duplicated: What is there twice, or unexpectedly.
+    """
+
+    kills: int = 0
+    seeds: int = 0
+    messages: int = 0
+    lost: int = 0
+    duplicated: int = 0
+
+    def __str__(self) -> str:
+        """The line that a run ends with."""
+        return (
+            f"kills={self.kills} seeds={self.seeds} messages={self.messages} "
+            f"lost={self.lost} duplicated={self.duplicated}"
+        )
+
+    @classmethod
+    def parse(cls, line: str) -> Tally:
+        """From such a line."""
+        return cls(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)})
+
+
+#: Notes what became of a run.
+NoteAccount = Callable[[Tally], None]
+_ACCOUNTS = pytest.StashKey[dict[str, Tally]]()
+
+
+@pytest.fixture
+def note_account(request: pytest.FixtureRequest) -> NoteAccount:
+    """Takes what became of a test's run into the table at the end."""
+
+    def note(tally: Tally) -> None:
+        accounts = request.config.stash.setdefault(_ACCOUNTS, {})
+        accounts[request.node.nodeid] = tally
+
+    return note
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """A line for each account."""
+    accounts = config.stash.get(_ACCOUNTS, {})
+    if accounts:
+        terminalreporter.section("accounts after faults")
+    for node, tally in accounts.items():
+        terminalreporter.line(f"{node}  {tally}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line: all accounts together."""
+    accounts = config.stash.get(_ACCOUNTS, {})
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if accounts and reporter is not None:
+        total = Tally(*map(sum, zip(*map(astuple, accounts.values()), strict=True)))
+        reporter.line(str(total))
