@@ -243,6 +243,62 @@ def latency(at: Gateway, plant: Plant, *, seconds: float) -> dict[str, float]:
     return delays_ms(at.store.result()["anomalies"], times, plant)
 
 
+def flooded(at: Gateway, plant: Plant, *, seconds: float, times: int) -> dict[str, float]:
+    """As ``latency``, while the first device sends ``times`` its share; only the others count."""
+    published = at.folder / "times.npz"
+    flood = Plant(1, plant.channels, max(1, plant.period_ms // times))
+    with (
+        services.load(at.folder, at.broker.port, flood, seconds=seconds, paced=True) as flooding,
+        services.load(
+            at.folder,
+            at.broker.port,
+            plant,
+            seconds=seconds,
+            paced=True,
+            connections=_SMOOTH_CONNECTIONS,
+            faults=True,
+            times=published,
+        ) as load,
+    ):
+        load.result(seconds + 60)
+        sent = flooding.result(60)["messages"]
+    time.sleep(1.5)
+    others = [each for each in at.store.result()["anomalies"] if each[0] > 0]
+    return {**delays_ms(others, published, plant), "flood_messages_per_s": sent / seconds}
+
+
+def overload(at: Gateway, plant: Plant, *, seconds: float) -> dict[str, float]:
+    """Publish far more than can be worked on; the memory of all processes over time.
+
+    Returns:
+        ``received_per_s`` and ``messages_per_s`` (worked on), and ``pss_mb_early`` and
+        ``pss_mb_late``: the most of the second and of the last tenth of the time.
+    """
+    memory: list[tuple[float, float]] = []
+    options = {"seconds": _WARM_UP_S + seconds + _TAIL_S, "qos": 1, "start_ms": _START_MS}
+    with services.load(at.folder, at.broker.port, plant, **options) as load:
+        time.sleep(_WARM_UP_S)
+        first = counters_fresh(at.url, _PROCESSED)
+        while (passed_s := time.perf_counter() - first.at_s) < seconds:
+            memory.append((passed_s, sum(pss_mb(at.pid).values())))
+            time.sleep(min(2.0, seconds / 50))
+        last = counters_fresh(at.url, _PROCESSED)
+        load.result(seconds)
+    elapsed_s = last.at_s - first.at_s
+    received = _grown(first, last, "headgate_messages_total") / elapsed_s
+    processed = _grown(first, last, _PROCESSED) / plant.channels / elapsed_s
+    early = [mb for at_s, mb in memory if 0.1 <= at_s / seconds < 0.2]
+    late = [mb for at_s, mb in memory if at_s / seconds >= 0.9]
+    return {
+        "received_per_s": received,
+        "messages_per_s": processed,
+        "times_sustainable": received / processed,
+        "pss_mb_early": max(early),
+        "pss_mb_late": max(late),
+        "minutes": elapsed_s / 60,
+    }
+
+
 def delays_ms(anomalies: list[tuple[int, int, int]], times: Path, plant: Plant) -> dict[str, float]:
     """Delays of anomalies, given when each device's messages were published.
 

@@ -33,6 +33,8 @@ PARTS = (
     "plain_faust",
     "workers",
     "memory",
+    "overload",
+    "flooded",
     "idle",
     "restart",
     "inference",
@@ -44,6 +46,12 @@ _LOGS = ("sqlite", "kafka")
 
 #: What plain Faust is offered, messages/s: some times what it can do.
 _PLAIN_RATE = 6000
+
+#: Models that make the work several times what comes in, and how long that lasts, s.
+_OVERLOAD_MODELS, _OVERLOAD_S, _QUICK_OVERLOAD_S = 8, 600.0, 30.0
+
+#: One device sends so many times its share, for so long, s.
+_FLOOD_TIMES, _FLOOD_S = 1000, 160.0
 
 #: Period at which a thousand devices make about half of the full load, ms.
 _HALF_LOAD_PERIOD_MS = 16
@@ -160,6 +168,30 @@ class Bench:
             log: self._medians(partial(self._load, plant, log, 0), runs=1) for log in self._logs
         }
 
+    def _overload(self) -> None:
+        """Three times and more what can be worked on: memory must not grow."""
+        plant = Plant()
+        seconds = _QUICK_OVERLOAD_S if self._is_quick else _OVERLOAD_S
+        for log in self._logs:
+            with end_to_end.gateway(plant, log, self._kafka, qos=1, models=_OVERLOAD_MODELS) as at:
+                found = end_to_end.overload(at, plant, seconds=seconds)
+            self._say(f"  {log}: {_short(found)}")
+            self.result.setdefault("overload", {})[log] = found
+
+    def _flooded(self) -> None:
+        """Delays of a thousand devices, without and with one that sends far too much."""
+        if self._is_quick:
+            return
+        plant = Plant(period_ms=1000)
+        for log in self._logs:
+            with end_to_end.gateway(plant, log, self._kafka, qos=1) as at:
+                alone = end_to_end.latency(at, plant, seconds=_FLOOD_S)
+            with end_to_end.gateway(plant, log, self._kafka, qos=1) as at:
+                beside = end_to_end.flooded(at, plant, seconds=_FLOOD_S, times=_FLOOD_TIMES)
+            self._say(f"  {log}, alone: {_short(alone)}")
+            self._say(f"  {log}, beside a flood: {_short(beside)}")
+            self.result.setdefault("flooded", {})[log] = {"alone": alone, "beside": beside}
+
     def _idle(self) -> None:
         plant = Plant()
         self.result["idle"] = {}
@@ -257,12 +289,7 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
         if "latency_ms" in figures:
             add(f"{log}: p99 ms at half load", figures["latency_ms"]["p99"], 250)
             add(f"{log}: p99 ms, low latency", figures["latency_low_ms"]["p99"], 50)
-    for log, figures in result.get("memory", {}).items():
-        add(f"{log}: PSS MB, 1,000 devices x 8 channels", figures["pss_mb"], 250)
-    for log, figures in result.get("idle", {}).items():
-        add(f"{log}: idle, % of a core", figures["percent_of_a_core"], 3)
-    for log, figures in result.get("restart", {}).items():
-        add(f"{log}: working again after a restart, s", figures["seconds"], 3)
+    _add_other_goals(add, result)
     if "inference" in result:
         add("inference, x bare onnxruntime", result["inference"]["ratio"], 1.3)
     _add_growth_goals(add, result.get("growth", {}))
@@ -280,6 +307,21 @@ def _add_load_goals(
     add(f"{log}: CPU us/message, QoS 0", figures["cpu_us_per_message"], 6)
     add(f"{log}: CPU us/message, QoS 1", figures["qos1"]["cpu_us_per_message"], 9)
     add(f"{log}: mean inference batch", figures["mean_inference_batch"], 64, is_least=True)
+
+
+def _add_other_goals(add: Callable[..., None], result: dict[str, Any]) -> None:
+    for log, figures in result.get("memory", {}).items():
+        add(f"{log}: PSS MB, 1,000 devices x 8 channels", figures["pss_mb"], 250)
+    for log, figures in result.get("overload", {}).items():
+        growth = figures["pss_mb_late"] / figures["pss_mb_early"]
+        add(f"{log}: memory under overload, late / early", growth, 1.1)
+    for log, figures in result.get("flooded", {}).items():
+        ratio = figures["beside"]["p99"] / figures["alone"]["p99"]
+        add(f"{log}: p99 beside a flood, x without", ratio, 2)
+    for log, figures in result.get("idle", {}).items():
+        add(f"{log}: idle, % of a core", figures["percent_of_a_core"], 3)
+    for log, figures in result.get("restart", {}).items():
+        add(f"{log}: working again after a restart, s", figures["seconds"], 3)
 
 
 def _add_growth_goals(add: Callable[..., None], growth: dict[str, dict[str, float]]) -> None:
