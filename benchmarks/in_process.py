@@ -251,7 +251,7 @@ def inference(plant: Plant, *, seconds: float) -> dict[str, float]:
         config = config_of(plant, folder)
         package = ModelPackage.load(config.model["m0"].package)
     most = config.model["m0"].max_batch
-    inferer = Inferer({"m0": Runtime(package, threads=1, max_batch=most)})
+    inferer = Inferer({"m0": Runtime(package, threads=1, max_batch=most)}, ChannelTable())
     rng = np.random.default_rng(1)
     shape = (16 * most, package.manifest.framing.window, plant.channels)
     values = rng.normal(size=shape).astype(np.float32)

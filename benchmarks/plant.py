@@ -209,5 +209,5 @@ def train_model(plant: Plant, folder: Path, *, window: int = 64, hop: int = 1) -
         values=values.reshape(-1, plant.channels),
     )
     units = dict.fromkeys(plant.names, "C")
-    train("bench", "plant", data, units, folder, TrainSettings(window=window, hop=hop))
+    train("bench", "plant", data, units, folder, TrainSettings(kind="pca", window=window, hop=hop))
     return folder

@@ -2,13 +2,16 @@
 
 ``model.onnx``
     The graph. Input ``window`` float32 [batch, window, channel], normalized; outputs ``score``
-    float32 [batch], higher is more abnormal, and ``share`` float32 [batch, channel].
+    float32 [batch], higher is more abnormal, and ``share`` float32 [batch, channel]. What a model
+    remembers of a device goes in as ``state`` float32 [batch, s] and comes out as ``next_state``.
 ``model.toml``
     Everything else: channels and their normalization, steps and windows, thresholds and how they
-    were chosen, what it was trained on, and the SHA-256 of the other two files.
+    were chosen, what it was trained on, and the SHA-256 of these two files.
 ``golden.safetensors``
     A few inputs with the outputs they must give. onnxruntime does not notice a flipped bit in a
-    graph; these do, and the hash does before them.
+    graph; these do, and the hash does before them. Also the state that a new device begins with.
+``report.html``
+    What it was trained on and what it says to it, for people; nothing reads it.
 
 What is loaded is what was hashed: each file is read once, checked, and used from memory.
 """
@@ -19,7 +22,8 @@ import hashlib
 import shutil
 import tempfile
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -33,12 +37,13 @@ from safetensors.numpy import load, save
 from headgate.config.units import DurationNs
 from headgate.core.errors import ConfigError
 
-#: Version of this layout. A package of another one is refused, never guessed at.
-FORMAT = 1
+#: Version of this layout. One of another is refused, never guessed at; 1 had no state.
+FORMAT = 2
 
 _GRAPH = "model.onnx"
 _MANIFEST = "model.toml"
 _GOLDEN = "golden.safetensors"
+_REPORT = "report.html"
 
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -70,13 +75,15 @@ class Alarm(_Table):
     """When a score becomes an anomaly, and when that ends.
 
     An anomaly opens after ``open_after`` scores in a row at or over ``threshold`` and closes after
-    ``close_after`` in a row below ``threshold_low``.
+    ``close_after`` in a row below ``threshold_low``, or after fewer that would be as improbable
+    as ``close_surprise`` in an event that goes on.
     """
 
     threshold: Annotated[float, Field(gt=0)]
     threshold_low: Annotated[float, Field(gt=0)]
     open_after: Annotated[int, Field(ge=1)] = 3
     close_after: Annotated[int, Field(ge=1)] = 5
+    close_surprise: Annotated[float, Field(ge=0, lt=1)] = 0.0
     chosen_by: str = ""
 
     @model_validator(mode="after")
@@ -90,6 +97,7 @@ class Training(_Table):
     """What the model was made from, so that it can be made again."""
 
     kind: str
+    chosen_because: str = ""
     fingerprint: _Hash
     rows: int
     span: DurationNs
@@ -100,13 +108,14 @@ class Training(_Table):
 class Manifest(_Table):
     """``model.toml``."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     name: str
     version: str = "1"
     feed: str
     normalization: Literal["zscore", "minmax", "robust"]
     channels: Annotated[tuple[ModelChannel, ...], Field(min_length=1)]
     framing: Framing
+    state_size: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     alarm: Alarm
     training: Training
     model_sha256: _Hash
@@ -123,11 +132,38 @@ class Manifest(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Inputs and the outputs they must give: n windows."""
+    """Inputs and the outputs they must give: n windows of a model that keeps s numbers a device.
+
+    Attributes:
+        window: float32[n, window, channel].
+        score: float32[n].
+        share: float32[n, channel].
+        state: float32[n, s], before each window.
+        next_state: float32[n, s], after it.
+        initial_state: float32[s], of a device that was never seen.
+    """
 
     window: NDArray[np.float32]
     score: NDArray[np.float32]
     share: NDArray[np.float32]
+    state: NDArray[np.float32]
+    next_state: NDArray[np.float32]
+    initial_state: NDArray[np.float32]
+
+    @classmethod
+    def without_state(
+        cls,
+        window: NDArray[np.float32],
+        score: NDArray[np.float32],
+        share: NDArray[np.float32],
+    ) -> Golden:
+        """Of a model that remembers nothing."""
+        none = np.empty((window.shape[0] if window.ndim else 0, 0), np.float32)
+        return cls(window, score, share, none, none, np.empty(0, np.float32))
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """By name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +188,24 @@ class ModelPackage:
         return cls(path, manifest, graph, golden)
 
     @property
+    def report(self) -> Path:
+        """The page about it; a package of an older version may have none."""
+        return self.path / _REPORT
+
+    @property
     def fingerprint(self) -> str:
         """What the state of its stages depends on: the graph, the framing and the alarm."""
         text = self.manifest.model_dump_json(include={"channels", "framing", "alarm"})
         return hashlib.sha256(text.encode() + self.graph).hexdigest()[:16]
 
 
-def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden: Golden) -> None:
+def write_package(
+    path: Path,
+    manifest: dict[str, object],
+    graph: bytes,
+    golden: Golden,
+    report: Callable[[Manifest], str] | None = None,
+) -> None:
     """Write a package; the folder appears whole or not at all.
 
     An existing package of that name is replaced; any other folder is left alone.
@@ -168,6 +215,7 @@ def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden:
         manifest: ``model.toml`` without the format and the hashes.
         graph: The ONNX file's bytes.
         golden: Windows and what the graph answers to them.
+        report: Gives a page about it, for people; None leaves it out.
 
     Raises:
         ConfigError: The manifest is not one, the folder holds something else, or it can't be
@@ -178,7 +226,7 @@ def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden:
             f"{path}: expected a new folder or an old model package, found something else; "
             "choose another name"
         )
-    golden_bytes = save({"window": golden.window, "score": golden.score, "share": golden.share})
+    golden_bytes = save(golden.arrays())
     whole = {
         "format": FORMAT,
         **manifest,
@@ -194,6 +242,8 @@ def write_package(path: Path, manifest: dict[str, object], graph: bytes, golden:
             (building / _GRAPH).write_bytes(graph)
             (building / _GOLDEN).write_bytes(golden_bytes)
             (building / _MANIFEST).write_text(text, encoding="utf-8")
+            if report is not None:
+                (building / _REPORT).write_text(report(checked), encoding="utf-8")
             building.chmod(0o755)
             _put_in_place(building, path)
         finally:
@@ -260,21 +310,29 @@ def _read_checked(path: Path, sha256: str) -> bytes:
 
 def _read_golden(path: Path, manifest: Manifest) -> Golden:
     content = _read_checked(path, manifest.golden_sha256)
+    window, channels = manifest.framing.window, len(manifest.channels)
+    size = manifest.state_size
     try:
         arrays = load(content)
-        golden = Golden(arrays["window"], arrays["score"], arrays["share"])
+        count = len(arrays["window"]) if arrays["window"].ndim else 0
+        if manifest.format == 1:
+            golden = Golden.without_state(arrays["window"], arrays["score"], arrays["share"])
+        else:
+            golden = Golden(**{each.name: arrays[each.name] for each in fields(Golden)})
     except (SafetensorError, KeyError) as error:
         raise ConfigError(f"{path}: expected golden inputs and outputs: {error}") from error
-    window, channels = manifest.framing.window, len(manifest.channels)
-    count = len(golden.window) if golden.window.ndim else 0
-    for name, array, shape in (
-        ("window", golden.window, (count, window, channels)),
-        ("score", golden.score, (count,)),
-        ("share", golden.share, (count, channels)),
-    ):
-        if array.dtype != np.float32 or array.shape != shape:
+    shapes: dict[str, tuple[int, ...]] = {
+        "window": (count, window, channels),
+        "score": (count,),
+        "share": (count, channels),
+        "state": (count, size),
+        "next_state": (count, size),
+        "initial_state": (size,),
+    }
+    for name, array in golden.arrays().items():
+        if array.dtype != np.float32 or array.shape != shapes[name]:
             raise ConfigError(
-                f"{path}: {name}: expected float32 {list(shape)}, got {array.dtype} "
+                f"{path}: {name}: expected float32 {list(shapes[name])}, got {array.dtype} "
                 f"{list(array.shape)}"
             )
     return golden

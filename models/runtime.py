@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -26,6 +26,20 @@ _NAMES = {
 #: How far the outputs for the golden inputs may be from what they were at training: float32
 #: arithmetic in another order, on another processor.
 _GOLDEN_TOLERANCE = 1e-4
+
+
+class Answer(NamedTuple):
+    """What a model says to w windows.
+
+    Attributes:
+        score: float32[w], higher is more abnormal.
+        share: float32[w, channel], each channel's part of it.
+        state: float32[w, s], what the model knows of each window's device now.
+    """
+
+    score: NDArray[np.float32]
+    share: NDArray[np.float32]
+    state: NDArray[np.float32]
 
 
 class Runtime:
@@ -71,34 +85,43 @@ class Runtime:
         name: str = self._session.get_providers()[0]
         return name
 
-    def run(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    @property
+    def initial_state(self) -> NDArray[np.float32]:
+        """float32[s]: what the model knows of a device that it has never seen; s may be 0."""
+        return self.package.golden.initial_state
+
+    def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
         """Score windows.
 
         Args:
             values: float32[w, window, channel], normalized.
-
-        Returns:
-            ``score`` float32[w] and ``share`` float32[w, channel].
+            state: float32[w, s], what the model knows of each window's device; a device may be
+                there once only. None is that of new devices.
         """
+        if state is None:
+            state = np.broadcast_to(self.initial_state, (len(values), len(self.initial_state)))
         parts = [
-            self._run_once(values[first : first + self._max_batch])
+            self._run_once(values[rows], state[rows])
             for first in range(0, len(values), self._max_batch)
+            for rows in (slice(first, first + self._max_batch),)
         ]
         if len(parts) == 1:
             return parts[0]
         if not parts:
             channels = len(self.package.manifest.channels)
-            return np.empty(0, np.float32), np.empty((0, channels), np.float32)
-        return np.concatenate([part[0] for part in parts]), np.concatenate(
-            [part[1] for part in parts]
-        )
+            nothing = np.empty((0, channels), np.float32)
+            return Answer(nothing[:, 0], nothing, state)
+        score, share, after = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Answer(score, share, after)
 
-    def _run_once(
-        self, values: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run_once(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
         inputs = {"window": np.ascontiguousarray(values)}
+        outputs = ["score", "share"]
+        if len(self.initial_state):
+            inputs["state"] = np.ascontiguousarray(state)
+            outputs.append("next_state")
         try:
-            score, share = self._session.run(("score", "share"), inputs)
+            found = self._session.run(outputs, inputs)
         except Exception as error:
             # onnxruntime's errors have no common base class.
             if self.provider == _NAMES["cpu"]:
@@ -110,8 +133,8 @@ class Runtime:
                 error=str(error)[:200],
             )
             self._session = self._open([_NAMES["cpu"]])
-            score, share = self._session.run(("score", "share"), inputs)
-        return score, share
+            found = self._session.run(outputs, inputs)
+        return Answer(found[0], found[1], found[2] if len(found) > 2 else state)
 
     def _open(self, providers: list[str]) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -134,11 +157,14 @@ class Runtime:
     def _check_interface(self) -> None:
         manifest = self.package.manifest
         window, channels = manifest.framing.window, len(manifest.channels)
-        wanted = {
+        wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
             "input window": ("tensor(float)", (None, window, channels)),
             "output score": ("tensor(float)", (None,)),
             "output share": ("tensor(float)", (None, channels)),
         }
+        if manifest.state_size:
+            of_state = ("tensor(float)", (None, manifest.state_size))
+            wanted |= {"input state": of_state, "output next_state": of_state}
         found = {
             f"{role} {node.name}": (node.type, tuple(node.shape))
             for role, nodes in (
@@ -173,13 +199,21 @@ class Runtime:
     def _check_golden(self) -> None:
         """Run the golden inputs, which also warms the session up."""
         golden = self.package.golden
-        score, share = self.run(golden.window)
+        answer = self.run(golden.window, golden.state)
         # Relative to the size of the scores: they have no fixed scale.
-        is_same = np.allclose(
-            score, golden.score, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE, equal_nan=True
-        ) and np.allclose(share, golden.share, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE)
+        is_same = all(
+            np.allclose(
+                found, wanted, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE, equal_nan=True
+            )
+            for found, wanted in (
+                (answer.score, golden.score),
+                (answer.share, golden.share),
+                (answer.state, golden.next_state),
+            )
+        )
         if not is_same:
-            worst = float(np.max(np.abs(score - golden.score))) if len(score) else 0.0
+            off = np.abs(answer.score - golden.score)
+            worst = float(off.max()) if len(off) else 0.0
             raise ConfigError(
                 f"{self.package.path}: expected the golden outputs for the golden inputs, got "
                 f"scores that differ by up to {worst:.3g} on {self.provider}; "
@@ -187,13 +221,27 @@ class Runtime:
             )
 
 
-def run_graph(
-    graph: bytes, windows: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Run a graph that is not in a package yet, in one run on the CPU; for training."""
-    session = onnxruntime.InferenceSession(graph, providers=[_NAMES["cpu"]])
-    score, share = session.run(("score", "share"), {"window": windows})
-    return score, share
+class BareModel:
+    """A graph that is not in a package yet, on the CPU; for training.
+
+    Args:
+        graph: The ONNX file's bytes.
+        is_stateful: Whether it keeps state.
+    """
+
+    def __init__(self, graph: bytes, *, is_stateful: bool = False) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(graph, options, providers=[_NAMES["cpu"]])
+        self._is_stateful = is_stateful
+
+    def run(self, windows: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
+        """Score windows, all in one run; arguments as of ``Runtime.run``."""
+        if not self._is_stateful:
+            score, share = self._session.run(("score", "share"), {"window": windows})
+            return Answer(score, share, state)
+        inputs = {"window": windows, "state": state}
+        return Answer(*self._session.run(("score", "share", "next_state"), inputs))
 
 
 def _choice(provider: Provider, model: str) -> list[str]:

@@ -29,6 +29,9 @@ class DetectSpec:
         threshold_low: Scores below it count towards closing.
         open_after: So many in a row open an anomaly.
         close_after: So many in a row close it.
+        close_surprise: Fewer do where they would be this improbable in an event that goes on: one
+            whose scores are high throughout ends soon, one that comes and goes may pause. 0 asks
+            for ``close_after`` always.
         step_ns: Time between two scores of a device that leaves none out. A gap longer than
             ``close_after`` steps ends whatever was going on: nothing is known of that time.
     """
@@ -39,6 +42,7 @@ class DetectSpec:
     open_after: int
     close_after: int
     step_ns: int
+    close_surprise: float = 0.0
 
 
 class Detector:
@@ -61,6 +65,10 @@ class Detector:
             "is_open": np.empty(0, np.bool_),
             "over": np.empty(0, np.int32),
             "below": np.empty(0, np.int32),
+            # Of an open event: scores so far, those of them not low, and their part at the last.
+            "seen": np.empty(0, np.int32),
+            "hits": np.empty(0, np.int32),
+            "hit_rate": np.empty(0, np.float64),
             "last_ns": np.empty(0, np.int64),
             "start_ns": np.empty(0, np.int64),
             "end_ns": np.empty(0, np.int64),
@@ -97,6 +105,12 @@ class Detector:
             rows = starts[has_kth] + k
             self._step(loud[has_kth], time_ns[rows], score[rows], share[rows], anomalies)
         return anomalies
+
+    def is_open(self, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool[d]: whether an anomaly is open at these devices."""
+        self._extend()
+        is_open: NDArray[np.bool_] = self._state["is_open"][devices]
+        return is_open
 
     def close_silent(self, devices: NDArray[np.int32]) -> list[Anomaly]:
         """Close what is open at these devices, which have stopped sending."""
@@ -152,6 +166,7 @@ class Detector:
         is_in = (score >= spec.threshold_low) & (was_open | is_over)
         state["end_ns"][device[is_in]] = time_ns[is_in]
         state["below"][device] = np.where(is_in, 0, state["below"][device] + 1)
+        self._count_hits(device, is_in, was_open)
         severity = np.searchsorted(
             _SEVERITY_FROM, state["peak_score"][device] / spec.threshold, side="right"
         )
@@ -165,8 +180,34 @@ class Detector:
         state["revision"][worse] += 1
         changed = np.sort(np.concatenate([opened, worse]))
         anomalies.extend(self._anomaly(row) for row in changed.tolist())
-        closes = was_open & (state["below"][device] >= spec.close_after)
+        closes = was_open & (state["below"][device] >= self._longest_pause(device))
         anomalies.extend(self._close(device[closes]))
+
+    def _count_hits(
+        self,
+        device: NDArray[np.int64],
+        is_in: NDArray[np.bool_],
+        was_open: NDArray[np.bool_],
+    ) -> None:
+        """Keep the part of an event's scores that are not low, by Laplace's rule of succession."""
+        state = self._state
+        state["seen"][device] = np.where(was_open, state["seen"][device] + 1, 1)
+        hits = np.where(was_open, state["hits"][device] + is_in, 1)
+        state["hits"][device] = hits
+        rate = (1 + hits) / (2 + state["seen"][device])
+        state["hit_rate"][device] = np.where(is_in, rate, state["hit_rate"][device])
+
+    def _longest_pause(self, device: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[d]: so many low scores in a row end an event."""
+        spec = self._spec
+        most = np.full(len(device), float(spec.close_after))
+        if not spec.close_surprise:
+            return most
+        # Devices that never had an event have no rate; what comes of it is not asked for.
+        rate = np.maximum(self._state["hit_rate"][device], 1e-9)
+        surprising = np.log(spec.close_surprise) / np.log1p(-rate)
+        pause: NDArray[np.float64] = np.minimum(most, np.ceil(surprising))
+        return pause
 
     def _close(self, device: NDArray[np.int64]) -> list[Anomaly]:
         self._state["is_open"][device] = False

@@ -8,32 +8,111 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.stage import Frames, Scores
+from headgate.core.channels import ChannelTable
+from headgate.core.stage import Frames, Scores, Selection, StateBlock
 from headgate.core.telemetry import Telemetry
+from models.runtime import Answer
+from streams.arrays import group_by, grown
 
 
 class Model(Protocol):
     """What can score windows; ``models.runtime.Runtime`` does."""
 
-    def run(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``score`` float32[w] and ``share`` float32[w, channel] of float32[w, window, channel]."""
+    @property
+    def initial_state(self) -> NDArray[np.float32]:
+        """float32[s]: what it knows of a device that it has never seen; s may be 0."""
         ...
+
+    def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
+        """Score float32[w, window, channel], given float32[w, s] of their devices."""
+        ...
+
+
+class Memory:
+    """What a model knows of each device, kept between its windows. A stateful stage.
+
+    Args:
+        initial: float32[s], of a device that was never seen.
+        channels: The pipeline's table.
+    """
+
+    def __init__(self, initial: NDArray[np.float32], channels: ChannelTable) -> None:
+        self._initial = initial
+        self._channels = channels
+        # By device row, its slot: devices of other feeds take no room below.
+        self._slot = np.empty(0, np.int64)
+        self._slots = 0
+        self._state = np.empty((0, len(initial)), np.float32)
+
+    def of(self, devices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32[d, s] of these devices (each once)."""
+        self._give_slots(devices)
+        return self._state[self._slot[devices]]
+
+    def put(self, devices: NDArray[np.int32], state: NDArray[np.float32]) -> None:
+        """Remember this of these devices, whose state was asked for before."""
+        self._state[self._slot[devices]] = state
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        self._extend()
+        position = np.flatnonzero(self._slot[selection.devices] >= 0)
+        slot = self._slot[selection.devices[position]]
+        return {"device": position, "state": self._state[slot]}
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        self.forget(selection)
+        devices = selection.devices[np.asarray(block["device"], np.intp)]
+        self._give_slots(devices)
+        self._state[self._slot[devices]] = block["state"]
+
+    def forget(self, selection: Selection) -> None:
+        self._extend()
+        slot = self._slot[selection.devices]
+        self._state[slot[slot >= 0]] = self._initial
+
+    def _extend(self) -> None:
+        self._slot = grown(self._slot, len(self._channels.devices), -1)
+
+    def _give_slots(self, devices: NDArray[np.int32]) -> None:
+        self._extend()
+        new = devices[self._slot[devices] < 0]
+        if len(new):
+            self._slot[new] = np.arange(self._slots, self._slots + len(new))
+            self._slots += len(new)
+            known = len(self._state)
+            self._state = grown(self._state, self._slots, 0)
+            self._state[known:] = self._initial
 
 
 class Inferer:
     """Runs the models of a pipeline.
 
     A window whose score is not a number says nothing either way; it is counted as not scored and
-    goes no further, so that it can neither open an anomaly nor end one.
+    goes no further, so that it can neither open an anomaly nor end one, and what its model would
+    remember of it is dropped.
 
     Args:
         models: By the model's name in the configuration.
+        channels: The pipeline's table.
         telemetry: Where windows and batch sizes are counted; None counts nothing.
+
+    Attributes:
+        memories: What each model that remembers anything knows, by the model's name.
     """
 
-    def __init__(self, models: Mapping[str, Model], telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        channels: ChannelTable,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._models = models
         self._telemetry = telemetry
+        self.memories = {
+            name: Memory(model.initial_state, channels)
+            for name, model in models.items()
+            if len(model.initial_state)
+        }
 
     def process(self, frames: Sequence[Frames]) -> list[Scores]:
         """Score frames; those of one model share a run. Models without windows give nothing."""
@@ -46,10 +125,11 @@ class Inferer:
     def _run(self, name: str, parts: list[Frames]) -> Scores:
         frames = parts[0] if len(parts) == 1 else _joined(name, parts)
         device, time_ns = frames.device, frames.end_ns
-        score, share = self._models[name].run(frames.values)
-        if self._telemetry is not None:
-            self._telemetry.windows.labels(name).inc(len(device))
-            self._telemetry.inference_batch.labels(name).observe(len(device))
+        if name in self.memories:
+            score, share = self._run_in_turn(name, frames)
+        else:
+            score, share, _ = self._models[name].run(frames.values)
+            self._observe(name, len(device))
         is_number = np.isfinite(score)
         if not is_number.all():
             if self._telemetry is not None:
@@ -58,6 +138,34 @@ class Inferer:
             device, time_ns = device[is_number], time_ns[is_number]
             score, share = score[is_number], share[is_number]
         return Scores(name, device, time_ns, score, share)
+
+    def _run_in_turn(
+        self, name: str, frames: Frames
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score windows of which each builds upon its device's one before.
+
+        Round k takes the k-th window of each device that has one: the loop is over the steps of a
+        batch, which are few when devices are many.
+        """
+        model, memory = self._models[name], self.memories[name]
+        score = np.empty(len(frames), np.float32)
+        share = np.empty((len(frames), frames.values.shape[2]), np.float32)
+        groups = group_by(frames.device)
+        for k in range(int(groups.lengths.max())):
+            has_kth = groups.lengths > k
+            rows = groups.order[groups.starts[has_kth] + k]
+            devices = groups.keys[has_kth].astype(np.int32)
+            before = memory.of(devices)
+            score[rows], share[rows], after = model.run(frames.values[rows], before)
+            is_sound = np.isfinite(score[rows]) & np.isfinite(after).all(axis=1)
+            memory.put(devices, np.where(is_sound[:, None], after, before))
+            self._observe(name, len(rows))
+        return score, share
+
+    def _observe(self, name: str, windows: int) -> None:
+        if self._telemetry is not None:
+            self._telemetry.windows.labels(name).inc(windows)
+            self._telemetry.inference_batch.labels(name).observe(windows)
 
 
 def _joined(model: str, parts: list[Frames]) -> Frames:

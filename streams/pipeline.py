@@ -15,7 +15,7 @@ tests and in an evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -32,6 +32,7 @@ from headgate.core.stage import (
     Aggregates,
     Anomaly,
     Rejected,
+    Scores,
     Selection,
     StateBlock,
     StatefulStage,
@@ -97,6 +98,7 @@ class Pipeline:
         packages: Loaded model packages, by the model's name in the configuration.
         inferer: Runs the models.
         telemetry: Where time and counts go; None measures nothing.
+        watch: Is shown all scores, before it is decided what they mean.
     """
 
     def __init__(
@@ -106,8 +108,11 @@ class Pipeline:
         packages: Mapping[str, ModelPackage],
         inferer: Inferer,
         telemetry: Telemetry | None = None,
+        *,
+        watch: Callable[[Scores], None] | None = None,
     ) -> None:
         self.channels = channels
+        self._watch = watch
         self._silent_after_ns = config.streams.silent_after
         self._telemetry = telemetry
         self._watermarks = Watermarks(config.feed, channels)
@@ -124,6 +129,8 @@ class Pipeline:
         for route in self._routes:
             fingerprint = packages[route.model].fingerprint
             self._stages[f"frame.{route.model}.{route.feed}"] = (route.framer, fingerprint)
+        for name, memory in inferer.memories.items():
+            self._stages[f"infer.{name}"] = (memory, packages[name].fingerprint)
         for name, detector in self._detectors.items():
             fingerprint = f"{packages[name].fingerprint}/{config.model[name].sensitivity:g}"
             self._stages[f"detect.{name}"] = (detector, fingerprint)
@@ -179,6 +186,10 @@ class Pipeline:
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
         return Results(aggregates, anomalies, (), silent)
 
+    def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool[d]: whether this model has an anomaly open at these devices."""
+        return self._detectors[model].is_open(devices)
+
     def open_rows(self) -> int:
         """Readings in windows that have not closed yet."""
         devices = np.arange(len(self.channels.devices), dtype=np.int32)
@@ -227,6 +238,9 @@ class Pipeline:
             ]
         with self._timed("infer"):
             scores = self._inferer.process(frames)
+        if self._watch is not None:
+            for each in scores:
+                self._watch(each)
         with self._timed("detect"):
             return [
                 anomaly for each in scores for anomaly in self._detectors[each.model].process(each)
@@ -290,7 +304,7 @@ def build_pipeline(
                 problems.extend(_misfits(feed_name, feed, name, packages[name]))
     if problems:
         raise ConfigError(problems)
-    return Pipeline(config, channels, packages, Inferer(runtimes, telemetry), telemetry)
+    return Pipeline(config, channels, packages, Inferer(runtimes, channels, telemetry), telemetry)
 
 
 def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> list[str]:
@@ -353,6 +367,7 @@ def _detectors(
             threshold_low=alarm.threshold_low * sensitivity,
             open_after=alarm.open_after,
             close_after=alarm.close_after,
+            close_surprise=alarm.close_surprise,
             step_ns=framing.period * framing.hop,
         )
         detectors[name] = Detector(name, spec, channels)

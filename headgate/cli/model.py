@@ -46,27 +46,47 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     )
     train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     train.add_argument("--name", metavar="NAME", help="default: the folder's name")
-    train.add_argument("--kind", default="pca", help="default: pca")
-    train.add_argument("--window", type=count, default=5, metavar="STEPS", help="default: 5")
+    train.add_argument(
+        "--kind",
+        default="auto",
+        help="auto (default) chooses by the data and says why; see docs/model-packages.md",
+    )
+    train.add_argument("--window", type=count, metavar="STEPS", help="default: the kind's")
     train.add_argument("--hop", type=count, default=1, metavar="STEPS", help="default: 1")
     train.add_argument("--period", metavar="DURATION", help="step (default: the data's)")
     train.add_argument("--normalization", choices=("zscore", "minmax", "robust"), default="zscore")
     train.add_argument("--rows", type=count, metavar="N", help="use the first N rows of each file")
     train.add_argument(
+        "--decimals", type=int, metavar="N", help="round to what the device will send"
+    )
+    train.add_argument(
+        "--threshold",
+        choices=("quantile", "events", "pot"),
+        help="by a quantile of the training scores, by events in them, or by their fitted tail",
+    )
+    train.add_argument(
         "--false-alarm-rate",
         type=_rate,
-        default=0.01,
         metavar="RATE",
-        help="part of the training windows over the limit that --margin multiplies (default: 0.01)",
+        help="windows, or events, over the limit that --margin multiplies, a training window",
     )
-    train.add_argument("--margin", type=positive, default=1.6, help="default: 1.6")
+    train.add_argument(
+        "--margin", type=positive, metavar="TIMES", help="the threshold is so many times the limit"
+    )
     train.add_argument("--seed", type=int, default=0, help="default: 0")
+    report = commands.add_parser(
+        "report", help="where a package's page is: its training scores, threshold and channels"
+    )
+    report.add_argument("package", type=Path, metavar="PACKAGE")
+    report.add_argument("--out", type=Path, metavar="FILE.html", help="copy the page there")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     if args.model_command == "show":
         return _show(args.package)
+    if args.model_command == "report":
+        return _report(args.package, args.out)
     return _train(args)
 
 
@@ -85,6 +105,27 @@ def _show(path: Path) -> int:
     runtime = Runtime(package)
     _print(package)
     print(f"verified: hashes and golden outputs agree on {runtime.provider}")
+    return 0
+
+
+def _report(path: Path, out: Path | None) -> int:
+    import shutil
+
+    from headgate.core.errors import ConfigError
+    from models.package import ModelPackage
+
+    page = ModelPackage.load(path).report
+    if not page.is_file():
+        raise ConfigError(
+            f"{page}: expected the package's page; it was trained by an older version: train again"
+        )
+    if out is not None:
+        try:
+            shutil.copyfile(page, out)
+        except OSError as error:
+            raise ConfigError(f"--out: expected a file that can be written: {error}") from error
+        page = out
+    print(page)
     return 0
 
 
@@ -156,6 +197,8 @@ def _settings(args: argparse.Namespace) -> TrainSettings:
         hop=args.hop,
         period_ns=period_ns,
         normalization=args.normalization,
+        decimals=args.decimals,
+        threshold=args.threshold,
         false_alarm_rate=args.false_alarm_rate,
         margin=args.margin,
         seed=args.seed,
@@ -167,7 +210,8 @@ def _print(package: ModelPackage) -> None:
 
     manifest = package.manifest
     framing, alarm, training = manifest.framing, manifest.alarm, manifest.training
-    print(f"{manifest.name} {manifest.version} for feed {manifest.feed}: {training.kind}")
+    why = f" ({training.chosen_because})" if training.chosen_because else ""
+    print(f"{manifest.name} {manifest.version} for feed {manifest.feed}: {training.kind}{why}")
     for channel in manifest.channels:
         print(
             f"  {channel.name} [{channel.unit or '-'}] offset {channel.offset:.6g}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -42,6 +42,14 @@ class TrainingData:
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.time_ns)
+
+    def head(self, rows: int) -> TrainingData:
+        """The first rows."""
+        return TrainingData(self.names, self.time_ns[:rows], self.device[:rows], self.values[:rows])
+
+    def rounded(self, decimals: int) -> TrainingData:
+        """The same rows with values of so many decimals."""
+        return replace(self, values=np.round(self.values, decimals))
 
     @property
     def fingerprint(self) -> str:

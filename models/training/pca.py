@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
+import spox.opset.ai.onnx.v17 as op
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from spox import Var
 
 from headgate.core.errors import ConfigError
+from models.training.graphs import axes, build, number, shares, total
+from models.training.scoring import Fitted, Graph, score_windows
+from models.training.windows import Windows
 
 #: Part of the variance that the model plane holds. What is left must be enough for Q to speak.
 _EXPLAINED = 0.9
@@ -28,10 +31,6 @@ _SMALLEST_VARIANCE = 1e-6
 
 #: Most values in a window: the covariance of more does not fit the memory of most machines.
 _MOST_VALUES = 8192
-
-#: Old enough for the runtimes that boxes in the field have.
-_OPSET = 17
-_IR_VERSION = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +52,21 @@ class Pca:
     q_limit: float
 
 
-def fit(windows: NDArray[np.float32]) -> Pca:
-    """Fit to healthy windows, float32[w, window, channel], normalized; w is 2 or more.
+def fit(windows: Windows) -> Fitted:
+    """Fit to healthy windows.
 
     Raises:
-        ConfigError: The windows are too long.
+        ConfigError: They are too long.
     """
+    _, window, channels = windows.values.shape
+    graph = to_graph(_fit(windows.values), window, channels)
+    # The plane is found by few numbers: windows held out score like those it was fitted on.
+    none = np.empty(0, np.intp)
+    return Fitted(graph, score_windows(graph, windows, none).score)
+
+
+def _fit(windows: NDArray[np.float32]) -> Pca:
+    """The plane of float32[w, window, channel]; w is 2 or more."""
     _, window, channels = windows.shape
     if window * channels > _MOST_VALUES:
         raise ConfigError(
@@ -93,65 +101,26 @@ def fit(windows: NDArray[np.float32]) -> Pca:
     )
 
 
-def to_onnx(model: Pca, window: int, channels: int) -> bytes:
+def to_graph(model: Pca, window: int, channels: int) -> Graph:
     """The graph: ``score = sqrt(max(T²/limit, Q/limit))`` and each channel's share of both.
 
     The root makes the score grow linearly with a deviation. A channel's share is what its values
     contribute to T² and Q, in units of their limits, negative contributions taken as none.
     """
-    size = window * channels
-    constants = {
-        "flat_shape": np.array([-1, size], np.int64),
-        "window_shape": np.array([-1, window, channels], np.int64),
-        "mean": model.mean.astype(np.float32),
-        "plane": model.plane.astype(np.float32),
-        "plane_t": np.ascontiguousarray(model.plane.T).astype(np.float32),
-        "t2_weight": (1 / (model.variance * model.t2_limit)).astype(np.float32),
-        "q_weight": np.array(1 / model.q_limit, np.float32),
-        "all_features": np.array([1], np.int64),
-        "tiny": np.array(1e-30, np.float32),
-        "zero": np.array(0, np.float32),
-    }
-    node = helper.make_node
-    nodes = [
-        node("Reshape", ["window", "flat_shape"], ["flat"]),
-        node("Sub", ["flat", "mean"], ["centred"]),
-        node("MatMul", ["centred", "plane"], ["scores"]),
-        node("Mul", ["scores", "t2_weight"], ["weighted_scores"]),
-        node("Mul", ["scores", "weighted_scores"], ["t2_parts"]),
-        node("ReduceSum", ["t2_parts", "all_features"], ["t2"], keepdims=0),
-        node("MatMul", ["scores", "plane_t"], ["projected"]),
-        node("Sub", ["centred", "projected"], ["residual"]),
-        node("Mul", ["residual", "residual"], ["squared_residual"]),
-        node("Mul", ["squared_residual", "q_weight"], ["q_parts"]),
-        node("ReduceSum", ["q_parts", "all_features"], ["q"], keepdims=0),
-        node("Max", ["t2", "q"], ["squared_score"]),
-        node("Sqrt", ["squared_score"], ["score"]),
+    plane = number(model.plane)
+    plane_t = number(np.ascontiguousarray(model.plane.T))
+
+    def body(values: Var) -> tuple[Var, Var]:
+        centred = op.sub(op.reshape(values, axes(-1, window * channels)), number(model.mean))
+        scores = op.matmul(centred, plane)
+        weighted = op.mul(scores, number(1 / (model.variance * model.t2_limit)))
+        t2 = total(op.mul(scores, weighted))
+        residual = op.sub(centred, op.matmul(scores, plane_t))
+        q_parts = op.mul(op.mul(residual, residual), number(1 / model.q_limit))
         # T² split by feature: centred * (plane @ weighted scores), which sums to T².
-        node("MatMul", ["weighted_scores", "plane_t"], ["t2_gradient"]),
-        node("Mul", ["centred", "t2_gradient"], ["t2_by_feature"]),
-        node("Max", ["t2_by_feature", "zero"], ["t2_positive"]),
-        node("Add", ["t2_positive", "q_parts"], ["by_feature"]),
-        node("Reshape", ["by_feature", "window_shape"], ["by_step"]),
-        node("ReduceSum", ["by_step", "all_features"], ["by_channel"], keepdims=0),
-        node("ReduceSum", ["by_channel", "all_features"], ["total"], keepdims=1),
-        node("Add", ["total", "tiny"], ["total_or_tiny"]),
-        node("Div", ["by_channel", "total_or_tiny"], ["share"]),
-    ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "pca",
-        [value("window", TensorProto.FLOAT, ["batch", window, channels])],
-        [
-            value("score", TensorProto.FLOAT, ["batch"]),
-            value("share", TensorProto.FLOAT, ["batch", channels]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    model_proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION
-    )
-    onnx.checker.check_model(model_proto, full_check=True)
-    content: bytes = model_proto.SerializeToString(deterministic=True)
-    return content
+        t2_parts = op.max([op.mul(centred, op.matmul(weighted, plane_t)), number(0)])
+        by_step = op.reshape(op.add(t2_parts, q_parts), axes(-1, window, channels))
+        score = op.sqrt(op.max([t2, total(q_parts)]))
+        return score, shares(total(by_step, which=1))
+
+    return build(body, window, channels)

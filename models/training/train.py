@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.errors import ConfigError
-from models.package import Golden, ModelPackage, write_package
-from models.runtime import run_graph
-from models.training import pca
+from models.package import ModelPackage, write_package
+from models.training import thresholds
 from models.training.data import TrainingData
-from models.training.windows import cut_windows, usual_period_ns
+from models.training.kinds import KINDS, AlarmRule, Kind
+from models.training.report import training_page
+from models.training.scoring import Fitted, score_windows
+from models.training.selection import Choice, choose_kind
+from models.training.thresholds import Method
+from models.training.windows import Windows, cut_windows, usual_period_ns
 
 Normalization = Literal["zscore", "minmax", "robust"]
-
-#: Fits windows and returns the graph's bytes; by the kind's name.
-KINDS: Mapping[str, Callable[[NDArray[np.float32]], bytes]] = {
-    "pca": lambda windows: pca.to_onnx(pca.fit(windows), windows.shape[1], windows.shape[2]),
-}
 
 #: Golden windows kept in a package.
 _GOLDEN_WINDOWS = 16
@@ -36,35 +35,32 @@ _CONSTANT = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """How to train.
+    """How to train. What is None is as the kind has it.
 
     Attributes:
-        kind: One of ``KINDS``.
+        kind: One of ``KINDS``, or ``"auto"``.
         window: Steps in a window.
         hop: A window is scored at every ``hop``-th step.
         period_ns: Length of a step; None takes the data's median.
         normalization: How channels are scaled.
-        false_alarm_rate: Part of the training windows that may score over the threshold before
-            ``margin`` is applied.
-        margin: The threshold is so many times that quantile: data to come differs from the
-            training data by more than the training data differs from itself.
-        open_after: Scores in a row over the threshold that open an anomaly.
-        close_after: Scores in a row under the lower threshold that close it.
-        low: The lower threshold as a part of the threshold.
-        seed: Picks the golden windows.
+        decimals: Values are rounded to so many decimals first: a recording that is finer than
+            what the device will send teaches a model what it will never see. None leaves them.
+        threshold: How the threshold is chosen.
+        false_alarm_rate: In that method's unit.
+        margin: The threshold is so many times what the method finds.
+        seed: Decides whatever is drawn.
         version: The package's version.
     """
 
-    kind: str = "pca"
-    window: int = 5
+    kind: str = "auto"
+    window: int | None = None
     hop: int = 1
     period_ns: int | None = None
     normalization: Normalization = "zscore"
-    false_alarm_rate: float = 0.01
-    margin: float = 1.6
-    open_after: int = 3
-    close_after: int = 5
-    low: float = 0.8
+    decimals: int | None = None
+    threshold: Method | None = None
+    false_alarm_rate: float | None = None
+    margin: float | None = None
     seed: int = 0
     version: str = "1"
 
@@ -93,24 +89,32 @@ def train(
         ConfigError: The data can't be used, or the package not be written.
     """
     _check(settings)
+    if settings.decimals is not None:
+        data = data.rounded(settings.decimals)
     offset, scale = _constants(data, settings.normalization)
     period_ns = settings.period_ns or usual_period_ns(data)
-    windows = cut_windows(
-        data,
-        (data.values - offset) / scale,
-        period_ns=period_ns,
-        window=settings.window,
-        hold_limit=_HOLD_LIMIT,
-    )
-    graph = KINDS[settings.kind](windows)
-    score, share = run_graph(graph, windows)
-    limit = float(np.quantile(score, 1 - settings.false_alarm_rate))
-    threshold = settings.margin * limit
+    normalized = (data.values - offset) / scale
+
+    def cut(window: int) -> Windows:
+        return cut_windows(
+            data, normalized, period_ns=period_ns, window=window, hold_limit=_HOLD_LIMIT
+        )
+
+    if settings.kind != "auto":
+        choice = Choice(settings.kind, "asked for")
+    elif settings.window is not None:
+        choice = Choice("pca", "it works on windows of any length, and one was asked for")
+    else:
+        choice = choose_kind(cut)
+    kind = KINDS[choice.kind]
+    windows = cut(_window(settings, kind, choice.kind))
+    fitted = kind.fit(windows, settings.seed)
     picked = np.sort(
         np.random.default_rng(settings.seed).choice(
             len(windows), min(_GOLDEN_WINDOWS, len(windows)), replace=False
         )
     )
+    scored = score_windows(fitted.graph, windows, picked)
     manifest: dict[str, object] = {
         "name": name,
         "version": settings.version,
@@ -127,50 +131,88 @@ def train(
         ],
         "framing": {
             "period": f"{period_ns}ns",
-            "window": settings.window,
+            "window": windows.values.shape[1],
             "hop": settings.hop,
             "resample": "instant",
             "hold_limit": _HOLD_LIMIT,
         },
-        "alarm": {
-            "threshold": threshold,
-            "threshold_low": settings.low * threshold,
-            "open_after": settings.open_after,
-            "close_after": settings.close_after,
-            "chosen_by": (
-                f"{settings.margin:g} x the {1 - settings.false_alarm_rate:.4g} quantile of the "
-                f"scores of {len(windows)} training windows"
-            ),
-        },
+        "state_size": len(fitted.graph.initial_state),
+        "alarm": _alarm(settings, kind.rule, fitted, windows),
         "training": {
-            "kind": settings.kind,
+            "kind": choice.kind,
+            "chosen_because": choice.why,
             "fingerprint": data.fingerprint,
             "rows": len(data),
             "span": f"{int(data.time_ns.max() - data.time_ns.min())}ns",
             "seed": settings.seed,
             "metrics": {
                 "windows": float(len(windows)),
-                "score_median": float(np.median(score)),
-                "score_max": float(score.max()),
+                "score_median": float(np.median(scored.score)),
+                "score_max": float(scored.score.max()),
             },
         },
     }
-    write_package(out, manifest, graph, Golden(windows[picked], score[picked], share[picked]))
+    write_package(
+        out,
+        manifest,
+        fitted.graph.content,
+        scored.golden,
+        report=lambda checked: training_page(checked, windows, scored),
+    )
     return ModelPackage.load(out)
+
+
+def _window(settings: TrainSettings, kind: Kind, name: str) -> int:
+    if settings.window is None or settings.window == kind.window:
+        return kind.window
+    if not kind.has_window:
+        raise ConfigError(
+            f"--window: expected {kind.window}, which the kind {name} works on, got "
+            f"{settings.window}; leave it out"
+        )
+    return settings.window
+
+
+def _alarm(
+    settings: TrainSettings, rule: AlarmRule, fitted: Fitted, windows: Windows
+) -> dict[str, object]:
+    method = settings.threshold or rule.method
+    rate = rule.rate if settings.false_alarm_rate is None else settings.false_alarm_rate
+    margin = rule.margin if settings.margin is None else settings.margin
+    threshold = margin * thresholds.choose(method, fitted.held_out, windows.device, rate)
+    low = (
+        rule.low * threshold
+        if rule.low_rate is None
+        else min(threshold, float(np.quantile(fitted.held_out, 1 - rule.low_rate)))
+    )
+    found_by = {
+        "quantile": f"the {1 - rate:.4g} quantile",
+        "events": f"what {rate:.3g} events a window reach",
+        "pot": f"what a fitted tail passes at {rate:.3g} a window",
+    }[method]
+    return {
+        "threshold": threshold,
+        "threshold_low": low,
+        "open_after": rule.open_after,
+        "close_after": rule.close_after,
+        "close_surprise": rule.close_surprise,
+        "chosen_by": f"{margin:g} x {found_by}, of the scores of {len(windows)} training windows",
+    }
 
 
 def _check(settings: TrainSettings) -> None:
     problems = [
         f"--{name}: expected at least {least}, got {value}"
         for name, least, value in (
-            ("window", 1, settings.window),
+            ("window", 1, 1 if settings.window is None else settings.window),
             ("hop", 1, settings.hop),
             ("seed", 0, settings.seed),
         )
         if value < least
     ]
-    if settings.kind not in KINDS:
-        problems.append(f"--kind: expected one of {', '.join(KINDS)}, got {settings.kind!r}")
+    kinds = ("auto", *KINDS)
+    if settings.kind not in kinds:
+        problems.append(f"--kind: expected one of {', '.join(kinds)}, got {settings.kind!r}")
     if settings.period_ns is not None and settings.period_ns <= 0:
         problems.append(f"--period: expected more than 0s, got {settings.period_ns}ns")
     if problems:
@@ -195,7 +237,7 @@ def _constants(
     else:
         low, offset, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
         scale = high - low
-    # A channel that stood still in training has no scale of its own. It stays in the model with
-    # its own unit, so that the day it moves is noticed.
-    is_constant = scale <= _CONSTANT * np.maximum(np.abs(offset), 1)
-    return offset, np.where(is_constant, 1.0, scale)
+    # A channel that stood still in training has no scale of its own. It stays in the model, scaled
+    # by its size, so that the day it moves is noticed.
+    size = np.maximum(np.abs(offset), 1)
+    return offset, np.where(scale <= _CONSTANT * size, size, scale)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -12,6 +14,29 @@ from models.training.data import TrainingData
 
 #: Fewer windows tell too little of what is normal to set a limit by.
 _FEWEST_WINDOWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """w windows, device after device, in order of time.
+
+    Attributes:
+        values: float32[w, window, channel], normalized.
+        device: int32[w].
+        end_ns: int64[w], event time of each window's last step (the step's start).
+    """
+
+    values: NDArray[np.float32]
+    device: NDArray[np.int32]
+    end_ns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.intp] | slice) -> Windows:
+        """Some of these windows."""
+        return Windows(self.values[rows], self.device[rows], self.end_ns[rows])
 
 
 def usual_period_ns(data: TrainingData) -> int:
@@ -35,7 +60,7 @@ def cut_windows(
     period_ns: int,
     window: int,
     hold_limit: int,
-) -> NDArray[np.float32]:
+) -> Windows:
     """Every window of ``window`` steps in a row in which all channels have a value.
 
     Args:
@@ -45,19 +70,26 @@ def cut_windows(
         window: Steps in a window.
         hold_limit: Steps for which a channel without a value keeps its last one.
 
-    Returns:
-        float32[w, window, channel], device after device, in order of time.
-
     Raises:
         ConfigError: There are too few of them to learn from.
     """
     parts = [
         _windows_of_device(
-            data.time_ns[rows] // period_ns, values[rows], window=window, hold_limit=hold_limit
+            number,
+            data.time_ns[rows] // period_ns,
+            values[rows],
+            period_ns=period_ns,
+            window=window,
+            hold_limit=hold_limit,
         )
-        for rows in (data.device == number for number in np.unique(data.device))
+        for number in np.unique(data.device).tolist()
+        for rows in (data.device == number,)
     ]
-    windows = np.concatenate(parts)
+    windows = Windows(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.device for part in parts]),
+        np.concatenate([part.end_ns for part in parts]),
+    )
     if len(windows) < _FEWEST_WINDOWS:
         raise ConfigError(
             f"training data: expected {window} rows in a row, {format_duration(period_ns)} apart "
@@ -68,8 +100,14 @@ def cut_windows(
 
 
 def _windows_of_device(
-    step: NDArray[np.int64], values: NDArray[np.float64], *, window: int, hold_limit: int
-) -> NDArray[np.float32]:
+    number: int,
+    step: NDArray[np.int64],
+    values: NDArray[np.float64],
+    *,
+    period_ns: int,
+    window: int,
+    hold_limit: int,
+) -> Windows:
     step, first = np.unique(step, return_index=True)
     # A longer gap says no more than the shortest that no value is held across, and would cost
     # memory for every step of it.
@@ -81,8 +119,15 @@ def _windows_of_device(
     held = np.take_along_axis(grid, np.maximum(last_seen, 0), axis=0)
     held[(last_seen < 0) | (position - last_seen > hold_limit)] = np.nan
     if len(held) < window:
-        return np.empty((0, window, values.shape[1]), np.float32)
+        held = np.full((window, values.shape[1]), np.nan)
     windows = np.moveaxis(sliding_window_view(held, window, axis=0), -1, 1)
     is_whole = np.isfinite(windows).all(axis=(1, 2))
-    whole: NDArray[np.float32] = windows[is_whole].astype(np.float32)
-    return whole
+    # The step of each place: that of the row before, and so many more.
+    row = np.searchsorted(place, np.arange(len(grid)), side="right") - 1
+    end = (step[row] + np.arange(len(grid)) - place[row])[window - 1 :]
+    count = int(is_whole.sum())
+    return Windows(
+        windows[is_whole].astype(np.float32),
+        np.full(count, number, np.int32),
+        end[is_whole[: len(end)]] * period_ns if count else np.empty(0, np.int64),
+    )

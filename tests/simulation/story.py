@@ -103,7 +103,7 @@ def _make_pipeline(config: Config, channels: ChannelTable, *, can_bear_all: bool
     if config.model:
         packages["pump"], runtimes["pump"] = _pump()
     kind = Pipeline if can_bear_all else _PoisonedPipeline
-    return kind(config, channels, packages, Inferer(runtimes))
+    return kind(config, channels, packages, Inferer(runtimes, channels))
 
 
 class Story:

@@ -1,0 +1,81 @@
+"""The kinds of models, what each is for, and how its alarms are set by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from models.training import pca, ridge
+from models.training.scoring import Fitted
+from models.training.thresholds import Method
+from models.training.windows import Windows
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRule:
+    """When scores become an anomaly.
+
+    Attributes:
+        method: How the threshold is chosen; see ``thresholds.choose``.
+        rate: False alarms that are accepted, in the method's unit.
+        margin: The threshold is so many times what the method finds: data to come differs from
+            the training data by more than the training data differs from itself.
+        low: The lower threshold as a part of the threshold, where ``low_rate`` is None.
+        low_rate: Part of the training scores that reaches the lower threshold.
+        open_after: Scores in a row over the threshold that open an anomaly.
+        close_after: Scores in a row under the lower threshold that close it, at most.
+        close_surprise: See ``models.package.Alarm``.
+    """
+
+    method: Method
+    rate: float
+    margin: float = 1.0
+    low: float = 0.8
+    low_rate: float | None = None
+    open_after: int = 1
+    close_after: int = 5
+    close_surprise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of model.
+
+    Attributes:
+        fit: Fits windows, given a seed.
+        window: Steps in a window, unless told otherwise.
+        has_window: Whether another number of steps makes sense.
+        rule: Its alarms, unless told otherwise.
+        about: What it looks at, in a line.
+    """
+
+    fit: Callable[[Windows, int], Fitted]
+    window: int
+    has_window: bool
+    rule: AlarmRule
+    about: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "pca": Kind(
+        fit=lambda windows, _seed: pca.fit(windows),
+        window=5,
+        has_window=True,
+        rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
+        about="windows off the plane that healthy ones lie in (T2 and Q)",
+    ),
+    "ridge": Kind(
+        fit=lambda windows, _seed: ridge.fit(windows),
+        window=ridge.WINDOW,
+        has_window=False,
+        # Once a month of hours, or once in twelve minutes of seconds.
+        rule=AlarmRule(
+            "events",
+            12 / 8766,
+            low_rate=0.02,
+            close_after=48,
+            close_surprise=0.002,
+        ),
+        about="channels that the others do not explain, with limits that follow drift",
+    ),
+}
