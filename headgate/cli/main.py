@@ -28,6 +28,7 @@ _COMMANDS = (
     "replay",
     "simulate",
     "model",
+    "evaluate",
     "bench",
     "lane",
 )

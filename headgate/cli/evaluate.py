@@ -1,0 +1,177 @@
+"""``headgate evaluate``: how well models detect, on labelled recordings."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headgate.cli.numbers import count
+
+if TYPE_CHECKING:
+    from headgate.evaluation.result import Evaluation
+    from models.training.train import TrainSettings
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
+    """Add the command and its subcommands to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score models on labelled recordings and public benchmarks",
+        description=(
+            "Send labelled recordings through the gateway's own pipeline, row by row, and score "
+            "what it finds. Needs the extra: pip install 'headgate[train]'"
+        ),
+    )
+    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+    for name, what in (
+        ("skab", "the Skoltech Anomaly Benchmark: F1, FAR, MAR"),
+        ("nab", "the Numenta Anomaly Benchmark: its three profiles"),
+        ("batadal", "the BATtle of the Attack Detection ALgorithms: S"),
+    ):
+        benchmark = commands.add_parser(name, help=what)
+        benchmark.add_argument("--data", type=Path, required=True, metavar="DIR", help="its files")
+        _add_common(benchmark)
+        if name == "batadal":
+            for option, meaning in (
+                ("--train", "hours without attacks (default: dataset 03)"),
+                ("--choose", "hours to choose the threshold by; needs --choose-attacks"),
+                ("--choose-attacks", "their attacks"),
+                ("--test", "hours to score (default: dataset 04)"),
+                ("--attacks", "their attacks (default: those of dataset 04)"),
+            ):
+                benchmark.add_argument(option, type=Path, metavar="FILE", help=meaning)
+    own = commands.add_parser("csv", help="your own labelled recording of one device")
+    own.add_argument("file", type=Path, metavar="FILE")
+    own.add_argument("--labels", required=True, metavar="COLUMN", help="above 0 where it was wrong")
+    own.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
+    own.add_argument("--channels", metavar="A,B,…", help="columns (default: all with numbers)")
+    own.add_argument(
+        "--rows", type=count, metavar="N", help="rows to train on (default: the first quarter)"
+    )
+    own.add_argument("--package", type=Path, metavar="PACKAGE", help="a model instead of training")
+    _add_common(own)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; its exit code."""
+    import json
+
+    from rich.console import Console
+
+    from headgate.core.errors import ConfigError
+
+    try:
+        import models.training.page  # noqa: F401  (all that the extra brings)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"headgate evaluate: expected the package {error.name!r}; "
+            "install it with: pip install 'headgate[train]'"
+        ) from error
+    console = Console(stderr=True)
+    with console.status("…") as status:
+        evaluation = _evaluate(args, status.update)
+    Console(stderr=args.json).print(_table(evaluation))
+    if args.report is not None:
+        from headgate.evaluation.plots import write_report
+
+        console.print(f"Plots are in {write_report(evaluation, args.report)}.", markup=False)
+    if args.json:
+        print(json.dumps(evaluation.figures), flush=True)
+    return 0
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", default="auto", help="of model (default: auto)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="plots and a page go there")
+    parser.add_argument(
+        "--json", action="store_true", help="print the figures as one JSON object, last on stdout"
+    )
+
+
+def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
+    from headgate.evaluation import batadal, nab, skab
+    from models.training.train import TrainSettings
+
+    settings = TrainSettings(kind=args.kind, seed=args.seed)
+    if args.benchmark == "skab":
+        return skab.evaluate(args.data, settings, say)
+    if args.benchmark == "nab":
+        return nab.evaluate(args.data, settings, say)
+    if args.benchmark == "csv":
+        return _own(args, settings)
+    return batadal.evaluate(
+        args.train or args.data / batadal.TRAIN,
+        args.test or args.data / batadal.TEST,
+        args.attacks or args.data / batadal.ATTACKS,
+        settings,
+        choose=_choose(args),
+        say=say,
+    )
+
+
+def _choose(args: argparse.Namespace) -> tuple[Path, Path] | None:
+    from headgate.core.errors import ConfigError
+    from headgate.evaluation import batadal
+
+    if args.choose is None:
+        return None
+    attacks = args.choose_attacks
+    if attacks is None and args.choose.name == batadal.TEST:
+        attacks = args.choose.with_name(batadal.ATTACKS)
+    if attacks is None:
+        raise ConfigError("--choose: expected --choose-attacks FILE beside it; give both or none")
+    return args.choose, attacks
+
+
+def _own(args: argparse.Namespace, settings: TrainSettings) -> Evaluation:
+    from headgate.evaluation import labelled
+    from models.package import ModelPackage
+    from models.training.data import TrainingData, read_csv
+
+    channels = args.channels.split(",") if args.channels else None
+    if channels is not None:
+        channels = [*channels, args.labels]
+    read = read_csv([args.file], time_column=args.time, channels=channels)
+    label = _labels(args, read)
+    kept = [at for at, name in enumerate(read.names) if name != args.labels]
+    names = tuple(read.names[at].replace(" ", "_") for at in kept)
+    data = TrainingData(names, read.time_ns, read.device, read.values[:, kept])
+    package = None if args.package is None else ModelPackage.load(args.package)
+    fit_rows = args.rows or (0 if package is not None else len(data) // 4)
+    return labelled.evaluate(
+        args.file.stem, data, label, fit_rows=fit_rows, package=package, settings=settings
+    )
+
+
+def _labels(args: argparse.Namespace, read: Any) -> Any:  # noqa: ANN401
+    import numpy as np
+
+    from headgate.core.errors import ConfigError
+
+    if args.labels not in read.names:
+        raise ConfigError(
+            f"--labels: expected a column of numbers, got {args.labels!r}, which is none; "
+            f"found {', '.join(read.names)}"
+        )
+    column = read.values[:, read.names.index(args.labels)]
+    missing = int(np.isnan(column).sum())
+    if missing:
+        raise ConfigError(
+            f"--labels: expected a label in every row, {missing} of {len(column)} have none"
+        )
+    return column > 0
+
+
+def _table(evaluation: Evaluation) -> Any:  # noqa: ANN401
+    from rich.table import Table
+
+    from headgate.evaluation.plots import text
+
+    table = Table("", *evaluation.columns, title=evaluation.title, title_justify="left")
+    for name, row in evaluation.rows.items():
+        table.add_row(name, *(text(row[column]) for column in evaluation.columns))
+    for name, values in evaluation.spread.items():
+        table.add_row(f"[dim]{name}: least, median, largest of files[/]", *map(text, values))
+    return table

@@ -1,0 +1,230 @@
+"""The BATtle of the Attack Detection ALgorithms: a water network's SCADA, by its official score.
+
+A model is fitted on months without attacks and scored on months with some:
+``S = (S_TTD + S_CM) / 2`` with ``S_TTD`` one less the mean of time to detect over an attack's
+length (1 for a missed one), and ``S_CM`` the mean of TPR and TNR over hours (Taormina et al.,
+"Battle of the Attack Detection Algorithms", J. Water Resour. Plann. Manage. 144 (2018)).
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.clock import NS_PER_S
+from headgate.core.errors import ConfigError
+from headgate.evaluation.drive import Trace, drive
+from headgate.evaluation.metrics import Confusion
+from headgate.evaluation.result import Evaluated, Evaluation
+from models.package import ModelPackage
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+
+TRAIN, TEST, ATTACKS = (
+    "BATADAL_dataset03.csv",
+    "BATADAL_dataset04.csv",
+    "attacks_dataset04.csv",
+)
+
+_COLUMNS = ("s", "s_ttd", "s_cm", "tpr", "tnr", "f1", "detected", "mcc")
+
+#: Multiples of the threshold that ``choose`` is asked about.
+_MULTIPLES = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
+
+#: Hours that show how a feed is written, and decimals that are too many to be meant.
+_FIRST_HOURS, _MOST_DECIMALS = 24, 5
+
+_Span = tuple[int, int]
+
+
+def evaluate(
+    training: Path,
+    test: Path,
+    attacks: Path,
+    settings: TrainSettings,
+    *,
+    choose: tuple[Path, Path] | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Evaluation:
+    """Evaluate.
+
+    Args:
+        training: Hours without attacks.
+        test: Hours with attacks.
+        attacks: When the test's attacks were: number, first and last hour.
+        settings: How to train.
+        choose: Further hours and their attacks, to choose the threshold's multiple by; without
+            them it is the one that training has set.
+        say: Takes a line about what is being done.
+
+    Raises:
+        ConfigError: A file can't be read; one line.
+    """
+    fit, data = read(training), read(test)
+    spans = read_attacks(attacks, data)
+    with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
+        say(f"training on {training.name}")
+        # Records of one resolution teach nothing about those of another; how finely a feed is
+        # written is known from its first rows, which are not scored.
+        settings = replace(settings, decimals=decimals(data.values[:_FIRST_HOURS]))
+        package = train("batadal", "network", fit, {}, Path(folder) / "m", settings)
+        multiple = 1.0 if choose is None else _chosen(package, *choose, say)
+        say(f"scoring {test.name}")
+        trace = drive(package, data, sensitivity=multiple)
+        plain = train("plain", "network", fit, {}, Path(folder) / "p", TrainSettings(kind="pca"))
+        say("T2+Q beside it")
+        baseline = drive(plain, data)
+    label = _labels(spans, len(data))
+    return Evaluation(
+        title=f"BATADAL, {test.stem}, {len(spans)} attacks",
+        figures=figures(trace.is_alarmed, spans),
+        columns=_COLUMNS,
+        rows={
+            "headgate": figures(trace.is_alarmed, spans),
+            "T2+Q": figures(baseline.is_alarmed, spans),
+            "all ones": figures(np.ones(len(data), np.bool_), spans),
+        },
+        recordings=(_evaluated(test, data, label, trace, package),),
+    )
+
+
+def figures(alarm: NDArray[np.bool_], spans: Sequence[_Span]) -> dict[str, float]:
+    """The official figures of bool[n] alarms.
+
+    Args:
+        alarm: By hour.
+        spans: First and last row of each attack.
+    """
+    counts = Confusion.of(alarm, _labels(spans, len(alarm)))
+    late = []
+    for first, last in spans:
+        hits = np.flatnonzero(alarm[first : last + 1])
+        late.append(hits[0] / (last - first + 1) if len(hits) else 1.0)
+    s_ttd = 1 - float(np.mean(late))
+    s_cm = (counts.recall + counts.specificity) / 2
+    return {
+        "s": (s_ttd + s_cm) / 2,
+        "s_ttd": s_ttd,
+        "s_cm": s_cm,
+        "tpr": counts.recall,
+        "tnr": counts.specificity,
+        "f1": counts.f1,
+        "detected": float(sum(each < 1 for each in late)),
+        "mcc": counts.mcc,
+    }
+
+
+def decimals(values: NDArray[np.float64]) -> int | None:
+    """Decimals that values are written with; None when they are more than a few."""
+    for count in range(_MOST_DECIMALS):
+        if np.allclose(values, np.round(values, count), rtol=0, atol=1e-9):
+            return count
+    return None
+
+
+def read(path: Path) -> TrainingData:
+    """Read hours of the network's signals; the column ``ATT_FLAG`` is left out.
+
+    Raises:
+        ConfigError: It is no such file.
+    """
+    rows = _rows(path)
+    header = [name.strip() for name in rows[0]]
+    wanted = [column for column, name in enumerate(header) if name not in ("DATETIME", "ATT_FLAG")]
+    if "DATETIME" not in header or not wanted:
+        raise ConfigError(f"{path}: expected a column DATETIME and signals, found {header[:5]}")
+    clock = header.index("DATETIME")
+    times, values = [], []
+    for line, row in enumerate(rows[1:], 2):
+        times.append(_time_ns(path, line, row[clock], "%d/%m/%y %H"))
+        try:
+            values.append([float(row[column]) for column in wanted])
+        except ValueError as error:
+            raise ConfigError(f"{path}:{line}: expected numbers: {error}") from error
+    names = tuple(header[column] for column in wanted)
+    count = len(times)
+    return TrainingData(
+        names, np.array(times, np.int64), np.zeros(count, np.int32), np.array(values)
+    )
+
+
+def read_attacks(path: Path, data: TrainingData) -> list[_Span]:
+    """First and last row of each attack in these hours.
+
+    Raises:
+        ConfigError: The file can't be read, or its attacks lie elsewhere.
+    """
+    spans = []
+    for line, row in enumerate(_rows(path)[1:], 2):
+        first, last = (_time_ns(path, line, text, "%d/%m/%Y %H") for text in row[1:3])
+        inside = np.flatnonzero((data.time_ns >= first) & (data.time_ns <= last))
+        if not len(inside):
+            raise ConfigError(f"{path}:{line}: expected an attack within the test's hours")
+        spans.append((int(inside[0]), int(inside[-1])))
+    return spans
+
+
+def _chosen(package: ModelPackage, hours: Path, attacks: Path, say: Callable[[str], None]) -> float:
+    """The threshold's multiple that gives the highest S on these hours."""
+    data = read(hours)
+    spans = read_attacks(attacks, data)
+    found = []
+    for multiple in _MULTIPLES:
+        trace = drive(package, data, sensitivity=multiple)
+        found.append((figures(trace.is_alarmed, spans)["s"], multiple))
+        say(f"threshold x {multiple:g} on {hours.name}: S {found[-1][0]:.3f}")
+    return max(found, key=lambda pair: (pair[0], -abs(pair[1] - 1)))[1]
+
+
+def _evaluated(
+    path: Path,
+    data: TrainingData,
+    label: NDArray[np.bool_],
+    trace: Trace,
+    package: ModelPackage,
+) -> Evaluated:
+    return Evaluated(
+        name=path.stem,
+        kind=package.manifest.training.kind,
+        time_ns=data.time_ns,
+        names=data.names,
+        values=data.values,
+        score=trace.score,
+        threshold=trace.threshold,
+        is_alarmed=trace.is_alarmed,
+        label=label,
+        first_scored=0,
+    )
+
+
+def _labels(spans: Sequence[_Span], rows: int) -> NDArray[np.bool_]:
+    label = np.zeros(rows, np.bool_)
+    for first, last in spans:
+        label[first : last + 1] = True
+    return label
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: expected a CSV file: {error}") from error
+    if len(rows) < 2:
+        raise ConfigError(f"{path}: expected rows under a header, found none")
+    return rows
+
+
+def _time_ns(path: Path, line: int, text: str, pattern: str) -> int:
+    try:
+        moment = datetime.strptime(text.strip(), pattern).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ConfigError(f"{path}:{line}: expected a time like {pattern}, got {text!r}") from error
+    return int(moment.timestamp()) * NS_PER_S

@@ -1,0 +1,124 @@
+"""A user's own labelled recording: what a model finds in it, and what it costs in false alarms."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.clock import NS_PER_S
+from headgate.core.errors import ConfigError
+from headgate.evaluation.drive import drive
+from headgate.evaluation.metrics import Confusion, delays, events, false_alarms, vus_pr
+from headgate.evaluation.result import Evaluated, Evaluation
+from models.package import ModelPackage
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+
+_DAY_S = 86_400
+
+_COLUMNS = (
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "events",
+    "detected",
+    "delay_s",
+    "false_alarms_per_day",
+    "vus_pr",
+)
+
+
+def evaluate(
+    name: str,
+    data: TrainingData,
+    label: NDArray[np.bool_],
+    *,
+    fit_rows: int,
+    package: ModelPackage | None = None,
+    settings: TrainSettings | None = None,
+) -> Evaluation:
+    """Evaluate a model on one device's rows.
+
+    Args:
+        name: Of the recording.
+        data: Rows of one device, in order of time.
+        label: bool[n], True where something was wrong.
+        fit_rows: Rows at the beginning that are not scored, and fitted on without a package.
+        package: A finished model; None trains one.
+        settings: How.
+
+    Raises:
+        ConfigError: There is nothing to score, or nothing is labelled.
+    """
+    scored = slice(fit_rows, None)
+    if not label[scored].any():
+        raise ConfigError(
+            f"{name}: expected labelled rows after the first {fit_rows}, found none in "
+            f"{len(label)}; are the labels in the right column?"
+        )
+    with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
+        if package is None:
+            fit = data.head(fit_rows)
+            settings = settings or TrainSettings()
+            package = train(name, name, fit, {}, Path(folder) / "m", settings)
+        trace = drive(package, data)
+        plain_settings = replace(settings or TrainSettings(), kind="pca")
+        plain = (
+            drive(
+                train("p", name, data.head(fit_rows), {}, Path(folder) / "p", plain_settings), data
+            )
+            if fit_rows
+            else None
+        )
+    rows = {"headgate": _figures(trace.is_alarmed, trace.score, data, label, scored)}
+    if plain is not None:
+        rows["T2+Q"] = _figures(plain.is_alarmed, plain.score, data, label, scored)
+    every = np.ones(len(label), np.bool_)
+    rows["all ones"] = _figures(every, every.astype(np.float64), data, label, scored)
+    recording = Evaluated(
+        name=name,
+        kind=package.manifest.training.kind,
+        time_ns=data.time_ns,
+        names=data.names,
+        values=data.values,
+        score=trace.score,
+        threshold=trace.threshold,
+        is_alarmed=trace.is_alarmed,
+        label=label,
+        first_scored=fit_rows,
+    )
+    return Evaluation(name, rows["headgate"], _COLUMNS, rows, recordings=(recording,))
+
+
+def _figures(
+    alarm: NDArray[np.bool_],
+    score: NDArray[np.float64],
+    data: TrainingData,
+    label: NDArray[np.bool_],
+    scored: slice,
+) -> dict[str, float]:
+    alarm, label, time_ns = alarm[scored], label[scored], data.time_ns[scored]
+    counts = Confusion.of(alarm, label)
+    late_s = [
+        (time_ns[first + late] - time_ns[first]) / NS_PER_S
+        for (first, _), late in zip(events(label), delays(alarm, label), strict=True)
+        if late is not None
+    ]
+    days = max(float(time_ns[-1] - time_ns[0]) / NS_PER_S / _DAY_S, 1e-9)
+    return {
+        "precision": counts.precision,
+        "recall": counts.recall,
+        "f1": counts.f1,
+        "mcc": counts.mcc,
+        "events": float(len(events(label))),
+        "detected": float(len(late_s)),
+        "delay_s": float(np.median(late_s)) if late_s else float("nan"),
+        "false_alarms_per_day": false_alarms(alarm, label) / days,
+        # Rows without a score say nothing: they rank last.
+        "vus_pr": vus_pr(np.nan_to_num(score[scored], nan=-np.inf), label),
+    }

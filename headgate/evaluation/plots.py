@@ -1,0 +1,99 @@
+"""Plots of what was found: values, scores, labels and alarms over time."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from headgate.core.errors import ConfigError
+from headgate.evaluation.metrics import events
+from headgate.evaluation.result import Evaluated, Evaluation
+from models.training.page import Page, new_figure, png
+
+_LABEL, _ALARM, _SCORE = "#f5c518", "#c0392b", "#1f4e79"
+
+#: Channels drawn one by one; more would be a tangle, and are drawn thin and grey.
+_FEW = 8
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> Path:
+    """Write ``index.html`` and a PNG for each recording; the page's path.
+
+    Raises:
+        ConfigError: The folder can't be written.
+    """
+    lead = "Yellow: labelled. Red: alarmed. Blue: score, with the threshold dashed."
+    page = Page(evaluation.title, lead)
+    header = ("", *evaluation.columns)
+    page.table(
+        header,
+        [
+            (name, *(text(row[column]) for column in evaluation.columns))
+            for name, row in evaluation.rows.items()
+        ],
+    )
+    if evaluation.spread:
+        page.heading("Spread over recordings")
+        page.table(
+            ("", "least", "median", "largest"),
+            [(name, *map(text, values)) for name, values in evaluation.spread.items()],
+        )
+    for recording in evaluation.recordings:
+        figure = new_figure(9, 5)
+        values, scores = figure.subplots(2, 1, sharex=True)
+        _draw(recording, values, scores)
+        page.heading(f"{recording.name} ({recording.kind})")
+        page.picture(figure, f"values, scores, labels and alarms of {recording.name}")
+        file = folder / f"{recording.name.replace('/', '-')}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(png(figure))
+        except OSError as error:
+            raise ConfigError(f"{file}: expected a file that can be written: {error}") from error
+    page.write(folder / "index.html")
+    return folder / "index.html"
+
+
+def text(value: float) -> str:
+    """A figure as people read it."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if value == int(value) and abs(value) >= 2 else f"{value:,.3f}"
+
+
+def _draw(recording: Evaluated, values: Axes, scores: Axes) -> None:
+    time = recording.time_ns.astype("datetime64[ns]")
+    first = time[min(recording.first_scored, len(time) - 1)]
+    spread = np.nanstd(recording.values, axis=0)
+    scaled = (recording.values - np.nanmean(recording.values, axis=0)) / np.where(
+        spread > 0, spread, 1
+    )
+    is_few = len(recording.names) <= _FEW
+    for name, column in zip(recording.names, scaled.T, strict=True):
+        if is_few:
+            values.plot(time, column, linewidth=0.7, label=name)
+        else:
+            values.plot(time, column, linewidth=0.3, color="#7f8c9b", alpha=0.5)
+    if is_few:
+        values.legend(fontsize=6, loc="upper left", ncols=4)
+    values.set_ylabel("standard deviations")
+    values.set_ylim(-5, 7)
+    shown = np.maximum(recording.score, recording.threshold / 100)
+    scores.plot(time, shown, color=_SCORE, linewidth=0.7)
+    scores.axhline(recording.threshold, color=_SCORE, linewidth=0.7, linestyle="--")
+    scores.set_yscale("log")
+    scores.set_ylabel("score")
+    for axes in (values, scores):
+        axes.margins(x=0)
+        axes.axvline(first, color="#55606e", linewidth=0.7, linestyle=":")
+        for spans, color, alpha in (
+            (events(recording.label), _LABEL, 0.45),
+            (events(recording.is_alarmed), _ALARM, 0.22),
+        ):
+            for begin, end in spans:
+                axes.axvspan(
+                    time[begin], time[min(end + 1, len(time) - 1)], color=color, alpha=alpha, lw=0
+                )

@@ -1,0 +1,79 @@
+"""What an evaluation gives: figures, a table with trivial detectors beside it, and recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.evaluation.metrics import Confusion
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One recording, as it was scored.
+
+    Attributes:
+        name: For people: the file's name.
+        kind: Kind of the model.
+        time_ns: int64[n].
+        names: The channels.
+        values: float64[n, channel], as recorded.
+        score: float64[n], NaN where there is none.
+        threshold: Of the score.
+        is_alarmed: bool[n].
+        label: bool[n].
+        first_scored: Row at which scoring begins; those before it were trained on.
+    """
+
+    name: str
+    kind: str
+    time_ns: NDArray[np.int64]
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    score: NDArray[np.float64]
+    threshold: float
+    is_alarmed: NDArray[np.bool_]
+    label: NDArray[np.bool_]
+    first_scored: int
+
+    @property
+    def confusion(self) -> Confusion:
+        """Of the rows that are scored."""
+        rows = slice(self.first_scored, None)
+        return Confusion.of(self.is_alarmed[rows], self.label[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything an evaluation has to say.
+
+    Attributes:
+        title: What was evaluated.
+        figures: The official figures and others, by name.
+        columns: Names of the figures in the table's columns.
+        rows: By detector, ours first and trivial ones after it, a figure for each column.
+        spread: By figure, the least, median and largest over files.
+        recordings: As they were scored.
+    """
+
+    title: str
+    figures: dict[str, float]
+    columns: tuple[str, ...]
+    rows: dict[str, dict[str, float]]
+    spread: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    recordings: tuple[Evaluated, ...] = ()
+
+
+def total(recordings: tuple[Evaluated, ...]) -> Confusion:
+    """The confusion of all recordings together."""
+    whole = Confusion()
+    for each in recordings:
+        whole += each.confusion
+    return whole
+
+
+def spread_of(values: list[float]) -> tuple[float, float, float]:
+    """Least, median and largest."""
+    return min(values), float(np.median(values)), max(values)

@@ -1,0 +1,133 @@
+"""The Skoltech Anomaly Benchmark, v0.9, by its outlier protocol.
+
+Each file is a testbed with eight channels at 1 Hz. A model is fitted on the first 400 rows, all
+later rows are scored, and rows are counted over all files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.errors import ConfigError
+from headgate.evaluation.drive import drive
+from headgate.evaluation.metrics import Confusion
+from headgate.evaluation.result import Evaluated, Evaluation, spread_of, total
+from models.training.data import TrainingData, read_csv
+from models.training.train import TrainSettings, train
+
+#: Rows at the beginning of each file that are fitted on.
+FIT_ROWS = 400
+
+CHANNELS = (
+    "Accelerometer1RMS",
+    "Accelerometer2RMS",
+    "Current",
+    "Pressure",
+    "Temperature",
+    "Thermocouple",
+    "Voltage",
+    "Volume Flow RateRMS",
+)
+
+#: Rows between which most files have their fault: what a clock would say without any data.
+_CLOCK = (572, 972)
+
+_COLUMNS = ("f1", "far", "mar", "mcc")
+
+
+def evaluate(
+    folder: Path,
+    settings: TrainSettings,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Evaluation:
+    """Evaluate on all labelled files below a folder.
+
+    Args:
+        folder: With the files in folders of their own, as published.
+        settings: How to train each file's model.
+        say: Takes a line about what is being done.
+
+    Raises:
+        ConfigError: There are no such files.
+    """
+    paths = [path for path in sorted(folder.glob("*/*.csv")) if "anomaly" in _header(path)]
+    if not paths:
+        raise ConfigError(f"--data: expected SKAB's labelled files below {folder}, found none")
+    recordings, baseline = [], []
+    for path in paths:
+        say(f"{path.parent.name}/{path.stem}")
+        recordings.append(_recording(path, settings))
+        baseline.append(_recording(path, TrainSettings(kind="pca")))
+    ours, plain = total(tuple(recordings)), total(tuple(baseline))
+    return Evaluation(
+        title=f"SKAB, {len(paths)} files",
+        figures=_figures(ours),
+        columns=_COLUMNS,
+        rows={
+            "headgate": _figures(ours),
+            "T2+Q": _figures(plain),
+            "all ones": _figures(_constant(recordings, lambda rows: np.ones_like(rows, bool))),
+            "clock only": _figures(
+                _constant(recordings, lambda rows: (rows >= _CLOCK[0]) & (rows < _CLOCK[1]))
+            ),
+        },
+        spread={
+            name: spread_of([_figures(each.confusion)[name] for each in recordings])
+            for name in _COLUMNS
+        },
+        recordings=tuple(recordings),
+    )
+
+
+def read(path: Path) -> tuple[TrainingData, NDArray[np.bool_]]:
+    """A file's rows, and bool[n] labels."""
+    data = read_csv([path], time_column="datetime", channels=(*CHANNELS, "anomaly"))
+    names = tuple(name.replace(" ", "_") for name in CHANNELS)
+    values, label = data.values[:, :-1], data.values[:, -1] > 0
+    return TrainingData(names, data.time_ns, data.device, values), label
+
+
+def _recording(path: Path, settings: TrainSettings) -> Evaluated:
+    data, label = read(path)
+    with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
+        package = train("skab", "testbed", data.head(FIT_ROWS), {}, Path(folder) / "m", settings)
+        trace = drive(package, data)
+    return Evaluated(
+        name=f"{path.parent.name}/{path.stem}",
+        kind=package.manifest.training.kind,
+        time_ns=data.time_ns,
+        names=data.names,
+        values=data.values,
+        score=trace.score,
+        threshold=trace.threshold,
+        is_alarmed=trace.is_alarmed,
+        label=label,
+        first_scored=FIT_ROWS,
+    )
+
+
+def _constant(
+    recordings: Iterable[Evaluated],
+    rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+) -> Confusion:
+    """Of a detector that reads nothing but the row's number."""
+    counts = Confusion()
+    for each in recordings:
+        rows = np.arange(len(each.label))
+        scored = rows >= each.first_scored
+        counts += Confusion.of(rule(rows)[scored], each.label[scored])
+    return counts
+
+
+def _figures(counts: Confusion) -> dict[str, float]:
+    return {"f1": counts.f1, "far": counts.far, "mar": counts.mar, "mcc": counts.mcc}
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return file.readline().strip().split(";")
