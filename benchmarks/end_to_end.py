@@ -275,7 +275,7 @@ def overload(at: Gateway, plant: Plant, *, seconds: float) -> dict[str, float]:
         ``pss_mb_late``: the most of the second and of the last tenth of the time.
     """
     memory: list[tuple[float, float]] = []
-    options = {"seconds": _WARM_UP_S + seconds + _TAIL_S, "qos": 1, "start_ms": _START_MS}
+    options = {"seconds": _WARM_UP_S + seconds + _TAIL_S, "start_ms": _START_MS}
     with services.load(at.folder, at.broker.port, plant, **options) as load:
         time.sleep(_WARM_UP_S)
         first = counters_fresh(at.url, _PROCESSED)

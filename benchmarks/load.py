@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import select
 import socket
@@ -62,7 +63,11 @@ def main() -> None:
         return
     plant = Plant(args.devices, args.channels, args.period_ms)
     lines = [
-        _Line(_connect(args.port, f"load-{at}"), Packets(plant, at, count, qos=args.qos), count)
+        _Line(
+            _connect(args.port, f"load-{os.getpid()}-{at}"),
+            Packets(plant, at, count, qos=args.qos),
+            count,
+        )
         for at, count in shares(args.devices, args.connections)
     ]
     print(json.dumps(_publish_all(lines, args)), flush=True)

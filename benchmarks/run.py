@@ -47,8 +47,9 @@ _LOGS = ("sqlite", "kafka")
 #: What plain Faust is offered, messages/s: some times what it can do.
 _PLAIN_RATE = 6000
 
-#: Models that make the work several times what comes in, and how long that lasts, s.
-_OVERLOAD_MODELS, _OVERLOAD_S, _QUICK_OVERLOAD_S = 8, 600.0, 30.0
+#: Models, and steps in their windows, that make several times the work that can be done of what
+#: comes in; and how long that lasts, s.
+_OVERLOAD_MODELS, _OVERLOAD_WINDOW, _OVERLOAD_S, _QUICK_OVERLOAD_S = 12, 256, 600.0, 30.0
 
 #: One device sends so many times its share, for so long, s.
 _FLOOD_TIMES, _FLOOD_S = 1000, 160.0
@@ -173,7 +174,9 @@ class Bench:
         plant = Plant()
         seconds = _QUICK_OVERLOAD_S if self._is_quick else _OVERLOAD_S
         for log in self._logs:
-            with end_to_end.gateway(plant, log, self._kafka, qos=1, models=_OVERLOAD_MODELS) as at:
+            with end_to_end.gateway(
+                plant, log, self._kafka, models=_OVERLOAD_MODELS, window=_OVERLOAD_WINDOW
+            ) as at:
                 found = end_to_end.overload(at, plant, seconds=seconds)
             self._say(f"  {log}: {_short(found)}")
             self.result.setdefault("overload", {})[log] = found

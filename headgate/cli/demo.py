@@ -34,6 +34,11 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         help="auto: mosquitto where it is installed (default)",
     )
     parser.add_argument(
+        "--model",
+        metavar="KIND",
+        help="train a model of this kind on healthy pumps first (default: the shipped model)",
+    )
+    parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep configuration, data and logs there"
     )
     parser.add_argument(
@@ -51,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
-    from headgate.demo.config import MIN_RATE_HZ
+    from headgate.demo.config import MIN_RATE_HZ, PUMP_MODEL
     from headgate.demo.run import Options, run_demo
     from headgate.demo.screen import make_screen, summary_table
 
@@ -65,7 +70,14 @@ def run(args: argparse.Namespace) -> int:
     # The parts are children of this process: a SIGTERM must stop them too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="headgate-demo-") as temporary:
+        package = PUMP_MODEL
+        if args.model is not None:
+            from headgate.demo.model import train_pump_model
+
+            console.print(f"Training a model of kind {args.model} on healthy pumps …")
+            package = train_pump_model(args.model, Path(temporary) / "model")
         options = Options(
+            package=package,
             folder=_folder(args.keep) if args.keep is not None else Path(temporary),
             devices=args.devices,
             rate_hz=args.rate,

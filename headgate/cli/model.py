@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     )
     train.add_argument(
         "--threshold",
-        choices=("quantile", "events", "pot"),
+        choices=("quantile", "events", "pot", "probability"),
         help="by a quantile of the training scores, by events in them, or by their fitted tail",
     )
     train.add_argument(

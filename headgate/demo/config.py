@@ -80,12 +80,13 @@ def demo_config(
     mqtt_version: Literal["3.1.1", "5"],
     console_port: int,
     rate_hz: float,
+    package: Path = PUMP_MODEL,
 ) -> str:
     """Text of the configuration for a gateway that keeps its data below ``folder``."""
     return _TEXT.format(
         # JSON's strings are TOML's basic strings.
         data_dir=json.dumps(str(folder / "data")),
-        package=json.dumps(str(PUMP_MODEL)),
+        package=json.dumps(str(package)),
         broker_port=broker_port,
         mqtt_version=mqtt_version,
         console_port=console_port,

@@ -61,6 +61,7 @@ class Options:
         seed: Of the simulation.
         has_faults: Whether faults are injected.
         may_use_mosquitto: False takes the embedded broker even where mosquitto is installed.
+        package: The model.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Options:
     seed: int
     has_faults: bool
     may_use_mosquitto: bool = True
+    package: Path = PUMP_MODEL
 
 
 def run_demo(options: Options, clock: Clock, screen: Screen) -> Report:
@@ -80,9 +82,9 @@ def run_demo(options: Options, clock: Clock, screen: Screen) -> Report:
         PermanentError: A part did not start, or ended before it should.
         TransientError: The broker stopped confirming messages.
     """
-    if not PUMP_MODEL.is_dir():
+    if not options.package.is_dir():
         raise ConfigError(
-            f"demo: expected the shipped model in {PUMP_MODEL}, got nothing; install it again"
+            f"demo: expected the shipped model in {options.package}, got nothing; install it again"
         )
     return _Demo(options, clock, screen).run()
 
@@ -110,6 +112,7 @@ class _Demo:
                 mqtt_version=broker.version,
                 console_port=console_port,
                 rate_hz=options.rate_hz,
+                package=options.package,
             ),
             encoding="utf-8",
         )

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from models.training import pca, ridge
+import numpy as np
+from numpy.typing import NDArray
+
+from models.training import autoencoder, forest, level, novelty, pca, ridge
 from models.training.scoring import Fitted
 from models.training.thresholds import Method
 from models.training.windows import Windows
+
+#: Chooses a threshold, of scores and their devices.
+Limit = Callable[[NDArray[np.float32], NDArray[np.int32]], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +48,14 @@ class Kind:
     """A kind of model.
 
     Attributes:
-        fit: Fits windows, given a seed.
+        fit: Fits windows, given a seed and what chooses the threshold.
         window: Steps in a window, unless told otherwise.
         has_window: Whether another number of steps makes sense.
         rule: Its alarms, unless told otherwise.
         about: What it looks at, in a line.
     """
 
-    fit: Callable[[Windows, int], Fitted]
+    fit: Callable[[Windows, int, Limit], Fitted]
     window: int
     has_window: bool
     rule: AlarmRule
@@ -57,15 +63,43 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "level": Kind(
+        fit=lambda windows, _seed, meets: level.fit(windows, meets),
+        window=level.WINDOW,
+        has_window=False,
+        rule=AlarmRule("quantile", 0.02, margin=1.4, low=level.LOW, close_after=level.CLOSE_AFTER),
+        about="channels that leave their level faster than they drift",
+    ),
+    "novelty": Kind(
+        fit=lambda windows, _seed, _meets: novelty.fit(windows),
+        window=novelty.WINDOW,
+        has_window=False,
+        rule=AlarmRule("probability", 0.01, low=1.0, close_after=1),
+        about="what a device has never done before",
+    ),
     "pca": Kind(
-        fit=lambda windows, _seed: pca.fit(windows),
+        fit=lambda windows, _seed, _meets: pca.fit(windows),
         window=5,
         has_window=True,
         rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
         about="windows off the plane that healthy ones lie in (T2 and Q)",
     ),
+    "autoencoder": Kind(
+        fit=lambda windows, seed, _meets: autoencoder.fit(windows, seed),
+        window=autoencoder.WINDOW,
+        has_window=True,
+        rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
+        about="windows that a small network can't reconstruct",
+    ),
+    "forest": Kind(
+        fit=lambda windows, seed, _meets: forest.fit(windows, seed),
+        window=forest.WINDOW,
+        has_window=True,
+        rule=AlarmRule("quantile", 0.003, open_after=3),
+        about="windows that few random cuts set apart (isolation forest), for comparison",
+    ),
     "ridge": Kind(
-        fit=lambda windows, _seed: ridge.fit(windows),
+        fit=lambda windows, _seed, _meets: ridge.fit(windows),
         window=ridge.WINDOW,
         has_window=False,
         # Once a month of hours, or once in twelve minutes of seconds.

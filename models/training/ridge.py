@@ -116,7 +116,7 @@ def fit(windows: Windows) -> Fitted:
         _RANGE_MARGIN * span,
         reference,
     )
-    return Fitted(to_graph(model), _held_out(model, windows, blocks, parts))
+    return Fitted(to_graph(model), _held_out(model, windows, blocks, parts), windows.device)
 
 
 def to_graph(model: Ridge) -> Graph:

@@ -34,12 +34,14 @@ class Fitted:
 
     Attributes:
         graph: The model.
-        held_out: float32[w], scores of the training windows; where the kind can, by a model that
-            was fitted without them.
+        held_out: float32[n], scores of training windows; where the kind can, by a model that was
+            fitted without them.
+        device: int32[n], their devices.
     """
 
     graph: Graph
     held_out: NDArray[np.float32]
+    device: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)

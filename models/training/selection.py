@@ -31,10 +31,13 @@ def choose_kind(cut: Callable[[int], Windows]) -> Choice:
     """
     now = cut(1).values[:, 0].astype(np.float64)
     rows, channels = now.shape
+    if channels == 1:
+        return Choice("novelty", "a single series can only be held against its own past")
     needed = _ROWS_PER_NUMBER * 2 * channels
     if rows < needed:
         return Choice(
-            "pca", f"{rows} rows are too few to learn how {channels} channels depend on each other"
+            "level",
+            f"{rows} rows are too few to learn how {channels} channels depend on each other",
         )
     explained = _explained(now)
     if explained >= _COUPLED:
@@ -43,7 +46,7 @@ def choose_kind(cut: Callable[[int], Windows]) -> Choice:
             f"channels explain each other: of the median one's variance {100 * explained:.0f} %",
         )
     return Choice(
-        "pca",
+        "level",
         f"channels hardly explain each other: of the median one's variance {100 * explained:.0f} %",
     )
 

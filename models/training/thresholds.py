@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import genpareto
 
-Method = Literal["quantile", "events", "pot"]
+Method = Literal["quantile", "events", "pot", "probability"]
 
 #: Scores over the threshold that lie closer together than this are one event, steps.
 _APART = 24
@@ -27,13 +27,16 @@ def choose(
         method: ``quantile``: that part of the scores; ``events``: so many events a score, an event
             being all scores that lie close together; ``pot``: that part by the tail of a
             generalized Pareto distribution fitted to the peaks, which reaches beyond what was seen
-            (Siffer et al., "Anomaly Detection in Streams with Extreme Value Theory", KDD 2017).
+            (Siffer et al., "Anomaly Detection in Streams with Extreme Value Theory", KDD 2017);
+            ``probability``: for scores that are ``-log10`` of a probability themselves.
         score: float32[n], of each device in order of time.
         device: int32[n].
         rate: Above 0.
     """
     if method == "quantile":
         return float(np.quantile(score, 1 - rate))
+    if method == "probability":
+        return -float(np.log10(rate))
     if method == "pot":
         return _by_peaks(score.astype(np.float64), rate)
     return _by_events(score, device, rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -94,10 +95,12 @@ def train(
     offset, scale = _constants(data, settings.normalization)
     period_ns = settings.period_ns or usual_period_ns(data)
     normalized = (data.values - offset) / scale
+    # A single series has nothing to wait for: what is not there has not happened.
+    hold_limit = _HOLD_LIMIT if len(data.names) > 1 else 0
 
     def cut(window: int) -> Windows:
         return cut_windows(
-            data, normalized, period_ns=period_ns, window=window, hold_limit=_HOLD_LIMIT
+            data, normalized, period_ns=period_ns, window=window, hold_limit=hold_limit
         )
 
     if settings.kind != "auto":
@@ -108,7 +111,7 @@ def train(
         choice = choose_kind(cut)
     kind = KINDS[choice.kind]
     windows = cut(_window(settings, kind, choice.kind))
-    fitted = kind.fit(windows, settings.seed)
+    fitted = kind.fit(windows, settings.seed, partial(_threshold, settings, kind.rule))
     picked = np.sort(
         np.random.default_rng(settings.seed).choice(
             len(windows), min(_GOLDEN_WINDOWS, len(windows)), replace=False
@@ -134,10 +137,10 @@ def train(
             "window": windows.values.shape[1],
             "hop": settings.hop,
             "resample": "instant",
-            "hold_limit": _HOLD_LIMIT,
+            "hold_limit": hold_limit,
         },
         "state_size": len(fitted.graph.initial_state),
-        "alarm": _alarm(settings, kind.rule, fitted, windows),
+        "alarm": _alarm(settings, kind.rule, fitted),
         "training": {
             "kind": choice.kind,
             "chosen_because": choice.why,
@@ -173,13 +176,23 @@ def _window(settings: TrainSettings, kind: Kind, name: str) -> int:
     return settings.window
 
 
-def _alarm(
-    settings: TrainSettings, rule: AlarmRule, fitted: Fitted, windows: Windows
-) -> dict[str, object]:
+def _threshold(
+    settings: TrainSettings,
+    rule: AlarmRule,
+    score: NDArray[np.float32],
+    device: NDArray[np.int32],
+) -> float:
     method = settings.threshold or rule.method
     rate = rule.rate if settings.false_alarm_rate is None else settings.false_alarm_rate
     margin = rule.margin if settings.margin is None else settings.margin
-    threshold = margin * thresholds.choose(method, fitted.held_out, windows.device, rate)
+    return margin * thresholds.choose(method, score, device, rate)
+
+
+def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str, object]:
+    method = settings.threshold or rule.method
+    rate = rule.rate if settings.false_alarm_rate is None else settings.false_alarm_rate
+    margin = rule.margin if settings.margin is None else settings.margin
+    threshold = _threshold(settings, rule, fitted.held_out, fitted.device)
     low = (
         rule.low * threshold
         if rule.low_rate is None
@@ -189,6 +202,7 @@ def _alarm(
         "quantile": f"the {1 - rate:.4g} quantile",
         "events": f"what {rate:.3g} events a window reach",
         "pot": f"what a fitted tail passes at {rate:.3g} a window",
+        "probability": f"the score of what happens {rate:.3g} times a window",
     }[method]
     return {
         "threshold": threshold,
@@ -196,7 +210,9 @@ def _alarm(
         "open_after": rule.open_after,
         "close_after": rule.close_after,
         "close_surprise": rule.close_surprise,
-        "chosen_by": f"{margin:g} x {found_by}, of the scores of {len(windows)} training windows",
+        "chosen_by": (
+            f"{margin:g} x {found_by}, of the scores of {len(fitted.held_out)} training windows"
+        ),
     }
 
 

@@ -1,6 +1,7 @@
-"""What the shipped kinds find on public benchmarks, through the gateway's own pipeline.
+"""What the default kinds find on public benchmarks, through the gateway's own pipeline.
 
-The data is read where it stands, and each test is skipped where it does not.
+The data is read where it stands, and each test is skipped where it does not. What keeps the figures
+honest is tested with them: no score knows a later row, and no alarm comes from counting rows.
 """
 
 from __future__ import annotations
@@ -10,13 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from headgate.cli import main
-from headgate.evaluation import batadal
+from headgate.evaluation import batadal, skab
 from headgate.evaluation.drive import drive
-from models.training.data import TrainingData
+from headgate.evaluation.metrics import Confusion
+from models.package import ModelPackage
+from models.training.data import TrainingData, read_csv
 from models.training.train import TrainSettings, train
 from tests.data import data_dir
+
+_NAB_FILES = (
+    "realKnownCause/rogue_agent_key_hold.csv",
+    "realAWSCloudwatch/iio_us-east-1_i-a2eb1cd9_NetworkIn.csv",
+    "realAdExchange/exchange-4_cpc_results.csv",
+    "realTraffic/speed_7578.csv",
+)
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, float]:
@@ -25,27 +36,117 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, floa
     return figures
 
 
+@pytest.mark.timeout(240)
+def test_faults_of_a_real_testbed_are_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """SKAB: by its official figures, and far from what an alarm without end would get."""
+    figures = _json(capsys, "skab", "--data", str(data_dir("skab")), "--report", str(tmp_path))
+
+    assert figures["f1"] >= 0.85
+    assert figures["far"] <= 15
+    assert figures["mcc"] > 0.7
+    assert (tmp_path / "index.html").stat().st_size > 100_000
+
+
 def test_attacks_on_a_water_network_are_found(capsys: pytest.CaptureFixture[str]) -> None:
-    """All seven, most at once, with an alarm in one hour of eighty without reason."""
+    """BATADAL: all seven, most at once, with an alarm in one hour of eighty without reason."""
     figures = _json(capsys, "batadal", "--data", str(data_dir("batadal")))
 
-    assert figures["s"] > 0.95
-    assert figures["f1"] > 0.85
+    assert figures["s"] >= 0.95
+    assert figures["f1"] >= 0.85
     assert figures["detected"] == 7
 
 
-def test_the_future_moves_no_score(tmp_path: Path) -> None:
-    """Cut at any row, or with one huge value behind it, the rows before say the same to the bit."""
-    folder = data_dir("batadal")
-    fit, data = batadal.read(folder / batadal.TRAIN), batadal.read(folder / batadal.TEST)
-    package = train("m", "f", fit.head(3000), {}, tmp_path / "m", TrainSettings(decimals=2))
-    whole = drive(package, data.head(2200))
-    cut = drive(package, data.head(2050))
-    values = data.values.copy()
-    values[2050] = 1e9
-    ruined = drive(package, TrainingData(data.names, data.time_ns, data.device, values).head(2051))
+@pytest.mark.timeout(240)
+def test_news_in_single_series_are_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """NAB: on its shortest files, with the threshold the package ships and the best there is."""
+    folder = data_dir("nab")
+    labels = json.loads((folder / "labels" / "combined_windows.json").read_text())
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "combined_windows.json").write_text(
+        json.dumps({name: labels[name] for name in _NAB_FILES})
+    )
+    (tmp_path / "data").symlink_to(folder / "data")
+    figures = _json(capsys, "nab", "--data", str(tmp_path))
 
-    assert whole.is_alarmed[:2050].any()
+    assert figures["standard"] > 50
+    assert figures["standard_shipped"] <= figures["standard"]
+    assert set(figures) == {"standard", "low_fp", "low_fn", "standard_shipped"}
+
+
+def _recording(name: str, folder: Path) -> tuple[ModelPackage, TrainingData, int]:
+    """A model of the default kind, a recording, and a row at which alarms are on."""
+    if name == "skab":
+        data, _ = skab.read(data_dir("skab") / "valve1" / "8.csv")
+        return train("m", "f", data.head(400), {}, folder, TrainSettings()), data, 700
+    if name == "nab":
+        file = data_dir("nab") / "data" / _NAB_FILES[0]
+        data = read_csv([file], time_column="timestamp")
+        settings = TrainSettings(period_ns=60 * 10**9)
+        return train("m", "f", data.head(282), {}, folder, settings), data, 900
+    source = data_dir("batadal")
+    fit, data = batadal.read(source / batadal.TRAIN), batadal.read(source / batadal.TEST)
+    package = train("m", "f", fit.head(3000), {}, folder, TrainSettings(decimals=2))
+    return package, data.head(2200), 2050
+
+
+@pytest.mark.parametrize("name", ["skab", "nab", "batadal"])
+def test_the_future_moves_no_score(name: str, tmp_path: Path) -> None:
+    """Cut at a row, or with one huge value behind it, all before says the same to the last bit."""
+    package, data, row = _recording(name, tmp_path / "m")
+    whole, cut = drive(package, data), drive(package, data.head(row))
+    values = data.values.copy()
+    values[row] = 1e9
+    ruined = drive(
+        package, TrainingData(data.names, data.time_ns, data.device, values).head(row + 1)
+    )
+
+    assert whole.is_alarmed[:row].any()
     for other in (cut, ruined):
-        np.testing.assert_array_equal(other.score[:2050], whole.score[:2050])
-        np.testing.assert_array_equal(other.is_alarmed[:2050], whole.is_alarmed[:2050])
+        np.testing.assert_array_equal(other.score[:row], whole.score[:row])
+        np.testing.assert_array_equal(other.is_alarmed[:row], whole.is_alarmed[:row])
+
+
+@pytest.mark.timeout(300)
+def test_no_alarm_comes_from_counting_rows(tmp_path: Path) -> None:
+    """SKAB with up to 300 more healthy rows of each file before what is scored.
+
+    Nobody knows where in a file its fault is. Each draw repeats a stretch of the rows fitted on.
+    """
+    rng = np.random.default_rng(0)
+    plain, shifted = Confusion(), {extra: Confusion() for extra in (100, 200, 300)}
+    for path in sorted(data_dir("skab").glob("[vo]*/*.csv")):
+        data, label = skab.read(path)
+        package = train("m", "f", data.head(skab.FIT_ROWS), {}, tmp_path / "m", TrainSettings())
+        plain += _counts(package, data, label, np.empty(0, np.int64))
+        for extra in shifted:
+            start = int(rng.integers(0, skab.FIT_ROWS - extra + 1))
+            shifted[extra] += _counts(package, data, label, np.arange(start, start + extra))
+
+    assert plain.f1 > 0.85
+    for each in shifted.values():
+        # A draw may cost the one event of a file, of 17; more would be a clock.
+        assert each.f1 == pytest.approx(plain.f1, abs=0.03)
+    assert np.mean([each.f1 for each in shifted.values()]) == pytest.approx(plain.f1, abs=0.02)
+
+
+def _counts(
+    package: ModelPackage,
+    data: TrainingData,
+    label: NDArray[np.bool_],
+    more: NDArray[np.int64],
+) -> Confusion:
+    """What is found with these rows again between those fitted on and those scored."""
+    fit = skab.FIT_ROWS
+    rows = np.concatenate([np.arange(fit), more, np.arange(fit, len(data))])
+    longer = TrainingData(
+        data.names,
+        data.time_ns[0] + np.arange(len(rows)) * 10**9,
+        np.zeros(len(rows), np.int32),
+        data.values[rows],
+    )
+    scored = slice(fit + len(more), None)
+    return Confusion.of(drive(package, longer).is_alarmed[scored], label[rows][scored])

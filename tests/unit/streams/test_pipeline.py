@@ -26,15 +26,16 @@ _DEVICES, _STEPS = 3, 90
 _START_NS = 1_750_000_000 * 10**9
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two channels."""
+@pytest.fixture(scope="module", params=["pca", "level", "ridge", "novelty"])
+def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two channels, of a kind without state and of those with."""
     folder = tmp_path_factory.mktemp("packages") / "m"
     rng = np.random.default_rng(3)
     data = TrainingData(
         ("x", "y"), np.arange(300) * _STEP_NS, np.zeros(300, np.int32), rng.normal(size=(300, 2))
     )
-    train("m", "f", data, {}, folder, TrainSettings(window=3))
+    window = 3 if request.param == "pca" else None
+    train("m", "f", data, {}, folder, TrainSettings(kind=request.param, window=window))
     return folder
 
 

@@ -1,0 +1,190 @@
+"""What a device has never done before: how far it is from the nearest of what it did.
+
+For single series that nobody has a model of. Two distances are taken: of the value to the nearest
+earlier value (it leaves its range, or a gap in it), and of the last steps to the nearest earlier
+stretch of as many (Yankov, Keogh and Rebbapragada, "Disk Aware Discord Discovery", ICDM 2007, but
+of the past only). Values are remembered only where they are news, so that a bounded memory reaches
+far back; stretches are those of the newest steps.
+
+Each distance is held against all that came before, by a histogram of their logarithms: the score is
+``-log10`` of the part that was as large, and beyond the last fiftieth an exponential tail goes on
+from their mean excess. So a score of 2 is one in a hundred on any device. An event is said once:
+after a score only a higher one counts for a while.
+
+Nothing is learned from training data but the scale: the memory is each device's own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import spox.opset.ai.onnx.v17 as op
+from spox import Var
+
+from models.training.graphs import axes, build_stateful, columns, number, shares
+from models.training.scoring import Fitted, Graph, score_windows
+from models.training.windows import Windows
+
+#: Steps in a window: the state is the memory.
+WINDOW = 1
+
+#: Values, and newest steps, that are remembered of a channel.
+_VALUES, _STEPS = 2048, 2048
+
+#: Steps in a stretch.
+_STRETCH = 32
+
+#: A value is remembered when it is further from the nearest than this part of all were so far.
+_NEWS = 0.8
+
+#: Bins of the histograms, over this range of distances, in scales of the channel.
+_BINS, _NEAREST, _FARTHEST = 160, 1e-4, 1e3
+
+#: The part of the distances that the exponential tail begins at, and its fewest.
+_TAIL, _FEWEST_IN_TAIL = 0.02, 5
+
+#: Steps before the first score.
+_WARM_UP = 50
+
+#: For so many steps after a score only a higher one counts.
+_QUIET = 150
+
+#: Where nothing is remembered yet: farther than any distance.
+_NOWHERE = 1e6
+
+_Step = tuple[Var, Var]
+
+
+def fit(windows: Windows) -> Fitted:
+    """Score the training data; there is nothing to fit."""
+    graph = to_graph(windows.values.shape[2])
+    scored = score_windows(graph, windows, np.empty(0, np.intp))
+    return Fitted(graph, scored.score, windows.device)
+
+
+def to_graph(channels: int) -> Graph:
+    """The graph. The state, by channel: remembered values, newest steps, both histograms, and the
+    distance from which a value is news; then the steps seen, the last score, and its age.
+    """
+    sizes = (_VALUES, _STEPS, _BINS, _BINS, 1)
+    ends = np.cumsum([0, *(channels * size for size in sizes)]).tolist()
+
+    def body(window: Var, state: Var) -> tuple[Var, Var, Var]:
+        value = op.reshape(window, axes(-1, channels, 1))
+        values, steps, value_counts, stretch_counts, limit = (
+            op.reshape(columns(state, first, end), axes(-1, channels, size))
+            for first, end, size in zip(ends[:-1], ends[1:], sizes, strict=True)
+        )
+        seen, peak, age = (columns(state, ends[-1] + at, ends[-1] + at + 1) for at in range(3))
+        is_new_device = op.equal(seen, number(0))
+        steps = op.concat([_tail(steps, _STEPS - 1), value], axis=2)
+        nearest = op.reduce_min(op.abs(op.sub(values, value)), axes=[2], keepdims=1)
+        by_value, value_counts = _rarity(_known(nearest), value_counts, seen)
+        by_stretch, stretch_counts = _rarity(
+            _known(_stretch(steps, channels)), stretch_counts, seen
+        )
+        limit, is_news = _news(_known(nearest), limit, seen)
+        is_news = op.or_(is_news, op.unsqueeze(is_new_device, axes(1)))
+        values = op.where(is_news, op.concat([_tail(values, _VALUES - 1), value], axis=2), values)
+        parts = op.squeeze(op.max([by_value, by_stretch]), axes(2))
+        worst = op.reduce_max(parts, axes=[1], keepdims=1)
+        score, peak, age = _once(worst, peak, age)
+        following = op.min([op.add(seen, number(1)), number(1e6)])
+        flat = axes(0, -1)
+        after = op.concat(
+            [
+                *(
+                    op.reshape(each, flat)
+                    for each in (values, steps, value_counts, stretch_counts, limit)
+                ),
+                following,
+                peak,
+                age,
+            ],
+            axis=1,
+        )
+        return op.squeeze(score, axes(1)), shares(op.mul(parts, parts)), after
+
+    initial = np.zeros(ends[-1] + 3, np.float32)
+    initial[: ends[2]] = _NOWHERE
+    return build_stateful(body, WINDOW, channels, initial)
+
+
+def _tail(x: Var, count: int) -> Var:
+    """The last of float32[batch, channel, n]."""
+    return op.slice(x, axes(-count), axes(np.iinfo(np.int64).max), axes(2))
+
+
+def _known(distance: Var) -> Var:
+    """A distance; 0 where nothing is remembered."""
+    return op.where(op.less(distance, number(_NOWHERE / 2)), distance, number(0))
+
+
+def _stretch(steps: Var, channels: int) -> Var:
+    """Distance of the last stretch to the nearest one that ends before it begins."""
+    places = np.arange(_STEPS - 2 * _STRETCH + 1)[:, None] + np.arange(_STRETCH)
+    earlier = op.gather(steps, op.const(places), axis=2)
+    last = op.reshape(_tail(steps, _STRETCH), axes(-1, channels, 1, _STRETCH))
+    apart = op.sub(earlier, last)
+    squared = op.reduce_sum(op.mul(apart, apart), axes(3), keepdims=0)
+    return op.sqrt(op.reduce_min(squared, axes=[2], keepdims=1))
+
+
+def _rarity(distance: Var, counts: Var, seen: Var) -> _Step:
+    """``-log10`` of how rare such a distance was so far, and the histogram with it."""
+    low, width = np.log(_NEAREST), np.log(_FARTHEST / _NEAREST) / _BINS
+    edges = np.exp(low + width * np.arange(_BINS))
+    middles = edges * np.exp(width / 2)
+    place = op.mul(op.sub(op.log(op.max([distance, number(1e-9)])), number(low)), number(1 / width))
+    place = op.clip(op.floor(place), number(0), number(_BINS - 1))
+    is_here = op.cast(op.equal(place, number(np.arange(_BINS))), to=np.float32)
+    # Of each bin, the distances in it and above it.
+    above = op.cumsum(counts, op.const(np.array(2)), reverse=1)
+    count = op.unsqueeze(seen, axes(1))
+    usual = op.div(
+        op.add(op.reduce_sum(op.mul(is_here, above), axes(2), keepdims=1), number(1)),
+        op.add(count, number(2)),
+    )
+    most = op.max([op.mul(count, number(_TAIL)), number(_FEWEST_IN_TAIL)])
+    in_tail = op.less_or_equal(above, most)
+    begin = op.reduce_min(op.where(in_tail, number(edges), number(_FARTHEST)), axes=[2], keepdims=1)
+    held = op.where(in_tail, counts, number(0))
+    size = op.reduce_sum(held, axes(2), keepdims=1)
+    mean = op.div(
+        op.reduce_sum(op.mul(held, number(middles)), axes(2), keepdims=1),
+        op.max([size, number(1)]),
+    )
+    excess = op.add(op.max([op.sub(mean, begin), number(0)]), number(1e-9))
+    beyond = op.sub(distance, begin)
+    # In logarithms, because the tail soon is smaller than a float32 can be.
+    log_tail = op.sub(
+        op.log(op.div(op.max([size, number(1e-9)]), op.max([count, number(1)]))),
+        op.div(beyond, excess),
+    )
+    log_alone = op.neg(op.log(op.add(count, number(2))))
+    log_beyond = op.where(op.greater(size, number(0)), log_tail, log_alone)
+    log_rarity = op.where(op.greater(beyond, number(0)), log_beyond, op.log(usual))
+    rarity = op.mul(op.max([log_rarity, number(-30 * np.log(10))]), number(-1 / np.log(10)))
+    is_settled = op.cast(op.greater_or_equal(count, number(_WARM_UP)), to=np.float32)
+    return op.mul(rarity, is_settled), op.add(counts, is_here)
+
+
+def _news(distance: Var, limit: Var, seen: Var) -> _Step:
+    """The distance from which a value is news, following its quantile; and whether this one is."""
+    is_news = op.greater_or_equal(distance, limit)
+    is_over = op.cast(op.greater(distance, limit), to=np.float32)
+    count = op.unsqueeze(seen, axes(1))
+    step = op.mul(
+        op.max([number(0.01), op.div(number(1), op.add(count, number(1)))]),
+        op.max([limit, number(1e-3)]),
+    )
+    moved = op.add(limit, op.mul(step, op.sub(is_over, number(1 - _NEWS))))
+    return op.max([moved, number(0)]), is_news
+
+
+def _once(worst: Var, peak: Var, age: Var) -> tuple[Var, Var, Var]:
+    """The score where it is higher than the last one that was said, or that is long ago."""
+    peak = op.where(op.less(age, number(_QUIET)), peak, number(0))
+    is_higher = op.greater(worst, peak)
+    score = op.where(is_higher, worst, number(0))
+    older = op.min([op.add(age, number(1)), number(1e6)])
+    return score, op.max([peak, score]), op.where(is_higher, number(0), older)

@@ -1,0 +1,95 @@
+"""``headgate evaluate`` and ``headgate model`` on a user's own recording."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headgate.cli import main
+
+_ROWS = 800
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A machine with two faults, labelled."""
+    rng = np.random.default_rng(3)
+    load = np.sin(np.arange(_ROWS) / 15)
+    values = load[:, None] * np.array([2.0, 1.0]) + rng.normal(size=(_ROWS, 2)) * 0.05
+    label = np.zeros(_ROWS, int)
+    for first, last in ((400, 440), (600, 640)):
+        values[first:last, 0] += 4
+        label[first:last] = 1
+    file = tmp_path / "machine.csv"
+    rows = [
+        f"{1_700_000_000 + at},{flow:.4f},{power:.4f},{wrong}"
+        for at, ((flow, power), wrong) in enumerate(zip(values, label, strict=True))
+    ]
+    file.write_text("\n".join(["time,flow,power,wrong", *rows]))
+    return file
+
+
+def test_a_labelled_recording_is_scored(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both events are found in time; the page and its plots are there."""
+    arguments = ["evaluate", "csv", str(recording), "--labels", "wrong", "--rows", "300"]
+    assert main([*arguments, "--report", str(tmp_path / "page"), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert figures["events"] == figures["detected"] == 2
+    assert figures["delay_s"] <= 2
+    assert figures["precision"] > 0.8
+    assert 0.5 < figures["vus_pr"] <= 1
+    assert {file.name for file in (tmp_path / "page").iterdir()} == {"index.html", "machine.png"}
+
+
+def test_a_package_is_scored_without_training(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained by one command, described by another, scored by a third."""
+    model = str(tmp_path / "m")
+    train = ["model", "train", "--feed", "machine", "--data", str(recording), "--rows", "300"]
+    assert main([*train, "--channels", "flow,power", "--out", model]) == 0
+    assert "ridge (channels explain each other" in capsys.readouterr().out
+    assert main(["model", "report", model, "--out", str(tmp_path / "report.html")]) == 0
+    assert "<img" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    arguments = ["evaluate", "csv", str(recording), "--labels", "wrong", "--package", model]
+    assert main([*arguments, "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["detected"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["csv", "FILE", "--labels", "absent"], "--labels: expected a column of numbers"),
+        (["csv", "FILE", "--labels", "wrong", "--rows", "700"], "labelled rows after the first"),
+        (["csv", "FILE", "--labels", "wrong", "--kind", "magic"], "--kind: expected one of"),
+        (["csv", "nowhere.csv", "--labels", "wrong"], "nowhere.csv: expected a CSV file"),
+        (["skab", "--data", "FOLDER"], "expected SKAB's labelled files"),
+        (["nab", "--data", "FOLDER"], "expected NAB's labels"),
+        (["batadal", "--data", "FOLDER"], "BATADAL_dataset03.csv: expected a CSV file"),
+        (["batadal", "--data", "FOLDER", "--choose", "x.csv"], "--choose-attacks"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str],
+    problem: str,
+    recording: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where, what was expected, what was found; exit code 2."""
+    (tmp_path / "empty").mkdir()
+    places = {"FILE": str(recording), "FOLDER": str(tmp_path / "empty")}
+    code = main(["evaluate", *(places.get(each, each) for each in arguments)])
+    said = capsys.readouterr().err.splitlines()
+
+    assert code == 2
+    assert any(re.search(problem, line) for line in said), said

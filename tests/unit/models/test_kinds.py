@@ -1,0 +1,147 @@
+"""Every kind of model: quiet on what it was trained on, loud on what it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from headgate.evaluation.drive import drive
+from models.training import forest
+from models.training.data import TrainingData
+from models.training.kinds import KINDS
+from models.training.scoring import score_windows
+from models.training.thresholds import choose
+from models.training.train import TrainSettings, train
+from models.training.windows import Windows
+
+_STEP_NS = 10**9
+_ROWS = 900
+
+
+def _machine(rows: int, seed: int) -> TrainingData:
+    """Three channels that follow one slow load, and a little noise."""
+    rng = np.random.default_rng(seed)
+    load = np.sin(np.arange(rows) / 17) + 0.3 * np.sin(np.arange(rows) / 5.3)
+    values = load[:, None] * np.array([3.0, -1.0, 0.5]) + rng.normal(size=(rows, 3)) * 0.08
+    time_ns = np.arange(rows) * _STEP_NS
+    return TrainingData(("flow", "power", "level"), time_ns, np.zeros(rows, np.int32), values)
+
+
+def _with_fault(data: TrainingData, first: int, last: int, by: list[float]) -> TrainingData:
+    values = data.values.copy()
+    values[first:last] += by
+    return TrainingData(data.names, data.time_ns, data.device, values)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_fault_is_found_and_a_healthy_machine_is_left_alone(kind: str, tmp_path: Path) -> None:
+    """A channel that jumps opens an anomaly within seconds, and its name comes first."""
+    package = train("m", "f", _machine(_ROWS, 1), {}, tmp_path / "m", TrainSettings(kind=kind))
+    healthy = drive(package, _machine(500, 2))
+    # Random cuts seldom single out one channel: a forest is shown a fault of all three.
+    by = [9.0, 8.0, 9.0] if kind == "forest" else [0.0, 8.0, 0.0]
+    faulty = drive(package, _with_fault(_machine(500, 2), 300, 360, by))
+    opened = [each for each in faulty.anomalies if each.start_ns >= 300 * _STEP_NS]
+
+    assert healthy.is_alarmed.mean() < 0.03
+    assert faulty.is_alarmed[300:310].any()
+    assert opened
+    assert opened[0].shares[0][0] == "power" or kind == "forest"
+    assert all(0 <= share <= 1 for each in opened for _, share in each.shares)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_the_same_seed_gives_the_same_package(kind: str, tmp_path: Path) -> None:
+    """Byte for byte, the page with its plots included."""
+    made = []
+    for _ in range(2):
+        train("m", "f", _machine(200, 1), {}, tmp_path / "m", TrainSettings(kind=kind, seed=3))
+        made.append({file.name: file.read_bytes() for file in (tmp_path / "m").iterdir()})
+
+    assert made[0] == made[1]
+
+
+def test_a_level_that_drifts_by_nature_soon_says_nothing(tmp_path: Path) -> None:
+    """A temperature that walks is followed; a pressure that never did is not forgiven."""
+    rng = np.random.default_rng(4)
+    walk = np.cumsum(rng.normal(size=1200)) * 0.3
+    values = np.column_stack([walk, rng.normal(size=1200) * 0.2])
+    data = TrainingData(
+        ("temperature", "pressure"), np.arange(1200) * _STEP_NS, np.zeros(1200, np.int32), values
+    )
+    package = train("m", "f", data.head(400), {}, tmp_path / "m", TrainSettings(kind="level"))
+    moved = values.copy()
+    moved[900:, 1] += 3
+    moved_data = TrainingData(data.names, data.time_ns, data.device, moved)
+
+    assert drive(package, data).is_alarmed[400:].mean() < 0.1
+    assert drive(package, moved_data).is_alarmed[905:960].all()
+
+
+def test_news_are_told_once(tmp_path: Path) -> None:
+    """A value never seen opens one anomaly; the same again, right away or later, opens none."""
+    rng = np.random.default_rng(5)
+    values = np.sin(np.arange(1500) / 9)[:, None] + rng.normal(size=(1500, 1)) * 0.02
+    for at in (1000, 1001, 1002, 1300):
+        values[at] = 4.0
+    data = TrainingData(("x",), np.arange(1500) * _STEP_NS, np.zeros(1500, np.int32), values)
+    package = train("m", "f", data.head(400), {}, tmp_path / "m", TrainSettings())
+    high = np.flatnonzero(drive(package, data).score > 6)
+
+    assert package.manifest.training.kind == "novelty"
+    assert high.tolist() == [1000]
+
+
+def test_the_forest_agrees_with_the_library_that_grew_it() -> None:
+    """Depths by the graph against scikit-learn's scores."""
+    rng = np.random.default_rng(6)
+    windows = rng.normal(size=(300, 1, 3)).astype(np.float32)
+    flat = windows.reshape(300, -1)
+    grown = IsolationForest(n_estimators=100, max_samples=256, random_state=0).fit(
+        flat.astype(np.float64)
+    )
+    graph = forest.to_graph(grown, 256, 1, 3)
+    whole = Windows(windows, np.zeros(300, np.int32), np.arange(300))
+    score = score_windows(graph, whole, np.empty(0, np.intp)).score
+
+    # Theirs is -2^(-depth / usual depth), ours is 2^(1 - depth / usual depth).
+    assert score == pytest.approx(-2 * grown.score_samples(flat), rel=1e-4)
+
+
+def test_auto_says_why(tmp_path: Path) -> None:
+    """One series, coupled channels, and channels that have nothing to do with each other."""
+    rng = np.random.default_rng(7)
+    coupled = _machine(600, 1)
+    loose = TrainingData(coupled.names, coupled.time_ns, coupled.device, rng.normal(size=(600, 3)))
+    single = TrainingData(("x",), coupled.time_ns, coupled.device, coupled.values[:, :1])
+    few = coupled.head(100)
+    found = [
+        train("m", "f", data, {}, tmp_path / "m", TrainSettings()).manifest.training
+        for data in (coupled, loose, single, few)
+    ]
+
+    assert [each.kind for each in found] == ["ridge", "level", "novelty", "level"]
+    assert "explain each other" in found[0].chosen_because
+    assert "too few" in found[3].chosen_because
+
+
+def test_thresholds_hold_their_rate() -> None:
+    """Each method on scores whose distribution is known."""
+    rng = np.random.default_rng(8)
+    score = rng.exponential(size=20_000).astype(np.float32)
+    device = np.zeros(len(score), np.int32)
+
+    assert choose("quantile", score, device, 0.01) == pytest.approx(np.log(100), rel=0.05)
+    # One in ten thousand, of which there are two: the fitted tail reaches beyond them.
+    assert choose("pot", score, device, 1e-4) == pytest.approx(np.log(1e4), rel=0.1)
+    assert choose("probability", score, device, 1e-3) == 3
+    bursts = np.zeros(1000, np.float32)
+    for at, height in ((100, 5.0), (300, 4.0), (500, 3.0)):
+        bursts[at : at + 10] = height
+    device = np.zeros(1000, np.int32)
+    # Two events are allowed: the third must stay below.
+    assert choose("events", bursts, device, 0.002) == 4
+    assert choose("events", bursts, device, 0.0005) == 5
