@@ -135,7 +135,7 @@ def test_a_channel_without_values_is_refused(tmp_path: Path) -> None:
         ({"hop": -1}, "--hop: expected at least 1"),
         ({"seed": -1}, "--seed: expected at least 0"),
         ({"period_ns": 0}, "--period: expected more than 0s"),
-        ({"kind": "magic"}, "--kind: expected one of auto, pca, .*, got 'magic'"),
+        ({"kind": "magic"}, "--kind: expected one of auto, .*, got 'magic'"),
         ({"window": 290}, "at 20 places or more, found 11 among 300 rows"),
         ({"period_ns": 1}, "1ns apart.* found 0 among 300 rows"),
     ],
