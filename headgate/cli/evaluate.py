@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with console.status("…") as status:
         evaluation = _evaluate(args, status.update)
-    Console(stderr=args.json).print(_table(evaluation))
+    output = Console(stderr=args.json)
+    for table in _tables(evaluation):
+        output.print(table)
     if args.report is not None:
         from headgate.evaluation.plots import write_report
 
@@ -164,7 +166,7 @@ def _labels(args: argparse.Namespace, read: Any) -> Any:  # noqa: ANN401
     return column > 0
 
 
-def _table(evaluation: Evaluation) -> Any:  # noqa: ANN401
+def _tables(evaluation: Evaluation) -> list[Any]:
     from rich.table import Table
 
     from headgate.evaluation.plots import text
@@ -172,6 +174,9 @@ def _table(evaluation: Evaluation) -> Any:  # noqa: ANN401
     table = Table("", *evaluation.columns, title=evaluation.title, title_justify="left")
     for name, row in evaluation.rows.items():
         table.add_row(name, *(text(row[column]) for column in evaluation.columns))
+    if not evaluation.spread:
+        return [table]
+    spread = Table("", "least", "median", "largest", title="Over recordings", title_justify="left")
     for name, values in evaluation.spread.items():
-        table.add_row(f"[dim]{name}: least, median, largest of files[/]", *map(text, values))
-    return table
+        spread.add_row(name, *map(text, values))
+    return [table, spread]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
-from headgate.evaluation.drive import Trace, drive
+from headgate.evaluation.drive import drive
 from headgate.evaluation.metrics import Confusion
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.package import ModelPackage
@@ -91,7 +91,7 @@ def evaluate(
             "T2+Q": figures(baseline.is_alarmed, spans),
             "all ones": figures(np.ones(len(data), np.bool_), spans),
         },
-        recordings=(_evaluated(test, data, label, trace, package),),
+        recordings=(Evaluated.of(test.stem, package, data, label, trace),),
     )
 
 
@@ -181,27 +181,6 @@ def _chosen(package: ModelPackage, hours: Path, attacks: Path, say: Callable[[st
         found.append((figures(trace.is_alarmed, spans)["s"], multiple))
         say(f"threshold x {multiple:g} on {hours.name}: S {found[-1][0]:.3f}")
     return max(found, key=lambda pair: (pair[0], -abs(pair[1] - 1)))[1]
-
-
-def _evaluated(
-    path: Path,
-    data: TrainingData,
-    label: NDArray[np.bool_],
-    trace: Trace,
-    package: ModelPackage,
-) -> Evaluated:
-    return Evaluated(
-        name=path.stem,
-        kind=package.manifest.training.kind,
-        time_ns=data.time_ns,
-        names=data.names,
-        values=data.values,
-        score=trace.score,
-        threshold=trace.threshold,
-        is_alarmed=trace.is_alarmed,
-        label=label,
-        first_scored=0,
-    )
 
 
 def _labels(spans: Sequence[_Span], rows: int) -> NDArray[np.bool_]:

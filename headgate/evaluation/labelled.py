@@ -80,18 +80,7 @@ def evaluate(
         rows["T2+Q"] = _figures(plain.is_alarmed, plain.score, data, label, scored)
     every = np.ones(len(label), np.bool_)
     rows["all ones"] = _figures(every, every.astype(np.float64), data, label, scored)
-    recording = Evaluated(
-        name=name,
-        kind=package.manifest.training.kind,
-        time_ns=data.time_ns,
-        names=data.names,
-        values=data.values,
-        score=trace.score,
-        threshold=trace.threshold,
-        is_alarmed=trace.is_alarmed,
-        label=label,
-        first_scored=fit_rows,
-    )
+    recording = Evaluated.of(name, package, data, label, trace, fit_rows)
     return Evaluation(name, rows["headgate"], _COLUMNS, rows, recordings=(recording,))
 
 

@@ -109,18 +109,7 @@ def _recording(
     label = np.zeros(len(data), np.bool_)
     for first, last in windows:
         label[first : last + 1] = True
-    recording = Evaluated(
-        name=name.removesuffix(".csv"),
-        kind=package.manifest.training.kind,
-        time_ns=data.time_ns,
-        names=data.names,
-        values=data.values,
-        score=trace.score,
-        threshold=trace.threshold,
-        is_alarmed=trace.is_alarmed,
-        label=label,
-        first_scored=first_scored,
-    )
+    recording = Evaluated.of(name.removesuffix(".csv"), package, data, label, trace, first_scored)
     return recording, trace
 
 

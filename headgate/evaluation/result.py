@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.evaluation.drive import Trace
 from headgate.evaluation.metrics import Confusion
+from models.package import ModelPackage
+from models.training.data import TrainingData
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,30 @@ class Evaluated:
     is_alarmed: NDArray[np.bool_]
     label: NDArray[np.bool_]
     first_scored: int
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        package: ModelPackage,
+        data: TrainingData,
+        label: NDArray[np.bool_],
+        trace: Trace,
+        first_scored: int = 0,
+    ) -> Evaluated:
+        """A recording, and what the pipeline said to it with this model."""
+        return cls(
+            name=name,
+            kind=package.manifest.training.kind,
+            time_ns=data.time_ns,
+            names=data.names,
+            values=data.values,
+            score=trace.score,
+            threshold=trace.threshold,
+            is_alarmed=trace.is_alarmed,
+            label=label,
+            first_scored=first_scored,
+        )
 
     @property
     def confusion(self) -> Confusion:

@@ -97,18 +97,7 @@ def _recording(path: Path, settings: TrainSettings) -> Evaluated:
     with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
         package = train("skab", "testbed", data.head(FIT_ROWS), {}, Path(folder) / "m", settings)
         trace = drive(package, data)
-    return Evaluated(
-        name=f"{path.parent.name}/{path.stem}",
-        kind=package.manifest.training.kind,
-        time_ns=data.time_ns,
-        names=data.names,
-        values=data.values,
-        score=trace.score,
-        threshold=trace.threshold,
-        is_alarmed=trace.is_alarmed,
-        label=label,
-        first_scored=FIT_ROWS,
-    )
+    return Evaluated.of(f"{path.parent.name}/{path.stem}", package, data, label, trace, FIT_ROWS)
 
 
 def _constant(
