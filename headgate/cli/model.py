@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from models.training.train import TrainSettings
 
 
+#: Units of times that are numbers, ns.
+_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command and its subcommands to the command line."""
     parser = subparsers.add_parser("model", help="train a model package, or show one")
@@ -37,7 +41,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
     train.add_argument(
         "--time-unit",
-        choices=("s", "ms", "us", "ns"),
+        choices=tuple(_UNITS),
         default="s",
         help="of times that are numbers (default: s)",
     )
@@ -74,6 +78,34 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         "--margin", type=positive, metavar="TIMES", help="the threshold is so many times the limit"
     )
     train.add_argument("--seed", type=int, default=0, help="default: 0")
+    for name, what in (
+        ("quantize", "write a package with matrices of 8 bits"),
+        ("fp16", "write a package in half precision, for accelerators"),
+    ):
+        smaller = commands.add_parser(
+            name,
+            help=what,
+            description=(
+                "Make a package smaller, and show before and after: size, time, scores. Refuses to "
+                "write one that judges more windows of the data differently than --max-loss."
+            ),
+        )
+        smaller.add_argument("package", type=Path, metavar="PACKAGE")
+        smaller.add_argument(
+            "--data", type=Path, nargs="+", required=True, metavar="FILE.csv", help="healthy data"
+        )
+        smaller.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
+        smaller.add_argument("--time-unit", choices=tuple(_UNITS), default="s")
+        smaller.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+        smaller.add_argument(
+            "--max-loss", type=_rate, default=0.01, metavar="PART", help="default: 0.01"
+        )
+        if name == "quantize":
+            smaller.add_argument(
+                "--static",
+                action="store_true",
+                help="products in 8 bits too, scaled as in the data",
+            )
     report = commands.add_parser(
         "report", help="where a package's page is: its training scores, threshold and channels"
     )
@@ -87,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         return _show(args.package)
     if args.model_command == "report":
         return _report(args.package, args.out)
+    if args.model_command in ("quantize", "fp16"):
+        return _compress(args)
     return _train(args)
 
 
@@ -129,6 +163,46 @@ def _report(path: Path, out: Path | None) -> int:
     return 0
 
 
+def _compress(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from headgate.core.errors import ConfigError
+
+    try:
+        from models.training import compress
+        from models.training.data import read_csv
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"headgate model {args.model_command}: expected the package {error.name!r}; "
+            "install it with: pip install 'headgate[train]'"
+        ) from error
+    from models.package import ModelPackage
+
+    package = ModelPackage.load(args.package)
+    data = read_csv(
+        args.data,
+        time_column=args.time,
+        time_unit_ns=_UNITS[args.time_unit],
+        channels=[channel.name for channel in package.manifest.channels],
+    )
+    method: compress.Method = "fp16"
+    if args.model_command == "quantize":
+        method = "static" if args.static else "weights"
+    refusal: compress.RefusedError | None = None
+    try:
+        comparison = compress.compress(package, method, data, args.out, args.max_loss)
+    except compress.RefusedError as error:
+        refusal, comparison = error, error.comparison
+    table = Table("", "before", "after")
+    for row in compress.table(comparison):
+        table.add_row(*row)
+    Console().print(table)
+    if refusal is not None:
+        raise refusal
+    return 0
+
+
 def _train(args: argparse.Namespace) -> int:
     from headgate.core.errors import ConfigError
 
@@ -150,7 +224,7 @@ def _train(args: argparse.Namespace) -> int:
     data = read_csv(
         args.data,
         time_column=args.time,
-        time_unit_ns={"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[args.time_unit],
+        time_unit_ns=_UNITS[args.time_unit],
         channels=args.channels.split(",") if args.channels else list(column_of.values()) or None,
         first_rows=args.rows,
     )

@@ -1,0 +1,104 @@
+"""Smaller packages: what they cost before and after, and that a worse one is never written."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headgate.cli import main
+from headgate.evaluation.drive import drive
+from models.package import ModelPackage
+from models.runtime import Runtime
+from models.training import compress
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+
+
+def _machine(rows: int, seed: int) -> TrainingData:
+    """Eight channels that follow two loads."""
+    rng = np.random.default_rng(seed)
+    loads = np.column_stack([np.sin(np.arange(rows) / 17), np.sin(np.arange(rows) / 5.3)])
+    mix = np.random.default_rng(0).normal(size=(2, 8))
+    values = loads @ mix + rng.normal(size=(rows, 8)) * 0.08
+    names = tuple(f"c{number}" for number in range(8))
+    return TrainingData(names, np.arange(rows) * 10**9, np.zeros(rows, np.int32), values)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """An autoencoder, which has weights worth making smaller."""
+    folder = tmp_path_factory.mktemp("packages") / "m"
+    return train("m", "f", _machine(1500, 1), {}, folder, TrainSettings(kind="autoencoder"))
+
+
+@pytest.mark.parametrize("method", ["weights", "static", "fp16"])
+def test_a_smaller_package_judges_alike(
+    method: compress.Method, package: ModelPackage, tmp_path: Path
+) -> None:
+    """It is a whole package, verified like any other, and finds the same fault."""
+    data = _machine(1000, 2)
+    comparison = compress.compress(package, method, data, tmp_path / "small", max_loss=0.02)
+    small = ModelPackage.load(tmp_path / "small")
+    Runtime(small)
+    values = data.values.copy()
+    values[600:630, 3] += 3
+    faulty = TrainingData(data.names, data.time_ns, data.device, values)
+    found = [drive(each, faulty).is_alarmed for each in (package, small)]
+
+    assert comparison.after.size < comparison.before.size
+    assert comparison.correlation > 0.99
+    assert small.manifest.version.startswith("1+")
+    assert small.report.read_bytes() == package.report.read_bytes()
+    assert found[0][600:630].any()
+    assert (found[0] == found[1]).mean() > 0.98
+
+
+def test_a_package_that_becomes_worse_is_not_written(tmp_path: Path) -> None:
+    """Its levels are told apart by less than 8 bits hold; said in one line, nothing is written."""
+    data = _machine(800, 1)
+    level = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="level"))
+    with pytest.raises(compress.RefusedError, match=r"expected a loss of 0\.01 at most") as refusal:
+        compress.compress(level, "static", data, tmp_path / "small", max_loss=0.01)
+
+    assert refusal.value.comparison.loss > 0.01
+    assert len(refusal.value.problems) == 1
+    assert not (tmp_path / "small").exists()
+
+
+def test_half_precision_does_not_end_at_the_wildest_sensor(tmp_path: Path) -> None:
+    """A score that is not finite would go unnoticed."""
+    data = _machine(800, 1)
+    plane = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="pca"))
+    compress.compress(plane, "fp16", data, tmp_path / "small", max_loss=0.01)
+    runtime = Runtime(ModelPackage.load(tmp_path / "small"))
+    wild = np.full((4, 5, 8), [[[1e6]], [[-1e6]], [[7e4]], [[600.0]]], np.float32)
+    score = runtime.run(wild).score
+
+    assert np.isfinite(score).all()
+    assert (score > 100 * plane.manifest.alarm.threshold).all()
+
+
+def test_the_command_shows_before_and_after(
+    package: ModelPackage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table, also where it refuses, and then exit code 2."""
+    data = _machine(600, 3)
+    file = tmp_path / "healthy.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["time", *data.names])
+        writer.writerows(
+            [at, *row] for at, row in zip(range(len(data)), data.values.tolist(), strict=True)
+        )
+    arguments = ["model", "quantize", str(package.path), "--data", str(file)]
+    assert main([*arguments, "--out", str(tmp_path / "small"), "--max-loss", "0.05"]) == 0
+    said = capsys.readouterr().out
+    assert "judged differently" in said
+    assert "us a window, batch 512" in said
+    level = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="level"))
+    arguments = ["model", "quantize", str(level.path), "--data", str(file), "--static"]
+    assert main([*arguments, "--out", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
