@@ -16,7 +16,7 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.log import Log, StoredRecord, TopicPartition
+from headgate.core.log import READINGS, Log, StoredRecord, TopicPartition
 from headgate.core.stage import STATISTICS
 from headgate.core.wire import (
     AGGREGATES_SCHEMA,
@@ -140,6 +140,41 @@ async def exported(
                     yield _rows_of(record, wanted)
                 except DataError:
                     continue  # ``verify`` tells of it
+
+
+async def readings_of(
+    config: Config, log: Log, feed: str, wanted: Filter, channels: ChannelTable
+) -> AsyncIterator[Batch]:
+    """A feed's readings, a record at a time, each partition's oldest first.
+
+    Args:
+        config: Says what the topic is called in the log.
+        log: A started log.
+        feed: Which feed.
+        wanted: Which times, and of which device.
+        channels: The table that the batches are to point into.
+    """
+    for partition in range(config.log.partitions):
+        at = TopicPartition(topic(config, READINGS), partition)
+        start, end = await log.offsets(at)
+        async for records in _records(log, at, start, end):
+            for record in records:
+                try:
+                    batch = decode_readings(record.value, channels)
+                except DataError:
+                    continue  # ``verify`` tells of it
+                is_ours = np.array(
+                    [
+                        each.feed == feed and wanted.device in (None, each.device)
+                        for each in channels.channels
+                    ]
+                )
+                rows = is_ours[batch.channel]
+                if wanted.begin_ns is not None:
+                    rows &= batch.time_ns >= wanted.begin_ns
+                if wanted.end_ns is not None:
+                    rows &= batch.time_ns < wanted.end_ns
+                yield batch.take(rows)
 
 
 async def _records(

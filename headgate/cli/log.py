@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from headgate.cli.config_option import add_config_option
+from headgate.cli.times import time_ns
 
 if TYPE_CHECKING:
     from connectors.log_contents import TopicReport
@@ -104,10 +105,7 @@ async def _export(config: Config, args: argparse.Namespace) -> int:
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
 
-    try:
-        wanted = Filter(_time_ns("--from", args.begin), _time_ns("--to", args.end), args.device)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    wanted = Filter(time_ns("--from", args.begin), time_ns("--to", args.end), args.device)
     log = await open_existing_log(config, SystemClock())
     try:
         try:
@@ -148,22 +146,6 @@ class _Writer:
                 self._csv = csv.DictWriter(self._target, list(row))
                 self._csv.writeheader()
             self._csv.writerow(row)
-
-
-def _time_ns(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    from datetime import UTC
-
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(
-            f"{option}: expected a time such as 2026-05-01T12:00:00Z, got {text!r}"
-        ) from error
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return round(time.timestamp() * 1000) * 1_000_000
 
 
 def _as_json(reports: Sequence[TopicReport], file_problems: list[str]) -> dict[str, Any]:

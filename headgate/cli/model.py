@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count, positive
+from headgate.cli.times import time_ns
 
 if TYPE_CHECKING:
-    from headgate.config.schema import Feed
+    from headgate.config.schema import ChannelConfig, Config, Feed
     from models.package import ModelPackage
+    from models.training.data import TrainingData
     from models.training.train import TrainSettings
 
 
@@ -37,7 +40,15 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     train.add_argument(
         "-c", "--config", type=Path, metavar="FILE", help="takes the feed's channels and units"
     )
-    train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE.csv")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, nargs="+", metavar="FILE.csv", help="recorded rows")
+    source.add_argument(
+        "--from-log",
+        action="store_true",
+        help="what the gateway's log holds of the feed, cleaned as it is live; needs -c",
+    )
+    train.add_argument("--from", dest="begin", metavar="TIME", help="of the log: from then on")
+    train.add_argument("--to", dest="end", metavar="TIME", help="of the log: before then")
     train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
     train.add_argument(
         "--time-unit",
@@ -207,7 +218,6 @@ def _train(args: argparse.Namespace) -> int:
     from headgate.core.errors import ConfigError
 
     try:
-        from models.training.data import csv_columns, read_csv
         from models.training.train import train
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -216,6 +226,21 @@ def _train(args: argparse.Namespace) -> int:
         ) from error
     feed = _feed(args)
     mapped = {} if feed is None else feed.channels
+    package = train(
+        args.name or args.out.name,
+        args.feed,
+        _from_log(args) if args.from_log else _from_files(args, mapped),
+        {name: mapping.unit for name, mapping in mapped.items()},
+        args.out,
+        _settings(args),
+    )
+    _print(package)
+    return 0
+
+
+def _from_files(args: argparse.Namespace, mapped: Mapping[str, ChannelConfig]) -> TrainingData:
+    from models.training.data import TrainingData, csv_columns, read_csv
+
     header = csv_columns(args.data[0])
     # A recording names its columns like the feed's channels, or like the payload's paths.
     column_of = {
@@ -229,19 +254,66 @@ def _train(args: argparse.Namespace) -> int:
         first_rows=args.rows,
     )
     channel_of = {column: name for name, column in column_of.items()}
-    units = {name: mapping.unit for name, mapping in mapped.items()}
     # Names in the configuration have no spaces, columns may.
     renamed = tuple(channel_of.get(name, name.replace(" ", "_")) for name in data.names)
-    package = train(
-        args.name or args.out.name,
-        args.feed,
-        type(data)(renamed, data.time_ns, data.device, data.values),
-        units,
-        args.out,
-        _settings(args),
+    return TrainingData(renamed, data.time_ns, data.device, data.values)
+
+
+def _from_log(args: argparse.Namespace) -> TrainingData:
+    import asyncio
+
+    from headgate.config.load import load_config
+    from headgate.core.errors import ConfigError
+
+    if args.config is None:
+        raise ConfigError("--from-log: expected -c FILE, the gateway's configuration; give it")
+    return asyncio.run(_read_log(args, load_config(args.config, check_files=False)))
+
+
+async def _read_log(args: argparse.Namespace, config: Config) -> TrainingData:
+    import numpy as np
+
+    from connectors.log_contents import Filter, readings_of
+    from connectors.logs import open_existing_log
+    from headgate.core.batch import Batch
+    from headgate.core.channels import ChannelTable
+    from headgate.core.clock import SystemClock
+    from headgate.core.errors import ConfigError
+    from models.training.data import from_readings
+    from streams.arrays import stable_order
+    from streams.clean import Cleaner
+
+    feed = config.feed[args.feed]
+    names = args.channels.split(",") if args.channels else list(feed.channels)
+    absent = [name for name in names if name not in feed.channels]
+    if absent:
+        raise ConfigError(f"--channels: expected some of {', '.join(feed.channels)}, got {absent}")
+    wanted = Filter(time_ns("--from", args.begin), time_ns("--to", args.end))
+    channels = ChannelTable()
+    cleaner = Cleaner(config.feed, channels)
+    parts: list[Batch] = []
+    log = await open_existing_log(config, SystemClock())
+    try:
+        async for batch in readings_of(config, log, args.feed, wanted, channels):
+            cleaned = cleaner.process(batch.take(stable_order(batch.device))).main
+            parts.append(cleaned.take(cleaned.usable))
+    finally:
+        await log.stop()
+    column_of = np.array(
+        [names.index(each.field) if each.field in names else -1 for each in channels.channels],
+        np.int32,
     )
-    _print(package)
-    return 0
+    channel = np.concatenate([part.channel for part in parts]) if parts else np.empty(0, np.int32)
+    kept = column_of[channel] >= 0 if len(channel) else np.empty(0, np.bool_)
+    channel = channel[kept]
+    return from_readings(
+        names,
+        device=channels.device_of[channel],
+        column=column_of[channel] if len(channel) else channel,
+        time_ns=np.concatenate([part.time_ns for part in parts])[kept] if parts else channel,
+        value=np.concatenate([part.value for part in parts])[kept] if parts else channel,
+        period_ns=feed.period,
+    )
 
 
 def _feed(args: argparse.Namespace) -> Feed | None:

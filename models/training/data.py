@@ -60,6 +60,41 @@ class TrainingData:
         return digest.hexdigest()
 
 
+def from_readings(
+    names: Sequence[str],
+    *,
+    device: NDArray[np.int32],
+    column: NDArray[np.int32],
+    time_ns: NDArray[np.int64],
+    value: NDArray[np.float64],
+    period_ns: int,
+) -> TrainingData:
+    """Single readings as rows: one for each device and step in which something was read.
+
+    Args:
+        names: The channels.
+        device: int32[n].
+        column: int32[n], position in ``names``.
+        time_ns: int64[n], event time.
+        value: float64[n].
+        period_ns: Length of a step; of several readings of a channel in one the first counts.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if not len(time_ns):
+        raise ConfigError("training data: expected readings of the feed, found none in the log")
+    step = time_ns // period_ns
+    order = np.lexsort((step, device))
+    device, column, step, value = device[order], column[order], step[order], value[order]
+    begins = np.append(True, (np.diff(device) != 0) | (np.diff(step) != 0))
+    row = np.cumsum(begins) - 1
+    values = np.full((int(row[-1]) + 1, len(names)), np.nan)
+    # Backwards, so that the first of several stays.
+    values[row[::-1], column[::-1]] = value[::-1]
+    return TrainingData(tuple(names), step[begins] * period_ns, device[begins], values)
+
+
 def read_csv(
     paths: Sequence[Path],
     *,
