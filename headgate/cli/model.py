@@ -92,6 +92,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     for name, what in (
         ("quantize", "write a package with matrices of 8 bits"),
         ("fp16", "write a package in half precision, for accelerators"),
+        ("prune", "write a package with part of its network's units cut out"),
+        ("distill", "write a package with a small network that this one has taught"),
     ):
         smaller = commands.add_parser(
             name,
@@ -117,6 +119,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
                 action="store_true",
                 help="products in 8 bits too, scaled as in the data",
             )
+        if name == "prune":
+            smaller.add_argument(
+                "--part", type=_rate, default=0.5, metavar="PART", help="of the units: default 0.5"
+            )
     report = commands.add_parser(
         "report", help="where a package's page is: its training scores, threshold and channels"
     )
@@ -130,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         return _show(args.package)
     if args.model_command == "report":
         return _report(args.package, args.out)
-    if args.model_command in ("quantize", "fp16"):
+    if args.model_command in ("quantize", "fp16", "prune", "distill"):
         return _compress(args)
     return _train(args)
 
@@ -197,12 +203,13 @@ def _compress(args: argparse.Namespace) -> int:
         time_unit_ns=_UNITS[args.time_unit],
         channels=[channel.name for channel in package.manifest.channels],
     )
-    method: compress.Method = "fp16"
+    method: compress.Method = args.model_command
     if args.model_command == "quantize":
         method = "static" if args.static else "weights"
+    part = args.part if method == "prune" else 0.0
     refusal: compress.RefusedError | None = None
     try:
-        comparison = compress.compress(package, method, data, args.out, args.max_loss)
+        comparison = compress.compress(package, method, data, args.out, args.max_loss, part)
     except compress.RefusedError as error:
         refusal, comparison = error, error.comparison
     table = Table("", "before", "after")

@@ -21,10 +21,11 @@ from headgate.core.errors import ConfigError
 from models.package import ModelPackage, write_package
 from models.runtime import BareModel
 from models.training.data import TrainingData
+from models.training.distill import pruned, student
 from models.training.scoring import Graph, score_windows
 from models.training.windows import Windows, cut_windows
 
-Method = Literal["weights", "static", "fp16"]
+Method = Literal["weights", "static", "fp16", "prune", "distill"]
 
 #: Batches that are timed, and how often each.
 BATCHES = (1, 64, 512)
@@ -46,7 +47,13 @@ _CALIBRATION_WINDOWS = 512
 _HALF_RANGE = 500.0
 
 #: What is said of a package in the name of its version.
-_SUFFIXES = {"weights": "int8", "static": "int8s", "fp16": "fp16"}
+_SUFFIXES = {
+    "weights": "int8",
+    "static": "int8s",
+    "fp16": "fp16",
+    "prune": "pruned",
+    "distill": "distilled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,12 @@ class RefusedError(ConfigError):
 
 
 def compress(
-    package: ModelPackage, method: Method, data: TrainingData, out: Path, max_loss: float
+    package: ModelPackage,
+    method: Method,
+    data: TrainingData,
+    out: Path,
+    max_loss: float,
+    part: float = 0.5,
 ) -> Comparison:
     """Write a smaller package.
 
@@ -103,11 +115,14 @@ def compress(
         package: The one to make smaller.
         method: ``weights``: matrices in 8 bits, a smaller file at the same speed; ``static``:
             products in 8 bits, scaled as in the data; ``fp16``: products in half precision, which
-            pays on accelerators. Scaling as values come (dynamic quantization) is not offered: it
-            scales a batch as a whole, so that a score would depend on the windows beside it.
+            pays on accelerators; ``prune``: without a part of the units of a network;
+            ``distill``: a small network taught by the model. Scaling 8-bit products as values
+            come (dynamic quantization) is not offered: it scales a batch as a whole, so that a
+            score would depend on the windows beside it.
         data: To calibrate and to compare with; healthy, with the package's channels.
         out: The new package's folder.
         max_loss: Largest loss that is accepted, 0 to 1.
+        part: Part of the units that ``prune`` takes out.
 
     Raises:
         RefusedError: The loss is larger. Nothing is written then.
@@ -115,7 +130,7 @@ def compress(
     """
     windows = _windows(package, data)
     old = Graph(package.graph, package.golden.initial_state)
-    graph = replace(old, content=_shrunk(old, method, windows))
+    graph = replace(old, content=_shrunk(old, method, windows, part))
     shown = _disturbed(windows)
     none = np.empty(0, np.intp)
     threshold = package.manifest.alarm.threshold
@@ -181,10 +196,14 @@ def _disturbed(windows: Windows) -> Windows:
     return replace(windows, values=values)
 
 
-def _shrunk(graph: Graph, method: Method, windows: Windows) -> bytes:
+def _shrunk(graph: Graph, method: Method, windows: Windows, part: float) -> bytes:
     model = onnx.load_from_string(graph.content)
     if method == "fp16":
         return _serialized(_with_half_products(model))
+    if method == "prune":
+        return pruned(graph, part)
+    if method == "distill":
+        return student(graph, windows, seed=0)
     if method == "weights":
         return _serialized(_with_small_weights(model))
     with tempfile.TemporaryDirectory(prefix="headgate-compress-") as folder, _quiet():

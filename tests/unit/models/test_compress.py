@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headgate.cli import main
+from headgate.core.errors import ConfigError
 from headgate.evaluation.drive import drive
 from models.package import ModelPackage
 from models.runtime import Runtime
@@ -54,6 +55,38 @@ def test_a_smaller_package_judges_alike(
     assert small.report.read_bytes() == package.report.read_bytes()
     assert found[0][600:630].any()
     assert (found[0] == found[1]).mean() > 0.98
+
+
+def test_cut_out_units_make_it_faster_and_no_worse(package: ModelPackage, tmp_path: Path) -> None:
+    """Units that carry next to nothing are cut out; half of all is too much, and refused."""
+    data = _machine(1000, 2)
+    few = compress.compress(package, "prune", data, tmp_path / "small", 0.05, part=0.1)
+    with pytest.raises(compress.RefusedError, match="expected a loss"):
+        compress.compress(package, "prune", data, tmp_path / "none", 0.001, part=0.9)
+
+    assert few.after.size < few.before.size
+    assert ModelPackage.load(tmp_path / "small").manifest.version == "1+pruned"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_student_says_what_its_teacher_says(tmp_path: Path) -> None:
+    """Of a model over long windows it is a fraction, and sees the same faults."""
+    data = _machine(3000, 1)
+    settings = TrainSettings(kind="autoencoder", window=24)
+    teacher = train("m", "f", data, {}, tmp_path / "m", settings)
+    made = compress.compress(teacher, "distill", data, tmp_path / "small", max_loss=0.05)
+
+    assert made.after.size < made.before.size / 2
+    assert made.correlation > 0.9
+
+
+@pytest.mark.parametrize("method", ["prune", "distill"])
+def test_a_model_that_is_no_network_is_refused(method: compress.Method, tmp_path: Path) -> None:
+    """In one line that says what to do instead."""
+    data = _machine(400, 1)
+    level = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="level"))
+    with pytest.raises(ConfigError, match=f"headgate model {method}: expected .* quantize it"):
+        compress.compress(level, method, data, tmp_path / "small", 0.5)
 
 
 def test_a_package_that_becomes_worse_is_not_written(tmp_path: Path) -> None:
