@@ -104,13 +104,20 @@ def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
     if args.benchmark == "csv":
         return _own(args, settings)
     return batadal.evaluate(
-        args.train or args.data / batadal.TRAIN,
-        args.test or args.data / batadal.TEST,
-        args.attacks or args.data / batadal.ATTACKS,
+        _file(args, args.train, batadal.TRAIN),
+        _file(args, args.test, batadal.TEST),
+        _file(args, args.attacks, batadal.ATTACKS),
         settings,
         choose=_choose(args),
         say=say,
     )
+
+
+def _file(args: argparse.Namespace, given: Path | None, usual: str) -> Path:
+    """A file that was given, as such or below ``--data``, or the usual one."""
+    if given is None:
+        return Path(args.data / usual)
+    return given if given.exists() or given.is_absolute() else Path(args.data / given)
 
 
 def _choose(args: argparse.Namespace) -> tuple[Path, Path] | None:
@@ -124,7 +131,7 @@ def _choose(args: argparse.Namespace) -> tuple[Path, Path] | None:
         attacks = args.choose.with_name(batadal.ATTACKS)
     if attacks is None:
         raise ConfigError("--choose: expected --choose-attacks FILE beside it; give both or none")
-    return args.choose, attacks
+    return _file(args, args.choose, ""), _file(args, attacks, "")
 
 
 def _own(args: argparse.Namespace, settings: TrainSettings) -> Evaluation:

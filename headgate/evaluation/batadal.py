@@ -41,6 +41,9 @@ _MULTIPLES = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
 #: Hours that show how a feed is written, and decimals that are too many to be meant.
 _FIRST_HOURS, _MOST_DECIMALS = 24, 5
 
+#: A gain in S that is more than chance.
+_CLEARLY = 0.01
+
 _Span = tuple[int, int]
 
 
@@ -180,7 +183,8 @@ def _chosen(package: ModelPackage, hours: Path, attacks: Path, say: Callable[[st
         trace = drive(package, data, sensitivity=multiple)
         found.append((figures(trace.is_alarmed, spans)["s"], multiple))
         say(f"threshold x {multiple:g} on {hours.name}: S {found[-1][0]:.3f}")
-    return max(found, key=lambda pair: (pair[0], -abs(pair[1] - 1)))[1]
+    # Seven attacks tell no finer: what training has set is kept unless another is clearly better.
+    return max(found, key=lambda pair: pair[0] - (_CLEARLY if pair[1] != 1 else 0))[1]
 
 
 def _labels(spans: Sequence[_Span], rows: int) -> NDArray[np.bool_]:
