@@ -12,7 +12,7 @@ from headgate.core.errors import ConfigError
 from headgate.demo.config import MIN_RATE_HZ
 
 #: Healthy pumps, and how long they are watched, s. Their seed is not the demo's.
-_PUMPS, _SECONDS, _SEED = 40, 60, 1007
+_PUMPS, _SECONDS, _SEED = 20, 60, 1007
 
 #: Any moment will do.
 _START_NS = 1_735_689_600 * NS_PER_S

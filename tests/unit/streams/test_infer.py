@@ -1,0 +1,84 @@
+"""Windows of all devices in one run, each building upon its device's one before."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.stage import Frames
+from models.runtime import Answer
+from streams.infer import Inferer
+from streams.state import selection_of
+
+
+class _Counting:
+    """Counts a device's windows, and adds up what it is shown; a 7 breaks it."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    @property
+    def initial_state(self) -> NDArray[np.float32]:
+        """Begins with ten."""
+        return np.array([0, 10], np.float32)
+
+    def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
+        """The sum so far as the score."""
+        assert state is not None
+        self.batches.append(len(values))
+        shown = values[:, -1, 0]
+        after = state + np.stack([np.ones_like(shown), shown], axis=1)
+        score = np.where(shown == 7, np.nan, after[:, 1]).astype(np.float32)
+        return Answer(score, np.ones((len(values), 1), np.float32), after)
+
+
+def _table(devices: int) -> ChannelTable:
+    table = ChannelTable()
+    for device in range(devices):
+        table.row(Channel("f", f"d{device}", "f", "x"))
+    return table
+
+
+def _frames(device: list[int], value: list[float]) -> Frames:
+    values = np.array(value, np.float32)[:, None, None]
+    return Frames("m", np.array(device, np.int32), np.arange(len(device)), values)
+
+
+def test_each_window_builds_upon_its_devices_last() -> None:
+    """The k-th window of every device is one run, however the rest is mixed."""
+    model = _Counting()
+    inferer = Inferer({"m": model}, _table(3))
+    (scores,) = inferer.process([_frames([0, 1, 0, 2, 0, 1], [1, 2, 3, 4, 5, 6])])
+
+    assert scores.score.tolist() == [11, 12, 14, 14, 19, 18]
+    assert model.batches == [3, 2, 1]
+    (later,) = inferer.process([_frames([1], [1])])
+    assert later.score.tolist() == [19]
+
+
+def test_a_window_without_a_score_leaves_no_trace() -> None:
+    """Neither in the scores nor in what is remembered."""
+    inferer = Inferer({"m": _Counting()}, _table(2))
+    (scores,) = inferer.process([_frames([0, 0, 1, 0], [1, 7, 2, 3])])
+
+    assert scores.score.tolist() == [11, 12, 14]
+    assert scores.device.tolist() == [0, 1, 0]
+
+
+def test_what_is_remembered_moves_and_is_forgotten_with_its_device() -> None:
+    """Through a snapshot into another process, where the devices have other numbers."""
+    table = _table(3)
+    old = Inferer({"m": _Counting()}, table)
+    old.process([_frames([0, 1, 1], [1, 2, 3])])
+    # The third device has sent nothing yet, and has nothing to take along.
+    block = old.memories["m"].snapshot(selection_of(table, np.array([1, 2, 0], np.int32)))
+    other = _table(4)
+    new = Inferer({"m": _Counting()}, other)
+    new.memories["m"].restore(selection_of(other, np.array([3, 0, 2], np.int32)), block)
+    (scores,) = new.process([_frames([3, 0, 2, 1], [0, 0, 0, 0])])
+
+    assert scores.score.tolist() == [15, 10, 11, 10]
+    new.memories["m"].forget(selection_of(other, np.array([3], np.int32)))
+    (scores,) = new.process([_frames([3, 2], [0, 0])])
+    assert scores.score.tolist() == [10, 11]
