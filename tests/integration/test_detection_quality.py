@@ -117,7 +117,7 @@ def test_no_alarm_comes_from_counting_rows(tmp_path: Path) -> None:
     Nobody knows where in a file its fault is. Each draw repeats a stretch of the rows fitted on.
     """
     rng = np.random.default_rng(0)
-    plain, shifted = Confusion(), {extra: Confusion() for extra in (150, 300)}
+    plain, shifted = Confusion(), {extra: Confusion() for extra in (100, 200, 300)}
     for path in sorted(data_dir("skab").glob("[vo]*/*.csv")):
         data, label = skab.read(path)
         package = train("m", "f", data.head(skab.FIT_ROWS), {}, tmp_path / "m", TrainSettings())
@@ -128,9 +128,7 @@ def test_no_alarm_comes_from_counting_rows(tmp_path: Path) -> None:
 
     assert plain.f1 > 0.85
     for each in shifted.values():
-        # A draw may cost the one event of a file, of 17; more would be a clock.
-        assert each.f1 == pytest.approx(plain.f1, abs=0.03)
-    assert np.mean([each.f1 for each in shifted.values()]) == pytest.approx(plain.f1, abs=0.02)
+        assert each.f1 == pytest.approx(plain.f1, abs=0.02)
 
 
 def _counts(
