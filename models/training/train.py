@@ -95,12 +95,14 @@ def train(
     offset, scale = _constants(data, settings.normalization)
     period_ns = settings.period_ns or usual_period_ns(data)
     normalized = (data.values - offset) / scale
-    # A single series has nothing to wait for: what is not there has not happened.
-    hold_limit = _HOLD_LIMIT if len(data.names) > 1 else 0
 
     def cut(window: int) -> Windows:
         return cut_windows(
-            data, normalized, period_ns=period_ns, window=window, hold_limit=hold_limit
+            data,
+            normalized,
+            period_ns=period_ns,
+            window=window,
+            hold_limit=_hold_limit(data, window),
         )
 
     if settings.kind != "auto":
@@ -137,7 +139,7 @@ def train(
             "window": windows.values.shape[1],
             "hop": settings.hop,
             "resample": "instant",
-            "hold_limit": hold_limit,
+            "hold_limit": _hold_limit(data, windows.values.shape[1]),
         },
         "state_size": len(fitted.graph.initial_state),
         "alarm": _alarm(settings, kind.rule, fitted),
@@ -163,6 +165,11 @@ def train(
         report=lambda checked: training_page(checked, windows, scored),
     )
     return ModelPackage.load(out)
+
+
+def _hold_limit(data: TrainingData, window: int) -> int:
+    # A single series taken step by step has nothing to wait for: what is not there has not happened.
+    return 0 if len(data.names) == 1 and window == 1 else _HOLD_LIMIT
 
 
 def _window(settings: TrainSettings, kind: Kind, name: str) -> int:
