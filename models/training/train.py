@@ -168,7 +168,7 @@ def train(
 
 
 def _hold_limit(data: TrainingData, window: int) -> int:
-    # A single series taken step by step has nothing to wait for: what is not there has not happened.
+    # A single series taken step by step waits for nothing: what is not there has not happened.
     return 0 if len(data.names) == 1 and window == 1 else _HOLD_LIMIT
 
 
