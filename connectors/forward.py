@@ -23,7 +23,7 @@ import structlog
 from connectors.backlog import Backlog
 from connectors.backlog_upkeep import BacklogUpkeep
 from connectors.logs import consumer_group, topic
-from connectors.points import Kind, Point, aggregate_points, anomaly_points
+from connectors.points import Kind, Point, aggregate_points, anomaly_points, health_points
 from connectors.sink import Refused, Sink
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
@@ -35,11 +35,15 @@ from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
+    HEALTH_SCHEMA,
+    OLD_ANOMALIES_SCHEMA,
     QuarantinedMessage,
     check_schema,
     decode_aggregates,
     decode_anomalies,
+    decode_health,
     messages_record,
+    schema_of,
 )
 
 _logger = structlog.get_logger()
@@ -379,7 +383,9 @@ class _Consumer:
         gateway = self._config.gateway.name
         try:
             if kind == "anomalies":
-                check_schema(record.headers, ANOMALIES_SCHEMA)
+                if schema_of(record.headers) == HEALTH_SCHEMA:
+                    return health_points(decode_health(record.value), gateway)
+                check_schema(record.headers, ANOMALIES_SCHEMA, OLD_ANOMALIES_SCHEMA)
                 return anomaly_points(decode_anomalies(record.value), gateway)
             check_schema(record.headers, AGGREGATES_SCHEMA)
             if len(self._channels.devices) > self._config.ingest.max_devices:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,11 +21,14 @@ from headgate.core.stage import STATISTICS
 from headgate.core.wire import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
+    HEALTH_SCHEMA,
     MESSAGES_SCHEMA,
+    OLD_ANOMALIES_SCHEMA,
     READINGS_SCHEMA,
     REJECTED_SCHEMA,
     decode_aggregates,
     decode_anomalies,
+    decode_health,
     decode_messages,
     decode_readings,
     decode_rejected,
@@ -190,20 +193,12 @@ async def _records(
 
 
 def _rows_in(record: StoredRecord) -> int:
-    schema = schema_of(record.headers)
+    schema, value = schema_of(record.headers), record.value
     if schema.startswith(_OPAQUE):
         return 1
-    if schema == READINGS_SCHEMA:
-        return len(decode_readings(record.value, ChannelTable()))
-    if schema == AGGREGATES_SCHEMA:
-        return len(decode_aggregates(record.value, ChannelTable()))
-    if schema == ANOMALIES_SCHEMA:
-        return len(decode_anomalies(record.value))
-    if schema == REJECTED_SCHEMA:
-        return len(decode_rejected(record.value, ChannelTable()).batch)
-    if schema == MESSAGES_SCHEMA:
-        return len(decode_messages(record.value))
-    raise DataError("bad_record", f"unknown schema {schema.decode(errors='replace')!r}")
+    if schema not in _LENGTHS:
+        raise DataError("bad_record", f"unknown schema {schema.decode(errors='replace')!r}")
+    return _LENGTHS[schema](value)
 
 
 def _rows_of(record: StoredRecord, wanted: Filter) -> Iterator[dict[str, Any]]:
@@ -216,11 +211,25 @@ def _rows_of(record: StoredRecord, wanted: Filter) -> Iterator[dict[str, Any]]:
         return _rejected(rejected.batch, rejected.reasons, wanted)
     if schema == AGGREGATES_SCHEMA:
         return _windows(value, wanted)
-    if schema == ANOMALIES_SCHEMA:
+    if schema in (ANOMALIES_SCHEMA, OLD_ANOMALIES_SCHEMA):
         return _anomalies(value, wanted)
+    if schema == HEALTH_SCHEMA:
+        return _health(value, wanted)
     if schema == MESSAGES_SCHEMA:
         return _messages(value, wanted)
     raise DataError("bad_record", "unknown schema")
+
+
+#: Counts the rows of a record's value, by its schema.
+_LENGTHS: Mapping[bytes, Callable[[bytes], int]] = {
+    READINGS_SCHEMA: lambda value: len(decode_readings(value, ChannelTable())),
+    AGGREGATES_SCHEMA: lambda value: len(decode_aggregates(value, ChannelTable())),
+    ANOMALIES_SCHEMA: lambda value: len(decode_anomalies(value)),
+    OLD_ANOMALIES_SCHEMA: lambda value: len(decode_anomalies(value)),
+    HEALTH_SCHEMA: lambda value: len(decode_health(value)),
+    REJECTED_SCHEMA: lambda value: len(decode_rejected(value, ChannelTable()).batch),
+    MESSAGES_SCHEMA: lambda value: len(decode_messages(value)),
+}
 
 
 def _rejected(batch: Batch, reasons: list[str], wanted: Filter) -> Iterator[dict[str, Any]]:
@@ -288,8 +297,25 @@ def _anomalies(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
                 "peak_score": anomaly.peak_score,
                 "threshold": anomaly.threshold,
                 "top_channel": anomaly.shares[0][0] if anomaly.shares else "",
+                "verdict": anomaly.verdict,
+                "faulty": " ".join(anomaly.faulty),
                 "is_open": anomaly.is_open,
                 "revision": anomaly.revision,
+            }
+
+
+def _health(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
+    for each in decode_health(value):
+        if wanted.takes(each.time_ns, each.device):
+            yield {
+                "time": _text(each.time_ns),
+                "feed": each.feed,
+                "device": each.device,
+                "channel": each.channel,
+                "sensor": each.state,
+                "since": _text(each.since_ns),
+                "found": _number(each.found),
+                "usual": _number(each.usual),
             }
 
 

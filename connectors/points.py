@@ -3,8 +3,8 @@
 Aggregates of one device and window share a point in the measurement ``<measurement>_<window>``
 (``pump_10s``), tagged ``gateway``, ``device`` and the feed's tags; fields are named
 ``<channel>_<statistic>``. Anomalies are points of the measurement ``anomalies`` at the time of
-their start. A point's identity (measurement, tags, time) follows from the data alone, so writing
-it again overwrites it.
+their start, changes of a sensor's health points of ``sensor_health`` at their own. A point's
+identity (measurement, tags, time) follows from the data alone, so writing it again overwrites it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from headgate.config.units import format_duration
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 Kind = Literal["anomalies", "aggregates"]
 FieldValue = float | int | bool | str
@@ -96,6 +96,26 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
     ]
 
 
+def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:
+    """One point for each change of a sensor's health."""
+    points = []
+    for each in health:
+        figures = {"found": each.found, "usual": each.usual}
+        fields: dict[str, FieldValue] = {
+            "state": each.state,
+            "is_faulty": each.state != "ok",
+            "since_ns": each.since_ns,
+            **{name: value for name, value in figures.items() if math.isfinite(value)},
+        }
+        tags = _tags(
+            gateway=gateway,
+            device=each.device,
+            others=(("feed", each.feed), ("channel", each.channel)),
+        )
+        points.append(Point("anomalies", "sensor_health", tags, fields, each.time_ns))
+    return points
+
+
 def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
     """One point for each anomaly; of several states of one anomaly the last stays in a sink."""
     points = []
@@ -110,6 +130,9 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
             "is_open": anomaly.is_open,
             "revision": anomaly.revision,
             "top_channel": anomaly.shares[0][0] if anomaly.shares else "",
+            "opened_ns": anomaly.opened_ns,
+            "verdict": anomaly.verdict,
+            "faulty_channels": ",".join(anomaly.faulty),
         }
         fields.update((f"share_{name}", share) for name, share in anomaly.shares)
         tags = _tags(

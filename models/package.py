@@ -76,7 +76,8 @@ class Alarm(_Table):
 
     An anomaly opens after ``open_after`` scores in a row at or over ``threshold`` and closes after
     ``close_after`` in a row below ``threshold_low``, or after fewer that would be as improbable
-    as ``close_surprise`` in an event that goes on.
+    as ``close_surprise`` in an event that goes on. One that would open within ``refractory`` steps
+    of the end of another is the other, which goes on.
     """
 
     threshold: Annotated[float, Field(gt=0)]
@@ -84,6 +85,7 @@ class Alarm(_Table):
     open_after: Annotated[int, Field(ge=1)] = 3
     close_after: Annotated[int, Field(ge=1)] = 5
     close_surprise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    refractory: Annotated[int, Field(ge=0)] = 0
     chosen_by: str = ""
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.sketch import quantiles
-from headgate.core.stage import STATISTICS, Aggregates, Selection, StateBlock
+from headgate.core.stage import SIGNS, STATISTICS, Aggregates, Selection, StateBlock
 from streams.arrays import group_by, grown
 from streams.rowstore import Columns
 from streams.summary import Moments, Summary, concat_summaries
@@ -95,7 +95,7 @@ class Aggregator:
             "channel": batch.channel[order],
             "time_ns": batch.time_ns[order],
             "value": batch.value[order],
-            "is_usable": batch.usable[order],
+            "quality": batch.quality[order],
         }
         device = np.repeat(groups.keys, groups.lengths)
         return self._add(device, rows, groups.keys, watermark_of)
@@ -109,7 +109,7 @@ class Aggregator:
             "channel": np.empty(0, np.int32),
             "time_ns": np.empty(0, np.int64),
             "value": np.empty(0, np.float64),
-            "is_usable": np.empty(0, np.bool_),
+            "quality": np.empty(0, np.uint16),
         }
         ordered = np.sort(devices).astype(np.int64)
         return self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
@@ -200,6 +200,7 @@ class Aggregator:
             ),
             sketch_keys=[buckets.key[first:end] for first, end in spans],
             sketch_counts=[buckets.count[first:end] for first, end in spans],
+            signs={name: getattr(moments, name) for name in SIGNS},
         )
 
     def _extend(self) -> None:

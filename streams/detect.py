@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Anomaly, Scores, Selection, StateBlock
 from streams.arrays import NO_TIME_NS, group_by, grown
+from streams.verdict import is_of_sensors
 
 #: Severity by how far the peak is over the threshold. The scores of the shipped kinds grow
 #: linearly with the deviation, so twice the threshold is twice the deviation that was tolerated.
@@ -32,6 +33,8 @@ class DetectSpec:
         close_surprise: Fewer do where they would be this improbable in an event that goes on: one
             whose scores are high throughout ends soon, one that comes and goes may pause. 0 asks
             for ``close_after`` always.
+        refractory: A device that is over the threshold again within so many steps of an anomaly's
+            end goes on with that one, so that one trouble is one anomaly.
         step_ns: Time between two scores of a device that leaves none out. A gap longer than
             ``close_after`` steps ends whatever was going on: nothing is known of that time.
     """
@@ -43,6 +46,15 @@ class DetectSpec:
     close_after: int
     step_ns: int
     close_surprise: float = 0.0
+    refractory: int = 0
+
+
+class Sensors(Protocol):
+    """Knows which sensors are not well; ``streams.verdict.ModelSensors`` does."""
+
+    def faulty(self, devices: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool[d, channel]: which sensors of these devices were known to be faulty then."""
+        ...
 
 
 class Detector:
@@ -52,13 +64,22 @@ class Detector:
         model: The model's name in the configuration.
         spec: Its thresholds.
         channels: The pipeline's table.
+        sensors: Which are faulty; None takes all for sound.
     """
 
-    def __init__(self, model: str, spec: DetectSpec, channels: ChannelTable) -> None:
+    def __init__(
+        self,
+        model: str,
+        spec: DetectSpec,
+        channels: ChannelTable,
+        sensors: Sensors | None = None,
+    ) -> None:
+        self._sensors = sensors
         self._model = model
         self._spec = spec
         self._channels = channels
         self._gap_ns = (spec.close_after + 1) * spec.step_ns
+        self._refractory_ns = spec.refractory * spec.step_ns
         # All by device row. ``over`` and ``below`` count scores in a row; the event's columns are
         # kept from the first score over the threshold on, whether or not it has opened yet.
         self._state: dict[str, NDArray[Any]] = {
@@ -70,13 +91,18 @@ class Detector:
             "hits": np.empty(0, np.int32),
             "hit_rate": np.empty(0, np.float64),
             "last_ns": np.empty(0, np.int64),
+            # An event that has ended and may go on.
+            "is_past": np.empty(0, np.bool_),
             "start_ns": np.empty(0, np.int64),
+            "opened_ns": np.empty(0, np.int64),
             "end_ns": np.empty(0, np.int64),
             "peak_ns": np.empty(0, np.int64),
             "peak_score": np.empty(0, np.float64),
             "revision": np.empty(0, np.int32),
             "severity": np.empty(0, np.int8),
             "share": np.empty((0, len(spec.channel_names)), np.float32),
+            "faulty": np.empty((0, len(spec.channel_names)), np.bool_),
+            "is_of_sensors": np.empty(0, np.bool_),
         }
 
     def process(self, scores: Scores) -> list[Anomaly]:
@@ -106,6 +132,11 @@ class Detector:
             self._step(loud[has_kth], time_ns[rows], score[rows], share[rows], anomalies)
         return anomalies
 
+    @property
+    def open_events(self) -> int:
+        """Anomalies that are open."""
+        return int(np.count_nonzero(self._state["is_open"]))
+
     def is_open(self, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether an anomaly is open at these devices."""
         self._extend()
@@ -126,7 +157,8 @@ class Detector:
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self._extend()
         for name, column in self._state.items():
-            column[selection.devices] = block[name]
+            # What an older version did not remember is as in a new event.
+            column[selection.devices] = block.get(name, np.zeros((), column.dtype))
 
     def forget(self, selection: Selection) -> None:
         self._extend()
@@ -154,10 +186,13 @@ class Detector:
         state["over"][device] = over
         was_open = state["is_open"][device]
         # The first score over the threshold begins an event that may or may not open.
-        begins = ~was_open & (over == 1)
+        is_soon = time_ns - state["end_ns"][device] <= self._refractory_ns
+        begins = ~was_open & (over == 1) & ~(state["is_past"][device] & is_soon)
         first = device[begins]
         state["start_ns"][first] = time_ns[begins]
         state["peak_score"][first] = -np.inf
+        state["is_past"][first] = False
+        state["faulty"][first] = False
         is_higher = (is_over | was_open) & (score > state["peak_score"][device])
         higher = device[is_higher]
         state["peak_score"][higher] = score[is_higher]
@@ -167,21 +202,39 @@ class Detector:
         state["end_ns"][device[is_in]] = time_ns[is_in]
         state["below"][device] = np.where(is_in, 0, state["below"][device] + 1)
         self._count_hits(device, is_in, was_open)
+        is_of_sensors = self._judge(device, time_ns, was_open | is_over)
         severity = np.searchsorted(
             _SEVERITY_FROM, state["peak_score"][device] / spec.threshold, side="right"
         )
         opens = ~was_open & (over >= spec.open_after)
+        resumes = opens & state["is_past"][device]
         worsens = was_open & (severity > state["severity"][device])
-        opened, worse = device[opens], device[worsens]
-        state["severity"][opened] = severity[opens]
-        state["severity"][worse] = severity[worsens]
-        state["is_open"][opened] = True
-        state["revision"][opened] = 0
-        state["revision"][worse] += 1
-        changed = np.sort(np.concatenate([opened, worse]))
-        anomalies.extend(self._anomaly(row) for row in changed.tolist())
+        turns = was_open & (is_of_sensors != state["is_of_sensors"][device])
+        changes = opens | worsens | turns
+        changed = device[changes]
+        state["severity"][changed] = severity[changes]
+        state["is_of_sensors"][changed] = is_of_sensors[changes]
+        state["opened_ns"][device[opens & ~resumes]] = time_ns[opens & ~resumes]
+        state["is_open"][device[opens]] = True
+        state["is_past"][device[opens]] = False
+        state["revision"][changed] += 1
+        state["revision"][device[opens & ~resumes]] = 0
+        anomalies.extend(self._anomaly(row) for row in np.sort(changed).tolist())
         closes = was_open & (state["below"][device] >= self._longest_pause(device))
         anomalies.extend(self._close(device[closes]))
+
+    def _judge(
+        self,
+        device: NDArray[np.int64],
+        time_ns: NDArray[np.int64],
+        is_event: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """bool[d]: whether the event of each of these devices, if any, is its sensors' fault."""
+        state = self._state
+        if self._sensors is not None:
+            eventful = device[is_event]
+            state["faulty"][eventful] |= self._sensors.faulty(eventful, time_ns[is_event])
+        return is_of_sensors(state["share"][device], state["faulty"][device])
 
     def _count_hits(
         self,
@@ -211,6 +264,7 @@ class Detector:
 
     def _close(self, device: NDArray[np.int64]) -> list[Anomaly]:
         self._state["is_open"][device] = False
+        self._state["is_past"][device] = True
         self._state["revision"][device] += 1
         self._state["over"][device] = 0
         return [self._anomaly(row) for row in device.tolist()]
@@ -227,6 +281,7 @@ class Detector:
             device=device,
             model=self._model,
             start_ns=int(state["start_ns"][row]),
+            opened_ns=int(state["opened_ns"][row]),
             end_ns=int(state["end_ns"][row]),
             peak_ns=int(state["peak_ns"][row]),
             peak_score=float(state["peak_score"][row]),
@@ -234,6 +289,14 @@ class Detector:
             severity=_SEVERITIES[int(state["severity"][row])],
             # Equal shares in the model's order, so that the same scores give the same bytes.
             shares=tuple(sorted(named, key=lambda pair: -pair[1])),
+            verdict="sensor" if state["is_of_sensors"][row] else "process",
+            faulty=tuple(
+                name
+                for name, is_faulty in zip(
+                    self._spec.channel_names, state["faulty"][row].tolist(), strict=True
+                )
+                if is_faulty
+            ),
             is_open=bool(state["is_open"][row]),
             revision=int(state["revision"][row]),
         )

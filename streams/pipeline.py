@@ -2,12 +2,14 @@
 
 ::
 
-    readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ───────────────────────▶ aggregates
-                    │          │    │
-                    ▼          ▼    └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect
-                   late    duplicate                                                 │
-                                                                                     ▼
-                                                                                 anomalies
+    readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ─┬─────────────────────▶ aggregates
+                    │          │    │              └─▶ health ─┬──────────▶ sensor health
+                    ▼          ▼    │                          └────────────────────┐
+                   late    duplicate│                                               ▼
+                                    └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect
+                                                                                    │
+                                                                                    ▼
+                                                                                anomalies
 
 A ``Pipeline`` is synchronous and does no I/O: it is the same object in the running gateway, in
 tests and in an evaluation.
@@ -34,6 +36,7 @@ from headgate.core.stage import (
     Rejected,
     Scores,
     Selection,
+    SensorHealth,
     StateBlock,
     StatefulStage,
 )
@@ -45,9 +48,11 @@ from streams.arrays import stable_order
 from streams.clean import Cleaner
 from streams.detect import Detector, DetectSpec
 from streams.frame import Framer, FrameSpec
+from streams.health import HealthMonitor
 from streams.infer import Inferer
 from streams.normalize import Normalizer
 from streams.state import Snapshot
+from streams.verdict import ModelSensors
 from streams.watermark import Watermarks
 
 _logger = structlog.get_logger()
@@ -68,13 +73,15 @@ class Results:
 
     Attributes:
         aggregates: Windows that closed.
-        anomalies: Anomalies that opened, got worse or closed, in order.
+        anomalies: Anomalies that opened, changed or closed, in order.
+        health: Sensors whose health has changed, in order.
         rejected: Readings that went no further, by reason.
         moved: int32[d], rows of the devices whose state has changed.
     """
 
     aggregates: Aggregates
     anomalies: list[Anomaly]
+    health: list[SensorHealth]
     rejected: tuple[Rejected, ...]
     moved: NDArray[np.int32]
 
@@ -118,13 +125,15 @@ class Pipeline:
         self._watermarks = Watermarks(config.feed, channels)
         self._cleaner = Cleaner(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
+        self._monitor = HealthMonitor(config.feed, channels)
         self._inferer = inferer
         self._routes = _routes(config, channels, packages)
-        self._detectors = _detectors(config, channels, packages)
+        self._detectors = _detectors(config, channels, packages, self._monitor)
         self._stages: dict[str, tuple[StatefulStage, str]] = {
             "watermark": (self._watermarks, ""),
             "clean": (self._cleaner, self._cleaner.fingerprint),
             "aggregate": (self._aggregator, self._aggregator.fingerprint),
+            "health": (self._monitor, self._monitor.fingerprint),
         }
         for route in self._routes:
             fingerprint = packages[route.model].fingerprint
@@ -157,10 +166,12 @@ class Pipeline:
             cleaned = self._cleaner.process(on_time.main)
         with self._timed("aggregate"):
             aggregates = self._aggregator.process(cleaned.main, self._watermarks.watermark_ns)
+        with self._timed("health"):
+            health = self._monitor.process(aggregates)
         anomalies = self._score(cleaned.main)
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(len(batch), cleaned.main, aggregates, anomalies, rejected)
-        return Results(aggregates, anomalies, rejected, moved)
+        return Results(aggregates, anomalies, health, rejected, moved)
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time takes to be silent."""
@@ -178,13 +189,14 @@ class Pipeline:
         """
         silent = self._watermarks.silent(now_ns, self._silent_after_ns)
         aggregates = self._aggregator.close(silent, self._watermarks.watermark_ns)
+        health = self._monitor.process(aggregates)
         anomalies = [
             anomaly
             for detector in self._detectors.values()
             for anomaly in detector.close_silent(silent)
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, (), silent)
+        return Results(aggregates, anomalies, health, (), silent)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""
@@ -271,9 +283,9 @@ class Pipeline:
         for anomaly in anomalies:
             if anomaly.revision == 0:
                 telemetry.anomalies.labels(anomaly.model, anomaly.severity).inc()
-                telemetry.open_anomalies.inc()
-            if not anomaly.is_open:
-                telemetry.open_anomalies.dec()
+        open_anomalies = sum(detector.open_events for detector in self._detectors.values())
+        telemetry.open_anomalies.set(open_anomalies)
+        telemetry.unhealthy_sensors.set(self._monitor.unhealthy)
 
 
 def build_pipeline(
@@ -355,7 +367,10 @@ def _routes(
 
 
 def _detectors(
-    config: Config, channels: ChannelTable, packages: Mapping[str, ModelPackage]
+    config: Config,
+    channels: ChannelTable,
+    packages: Mapping[str, ModelPackage],
+    monitor: HealthMonitor,
 ) -> dict[str, Detector]:
     detectors = {}
     for name, package in packages.items():
@@ -368,9 +383,11 @@ def _detectors(
             open_after=alarm.open_after,
             close_after=alarm.close_after,
             close_surprise=alarm.close_surprise,
+            refractory=alarm.refractory,
             step_ns=framing.period * framing.hop,
         )
-        detectors[name] = Detector(name, spec, channels)
+        sensors = ModelSensors(spec.channel_names, monitor, config.feed, channels)
+        detectors[name] = Detector(name, spec, channels, sensors)
     return detectors
 
 

@@ -8,6 +8,7 @@ a partition can be read side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,18 @@ from numpy.typing import NDArray
 from headgate.core.batch import Batch, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Record, TopicPartition
-from headgate.core.stage import Aggregates, Anomaly, Rejected
-from headgate.core.wire import aggregates_record, anomalies_record, rejected_record
+from headgate.core.stage import Aggregates, Anomaly, Rejected, SensorHealth
+from headgate.core.wire import (
+    aggregates_record,
+    anomalies_record,
+    health_record,
+    rejected_record,
+)
 from streams.pipeline import Results
 from streams.state import Placement
+
+#: What is told of a device, rarely enough to be objects.
+_Told = TypeVar("_Told", Anomaly, SensorHealth)
 
 #: Rows in one result record at most: keeps it well below Kafka's message size limit of 1 MB.
 _MAX_ROWS = 5000
@@ -57,7 +66,9 @@ class Route:
         def add(topic: str, partition: int, record: Record) -> None:
             records.setdefault(TopicPartition(topic, partition), []).append(record)
 
-        for partition, anomalies in self._anomalies_by_partition(results.anomalies).items():
+        for partition, health in self._by_partition(results.health).items():
+            add(self._anomalies, partition, health_record(health))
+        for partition, anomalies in self._by_partition(results.anomalies).items():
             add(self._anomalies, partition, anomalies_record(anomalies))
         for partition, aggregates in self._aggregates_by_partition(results.aggregates):
             add(self._aggregates, partition, aggregates_record(aggregates, self._channels))
@@ -71,11 +82,11 @@ class Route:
             records.setdefault(at, []).append(rejected_record(batch, reasons))
         return records
 
-    def _anomalies_by_partition(self, anomalies: list[Anomaly]) -> dict[int, list[Anomaly]]:
-        by_partition: dict[int, list[Anomaly]] = {}
-        for anomaly in anomalies:
-            row = self._channels.device_row(anomaly.feed, anomaly.device)
-            by_partition.setdefault(int(self._placement.partition[row]), []).append(anomaly)
+    def _by_partition(self, told: list[_Told]) -> dict[int, list[_Told]]:
+        by_partition: dict[int, list[_Told]] = {}
+        for each in told:
+            row = self._channels.device_row(each.feed, each.device)
+            by_partition.setdefault(int(self._placement.partition[row]), []).append(each)
         return by_partition
 
     def _aggregates_by_partition(self, aggregates: Aggregates) -> Iterator[tuple[int, Aggregates]]:

@@ -13,6 +13,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.batch import UNUSABLE, Quality
 from headgate.core.runs import runs
 from headgate.core.sketch import Buckets, bucket_keys, count_buckets
 from streams.rowstore import Columns
@@ -34,6 +35,13 @@ class Moments:
         low: float64[s], the smallest value.
         high: float64[s], the largest value.
         last: float64[s], the value of the newest reading.
+        spikes: int64[s], readings of ``flagged`` that are spikes.
+        stuck: int64[s], readings of ``n`` that are flagged as stuck.
+        jumps: float64[s], sum of the squared differences of readings in a row.
+        lone: float64[s], the most that one reading stands off both its neighbours.
+        first: float64[s], the value of the oldest reading.
+        first_jump: float64[s], the difference of the second reading from it; 0 without one.
+        last_jump: float64[s], the difference of the newest reading from the one before, likewise.
     """
 
     channel: NDArray[np.int32]
@@ -45,6 +53,13 @@ class Moments:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     last: NDArray[np.float64]
+    spikes: NDArray[np.int64]
+    stuck: NDArray[np.int64]
+    jumps: NDArray[np.float64]
+    lone: NDArray[np.float64]
+    first: NDArray[np.float64]
+    first_jump: NDArray[np.float64]
+    last_jump: NDArray[np.float64]
 
     def __len__(self) -> int:
         """Number of spans."""
@@ -83,12 +98,13 @@ def summarize(rows: Columns, span_ns: int) -> Summary:
     The order of the rows makes no difference, to the last bit.
 
     Args:
-        rows: Columns ``channel``, ``time_ns``, ``value`` and ``is_usable``.
+        rows: Columns ``channel``, ``time_ns``, ``value`` and ``quality``.
         span_ns: Length of a span; spans start at whole multiples of it.
     """
     order = _time_order(rows)
     channel, time_ns = rows["channel"][order], rows["time_ns"][order]
-    is_usable = rows["is_usable"][order]
+    quality = rows["quality"][order]
+    is_usable = (quality & np.uint16(UNUSABLE)) == 0
     # Adding 0 turns -0.0 into 0.0: equal values must be equal in every bit.
     value = rows["value"][order][is_usable] + 0.0
     start_ns = time_ns - time_ns % span_ns
@@ -112,6 +128,9 @@ def summarize(rows: Columns, span_ns: int) -> Summary:
             moments.squares[is_filled] = np.add.reduceat(distance * distance, firsts)
             moments.low[is_filled], moments.high[is_filled] = low, high
             moments.last[is_filled] = value[firsts + counts - 1]
+            moments.first[is_filled] = value[firsts]
+            for name, figure in _restlessness(value, firsts, counts).items():
+                getattr(moments, name)[is_filled] = figure
     cell = np.repeat(np.flatnonzero(is_filled), counts)
     return Summary(
         Moments(
@@ -124,6 +143,13 @@ def summarize(rows: Columns, span_ns: int) -> Summary:
             moments.low,
             moments.high,
             moments.last,
+            _count(quality, Quality.SPIKE, starts),
+            _count(quality, Quality.STUCK, starts),
+            moments.jumps,
+            moments.lone,
+            moments.first,
+            moments.first_jump,
+            moments.last_jump,
         ),
         count_buckets(cell, bucket_keys(value)),
     )
@@ -181,13 +207,51 @@ def _add(to: Moments, rows: NDArray[np.intp], more: Moments) -> None:
         step = np.where((n > 0) & (more_n > 0), more.mean - to.mean[rows], 0.0)
         mean = np.where(n > 0, to.mean[rows] + step * share, more.mean)
         squares = to.squares[rows] + more.squares + step * step * n * share
+        jump = np.where((n > 0) & (more_n > 0), more.first - to.last[rows], 0.0)
+        to.jumps[rows] += jump * jump + more.jumps
     to.n[rows] = total
     to.flagged[rows] += more.flagged
     to.mean[rows] = mean
     to.squares[rows] = squares
     to.low[rows] = np.minimum(to.low[rows], more.low)
     to.high[rows] = np.maximum(to.high[rows], more.high)
+    lone = np.maximum(_standing_off(to.last_jump[rows], jump), _standing_off(jump, more.first_jump))
+    to.lone[rows] = np.maximum(np.maximum(to.lone[rows], more.lone), lone)
+    newest_jump = np.where(more_n > 1, more.last_jump, jump)
+    to.last_jump[rows] = np.where(more_n > 0, newest_jump, to.last_jump[rows])
     to.last[rows] = np.where(more_n > 0, more.last, to.last[rows])
+    to.spikes[rows] += more.spikes
+    to.stuck[rows] += more.stuck
+
+
+def _count(
+    quality: NDArray[np.uint16], flag: Quality, starts: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """int64[s]: readings with this flag in each span."""
+    has_flag = (quality & np.uint16(flag)) != 0
+    counts: NDArray[np.int64] = np.add.reduceat(has_flag, starts, dtype=np.int64)
+    return counts
+
+
+def _restlessness(
+    value: NDArray[np.float64], firsts: NDArray[np.intp], counts: NDArray[np.int64]
+) -> Columns:
+    """What ``Moments`` says of the differences in spans that begin at these positions."""
+    jump = np.diff(value, prepend=value[:1])
+    jump[firsts] = 0.0
+    onward = np.append(jump[1:], 0.0)
+    return {
+        "jumps": np.add.reduceat(jump * jump, firsts),
+        "lone": np.maximum.reduceat(_standing_off(jump, onward), firsts),
+        "first_jump": onward[firsts],
+        "last_jump": jump[firsts + counts - 1],
+    }
+
+
+def _standing_off(jump: NDArray[np.float64], onward: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64[n]: how far a reading stands off both its neighbours, by the differences."""
+    there_and_back = (jump > 0) & (onward < 0) | (jump < 0) & (onward > 0)
+    return np.where(there_and_back, np.minimum(np.abs(jump), np.abs(onward)), 0.0)
 
 
 def _time_order(rows: Columns) -> NDArray[np.intp]:
@@ -204,7 +268,7 @@ def _time_order(rows: Columns) -> NDArray[np.intp]:
         if (ordered[1:] != ordered[:-1]).all():
             return order
     # Several readings of one time, or times too far apart for one integer.
-    return np.lexsort((rows["value"], rows["is_usable"], time_ns, channel))
+    return np.lexsort((rows["value"], rows["quality"], time_ns, channel))
 
 
 def _no_moments(like: NDArray[np.intp]) -> Moments:
@@ -219,5 +283,12 @@ def _no_moments(like: NDArray[np.intp]) -> Moments:
         np.zeros(size),
         np.full(size, np.inf),
         np.full(size, -np.inf),
+        np.zeros(size),
+        zeros.copy(),
+        zeros.copy(),
+        np.zeros(size),
+        np.zeros(size),
+        np.zeros(size),
+        np.zeros(size),
         np.zeros(size),
     )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.runs import runs
 from headgate.core.sketch import Buckets
@@ -40,6 +41,13 @@ class _Open:
             low=np.float64,
             high=np.float64,
             last=np.float64,
+            spikes=np.int64,
+            stuck=np.int64,
+            jumps=np.float64,
+            lone=np.float64,
+            first=np.float64,
+            first_jump=np.float64,
+            last_jump=np.float64,
         )
         self.sketches = RowStore(channel=np.int32, key=np.int32, count=np.int64)
 
@@ -83,7 +91,7 @@ class Windows:
         self._pane_ns = pane_ns
         self._channels = channels
         self._rows = RowStore(
-            channel=np.int32, time_ns=np.int64, value=np.float64, is_usable=np.bool_
+            channel=np.int32, time_ns=np.int64, value=np.float64, quality=np.uint16
         )
         # A window as long as its pane is never kept open.
         self._open = {length: _Open(length) for length in lengths_ns}
@@ -101,7 +109,7 @@ class Windows:
 
         Args:
             device: Device row of each reading, rising.
-            rows: The readings: ``channel``, ``time_ns``, ``value``, ``is_usable``.
+            rows: The readings: ``channel``, ``time_ns``, ``value``, ``quality``.
             devices: The devices to look at, rising, each once; all of ``device`` among them.
             watermark_ns: Their watermarks once these readings are in.
 
@@ -146,7 +154,7 @@ class Windows:
         for name, store in self._stores().items():
             if f"{name}_channel" not in block:
                 continue
-            columns: Columns = {column: block[f"{name}_{column}"] for column in store.empty()}
+            columns = _columns(block, name, store.empty())
             columns["channel"] = selection.channels[columns["channel"]]
             device = self._channels.device_of[columns["channel"]]
             order = stable_order(device)
@@ -253,3 +261,17 @@ class Windows:
             devices = device[starts]
             first_ns = np.minimum.reduceat(end_ns, starts)
             self._due_ns[devices] = np.minimum(self._due_ns[devices], first_ns)
+
+
+def _columns(block: Mapping[str, NDArray[np.generic]], store: str, empty: Columns) -> Columns:
+    """A store's columns in a snapshot, which an older version may have made."""
+    size = len(block[f"{store}_channel"])
+    columns: Columns = {
+        column: block.get(f"{store}_{column}", np.zeros(size, dtype.dtype))
+        for column, dtype in empty.items()
+    }
+    usable = block.get(f"{store}_is_usable")
+    if usable is not None:
+        # Which flag it was is not known; that the reading is of no use is what counts.
+        columns["quality"] = np.where(usable, 0, Quality.MISSING).astype(np.uint16)
+    return columns

@@ -87,8 +87,8 @@ def aggregates_of(devices: Sequence[str], value: float = 1.5, window: int = 0) -
 def make_anomaly(device: str, *, is_open: bool = True, revision: int = 0) -> Anomaly:
     """An anomaly of the device at ``START_NS``."""
     return Anomaly(
-        "f", device, "m", START_NS, START_NS + 10**9, START_NS, 3.5, 1.0, "major",
-        (("flow", 0.9), ("temp", 0.1)), is_open, revision,
+        "f", device, "m", START_NS, START_NS, START_NS + 10**9, START_NS, 3.5, 1.0, "major",
+        (("flow", 0.9), ("temp", 0.1)), "process", (), is_open, revision,
     )  # fmt: skip
 
 

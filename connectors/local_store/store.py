@@ -1,7 +1,8 @@
 """Points in a SQLite file, bounded by age and size.
 
-The same points as InfluxDB would get, with the same identity. The views ``anomalies`` and
-``aggregates`` are for people and tools that read the file; it may be read while it is written.
+The same points as InfluxDB would get, with the same identity. The views ``anomalies``,
+``sensor_health`` and ``aggregates`` are for people and tools that read the file; it may be read
+while it is written.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ CREATE TABLE IF NOT EXISTS points (
     PRIMARY KEY (measurement, tags, time_ns)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS points_by_age ON points (kind, stored_ns);
-CREATE VIEW IF NOT EXISTS anomalies AS SELECT
+BEGIN;
+DROP VIEW IF EXISTS anomalies;
+CREATE VIEW anomalies AS SELECT
     json_extract(tags, '$.feed') AS feed,
     json_extract(tags, '$.device') AS device,
     json_extract(tags, '$.model') AS model,
@@ -45,8 +48,19 @@ CREATE VIEW IF NOT EXISTS anomalies AS SELECT
     json_extract(fields, '$.peak_score') AS peak_score,
     json_extract(fields, '$.is_open') AS is_open,
     json_extract(fields, '$.top_channel') AS top_channel,
+    json_extract(fields, '$.verdict') AS verdict,
     fields
-FROM points WHERE kind = 'anomalies';
+FROM points WHERE kind = 'anomalies' AND measurement = 'anomalies';
+COMMIT;
+CREATE VIEW IF NOT EXISTS sensor_health AS SELECT
+    json_extract(tags, '$.feed') AS feed,
+    json_extract(tags, '$.device') AS device,
+    json_extract(tags, '$.channel') AS channel,
+    time_ns,
+    json_extract(fields, '$.state') AS state,
+    json_extract(fields, '$.since_ns') AS since_ns,
+    fields
+FROM points WHERE measurement = 'sensor_health' AND kind = 'anomalies';
 CREATE VIEW IF NOT EXISTS aggregates AS SELECT
     measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields
 FROM points WHERE kind = 'aggregates';

@@ -1,4 +1,4 @@
-"""Anomalies back to MQTT, retained, for devices and local screens."""
+"""Anomalies and sensors' health back to MQTT, retained, for devices and local screens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from headgate.core.telemetry import Telemetry
 
 
 class MqttResults:
-    """A sink of the forward lane: ``headgate/{gateway}/anomalies/{device}``, JSON, QoS 1.
+    """A sink of the forward lane: JSON, QoS 1, retained.
 
-    Characters that a topic level can't hold are percent-encoded in the device's name.
+    Anomalies go to ``headgate/{gateway}/anomalies/{device}``, a sensor's health to
+    ``headgate/{gateway}/sensor_health/{device}/{channel}``. Characters that a topic level can't
+    hold are percent-encoded in names.
     """
 
     name = "mqtt"
@@ -39,11 +41,18 @@ class MqttResults:
 
     async def write(self, points: Sequence[Point]) -> list[Refused]:
         for point in points:
-            payload = orjson.dumps({**dict(point.tags), "start_ns": point.time_ns, **point.fields})
+            time = "start_ns" if point.measurement == "anomalies" else "time_ns"
+            payload = orjson.dumps({**dict(point.tags), time: point.time_ns, **point.fields})
             await self._publisher.publish(self._topic(point), payload, retain=True)
             self._telemetry.uplink_bytes.labels(self.name).inc(len(payload))
         return []
 
     def _topic(self, point: Point) -> str:
-        device = quote(point.tag("device"), safe=" !$&'()*,:;=@[]\"<>\\^`{|}~")
-        return f"headgate/{self._gateway}/anomalies/{device}"
+        levels = ["headgate", self._gateway, point.measurement, _level(point.tag("device"))]
+        if channel := point.tag("channel"):
+            levels.append(_level(channel))
+        return "/".join(levels)
+
+
+def _level(name: str) -> str:
+    return quote(name, safe=" !$&'()*,:;=@[]\"<>\\^`{|}~")

@@ -343,6 +343,8 @@ class Feed(Table):
     grace: DurationNs = _ns("2s")
     channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)]
     aggregates: tuple[Aggregate, ...] = (Aggregate(),)
+    #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
+    sensor_health: Flag = True
     models: tuple[Name, ...] = ()
 
     @field_validator("topic")

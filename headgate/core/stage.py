@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,19 +134,24 @@ class Anomaly:
     """One event of one device, opened by a detector. Rare, so an object and not a column.
 
     It is emitted when it opens and again, with the same identity ``(device, model, start_ns)``
-    and a higher ``revision``, when it gets worse or closes; the sink overwrites.
+    and a higher ``revision``, when it gets worse, its verdict changes, it closes, or goes on soon
+    after; the sink overwrites.
 
     Attributes:
         feed: The device's feed.
         device: The device's name.
         model: Name of the model in the configuration.
         start_ns: Event time of the first step over the threshold.
+        opened_ns: Event time of the step at which it was taken for an anomaly.
         end_ns: Event time of the last step over the lower threshold so far.
         peak_ns: Event time of the highest score.
         peak_score: The highest score so far.
         threshold: The threshold the score had to pass.
         severity: ``"minor"``, ``"major"`` or ``"critical"``.
         shares: ``(channel name, share)`` at the peak, largest first.
+        verdict: ``"sensor"`` when most of the peak's score stems from sensors that were faulty
+            meanwhile, otherwise ``"process"``.
+        faulty: The channels of those sensors, in the model's order.
         is_open: False once it has ended.
         revision: 0 at opening, then counting up.
     """
@@ -155,14 +160,47 @@ class Anomaly:
     device: str
     model: str
     start_ns: int
+    opened_ns: int
     end_ns: int
     peak_ns: int
     peak_score: float
     threshold: float
     severity: str
     shares: tuple[tuple[str, float], ...]
+    verdict: str
+    faulty: tuple[str, ...]
     is_open: bool
     revision: int
+
+
+#: What can be wrong with a sensor, worst first; ``streams.health`` says what each is.
+SENSOR_FAULTS = ("dropout", "stuck", "flat", "spike", "noise", "drift")
+
+
+@dataclass(frozen=True, slots=True)
+class SensorHealth:
+    """How one sensor is from now on. Said when it changes, and again every hour of a fault.
+
+    Attributes:
+        feed: The device's feed.
+        device: The device's name.
+        channel: The sensor's channel (its field).
+        time_ns: Event time of the end of the window that told.
+        state: ``"ok"`` or one of ``SENSOR_FAULTS``.
+        since_ns: Event time of the start of the first window that pointed to it.
+        found: What was found in the last window, in a figure that belongs to the state; NaN where
+            there is none.
+        usual: What that figure usually is; NaN where it is not known.
+    """
+
+    feed: str
+    device: str
+    channel: str
+    time_ns: int
+    state: str
+    since_ns: int
+    found: float
+    usual: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +222,10 @@ class Aggregates:
         sketch_keys: k arrays of int32, DDSketch bucket keys in rising order (see
             ``headgate.core.sketch``).
         sketch_counts: k arrays of int64, readings in each of those buckets.
+        signs: int64[k] or float64[k] by name, what tells how the sensor is: spikes and stuck
+            (readings with these flags), jumps (sum of the squared differences of readings in a
+            row), lone (the most that one reading stands off both its neighbours). They do not
+            leave the pipeline; of windows read from the log there are none.
     """
 
     channel: NDArray[np.int32]
@@ -195,6 +237,7 @@ class Aggregates:
     stats: dict[str, NDArray[np.float64]]
     sketch_keys: list[NDArray[np.int32]] = field(default_factory=list)
     sketch_counts: list[NDArray[np.int64]] = field(default_factory=list)
+    signs: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of closed windows."""
@@ -212,8 +255,12 @@ class Aggregates:
             stats={name: column[rows] for name, column in self.stats.items()},
             sketch_keys=[self.sketch_keys[row] for row in rows],
             sketch_counts=[self.sketch_counts[row] for row in rows],
+            signs={name: column[rows] for name, column in self.signs.items()},
         )
 
+
+#: Names of ``Aggregates.signs``.
+SIGNS = ("spikes", "stuck", "jumps", "lone")
 
 #: Names and order of ``Aggregates.stats``.
 STATISTICS = ("mean", "min", "max", "std", "last", "p50", "p95", "p99")

@@ -53,6 +53,9 @@ class Telemetry:
         self.open_anomalies = Gauge(
             "headgate_open_anomalies", "Anomalies open at present.", registry=registry
         )
+        self.unhealthy_sensors = Gauge(
+            "headgate_unhealthy_sensors", "Sensors that are not well.", registry=registry
+        )
         self.open_rows = Gauge(
             "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
         )

@@ -19,13 +19,17 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.log import Headers, Record
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 READINGS_SCHEMA = b"readings/1"
 AGGREGATES_SCHEMA = b"aggregates/1"
-ANOMALIES_SCHEMA = b"anomalies/1"
+ANOMALIES_SCHEMA = b"anomalies/2"
+HEALTH_SCHEMA = b"sensor_health/1"
 REJECTED_SCHEMA = b"rejected/1"
 MESSAGES_SCHEMA = b"messages/1"
+
+#: Anomalies as they were written before they had a verdict.
+OLD_ANOMALIES_SCHEMA = b"anomalies/1"
 
 #: A record with this part of a group's channels, as many readings that is, gets the group's keys.
 _GROUP_PART = 4
@@ -74,7 +78,7 @@ _AGGREGATES = pa.schema(
         pa.field("sketch_counts", pa.list_(pa.int64()), nullable=False),
     ]
 )
-_ANOMALIES = pa.schema(
+_OLD_ANOMALIES = pa.schema(
     [
         pa.field("feed", pa.utf8(), nullable=False),
         pa.field("device", pa.utf8(), nullable=False),
@@ -89,6 +93,26 @@ _ANOMALIES = pa.schema(
         pa.field("shares", pa.list_(pa.float64()), nullable=False),
         pa.field("is_open", pa.bool_(), nullable=False),
         pa.field("revision", pa.int64(), nullable=False),
+    ]
+)
+_ANOMALIES = pa.schema(
+    [
+        *_OLD_ANOMALIES,
+        pa.field("opened", _TIME, nullable=False),
+        pa.field("verdict", pa.utf8(), nullable=False),
+        pa.field("faulty", pa.list_(pa.utf8()), nullable=False),
+    ]
+)
+_HEALTH = pa.schema(
+    [
+        pa.field("feed", pa.utf8(), nullable=False),
+        pa.field("device", pa.utf8(), nullable=False),
+        pa.field("channel", pa.utf8(), nullable=False),
+        pa.field("time", _TIME, nullable=False),
+        pa.field("state", pa.utf8(), nullable=False),
+        pa.field("since", _TIME, nullable=False),
+        pa.field("found", pa.float64(), nullable=False),
+        pa.field("usual", pa.float64(), nullable=False),
     ]
 )
 
@@ -139,13 +163,12 @@ def schema_of(headers: Headers) -> bytes:
     return b""
 
 
-def check_schema(headers: Headers, expected: bytes) -> None:
-    """Refuse a record of another kind or version, or a damaged one, with DataError."""
+def check_schema(headers: Headers, *expected: bytes) -> None:
+    """Refuse a record of other kinds or versions, or a damaged one, with DataError."""
     found = schema_of(headers)
-    if found != expected:
-        raise DataError(
-            "bad_record", f"expected {expected.decode()}, got {found.decode(errors='replace')!r}"
-        )
+    if found not in expected:
+        kinds = " or ".join(kind.decode() for kind in expected)
+        raise DataError("bad_record", f"expected {kinds}, got {found.decode(errors='replace')!r}")
 
 
 class KeyGroup:
@@ -362,6 +385,9 @@ def encode_anomalies(anomalies: Sequence[Anomaly]) -> bytes:
             "shares": [share for _, share in anomaly.shares],
             "is_open": anomaly.is_open,
             "revision": anomaly.revision,
+            "opened": anomaly.opened_ns,
+            "verdict": anomaly.verdict,
+            "faulty": list(anomaly.faulty),
         }
         for anomaly in anomalies
     ]
@@ -369,11 +395,15 @@ def encode_anomalies(anomalies: Sequence[Anomaly]) -> bytes:
 
 
 def decode_anomalies(value: bytes) -> list[Anomaly]:
-    """Read anomalies back; raises DataError like ``decode_readings``."""
-    table = _from_ipc(value, _ANOMALIES)
-    for name in ("start", "end", "peak"):
-        index = table.schema.get_field_index(name)
-        table = table.set_column(index, name, table.column(name).cast(pa.int64()))
+    """Read anomalies back, in this version or the one before.
+
+    One from before that has no verdict is taken for one of the process that opened at its start.
+
+    Raises:
+        DataError: ``bad_record`` when the bytes are no such record.
+    """
+    table = _from_ipc(value, _ANOMALIES, _OLD_ANOMALIES)
+    table = _with_numbers(table, "start", "end", "peak", "opened")
     return [
         Anomaly(
             feed=row["feed"],
@@ -386,8 +416,47 @@ def decode_anomalies(value: bytes) -> list[Anomaly]:
             threshold=row["threshold"],
             severity=row["severity"],
             shares=tuple(zip(row["channels"], row["shares"], strict=True)),
+            opened_ns=row.get("opened", row["start"]),
+            verdict=row.get("verdict", "process"),
+            faulty=tuple(row.get("faulty", ())),
             is_open=row["is_open"],
             revision=row["revision"],
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def encode_health(health: Sequence[SensorHealth]) -> bytes:
+    """Sensors' health as a ``sensor_health`` record's value."""
+    rows = [
+        {
+            "feed": each.feed,
+            "device": each.device,
+            "channel": each.channel,
+            "time": each.time_ns,
+            "state": each.state,
+            "since": each.since_ns,
+            "found": each.found,
+            "usual": each.usual,
+        }
+        for each in health
+    ]
+    return _rows_to_ipc(_HEALTH, rows)
+
+
+def decode_health(value: bytes) -> list[SensorHealth]:
+    """Read sensors' health back; raises DataError like ``decode_readings``."""
+    table = _with_numbers(_from_ipc(value, _HEALTH), "time", "since")
+    return [
+        SensorHealth(
+            feed=row["feed"],
+            device=row["device"],
+            channel=row["channel"],
+            time_ns=row["time"],
+            state=row["state"],
+            since_ns=row["since"],
+            found=row["found"],
+            usual=row["usual"],
         )
         for row in table.to_pylist()
     ]
@@ -418,6 +487,11 @@ def aggregates_record(aggregates: Aggregates, channels: ChannelTable) -> Record:
 def anomalies_record(anomalies: Sequence[Anomaly]) -> Record:
     """An ``anomalies`` record."""
     return Record(encode_anomalies(anomalies), headers=(("schema", ANOMALIES_SCHEMA),))
+
+
+def health_record(health: Sequence[SensorHealth]) -> Record:
+    """An ``anomalies`` record that tells of sensors."""
+    return Record(encode_health(health), headers=(("schema", HEALTH_SCHEMA),))
 
 
 def _clean_text(text: str) -> str:
@@ -504,12 +578,21 @@ def _rows_to_ipc(schema: pa.Schema, rows: Sequence[dict[str, object]]) -> bytes:
     return _to_ipc(schema, [column.combine_chunks() for column in table.columns])
 
 
-def _from_ipc(value: bytes, schema: pa.Schema) -> pa.Table:
+def _with_numbers(table: pa.Table, *times: str) -> pa.Table:
+    """The table with these columns, where it has them, as ns since 1970 UTC."""
+    for name in times:
+        index = table.schema.get_field_index(name)
+        if index >= 0:
+            table = table.set_column(index, name, table.column(name).cast(pa.int64()))
+    return table
+
+
+def _from_ipc(value: bytes, *schemas: pa.Schema) -> pa.Table:
     try:
         table = pa.ipc.open_stream(value).read_all()
     except (pa.ArrowException, OSError) as error:
         raise DataError("bad_record", f"no Arrow IPC stream: {error}") from error
-    if not table.schema.equals(schema):
+    if not any(table.schema.equals(schema) for schema in schemas):
         found = ", ".join(f"{field.name}: {field.type}" for field in table.schema)
         raise DataError("bad_record", f"unexpected columns: {found}")
     return table

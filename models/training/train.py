@@ -217,6 +217,8 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
         "open_after": rule.open_after,
         "close_after": rule.close_after,
         "close_surprise": rule.close_surprise,
+        # What would not have ended it had it come a little sooner is no other trouble.
+        "refractory": rule.close_after,
         "chosen_by": (
             f"{margin:g} x {found_by}, of the scores of {len(fitted.held_out)} training windows"
         ),

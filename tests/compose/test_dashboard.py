@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from connectors.points import Point, aggregate_points, anomaly_points
+from connectors.points import Point, aggregate_points, anomaly_points, health_points
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: dict[str, Any] = json.loads(
@@ -44,9 +44,16 @@ def aggregate_point() -> Point:
 def anomaly_point() -> Point:
     """What the gateway writes for one anomaly."""
     anomaly = Anomaly(
-        "pump", "p07", "pump", 0, 5, 3, 2.5, 1.0, "major", (("flow", 1.0),), True, 0
+        "pump", "p07", "pump", 0, 1, 5, 3, 2.5, 1.0, "major", (("flow", 1.0),), "process", (),
+        True, 0,
     )  # fmt: skip
     return anomaly_points([anomaly], "gateway")[0]
+
+
+def health_point() -> Point:
+    """What the gateway writes for one sensor."""
+    health = SensorHealth("pump", "p07", "flow", 9, "stuck", 5, 41.2, 0.3)
+    return health_points([health], "gateway")[0]
 
 
 def queries() -> list[str]:
@@ -58,9 +65,10 @@ def queries() -> list[str]:
 
 def point_of(query: str) -> Point:
     """The kind of point that a query is about."""
-    match = re.search(r"r\._measurement == (\"anomalies\"|\$\{measurement:json\})", query)
+    match = re.search(r"r\._measurement == (\"\w+\"|\$\{measurement:json\})", query)
     assert match is not None, query
-    return anomaly_point() if match[1] == '"anomalies"' else aggregate_point()
+    makers = {'"anomalies"': anomaly_point, '"sensor_health"': health_point}
+    return makers.get(match[1], aggregate_point)()
 
 
 def test_every_panel_uses_the_provisioned_source() -> None:
@@ -84,7 +92,7 @@ def test_queries_name_fields_that_are_written() -> None:
 
 def test_queries_name_columns_that_are_written() -> None:
     """A tag that a query compares, and a column that it shows, is one of the point's."""
-    made_here = {"_time", "_value", "_field", "kind", "severity", "row", "n", "expected"}
+    made_here = {"_time", "_value", "_field", "kind", "severity", "row", "n", "expected", "since"}
     for query in queries():
         point = point_of(query)
         columns = dict(point.tags).keys() | point.fields.keys() | made_here

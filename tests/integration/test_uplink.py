@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,10 @@ from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.core import wire
 from headgate.core.log import AGGREGATES, ANOMALIES, QUARANTINE, Record, TopicPartition
+from headgate.core.stage import SensorHealth
 from headgate.core.wire import (
     anomalies_record,
+    health_record,
 )
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
@@ -251,18 +254,23 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
         await rig.put(
             ANOMALIES, anomalies_record([make_anomaly("p/1 +#", is_open=False, revision=1)])
         )
+        health = SensorHealth("f", "p/1 +#", "t/1", 20, "stuck", 10, 4.5, math.nan)
+        await rig.put(ANOMALIES, health_record([health]))
         async with rig.forwarding(MqttResults(config, rig.clock, rig.telemetry)):
-            await until(lambda: rig.written("mqtt", "anomalies") == 2)
+            await until(lambda: rig.written("mqtt", "anomalies") == 3)
     listening = await asyncio.create_subprocess_exec(
-        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "1", "-v",
+        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "2", "-v",
         "-t", "headgate/#", stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(listening.communicate(), 10)
-    name, _, payload = output.decode().partition(" {")
-    content = json.loads("{" + payload)
+    said = {}
+    for line in output.decode().splitlines():
+        name, _, payload = line.partition(" {")
+        said[name.removeprefix("headgate/gw-1/")] = json.loads("{" + payload)
+    anomaly, sensor = said["anomalies/p%2F1 %2B%23"], said["sensor_health/p%2F1 %2B%23/t%2F1"]
 
-    assert name == "headgate/gw-1/anomalies/p%2F1 %2B%23"
-    assert (content["device"], content["is_open"], content["revision"]) == ("p/1 +#", False, 1)
+    assert (anomaly["device"], anomaly["is_open"], anomaly["revision"]) == ("p/1 +#", False, 1)
+    assert (sensor["channel"], sensor["state"], sensor["time_ns"]) == ("t/1", "stuck", 20)
 
 
 class _Slow:

@@ -113,7 +113,14 @@ async def test_the_views_name_the_columns(tmp_path: Path) -> None:
     }
     await store.write([Point("anomalies", "anomalies", tags, fields, 5)])
     await store.write([Point("aggregates", "pump_10s", tags, {"x_n": 1}, 6)])
+    sensor = (("channel", "x"), ("device", 'd "1"'), ("feed", "f"))
+    await store.write(
+        [Point("anomalies", "sensor_health", sensor, {"state": "stuck", "since_ns": 8}, 9)]
+    )
 
+    assert _rows(
+        path, "SELECT feed, device, channel, time_ns, state, since_ns FROM sensor_health"
+    ) == [("f", 'd "1"', "x", 9, "stuck", 8)]
     assert _rows(
         path, "SELECT feed, device, model, start_ns, end_ns, severity, is_open FROM anomalies"
     ) == [("f", 'd "1"', "m", 5, 7, "minor", 1)]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.points import Point, aggregate_points, anomaly_points
+from connectors.points import Point, aggregate_points, anomaly_points, health_points
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 _TEXT = st.text(min_size=1, max_size=12) | st.text(
     alphabet=st.sampled_from(list('a,= "\\\n\r\t#')), min_size=1, max_size=8
@@ -128,11 +128,26 @@ def test_a_devices_channels_share_the_points_of_a_window() -> None:
 def test_all_states_of_an_anomaly_have_one_identity() -> None:
     """So that the store keeps the last of them."""
     states = [
-        Anomaly("f", "d", "m", 10, 10 + n, 10, 2.0 + n, 1.0, "minor", (("x", 1.0),), n < 2, n)
+        Anomaly(
+            "f", "d", "m", 10, 10, 10 + n, 10, 2.0 + n, 1.0, "minor", (("x", 1.0),),
+            "sensor" if n else "process", ("x",) if n else (), n < 2, n,
+        )
         for n in range(3)
-    ]
+    ]  # fmt: skip
     points = anomaly_points(states, "gw")
 
     assert len({(each.measurement, each.tags, each.time_ns) for each in points}) == 1
     assert points[-1].fields["is_open"] is False
     assert points[-1].fields["share_x"] == 1.0
+    assert points[-1].fields["verdict"] == "sensor"
+    assert points[-1].fields["faulty_channels"] == "x"
+
+
+def test_health_is_a_series_a_sensor() -> None:
+    """Its state is a text, and a figure that is not known is left out."""
+    (point,) = health_points([SensorHealth("f", "d", "x", 20, "stuck", 10, 4.5, math.nan)], "gw")
+
+    assert point.measurement == "sensor_health"
+    assert point.tags == (("channel", "x"), ("device", "d"), ("feed", "f"), ("gateway", "gw"))
+    assert point.fields == {"state": "stuck", "is_faulty": True, "since_ns": 10, "found": 4.5}
+    assert point.time_ns == 20

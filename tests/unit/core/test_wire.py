@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +15,7 @@ from headgate.core import wire
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 _CHANNELS = [
     Channel("pump", "p 1", "pump", "flow", "l/min", (("line", "a,b"),)),
@@ -119,11 +122,53 @@ def test_aggregates_come_back() -> None:
 
 def test_anomalies_come_back() -> None:
     """An anomaly is equal to itself after the trip."""
-    anomaly = Anomaly(
-        "pump", "p1", "m", 1, 2, 3, 4.5, 1.0, "major", (("flow", 0.7), ("t", 0.3)), True, 1
-    )
+    anomaly = _anomaly()
 
     assert wire.decode_anomalies(wire.encode_anomalies([anomaly])) == [anomaly]
+
+
+def test_anomalies_of_the_version_before_are_read() -> None:
+    """Those that waited in the log while the gateway was updated have no verdict yet."""
+    table = pa.ipc.open_stream(wire.encode_anomalies([_anomaly()])).read_all()
+    old = table.drop_columns(["opened", "verdict", "faulty"])
+    value = wire._to_ipc(old.schema, [column.combine_chunks() for column in old.columns])
+
+    assert old.schema == wire._OLD_ANOMALIES
+    assert wire.decode_anomalies(value) == [
+        replace(_anomaly(), opened_ns=1, verdict="process", faulty=())
+    ]
+
+
+def test_health_comes_back() -> None:
+    """Also where there are no figures."""
+    known = SensorHealth("pump", "p1", "flow", 9, "noise", 5, 3.5, 0.5)
+    unknown = SensorHealth("pump", "p1", "flow", 9, "ok", 9, math.nan, math.nan)
+
+    back = wire.decode_health(wire.encode_health([known, unknown]))
+
+    assert back[0] == known
+    assert math.isnan(back[1].found)
+    assert replace(back[1], found=0, usual=0) == replace(unknown, found=0, usual=0)
+
+
+def _anomaly() -> Anomaly:
+    return Anomaly(
+        feed="pump",
+        device="p1",
+        model="m",
+        start_ns=1,
+        opened_ns=2,
+        end_ns=3,
+        peak_ns=4,
+        peak_score=4.5,
+        threshold=1.0,
+        severity="major",
+        shares=(("flow", 0.7), ("t", 0.3)),
+        verdict="sensor",
+        faulty=("flow",),
+        is_open=True,
+        revision=1,
+    )
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def test_links_lead_somewhere(name: str) -> None:
         ("`readings/1`", wire._READINGS),
         ("`messages/1` (in `quarantine`)", wire._MESSAGES),
         ("`aggregates/1`", wire._AGGREGATES),
-        ("`anomalies/1`", wire._ANOMALIES),
+        ("`anomalies/2`", wire._ANOMALIES),
+        ("`sensor_health/1` (in `anomalies`)", wire._HEALTH),
     ],
 )
 def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:
@@ -90,6 +91,7 @@ def test_versions_are_the_ones_written() -> None:
         wire.READINGS_SCHEMA,
         wire.AGGREGATES_SCHEMA,
         wire.ANOMALIES_SCHEMA,
+        wire.HEALTH_SCHEMA,
         wire.REJECTED_SCHEMA,
         wire.MESSAGES_SCHEMA,
     ):

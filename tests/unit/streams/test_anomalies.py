@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.stage import Anomaly, Scores
@@ -81,6 +83,90 @@ def test_getting_worse_is_told_under_the_same_identity() -> None:
         ("critical", 2),
     ]
     assert len({(each.device, each.model, each.start_ns) for each in found}) == 1
+
+
+def test_the_step_that_opened_it_is_told() -> None:
+    """Its start lies open_after steps before; the delay of detection counts from here."""
+    opened, _ = _run([0.1, 1.2, 1.5, 0.1, 0.1, 0.1])
+
+    assert (_seconds(opened.start_ns), _seconds(opened.opened_ns)) == (1, 2)
+
+
+def test_trouble_soon_after_an_anomaly_is_the_same_anomaly() -> None:
+    """Within the refractory time it goes on, with its start and peak; later it is another."""
+    spec = replace(_SPEC, refractory=6)
+    again = [2.0, 2.0, 0.1, 0.1, 0.1, 0.1, 1.5, 1.5, 0.1, 0.1, 0.1]
+    later = [0.1] * 7 + [1.5, 1.5]
+    scores = _scores([0] * 20, list(range(20)), again + later)
+
+    found = Detector("m", spec, _table()).process(scores)
+
+    assert [(each.is_open, _seconds(each.start_ns), each.revision) for each in found] == [
+        (True, 0, 0),
+        (False, 0, 1),
+        (True, 0, 2),
+        (False, 0, 3),
+        (True, 18, 0),
+    ]
+    assert [_seconds(each.end_ns) for each in found[:4]] == [1, 1, 7, 7]
+    assert {(each.peak_score, _seconds(each.opened_ns)) for each in found[:4]} == {(2.0, 1)}
+
+
+class _Sensors:
+    """The second sensor is faulty from a step on, of one device."""
+
+    def __init__(self, device: int, since: int) -> None:
+        self._device, self._since_ns = device, since * _STEP_NS
+
+    def faulty(self, devices: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        is_faulty = (devices == self._device) & (time_ns >= self._since_ns)
+        return np.stack([np.zeros_like(is_faulty), is_faulty], axis=1)
+
+
+def test_an_anomaly_of_a_faulty_sensor_is_labelled_so() -> None:
+    """As soon as it is known, and for as long as it lasts; other devices' are the process's."""
+    detector = Detector("m", _SPEC, _table(), _Sensors(device=0, since=4))
+    steps = [step for step in range(12) for _ in range(2)]
+    scores = [2.0 if step < 8 else 0.1 for step in steps]
+
+    found = detector.process(_scores([0, 1] * 12, steps, scores))
+
+    assert [
+        (each.verdict, each.faulty, each.revision) for each in found if each.device == "p0"
+    ] == [
+        ("process", (), 0),
+        ("sensor", ("temp",), 1),
+        ("sensor", ("temp",), 2),
+    ]
+    assert {each.verdict for each in found if each.device == "p1"} == {"process"}
+
+
+def test_a_faulty_sensor_that_has_no_part_in_it_changes_no_verdict() -> None:
+    """But it is named."""
+    detector = Detector("m", _SPEC, _table(), _Sensors(device=0, since=0))
+    scores = _scores([0, 0], [0, 1], [2.0, 2.0])
+    scores.share[:] = (0.75, 0.25)
+
+    (opened,) = detector.process(scores)
+
+    assert (opened.verdict, opened.faulty) == ("process", ("temp",))
+
+
+def test_state_of_an_older_version_is_taken_up() -> None:
+    """An event that was open stays open."""
+    old, new = (Detector("m", _SPEC, _table()) for _ in range(2))
+    old.process(_scores([0, 0], [0, 1], [2.0, 2.0]))
+    selection = selection_of(_table(), np.arange(3, dtype=np.int32))
+    block = {
+        name: column
+        for name, column in old.snapshot(selection).items()
+        if name not in ("faulty", "is_of_sensors", "is_past", "opened_ns")
+    }
+    new.restore(selection, block)
+
+    (closed,) = new.process(_scores([0] * 3, [2, 3, 4], [0.1] * 3))
+
+    assert (closed.is_open, _seconds(closed.end_ns), closed.verdict) == (False, 1, "process")
 
 
 def test_a_gap_in_the_scores_ends_an_anomaly() -> None:

@@ -15,7 +15,7 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import ConfigError
 from headgate.core.log import StoredRecord
-from headgate.core.wire import encode_anomalies
+from headgate.core.wire import encode_anomalies, encode_health
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 from streams.pipeline import Pipeline, Results, build_pipeline
@@ -48,6 +48,7 @@ def _config(package: Path, **model: object) -> Config:
                     "topic": "{device}",
                     "period": "1s",
                     "grace": "3s",
+                    "aggregates": [{"window": "4s"}],
                     "models": ["m"],
                     "channels": {
                         "x": {"range": [-50, 50], "stuck_after": "5s"},
@@ -69,10 +70,11 @@ def _table() -> ChannelTable:
 
 
 def _readings(table: ChannelTable) -> Batch:
-    """Some devices, one of them with a fault; holes, repetitions, disorder and lateness."""
+    """Some devices, one with a fault, one with a dead sensor; holes, repetitions and lateness."""
     rng = np.random.default_rng(5)
     step, device, field = np.indices((_STEPS, _DEVICES, 2)).reshape(3, -1)
     value = rng.normal(size=len(step)) + np.where((device == 1) & (step > 40) & (step < 60), 9, 0)
+    value[(device == 2) & (field == 0) & (step > 40)] = 9
     keep = rng.random(len(step)) > 0.05
     again = rng.random(len(step)) < 0.05
     time_ns = _START_NS + (step - rng.integers(0, 3, len(step)) * (rng.random(len(step)) < 0.2)) * (
@@ -91,9 +93,10 @@ def _readings(table: ChannelTable) -> Batch:
 
 
 def _lines(results: list[Results], table: ChannelTable) -> dict[str, list[bytes]]:
-    """Everything that came out, as bytes: windows one by one, and anomalies by device."""
+    """Everything that came out, as bytes: windows one by one, what else is told by device."""
     windows: list[bytes] = []
     anomalies: dict[str, list[bytes]] = {}
+    health: dict[str, list[bytes]] = {}
     for each in results:
         aggregates = each.aggregates
         for row in range(len(aggregates)):
@@ -103,7 +106,9 @@ def _lines(results: list[Results], table: ChannelTable) -> dict[str, list[bytes]
             windows.append(f"{channel} {counts} ".encode() + stats)
         for anomaly in each.anomalies:
             anomalies.setdefault(anomaly.device, []).append(encode_anomalies([anomaly]))
-    return {"windows": sorted(windows), **anomalies}
+        for told in each.health:
+            health.setdefault(f"sensors of {told.device}", []).append(encode_health([told]))
+    return {"windows": sorted(windows), **anomalies, **health}
 
 
 def _counts(results: list[Results]) -> dict[str, int]:
@@ -145,7 +150,7 @@ def _moved(batch: Batch, table: ChannelTable) -> Batch:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 600), max_size=4), st.booleans())
 def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restarts: bool) -> None:
-    """Windows, anomalies and rejections come out bit for bit, however the readings are cut."""
+    """All that comes out comes out bit for bit, however the readings are cut."""
     config = _config(package)
     table = _table()
     whole = build_pipeline(config, table)
@@ -166,7 +171,15 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
     assert _counts(results) == _counts(expected)
     assert _lines(results, table) == _lines(expected, whole.channels)
     assert set(_counts(expected)) == {"late", "duplicate"}
-    assert any(not anomaly.is_open for each in expected for anomaly in each.anomalies)
+    told = [anomaly for each in expected for anomaly in each.anomalies]
+    assert any(not anomaly.is_open for anomaly in told)
+    assert {(each.device, each.verdict) for each in told if not each.is_open} >= {
+        ("d1", "process"),
+        ("d2", "sensor"),
+    }
+    assert [(each.device, each.channel, each.state) for each in expected[0].health] == [
+        ("d2", "x", "stuck")
+    ]
 
 
 def test_every_reading_is_aggregated_or_rejected(package: Path) -> None:
