@@ -71,6 +71,20 @@ class Framing(_Table):
     hold_limit: Annotated[int, Field(ge=0)] = 3
 
 
+class Adapt(_Table):
+    """How a device's thresholds follow its scores; see ``streams.detect``.
+
+    Of a sound device's scores the part ``rate`` reaches ``limit``, in units in which the thresholds
+    are those of ``Alarm``. Where more or fewer do, both thresholds rise or fall, by the part
+    ``step`` with one score at most, and not further than to ``most`` times or to one in ``most``.
+    """
+
+    limit: Annotated[float, Field(gt=0)]
+    rate: Annotated[float, Field(gt=0, lt=1)]
+    step: Annotated[float, Field(gt=0, le=0.1)]
+    most: Annotated[float, Field(ge=1, le=100)] = 4.0
+
+
 class Alarm(_Table):
     """When a score becomes an anomaly, and when that ends.
 
@@ -86,6 +100,7 @@ class Alarm(_Table):
     close_after: Annotated[int, Field(ge=1)] = 5
     close_surprise: Annotated[float, Field(ge=0, lt=1)] = 0.0
     refractory: Annotated[int, Field(ge=0)] = 0
+    adapt: Adapt | None = None
     chosen_by: str = ""
 
     @model_validator(mode="after")
@@ -236,7 +251,7 @@ def write_package(
         "golden_sha256": hashlib.sha256(golden_bytes).hexdigest(),
     }
     checked = _validated(path, whole)
-    text = tomlkit.dumps(checked.model_dump(mode="json"))
+    text = tomlkit.dumps(checked.model_dump(mode="json", exclude_none=True))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

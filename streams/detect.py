@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Anomaly, Scores, Selection, StateBlock
+from models.package import Adapt
 from streams.arrays import NO_TIME_NS, group_by, grown
 from streams.verdict import is_of_sensors
 
@@ -35,6 +36,7 @@ class DetectSpec:
             for ``close_after`` always.
         refractory: A device that is over the threshold again within so many steps of an anomaly's
             end goes on with that one, so that one trouble is one anomaly.
+        adapt: How the thresholds follow each device; None leaves them as they are.
         step_ns: Time between two scores of a device that leaves none out. A gap longer than
             ``close_after`` steps ends whatever was going on: nothing is known of that time.
     """
@@ -47,6 +49,7 @@ class DetectSpec:
     step_ns: int
     close_surprise: float = 0.0
     refractory: int = 0
+    adapt: Adapt | None = None
 
 
 class Sensors(Protocol):
@@ -103,6 +106,8 @@ class Detector:
             "share": np.empty((0, len(spec.channel_names)), np.float32),
             "faulty": np.empty((0, len(spec.channel_names)), np.bool_),
             "is_of_sensors": np.empty(0, np.bool_),
+            # Logarithm of what the thresholds are multiplied by.
+            "lift": np.empty(0, np.float64),
         }
 
     def process(self, scores: Scores) -> list[Anomaly]:
@@ -116,6 +121,9 @@ class Detector:
         time_ns = scores.time_ns[groups.order]
         highest = np.maximum.reduceat(score, groups.starts)
         is_quiet = (highest < self._spec.threshold) & ~self._state["is_open"][device]
+        if self._spec.adapt is not None:
+            # Every score counts.
+            is_quiet[:] = False
         quiet = device[is_quiet]
         self._state["over"][quiet] = 0
         ends = groups.starts + groups.lengths - 1
@@ -181,7 +189,8 @@ class Detector:
             broken = device[is_after_gap]
             anomalies.extend(self._close(broken[state["is_open"][broken]]))
             state["over"][broken] = 0
-        is_over = score >= spec.threshold
+        lift = np.exp(state["lift"][device])
+        is_over = score >= spec.threshold * lift
         over = np.where(is_over, state["over"][device] + 1, 0)
         state["over"][device] = over
         was_open = state["is_open"][device]
@@ -198,13 +207,13 @@ class Detector:
         state["peak_score"][higher] = score[is_higher]
         state["peak_ns"][higher] = time_ns[is_higher]
         state["share"][higher] = share[is_higher]
-        is_in = (score >= spec.threshold_low) & (was_open | is_over)
+        is_in = (score >= spec.threshold_low * lift) & (was_open | is_over)
         state["end_ns"][device[is_in]] = time_ns[is_in]
         state["below"][device] = np.where(is_in, 0, state["below"][device] + 1)
         self._count_hits(device, is_in, was_open)
         is_of_sensors = self._judge(device, time_ns, was_open | is_over)
         severity = np.searchsorted(
-            _SEVERITY_FROM, state["peak_score"][device] / spec.threshold, side="right"
+            _SEVERITY_FROM, state["peak_score"][device] / (spec.threshold * lift), side="right"
         )
         opens = ~was_open & (over >= spec.open_after)
         resumes = opens & state["is_past"][device]
@@ -222,6 +231,21 @@ class Detector:
         anomalies.extend(self._anomaly(row) for row in np.sort(changed).tolist())
         closes = was_open & (state["below"][device] >= self._longest_pause(device))
         anomalies.extend(self._close(device[closes]))
+        if spec.adapt is not None:
+            sound = ~was_open & ~is_over
+            self._adapt(spec.adapt, device[sound], (score / lift)[sound])
+
+    def _adapt(self, adapt: Adapt, device: NDArray[np.int64], score: NDArray[np.float64]) -> None:
+        """Let the thresholds of these devices follow a score each, in units of what they are now.
+
+        Raised where a score reaches the limit, lowered where it does not, in such a ratio that in
+        the long run as many do as in training (Gibbs and Candes, "Adaptive conformal inference
+        under distribution shift", NeurIPS 2021). A step changes them by a bounded part, and
+        scores of an anomaly, or of what may become one, not at all.
+        """
+        step = adapt.step * ((score >= adapt.limit) - adapt.rate)
+        lift, most = self._state["lift"], np.log(adapt.most)
+        lift[device] = np.clip(lift[device] + step, -most, most)
 
     def _judge(
         self,
@@ -285,7 +309,7 @@ class Detector:
             end_ns=int(state["end_ns"][row]),
             peak_ns=int(state["peak_ns"][row]),
             peak_score=float(state["peak_score"][row]),
-            threshold=self._spec.threshold,
+            threshold=self._spec.threshold * float(np.exp(state["lift"][row])),
             severity=_SEVERITIES[int(state["severity"][row])],
             # Equal shares in the model's order, so that the same scores give the same bytes.
             shares=tuple(sorted(named, key=lambda pair: -pair[1])),

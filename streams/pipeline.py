@@ -41,7 +41,7 @@ from headgate.core.stage import (
     StatefulStage,
 )
 from headgate.core.telemetry import Telemetry
-from models.package import ModelPackage
+from models.package import Adapt, ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
 from streams.arrays import stable_order
@@ -384,11 +384,16 @@ def _detectors(
             close_after=alarm.close_after,
             close_surprise=alarm.close_surprise,
             refractory=alarm.refractory,
+            adapt=_scaled(alarm.adapt, sensitivity),
             step_ns=framing.period * framing.hop,
         )
         sensors = ModelSensors(spec.channel_names, monitor, config.feed, channels)
         detectors[name] = Detector(name, spec, channels, sensors)
     return detectors
+
+
+def _scaled(adapt: Adapt | None, sensitivity: float) -> Adapt | None:
+    return adapt and adapt.model_copy(update={"limit": adapt.limit * sensitivity})
 
 
 def _channel_names(package: ModelPackage) -> tuple[str, ...]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from models.training.train import TrainSettings
 
 
+#: Largest part that one score may move thresholds by: faster, and they follow faults.
+_MOST_ADAPTING = 0.1
+
 #: Units of times that are numbers, ns.
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
@@ -88,6 +91,13 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     train.add_argument(
         "--margin", type=positive, metavar="TIMES", help="the threshold is so many times the limit"
     )
+    train.add_argument(
+        "--adapt",
+        type=_part_of_adapting,
+        default=0.0,
+        metavar="PART",
+        help="thresholds follow each device, by this part a score at most (default: 0, not at all)",
+    )
     train.add_argument("--seed", type=int, default=0, help="default: 0")
     for name, what in (
         ("quantize", "write a package with matrices of 8 bits"),
@@ -146,6 +156,13 @@ def _rate(text: str) -> float:
     if not 0 <= rate < 1:
         raise argparse.ArgumentTypeError(f"expected at least 0 and below 1, got {text}")
     return rate
+
+
+def _part_of_adapting(text: str) -> float:
+    part = float(text)
+    if not 0 <= part <= _MOST_ADAPTING:
+        raise argparse.ArgumentTypeError(f"expected 0 to {_MOST_ADAPTING:g}, got {text}")
+    return part
 
 
 def _show(path: Path) -> int:
@@ -354,6 +371,7 @@ def _settings(args: argparse.Namespace) -> TrainSettings:
         threshold=args.threshold,
         false_alarm_rate=args.false_alarm_rate,
         margin=args.margin,
+        adapt=args.adapt,
         seed=args.seed,
     )
 

@@ -49,6 +49,8 @@ class TrainSettings:
         threshold: How the threshold is chosen.
         false_alarm_rate: In that method's unit.
         margin: The threshold is so many times what the method finds.
+        adapt: By so much, as a part, a score may move a device's thresholds; 0 leaves them as
+            trained.
         seed: Decides whatever is drawn.
         version: The package's version.
     """
@@ -62,6 +64,7 @@ class TrainSettings:
     threshold: Method | None = None
     false_alarm_rate: float | None = None
     margin: float | None = None
+    adapt: float = 0.0
     seed: int = 0
     version: str = "1"
 
@@ -219,10 +222,19 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
         "close_surprise": rule.close_surprise,
         # What would not have ended it had it come a little sooner is no other trouble.
         "refractory": rule.close_after,
+        **_adapt(settings, threshold / margin, fitted.held_out),
         "chosen_by": (
             f"{margin:g} x {found_by}, of the scores of {len(fitted.held_out)} training windows"
         ),
     }
+
+
+def _adapt(settings: TrainSettings, limit: float, score: NDArray[np.float32]) -> dict[str, object]:
+    if not settings.adapt:
+        return {}
+    # Half a score more or less than there were: of none at all nothing would follow.
+    rate = (np.count_nonzero(score >= limit) + 0.5) / (len(score) + 1)
+    return {"adapt": {"limit": limit, "rate": rate, "step": settings.adapt}}
 
 
 def _check(settings: TrainSettings) -> None:

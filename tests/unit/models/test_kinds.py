@@ -111,6 +111,27 @@ def test_the_forest_agrees_with_the_library_that_grew_it() -> None:
     assert score == pytest.approx(-2 * grown.score_samples(flat), rel=1e-4)
 
 
+def test_thresholds_that_adapt_are_asked_for(tmp_path: Path) -> None:
+    """The package says from where and how fast; a device that is somewhat louder then is quiet."""
+    settings = {adapt: TrainSettings(kind="pca", margin=1.2, adapt=adapt) for adapt in (0.0, 0.01)}
+    fixed, adapting = (
+        train("m", "f", _machine(_ROWS, 1), {}, tmp_path / f"m{adapt}", each)
+        for adapt, each in settings.items()
+    )
+    louder = _machine(1500, 2)
+    noise = np.random.default_rng(5).normal(size=louder.values.shape) * 0.14
+    louder = TrainingData(louder.names, louder.time_ns, louder.device, louder.values + noise)
+    late = slice(750, None)
+
+    assert fixed.manifest.alarm.adapt is None
+    rule = adapting.manifest.alarm.adapt
+    assert rule is not None
+    assert rule.limit * 1.2 == pytest.approx(adapting.manifest.alarm.threshold)
+    assert rule.rate == pytest.approx(0.01, rel=0.2)
+    assert drive(fixed, louder).is_alarmed[late].mean() > 0.05
+    assert drive(adapting, louder).is_alarmed[late].mean() < 0.02
+
+
 def test_auto_says_why(tmp_path: Path) -> None:
     """One series, coupled channels, and channels that have nothing to do with each other."""
     rng = np.random.default_rng(7)

@@ -6,12 +6,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.stage import Anomaly, Scores
+from models.package import Adapt
 from streams.detect import Detector, DetectSpec
 from streams.state import selection_of
 
@@ -152,6 +154,43 @@ def test_a_faulty_sensor_that_has_no_part_in_it_changes_no_verdict() -> None:
     assert (opened.verdict, opened.faulty) == ("process", ("temp",))
 
 
+_ADAPT = Adapt(limit=0.5, rate=0.05, step=0.02, most=4)
+
+
+def test_thresholds_follow_a_device_that_is_louder_than_those_trained_on() -> None:
+    """Once they have, as many of its scores reach the limit as did in training."""
+    rng = np.random.default_rng(4)
+    louder = (0.45 * rng.exponential(size=4000)).tolist()
+    steps = list(range(4000))
+    plain = replace(_SPEC, open_after=1)
+    found = [
+        sum(
+            each.revision == 0 and _seconds(each.start_ns) > 2000
+            for each in Detector("m", spec, _table()).process(_scores([0] * 4000, steps, louder))
+        )
+        for spec in (plain, replace(plain, adapt=_ADAPT))
+    ]
+
+    # exp(-1 / 0.45) of the scores, and 0.05 ** 2: twice the limit, which one in twenty reaches.
+    assert found[0] > 100
+    assert 0 < found[1] < 20
+
+
+def test_thresholds_move_at_a_bounded_rate_and_stand_still_in_an_anomaly() -> None:
+    """A fault can't be got used to, however long it lasts; its threshold is the one it passed."""
+    spec = replace(_SPEC, adapt=_ADAPT)
+    scores = [0.6] * 20 + [3.0] * 500 + [0.1] * 5
+    steps = list(range(len(scores)))
+
+    opened, closed = Detector("m", spec, _table()).process(_scores([0] * 525, steps, scores))
+
+    lift = np.exp(20 * _ADAPT.step * (1 - _ADAPT.rate))
+    # Once the limit has passed 0.6 the thresholds fall again.
+    assert 1 < opened.threshold <= lift
+    assert closed.threshold == opened.threshold
+    assert _seconds(closed.end_ns) == 519
+
+
 def test_state_of_an_older_version_is_taken_up() -> None:
     """An event that was open stays open."""
     old, new = (Detector("m", _SPEC, _table()) for _ in range(2))
@@ -160,7 +199,7 @@ def test_state_of_an_older_version_is_taken_up() -> None:
     block = {
         name: column
         for name, column in old.snapshot(selection).items()
-        if name not in ("faulty", "is_of_sensors", "is_past", "opened_ns")
+        if name not in ("faulty", "is_of_sensors", "is_past", "lift", "opened_ns")
     }
     new.restore(selection, block)
 
@@ -217,22 +256,32 @@ def _by_device(anomalies: list[Anomaly]) -> dict[str, list[Anomaly]]:
     return found
 
 
-@given(_STREAM, st.lists(st.integers(0, 60), max_size=5))
+@pytest.mark.parametrize(
+    "spec",
+    [
+        _SPEC,
+        replace(_SPEC, refractory=4, close_surprise=0.2),
+        replace(_SPEC, adapt=Adapt(limit=0.8, rate=0.2, step=0.1, most=2)),
+    ],
+    ids=["plain", "refractory", "adapting"],
+)
+@given(stream=_STREAM, cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_any_cut_gives_the_same_anomalies(
-    stream: list[tuple[int, float, int]], cuts: list[int]
+    spec: DetectSpec, stream: list[tuple[int, float, int]], cuts: list[int]
 ) -> None:
     """However the scores are cut into batches, and whatever is restored between two of them."""
     device, step, score = _as_columns(stream)
-    whole = Detector("m", _SPEC, _table()).process(_scores(device, step, score))
+    sensors = _Sensors(device=1, since=9)
+    whole = Detector("m", spec, _table(), sensors).process(_scores(device, step, score))
     table = _table()
-    detector = Detector("m", _SPEC, table)
+    detector = Detector("m", spec, table, sensors)
     parts: list[Anomaly] = []
     bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     for first, last in pairwise(bounds):
         rows = slice(first, last)
         parts += detector.process(_scores(device[rows], step[rows], score[rows]))
         selection = selection_of(table, np.array([2, 0, 1], np.int32))
-        restored = Detector("m", _SPEC, table)
+        restored = Detector("m", spec, table, sensors)
         restored.restore(selection, detector.snapshot(selection))
         detector = restored
 
