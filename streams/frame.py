@@ -45,7 +45,8 @@ class FrameSpec:
         window: Steps in a window.
         hop: A window ends at each step whose number is a multiple of this.
         resample: What stands in a step: ``"instant"``, the first reading that arrives for it, or
-            ``"mean"``, the mean of all that arrive until a later step begins.
+            ``"mean"``, the mean of all that arrive until a later step begins; imputed readings
+            count only where nothing was measured, as in the aggregates.
         hold_limit: Steps for which a channel without a reading keeps its last value. A window
             holds only steps in which every channel has a value.
     """
@@ -266,10 +267,8 @@ class Framer:
             stays_open = is_last & ~is_complete
             kept = np.sort(first[stays_open[cell_turn]])
         else:
-            # bincount adds one after the other, so a step cut in two gives the same sum.
             cell = np.repeat(np.arange(len(first)), lengths)
-            total = np.bincount(cell, columns["value"][rows[order]])
-            value = (total / lengths).astype(np.float32)
+            value = _means(cell, {name: array[rows[order]] for name, array in columns.items()})
             stays_open = is_last
             kept = np.sort(useful[stays_open[turn[useful]]])
         self._open.append(
@@ -380,6 +379,16 @@ class Framer:
         self._run = grown(self._run, self._slots, 0)
         self._age = grown(self._age, self._slots, _NO_VALUE)
         self._history.reach(self._slots)
+
+
+def _means(cell: NDArray[np.intp], columns: Columns) -> NDArray[np.float32]:
+    """The mean of each cell's measured readings, or where it has none, of its imputed ones."""
+    is_measured = columns["due_ns"] == columns["time_ns"]
+    is_empty = np.bincount(cell, is_measured) == 0
+    weight = (is_measured | is_empty[cell]).astype(np.float64)
+    # bincount adds one after the other, so a step cut in two gives the same sum.
+    total = np.bincount(cell, weight * columns["value"])
+    return (total / np.bincount(cell, weight)).astype(np.float32)
 
 
 class _History:

@@ -194,6 +194,24 @@ def test_the_mean_of_a_step_waits_for_the_next_one() -> None:
     assert _found(frames) == [(0, 10, [[3, 5]])]
 
 
+def test_the_mean_of_a_step_is_of_what_was_measured() -> None:
+    """Imputed readings stand only where nothing was measured, as in the aggregates."""
+    framer = _framer(window=1, resample="mean")
+    framer.process(_rows((0, 0, 10, 1), (0, 1, 10, 5)))
+
+    # What fills the gap that ended at 22 reaches into the step of the reading that ended it.
+    framer.process(_rows((0, 0, 20, 9, 22), (0, 0, 22, 3), (0, 1, 23, 6)))
+    # Nothing but what was imputed stands in the step at 30.
+    rows = [(0, 0, 30, 7, 41), (0, 0, 40, 7, 41), (0, 0, 41, 1), (0, 1, 30, 8, 41), (0, 1, 41, 2)]
+    frames = framer.process(_rows(*rows))
+
+    assert _found(frames) == [(0, 20, [[3, 6]])]
+    assert _found(framer.process(_rows((0, 0, 50, 0)))) == [
+        (0, 30, [[7, 8]]),
+        (0, 40, [[1, 2]]),
+    ]
+
+
 def test_devices_are_framed_apart() -> None:
     """Readings of many devices in one batch never meet in a window."""
     framer = _framer(window=1)
