@@ -16,8 +16,8 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.log import READINGS, Log, StoredRecord, TopicPartition
-from headgate.core.stage import STATISTICS
+from headgate.core.log import AGGREGATES, READINGS, Log, StoredRecord, TopicPartition
+from headgate.core.stage import STATISTICS, Aggregates
 from headgate.core.wire import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
@@ -178,6 +178,30 @@ async def readings_of(
                 if wanted.end_ns is not None:
                     rows &= batch.time_ns < wanted.end_ns
                 yield batch.take(rows)
+
+
+async def aggregates_of(
+    config: Config, log: Log, feed: str, channels: ChannelTable
+) -> AsyncIterator[Aggregates]:
+    """A feed's closed windows without their sketches, a record at a time, oldest first.
+
+    Args:
+        config: Says what the topic is called in the log.
+        log: A started log.
+        feed: Which feed.
+        channels: The table that the windows are to point into.
+    """
+    for partition in range(config.log.partitions):
+        at = TopicPartition(topic(config, AGGREGATES), partition)
+        start, end = await log.offsets(at)
+        async for records in _records(log, at, start, end):
+            for record in records:
+                try:
+                    rows = decode_aggregates(record.value, channels, has_sketches=False)
+                except DataError:
+                    continue  # ``verify`` tells of it
+                is_ours = np.array([each.feed == feed for each in channels.channels], np.bool_)
+                yield rows.take(np.flatnonzero(is_ours[rows.channel]))
 
 
 async def _records(

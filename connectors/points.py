@@ -80,9 +80,9 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
     for row, window_ns, start_ns, values, *of_window in rows:
         channel = channels.channels[row]
         tags = _aggregate_tags(gateway, channel.device, channel.tags)
-        key = (_aggregate_measurement(channel.measurement, window_ns), tags, start_ns)
+        key = (aggregate_measurement(channel.measurement, window_ns), tags, start_ns)
         fields = fields_of.setdefault(key, {})
-        names = _aggregate_fields(channel.field)
+        names = aggregate_fields(channel.field)
         for name, value in zip(names, values, strict=False):
             if math.isfinite(value):
                 fields[name] = value
@@ -147,13 +147,14 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
 # Names repeat with every window; what is made of them is kept. Bounded, so that a plant with very
 # many devices costs time and not memory.
 @lru_cache(_NAMES_KEPT)
-def _aggregate_fields(channel: str) -> tuple[str, ...]:
+def aggregate_fields(channel: str) -> tuple[str, ...]:
     """Names of a channel's fields: the statistics, then the counts."""
     return tuple(f"{channel}_{name}" for name in (*STATISTICS, "n", "flagged", "expected"))
 
 
 @lru_cache(_NAMES_KEPT)
-def _aggregate_measurement(measurement: str, window_ns: int) -> str:
+def aggregate_measurement(measurement: str, window_ns: int) -> str:
+    """Name of the measurement that windows of this length are written to."""
     return f"{measurement}_{format_duration(window_ns)}"
 
 

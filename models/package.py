@@ -120,6 +120,8 @@ class Training(_Table):
     span: DurationNs
     seed: int
     metrics: dict[str, float] = {}
+    #: What a person should know about the data, a line each.
+    notes: tuple[str, ...] = ()
 
 
 class Manifest(_Table):

@@ -464,6 +464,10 @@ class Config(Table):
         """The MQTT client id: fixed, because the broker keeps our session under it."""
         return self.mqtt.client_id or f"headgate-{self.gateway.name}"
 
+    def measurement_of(self, feed: str) -> str:
+        """InfluxDB measurement that the feed's points are written to, but for the window."""
+        return self.feed[feed].measurement or feed
+
     def data_path(self, path: Path) -> Path:
         """A path of the file, relative ones below ``gateway.data_dir``."""
         return self.gateway.data_dir / path

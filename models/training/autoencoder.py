@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import spox.opset.ai.onnx.v17 as op
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from spox import Var
 
 from headgate.core.errors import ConfigError
 from models.training.graphs import axes, build, number, shares, total
+from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
 
@@ -62,7 +62,7 @@ class Autoencoder:
     limit: float
 
 
-def fit(windows: Windows, seed: int) -> Fitted:
+def fit(windows: Windows, seed: int, progress: Progress = silent) -> Fitted:
     """Train on healthy windows.
 
     Raises:
@@ -79,16 +79,7 @@ def fit(windows: Windows, seed: int) -> Fitted:
     drawn = np.flatnonzero(seen)
     if len(drawn) > _MOST_WINDOWS:
         drawn = np.sort(np.random.default_rng(seed).choice(drawn, _MOST_WINDOWS, replace=False))
-    network = MLPRegressor(
-        hidden_layer_sizes=(outer, narrow, outer),
-        activation="relu",
-        max_iter=_EPOCHS,
-        random_state=seed,
-    )
-    with warnings.catch_warnings():
-        # A bound on the passes is meant, not an accident.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        network.fit(flat[drawn], flat[drawn])
+    network = _trained(flat[drawn], (outer, narrow, outer), seed, progress)
     residual = flat[~seen] - network.predict(flat[~seen]).reshape(-1, size)
     spread = np.maximum(residual.std(axis=0), 1e-3)
     squared = ((residual / spread) ** 2).mean(axis=1)
@@ -100,8 +91,31 @@ def fit(windows: Windows, seed: int) -> Fitted:
     )
     graph = to_graph(model, window, channels)
     held_out = windows.take(np.flatnonzero(~seen))
-    score = score_windows(graph, held_out, np.empty(0, np.intp)).score
+    score = score_windows(graph, held_out, np.empty(0, np.intp), progress).score
     return Fitted(graph, score, held_out.device)
+
+
+def _trained(
+    flat: NDArray[np.float64], layers: tuple[int, ...], seed: int, progress: Progress
+) -> MLPRegressor:
+    """A network that gives back what it is fed, trained until that gets no better."""
+    # The generator itself, not its seed: each pass goes on with it.
+    network = MLPRegressor(hidden_layer_sizes=layers, random_state=np.random.RandomState(seed))
+    best, idle = np.inf, 0
+    for epoch in range(_EPOCHS):
+        with warnings.catch_warnings():
+            # The library takes Ctrl-C for the end of a training that went well.
+            warnings.filterwarnings("error", "Training interrupted")
+            try:
+                network.partial_fit(flat, flat)
+            except UserWarning as interruption:
+                raise KeyboardInterrupt from interruption
+        progress("training epochs", epoch + 1, _EPOCHS)
+        idle = idle + 1 if network.loss_ > best - network.tol else 0
+        best = min(best, network.loss_)
+        if idle > network.n_iter_no_change:
+            break
+    return network
 
 
 def to_graph(model: Autoencoder, window: int, channels: int) -> Graph:

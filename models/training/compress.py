@@ -180,6 +180,7 @@ def _windows(package: ModelPackage, data: TrainingData) -> Windows:
         period_ns=framing.period,
         window=framing.window,
         hold_limit=framing.hold_limit,
+        resample=framing.resample,
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,13 @@ from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
+from models.training.progress import Progress, silent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+#: Rows between two words about how far reading has come.
+_TOLD_ROWS = 10_000
 
 #: Some 280 years from 1970: what int64 holds with room to subtract.
 _FARTHEST_NS = 2**63 - 2**58
@@ -103,6 +109,7 @@ def read_csv(
     channels: Sequence[str] | None = None,
     device_column: str = "device",
     first_rows: int | None = None,
+    progress: Progress = silent,
 ) -> TrainingData:
     """Read recorded rows. Each file, or each name in its device column, is a device.
 
@@ -113,6 +120,7 @@ def read_csv(
         channels: Columns to take; None takes all columns that hold numbers throughout.
         device_column: Column with the device's name; may be absent.
         first_rows: Take only so many rows of each file.
+        progress: Is told how many rows have been read.
 
     Raises:
         ConfigError: A file, a column or a time can't be read; one line.
@@ -123,7 +131,7 @@ def read_csv(
     numbers: dict[tuple[Path, str], int] = {}
     names: tuple[str, ...] | None = None if channels is None else tuple(channels)
     for path in paths:
-        rows = _read_rows(path, first_rows)
+        rows = _read_rows(path, first_rows, progress)
         header = list(rows[0])
         if time_column not in header:
             raise ConfigError(
@@ -160,14 +168,21 @@ def read_csv(
     return TrainingData(names, time_ns[order], device[order], np.concatenate(values)[order])
 
 
-def _read_rows(path: Path, first_rows: int | None) -> list[dict[str, str]]:
+def _read_rows(
+    path: Path, first_rows: int | None, progress: Progress = silent
+) -> list[dict[str, str]]:
+    rows = []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8", newline="") as file:
             head = file.readline()
             file.seek(0)
             delimiter = max(",;\t", key=head.count)
             reader = csv.DictReader(file, delimiter=delimiter)
-            rows = [row for row, _ in zip(reader, range(first_rows or 2**62), strict=False)]
+            for row in islice(reader, first_rows):
+                rows.append(row)
+                if len(rows) % _TOLD_ROWS == 0:
+                    # What the file has given so far; the rest of a block is still in a buffer.
+                    progress(f"reading {path.name}", raw.tell(), path.stat().st_size)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: expected a CSV file: {error}") from error
     if not rows:

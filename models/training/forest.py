@@ -15,26 +15,31 @@ from sklearn.ensemble import IsolationForest
 from spox import Var
 
 from models.training.graphs import axes, build, columns, number, shares
+from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
 
 #: Steps in a window.
 WINDOW = 1
 
-_TREES, _SAMPLES = 100, 256
+_TREES, _TREES_AT_ONCE, _SAMPLES = 100, 10, 256
 
 #: Euler's constant, in the mean depth of an unsuccessful search.
 _EULER = 0.5772156649
 
 
-def fit(windows: Windows, seed: int) -> Fitted:
+def fit(windows: Windows, seed: int, progress: Progress = silent) -> Fitted:
     """Grow a forest on healthy windows."""
     count, window, channels = windows.values.shape
     flat = windows.values.reshape(count, -1).astype(np.float64)
     samples = min(_SAMPLES, count)
-    forest = IsolationForest(n_estimators=_TREES, max_samples=samples, random_state=seed).fit(flat)
+    # Grown some trees at a time, which gives the same forest as all at once.
+    forest = IsolationForest(max_samples=samples, random_state=seed, warm_start=True)
+    for trees in range(_TREES_AT_ONCE, _TREES + 1, _TREES_AT_ONCE):
+        forest.set_params(n_estimators=trees).fit(flat)
+        progress("growing trees", trees, _TREES)
     graph = to_graph(forest, samples, window, channels)
-    scored = score_windows(graph, windows, np.empty(0, np.intp))
+    scored = score_windows(graph, windows, np.empty(0, np.intp), progress)
     return Fitted(graph, scored.score, windows.device)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training import autoencoder, forest, level, novelty, pca, ridge
+from models.training.progress import Progress
 from models.training.scoring import Fitted
 from models.training.thresholds import Method
 from models.training.windows import Windows
@@ -48,14 +49,14 @@ class Kind:
     """A kind of model.
 
     Attributes:
-        fit: Fits windows, given a seed and what chooses the threshold.
+        fit: Fits windows, given a seed, what chooses the threshold, and whom to tell of progress.
         window: Steps in a window, unless told otherwise.
         has_window: Whether another number of steps makes sense.
         rule: Its alarms, unless told otherwise.
         about: What it looks at, in a line.
     """
 
-    fit: Callable[[Windows, int, Limit], Fitted]
+    fit: Callable[[Windows, int, Limit, Progress], Fitted]
     window: int
     has_window: bool
     rule: AlarmRule
@@ -64,42 +65,42 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "level": Kind(
-        fit=lambda windows, _seed, meets: level.fit(windows, meets),
+        fit=lambda windows, _seed, meets, tell: level.fit(windows, meets, tell),
         window=level.WINDOW,
         has_window=False,
         rule=AlarmRule("quantile", 0.02, margin=1.4, low=level.LOW, close_after=level.CLOSE_AFTER),
         about="channels that leave their level faster than they drift",
     ),
     "novelty": Kind(
-        fit=lambda windows, _seed, _meets: novelty.fit(windows),
+        fit=lambda windows, _seed, _meets, tell: novelty.fit(windows, tell),
         window=novelty.WINDOW,
         has_window=False,
         rule=AlarmRule("probability", 0.01, low=1.0, close_after=1),
         about="what a device has never done before",
     ),
     "pca": Kind(
-        fit=lambda windows, _seed, _meets: pca.fit(windows),
+        fit=lambda windows, _seed, _meets, _tell: pca.fit(windows),
         window=5,
         has_window=True,
         rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
         about="windows off the plane that healthy ones lie in (T2 and Q)",
     ),
     "autoencoder": Kind(
-        fit=lambda windows, seed, _meets: autoencoder.fit(windows, seed),
+        fit=lambda windows, seed, _meets, tell: autoencoder.fit(windows, seed, tell),
         window=autoencoder.WINDOW,
         has_window=True,
         rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
         about="windows that a small network can't reconstruct",
     ),
     "forest": Kind(
-        fit=lambda windows, seed, _meets: forest.fit(windows, seed),
+        fit=lambda windows, seed, _meets, tell: forest.fit(windows, seed, tell),
         window=forest.WINDOW,
         has_window=True,
         rule=AlarmRule("quantile", 0.003, open_after=3),
         about="windows that few random cuts set apart (isolation forest), for comparison",
     ),
     "ridge": Kind(
-        fit=lambda windows, _seed, _meets: ridge.fit(windows),
+        fit=lambda windows, _seed, _meets, _tell: ridge.fit(windows),
         window=ridge.WINDOW,
         has_window=False,
         # Once a month of hours, or once in twelve minutes of seconds.

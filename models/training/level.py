@@ -24,6 +24,7 @@ from spox import Var
 
 from headgate.core.errors import ConfigError
 from models.training.graphs import axes, build_stateful, columns, number, shares, total
+from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
 
@@ -78,12 +79,13 @@ class Level:
     walk: NDArray[np.float64]
 
 
-def fit(windows: Windows, meets: _Limit) -> Fitted:
+def fit(windows: Windows, meets: _Limit, progress: Progress = silent) -> Fitted:
     """Fit to windows of one step.
 
     Args:
         windows: Mostly healthy; single wild values do not matter.
         meets: Gives the threshold, of scores and their devices.
+        progress: Is told how many windows have been scored.
 
     Raises:
         ConfigError: There are too few rows.
@@ -107,7 +109,7 @@ def fit(windows: Windows, meets: _Limit) -> Fitted:
     basis = whitening @ rotation
     model = Level(basis, np.linalg.inv(basis), _WALK_FACTOR * np.maximum(walks, _LEAST_WALK))
     none = np.empty(0, np.intp)
-    scored = score_windows(to_graph(model, np.inf), windows, none)
+    scored = score_windows(to_graph(model, np.inf), windows, none, progress)
     settled = _since_begin(windows) >= _WARM_UP
     if not settled.any():
         raise ConfigError(

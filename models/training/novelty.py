@@ -21,6 +21,7 @@ import spox.opset.ai.onnx.v17 as op
 from spox import Var
 
 from models.training.graphs import axes, build_stateful, columns, number, shares
+from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
 
@@ -57,11 +58,12 @@ _NOWHERE = 1e6
 _Step = tuple[Var, Var]
 
 
-def fit(windows: Windows) -> Fitted:
+def fit(windows: Windows, progress: Progress = silent) -> Fitted:
     """Score some of the training data; there is nothing to fit."""
     graph = to_graph(windows.values.shape[2])
     some = windows.take(slice(0, _SCORED))
-    return Fitted(graph, score_windows(graph, some, np.empty(0, np.intp)).score, some.device)
+    scored = score_windows(graph, some, np.empty(0, np.intp), progress)
+    return Fitted(graph, scored.score, some.device)
 
 
 def to_graph(channels: int) -> Graph:

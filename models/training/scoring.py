@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from models.package import Golden
 from models.runtime import BareModel
+from models.training.progress import Progress, silent
 from models.training.windows import Windows
 
-#: Windows in one run of a model without state.
+#: Windows in one run of a model without state, and between two words of progress.
 _BATCH = 1024
 
 
@@ -59,13 +60,21 @@ class Scored:
     golden: Golden
 
 
-def score_windows(graph: Graph, windows: Windows, picked: NDArray[np.intp]) -> Scored:
+def score_windows(
+    graph: Graph,
+    windows: Windows,
+    picked: NDArray[np.intp],
+    progress: Progress = silent,
+    what: str = "calibrating",
+) -> Scored:
     """Score windows.
 
     Args:
         graph: The model.
         windows: Of one or several devices.
         picked: intp[n], rising: the windows to keep as golden ones.
+        progress: Is told how many windows have been scored.
+        what: What it is told that this is.
     """
     size = len(graph.initial_state)
     model = BareModel(graph.content, is_stateful=size > 0)
@@ -87,6 +96,7 @@ def score_windows(graph: Graph, windows: Windows, picked: NDArray[np.intp]) -> S
             for first in range(0, count, _BATCH)
         ]
     )
+    done = told = 0
     for rows, devices in rounds:
         known = state[devices] if size else np.empty((len(rows), 0), np.float32)
         score[rows], share[rows], following = model.run(windows.values[rows], known)
@@ -94,6 +104,10 @@ def score_windows(graph: Graph, windows: Windows, picked: NDArray[np.intp]) -> S
         before[kept[kept >= 0]], after[kept[kept >= 0]] = known[kept >= 0], following[kept >= 0]
         if size:
             state[devices] = following
+        done += len(rows)
+        if done - told >= _BATCH or done == count:
+            told = done
+            progress(what, done, count)
     golden = Golden(
         windows.values[picked], score[picked], share[picked], before, after, graph.initial_state
     )

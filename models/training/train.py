@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,12 @@ from models.package import ModelPackage, write_package
 from models.training import thresholds
 from models.training.data import TrainingData
 from models.training.kinds import KINDS, AlarmRule, Kind
+from models.training.progress import Progress, silent
 from models.training.report import training_page
 from models.training.scoring import Fitted, score_windows
 from models.training.selection import Choice, choose_kind
 from models.training.thresholds import Method
-from models.training.windows import Windows, cut_windows, usual_period_ns
+from models.training.windows import Resample, Windows, cut_windows, usual_period_ns
 
 Normalization = Literal["zscore", "minmax", "robust"]
 
@@ -43,6 +44,7 @@ class TrainSettings:
         window: Steps in a window.
         hop: A window is scored at every ``hop``-th step.
         period_ns: Length of a step; None takes the data's median.
+        resample: What stands in a step in which several rows lie, live as in training.
         normalization: How channels are scaled.
         decimals: Values are rounded to so many decimals first: a recording that is finer than
             what the device will send teaches a model what it will never see. None leaves them.
@@ -59,6 +61,7 @@ class TrainSettings:
     window: int | None = None
     hop: int = 1
     period_ns: int | None = None
+    resample: Resample = "instant"
     normalization: Normalization = "zscore"
     decimals: int | None = None
     threshold: Method | None = None
@@ -76,6 +79,9 @@ def train(
     units: Mapping[str, str],
     out: Path,
     settings: TrainSettings,
+    *,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
 ) -> ModelPackage:
     """Train a model and write its package.
 
@@ -88,6 +94,8 @@ def train(
         units: Units by channel name.
         out: The package's folder.
         settings: How to train.
+        notes: What is known about the data already; goes into the package, a line each.
+        progress: Is told how far it has come.
 
     Raises:
         ConfigError: The data can't be used, or the package not be written.
@@ -106,6 +114,7 @@ def train(
             period_ns=period_ns,
             window=window,
             hold_limit=_hold_limit(data, window),
+            resample=settings.resample,
         )
 
     if settings.kind != "auto":
@@ -116,13 +125,14 @@ def train(
         choice = choose_kind(cut)
     kind = KINDS[choice.kind]
     windows = cut(_window(settings, kind, choice.kind))
-    fitted = kind.fit(windows, settings.seed, partial(_threshold, settings, kind.rule))
+    progress("cutting windows", len(windows), len(windows))
+    fitted = kind.fit(windows, settings.seed, partial(_threshold, settings, kind.rule), progress)
     picked = np.sort(
         np.random.default_rng(settings.seed).choice(
             len(windows), min(_GOLDEN_WINDOWS, len(windows)), replace=False
         )
     )
-    scored = score_windows(fitted.graph, windows, picked)
+    scored = score_windows(fitted.graph, windows, picked, progress, "scoring")
     manifest: dict[str, object] = {
         "name": name,
         "version": settings.version,
@@ -141,7 +151,7 @@ def train(
             "period": f"{period_ns}ns",
             "window": windows.values.shape[1],
             "hop": settings.hop,
-            "resample": "instant",
+            "resample": settings.resample,
             "hold_limit": _hold_limit(data, windows.values.shape[1]),
         },
         "state_size": len(fitted.graph.initial_state),
@@ -158,8 +168,10 @@ def train(
                 "score_median": float(np.median(scored.score)),
                 "score_max": float(scored.score.max()),
             },
+            "notes": list(notes),
         },
     }
+    progress("writing", 0, 1)
     write_package(
         out,
         manifest,
@@ -167,6 +179,7 @@ def train(
         scored.golden,
         report=lambda checked: training_page(checked, windows, scored),
     )
+    progress("writing", 1, 1)
     return ModelPackage.load(out)
 
 

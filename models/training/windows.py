@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from headgate.config.units import format_duration
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData
+
+#: What stands in a step; see ``streams.frame.FrameSpec``.
+Resample = Literal["instant", "mean"]
 
 #: Fewer windows tell too little of what is normal to set a limit by.
 _FEWEST_WINDOWS = 20
@@ -60,15 +64,18 @@ def cut_windows(
     period_ns: int,
     window: int,
     hold_limit: int,
+    resample: Resample = "instant",
 ) -> Windows:
     """Every window of ``window`` steps in a row in which all channels have a value.
 
     Args:
         data: Times and devices of the rows.
         values: float64[n, channel], the rows' values, normalized.
-        period_ns: Length of a step; of the rows in one step the first counts.
+        period_ns: Length of a step.
         window: Steps in a window.
         hold_limit: Steps for which a channel without a value keeps its last one.
+        resample: Of several rows in a step, ``"instant"`` takes the first and ``"mean"`` each
+            channel's mean.
 
     Raises:
         ConfigError: There are too few of them to learn from.
@@ -81,6 +88,7 @@ def cut_windows(
             period_ns=period_ns,
             window=window,
             hold_limit=hold_limit,
+            resample=resample,
         )
         for number in np.unique(data.device).tolist()
         for rows in (data.device == number,)
@@ -107,13 +115,15 @@ def _windows_of_device(
     period_ns: int,
     window: int,
     hold_limit: int,
+    resample: Resample,
 ) -> Windows:
-    step, first = np.unique(step, return_index=True)
+    step, first, of = np.unique(step, return_index=True, return_inverse=True)
+    in_step = values[first] if resample == "instant" else _means(values, of, len(step))
     # A longer gap says no more than the shortest that no value is held across, and would cost
     # memory for every step of it.
     place = np.concatenate([[0], np.cumsum(np.minimum(np.diff(step), hold_limit + 2))])
     grid = np.full((int(place[-1]) + 1, values.shape[1]), np.nan)
-    grid[place] = values[first]
+    grid[place] = in_step
     position = np.arange(len(grid))[:, None]
     last_seen = np.maximum.accumulate(np.where(np.isnan(grid), -1, position), axis=0)
     held = np.take_along_axis(grid, np.maximum(last_seen, 0), axis=0)
@@ -131,3 +141,14 @@ def _windows_of_device(
         np.full(count, number, np.int32),
         end[is_whole[: len(end)]] * period_ns if count else np.empty(0, np.int64),
     )
+
+
+def _means(values: NDArray[np.float64], step: NDArray[np.intp], steps: int) -> NDArray[np.float64]:
+    """float64[steps, channel]: each channel's mean by step, NaN where it has no value."""
+    means = np.full((steps, values.shape[1]), np.nan)
+    for column, channel in enumerate(values.T):
+        known = np.isfinite(channel)
+        count = np.bincount(step[known], minlength=steps)
+        total = np.bincount(step[known], channel[known], minlength=steps)
+        means[count > 0, column] = total[count > 0] / count[count > 0]
+    return means

@@ -100,6 +100,17 @@ def test_windows_hold_short_gaps_and_never_cross_long_ones() -> None:
     ]
 
 
+def test_a_step_may_be_the_mean_of_its_rows() -> None:
+    """Of each channel by itself; a channel without any value in the step is held."""
+    nan = np.nan
+    values = [[1.0, 10.0], [3.0, nan], [5.0, nan], [5.0, 20.0], *([7.0, 30.0] for _ in range(40))]
+    data = _data(values, [0, 1, 2, 4, *range(6, 46)])
+    means = cut_windows(
+        data, data.values, period_ns=2 * 10**9, window=1, hold_limit=1, resample="mean"
+    )
+    assert means.values[:4, 0].tolist() == [[2, 10], [5, 10], [5, 20], [7, 30]]
+
+
 def test_windows_never_cross_devices() -> None:
     """Two devices of two rows have no window of three."""
     data = _data([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1])

@@ -202,7 +202,13 @@ def test_the_mean_of_a_step_is_of_what_was_measured() -> None:
     # What fills the gap that ended at 22 reaches into the step of the reading that ended it.
     framer.process(_rows((0, 0, 20, 9, 22), (0, 0, 22, 3), (0, 1, 23, 6)))
     # Nothing but what was imputed stands in the step at 30.
-    rows = [(0, 0, 30, 7, 41), (0, 0, 40, 7, 41), (0, 0, 41, 1), (0, 1, 30, 8, 41), (0, 1, 41, 2)]
+    rows: list[_Row] = [
+        (0, 0, 30, 7, 41),
+        (0, 0, 40, 7, 41),
+        (0, 0, 41, 1),
+        (0, 1, 30, 8, 41),
+        (0, 1, 41, 2),
+    ]
     frames = framer.process(_rows(*rows))
 
     assert _found(frames) == [(0, 20, [[3, 6]])]
