@@ -99,8 +99,8 @@ def _add_sources(train: argparse.ArgumentParser) -> None:
         help="the last SPAN (7d) of the feed's shortest aggregates that the local store, or else "
         "the log, has kept: means, for the time that raw readings are gone; needs -c",
     )
-    train.add_argument("--from", dest="begin", metavar="TIME", help="from then on")
-    train.add_argument("--to", dest="end", metavar="TIME", help="before then")
+    train.add_argument("--from", dest="begin", metavar="TIME", help="rows from then on")
+    train.add_argument("--to", dest="end", metavar="TIME", help="rows before then")
     train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
     train.add_argument(
         "--time-unit",

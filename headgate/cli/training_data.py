@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connectors.history import Asked, read_history
 from connectors.log_contents import Filter, readings_of
@@ -17,8 +18,8 @@ from headgate.cli.train import UNITS
 from headgate.config.load import load_config
 from headgate.config.schema import Config, Feed
 from headgate.config.units import format_duration, parse_duration_ns
-from headgate.core.batch import Batch
-from headgate.core.channels import ChannelTable
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData, csv_columns, from_readings, read_csv
@@ -54,7 +55,7 @@ def gathered(args: argparse.Namespace, progress: Progress) -> Gathered:
     if config is not None and args.feed not in config.feed:
         raise ConfigError(f"--feed: expected one of {', '.join(config.feed)}, got {args.feed!r}")
     if args.data is not None:
-        return _from_files(args, None if config is None else config.feed[args.feed], progress)
+        return _from_files(args, config, progress)
     option = "--from-log" if args.from_log else "--from-history"
     if config is None:
         raise ConfigError(f"{option}: expected -c FILE, the gateway's configuration; give it")
@@ -65,26 +66,103 @@ def gathered(args: argparse.Namespace, progress: Progress) -> Gathered:
     return asyncio.run(_from_history(args, config, progress))
 
 
-def _from_files(args: argparse.Namespace, feed: Feed | None, progress: Progress) -> Gathered:
-    mapped = {} if feed is None else feed.channels
+def _from_files(args: argparse.Namespace, config: Config | None, progress: Progress) -> Gathered:
+    mapped = {} if config is None else config.feed[args.feed].channels
     header = csv_columns(args.data[0])
     # A recording names its columns like the feed's channels, or like the payload's paths.
     column_of = {
         name: name if name in header else mapping.path or name for name, mapping in mapped.items()
     }
+    notes: list[str] = []
+    channels = args.channels.split(",") if args.channels else list(column_of.values()) or None
+    if channels is not None and args.labels is not None:
+        channels = [*(name for name in channels if name != args.labels), args.labels]
     data = read_csv(
         args.data,
         time_column=args.time,
         time_unit_ns=UNITS[args.time_unit],
-        channels=args.channels.split(",") if args.channels else list(column_of.values()) or None,
+        channels=channels,
         first_rows=args.rows,
         progress=progress,
+        note=notes.append,
     )
+    data = _between(data, args)
+    is_faulty = None
+    if args.labels is not None:
+        data, is_faulty = data.split_labels(args.labels)
+        if is_faulty.all():
+            raise ConfigError(
+                f"--labels: expected rows with 0 in {args.labels!r}, found 1 in all {len(data)}; "
+                "is 1 where something was wrong?"
+            )
     channel_of = {column: name for name, column in column_of.items()}
     # Names in the configuration have no spaces, columns may.
     renamed = tuple(channel_of.get(name, name.replace(" ", "_")) for name in data.names)
+    data = replace(data, names=renamed)
+    if is_faulty is not None:
+        notes.append(
+            f"{int(is_faulty.sum()):,} of {len(data):,} rows are labelled as faulty and left out"
+        )
+        data = data.without(is_faulty)
+    if config is not None:
+        data = _cleaned(data, args.feed, config, notes)
     units = {name: mapping.unit for name, mapping in mapped.items()}
-    return Gathered(replace(data, names=renamed), units)
+    return Gathered(data, units, notes=notes)
+
+
+def _between(data: TrainingData, args: argparse.Namespace) -> TrainingData:
+    begin_ns, end_ns = time_ns("--from", args.begin), time_ns("--to", args.end)
+    wanted = np.ones(len(data), np.bool_)
+    if begin_ns is not None:
+        wanted &= data.time_ns >= begin_ns
+    if end_ns is not None:
+        wanted &= data.time_ns < end_ns
+    if not wanted.any():
+        first, last = (
+            np.datetime64(int(each), "ns").astype("datetime64[s]")
+            for each in (data.time_ns.min(), data.time_ns.max())
+        )
+        raise ConfigError(
+            f"--from, --to: expected a span with rows in it, found rows from {first}Z to {last}Z"
+        )
+    return data.take(wanted)
+
+
+def _cleaned(data: TrainingData, feed: str, config: Config, notes: list[str]) -> TrainingData:
+    """Without the values that the gateway would flag as unusable, and a note of them."""
+    table = ChannelTable()
+    devices, of = np.unique(data.device, return_inverse=True)
+    channel = np.array(
+        [
+            [table.row(Channel(feed, str(number), feed, name)) for name in data.names]
+            for number in devices.tolist()
+        ],
+        np.int32,
+    )[of]
+    width = len(data.names)
+    batch = Batch.from_columns(
+        table, np.repeat(data.time_ns, width), channel.reshape(-1), data.values.reshape(-1)
+    )
+    cleaned = Cleaner(config.feed, table).process(batch).main
+    counts = {
+        what: int(np.count_nonzero(cleaned.quality & np.uint16(flag)))
+        for what, flag in (("out of range", Quality.OUT_OF_RANGE), ("spikes", Quality.SPIKE))
+    }
+    if not any(counts.values()):
+        return data
+    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    notes.append(f"{told}: left out of {data.values.size:,} values, as the gateway does it live")
+    # What was imputed is no part of the recording.
+    kept = cleaned.take(cleaned.usable & ((cleaned.quality & np.uint16(Quality.IMPUTED)) == 0))
+    position = np.array([data.names.index(each.field) for each in table.channels], np.int32)
+    return from_readings(
+        data.names,
+        device=table.device_of[kept.channel],
+        column=position[kept.channel],
+        time_ns=kept.time_ns,
+        value=kept.value,
+        period_ns=1,
+    )
 
 
 async def _from_log(args: argparse.Namespace, config: Config, progress: Progress) -> Gathered:
@@ -167,3 +245,36 @@ def _names(args: argparse.Namespace, config: Config) -> list[str]:
 
 def _units(feed: Feed) -> dict[str, str]:
     return {name: mapping.unit for name, mapping in feed.channels.items()}
+
+
+def recordings_for(
+    args: argparse.Namespace, names: list[str], progress: Progress
+) -> list[tuple[str, TrainingData, NDArray[np.bool_] | None]]:
+    """Name, rows and labels (where the options name some) of each device in the files.
+
+    Args:
+        args: ``data``, ``labels``, ``time`` and ``time_unit``.
+        names: Channels; a column may have spaces where these have underscores.
+        progress: Is told how much has been read.
+    """
+    parts = []
+    for path in args.data:
+        spaced = {column.replace(" ", "_"): column for column in csv_columns(path) if column}
+        data = read_csv(
+            [path],
+            time_column=args.time,
+            time_unit_ns=UNITS[args.time_unit],
+            channels=[spaced.get(name, name) for name in names]
+            + ([] if args.labels is None else [args.labels]),
+            progress=progress,
+        )
+        label = None
+        if args.labels is not None:
+            data, label = data.split_labels(args.labels)
+        data = replace(data, names=tuple(names))
+        devices = np.unique(data.device).tolist()
+        for number in devices:
+            rows = data.device == number
+            name = path.stem if len(devices) == 1 else f"{path.stem}, device {number + 1}"
+            parts.append((name, data.take(rows), None if label is None else label[rows]))
+    return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -52,6 +52,41 @@ class TrainingData:
     def head(self, rows: int) -> TrainingData:
         """The first rows."""
         return TrainingData(self.names, self.time_ns[:rows], self.device[:rows], self.values[:rows])
+
+    def take(self, is_wanted: NDArray[np.bool_]) -> TrainingData:
+        """The rows under this mask."""
+        return TrainingData(
+            self.names, self.time_ns[is_wanted], self.device[is_wanted], self.values[is_wanted]
+        )
+
+    def without(self, is_out: NDArray[np.bool_]) -> TrainingData:
+        """The rest, with a device of its own for each stretch: no window reaches across."""
+        kept = np.flatnonzero(~is_out)
+        begins = (np.diff(self.device[kept]) != 0) | (np.diff(kept) > 1)
+        stretch = np.concatenate([np.zeros(min(len(kept), 1), np.int32), np.cumsum(begins)])
+        return replace(self.take(~is_out), device=stretch.astype(np.int32))
+
+    def split_labels(self, column: str) -> tuple[TrainingData, NDArray[np.bool_]]:
+        """The other channels, and bool[n]: which rows this column says are faulty.
+
+        Raises:
+            ConfigError: The column is no label of every row.
+        """
+        if column not in self.names:
+            raise ConfigError(
+                f"--labels: expected a column of numbers, got {column!r}; found "
+                f"{', '.join(self.names)}"
+            )
+        at = self.names.index(column)
+        label = self.values[:, at]
+        strange = int((~np.isin(label, (0, 1))).sum())
+        if strange:
+            raise ConfigError(
+                f"--labels: expected 0 or 1 in every row of {column!r}, found neither in {strange} "
+                f"of {len(label)}; is it the right column, and as long as the others?"
+            )
+        names = (*self.names[:at], *self.names[at + 1 :])
+        return replace(self, names=names, values=np.delete(self.values, at, axis=1)), label > 0
 
     def rounded(self, decimals: int) -> TrainingData:
         """The same rows with values of so many decimals."""
@@ -110,6 +145,7 @@ def read_csv(
     device_column: str = "device",
     first_rows: int | None = None,
     progress: Progress = silent,
+    note: Callable[[str], None] = lambda _line: None,
 ) -> TrainingData:
     """Read recorded rows. Each file, or each name in its device column, is a device.
 
@@ -120,7 +156,8 @@ def read_csv(
         channels: Columns to take; None takes all columns that hold numbers throughout.
         device_column: Column with the device's name; may be absent.
         first_rows: Take only so many rows of each file.
-        progress: Is told how many rows have been read.
+        progress: Is told how much has been read.
+        note: Is told of what was found in place of numbers, a line each.
 
     Raises:
         ConfigError: A file, a column or a time can't be read; one line.
@@ -129,6 +166,7 @@ def read_csv(
     devices: list[NDArray[np.int32]] = []
     values: list[NDArray[np.float64]] = []
     numbers: dict[tuple[Path, str], int] = {}
+    left_out: list[str] = []
     names: tuple[str, ...] | None = None if channels is None else tuple(channels)
     for path in paths:
         rows = _read_rows(path, first_rows, progress)
@@ -139,6 +177,9 @@ def read_csv(
             )
         if names is None:
             names = _numeric_columns(rows, {time_column, device_column})
+            left_out = _left_out(path, rows, {*names, time_column, device_column})
+            for line in left_out:
+                note(line)
         absent = [name for name in names if name not in header]
         if absent:
             raise ConfigError(f"{path}: expected columns {absent}, found {', '.join(header)}")
@@ -161,8 +202,12 @@ def read_csv(
             )
         )
         values.append(np.array([[_number(row[name]) for name in names] for row in rows]))
+        for line in _taken_as_missing(path, rows, names, values[-1]):
+            note(line)
     if not names or not times:
-        raise ConfigError("training data: expected at least one file with a column of numbers")
+        raise ConfigError(
+            left_out or "training data: expected at least one file with a column of numbers"
+        )
     time_ns, device = np.concatenate(times), np.concatenate(devices)
     order = np.lexsort((time_ns, device))
     return TrainingData(names, time_ns[order], device[order], np.concatenate(values)[order])
@@ -198,6 +243,36 @@ def _numeric_columns(rows: list[dict[str, str]], others: set[str]) -> tuple[str,
         and name not in others
         and all(row[name] in ("", None) or np.isfinite(_number(row[name])) for row in rows)
         and any(row[name] for row in rows)
+    )
+
+
+def _left_out(path: Path, rows: list[dict[str, str]], taken: set[str]) -> list[str]:
+    """A line for each column that holds numbers, but not throughout."""
+    lines = (_texts(path, name, rows) for name in rows[0] if name and name not in taken)
+    return [
+        f"{line}; the column is left out, name it in --channels to take it"
+        for line in lines
+        if line
+    ]
+
+
+def _taken_as_missing(
+    path: Path, rows: list[dict[str, str]], names: Sequence[str], values: NDArray[np.float64]
+) -> list[str]:
+    """A line for each of these columns that has texts among its numbers."""
+    has_holes = ~np.isfinite(values).all(axis=0)
+    lines = (_texts(path, names[at], rows) for at in np.flatnonzero(has_holes).tolist())
+    return [f"{line}; taken as missing" for line in lines if line]
+
+
+def _texts(path: Path, name: str, rows: list[dict[str, str]]) -> str:
+    """What stands in place of numbers; empty where nothing does, or nothing else."""
+    texts = [row[name] for row in rows if row[name] and not np.isfinite(_number(row[name]))]
+    if not texts or len(texts) == len(rows):
+        return ""
+    return (
+        f"{path.name}: no number in {len(texts):,} of {len(rows):,} cells of {name} (such as "
+        f"{texts[0]!r})"
     )
 
 

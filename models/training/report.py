@@ -47,6 +47,10 @@ def training_page(manifest: Manifest, windows: Windows, scored: Scored) -> str:
             ("state of a device", f"{4 * manifest.state_size:,} bytes"),
         ],
     )
+    if training.notes:
+        page.heading("About the data")
+        for note in training.notes:
+            page.text(note)
     page.heading("Scores of the training data")
     over = scored.score >= alarm.threshold
     page.text(

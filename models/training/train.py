@@ -15,6 +15,7 @@ from headgate.core.errors import ConfigError
 from models.package import ModelPackage, write_package
 from models.training import thresholds
 from models.training.data import TrainingData
+from models.training.faults import CONSTANT, notes_on
 from models.training.kinds import KINDS, AlarmRule, Kind
 from models.training.progress import Progress, silent
 from models.training.report import training_page
@@ -30,9 +31,6 @@ _GOLDEN_WINDOWS = 16
 
 #: Steps for which a channel without a reading keeps its last value.
 _HOLD_LIMIT = 3
-
-#: A channel whose spread is below this, relative to its size, did not move in training.
-_CONSTANT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +166,16 @@ def train(
                 "score_median": float(np.median(scored.score)),
                 "score_max": float(scored.score.max()),
             },
-            "notes": list(notes),
+            "notes": [
+                *notes,
+                *notes_on(
+                    data,
+                    period_ns,
+                    _hold_limit(data, windows.values.shape[1]),
+                    is_mean=settings.resample == "mean",
+                ),
+                *_few(settings, kind.rule, fitted),
+            ],
         },
     }
     progress("writing", 0, 1)
@@ -211,11 +218,29 @@ def _threshold(
     return margin * thresholds.choose(method, score, device, rate)
 
 
+def _few(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> list[str]:
+    """Says when there are too few scores for the quantile that the threshold is."""
+    rate = rule.rate if settings.false_alarm_rate is None else settings.false_alarm_rate
+    count = len(fitted.held_out)
+    if (settings.threshold or rule.method) != "quantile" or rate <= 0 or count * rate >= 1:
+        return []
+    line = (
+        f"{count:,} scores are few for a limit that one in {1 / rate:,.0f} may pass: the threshold "
+        "rests on the highest of them; more data makes it firmer"
+    )
+    return [line]
+
+
 def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str, object]:
     method = settings.threshold or rule.method
     rate = rule.rate if settings.false_alarm_rate is None else settings.false_alarm_rate
     margin = rule.margin if settings.margin is None else settings.margin
     threshold = _threshold(settings, rule, fitted.held_out, fitted.device)
+    if threshold <= 0:
+        raise ConfigError(
+            "training data: expected channels that move, every score is 0; did the right columns "
+            "come in?"
+        )
     low = (
         rule.low * threshold
         if rule.low_rate is None
@@ -280,14 +305,26 @@ def _constants(
     if empty:
         raise ConfigError(f"training data: expected values in every channel, found none in {empty}")
     if normalization == "zscore":
-        offset, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        # What overflows is refused below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            offset, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     elif normalization == "minmax":
         offset = np.nanmin(values, axis=0)
         scale = np.nanmax(values, axis=0) - offset
     else:
         low, offset, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
         scale = high - low
+    endless = [
+        name
+        for name, *each in zip(data.names, offset, scale, strict=True)
+        if not np.isfinite(each).all()
+    ]
+    if endless:
+        raise ConfigError(
+            f"training data: expected values with a spread that is a number, those in {endless} "
+            "are too large; are they in the right unit?"
+        )
     # A channel that stood still in training has no scale of its own. It stays in the model, scaled
     # by its size, so that the day it moves is noticed.
     size = np.maximum(np.abs(offset), 1)
-    return offset, np.where(scale <= _CONSTANT * size, size, scale)
+    return offset, np.where(scale <= CONSTANT * size, size, scale)

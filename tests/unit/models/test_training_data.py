@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData, read_csv
@@ -58,6 +59,7 @@ def test_times_may_be_numbers_of_any_unit(tmp_path: Path) -> None:
         ("time,x\nnoon,2\n", {}, ":2: expected a time"),
         ("time,x\n1,word\n", {}, "column of numbers"),
         ("time,x\n1750000000000,1\n", {}, ":2: .*--time-unit"),
+        ("time,x\n1,2\n2,ERR\n", {}, "no number in 1 of 2 cells of x .such as 'ERR'.*--channels"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(
@@ -137,6 +139,22 @@ def test_a_channel_without_values_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="c1"):
         train("m", "f", _data(values), {}, tmp_path / "m", TrainSettings(window=2))
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (np.tile([5.0, 7.0], (200, 1)), "expected channels that move, every score is 0"),
+        (np.outer(np.arange(200), [1e305, 1.0]), r"too large; .*unit"),
+    ],
+)
+def test_values_without_a_spread_are_refused(
+    values: NDArray[np.float64], problem: str, tmp_path: Path
+) -> None:
+    """None, or one that no number holds: one line, and nothing is written."""
+    with pytest.raises(ConfigError, match=problem):
+        train("m", "f", _data(values.tolist()), {}, tmp_path / "m", TrainSettings())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
