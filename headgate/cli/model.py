@@ -56,7 +56,19 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         "report", help="where a package's page is: its training scores, threshold and channels"
     )
     report.add_argument("package", type=Path, metavar="PACKAGE")
-    report.add_argument("--out", type=Path, metavar="FILE.html", help="copy the page there")
+    report.add_argument("--out", type=Path, metavar="FILE.html", help="write the page there")
+    report.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="FILE.csv",
+        help="a page about these recordings instead: scores and alarms by the gateway's pipeline",
+    )
+    report.add_argument(
+        "--labels", metavar="COLUMN", help="of --data: 1 where something was wrong, else 0"
+    )
+    report.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
+    report.add_argument("--time-unit", choices=tuple(UNITS), default="s")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model_command == "show":
         return _show(args.package)
     if args.model_command == "report":
+        if args.data is not None:
+            return _report_on(args)
         return _report(args.package, args.out)
     if args.model_command in ("quantize", "fp16", "prune", "distill"):
         return _compress(args)
@@ -77,6 +91,8 @@ def _show(path: Path) -> int:
     package = ModelPackage.load(path)
     runtime = Runtime(package)
     print_package(package)
+    for note in package.manifest.training.notes:
+        print(f"note       {note}")
     print(f"verified: hashes and golden outputs agree on {runtime.provider}")
     return 0
 
@@ -99,6 +115,33 @@ def _report(path: Path, out: Path | None) -> int:
             raise ConfigError(f"--out: expected a file that can be written: {error}") from error
         page = out
     print(page)
+    return 0
+
+
+def _report_on(args: argparse.Namespace) -> int:
+    from headgate.cli.progress import on_terminal
+    from headgate.core.errors import ConfigError
+
+    try:
+        from headgate.cli.training_data import recordings_for
+        from headgate.evaluation.labelled import look
+        from headgate.evaluation.plots import write_page
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"headgate model report: expected the package {error.name!r}; "
+            "install it with: pip install 'headgate[train]'"
+        ) from error
+    from models.package import ModelPackage
+
+    if args.out is None:
+        raise ConfigError("--data: expected --out FILE.html, where the page is to go; give it")
+    package = ModelPackage.load(args.package)
+    names = [channel.name for channel in package.manifest.channels]
+    with on_terminal() as progress:
+        parts = recordings_for(args, names, progress)
+        evaluation = look(f"Model {package.manifest.name}", package, parts, progress)
+    write_page(evaluation, args.out)
+    print(args.out)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,9 @@ from streams.infer import Inferer
 from streams.pipeline import Pipeline
 
 _FEED, _MODEL = "feed", "model"
+
+#: Rows between two words of progress.
+_TOLD_ROWS = 256
 
 
 @dataclass
@@ -37,13 +41,20 @@ class Trace:
     anomalies: list[Anomaly] = field(default_factory=list)
 
 
-def drive(package: ModelPackage, data: TrainingData, *, sensitivity: float = 1.0) -> Trace:
+def drive(
+    package: ModelPackage,
+    data: TrainingData,
+    *,
+    sensitivity: float = 1.0,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Trace:
     """Send one device's rows through a pipeline that has this one model.
 
     Args:
         package: The model.
         data: Rows of one device, with the model's channels.
         sensitivity: As in the configuration: multiplies the threshold.
+        progress: Called with the rows that are done, and how many there are.
     """
     channels = ChannelTable()
     names = [channel.name for channel in package.manifest.channels]
@@ -71,6 +82,8 @@ def drive(package: ModelPackage, data: TrainingData, *, sensitivity: float = 1.0
         batch = Batch.from_columns(channels, np.full(len(rows), time_ns), rows, values)
         trace.anomalies += pipeline.process(batch, at).anomalies
         trace.score[at] = newest[0]
+        if at % _TOLD_ROWS == 0:
+            progress(at, len(data))
         trace.is_alarmed[at] = pipeline.is_alarmed(_MODEL, device)[0]
     return trace
 

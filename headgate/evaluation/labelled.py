@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from headgate.evaluation.metrics import Confusion, delays, events, false_alarms,
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.package import ModelPackage
 from models.training.data import TrainingData
+from models.training.progress import Progress, silent
 from models.training.train import TrainSettings, train
 
 _DAY_S = 86_400
@@ -82,6 +86,41 @@ def evaluate(
     rows["all ones"] = _figures(every, every.astype(np.float64), data, label, scored)
     recording = Evaluated.of(name, package, data, label, trace, fit_rows)
     return Evaluation(name, rows["headgate"], _COLUMNS, rows, recordings=(recording,))
+
+
+def look(
+    title: str,
+    package: ModelPackage,
+    parts: Sequence[tuple[str, TrainingData, NDArray[np.bool_] | None]],
+    progress: Progress = silent,
+) -> Evaluation:
+    """What a finished model says to recordings that may have no labels.
+
+    Args:
+        title: For people.
+        package: The model.
+        parts: Name, rows of one device, and bool[n] labels where there are any.
+        progress: Is told how many rows have gone through the pipeline.
+    """
+    recordings, rows = [], {}
+    for name, data, label in parts:
+        trace = drive(package, data, progress=partial(progress, f"scoring {name}"))
+        known = np.zeros(len(data), np.bool_) if label is None else label
+        recordings.append(Evaluated.of(name, package, data, known, trace))
+        found = {
+            "rows": float(len(data)),
+            "alarms": float(len(events(trace.is_alarmed))),
+            "alarmed_part": float(trace.is_alarmed.mean()),
+        }
+        if label is not None and label.any():
+            found |= _figures(trace.is_alarmed, trace.score, data, label, slice(None))
+        rows[name] = found
+    columns = tuple(dict.fromkeys(column for row in rows.values() for column in row))
+    filled = {
+        name: {column: row.get(column, math.nan) for column in columns}
+        for name, row in rows.items()
+    }
+    return Evaluation(title, {}, columns, filled, recordings=tuple(recordings))
 
 
 def _figures(

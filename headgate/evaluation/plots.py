@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from headgate.core.errors import ConfigError
 from headgate.evaluation.metrics import events
@@ -25,6 +26,23 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     Raises:
         ConfigError: The folder can't be written.
     """
+    for recording in evaluation.recordings:
+        file = folder / f"{recording.name.replace('/', '-')}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(png(_figure(recording)))
+        except OSError as error:
+            raise ConfigError(f"{file}: expected a file that can be written: {error}") from error
+    write_page(evaluation, folder / "index.html")
+    return folder / "index.html"
+
+
+def write_page(evaluation: Evaluation, file: Path) -> None:
+    """Write one page with all plots inside it.
+
+    Raises:
+        ConfigError: The file can't be written.
+    """
     lead = "Yellow: labelled. Red: alarmed. Blue: score, with the threshold dashed."
     page = Page(evaluation.title, lead)
     header = ("", *evaluation.columns)
@@ -42,19 +60,16 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
             [(name, *map(text, values)) for name, values in evaluation.spread.items()],
         )
     for recording in evaluation.recordings:
-        figure = new_figure(9, 5)
-        values, scores = figure.subplots(2, 1, sharex=True)
-        _draw(recording, values, scores)
         page.heading(f"{recording.name} ({recording.kind})")
-        page.picture(figure, f"values, scores, labels and alarms of {recording.name}")
-        file = folder / f"{recording.name.replace('/', '-')}.png"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(png(figure))
-        except OSError as error:
-            raise ConfigError(f"{file}: expected a file that can be written: {error}") from error
-    page.write(folder / "index.html")
-    return folder / "index.html"
+        page.picture(_figure(recording), f"values, scores, labels and alarms of {recording.name}")
+    page.write(file)
+
+
+def _figure(recording: Evaluated) -> Figure:
+    figure = new_figure(9, 5)
+    values, scores = figure.subplots(2, 1, sharex=True)
+    _draw(recording, values, scores)
+    return figure
 
 
 def text(value: float) -> str:

@@ -65,6 +65,38 @@ def test_a_package_is_scored_without_training(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["detected"] == 2
 
 
+def test_a_package_is_shown_on_a_recording(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One page with scores and alarms, with labels or without, and with a device that has none."""
+    model, page = str(tmp_path / "m"), tmp_path / "pages" / "page.html"
+    train = ["model", "train", "--feed", "machine", "--data", str(recording), "--rows", "300"]
+    assert main([*train, "--channels", "flow,power", "--out", model]) == 0
+    healthy = tmp_path / "healthy.csv"
+    healthy.write_text("\n".join(recording.read_text().splitlines()[:200]))
+    report = ["model", "report", model, "--data", str(recording), str(healthy)]
+    capsys.readouterr()
+
+    assert main([*report, "--out", str(page)]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{page}\n"
+    assert not said.err
+    plain = page.read_text()
+    assert plain.count("<img") == 2
+    assert "<th>alarms</th>" in plain
+    assert "recall" not in plain
+    assert re.search("<td>healthy</td><td>199</td><td>0", plain)
+
+    assert main([*report, "--labels", "wrong", "--out", str(page)]) == 0
+    assert re.search("<td>machine</td><td>800</td>.*<td>2</td><td>2</td>", page.read_text())
+    assert list(page.parent.iterdir()) == [page]
+
+    assert main(["model", "report", model, "--data", str(recording)]) == 2
+    assert "--data: expected --out FILE.html" in capsys.readouterr().err
+    assert main([*report, "--labels", "flow", "--out", str(page)]) == 2
+    assert "--labels: expected 0 or 1 in every row of 'flow'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
