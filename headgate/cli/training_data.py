@@ -22,7 +22,7 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
-from models.training.data import TrainingData, csv_columns, from_readings, read_csv
+from models.training.data import TrainingData, csv_columns, from_readings, read_csv, time_text
 from models.training.progress import Progress
 from streams.arrays import stable_order
 from streams.clean import Cleaner
@@ -118,12 +118,9 @@ def _between(data: TrainingData, args: argparse.Namespace) -> TrainingData:
     if end_ns is not None:
         wanted &= data.time_ns < end_ns
     if not wanted.any():
-        first, last = (
-            np.datetime64(int(each), "ns").astype("datetime64[s]")
-            for each in (data.time_ns.min(), data.time_ns.max())
-        )
         raise ConfigError(
-            f"--from, --to: expected a span with rows in it, found rows from {first}Z to {last}Z"
+            f"--from, --to: expected a span with rows in it, found rows from "
+            f"{time_text(data.time_ns.min())} to {time_text(data.time_ns.max())}"
         )
     return data.take(wanted)
 
@@ -223,13 +220,10 @@ async def _from_history(args: argparse.Namespace, config: Config, progress: Prog
         value=history.mean,
         period_ns=history.window_ns,
     )
-    begin, last = (
-        np.datetime64(int(each), "ns").astype("datetime64[s]")
-        for each in (data.time_ns.min(), data.time_ns.max())
-    )
     note = (
         f"trained on means over {format_duration(history.window_ns)} from {history.source}, "
-        f"{begin}Z to {last}Z: a window is scored when the next one begins"
+        f"{time_text(data.time_ns.min())} to {time_text(data.time_ns.max())}: "
+        "a window is scored when the next one begins"
     )
     return Gathered(data, _units(config.feed[args.feed]), history.window_ns, [note])
 

@@ -283,6 +283,11 @@ def _number(text: str | None) -> float:
         return np.nan
 
 
+def time_text(time_ns: int | np.int64) -> str:
+    """A time as people read it, UTC in whole seconds."""
+    return f"{np.datetime64(int(time_ns), 'ns').astype('datetime64[s]')}Z"
+
+
 def csv_columns(path: Path) -> list[str]:
     """The names in the header of a CSV file; raises ConfigError like ``read_csv``."""
     return list(_read_rows(path, 1)[0])

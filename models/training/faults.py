@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from headgate.config.units import format_duration
-from models.training.data import TrainingData
+from models.training.data import TrainingData, time_text
 
 #: A channel whose spread is below this, relative to its size, did not move.
 CONSTANT = 1e-9
@@ -24,7 +24,7 @@ _LEVEL_PART, _FEWEST_IN_LEVEL = 0.05, 5
 _UNLIKE = 5.0
 
 #: Part of the rows from which on such a stretch is told: machines make shorter excursions without
-#: any fault (up to a tenth of 400 healthy rows of SKAB), and a model is hardly moved by them.
+#: any fault (up to 42 of 400 healthy rows of SKAB), which hardly move a model.
 _LONG_PART = 1 / 8
 
 #: A device with fewer rows has no levels to compare.
@@ -76,8 +76,8 @@ def unlike_stretches(data: TrainingData) -> list[str]:
         where = f" of device {number + 1} of {len(devices)}" if len(devices) > 1 else ""
         lines.append(
             f"{end - begin:,} of {len(rows):,} rows{where} ({100 * (end - begin) / len(rows):.0f} "
-            f"%), between {_text(data.time_ns[rows[begin]])} and "
-            f"{_text(data.time_ns[rows[end - 1]])}, look unlike the rest in "
+            f"%), between {time_text(data.time_ns[rows[begin]])} and "
+            f"{time_text(data.time_ns[rows[end - 1]])}, look unlike the rest in "
             f"{', '.join(name for name, _ in stretches)}: was something wrong then, or before and "
             "after? Leave it out with --from and --to or --labels, or look at the package's page"
         )
@@ -178,7 +178,3 @@ def _far_values(data: TrainingData) -> str | None:
         f"values far beyond all others: {', '.join(far)}; they stretch the channel's scale: give "
         "the channel a range in the configuration and train with -c, or --normalization robust"
     )
-
-
-def _text(time_ns: np.int64) -> str:
-    return f"{np.datetime64(int(time_ns), 'ns').astype('datetime64[s]')}Z"
