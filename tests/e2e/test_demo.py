@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,13 @@ def test_the_faults_are_found_and_every_reading_is_accounted_for(tmp_path: Path)
     assert 0 < numbers["detection_delay_s"]["p50"] <= numbers["detection_delay_s"]["max"] < 15
     assert 0 < numbers["bytes_uplink"] < 0.02 * numbers["bytes_in"]
     assert (folder / "headgate.toml").is_file()
+    with closing(sqlite3.connect(folder / "data" / "points.db")) as store:
+        told = store.execute("SELECT channel, state FROM sensor_health ORDER BY time_ns").fetchall()
+        verdicts = store.execute("SELECT DISTINCT verdict FROM anomalies").fetchall()
+    # The dropout is over before three windows have told of it.
+    assert told[0] == ("pressure", "stuck")
+    assert {channel for channel, _ in told} == {"pressure"}
+    assert verdicts == [("process",)]
 
 
 @pytest.mark.timeout(200)
