@@ -32,8 +32,10 @@ services: $(VENV)/.ready
 	@sh tests/services.sh
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
+# Unit tests side by side; those with real services, which are timed, by themselves.
 test: $(VENV)/.ready services check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest --ignore tests/unit
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10
