@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,22 @@ from headgate.core.telemetry import Telemetry
 from models.runtime import Answer
 from streams.arrays import group_by, grown
 
+#: Rows of an array: a slice where they lie together, which copies nothing.
+Rows: TypeAlias = slice | NDArray[np.intp]
+
+#: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
+#: times as much; with more, the kernel gives and takes that memory anew for every run.
+_STATE_BYTES = 512 << 10
+
 
 class Model(Protocol):
-    """What can score windows; ``models.runtime.Runtime`` does."""
+    """What can score windows; ``models.runtime.Runtime`` does.
+
+    Attributes:
+        max_batch: Windows in one run; more are split.
+    """
+
+    max_batch: int
 
     @property
     def initial_state(self) -> NDArray[np.float32]:
@@ -44,14 +57,20 @@ class Memory:
         self._slots = 0
         self._state = np.empty((0, len(initial)), np.float32)
 
-    def of(self, devices: NDArray[np.int32]) -> NDArray[np.float32]:
-        """float32[d, s] of these devices (each once)."""
-        self._give_slots(devices)
-        return self._state[self._slot[devices]]
-
-    def put(self, devices: NDArray[np.int32], state: NDArray[np.float32]) -> None:
-        """Remember this of these devices, whose state was asked for before."""
-        self._state[self._slot[devices]] = state
+    def advance(
+        self, model: Model, devices: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score a window of each of these devices (each once), and remember what comes of it."""
+        rows = self._rows(devices)
+        score, share, after = model.run(values, self._state[rows])
+        # The sum of what is sound is a number, unless it is too large for one, and needs no memory.
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_surely_sound = np.isfinite(after.sum() + score.sum())
+        if not is_surely_sound:
+            is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
+            rows, after = self._slot[devices[is_sound]], after[is_sound]
+        self._state[rows] = after
+        return score, share
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -69,6 +88,20 @@ class Memory:
         self._extend()
         slot = self._slot[selection.devices]
         self._state[slot[slot >= 0]] = self._initial
+
+    def _rows(self, devices: NDArray[np.int32]) -> Rows:
+        """Where the state of these devices (one at least) stands; new ones get room."""
+        if len(self._slot) < len(self._channels.devices):
+            self._extend()
+        slot = self._slot[devices]
+        if (slot < 0).any():
+            self._give_slots(devices)
+            slot = self._slot[devices]
+        # Devices that are first heard of together are neighbours, and state may be large: copying
+        # it costs as much as a small model.
+        if (slot[1:] - slot[:-1] == 1).all():
+            return slice(int(slot[0]), int(slot[-1]) + 1)
+        return slot
 
     def _extend(self) -> None:
         self._slot = grown(self._slot, len(self._channels.devices), -1)
@@ -144,22 +177,36 @@ class Inferer:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score windows of which each builds upon its device's one before.
 
-        Round k takes the k-th window of each device that has one: the loop is over the steps of a
-        batch, which are few when devices are many.
+        A round takes a window of each device that has one left: there are few rounds when devices
+        are many, and mostly one.
         """
-        model, memory = self._models[name], self.memories[name]
-        score = np.empty(len(frames), np.float32)
-        share = np.empty((len(frames), frames.values.shape[2]), np.float32)
-        groups = group_by(frames.device)
+        device, values = frames.device, frames.values
+        if (device[1:] > device[:-1]).all():
+            return self._run_round(name, device, values)
+        score = np.empty(len(device), np.float32)
+        share = np.empty((len(device), values.shape[2]), np.float32)
+        groups = group_by(device)
         for k in range(int(groups.lengths.max())):
-            has_kth = groups.lengths > k
-            rows = groups.order[groups.starts[has_kth] + k]
-            devices = groups.keys[has_kth].astype(np.int32)
-            before = memory.of(devices)
-            score[rows], share[rows], after = model.run(frames.values[rows], before)
-            is_sound = np.isfinite(score[rows]) & np.isfinite(after).all(axis=1)
-            memory.put(devices, np.where(is_sound[:, None], after, before))
-            self._observe(name, len(rows))
+            rows = groups.order[groups.starts[groups.lengths > k] + k]
+            score[rows], share[rows] = self._run_round(name, device[rows], values[rows])
+        return score, share
+
+    def _run_round(
+        self, name: str, device: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score one window of each of these devices."""
+        model, memory = self._models[name], self.memories[name]
+        most = min(model.max_batch, max(1, _STATE_BYTES // model.initial_state.nbytes))
+        # Runs of one size: memory is then used again as it is.
+        most = -(-len(device) // -(-len(device) // most))
+        parts = [
+            memory.advance(model, device[first : first + most], values[first : first + most])
+            for first in range(0, len(device), most)
+        ]
+        self._observe(name, len(device))
+        if len(parts) == 1:
+            return parts[0]
+        score, share = (np.concatenate(part) for part in zip(*parts, strict=True))
         return score, share
 
     def _observe(self, name: str, windows: int) -> None:
