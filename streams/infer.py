@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from headgate.core.stage import Frames, Scores, Selection, StateBlock
 from headgate.core.telemetry import Telemetry
 from models.runtime import Answer
 from streams.arrays import group_by, grown
-
-#: Rows of an array: a slice where they lie together, which copies nothing.
-Rows: TypeAlias = slice | NDArray[np.intp]
 
 #: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
 #: times as much; with more, the kernel gives and takes that memory anew for every run.
@@ -58,19 +55,40 @@ class Memory:
         self._state = np.empty((0, len(initial)), np.float32)
 
     def advance(
-        self, model: Model, devices: NDArray[np.int32], values: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score a window of each of these devices (each once), and remember what comes of it."""
-        rows = self._rows(devices)
-        score, share, after = model.run(values, self._state[rows])
-        # The sum of what is sound is a number, unless it is too large for one, and needs no memory.
-        with np.errstate(over="ignore", invalid="ignore"):
-            is_surely_sound = np.isfinite(after.sum() + score.sum())
-        if not is_surely_sound:
-            is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
-            rows, after = self._slot[devices[is_sound]], after[is_sound]
-        self._state[rows] = after
-        return score, share
+        self,
+        model: Model,
+        devices: NDArray[np.int32],
+        values: NDArray[np.float32],
+        most: int,
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Score a window of each of these devices (each once), and remember what comes of it.
+
+        Args:
+            model: Whose memory this is.
+            devices: int32[d], one at least.
+            values: float32[d, window, channel].
+            most: Windows in one run.
+
+        Returns:
+            Score and share of each run.
+        """
+        slot = self._slots_of(devices)
+        # Devices that are first heard of together are neighbours, and state may be large: copying
+        # it costs as much as a small model.
+        are_neighbours = bool((slot[1:] - slot[:-1] == 1).all())
+        answers = []
+        for first in range(0, len(devices), most):
+            some = slot[first : first + most]
+            rows = slice(int(some[0]), int(some[-1]) + 1) if are_neighbours else some
+            score, share, after = model.run(values[first : first + most], self._state[rows])
+            answers.append((score, share))
+            # A sum of squares takes no memory, and is a number where all are and none is huge.
+            if np.isfinite(np.vdot(after, after)) and np.isfinite(np.vdot(score, score)):
+                self._state[rows] = after
+            else:
+                is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
+                self._state[some[is_sound]] = after[is_sound]
+        return answers
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -89,18 +107,14 @@ class Memory:
         slot = self._slot[selection.devices]
         self._state[slot[slot >= 0]] = self._initial
 
-    def _rows(self, devices: NDArray[np.int32]) -> Rows:
-        """Where the state of these devices (one at least) stands; new ones get room."""
+    def _slots_of(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Where the state of these devices stands; new ones get room."""
         if len(self._slot) < len(self._channels.devices):
             self._extend()
         slot = self._slot[devices]
         if (slot < 0).any():
             self._give_slots(devices)
             slot = self._slot[devices]
-        # Devices that are first heard of together are neighbours, and state may be large: copying
-        # it costs as much as a small model.
-        if (slot[1:] - slot[:-1] == 1).all():
-            return slice(int(slot[0]), int(slot[-1]) + 1)
         return slot
 
     def _extend(self) -> None:
@@ -199,10 +213,7 @@ class Inferer:
         most = min(model.max_batch, max(1, _STATE_BYTES // model.initial_state.nbytes))
         # Runs of one size: memory is then used again as it is.
         most = -(-len(device) // -(-len(device) // most))
-        parts = [
-            memory.advance(model, device[first : first + most], values[first : first + most])
-            for first in range(0, len(device), most)
-        ]
+        parts = memory.advance(model, device, values, most)
         self._observe(name, len(device))
         if len(parts) == 1:
             return parts[0]

@@ -89,6 +89,15 @@ def test_batches_and_runs_of_any_size_give_what_one_window_after_the_other_gives
         assert scores.score.tolist() == expected
 
 
+def test_numbers_whose_squares_are_none_are_remembered() -> None:
+    """A huge one is a number all the same, and so is what stands beside it."""
+    inferer = Inferer({"m": _Counting()}, _table(2))
+    inferer.process([_frames([0, 1], [2e30, 1])])
+    (scores,) = inferer.process([_frames([0, 1], [2e30, 1])])
+
+    assert scores.score.tolist() == [np.float32(4e30), 12]
+
+
 def test_a_window_without_a_score_leaves_no_trace() -> None:
     """Neither in the scores nor in what is remembered."""
     inferer = Inferer({"m": _Counting()}, _table(2))
