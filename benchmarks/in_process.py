@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from benchmarks import services
 from benchmarks.plant import Packets, Plant, configuration, train_model
@@ -29,7 +28,6 @@ from headgate.core.batch import Origin, concat
 from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.clock import SystemClock
 from headgate.core.log import READINGS, Record, TopicPartition
-from headgate.core.stage import Frames
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import (
     KeyGroup,
@@ -39,9 +37,6 @@ from headgate.core.wire import (
     decode_readings,
     readings_record,
 )
-from models.package import ModelPackage
-from models.runtime import Runtime
-from streams.infer import Inferer
 from streams.pipeline import Pipeline, build_pipeline
 
 _START_MS = 1_700_000_000_000
@@ -240,40 +235,6 @@ async def _stages(plant: Plant, size: int, seconds: float) -> dict[str, float]:
         )
         for name in names
     }
-
-
-def inference(plant: Plant, *, seconds: float) -> dict[str, float]:
-    """Microseconds per window of the gateway's inference, and of bare onnxruntime beside it.
-
-    The same windows, the same batch size, one thread; measured in turn, medians.
-    """
-    with services.folder() as folder:
-        config = config_of(plant, folder)
-        package = ModelPackage.load(config.model["m0"].package)
-    most = config.model["m0"].max_batch
-    inferer = Inferer({"m0": Runtime(package, threads=1, max_batch=most)}, ChannelTable())
-    rng = np.random.default_rng(1)
-    shape = (16 * most, package.manifest.framing.window, plant.channels)
-    values = rng.normal(size=shape).astype(np.float32)
-    device = np.zeros(len(values), np.int32)
-    frames = [Frames("m0", device, np.arange(len(values)), values)]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        package.graph, options, providers=["CPUExecutionProvider"]
-    )
-    batches = [values[first : first + most] for first in range(0, len(values), most)]
-    spent: list[tuple[float, float]] = []
-    deadline = time.perf_counter() + seconds
-    while time.perf_counter() < deadline:
-        start = time.perf_counter()
-        for batch in batches:
-            session.run(None, {"window": batch})
-        middle = time.perf_counter()
-        inferer.process(frames)
-        spent.append((middle - start, time.perf_counter() - middle))
-    bare, ours = (1e6 * float(np.median(each)) / len(values) for each in zip(*spent, strict=True))
-    return {"batch": most, "bare_us": bare, "headgate_us": ours, "ratio": ours / bare}
 
 
 def growth(*, is_quick: bool) -> dict[str, dict[str, float]]:

@@ -194,13 +194,15 @@ token_file = "{token_file}"
 """
 
 
-def train_model(plant: Plant, folder: Path, *, window: int = 64, hop: int = 1) -> Path:
-    """Train a window model on healthy values of this plant; the package's folder.
+def train_model(
+    plant: Plant, folder: Path, *, window: int | None = 64, hop: int = 1, kind: str = "pca"
+) -> Path:
+    """Train a model of some kind on healthy values of this plant; the package's folder.
 
     With ``headgate model train``'s own defaults, so that a run costs what it costs a user.
     """
     few = Plant(min(plant.devices, _TRAINING_DEVICES), plant.channels, plant.period_ms)
-    steps = np.arange(window + _TRAINING_STEPS, dtype=np.int64)
+    steps = np.arange((window or 0) + _TRAINING_STEPS, dtype=np.int64)
     values = few.values(steps, seed=1)
     data = TrainingData(
         names=tuple(plant.names),
@@ -209,5 +211,6 @@ def train_model(plant: Plant, folder: Path, *, window: int = 64, hop: int = 1) -
         values=values.reshape(-1, plant.channels),
     )
     units = dict.fromkeys(plant.names, "C")
-    train("bench", "plant", data, units, folder, TrainSettings(kind="pca", window=window, hop=hop))
+    settings = TrainSettings(kind=kind, window=window, hop=hop)
+    train("bench", "plant", data, units, folder, settings)
     return folder

@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, in_process, services
+from benchmarks import end_to_end, in_process, inference, services
 from benchmarks.plant import Plant
 from headgate import __version__
 from tests.kafka.jars import CannotFetchError
@@ -139,7 +139,9 @@ class Bench:
             self.result.setdefault("quiet", {})[f"{log}, {name}"] = found
 
     def _inference(self) -> None:
-        self.result["inference"] = in_process.inference(Plant(), seconds=self._seconds / 2)
+        seconds = self._seconds / 2
+        self.result["inference"] = inference.without_state(Plant(), seconds=seconds)
+        self.result["inference with state"] = inference.with_state(seconds=seconds / 2)
 
     def _plain_faust(self) -> None:
         if self._kafka is None:
@@ -295,6 +297,8 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
     _add_other_goals(add, result)
     if "inference" in result:
         add("inference, x bare onnxruntime", result["inference"]["ratio"], 1.3)
+    for case, figures in result.get("inference with state", {}).items():
+        add(f"inference of {case} devices, x bare", figures["ratio"], 1.3)
     _add_growth_goals(add, result.get("growth", {}))
     return rows
 

@@ -64,7 +64,7 @@ class Runtime:
         max_batch: int = 1024,
     ) -> None:
         self.package = package
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._threads = threads
         choice = _choice(provider, package.manifest.name)
         self._session = self._open(choice)
@@ -99,14 +99,15 @@ class Runtime:
                 there once only. None is that of new devices.
         """
         if state is None:
-            state = np.broadcast_to(self.initial_state, (len(values), len(self.initial_state)))
+            state = np.empty((len(values), len(self.initial_state)), np.float32)
+            state[:] = self.initial_state
+        if 0 < len(values) <= self.max_batch:
+            return self._run_once(values, state)
         parts = [
             self._run_once(values[rows], state[rows])
-            for first in range(0, len(values), self._max_batch)
-            for rows in (slice(first, first + self._max_batch),)
+            for first in range(0, len(values), self.max_batch)
+            for rows in (slice(first, first + self.max_batch),)
         ]
-        if len(parts) == 1:
-            return parts[0]
         if not parts:
             channels = len(self.package.manifest.channels)
             nothing = np.empty((0, channels), np.float32)

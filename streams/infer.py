@@ -14,9 +14,19 @@ from headgate.core.telemetry import Telemetry
 from models.runtime import Answer
 from streams.arrays import group_by, grown
 
+#: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
+#: times as much; with more, the kernel gives and takes that memory anew for every run.
+_STATE_BYTES = 512 << 10
+
 
 class Model(Protocol):
-    """What can score windows; ``models.runtime.Runtime`` does."""
+    """What can score windows; ``models.runtime.Runtime`` does.
+
+    Attributes:
+        max_batch: Windows in one run; more are split.
+    """
+
+    max_batch: int
 
     @property
     def initial_state(self) -> NDArray[np.float32]:
@@ -44,14 +54,41 @@ class Memory:
         self._slots = 0
         self._state = np.empty((0, len(initial)), np.float32)
 
-    def of(self, devices: NDArray[np.int32]) -> NDArray[np.float32]:
-        """float32[d, s] of these devices (each once)."""
-        self._give_slots(devices)
-        return self._state[self._slot[devices]]
+    def advance(
+        self,
+        model: Model,
+        devices: NDArray[np.int32],
+        values: NDArray[np.float32],
+        most: int,
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Score a window of each of these devices (each once), and remember what comes of it.
 
-    def put(self, devices: NDArray[np.int32], state: NDArray[np.float32]) -> None:
-        """Remember this of these devices, whose state was asked for before."""
-        self._state[self._slot[devices]] = state
+        Args:
+            model: Whose memory this is.
+            devices: int32[d], one at least.
+            values: float32[d, window, channel].
+            most: Windows in one run.
+
+        Returns:
+            Score and share of each run.
+        """
+        slot = self._slots_of(devices)
+        # Devices that are first heard of together are neighbours, and state may be large: copying
+        # it costs as much as a small model.
+        are_neighbours = bool((slot[1:] - slot[:-1] == 1).all())
+        answers = []
+        for first in range(0, len(devices), most):
+            some = slot[first : first + most]
+            rows = slice(int(some[0]), int(some[-1]) + 1) if are_neighbours else some
+            score, share, after = model.run(values[first : first + most], self._state[rows])
+            answers.append((score, share))
+            # A sum of squares takes no memory, and is a number where all are and none is huge.
+            if np.isfinite(np.vdot(after, after)) and np.isfinite(np.vdot(score, score)):
+                self._state[rows] = after
+            else:
+                is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
+                self._state[some[is_sound]] = after[is_sound]
+        return answers
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -69,6 +106,16 @@ class Memory:
         self._extend()
         slot = self._slot[selection.devices]
         self._state[slot[slot >= 0]] = self._initial
+
+    def _slots_of(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Where the state of these devices stands; new ones get room."""
+        if len(self._slot) < len(self._channels.devices):
+            self._extend()
+        slot = self._slot[devices]
+        if (slot < 0).any():
+            self._give_slots(devices)
+            slot = self._slot[devices]
+        return slot
 
     def _extend(self) -> None:
         self._slot = grown(self._slot, len(self._channels.devices), -1)
@@ -144,22 +191,33 @@ class Inferer:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score windows of which each builds upon its device's one before.
 
-        Round k takes the k-th window of each device that has one: the loop is over the steps of a
-        batch, which are few when devices are many.
+        A round takes a window of each device that has one left: there are few rounds when devices
+        are many, and mostly one.
         """
-        model, memory = self._models[name], self.memories[name]
-        score = np.empty(len(frames), np.float32)
-        share = np.empty((len(frames), frames.values.shape[2]), np.float32)
-        groups = group_by(frames.device)
+        device, values = frames.device, frames.values
+        if (device[1:] > device[:-1]).all():
+            return self._run_round(name, device, values)
+        score = np.empty(len(device), np.float32)
+        share = np.empty((len(device), values.shape[2]), np.float32)
+        groups = group_by(device)
         for k in range(int(groups.lengths.max())):
-            has_kth = groups.lengths > k
-            rows = groups.order[groups.starts[has_kth] + k]
-            devices = groups.keys[has_kth].astype(np.int32)
-            before = memory.of(devices)
-            score[rows], share[rows], after = model.run(frames.values[rows], before)
-            is_sound = np.isfinite(score[rows]) & np.isfinite(after).all(axis=1)
-            memory.put(devices, np.where(is_sound[:, None], after, before))
-            self._observe(name, len(rows))
+            rows = groups.order[groups.starts[groups.lengths > k] + k]
+            score[rows], share[rows] = self._run_round(name, device[rows], values[rows])
+        return score, share
+
+    def _run_round(
+        self, name: str, device: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Score one window of each of these devices."""
+        model, memory = self._models[name], self.memories[name]
+        most = min(model.max_batch, max(1, _STATE_BYTES // model.initial_state.nbytes))
+        # Runs of one size: memory is then used again as it is.
+        most = -(-len(device) // -(-len(device) // most))
+        parts = memory.advance(model, device, values, most)
+        self._observe(name, len(device))
+        if len(parts) == 1:
+            return parts[0]
+        score, share = (np.concatenate(part) for part in zip(*parts, strict=True))
         return score, share
 
     def _observe(self, name: str, windows: int) -> None:

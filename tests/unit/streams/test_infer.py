@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
@@ -13,9 +15,13 @@ from streams.state import selection_of
 
 
 class _Counting:
-    """Counts a device's windows, and adds up what it is shown; a 7 breaks it."""
+    """Counts a device's windows, and adds up what it is shown.
 
-    def __init__(self) -> None:
+    A 7 breaks its score, and an 8 what it would remember.
+    """
+
+    def __init__(self, max_batch: int = 100) -> None:
+        self.max_batch = max_batch
         self.batches: list[int] = []
 
     @property
@@ -30,6 +36,7 @@ class _Counting:
         shown = values[:, -1, 0]
         after = state + np.stack([np.ones_like(shown), shown], axis=1)
         score = np.where(shown == 7, np.nan, after[:, 1]).astype(np.float32)
+        after[shown == 8] = np.inf
         return Answer(score, np.ones((len(values), 1), np.float32), after)
 
 
@@ -55,6 +62,40 @@ def test_each_window_builds_upon_its_devices_last() -> None:
     assert model.batches == [3, 2, 1]
     (later,) = inferer.process([_frames([1], [1])])
     assert later.score.tolist() == [19]
+
+
+_BATCHES = st.lists(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 8)), min_size=1, max_size=12), max_size=4
+)
+
+
+@given(_BATCHES, st.integers(1, 4))
+def test_batches_and_runs_of_any_size_give_what_one_window_after_the_other_gives(
+    batches: list[list[tuple[int, int]]], max_batch: int
+) -> None:
+    """Devices in any order, some unknown so far; what is not a number is not remembered."""
+    inferer = Inferer({"m": _Counting(max_batch)}, _table(5))
+    remembered = dict.fromkeys(range(5), 10.0)
+    for batch in batches:
+        expected = []
+        for device, value in batch:
+            score = remembered[device] + value
+            if value != 7:
+                expected.append(score)
+            if value not in {7, 8}:
+                remembered[device] = score
+        (scores,) = inferer.process([_frames([at for at, _ in batch], [v for _, v in batch])])
+
+        assert scores.score.tolist() == expected
+
+
+def test_numbers_whose_squares_are_none_are_remembered() -> None:
+    """A huge one is a number all the same, and so is what stands beside it."""
+    inferer = Inferer({"m": _Counting()}, _table(2))
+    inferer.process([_frames([0, 1], [2e30, 1])])
+    (scores,) = inferer.process([_frames([0, 1], [2e30, 1])])
+
+    assert scores.score.tolist() == [np.float32(4e30), 12]
 
 
 def test_a_window_without_a_score_leaves_no_trace() -> None:
