@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate.cli.numbers import count, positive
-from headgate.cli.times import time_ns
+from headgate.cli import compress
+from headgate.cli.numbers import count, positive, rate
+from headgate.cli.times import UNITS, time_ns
 
 if TYPE_CHECKING:
     from headgate.config.schema import ChannelConfig, Config, Feed
     from models.package import ModelPackage
     from models.training.data import TrainingData
     from models.training.train import TrainSettings
-
-
-#: Units of times that are numbers, ns.
-_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -52,7 +49,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
     train.add_argument(
         "--time-unit",
-        choices=tuple(_UNITS),
+        choices=tuple(UNITS),
         default="s",
         help="of times that are numbers (default: s)",
     )
@@ -81,7 +78,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     )
     train.add_argument(
         "--false-alarm-rate",
-        type=_rate,
+        type=rate,
         metavar="RATE",
         help="windows, or events, over the limit that --margin multiplies, a training window",
     )
@@ -89,40 +86,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         "--margin", type=positive, metavar="TIMES", help="the threshold is so many times the limit"
     )
     train.add_argument("--seed", type=int, default=0, help="default: 0")
-    for name, what in (
-        ("quantize", "write a package with matrices of 8 bits"),
-        ("fp16", "write a package in half precision, for accelerators"),
-        ("prune", "write a package with part of its network's units cut out"),
-        ("distill", "write a package with a small network that this one has taught"),
-    ):
-        smaller = commands.add_parser(
-            name,
-            help=what,
-            description=(
-                "Make a package smaller, and show before and after: size, time, scores. Refuses to "
-                "write one that judges more windows of the data differently than --max-loss."
-            ),
-        )
-        smaller.add_argument("package", type=Path, metavar="PACKAGE")
-        smaller.add_argument(
-            "--data", type=Path, nargs="+", required=True, metavar="FILE.csv", help="healthy data"
-        )
-        smaller.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
-        smaller.add_argument("--time-unit", choices=tuple(_UNITS), default="s")
-        smaller.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-        smaller.add_argument(
-            "--max-loss", type=_rate, default=0.01, metavar="PART", help="default: 0.01"
-        )
-        if name == "quantize":
-            smaller.add_argument(
-                "--static",
-                action="store_true",
-                help="products in 8 bits too, scaled as in the data",
-            )
-        if name == "prune":
-            smaller.add_argument(
-                "--part", type=_rate, default=0.5, metavar="PART", help="of the units: default 0.5"
-            )
+    compress.add_parsers(commands)
     report = commands.add_parser(
         "report", help="where a package's page is: its training scores, threshold and channels"
     )
@@ -136,16 +100,9 @@ def run(args: argparse.Namespace) -> int:
         return _show(args.package)
     if args.model_command == "report":
         return _report(args.package, args.out)
-    if args.model_command in ("quantize", "fp16", "prune", "distill"):
-        return _compress(args)
+    if args.model_command in compress.COMMANDS:
+        return compress.run(args)
     return _train(args)
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 <= rate < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 0 and below 1, got {text}")
-    return rate
 
 
 def _show(path: Path) -> int:
@@ -177,47 +134,6 @@ def _report(path: Path, out: Path | None) -> int:
             raise ConfigError(f"--out: expected a file that can be written: {error}") from error
         page = out
     print(page)
-    return 0
-
-
-def _compress(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
-    from headgate.core.errors import ConfigError
-
-    try:
-        from models.training import compress
-        from models.training.data import read_csv
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"headgate model {args.model_command}: expected the package {error.name!r}; "
-            "install it with: pip install 'headgate[train]'"
-        ) from error
-    from models.package import ModelPackage
-
-    package = ModelPackage.load(args.package)
-    data = read_csv(
-        args.data,
-        time_column=args.time,
-        time_unit_ns=_UNITS[args.time_unit],
-        channels=[channel.name for channel in package.manifest.channels],
-    )
-    method: compress.Method = args.model_command
-    if args.model_command == "quantize":
-        method = "static" if args.static else "weights"
-    part = args.part if method == "prune" else 0.0
-    refusal: compress.RefusedError | None = None
-    try:
-        comparison = compress.compress(package, method, data, args.out, args.max_loss, part)
-    except compress.RefusedError as error:
-        refusal, comparison = error, error.comparison
-    table = Table("", "before", "after")
-    for row in compress.table(comparison):
-        table.add_row(*row)
-    Console().print(table)
-    if refusal is not None:
-        raise refusal
     return 0
 
 
@@ -256,7 +172,7 @@ def _from_files(args: argparse.Namespace, mapped: Mapping[str, ChannelConfig]) -
     data = read_csv(
         args.data,
         time_column=args.time,
-        time_unit_ns=_UNITS[args.time_unit],
+        time_unit_ns=UNITS[args.time_unit],
         channels=args.channels.split(",") if args.channels else list(column_of.values()) or None,
         first_rows=args.rows,
     )

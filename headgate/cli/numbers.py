@@ -27,6 +27,17 @@ def positive(text: str) -> float:
     return number
 
 
+def rate(text: str) -> float:
+    """A number from 0 to below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 0 and below 1, got {text!r}")
+    return number
+
+
 def rate_hz(text: str) -> float:
     """Samples a second, above 0 and at most 500."""
     rate = positive(text)
