@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training import autoencoder, forest, level, novelty, pca, ridge
+from models.training import autoencoder, forest, fusion, level, novelty, pca, ridge
 from models.training.scoring import Fitted
-from models.training.thresholds import Method
+from models.training.thresholds import Method, choose
 from models.training.windows import Windows
 
 #: Chooses a threshold, of scores and their devices.
@@ -62,6 +62,17 @@ class Kind:
     about: str
 
 
+def fusion_member(name: str, seed: int) -> fusion.Member:
+    """A kind as it is by itself, its own threshold included."""
+    kind = KINDS[name]
+    rule = kind.rule
+
+    def meets(score: NDArray[np.float32], device: NDArray[np.int32]) -> float:
+        return rule.margin * choose(rule.method, score, device, rule.rate)
+
+    return fusion.Member(lambda windows: kind.fit(windows, seed, meets), kind.window)
+
+
 KINDS: Mapping[str, Kind] = {
     "level": Kind(
         fit=lambda windows, _seed, meets: level.fit(windows, meets),
@@ -111,5 +122,14 @@ KINDS: Mapping[str, Kind] = {
             close_surprise=0.002,
         ),
         about="channels that the others do not explain, with limits that follow drift",
+    ),
+    "fusion": Kind(
+        fit=lambda windows, seed, _meets: fusion.fit(
+            windows, [fusion_member(name, seed) for name in fusion.MEMBERS]
+        ),
+        window=fusion.WINDOW,
+        has_window=False,
+        rule=AlarmRule("quantile", 0.01, margin=1.6, low=level.LOW, close_after=level.CLOSE_AFTER),
+        about="what most of ridge, level and pca find abnormal",
     ),
 }

@@ -6,14 +6,14 @@ stretch of as many (Yankov, Keogh and Rebbapragada, "Disk Aware Discord Discover
 of the past only). Values are remembered only where they are news, so that a bounded memory reaches
 far back; stretches are those of the newest steps.
 
-Each distance is held against those that came before, by a histogram of their logarithms: how rare it
-is, is ``-log10`` of the part that was as large, and beyond the last fiftieth an exponential tail goes
-on from their mean excess. Where little is remembered everything is far away, so a distance counts
-the more the later it came: in proportion to the steps seen (polynomial-decay averaging; Shamir and
-Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013). The score is that of
-the rarest, less what is due to chance among so many distances (Bonferroni), so that a score of 2
-is one in a hundred on any device. An event is said once: after a score only a higher one counts for
-a while.
+Each distance is held against those that came before, by a histogram of their logarithms: it is as
+rare as ``-log10`` of the part that was as large, and beyond the last fiftieth an exponential tail
+goes on from their mean excess. Where little is remembered everything is far away, so a distance
+counts the more the later it came, in proportion to the steps seen (polynomial-decay averaging:
+Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013). The score
+is that of the rarest, less what chance gives to so many distances (Bonferroni), so that a score of
+2 is one in a hundred on any device. An event is said once: after a score only a higher one counts
+for a while.
 
 The squared distances of the last stretch to all earlier ones follow from those a step ago: a term
 enters and one leaves. They are kept in whole units, so that what has entered leaves exactly.
