@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 from headgate.cli.numbers import count
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from headgate.evaluation.result import Evaluation
+    from models.training.data import TrainingData
     from models.training.train import TrainSettings
 
 
@@ -143,7 +147,7 @@ def _own(args: argparse.Namespace, settings: TrainSettings) -> Evaluation:
     if channels is not None:
         channels = [*channels, args.labels]
     read = read_csv([args.file], time_column=args.time, channels=channels)
-    label = _labels(args, read)
+    label = labels(args.labels, read)
     kept = [at for at, name in enumerate(read.names) if name != args.labels]
     names = tuple(read.names[at].replace(" ", "_") for at in kept)
     data = TrainingData(names, read.time_ns, read.device, read.values[:, kept])
@@ -154,23 +158,28 @@ def _own(args: argparse.Namespace, settings: TrainSettings) -> Evaluation:
     )
 
 
-def _labels(args: argparse.Namespace, read: Any) -> Any:  # noqa: ANN401
+def labels(column: str, read: TrainingData) -> NDArray[np.bool_]:
+    """bool[n]: where that column of the rows is above 0.
+
+    Raises:
+        ConfigError: There is no such column, or a row without a label.
+    """
     import numpy as np
 
     from headgate.core.errors import ConfigError
 
-    if args.labels not in read.names:
+    if column not in read.names:
         raise ConfigError(
-            f"--labels: expected a column of numbers, got {args.labels!r}, which is none; "
+            f"--labels: expected a column of numbers, got {column!r}, which is none; "
             f"found {', '.join(read.names)}"
         )
-    column = read.values[:, read.names.index(args.labels)]
-    missing = int(np.isnan(column).sum())
+    values = read.values[:, read.names.index(column)]
+    missing = int(np.isnan(values).sum())
     if missing:
         raise ConfigError(
-            f"--labels: expected a label in every row, {missing} of {len(column)} have none"
+            f"--labels: expected a label in every row, {missing} of {len(values)} have none"
         )
-    return column > 0
+    return values > 0
 
 
 def _tables(evaluation: Evaluation) -> list[Any]:

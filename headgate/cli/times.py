@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 
 from headgate.core.errors import ConfigError
 
+#: Units of times that are numbers, ns.
+UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
 
 def time_ns(option: str, text: str | None) -> int | None:
     """A time in ISO 8601 as ns since 1970, UTC where it says nothing else; None stays None.

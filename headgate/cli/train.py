@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count, positive, rate
+from headgate.cli.times import UNITS
 
 if TYPE_CHECKING:
     from models.package import ModelPackage
     from models.training.train import TrainSettings
     from models.training.windows import Resample
-
-#: Units of times that are numbers, ns.
-UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 #: Largest part that one score may move thresholds by: faster, and they follow faults.
 _MOST_ADAPTING = 0.1

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from connectors.history import Asked, read_history
 from connectors.log_contents import Filter, readings_of
 from connectors.logs import open_existing_log
-from headgate.cli.times import time_ns
-from headgate.cli.train import UNITS
+from headgate.cli.times import UNITS, time_ns
 from headgate.config.load import load_config
 from headgate.config.schema import Config, Feed
 from headgate.config.units import format_duration, parse_duration_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,41 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One device's rows.
+
+    Attributes:
+        name: Of the recording.
+        data: Its rows, in order of time.
+        label: bool[n], True where something was wrong.
+    """
+
+    name: str
+    data: TrainingData
+    label: NDArray[np.bool_]
+
+
+def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, float]:
+    """What a finished model finds: precision, recall and F1 of all rows, and the mean VUS-PR.
+
+    Raises:
+        ConfigError: Nothing is labelled in one of the recordings.
+    """
+    counts, volumes = Confusion(), []
+    for each in recordings:
+        _check(each.name, each.label, 0)
+        trace = drive(package, each.data)
+        counts += Confusion.of(trace.is_alarmed, each.label)
+        volumes.append(_vus_pr(trace.score, each.label))
+    return {
+        "precision": counts.precision,
+        "recall": counts.recall,
+        "f1": counts.f1,
+        "vus_pr": float(np.mean(volumes)),
+    }
+
+
 def evaluate(
     name: str,
     data: TrainingData,
@@ -60,11 +95,7 @@ def evaluate(
         ConfigError: There is nothing to score, or nothing is labelled.
     """
     scored = slice(fit_rows, None)
-    if not label[scored].any():
-        raise ConfigError(
-            f"{name}: expected labelled rows after the first {fit_rows}, found none in "
-            f"{len(label)}; are the labels in the right column?"
-        )
+    _check(name, label, fit_rows)
     with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
         if package is None:
             fit = data.head(fit_rows)
@@ -147,6 +178,18 @@ def _figures(
         "detected": float(len(late_s)),
         "delay_s": float(np.median(late_s)) if late_s else float("nan"),
         "false_alarms_per_day": false_alarms(alarm, label) / days,
-        # Rows without a score say nothing: they rank last.
-        "vus_pr": vus_pr(np.nan_to_num(score[scored], nan=-np.inf), label),
+        "vus_pr": _vus_pr(score[scored], label),
     }
+
+
+def _check(name: str, label: NDArray[np.bool_], fit_rows: int) -> None:
+    if not label[fit_rows:].any():
+        raise ConfigError(
+            f"{name}: expected labelled rows after the first {fit_rows}, found none in "
+            f"{len(label)}; are the labels in the right column?"
+        )
+
+
+def _vus_pr(score: NDArray[np.float64], label: NDArray[np.bool_]) -> float:
+    # Rows without a score say nothing: they rank last.
+    return vus_pr(np.nan_to_num(score, nan=-np.inf), label)

@@ -119,7 +119,8 @@ def vus_pr(score: NDArray[np.float64], label: _Mask, widest: int | None = None) 
         widest = min(int(median / 2), _WIDEST_BUFFER)
     order = np.argsort(-score, kind="stable")
     # Equal scores alarm together.
-    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    ranked = score[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     return float(np.mean([_area(order, ends, label, found, size) for size in range(widest + 1)]))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,12 @@ from models.training.scoring import Graph, score_windows
 from models.training.windows import Windows, cut_windows
 
 Method = Literal["weights", "static", "fp16", "prune", "distill"]
+
+#: Says what a package finds in labelled recordings, by the figure's name.
+Judge = Callable[[ModelPackage], Mapping[str, float]]
+
+#: The figure whose fall is a loss.
+_QUALITY = "f1"
 
 #: Batches that are timed, and how often each.
 BATCHES = (1, 64, 512)
@@ -79,6 +85,7 @@ class Comparison:
         correlation: Of the scores.
         loss: Part of the windows on which the two disagree whether they are over the threshold.
         windows: How many were compared.
+        found: What was found in labelled recordings, before and after, by the figure's name.
     """
 
     before: Figures
@@ -86,6 +93,7 @@ class Comparison:
     correlation: float
     loss: float
     windows: int
+    found: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class RefusedError(ConfigError):
@@ -108,6 +116,7 @@ def compress(
     out: Path,
     max_loss: float,
     part: float = 0.5,
+    judge: Judge | None = None,
 ) -> Comparison:
     """Write a smaller package.
 
@@ -121,11 +130,12 @@ def compress(
             score would depend on the windows beside it.
         data: To calibrate and to compare with; healthy, with the package's channels.
         out: The new package's folder.
-        max_loss: Largest loss that is accepted, 0 to 1.
+        max_loss: Largest loss that is accepted, 0 to 1, and largest fall of F1.
         part: Part of the units that ``prune`` takes out.
+        judge: Says what both find in labelled recordings, F1 by the name ``f1``; None asks nobody.
 
     Raises:
-        RefusedError: The loss is larger. Nothing is written then.
+        RefusedError: One of the two is larger. Nothing is written then.
         ConfigError: The data or the graph does not fit.
     """
     windows = _windows(package, data)
@@ -158,6 +168,21 @@ def compress(
             "so many windows would be judged differently; nothing was written",
             comparison,
         )
+    if judge is not None:
+        with tempfile.TemporaryDirectory(prefix="headgate-compress-") as folder:
+            made = Path(folder) / "package"
+            _write(package, method, graph, windows, made, comparison)
+            found = judge(package), judge(ModelPackage.load(made))
+        comparison = replace(
+            comparison, found={name: (was, found[1][name]) for name, was in found[0].items()}
+        )
+        was, became = comparison.found[_QUALITY]
+        if was - became > max_loss:
+            raise RefusedError(
+                f"{package.path}: expected {_QUALITY} to fall by {max_loss:g} at most, got "
+                f"{became:.4f} after {was:.4f}; nothing was written",
+                comparison,
+            )
     _write(package, method, graph, windows, out, comparison)
     return comparison
 
@@ -362,4 +387,8 @@ def table(comparison: Comparison) -> Sequence[tuple[str, str, str]]:
         ),
         ("correlation of scores", "1", f"{comparison.correlation:.5f}"),
         ("judged differently", "0", f"{comparison.loss:.4f} of {comparison.windows:,}"),
+        *(
+            (f"{name}, labelled recordings", f"{was:.4f}", f"{became:.4f}")
+            for name, (was, became) in comparison.found.items()
+        ),
     ]

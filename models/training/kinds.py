@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training import autoencoder, forest, level, novelty, pca, ridge
+from models.training import autoencoder, forest, fusion, level, novelty, pca, ridge
 from models.training.progress import Progress
 from models.training.scoring import Fitted
-from models.training.thresholds import Method
+from models.training.thresholds import Method, choose
 from models.training.windows import Windows
 
 #: Chooses a threshold, of scores and their devices.
@@ -63,6 +63,17 @@ class Kind:
     about: str
 
 
+def fusion_member(name: str, seed: int, tell: Progress) -> fusion.Member:
+    """A kind as it is by itself, its own threshold included."""
+    kind = KINDS[name]
+    rule = kind.rule
+
+    def meets(score: NDArray[np.float32], device: NDArray[np.int32]) -> float:
+        return rule.margin * choose(rule.method, score, device, rule.rate)
+
+    return fusion.Member(lambda windows: kind.fit(windows, seed, meets, tell), kind.window)
+
+
 KINDS: Mapping[str, Kind] = {
     "level": Kind(
         fit=lambda windows, _seed, meets, tell: level.fit(windows, meets, tell),
@@ -112,5 +123,14 @@ KINDS: Mapping[str, Kind] = {
             close_surprise=0.002,
         ),
         about="channels that the others do not explain, with limits that follow drift",
+    ),
+    "fusion": Kind(
+        fit=lambda windows, seed, _meets, tell: fusion.fit(
+            windows, [fusion_member(name, seed, tell) for name in fusion.MEMBERS]
+        ),
+        window=fusion.WINDOW,
+        has_window=False,
+        rule=AlarmRule("quantile", 0.01, margin=1.6, low=level.LOW, close_after=level.CLOSE_AFTER),
+        about="what most of ridge, level and pca find abnormal",
     ),
 }

@@ -6,10 +6,17 @@ stretch of as many (Yankov, Keogh and Rebbapragada, "Disk Aware Discord Discover
 of the past only). Values are remembered only where they are news, so that a bounded memory reaches
 far back; stretches are those of the newest steps.
 
-Each distance is held against all that came before, by a histogram of their logarithms: the score is
-``-log10`` of the part that was as large, and beyond the last fiftieth an exponential tail goes on
-from their mean excess. So a score of 2 is one in a hundred on any device. An event is said once:
-after a score only a higher one counts for a while.
+Each distance is held against those that came before, by a histogram of their logarithms: it is as
+rare as ``-log10`` of the part that was as large, and beyond the last fiftieth an exponential tail
+goes on from their mean excess. Where little is remembered everything is far away, so a distance
+counts the more the later it came, in proportion to the steps seen (polynomial-decay averaging:
+Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013). The score
+is that of the rarest, less what chance gives to so many distances (Bonferroni), so that a score of
+2 is one in a hundred on any device. An event is said once: after a score only a higher one counts
+for a while.
+
+The squared distances of the last stretch to all earlier ones follow from those a step ago: a term
+enters and one leaves. They are kept in whole units, so that what has entered leaves exactly.
 
 Nothing is learned from training data but the scale: the memory is each device's own.
 """
@@ -29,10 +36,18 @@ from models.training.windows import Windows
 WINDOW = 1
 
 #: Values, and newest steps, that are remembered of a channel.
-_VALUES, _STEPS = 2048, 2048
+_VALUES, _STEPS = 2048, 1024
 
 #: Steps in a stretch.
-_STRETCH = 32
+_STRETCH = 48
+
+#: How long ago earlier stretches ended, in steps, and how many there are.
+_LAGS = np.arange(_STRETCH, _STEPS - _STRETCH + 1)[::-1]
+_EARLIER = len(_LAGS)
+
+#: Differences of steps are cut off here, and their squares counted in this unit: the sum of a
+#: stretch is a whole number of units below 2^48, which two float32 hold exactly.
+_CUT_OFF, _UNIT = 100.0, 2.0**-28
 
 #: A value is remembered when it is further from the nearest than this part of all were so far.
 _NEWS = 0.8
@@ -42,6 +57,10 @@ _BINS, _NEAREST, _FARTHEST = 160, 1e-4, 1e3
 
 #: The part of the distances that the exponential tail begins at, and its fewest.
 _TAIL, _FEWEST_IN_TAIL = 0.02, 5
+
+#: Distances that weigh the more the later they came are worth so many of equal weight:
+#: ``(sum of weights)^2 / (sum of squared weights)`` of 1, 2, 3, ..., n is 3 n / 4.
+_EFFECTIVE = 0.75
 
 #: Steps before the first score.
 _WARM_UP = 50
@@ -67,31 +86,32 @@ def fit(windows: Windows, progress: Progress = silent) -> Fitted:
 
 
 def to_graph(channels: int) -> Graph:
-    """The graph. The state, by channel: remembered values, newest steps, both histograms, and the
-    distance from which a value is news; then the steps seen, the last score, and its age.
+    """The graph. The state, by channel: remembered values, newest steps, squared distances to the
+    earlier stretches (their leading digits, and the rest), both histograms, and the distance from
+    which a value is news; then the steps seen, the last score, and its age.
     """
-    sizes = (_VALUES, _STEPS, _BINS, _BINS, 1)
+    sizes = (_VALUES, _STEPS, _EARLIER, _EARLIER, _BINS, _BINS, 1)
     ends = np.cumsum([0, *(channels * size for size in sizes)]).tolist()
+    by_chance = number(np.log10(2 * channels))
 
     def body(window: Var, state: Var) -> tuple[Var, Var, Var]:
         value = op.reshape(window, axes(-1, channels, 1))
-        values, steps, value_counts, stretch_counts, limit = (
+        values, steps, apart, rest, value_parts, stretch_parts, limit = (
             op.reshape(columns(state, first, end), axes(-1, channels, size))
             for first, end, size in zip(ends[:-1], ends[1:], sizes, strict=True)
         )
         seen, peak, age = (columns(state, ends[-1] + at, ends[-1] + at + 1) for at in range(3))
         is_new_device = op.equal(seen, number(0))
-        steps = op.concat([_tail(steps, _STEPS - 1), value], axis=2)
+        steps = op.concat([steps, value], axis=2)
         nearest = op.reduce_min(op.abs(op.sub(values, value)), axes=[2], keepdims=1)
-        by_value, value_counts = _rarity(_known(nearest), value_counts, seen)
-        by_stretch, stretch_counts = _rarity(
-            _known(_stretch(steps, channels)), stretch_counts, seen
-        )
+        by_value, value_parts = _rarity(_known(nearest), value_parts, seen)
+        apart, rest = _stretches(steps, apart, rest)
+        by_stretch, stretch_parts = _rarity(_nearest_stretch(apart, seen), stretch_parts, seen)
         limit, is_news = _news(_known(nearest), limit, seen)
         is_news = op.or_(is_news, op.unsqueeze(is_new_device, axes(1)))
         values = op.where(is_news, op.concat([_tail(values, _VALUES - 1), value], axis=2), values)
         parts = op.squeeze(op.max([by_value, by_stretch]), axes(2))
-        worst = op.reduce_max(parts, axes=[1], keepdims=1)
+        worst = op.sub(op.reduce_max(parts, axes=[1], keepdims=1), by_chance)
         score, peak, age = _once(worst, peak, age)
         following = op.min([op.add(seen, number(1)), number(1e6)])
         flat = axes(0, -1)
@@ -99,7 +119,15 @@ def to_graph(channels: int) -> Graph:
             [
                 *(
                     op.reshape(each, flat)
-                    for each in (values, steps, value_counts, stretch_counts, limit)
+                    for each in (
+                        values,
+                        _tail(steps, _STEPS),
+                        apart,
+                        rest,
+                        value_parts,
+                        stretch_parts,
+                        limit,
+                    )
                 ),
                 following,
                 peak,
@@ -110,7 +138,7 @@ def to_graph(channels: int) -> Graph:
         return op.squeeze(score, axes(1)), shares(op.mul(parts, parts)), after
 
     initial = np.zeros(ends[-1] + 3, np.float32)
-    initial[: ends[2]] = _NOWHERE
+    initial[: ends[1]] = _NOWHERE
     return build_stateful(body, WINDOW, channels, initial)
 
 
@@ -124,17 +152,40 @@ def _known(distance: Var) -> Var:
     return op.where(op.less(distance, number(_NOWHERE / 2)), distance, number(0))
 
 
-def _stretch(steps: Var, channels: int) -> Var:
-    """Distance of the last stretch to the nearest one that ends before it begins."""
-    places = np.arange(_STEPS - 2 * _STRETCH + 1)[:, None] + np.arange(_STRETCH)
-    earlier = op.gather(steps, op.const(places), axis=2)
-    last = op.reshape(_tail(steps, _STRETCH), axes(-1, channels, 1, _STRETCH))
-    apart = op.sub(earlier, last)
-    squared = op.reduce_sum(op.mul(apart, apart), axes(3), keepdims=0)
-    return op.sqrt(op.reduce_min(squared, axes=[2], keepdims=1))
+def _stretches(steps: Var, apart: Var, rest: Var) -> _Step:
+    """Squared distances of the last stretch to the earlier ones, from those a step ago.
+
+    What is not known yet is 0; whoever asks leaves out the stretches that have such steps.
+    """
+    enters, leaves = _apart(steps, 0), _apart(steps, _STRETCH)
+    before = op.add(op.cast(apart, to=np.float64), op.cast(rest, to=np.float64))
+    now = op.add(before, op.sub(enters, leaves))
+    apart = op.cast(now, to=np.float32)
+    rest = op.sub(now, op.cast(apart, to=np.float64))
+    return apart, op.cast(rest, to=np.float32)
 
 
-def _rarity(distance: Var, counts: Var, seen: Var) -> _Step:
+def _apart(steps: Var, ago: int) -> Var:
+    """Squared differences of the step so long ago to the steps before it by each lag, in units."""
+    last = _STEPS - ago
+    step = op.slice(steps, axes(last), axes(last + 1), axes(2))
+    first = last - int(_LAGS[0])
+    earlier = op.slice(steps, axes(first), axes(first + _EARLIER), axes(2))
+    difference = op.clip(op.sub(earlier, step), number(-_CUT_OFF), number(_CUT_OFF))
+    squared = op.cast(op.mul(difference, difference), to=np.float64)
+    return op.round(op.mul(squared, op.const(np.float64(1 / _UNIT))))
+
+
+def _nearest_stretch(apart: Var, seen: Var) -> Var:
+    """The distance of the last stretch to the nearest earlier one; 0 where there is none."""
+    began = number(_LAGS + _STRETCH - 1)
+    is_whole = op.greater_or_equal(op.unsqueeze(seen, axes(1)), began)
+    squared = op.mul(op.where(is_whole, apart, number(np.inf)), number(_UNIT))
+    nearest = op.sqrt(op.reduce_min(squared, axes=[2], keepdims=1))
+    return op.where(op.isinf(nearest), number(0), nearest)
+
+
+def _rarity(distance: Var, parts: Var, seen: Var) -> _Step:
     """``-log10`` of how rare such a distance was so far, and the histogram with it."""
     low, width = np.log(_NEAREST), np.log(_FARTHEST / _NEAREST) / _BINS
     edges = np.exp(low + width * np.arange(_BINS))
@@ -143,8 +194,10 @@ def _rarity(distance: Var, counts: Var, seen: Var) -> _Step:
     place = op.clip(op.floor(place), number(0), number(_BINS - 1))
     is_here = op.cast(op.equal(place, number(np.arange(_BINS))), to=np.float32)
     # Of each bin, the distances in it and above it.
+    steps = op.unsqueeze(seen, axes(1))
+    count = op.mul(steps, number(_EFFECTIVE))
+    counts = op.mul(parts, count)
     above = op.cumsum(counts, op.const(np.array(2)), reverse=1)
-    count = op.unsqueeze(seen, axes(1))
     usual = op.div(
         op.add(op.reduce_sum(op.mul(is_here, above), axes(2), keepdims=1), number(1)),
         op.add(count, number(2)),
@@ -169,8 +222,9 @@ def _rarity(distance: Var, counts: Var, seen: Var) -> _Step:
     log_beyond = op.where(op.greater(size, number(0)), log_tail, log_alone)
     log_rarity = op.where(op.greater(beyond, number(0)), log_beyond, op.log(usual))
     rarity = op.mul(op.max([log_rarity, number(-30 * np.log(10))]), number(-1 / np.log(10)))
-    is_settled = op.cast(op.greater_or_equal(count, number(_WARM_UP)), to=np.float32)
-    return op.mul(rarity, is_settled), op.add(counts, is_here)
+    is_settled = op.cast(op.greater_or_equal(steps, number(_WARM_UP)), to=np.float32)
+    weight = op.div(number(2), op.add(steps, number(2)))
+    return op.mul(rarity, is_settled), op.add(parts, op.mul(op.sub(is_here, parts), weight))
 
 
 def _news(distance: Var, limit: Var, seen: Var) -> _Step:

@@ -50,6 +50,7 @@ def test_the_volume_is_one_for_a_perfect_score_and_the_share_of_labels_for_none(
 
     assert vus_pr(label.astype(float), label, widest=0) == pytest.approx(1)
     assert vus_pr(np.zeros(1000), label, widest=0) == pytest.approx(0.1)
+    assert vus_pr(np.full(1000, -np.inf), label, widest=0) == pytest.approx(0.1)
     late = np.roll(label, 10).astype(float)
     assert vus_pr(late, label, widest=0) < vus_pr(late, label, widest=40)
     # A slope around the event forgives being ten rows late, but not all of it.

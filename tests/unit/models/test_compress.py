@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from headgate.cli import main
 from headgate.core.errors import ConfigError
+from headgate.evaluation import labelled
 from headgate.evaluation.drive import drive
 from models.package import ModelPackage
 from models.runtime import Runtime
@@ -119,13 +123,7 @@ def test_the_command_shows_before_and_after(
 ) -> None:
     """A table, also where it refuses, and then exit code 2."""
     data = _machine(600, 3)
-    file = tmp_path / "healthy.csv"
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["time", *data.names])
-        writer.writerows(
-            [at, *row] for at, row in zip(range(len(data)), data.values.tolist(), strict=True)
-        )
+    file = _written(tmp_path / "healthy.csv", data)
     arguments = ["model", "quantize", str(package.path), "--data", str(file)]
     assert main([*arguments, "--out", str(tmp_path / "small"), "--max-loss", "0.05"]) == 0
     said = capsys.readouterr().out
@@ -134,4 +132,58 @@ def test_the_command_shows_before_and_after(
     level = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="level"))
     arguments = ["model", "quantize", str(level.path), "--data", str(file), "--static"]
     assert main([*arguments, "--out", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
+
+
+def _written(file: Path, data: TrainingData, label: NDArray[np.bool_] | None = None) -> Path:
+    """Rows as CSV, with their labels in the column ``wrong``."""
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["time", *data.names, *([] if label is None else ["wrong"])])
+        for at, row in enumerate(data.values.tolist()):
+            writer.writerow([at, *row, *([] if label is None else [int(label[at])])])
+    return file
+
+
+def _faulty(rows: int, seed: int) -> tuple[TrainingData, NDArray[np.bool_]]:
+    """With a channel that is off for a while, and labels."""
+    data = _machine(rows, seed)
+    values, label = data.values.copy(), np.zeros(rows, np.bool_)
+    values[300:360, 3] += 1.5
+    label[300:360] = True
+    return TrainingData(data.names, data.time_ns, data.device, values), label
+
+
+def test_what_is_found_in_labelled_recordings_stands_beside_it(
+    package: ModelPackage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both packages are sent them through the pipeline; figures of both are in the table."""
+    healthy = _written(tmp_path / "healthy.csv", _machine(600, 3))
+    recordings = [str(_written(tmp_path / f"{seed}.csv", *_faulty(500, seed))) for seed in (4, 5)]
+    arguments = ["model", "quantize", str(package.path), "--data", str(healthy)]
+    arguments += ["--out", str(tmp_path / "small"), "--evaluate", *recordings]
+    assert main(arguments) == 2
+    assert "give both or none" in capsys.readouterr().err
+    assert main([*arguments, "--labels", "absent"]) == 2
+    assert main([*arguments, "--labels", "wrong", "--max-loss", "0.05"]) == 0
+
+    said = capsys.readouterr().out
+    f1 = re.search(r"f1, labelled recordings\D+([\d.]+)\D+([\d.]+)", said)
+    assert f1 is not None
+    assert float(f1[1]) > 0.8
+    assert float(f1[2]) == pytest.approx(float(f1[1]), abs=0.05)
+    assert "vus_pr, labelled recordings" in said
+
+
+def test_a_package_that_finds_less_is_not_written(package: ModelPackage, tmp_path: Path) -> None:
+    """A fault is a small part of all windows: what is found of it counts by itself."""
+    judge = partial(labelled.judge, [labelled.Recording("r", *_faulty(500, 4))])
+    with pytest.raises(compress.RefusedError, match=r"expected f1 to fall by 0\.6 at most") as no:
+        compress.compress(
+            package, "prune", _machine(1000, 2), tmp_path / "none", 0.6, part=0.2, judge=judge
+        )
+    before, after = no.value.comparison.found["f1"]
+
+    assert before - after > 0.6
+    assert no.value.comparison.loss < 0.6
     assert not (tmp_path / "none").exists()

@@ -9,13 +9,14 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from headgate.evaluation.drive import drive
-from models.training import forest
+from models.training import forest, fusion
 from models.training.data import TrainingData
-from models.training.kinds import KINDS
-from models.training.scoring import score_windows
+from models.training.kinds import KINDS, fusion_member
+from models.training.progress import silent
+from models.training.scoring import Graph, score_windows
 from models.training.thresholds import choose
 from models.training.train import TrainSettings, train
-from models.training.windows import Windows
+from models.training.windows import Windows, cut_windows
 
 _STEP_NS = 10**9
 _ROWS = 900
@@ -93,6 +94,33 @@ def test_news_are_told_once(tmp_path: Path) -> None:
 
     assert package.manifest.training.kind == "novelty"
     assert high.tolist() == [1000]
+
+
+def test_a_fusion_is_the_median_of_its_members(tmp_path: Path) -> None:
+    """In units of their tails, each with its own state; one that is wild by itself is outvoted."""
+    data = _machine(400, 1)
+    package = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="fusion"))
+    golden, channels = package.golden, package.manifest.channels
+    windows = cut_windows(
+        data,
+        (data.values - [each.offset for each in channels]) / [each.scale for each in channels],
+        period_ns=_STEP_NS,
+        window=5,
+        hold_limit=3,
+    )
+    none = np.empty(0, np.intp)
+    members, units = [], []
+    for name in fusion.MEMBERS:
+        member = fusion_member(name, 0, silent)
+        part = Windows(windows.values[:, -member.window :], windows.device, windows.end_ns)
+        fitted = member.fit(part)
+        units.append(float(np.quantile(fitted.held_out, 0.99)))
+        members.append(score_windows(fitted.graph, part, none).score / units[-1])
+    fused = score_windows(Graph(package.graph, golden.initial_state), windows, none).score
+
+    assert fused == pytest.approx(np.median(members, axis=0), rel=1e-4, abs=1e-5)
+    # All three take part: no member is the median throughout.
+    assert all((np.abs(fused - each) > 1e-3).any() for each in members)
 
 
 def test_the_forest_agrees_with_the_library_that_grew_it() -> None:

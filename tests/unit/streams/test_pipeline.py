@@ -26,7 +26,7 @@ _DEVICES, _STEPS = 3, 90
 _START_NS = 1_750_000_000 * 10**9
 
 
-@pytest.fixture(scope="module", params=["pca", "level", "ridge", "novelty"])
+@pytest.fixture(scope="module", params=["pca", "level", "ridge", "novelty", "fusion"])
 def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two channels, of a kind without state and of those with."""
     folder = tmp_path_factory.mktemp("packages") / "m"
@@ -73,8 +73,8 @@ def _readings(table: ChannelTable) -> Batch:
     """Some devices, one with a fault, one with a dead sensor; holes, repetitions and lateness."""
     rng = np.random.default_rng(5)
     step, device, field = np.indices((_STEPS, _DEVICES, 2)).reshape(3, -1)
-    value = rng.normal(size=len(step)) + np.where((device == 1) & (step > 40) & (step < 60), 9, 0)
-    value[(device == 2) & (field == 0) & (step > 40)] = 9
+    value = rng.normal(size=len(step)) + np.where((device == 1) & (step > 55) & (step < 75), 9, 0)
+    value[(device == 2) & (field == 0) & (step > 55)] = 9
     keep = rng.random(len(step)) > 0.05
     again = rng.random(len(step)) < 0.05
     time_ns = _START_NS + (step - rng.integers(0, 3, len(step)) * (rng.random(len(step)) < 0.2)) * (
