@@ -32,10 +32,11 @@ services: $(VENV)/.ready
 	@sh tests/services.sh
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
-# Unit tests side by side; those with real services, which are timed, by themselves.
+# What needs no service side by side; tests with real services, which take turns, after that.
+ALONE := tests/integration/test_detection_quality.py tests/unit
 test: $(VENV)/.ready services check
-	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile -q
-	@$(BIN)/python -m pytest --ignore tests/unit
+	@$(BIN)/python -m pytest $(ALONE) -n 2 --dist worksteal -q
+	@$(BIN)/python -m pytest $(addprefix --ignore ,$(ALONE))
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10
