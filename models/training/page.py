@@ -24,7 +24,7 @@ p.lead { color: #55606e; margin-top: 0; }
 table { border-collapse: collapse; margin: .6rem 0; }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e6eaef;
          font-variant-numeric: tabular-nums; }
-th { font-weight: 600; color: #55606e; }
+th { font-weight: 600; color: #55606e; white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; display: block; margin: .6rem 0; }
 """
@@ -54,7 +54,9 @@ class Page:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; its first column holds names, the others numbers."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        # Names of figures may break where they have a blank.
+        names = [cell.replace("_", " ") for cell in header]
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
             for row in rows
