@@ -308,10 +308,35 @@ def _windows(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
             }
 
 
+#: Of rows of the topic ``anomalies``; a row has a value where it concerns its kind.
+_ANOMALY_COLUMNS: dict[str, Any] = dict.fromkeys(
+    (
+        "time",
+        "end",
+        "feed",
+        "device",
+        "model",
+        "severity",
+        "peak_score",
+        "threshold",
+        "top_channel",
+        "verdict",
+        "faulty",
+        "is_open",
+        "revision",
+        "channel",
+        "sensor",
+        "since",
+        "found",
+        "usual",
+    )
+)
+
+
 def _anomalies(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
     for anomaly in decode_anomalies(value):
         if wanted.takes(anomaly.start_ns, anomaly.device):
-            yield {
+            yield _ANOMALY_COLUMNS | {
                 "time": _text(anomaly.start_ns),
                 "end": _text(anomaly.end_ns),
                 "feed": anomaly.feed,
@@ -329,9 +354,10 @@ def _anomalies(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
 
 
 def _health(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
+    """Sensors' health, in the shape that anomalies have."""
     for each in decode_health(value):
         if wanted.takes(each.time_ns, each.device):
-            yield {
+            yield _ANOMALY_COLUMNS | {
                 "time": _text(each.time_ns),
                 "feed": each.feed,
                 "device": each.device,

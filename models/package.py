@@ -107,6 +107,8 @@ class Alarm(_Table):
     def _ordered(self) -> Self:
         if self.threshold_low > self.threshold:
             raise ValueError("threshold_low: expected at most threshold")
+        if self.adapt is not None and self.adapt.limit >= self.threshold:
+            raise ValueError("adapt.limit: expected less than threshold")
         return self
 
 
@@ -214,7 +216,12 @@ class ModelPackage:
     @property
     def fingerprint(self) -> str:
         """What the state of its stages depends on: the graph, the framing and the alarm."""
-        text = self.manifest.model_dump_json(include={"channels", "framing", "alarm"})
+        alarm = self.manifest.alarm
+        # State that an older version has kept of a package like this one still holds.
+        unused = {name for name in ("refractory", "adapt") if not getattr(alarm, name)}
+        text = self.manifest.model_dump_json(
+            include={"channels", "framing", "alarm"}, exclude={"alarm": unused}
+        )
         return hashlib.sha256(text.encode() + self.graph).hexdigest()[:16]
 
 

@@ -94,8 +94,9 @@ class Detector:
             "hits": np.empty(0, np.int32),
             "hit_rate": np.empty(0, np.float64),
             "last_ns": np.empty(0, np.int64),
-            # An event that has ended and may go on.
+            # An event that has ended and may go on, and its end when that was told.
             "is_past": np.empty(0, np.bool_),
+            "closed_ns": np.empty(0, np.int64),
             "start_ns": np.empty(0, np.int64),
             "opened_ns": np.empty(0, np.int64),
             "end_ns": np.empty(0, np.int64),
@@ -165,8 +166,9 @@ class Detector:
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self._extend()
         for name, column in self._state.items():
-            # What an older version did not remember is as in a new event.
-            column[selection.devices] = block.get(name, np.zeros((), column.dtype))
+            # What an older version did not remember is as in an event that has just begun.
+            older = block["start_ns"] if name == "opened_ns" else np.zeros((), column.dtype)
+            column[selection.devices] = block.get(name, older)
 
     def forget(self, selection: Selection) -> None:
         self._extend()
@@ -195,7 +197,7 @@ class Detector:
         state["over"][device] = over
         was_open = state["is_open"][device]
         # The first score over the threshold begins an event that may or may not open.
-        is_soon = time_ns - state["end_ns"][device] <= self._refractory_ns
+        is_soon = time_ns - state["closed_ns"][device] <= self._refractory_ns
         begins = ~was_open & (over == 1) & ~(state["is_past"][device] & is_soon)
         first = device[begins]
         state["start_ns"][first] = time_ns[begins]
@@ -289,6 +291,7 @@ class Detector:
     def _close(self, device: NDArray[np.int64]) -> list[Anomaly]:
         self._state["is_open"][device] = False
         self._state["is_past"][device] = True
+        self._state["closed_ns"][device] = self._state["end_ns"][device]
         self._state["revision"][device] += 1
         self._state["over"][device] = 0
         return [self._anomaly(row) for row in device.tolist()]

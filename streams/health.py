@@ -30,10 +30,7 @@ from streams.arrays import NO_TIME_NS, grown, ramp, stable_order
 from streams.symptoms import COLUMNS, Round, judge
 
 #: A fault that lasts is said again this often, ns.
-_HOUR_NS = 3600 * NS_PER_S
-
-#: Changes are remembered for so long before the newest window of an earlier take, ns.
-_RECALL_NS = _HOUR_NS
+HOUR_NS = 3600 * NS_PER_S
 
 
 class HealthMonitor:
@@ -42,10 +39,15 @@ class HealthMonitor:
     Args:
         feeds: ``config.feed``: a sensor is judged by the shortest aggregate windows of its feed.
         channels: The pipeline's table.
+        recall_ns: For so long before the newest window of an earlier take, at least, it is known
+            what was known then.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+    def __init__(
+        self, feeds: Mapping[str, Feed], channels: ChannelTable, recall_ns: int = HOUR_NS
+    ) -> None:
         self._channels = channels
+        self._recall_ns = recall_ns
         self._numbers = {name: number for number, name in enumerate(feeds)}
         # By feed number, ns; 0 where sensors are not judged. The last is for feeds unknown.
         self._window_ns = np.array(
@@ -62,6 +64,8 @@ class HealthMonitor:
         )
         self._feed_of = np.empty(0, np.int32)
         self._known = 0
+        # By device row and field, the channel: the newest where its tags or unit have changed.
+        self._row_of: dict[tuple[int, str], int] = {}
         # Channels ordered by device, and where each device's begin.
         self._by_device = np.empty(0, np.int32)
         self._first = np.zeros(1, np.int64)
@@ -75,9 +79,8 @@ class HealthMonitor:
 
     @property
     def fingerprint(self) -> str:
-        """What the meaning of a snapshot depends on: the lengths of the windows."""
-        lengths = {name: int(self._window_ns[at]) for name, at in self._numbers.items()}
-        return f"health/1 {sorted(lengths.items())}"
+        """What the meaning of a snapshot depends on: not on the feeds, so they may change."""
+        return "health/1"
 
     @property
     def unhealthy(self) -> int:
@@ -112,10 +115,10 @@ class HealthMonitor:
     ) -> NDArray[np.bool_]:
         """bool[d, c]: whether these sensors were faulty by the windows that had ended at a time.
 
-        Of what earlier calls of ``process`` brought, only the last hour can be asked about. To
-        give the same answer however readings are cut into batches, the time has to be one that the
-        device's watermark has passed already when it is asked about for the first time: event
-        time minus grace.
+        Of what earlier calls of ``process`` brought, ``recall_ns`` can be asked about. To give the
+        same answer however readings are cut into batches, the time has to be one that the device's
+        watermark has passed already when it is asked about for the first time: event time minus
+        grace.
 
         Args:
             channels: int32[d, c], channel rows; -1 for a channel that there is not.
@@ -173,7 +176,7 @@ class HealthMonitor:
         channel = self._by_device[np.repeat(first, count) + ramp(count)]
         row = np.full(len(self._channels), -1, np.intp)
         row[aggregates.channel[rows]] = rows
-        is_known = (row[channel] >= 0) | (self._state["end_ns"][channel] > 0)
+        is_known = (row[channel] >= 0) | (self._state["seen"][channel, 0] > 0)
         channel, of = channel[is_known], np.repeat(rows[starts], count)[is_known]
         return Round(
             channel,
@@ -185,7 +188,7 @@ class HealthMonitor:
 
     def _judge(self, at: Round, aggregates: Aggregates) -> list[SensorHealth]:
         state = {name: column[at.channel] for name, column in self._state.items()}
-        before = state["health"]
+        before = state["health"].copy()
         figures = judge(state, at, aggregates)
         changed = np.flatnonzero(state["health"] != before)
         for row in changed.tolist():
@@ -193,7 +196,7 @@ class HealthMonitor:
             self._note(int(at.channel[row]), int(before[row]), change)
         for name, column in self._state.items():
             column[at.channel] = state[name]
-        is_hourly = at.start_ns // _HOUR_NS != state["end_ns"] // _HOUR_NS
+        is_hourly = at.start_ns // HOUR_NS != state["end_ns"] // HOUR_NS
         said = np.union1d(changed, np.flatnonzero((state["health"] > 0) & is_hourly))
         return [self._as_said(int(at.channel[row]), figures[row]) for row in said.tolist()]
 
@@ -203,7 +206,7 @@ class HealthMonitor:
     def _forget_old_changes(self) -> None:
         """Drop what is long ago; when all is, the last is what the channel's state says."""
         for channel, changes in list(self._changes.items()):
-            old_ns = int(self._state["end_ns"][channel]) - _RECALL_NS
+            old_ns = int(self._state["end_ns"][channel]) - self._recall_ns
             first = bisect_right(changes, old_ns, key=itemgetter(0)) - 1
             self._changes[channel] = changes[max(first, 0) :]
             if len(self._changes[channel]) == 1:
@@ -231,11 +234,26 @@ class HealthMonitor:
             return
         for name, column in self._state.items():
             self._state[name] = grown(column, known, 0)
+        for row in range(self._known, known):
+            self._take_over(row)
         device_of = self._channels.device_of
-        self._by_device = stable_order(device_of).astype(np.int32)
+        rows = np.array(sorted(self._row_of.values()), np.int32)
+        self._by_device = rows[stable_order(device_of[rows])]
         devices = len(self._channels.devices)
         self._first = np.searchsorted(device_of[self._by_device], np.arange(devices + 1))
         new = self._channels.devices[len(self._feed_of) :]
         numbers = [self._numbers.get(feed, -1) for feed, _ in new]
         self._feed_of = np.concatenate([self._feed_of, np.array(numbers, np.int32)])
         self._known = known
+
+    def _take_over(self, row: int) -> None:
+        """Make a new channel the sensor of its name, in place of one it may have been before."""
+        sensor = (int(self._channels.device_of[row]), self._channels.channels[row].field)
+        old = self._row_of.get(sensor)
+        self._row_of[sensor] = row
+        if old is not None:
+            for column in self._state.values():
+                column[row] = column[old]
+                column[old] = 0
+            if old in self._changes:
+                self._changes[row] = self._changes.pop(old)

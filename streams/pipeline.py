@@ -48,7 +48,7 @@ from streams.arrays import stable_order
 from streams.clean import Cleaner
 from streams.detect import Detector, DetectSpec
 from streams.frame import Framer, FrameSpec
-from streams.health import HealthMonitor
+from streams.health import HOUR_NS, HealthMonitor
 from streams.infer import Inferer
 from streams.normalize import Normalizer
 from streams.state import Snapshot
@@ -125,7 +125,7 @@ class Pipeline:
         self._watermarks = Watermarks(config.feed, channels)
         self._cleaner = Cleaner(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
-        self._monitor = HealthMonitor(config.feed, channels)
+        self._monitor = HealthMonitor(config.feed, channels, _recall_ns(config, packages))
         self._inferer = inferer
         self._routes = _routes(config, channels, packages)
         self._detectors = _detectors(config, channels, packages, self._monitor)
@@ -390,6 +390,17 @@ def _detectors(
         sensors = ModelSensors(spec.channel_names, monitor, config.feed, channels)
         detectors[name] = Detector(name, spec, channels, sensors)
     return detectors
+
+
+def _recall_ns(config: Config, packages: Mapping[str, ModelPackage]) -> int:
+    """How far back steps may lie that are scored now, with all that may hold them up."""
+    framings = [package.manifest.framing for package in packages.values()]
+    steps_ns = [framing.period * (framing.hold_limit + 2) for framing in framings]
+    feeds_ns = [
+        feed.grace + max((each.window for each in feed.aggregates), default=0)
+        for feed in config.feed.values()
+    ]
+    return max(HOUR_NS, max(steps_ns, default=0) + max(feeds_ns))
 
 
 def _scaled(adapt: Adapt | None, sensitivity: float) -> Adapt | None:

@@ -92,8 +92,9 @@ COLUMNS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "evidence": (np.float32, _FAULTS),
     "is_ill": (np.bool_, _FAULTS),
     "since_ns": (np.int64, _FAULTS),
-    # 0, or 1 + the number of the fault; the end of the newest window; the newest value.
+    # 0, or 1 + the number of the fault; length and end of the newest window; the newest value.
     "health": (np.int8, ()),
+    "window_ns": (np.int64, ()),
     "end_ns": (np.int64, ()),
     "last": (np.float64, ()),
     # Logarithm of the root mean square of the differences between readings in a row.
@@ -145,6 +146,11 @@ def judge(state: State, at: Round, aggregates: Aggregates) -> NDArray[np.float64
     Returns:
         float64[m, 2]: ``SensorHealth.found`` and ``usual`` of each channel.
     """
+    is_other = (state["window_ns"] > 0) & (state["window_ns"] != at.window_ns)
+    if is_other.any():
+        # What was learned from windows of another length does not hold for these.
+        for column in state.values():
+            column[is_other] = 0
     window = _window(at, aggregates)
     distance = _follow_level(state, window, at)
     shows = _symptoms(state, window)
@@ -157,11 +163,11 @@ def judge(state: State, at: Round, aggregates: Aggregates) -> NDArray[np.float64
     state["since_ns"] = np.where(begins, at.start_ns[:, None], state["since_ns"])
     state["evidence"] = evidence
     state["is_ill"] = (state["is_ill"] | (evidence >= _ENOUGH)) & (evidence > 0)
-    _accept(state, at.start_ns)
-    _learn(state, window, shows & is_told, is_told, at.window_ns)
+    is_told &= ~_accept(state, at.start_ns)
+    _learn(state, window, shows, is_told, at.window_ns)
     is_ill = state["is_ill"]
     state["health"] = np.where(is_ill.any(axis=1), 1 + np.argmax(is_ill, axis=1), 0)
-    state["end_ns"] = at.start_ns + at.window_ns
+    state["window_ns"], state["end_ns"] = at.window_ns, at.start_ns + at.window_ns
     return _figures(state, window, rate)
 
 
@@ -318,16 +324,24 @@ def _weighed(
     return weighed
 
 
-def _accept(state: State, start_ns: NDArray[np.int64]) -> None:
-    """Take for usual what has lasted for so long that it is hardly the sensor."""
+def _accept(state: State, start_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Take for usual what has lasted for so long that it is hardly the sensor.
+
+    A sensor that has not been heard for so long is no longer there, until it is heard again.
+
+    Returns:
+        bool[m, symptom]: what has just been accepted.
+    """
     is_old = state["is_ill"] & (start_ns[:, None] - state["since_ns"] >= _ACCEPTED_NS)
-    is_old[:, [_DROPOUT, _STUCK, _SPIKE]] = False
+    is_old[:, [_STUCK, _SPIKE]] = False
     for name in ("evidence", "is_ill", "seen", "hits"):
         state[name] = np.where(is_old, 0, state[name])
     state["noise_n"] = np.where(is_old[:, _FLAT] | is_old[:, _NOISE], 0, state["noise_n"])
     is_gone = (state["came"] != _HERE) & (start_ns - state["away_ns"] >= _ACCEPTED_NS)
     state["level_n"] = np.where(is_gone | is_old[:, _DRIFT], 0, state["level_n"])
     state["came"] = np.where(state["level_n"] == 0, _HERE, state["came"])
+    accepted: NDArray[np.bool_] = is_old
+    return accepted
 
 
 def _learn(
@@ -341,14 +355,15 @@ def _learn(
     is_well = np.logical_not(state["is_ill"].any(axis=1))
     counts = is_told & is_well[:, None]
     is_full = state["seen"] >= _RATE_MEMORY
-    for name, count in (("seen", counts), ("hits", counts & shows)):
+    for name, count in (("seen", counts), ("hits", shows & counts)):
         faded: NDArray[np.uint16] = np.where(is_full, state[name] // 2, state[name])
         state[name] = faded + count
     odd = shows[:, [_FLAT, _NOISE, _SPIKE]].any(axis=1)
     restless = is_well & ~odd & np.isfinite(window.noise)
     _average(state, "noise", window.noise, restless, np.full(len(restless), _MEMORY))
     deviation = np.sqrt(state["level_var"])
-    reach = np.where(_has_level(state, window_ns), _CLIP_SD * deviation, np.inf)
+    is_known = _has_level(state, window_ns) & (deviation > 0)
+    reach = np.where(is_known, _CLIP_SD * deviation, np.inf)
     usual = state["level_mean"]
     level = np.clip(window.mean, usual - reach, usual + reach)
     is_here = is_well & window.is_usable & (state["came"] == _HERE)

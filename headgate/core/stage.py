@@ -173,7 +173,7 @@ class Anomaly:
     revision: int
 
 
-#: What can be wrong with a sensor, worst first; ``streams.health`` says what each is.
+#: What can be wrong with a sensor, worst first; ``streams.symptoms`` says what each is.
 SENSOR_FAULTS = ("dropout", "stuck", "flat", "spike", "noise", "drift")
 
 

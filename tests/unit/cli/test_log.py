@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +18,15 @@ from headgate.config.load import load_config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
-from headgate.core.log import QUARANTINE, READINGS, TopicPartition
-from headgate.core.wire import QuarantinedMessage, messages_record, readings_record
+from headgate.core.log import ANOMALIES, QUARANTINE, READINGS, TopicPartition
+from headgate.core.stage import Anomaly, SensorHealth
+from headgate.core.wire import (
+    QuarantinedMessage,
+    anomalies_record,
+    health_record,
+    messages_record,
+    readings_record,
+)
 
 _START_NS = 1_750_000_000 * 10**9
 
@@ -135,3 +143,38 @@ def test_a_gateway_that_never_ran_has_no_log(
     assert main(["log", "verify", "-c", str(path)]) == 1
     assert "expected the log of a gateway that has run" in capsys.readouterr().err
     assert not (tmp_path / "log.db").exists()
+
+
+async def _tell(path: Path) -> None:
+    config = load_config(path)
+    log = open_log(config, SystemClock())
+    await log.start()
+    anomaly = Anomaly(
+        "f", "a", "m", _START_NS, _START_NS, _START_NS, _START_NS, 3.5, 1.0, "major",
+        (("x", 1.0),), "sensor", ("x",), True, 0,
+    )  # fmt: skip
+    health = SensorHealth("f", "a", "x", _START_NS, "stuck", _START_NS, 2.5, math.nan)
+    at = TopicPartition(topic(config, ANOMALIES), 0)
+    await log.append(at, [anomalies_record([anomaly]), health_record([health])])
+    await log.stop()
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_anomalies_and_sensors_health_are_exported_side_by_side(
+    config_file: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Both kinds of row have the same columns, and values where they concern them."""
+    asyncio.run(_tell(config_file))
+    command = ["log", "export", "-c", str(config_file), "--topic", "anomalies", "--format", form]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    rows = (
+        list(csv.DictReader(text.splitlines()))
+        if form == "csv"
+        else [json.loads(line) for line in text.splitlines()]
+    )
+
+    assert list(rows[0]) == list(rows[1])
+    assert [row["verdict"] or None for row in rows] == ["sensor", None]
+    assert [row["sensor"] or None for row in rows] == [None, "stuck"]
+    assert [row["usual"] or None for row in rows] == [None, None]

@@ -154,8 +154,8 @@ def test_thresholds_that_adapt_are_asked_for(tmp_path: Path) -> None:
     assert fixed.manifest.alarm.adapt is None
     rule = adapting.manifest.alarm.adapt
     assert rule is not None
-    assert rule.limit * 1.2 == pytest.approx(adapting.manifest.alarm.threshold)
-    assert rule.rate == pytest.approx(0.01, rel=0.2)
+    assert rule.limit * 1.6 == pytest.approx(adapting.manifest.alarm.threshold)
+    assert 0.1 < rule.rate < 0.5
     assert drive(fixed, louder).is_alarmed[late].mean() > 0.05
     assert drive(adapting, louder).is_alarmed[late].mean() < 0.02
 

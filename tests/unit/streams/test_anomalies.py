@@ -176,6 +176,22 @@ def test_thresholds_follow_a_device_that_is_louder_than_those_trained_on() -> No
     assert 0 < found[1] < 20
 
 
+def test_thresholds_stay_where_they_are_for_scores_as_in_training() -> None:
+    """Whatever the threshold lies at: what is over it neither counts now nor counted then."""
+    rng = np.random.default_rng(6)
+    scores = rng.exponential(size=20_000)
+    for threshold in (3.0, 6.0):
+        limit = threshold / 1.6
+        below = scores[scores < threshold]
+        adapt = Adapt(limit=limit, rate=float((below >= limit).mean()), step=0.01)
+        spec = replace(_SPEC, threshold=threshold, threshold_low=limit, open_after=1, adapt=adapt)
+        detector = Detector("m", spec, _table())
+        detector.process(_scores([0] * 20_000, list(range(20_000)), scores.tolist()))
+
+        selection = selection_of(_table(), np.array([0], np.int32))
+        assert abs(float(detector.snapshot(selection)["lift"][0])) < 0.25
+
+
 def test_thresholds_move_at_a_bounded_rate_and_stand_still_in_an_anomaly() -> None:
     """A fault can't be got used to, however long it lasts; its threshold is the one it passed."""
     spec = replace(_SPEC, adapt=_ADAPT)
@@ -199,13 +215,14 @@ def test_state_of_an_older_version_is_taken_up() -> None:
     block = {
         name: column
         for name, column in old.snapshot(selection).items()
-        if name not in ("faulty", "is_of_sensors", "is_past", "lift", "opened_ns")
+        if name not in ("closed_ns", "faulty", "is_of_sensors", "is_past", "lift", "opened_ns")
     }
     new.restore(selection, block)
 
     (closed,) = new.process(_scores([0] * 3, [2, 3, 4], [0.1] * 3))
 
     assert (closed.is_open, _seconds(closed.end_ns), closed.verdict) == (False, 1, "process")
+    assert closed.opened_ns == closed.start_ns
 
 
 def test_a_gap_in_the_scores_ends_an_anomaly() -> None:

@@ -270,6 +270,57 @@ def test_what_was_known_when_can_be_asked_afterwards() -> None:
     assert after.tolist() == [[True, False]]
 
 
+def test_a_sensor_that_is_not_heard_for_days_is_gone() -> None:
+    """It is no fault any more, until it is heard again and is missing again."""
+    values = _days(6)
+    values[_DAY:, 1] = np.nan
+    values[5 * _DAY : 5 * _DAY + 300, 1] = 20 + np.random.default_rng(3).normal(size=300)
+
+    told = _Plant(60, "10m").run(values, step=2000)
+
+    assert _faults(told) == [("b", "dropout"), ("b", "ok"), ("b", "dropout")]
+    assert 3 <= (told[-1].since_ns - told[0].since_ns) / NS_PER_S / 86_400 < 5
+
+
+def test_a_level_is_learned_though_it_stood_still_for_its_first_day() -> None:
+    """A machine that was off at first has a usual level later, and can drift from it."""
+    values = _days(9)
+    values[: 2 * _DAY] = values[0]
+    values[7 * _DAY :, 1] += np.arange(2 * _DAY) / _DAY * 10
+
+    told = _Plant(60, "10m").run(values, step=2000)
+
+    assert ("b", "drift") in _faults(told)
+    assert abs(told[-1].usual - 20) < 2
+
+
+def test_a_sensor_that_gets_another_unit_or_tag_is_the_same_sensor() -> None:
+    """What is known of it goes on under the new channel, and the old one is not missed."""
+    values = _sound()
+    _stuck(values)
+    plant = _Plant()
+    told = plant.run(values[:2500])
+    plant.rows[1] = plant.table.row(Channel("f", "p", "f", "b", "bar"))
+    told += plant.run(values[2500:])
+
+    assert _faults(told) == [("b", "stuck"), ("b", "ok")]
+
+
+def test_other_windows_begin_with_nothing_learned_and_say_so() -> None:
+    """A fault that was told is taken back; it is told again when there is enough evidence."""
+    values = _sound()
+    _stuck(values)
+    first, second = _Plant(), _Plant(window="20s")
+    told = first.run(values[:2500])
+    selection = selection_of(first.table, np.array([0], np.int32))
+    assert first.monitor.fingerprint == second.monitor.fingerprint
+    second.monitor.restore(selection, first.monitor.snapshot(selection))
+    second._now = first._now
+    told += second.run(values[2500:2600])
+
+    assert _faults(told) == [("b", "stuck"), ("b", "ok")]
+
+
 def test_a_feed_may_do_without() -> None:
     """Then nothing is told."""
     values = _sound()
