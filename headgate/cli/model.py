@@ -105,7 +105,7 @@ def _report_on(args: argparse.Namespace) -> int:
     package = ModelPackage.load(args.package)
     names = [channel.name for channel in package.manifest.channels]
     with on_terminal() as progress:
-        parts = recordings_for(args, names, progress)
+        parts = recordings_for(args.data, args, names, progress)
         evaluation = look(f"Model {package.manifest.name}", package, parts, progress)
     write_page(evaluation, args.out)
     print(args.out)

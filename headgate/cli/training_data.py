@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData, csv_columns, from_readings, read_csv, time_text
-from models.training.progress import Progress
+from models.training.progress import Progress, silent
 from streams.arrays import stable_order
 from streams.clean import Cleaner
 
@@ -241,24 +242,32 @@ def _units(feed: Feed) -> dict[str, str]:
 
 
 def recordings_for(
-    args: argparse.Namespace, names: list[str], progress: Progress
+    files: Sequence[Path],
+    args: argparse.Namespace,
+    names: Sequence[str],
+    progress: Progress = silent,
 ) -> list[tuple[str, TrainingData, NDArray[np.bool_] | None]]:
     """Name, rows and labels (where the options name some) of each device in the files.
 
     Args:
-        args: ``data``, ``labels``, ``time`` and ``time_unit``.
+        files: CSV files; see ``read_csv``.
+        args: ``labels``, ``time`` and ``time_unit``.
         names: Channels; a column may have spaces where these have underscores.
         progress: Is told how much has been read.
+
+    Raises:
+        ConfigError: A file can't be read, or a row has a label that is neither 0 nor 1.
     """
     parts = []
-    for path in args.data:
+    for path in files:
         spaced = {column.replace(" ", "_"): column for column in csv_columns(path) if column}
         data = read_csv(
             [path],
             time_column=args.time,
             time_unit_ns=UNITS[args.time_unit],
-            channels=[spaced.get(name, name) for name in names]
-            + ([] if args.labels is None else [args.labels]),
+            # Labels come first: a channel may be the label itself.
+            channels=([] if args.labels is None else [args.labels])
+            + [spaced.get(name, name) for name in names],
             progress=progress,
         )
         label = None
