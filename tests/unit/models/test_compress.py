@@ -181,8 +181,8 @@ def test_devices_of_one_file_are_judged_one_by_one(
     """A file with two devices says what two files with one say; a device may be well throughout."""
     wrong = _written(tmp_path / "a.csv", *_faulty(500, 4))
     well = _written(tmp_path / "b.csv", _machine(500, 5), np.zeros(500, np.bool_))
-    header, *a = wrong.read_text().splitlines()
-    b = well.read_text().splitlines()[1:]
+    header, *a = well.read_text().splitlines()
+    b = wrong.read_text().splitlines()[1:]
     both = tmp_path / "both.csv"
     # Rows of both devices take turns, as a gateway would have written them.
     turns = [line for row, other in zip(a, b, strict=True) for line in (f"{row},a", f"{other},b")]
@@ -190,7 +190,7 @@ def test_devices_of_one_file_are_judged_one_by_one(
     arguments = ["model", "quantize", str(package.path), "--data", str(wrong)]
     arguments += ["--max-loss", "0.2", "--labels", "wrong", "--evaluate"]
     found = []
-    for out, files in (("one", [both]), ("two", [wrong, well])):
+    for out, files in (("one", [both]), ("two", [well, wrong])):
         assert main([*arguments, *map(str, files), "--out", str(tmp_path / out)]) == 0
         said = capsys.readouterr().out
         found.append([row for row in said.splitlines() if "labelled recordings" in row])
