@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from connectors.log_contents import aggregates_of
 from connectors.logs import open_existing_log, topic
+from connectors.lookup import ByChannel
 from connectors.points import aggregate_fields, aggregate_measurement
 from headgate.config.schema import Config
 from headgate.config.units import format_duration
@@ -209,13 +210,12 @@ async def _from_log(
         return _joined("the log (there is none yet)", window_ns, [])
     channels = ChannelTable()
     positions = {name: at for at, name in enumerate(asked.names)}
+    column_of = ByChannel(channels, np.int32, lambda each: positions.get(each.field, -1))
     parts: list[_Part] = []
     read = 0
     try:
         async for rows in aggregates_of(config, log, asked.feed, channels):
-            column = np.array(
-                [positions.get(each.field, -1) for each in channels.channels], np.int32
-            )[rows.channel]
+            column = column_of[rows.channel]
             ours = (column >= 0) & (rows.window_ns == window_ns)
             parts.append(
                 _Part(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from connectors.logs import topic, topic_specs
+from connectors.lookup import ByChannel
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
@@ -157,6 +158,11 @@ async def readings_of(
         wanted: Which times, and of which device.
         channels: The table that the batches are to point into.
     """
+    is_ours = ByChannel(
+        channels,
+        np.bool_,
+        lambda each: each.feed == feed and wanted.device in (None, each.device),
+    )
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, READINGS), partition)
         start, end = await log.offsets(at)
@@ -166,12 +172,6 @@ async def readings_of(
                     batch = decode_readings(record.value, channels)
                 except DataError:
                     continue  # ``verify`` tells of it
-                is_ours = np.array(
-                    [
-                        each.feed == feed and wanted.device in (None, each.device)
-                        for each in channels.channels
-                    ]
-                )
                 rows = is_ours[batch.channel]
                 if wanted.begin_ns is not None:
                     rows &= batch.time_ns >= wanted.begin_ns
@@ -191,6 +191,7 @@ async def aggregates_of(
         feed: Which feed.
         channels: The table that the windows are to point into.
     """
+    is_ours = ByChannel(channels, np.bool_, lambda each: each.feed == feed)
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, AGGREGATES), partition)
         start, end = await log.offsets(at)
@@ -200,7 +201,6 @@ async def aggregates_of(
                     rows = decode_aggregates(record.value, channels, has_sketches=False)
                 except DataError:
                     continue  # ``verify`` tells of it
-                is_ours = np.array([each.feed == feed for each in channels.channels], np.bool_)
                 yield rows.take(np.flatnonzero(is_ours[rows.channel]))
 
 

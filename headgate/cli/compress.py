@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +52,10 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401  (argparse hides the typ
             nargs="+",
             default=[],
             metavar="FILE.csv",
-            help="labelled recordings, sent through the pipeline; needs --labels",
+            help="labelled recordings, a device at a time through the pipeline; needs --labels",
         )
         parser.add_argument(
-            "--labels", metavar="COLUMN", help="of them: above 0 where it was wrong"
+            "--labels", metavar="COLUMN", help="of --evaluate: 1 where something was wrong, else 0"
         )
         if name == "quantize":
             parser.add_argument(
@@ -100,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         comparison = compress.compress(
             package,
             method,
-            _read(args, package, args.data),
+            _read(args, package),
             args.out,
             args.max_loss,
             args.part if method == "prune" else 0.0,
@@ -122,32 +121,29 @@ def _judge(args: argparse.Namespace, package: ModelPackage) -> compress.Judge | 
         return None
     from functools import partial
 
-    from headgate.cli.evaluate import labels
+    from headgate.cli.training_data import recordings_for
     from headgate.evaluation import labelled
-    from models.training.data import TrainingData
 
-    recordings = []
-    for file in args.evaluate:
-        read = _read(args, package, [file], args.labels)
-        label = labels(args.labels, read)
-        data = TrainingData(read.names[:-1], read.time_ns, read.device, read.values[:, :-1])
-        recordings.append(labelled.Recording(file.stem, data, label))
+    names = [channel.name for channel in package.manifest.channels]
+    recordings = [
+        labelled.Recording(name, data, label)
+        for name, data, label in recordings_for(args.evaluate, args, names)
+        if label is not None
+    ]
     return partial(labelled.judge, recordings)
 
 
-def _read(
-    args: argparse.Namespace, package: ModelPackage, files: Sequence[Path], *more: str
-) -> TrainingData:
-    """Rows with the package's channels, and then columns that are none of its channels."""
+def _read(args: argparse.Namespace, package: ModelPackage) -> TrainingData:
+    """The healthy rows with the package's channels."""
     from models.training.data import TrainingData, csv_columns, read_csv
 
-    names = [channel.name for channel in package.manifest.channels]
+    names = tuple(channel.name for channel in package.manifest.channels)
     # Columns may have spaces where channels can't.
-    column_of = {column.replace(" ", "_"): column for column in csv_columns(files[0])}
+    column_of = {column.replace(" ", "_"): column for column in csv_columns(args.data[0])}
     data = read_csv(
-        files,
+        args.data,
         time_column=args.time,
         time_unit_ns=UNITS[args.time_unit],
-        channels=[*(column_of.get(name, name) for name in names), *more],
+        channels=[column_of.get(name, name) for name in names],
     )
-    return TrainingData((*names, *more), data.time_ns, data.device, data.values)
+    return TrainingData(names, data.time_ns, data.device, data.values)

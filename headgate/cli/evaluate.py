@@ -47,7 +47,12 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
                 benchmark.add_argument(option, type=Path, metavar="FILE", help=meaning)
     own = commands.add_parser("csv", help="your own labelled recording of one device")
     own.add_argument("file", type=Path, metavar="FILE")
-    own.add_argument("--labels", required=True, metavar="COLUMN", help="above 0 where it was wrong")
+    own.add_argument(
+        "--labels",
+        required=True,
+        metavar="COLUMN",
+        help="a number in every row, above 0 where something was wrong",
+    )
     own.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
     own.add_argument("--channels", metavar="A,B,…", help="columns (default: all with numbers)")
     own.add_argument(

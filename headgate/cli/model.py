@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cli import compress, train
-from headgate.cli.times import UNITS
+from headgate.cli.times import add_columns, refuse_without_data
 from headgate.cli.train import print_package
 
 
@@ -34,8 +34,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     report.add_argument(
         "--labels", metavar="COLUMN", help="of --data: 1 where something was wrong, else 0"
     )
-    report.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
-    report.add_argument("--time-unit", choices=tuple(UNITS), default="s")
+    add_columns(report)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model_command == "report":
         if args.data is not None:
             return _report_on(args)
+        refuse_without_data(args, "none")
         return _report(args.package, args.out)
     if args.model_command in compress.COMMANDS:
         return compress.run(args)
@@ -105,7 +105,7 @@ def _report_on(args: argparse.Namespace) -> int:
     package = ModelPackage.load(args.package)
     names = [channel.name for channel in package.manifest.channels]
     with on_terminal() as progress:
-        parts = recordings_for(args, names, progress)
+        parts = recordings_for(args.data, args, names, progress)
         evaluation = look(f"Model {package.manifest.name}", package, parts, progress)
     write_page(evaluation, args.out)
     print(args.out)

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import argparse
 from datetime import UTC, datetime
 
 from headgate.core.errors import ConfigError
 
 #: Units of times that are numbers, ns.
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the times of ``--data`` are.
+
+    They are None where they aren't given, so that a command can tell whether they were.
+    """
+    parser.add_argument("--time", metavar="COLUMN", help="of --data (default: time)")
+    parser.add_argument(
+        "--time-unit", choices=tuple(UNITS), help="of times that are numbers (default: s)"
+    )
+
+
+def refuse_without_data(args: argparse.Namespace, found: str) -> None:
+    """Refuse options that only files have a use for, where there are none.
+
+    Args:
+        args: The command's options.
+        found: What was given in place of ``--data``, for people.
+
+    Raises:
+        ConfigError: Some were given; a line each.
+    """
+    problems = [
+        f"{option}: expected --data, {what}, got {found}; leave it out, or give --data"
+        for option, what in (
+            ("--labels", "whose column it names"),
+            ("--rows", "whose first rows it takes"),
+            ("--time", "whose column it names"),
+            ("--time-unit", "whose times are in it"),
+        )
+        if getattr(args, option.removeprefix("--").replace("-", "_"), None) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def time_ns(option: str, text: str | None) -> int | None:

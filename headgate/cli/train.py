@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count, positive, rate
-from headgate.cli.times import UNITS
+from headgate.cli.times import add_columns
 
 if TYPE_CHECKING:
     from models.package import ModelPackage
@@ -55,7 +55,9 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  (argparse hides the type
         help="what stands in a step: its first reading, or the mean of all (default: instant)",
     )
     train.add_argument("--normalization", choices=("zscore", "minmax", "robust"), default="zscore")
-    train.add_argument("--rows", type=count, metavar="N", help="use the first N rows of each file")
+    train.add_argument(
+        "--rows", type=count, metavar="N", help="use the first N rows of each file of --data"
+    )
     train.add_argument(
         "--decimals", type=int, metavar="N", help="round to what the device will send"
     )
@@ -99,13 +101,7 @@ def _add_sources(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--from", dest="begin", metavar="TIME", help="rows from then on")
     train.add_argument("--to", dest="end", metavar="TIME", help="rows before then")
-    train.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
-    train.add_argument(
-        "--time-unit",
-        choices=tuple(UNITS),
-        default="s",
-        help="of times that are numbers (default: s)",
-    )
+    add_columns(train)
     train.add_argument(
         "--channels", metavar="A,B,…", help="columns (default: the feed's, or all with numbers)"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from connectors.history import Asked, read_history
 from connectors.log_contents import Filter, readings_of
 from connectors.logs import open_existing_log
-from headgate.cli.times import UNITS, time_ns
+from headgate.cli.times import UNITS, refuse_without_data, time_ns
 from headgate.config.load import load_config
 from headgate.config.schema import Config, Feed
 from headgate.config.units import format_duration, parse_duration_ns
@@ -22,7 +23,7 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData, csv_columns, from_readings, read_csv, time_text
-from models.training.progress import Progress
+from models.training.progress import Progress, silent
 from streams.arrays import stable_order
 from streams.clean import Cleaner
 
@@ -58,8 +59,7 @@ def gathered(args: argparse.Namespace, progress: Progress) -> Gathered:
     option = "--from-log" if args.from_log else "--from-history"
     if config is None:
         raise ConfigError(f"{option}: expected -c FILE, the gateway's configuration; give it")
-    if args.labels is not None:
-        raise ConfigError(f"--labels: expected --data, whose column it names, got {option}")
+    refuse_without_data(args, option)
     if args.from_log:
         return asyncio.run(_from_log(args, config, progress))
     return asyncio.run(_from_history(args, config, progress))
@@ -78,8 +78,8 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
         channels = [*(name for name in channels if name != args.labels), args.labels]
     data = read_csv(
         args.data,
-        time_column=args.time,
-        time_unit_ns=UNITS[args.time_unit],
+        time_column=args.time or "time",
+        time_unit_ns=UNITS[args.time_unit or "s"],
         channels=channels,
         first_rows=args.rows,
         progress=progress,
@@ -241,24 +241,32 @@ def _units(feed: Feed) -> dict[str, str]:
 
 
 def recordings_for(
-    args: argparse.Namespace, names: list[str], progress: Progress
+    files: Sequence[Path],
+    args: argparse.Namespace,
+    names: Sequence[str],
+    progress: Progress = silent,
 ) -> list[tuple[str, TrainingData, NDArray[np.bool_] | None]]:
     """Name, rows and labels (where the options name some) of each device in the files.
 
     Args:
-        args: ``data``, ``labels``, ``time`` and ``time_unit``.
+        files: CSV files; see ``read_csv``.
+        args: ``labels``, ``time`` and ``time_unit``.
         names: Channels; a column may have spaces where these have underscores.
         progress: Is told how much has been read.
+
+    Raises:
+        ConfigError: A file can't be read, or a row has a label that is neither 0 nor 1.
     """
     parts = []
-    for path in args.data:
+    for path, title in zip(files, _titles(files), strict=True):
         spaced = {column.replace(" ", "_"): column for column in csv_columns(path) if column}
         data = read_csv(
             [path],
-            time_column=args.time,
-            time_unit_ns=UNITS[args.time_unit],
-            channels=[spaced.get(name, name) for name in names]
-            + ([] if args.labels is None else [args.labels]),
+            time_column=args.time or "time",
+            time_unit_ns=UNITS[args.time_unit or "s"],
+            # Labels come first: a channel may be the label itself.
+            channels=([] if args.labels is None else [args.labels])
+            + [spaced.get(name, name) for name in names],
             progress=progress,
         )
         label = None
@@ -268,6 +276,22 @@ def recordings_for(
         devices = np.unique(data.device).tolist()
         for number in devices:
             rows = data.device == number
-            name = path.stem if len(devices) == 1 else f"{path.stem}, device {number + 1}"
+            name = title if len(devices) == 1 else f"{title}, device {number + 1}"
             parts.append((name, data.take(rows), None if label is None else label[rows]))
     return parts
+
+
+def _titles(files: Sequence[Path]) -> list[str]:
+    """A name for each file: its stem, and as many of its folders as tell it from the others."""
+    every = [path.absolute().with_suffix("").parts for path in files]
+    titles = []
+    for at, parts in enumerate(every):
+        others = every[:at] + every[at + 1 :]
+        for length in range(1, len(parts)):
+            if all(other[-length:] != parts[-length:] for other in others):
+                titles.append("/".join(parts[-length:]))
+                break
+        else:
+            # The same file twice, or files whose names end differently only.
+            titles.append(f"{files[at].name} ({at + 1})")
+    return titles

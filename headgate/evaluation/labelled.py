@@ -55,15 +55,24 @@ class Recording:
 def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, float]:
     """What a finished model finds: precision, recall and F1 of all rows, and the mean VUS-PR.
 
+    A recording without labelled rows, such as a device of a fleet that was well all the time,
+    counts with its false alarms; it has no VUS-PR.
+
     Raises:
-        ConfigError: Nothing is labelled in one of the recordings.
+        ConfigError: Nothing is labelled in any of the recordings.
     """
+    if not any(each.label.any() for each in recordings):
+        names = ", ".join(each.name for each in recordings)
+        raise ConfigError(
+            f"{names}: expected rows that are labelled as wrong, found none; "
+            "are the labels in the right column?"
+        )
     counts, volumes = Confusion(), []
     for each in recordings:
-        _check(each.name, each.label, 0)
         trace = drive(package, each.data)
         counts += Confusion.of(trace.is_alarmed, each.label)
-        volumes.append(_vus_pr(trace.score, each.label))
+        if each.label.any():
+            volumes.append(_vus_pr(trace.score, each.label))
     return {
         "precision": counts.precision,
         "recall": counts.recall,

@@ -97,6 +97,41 @@ def test_a_package_is_shown_on_a_recording(
     assert "--labels: expected 0 or 1 in every row of 'flow'" in capsys.readouterr().err
 
 
+def test_recordings_of_one_name_are_told_apart(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the folders they are in, as far up as it takes; the same file twice by its place."""
+    model, page = str(tmp_path / "m"), tmp_path / "page.html"
+    train = ["model", "train", "--feed", "machine", "--data", str(recording), "--rows", "300"]
+    assert main([*train, "--channels", "flow,power", "--kind", "level", "--out", model]) == 0
+    rows = recording.read_text().splitlines()
+    files = []
+    for at, name in enumerate(["may/a.csv", "june/a.csv", "x/june/a.csv", "b.csv"]):
+        files.append(tmp_path / name)
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
+        files[-1].write_text("\n".join(rows[: 101 + at]))
+    report = ["model", "report", model, "--out", str(page)]
+    assert main([*report, "--data", *map(str, files), str(files[-1])]) == 0
+    shown = re.findall(r"<tr><td>([^<]+)</td><td>(\d+)</td>", page.read_text())
+
+    assert shown == [
+        ("may/a", "100"),
+        (f"{tmp_path.name}/june/a", "101"),
+        ("x/june/a", "102"),
+        ("b.csv (4)", "103"),
+        ("b.csv (5)", "103"),
+    ]
+    capsys.readouterr()
+
+    assert main([*report, "--labels", "wrong", "--time", "when", "--time-unit", "ms"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in said] == [
+        "--labels: expected --data",
+        "--time: expected --data",
+        "--time-unit: expected --data",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

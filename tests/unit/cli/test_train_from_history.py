@@ -213,6 +213,7 @@ def test_without_a_local_store_the_log_is_read(
         (["--period", "1m"], "--period: expected 10s, the window of the history, got 1m"),
         (["--resample", "instant"], "--resample: expected mean"),
         (["--labels", "wrong"], "--labels: expected --data"),
+        (["--time", "when"], "--time: expected --data, whose column it names, got --from-history"),
         (["--to", "2020-01-01"], "expected aggregates of 10s of feed.f in that span, found none"),
         (["--from-log"], "not allowed with argument"),
     ],

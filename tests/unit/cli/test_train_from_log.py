@@ -92,6 +92,8 @@ def test_a_span_is_a_span(config_file: Path) -> None:
         (["--from", "2030-01-01"], "expected readings of the feed, found none"),
         (["--channels", "x,w"], "--channels: expected some of x, y, got ['w']"),
         (["--data", "x.csv"], "not allowed with argument"),
+        (["--rows", "5"], "--rows: expected --data, whose first rows it takes, got --from-log"),
+        (["--time-unit", "s"], "--time-unit: expected --data, whose times are in it"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -175,6 +175,52 @@ def test_what_is_found_in_labelled_recordings_stands_beside_it(
     assert "vus_pr, labelled recordings" in said
 
 
+def test_devices_of_one_file_are_judged_one_by_one(
+    package: ModelPackage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with two devices says what two files with one say; a device may be well throughout."""
+    wrong = _written(tmp_path / "a.csv", *_faulty(500, 4))
+    well = _written(tmp_path / "b.csv", _machine(500, 5), np.zeros(500, np.bool_))
+    header, *a = well.read_text().splitlines()
+    b = wrong.read_text().splitlines()[1:]
+    both = tmp_path / "both.csv"
+    # Rows of both devices take turns, as a gateway would have written them.
+    turns = [line for row, other in zip(a, b, strict=True) for line in (f"{row},a", f"{other},b")]
+    both.write_text("\n".join([f"{header},device", *turns]))
+    arguments = ["model", "quantize", str(package.path), "--data", str(wrong)]
+    arguments += ["--max-loss", "0.2", "--labels", "wrong", "--evaluate"]
+    found = []
+    for out, files in (("one", [both]), ("two", [well, wrong])):
+        assert main([*arguments, *map(str, files), "--out", str(tmp_path / out)]) == 0
+        said = capsys.readouterr().out
+        found.append([row for row in said.splitlines() if "labelled recordings" in row])
+
+    assert len(found[0]) == 4
+    assert [row.split() for row in found[0]] == [row.split() for row in found[1]]
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [("c3", "--labels: expected 0 or 1 in every row of 'c3'"), ("wrong", "expected rows that are")],
+)
+def test_labels_that_say_nothing_are_refused_in_one_line(
+    label: str,
+    problem: str,
+    package: ModelPackage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A column of something else, and one that never tells of a fault."""
+    file = str(_written(tmp_path / "a.csv", _machine(300, 5), np.zeros(300, np.bool_)))
+    arguments = ["model", "quantize", str(package.path), "--data", file, "--evaluate", file]
+    assert main([*arguments, "--labels", label, "--out", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+
+    assert problem in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_package_that_finds_less_is_not_written(package: ModelPackage, tmp_path: Path) -> None:
     """A fault is a small part of all windows: what is found of it counts by itself."""
     judge = partial(labelled.judge, [labelled.Recording("r", *_faulty(500, 4))])
