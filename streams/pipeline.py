@@ -17,9 +17,10 @@ tests and in an evaluation.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -88,10 +89,15 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """The way of one feed's readings to one model."""
+    """The way of one feed's readings to models that want the same windows of them.
 
-    feed: str
-    model: str
+    Attributes:
+        name: Of the windows: the same for the same, whatever the models are called.
+        models: Their names in the configuration.
+    """
+
+    name: str
+    models: list[str]
     normalizer: Normalizer
     framer: Framer
 
@@ -136,8 +142,7 @@ class Pipeline:
             "health": (self._monitor, self._monitor.fingerprint),
         }
         for route in self._routes:
-            fingerprint = packages[route.model].fingerprint
-            self._stages[f"frame.{route.model}.{route.feed}"] = (route.framer, fingerprint)
+            self._stages[f"frame.{route.name}"] = (route.framer, "frame/1")
         for name, memory in inferer.memories.items():
             self._stages[f"infer.{name}"] = (memory, packages[name].fingerprint)
         for name, detector in self._detectors.items():
@@ -246,7 +251,10 @@ class Pipeline:
             rows = [route.normalizer.process(batch) for route in self._routes]
         with self._timed("frame"):
             frames = [
-                route.framer.process(each) for route, each in zip(self._routes, rows, strict=True)
+                replace(windows, model=model)
+                for route, each in zip(self._routes, rows, strict=True)
+                for windows in (route.framer.process(each),)
+                for model in route.models
             ]
         with self._timed("infer"):
             scores = self._inferer.process(frames)
@@ -340,7 +348,7 @@ def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> li
 def _routes(
     config: Config, channels: ChannelTable, packages: Mapping[str, ModelPackage]
 ) -> list[_Route]:
-    routes = []
+    routes: dict[str, _Route] = {}
     for feed_name, feed in config.feed.items():
         for name in feed.models:
             manifest = packages[name].manifest
@@ -362,8 +370,14 @@ def _routes(
                 resample=framing.resample,
                 hold_limit=framing.hold_limit,
             )
-            routes.append(_Route(feed_name, name, normalizer, Framer(name, spec, channels)))
-    return routes
+            constants = [(channel.offset, channel.scale) for channel in manifest.channels]
+            windows = hashlib.sha256(repr((spec, constants)).encode()).hexdigest()[:16]
+            route = f"{feed_name}.{windows}"
+            if route in routes:
+                routes[route].models.append(name)
+            else:
+                routes[route] = _Route(route, [name], normalizer, Framer(name, spec, channels))
+    return list(routes.values())
 
 
 def _detectors(

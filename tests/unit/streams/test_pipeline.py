@@ -40,23 +40,24 @@ def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+_FEED: dict[str, object] = {
+    "topic": "{device}",
+    "period": "1s",
+    "grace": "3s",
+    "aggregates": [{"window": "4s"}],
+    "models": ["m"],
+    "channels": {
+        "x": {"range": [-50, 50], "stuck_after": "5s"},
+        "y": {"spike": {}, "gap": {"limit": "4s"}},
+    },
+}
+
+
 def _config(package: Path, **model: object) -> Config:
     return Config.model_validate(
         {
             "local_store": {},
-            "feed": {
-                "f": {
-                    "topic": "{device}",
-                    "period": "1s",
-                    "grace": "3s",
-                    "aggregates": [{"window": "4s"}],
-                    "models": ["m"],
-                    "channels": {
-                        "x": {"range": [-50, 50], "stuck_after": "5s"},
-                        "y": {"spike": {}, "gap": {"limit": "4s"}},
-                    },
-                }
-            },
+            "feed": {"f": _FEED},
             "model": {"m": {"package": str(package), **model}},
         }
     )
@@ -198,6 +199,43 @@ def test_every_reading_is_aggregated_or_rejected(package: Path) -> None:
     assert opened > 0
     assert pipeline.open_rows() == 0
     assert aggregated + sum(_counts(results).values()) == len(batch)
+
+
+def test_models_that_want_the_same_windows_share_them(package: Path, tmp_path: Path) -> None:
+    """They say what each says by itself, of windows that are made once; others have their own."""
+    kind = ModelPackage.load(package).manifest.training.kind
+    rng = np.random.default_rng(8)
+    data = TrainingData(
+        ("x", "y"), np.arange(300) * _STEP_NS, np.zeros(300, np.int32), rng.normal(size=(300, 2))
+    )
+    window = 3 if kind == "pca" else None
+    train("n", "f", data, {}, tmp_path / "n", TrainSettings(kind=kind, window=window))
+    models = {"m": str(package), "same": str(package), "other": str(tmp_path / "n")}
+
+    def told(names: list[str]) -> tuple[int, list[bytes]]:
+        config = Config.model_validate(
+            {
+                "local_store": {},
+                "feed": {"f": {**_FEED, "models": names}},
+                "model": {name: {"package": models[name]} for name in names},
+            }
+        )
+        table = _table()
+        pipeline = build_pipeline(config, table)
+        batch = _readings(table)
+        half = np.arange(len(batch) // 2)
+        results = [pipeline.process(batch.take(half), 0)]
+        results.append(pipeline.process(batch.take(half + len(half)), 0))
+        framers = sum(name.startswith("frame.") for name in pipeline.fingerprints)
+        anomalies = [each for result in results for each in result.anomalies]
+        return framers, sorted(encode_anomalies([each]) for each in anomalies)
+
+    alone = {name: told([name]) for name in models}
+    framers, together = told(list(models))
+
+    assert framers == 2
+    assert together == sorted(line for _, lines in alone.values() for line in lines)
+    assert {count for count, _ in alone.values()} == {1}
 
 
 def test_state_of_another_configuration_is_not_taken_up(package: Path) -> None:
