@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
-from connectors.points import Point, aggregate_points, anomaly_points
+from connectors.points import Point, aggregate_points, anomaly_points, health_points
 from connectors.replay.publisher import Publisher
 from connectors.simulator.faults import Fault
 from connectors.simulator.fleet import CHANNELS, Fleet
@@ -173,6 +173,8 @@ def expected_points(config_file: Path, ledger: Ledger) -> Expected:
         assert not decoded.refused
         results = pipeline.process(decoded.batch(channels), 0)
         for point in anomaly_points(results.anomalies, config.gateway.name):
+            expected.add(point)
+        for point in health_points(results.health, config.gateway.name):
             expected.add(point)
         for point in aggregate_points(results.aggregates, channels, config.gateway.name):
             expected.add(point)

@@ -17,7 +17,7 @@ import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
-from connectors.points import aggregate_points, anomaly_points
+from connectors.points import aggregate_points, anomaly_points, health_points
 from connectors.simulator.faults import Fault
 from connectors.simulator.fleet import CHANNELS, Fleet
 from connectors.simulator.payload import PayloadWriter
@@ -365,8 +365,11 @@ def _expected(story: Story, config: Config) -> _Expected:
     pipeline = _make_pipeline(config, batch.channels, can_bear_all=True)
     results = pipeline.process(batch, 0)
     expected = _Expected()
-    points = aggregate_points(results.aggregates, batch.channels, config.gateway.name)
-    for point in (*anomaly_points(results.anomalies, config.gateway.name), *points):
+    gateway = config.gateway.name
+    points = aggregate_points(results.aggregates, batch.channels, gateway)
+    points += anomaly_points(results.anomalies, gateway)
+    points += health_points(results.health, gateway)
+    for point in points:
         line = point.line()
         identity = f"{line.partition(' ')[0]} {point.time_ns}"
         expected.lines[identity] = line
