@@ -32,11 +32,15 @@ services: $(VENV)/.ready
 	@sh tests/services.sh
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
-# What needs no service side by side; tests with real services, which take turns, after that.
+# What needs no service side by side; then tests with real services, which take turns and mostly
+# wait, with the simulation in the time that they leave.
 ALONE := tests/integration/test_detection_quality.py tests/unit
 test: $(VENV)/.ready services check
 	@$(BIN)/python -m pytest $(ALONE) -n 2 --dist worksteal -q
-	@$(BIN)/python -m pytest $(addprefix --ignore ,$(ALONE))
+	@log=$$(mktemp); nice -n 19 $(BIN)/python -m pytest tests/simulation >$$log 2>&1 & simulation=$$!; \
+	trap 'kill $$simulation 2>/dev/null' INT TERM; code=0; \
+	$(BIN)/python -m pytest --ignore tests/simulation $(addprefix --ignore ,$(ALONE)) || code=$$?; \
+	wait $$simulation || code=1; cat $$log; rm -f $$log; exit $$code
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10

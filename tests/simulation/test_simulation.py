@@ -16,7 +16,7 @@ from tests.accounts import NoteAccount, Tally
 from tests.simulation.__main__ import play_all
 from tests.simulation.story import play
 
-_SEEDS = int(os.environ.get("HEADGATE_SEEDS", "4000"))
+_SEEDS = int(os.environ.get("HEADGATE_SEEDS", "10000"))
 
 
 @pytest.mark.timeout(1500)
