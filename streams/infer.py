@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -54,6 +55,11 @@ class Memory:
         self._slots = 0
         self._state = np.empty((0, len(initial)), np.float32)
 
+    @property
+    def row_bytes(self) -> int:
+        """What is kept of a device, bytes."""
+        return self._initial.nbytes
+
     def advance(
         self,
         model: Model,
@@ -73,21 +79,21 @@ class Memory:
             Score and share of each run.
         """
         slot = self._slots_of(devices)
+        count, begin = len(slot), int(slot[0])
         # Devices that are first heard of together are neighbours, and state may be large: copying
         # it costs as much as a small model.
-        are_neighbours = bool((slot[1:] - slot[:-1] == 1).all())
+        are_neighbours = np.count_nonzero(slot[1:] - slot[:-1] == 1) == count - 1
         answers = []
-        for first in range(0, len(devices), most):
-            some = slot[first : first + most]
-            rows = slice(int(some[0]), int(some[-1]) + 1) if are_neighbours else some
-            score, share, after = model.run(values[first : first + most], self._state[rows])
+        for first in range(0, count, most):
+            end = min(first + most, count)
+            rows = slice(begin + first, begin + end) if are_neighbours else slot[first:end]
+            score, share, after = model.run(values[first:end], self._state[rows])
             answers.append((score, share))
-            # A sum of squares takes no memory, and is a number where all are and none is huge.
-            if np.isfinite(np.vdot(after, after)) and np.isfinite(np.vdot(score, score)):
+            if _are_numbers(after) and _are_numbers(score):
                 self._state[rows] = after
             else:
                 is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
-                self._state[some[is_sound]] = after[is_sound]
+                self._state[slot[first:end][is_sound]] = after[is_sound]
         return answers
 
     def snapshot(self, selection: Selection) -> StateBlock:
@@ -111,8 +117,9 @@ class Memory:
         """Where the state of these devices stands; new ones get room."""
         if len(self._slot) < len(self._channels.devices):
             self._extend()
-        slot = self._slot[devices]
-        if (slot < 0).any():
+        slot = self._slot.take(devices)
+        # Reductions other than this one leave caches so that the run behind them takes longer.
+        if np.count_nonzero(slot < 0):
             self._give_slots(devices)
             slot = self._slot[devices]
         return slot
@@ -160,6 +167,10 @@ class Inferer:
             for name, model in models.items()
             if len(model.initial_state)
         }
+        self._most = {
+            name: min(models[name].max_batch, max(1, _STATE_BYTES // memory.row_bytes))
+            for name, memory in self.memories.items()
+        }
 
     def process(self, frames: Sequence[Frames]) -> list[Scores]:
         """Score frames; those of one model share a run. Models without windows give nothing."""
@@ -177,8 +188,8 @@ class Inferer:
         else:
             score, share, _ = self._models[name].run(frames.values)
             self._observe(name, len(device))
-        is_number = np.isfinite(score)
-        if not is_number.all():
+        if not _are_numbers(score):
+            is_number = np.isfinite(score)
             if self._telemetry is not None:
                 count = len(score) - int(is_number.sum())
                 self._telemetry.unscored.labels(name).inc(count)
@@ -195,7 +206,7 @@ class Inferer:
         are many, and mostly one.
         """
         device, values = frames.device, frames.values
-        if (device[1:] > device[:-1]).all():
+        if np.count_nonzero(device[1:] > device[:-1]) == len(device) - 1:
             return self._run_round(name, device, values)
         score = np.empty(len(device), np.float32)
         share = np.empty((len(device), values.shape[2]), np.float32)
@@ -209,12 +220,12 @@ class Inferer:
         self, name: str, device: NDArray[np.int32], values: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score one window of each of these devices."""
-        model, memory = self._models[name], self.memories[name]
-        most = min(model.max_batch, max(1, _STATE_BYTES // model.initial_state.nbytes))
-        # Runs of one size: memory is then used again as it is.
-        most = -(-len(device) // -(-len(device) // most))
-        parts = memory.advance(model, device, values, most)
-        self._observe(name, len(device))
+        most, count = self._most[name], len(device)
+        if count > most:
+            # Runs of one size: memory is then used again as it is.
+            most = -(-count // -(-count // most))
+        parts = self.memories[name].advance(self._models[name], device, values, most)
+        self._observe(name, count)
         if len(parts) == 1:
             return parts[0]
         score, share = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -224,6 +235,14 @@ class Inferer:
         if self._telemetry is not None:
             self._telemetry.windows.labels(name).inc(windows)
             self._telemetry.inference_batch.labels(name).observe(windows)
+
+
+def _are_numbers(x: NDArray[np.float32]) -> bool:
+    """Whether all are; may say no where a huge one is.
+
+    A sum of squares takes no memory, and is a number where all are and none is huge.
+    """
+    return math.isfinite(np.vdot(x, x))
 
 
 def _joined(model: str, parts: list[Frames]) -> Frames:

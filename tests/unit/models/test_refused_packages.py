@@ -192,7 +192,7 @@ def test_a_device_that_fails_at_run_time_is_left_for_the_cpu(package: Path, tmp_
     wider = ModelPackage.load(tmp_path / "wider").graph
     runtime = Runtime(loaded)
     # A session that really is on another provider, and really fails when these windows come.
-    runtime._session = onnxruntime.InferenceSession(wider, providers=elsewhere)
+    runtime._use(onnxruntime.InferenceSession(wider, providers=elsewhere))
     with capture_logs() as logs:
         score, share, _ = runtime.run(windows)
         runtime.run(windows)
@@ -202,6 +202,36 @@ def test_a_device_that_fails_at_run_time_is_left_for_the_cpu(package: Path, tmp_
     assert share == pytest.approx(expected_share)
     assert [(each["log_level"], each["provider"]) for each in logs] == [
         ("error", "AzureExecutionProvider")
+    ]
+
+
+def test_a_device_that_computes_otherwise_is_left_for_the_cpu(
+    package: Path, tmp_path: Path
+) -> None:
+    """Its outputs for the golden inputs are not those of training; the package is sound."""
+    elsewhere = ["AzureExecutionProvider", "CPUExecutionProvider"]
+    if elsewhere[0] not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no second provider")
+    other = _train(tmp_path / "other", window=4, normalization="minmax")
+
+    class Elsewhere(Runtime):
+        """The first session is on another provider, and of a graph that answers otherwise."""
+
+        def _open(self, providers: list[str]) -> onnxruntime.InferenceSession:
+            if providers == ["CPUExecutionProvider"] and not opened:
+                opened.append(True)
+                return onnxruntime.InferenceSession(other.graph, providers=elsewhere)
+            return super()._open(providers)
+
+    opened: list[bool] = []
+    loaded = ModelPackage.load(package)
+    with capture_logs() as logs:
+        runtime = Elsewhere(loaded, provider="cpu")
+
+    assert runtime.provider == "CPUExecutionProvider"
+    assert runtime.run(loaded.golden.window).score == pytest.approx(loaded.golden.score)
+    assert [each["provider"] for each in logs if "computes otherwise" in each["event"]] == [
+        "AzureExecutionProvider"
     ]
 
 

@@ -1,0 +1,91 @@
+"""Running a model: the same answers whatever a run's size, and wherever its values stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.package import ModelPackage
+from models.runtime import BareModel, Runtime
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+
+_STEP_NS = 10**9
+
+
+def _package(out: Path, kind: str, channels: int = 3, window: int | None = None) -> ModelPackage:
+    rng = np.random.default_rng(1)
+    values = np.sin(np.arange(400) / 9)[:, None] + rng.normal(size=(400, channels)) * 0.1
+    names = tuple(f"c{at}" for at in range(channels))
+    data = TrainingData(names, np.arange(400) * _STEP_NS, np.zeros(400, np.int32), values)
+    return train("m", "f", data, {}, out, TrainSettings(kind=kind, window=window))
+
+
+# The sizes cross what is copied and what is bound in place, and what there is room for.
+@pytest.mark.parametrize(
+    ("kind", "channels", "window", "sizes"),
+    [
+        ("ridge", 3, None, [1, 5, 700, 64, 1, 701]),
+        ("novelty", 1, None, [1, 2, 9, 1]),
+        ("pca", 3, 40, [1, 30, 300, 8, 1]),
+    ],
+)
+def test_a_run_gives_what_a_plain_session_gives(
+    tmp_path: Path, kind: str, channels: int, window: int | None, sizes: list[int]
+) -> None:
+    """To the last bit, with the state that each step leaves to the next."""
+    package = _package(tmp_path / "m", kind, channels, window)
+    runtime = Runtime(package)
+    plain = BareModel(package.graph, is_stateful=package.manifest.state_size > 0)
+    rng = np.random.default_rng(2)
+    steps = package.manifest.framing.window
+    ours = theirs = np.tile(runtime.initial_state, (max(sizes), 1))
+    for size in sizes * 3:
+        windows = rng.normal(size=(size, steps, channels)).astype(np.float32)
+        answer, expected = runtime.run(windows, ours[:size]), plain.run(windows, theirs[:size])
+
+        assert (answer.score == expected.score).all()
+        assert (answer.share == expected.share).all()
+        assert (answer.state == expected.state).all()
+        ours, theirs = ours.copy(), theirs.copy()
+        ours[:size], theirs[:size] = answer.state, expected.state
+
+
+def test_the_state_of_one_run_may_go_into_the_next_as_it_is(tmp_path: Path) -> None:
+    """It stands where the next run writes to, and is read first."""
+    package = _package(tmp_path / "m", "level")
+    runtime = Runtime(package)
+    plain = BareModel(package.graph, is_stateful=True)
+    rng = np.random.default_rng(3)
+    ours = theirs = np.tile(runtime.initial_state, (4, 1))
+    for _ in range(40):
+        windows = rng.normal(size=(4, 1, 3)).astype(np.float32)
+        ours, theirs = runtime.run(windows, ours).state, plain.run(windows, theirs).state
+
+    assert (ours == theirs).all()
+
+
+def test_scores_stay_as_they_were_said(tmp_path: Path) -> None:
+    """Buffers are used again; what was handed out is not among them."""
+    runtime = Runtime(_package(tmp_path / "m", "pca"))
+    rng = np.random.default_rng(4)
+    first, second = (rng.normal(size=(6, 5, 3)).astype(np.float32) for _ in range(2))
+    answer = runtime.run(first)
+    score, share = answer.score.copy(), answer.share.copy()
+    runtime.run(second)
+
+    assert (answer.score == score).all()
+    assert (answer.share == share).all()
+
+
+def test_windows_that_lie_apart_in_memory_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Every second one of an array, few and many."""
+    runtime = Runtime(_package(tmp_path / "m", "pca"))
+    windows = np.random.default_rng(5).normal(size=(900, 5, 3)).astype(np.float32)
+    for count in (10, 900):
+        apart = runtime.run(windows[:count:2]).score
+        whole = runtime.run(windows[:count]).score
+
+        assert apart == pytest.approx(whole[::2], rel=1e-5)
