@@ -31,7 +31,7 @@ _PROVIDER_OPTIONS = {_NAMES["cuda"]: {"use_tf32": "0"}}
 _MOST_BOUND = 512
 
 #: Inputs up to this size are copied into a bound buffer, which is sooner done than binding them.
-_COPIED_BYTES = 16 << 10
+COPIED_BYTES = 16 << 10
 
 #: How far the outputs for the golden inputs may be from what they were at training: float32
 #: arithmetic in another order, on another processor.
@@ -169,8 +169,9 @@ class Runtime:
         # Spinning threads would keep a core of a small box busy between two batches.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        # The arena keeps the largest batch's memory for good.
-        options.enable_cpu_mem_arena = False
+        # The arena keeps the largest batch's memory for good: that of ``max_batch`` windows at
+        # most. Without it the kernel takes and clears that memory at every run.
+        options.enable_cpu_mem_arena = True
         options.log_severity_level = 3
         try:
             return onnxruntime.InferenceSession(
@@ -259,15 +260,17 @@ class Runtime:
 
 
 class _Batch(NamedTuple):
-    """A batch size's binding.
+    """What is bound for runs of one size.
 
     Attributes:
-        binding: With the outputs bound.
+        binding: The binding.
+        answer: Where the outputs go; ``state`` is empty without one.
         window: Where the windows go; None binds them where they are.
         state: Likewise.
     """
 
     binding: onnxruntime.IOBinding
+    answer: Answer
     window: NDArray[np.float32] | None
     state: NDArray[np.float32] | None
 
@@ -293,46 +296,45 @@ class _Bound:
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
         """As ``Runtime.run``, in one run; its ``state`` is overwritten by the next."""
         count = len(values)
-        if count > len(self._score):
+        if count > len(self._room.score):
             # Twice as much, so that batches that grow slowly are not bound anew each time.
             self._reserve(2 * count)
         batch = self._batches.get(count) or self._bind(count)
         _feed(batch.binding, "window", values, batch.window)
         if self._has_state:
             # What a run reads must not be what it writes.
-            known = state.copy() if state.base is self._next_state else state
+            known = state.copy() if state.base is self._room.state else state
             _feed(batch.binding, "state", known, batch.state)
         self._session.run_with_iobinding(batch.binding)
-        after = self._next_state[:count] if self._has_state else state
-        return Answer(self._score[:count].copy(), self._share[:count].copy(), after)
+        score, share, after = batch.answer
+        return Answer(score.copy(), share.copy(), after if self._has_state else state)
 
     def _reserve(self, count: int) -> None:
         manifest = self._manifest
-        channels = len(manifest.channels)
-        self._score = np.empty(count, np.float32)
-        self._share = np.empty((count, channels), np.float32)
-        self._next_state = np.empty((count, manifest.state_size), np.float32)
+        channels, size = len(manifest.channels), manifest.state_size
+        self._room = Answer(
+            np.empty(count, np.float32),
+            np.empty((count, channels), np.float32),
+            np.empty((count, size), np.float32),
+        )
         self._window = np.empty((count, manifest.framing.window, channels), np.float32)
-        self._state = np.empty((count, manifest.state_size), np.float32)
+        self._state = np.empty((count, size), np.float32)
         self._batches: dict[int, _Batch] = {}
 
     def _bind(self, count: int) -> _Batch:
         if len(self._batches) >= _MOST_BOUND:
             self._batches.clear()
         binding = self._session.io_binding()
-        outputs: dict[str, NDArray[np.float32]] = {"score": self._score, "share": self._share}
-        inputs: dict[str, NDArray[np.float32]] = {"window": self._window}
-        if self._has_state:
-            outputs["next_state"] = self._next_state
-            inputs["state"] = self._state
-        for name, buffer in outputs.items():
-            binding.bind_ortvalue_output(name, _over(buffer[:count]))
-        copied: dict[str, NDArray[np.float32]] = {}
-        for name, buffer in inputs.items():
-            if buffer[:count].nbytes <= _COPIED_BYTES:
-                copied[name] = buffer[:count]
-                binding.bind_ortvalue_input(name, _over(copied[name]))
-        batch = _Batch(binding, copied.get("window"), copied.get("state"))
+        answer = Answer(*(each[:count] for each in self._room))
+        named = zip(("score", "share", "next_state"), answer, strict=True)
+        for name, buffer in list(named)[: 3 if self._has_state else 2]:
+            binding.bind_ortvalue_output(name, _over(buffer))
+        batch = _Batch(
+            binding,
+            answer,
+            _fixed(binding, "window", self._window[:count]),
+            _fixed(binding, "state", self._state[:count]) if self._has_state else None,
+        )
         self._batches[count] = batch
         return batch
 
@@ -340,6 +342,16 @@ class _Bound:
 def _over(buffer: NDArray[np.float32]) -> onnxruntime.OrtValue:
     """The buffer's own memory, as onnxruntime has it."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(buffer)
+
+
+def _fixed(
+    binding: onnxruntime.IOBinding, name: str, buffer: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """The buffer, bound for good; None where it is too large to be worth copying into."""
+    if buffer.nbytes > COPIED_BYTES:
+        return None
+    binding.bind_ortvalue_input(name, _over(buffer))
+    return buffer
 
 
 def _feed(

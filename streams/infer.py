@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Frames, Scores, Selection, StateBlock
 from headgate.core.telemetry import Telemetry
-from models.runtime import Answer
+from models.runtime import COPIED_BYTES, Answer
 from streams.arrays import group_by, grown
 
 #: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
-#: times as much; with more, the kernel gives and takes that memory anew for every run.
-_STATE_BYTES = 512 << 10
+#: times as much; more no longer fits the caches, and stays in memory for good.
+_STATE_BYTES = 2 << 20
 
 
 class Model(Protocol):
@@ -80,14 +80,17 @@ class Memory:
         """
         slot = self._slots_of(devices)
         count, begin = len(slot), int(slot[0])
-        # Devices that are first heard of together are neighbours, and state may be large: copying
-        # it costs as much as a small model.
-        are_neighbours = np.count_nonzero(slot[1:] - slot[:-1] == 1) == count - 1
+        # Devices that are first heard of together are neighbours: their state, where there is much
+        # of it, is read where it stands.
+        are_neighbours = count == 1 or (
+            count * self.row_bytes > COPIED_BYTES and _are_all(slot[1:] - slot[:-1] == 1)
+        )
         answers = []
         for first in range(0, count, most):
             end = min(first + most, count)
             rows = slice(begin + first, begin + end) if are_neighbours else slot[first:end]
-            score, share, after = model.run(values[first:end], self._state[rows])
+            known = self._state[rows] if isinstance(rows, slice) else self._state.take(rows, axis=0)
+            score, share, after = model.run(values[first:end], known)
             answers.append((score, share))
             if _are_numbers(after) and _are_numbers(score):
                 self._state[rows] = after
@@ -118,8 +121,7 @@ class Memory:
         if len(self._slot) < len(self._channels.devices):
             self._extend()
         slot = self._slot.take(devices)
-        # Reductions other than this one leave caches so that the run behind them takes longer.
-        if np.count_nonzero(slot < 0):
+        if not _are_all(slot >= 0):
             self._give_slots(devices)
             slot = self._slot[devices]
         return slot
@@ -206,7 +208,7 @@ class Inferer:
         are many, and mostly one.
         """
         device, values = frames.device, frames.values
-        if np.count_nonzero(device[1:] > device[:-1]) == len(device) - 1:
+        if len(device) == 1 or _are_all(device[1:] > device[:-1]):
             return self._run_round(name, device, values)
         score = np.empty(len(device), np.float32)
         share = np.empty((len(device), values.shape[2]), np.float32)
@@ -235,6 +237,11 @@ class Inferer:
         if self._telemetry is not None:
             self._telemetry.windows.labels(name).inc(windows)
             self._telemetry.inference_batch.labels(name).observe(windows)
+
+
+def _are_all(x: NDArray[np.bool_]) -> bool:
+    """As ``x.all()`` of one value or more, at a third of its cost: it counts beside a small run."""
+    return bool(x[x.argmin()])
 
 
 def _are_numbers(x: NDArray[np.float32]) -> bool:
