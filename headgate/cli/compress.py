@@ -58,10 +58,16 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401  (argparse hides the typ
             "--labels", metavar="COLUMN", help="of --evaluate: 1 where something was wrong, else 0"
         )
         if name == "quantize":
-            parser.add_argument(
+            products = parser.add_mutually_exclusive_group()
+            products.add_argument(
                 "--static",
                 action="store_true",
                 help="products in 8 bits too, scaled as in the data",
+            )
+            products.add_argument(
+                "--dynamic",
+                action="store_true",
+                help="products in 8 bits too, each window scaled as it comes",
             )
         if name == "prune":
             parser.add_argument(
@@ -93,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     package = ModelPackage.load(args.package)
     method: compress.Method = args.model_command
     if args.model_command == "quantize":
-        method = "static" if args.static else "weights"
+        method = "static" if args.static else "dynamic" if args.dynamic else "weights"
     refusal: compress.RefusedError | None = None
     try:
         comparison = compress.compress(
