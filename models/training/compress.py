@@ -124,7 +124,7 @@ def compress(
 
     Args:
         package: The one to make smaller.
-        method: ``weights``: matrices in 8 bits, a smaller file at the same speed; ``static``:
+        method: ``weights``: matrices in 8 bits, a smaller file that is slower; ``static``:
             products in 8 bits, scaled as in the data; ``dynamic``: products in 8 bits, each row
             scaled as it comes; ``fp16``: products in half precision, which pays on accelerators;
             ``prune``: without a part of the units of a network; ``distill``: a small network
@@ -286,7 +286,7 @@ def _with_half_products(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Matrices as 8-bit numbers with a scale for each column; onnxruntime unfolds them at start."""
+    """Matrices as 8-bit numbers with a scale for each column; onnxruntime unfolds them in each run."""
     graph = model.graph
     wanted = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
     for tensor in [each for each in graph.initializer if each.name in wanted]:
