@@ -286,7 +286,7 @@ def _with_half_products(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Matrices as 8-bit numbers with a scale for each column; onnxruntime unfolds them in each run."""
+    """Matrices in 8 bits with a scale for each column; onnxruntime unfolds them in each run."""
     graph = model.graph
     wanted = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
     for tensor in [each for each in graph.initializer if each.name in wanted]:
