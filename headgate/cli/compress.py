@@ -55,7 +55,9 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401  (argparse hides the typ
             help="labelled recordings, a device at a time through the pipeline; needs --labels",
         )
         parser.add_argument(
-            "--labels", metavar="COLUMN", help="of --evaluate: 1 where something was wrong, else 0"
+            "--labels",
+            metavar="COLUMN|FILE.csv",
+            help="of --evaluate: 1 where something was wrong, else 0; or a file of faulty spans",
         )
         if name == "quantize":
             products = parser.add_mutually_exclusive_group()
@@ -84,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.evaluate) != bool(args.labels):
         raise ConfigError(
-            "--evaluate: expected recordings and --labels, the column that says where something "
-            "was wrong; give both or none"
+            "--evaluate: expected recordings and --labels, the column or file that says where "
+            "something was wrong; give both or none"
         )
     try:
         from models.training import compress
