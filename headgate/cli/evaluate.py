@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count
+from headgate.cli.times import UNITS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from headgate.evaluation.result import Evaluation
-    from models.training.data import TrainingData
     from models.training.train import TrainSettings
 
 
@@ -45,20 +42,43 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
                 ("--attacks", "their attacks (default: those of dataset 04)"),
             ):
                 benchmark.add_argument(option, type=Path, metavar="FILE", help=meaning)
-    own = commands.add_parser("csv", help="your own labelled recording of one device")
-    own.add_argument("file", type=Path, metavar="FILE")
+    own = commands.add_parser(
+        "csv",
+        help="your own labelled recordings, of one device or several",
+        description=(
+            "Each FILE, or each name in its column device, is a device and goes through the "
+            "pipeline by itself; what is found is counted together. Without --package one model "
+            "is trained, on the first rows of all devices, which are not scored then."
+        ),
+    )
+    own.add_argument("file", type=Path, nargs="+", metavar="FILE")
     own.add_argument(
         "--labels",
         required=True,
-        metavar="COLUMN",
-        help="a number in every row, above 0 where something was wrong",
+        metavar="COLUMN|FILE.csv",
+        help="1 where something was wrong, else 0; or a file of faulty spans, with columns start, "
+        "end and, where they differ, device",
     )
     own.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
+    own.add_argument(
+        "--time-unit",
+        choices=tuple(UNITS),
+        default="s",
+        help="of times that are numbers (default: s)",
+    )
     own.add_argument("--channels", metavar="A,B,…", help="columns (default: all with numbers)")
     own.add_argument(
-        "--rows", type=count, metavar="N", help="rows to train on (default: the first quarter)"
+        "--rows",
+        type=count,
+        metavar="N",
+        help="rows of each device to train on (default: its first quarter; with --package none)",
     )
-    own.add_argument("--package", type=Path, metavar="PACKAGE", help="a model instead of training")
+    own.add_argument(
+        "--package",
+        type=Path,
+        metavar="PACKAGE",
+        help="score this model instead of one that is trained on --rows of the recordings",
+    )
     _add_common(own)
 
 
@@ -111,7 +131,7 @@ def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
     if args.benchmark == "nab":
         return nab.evaluate(args.data, settings, say)
     if args.benchmark == "csv":
-        return _own(args, settings)
+        return _own(args, settings, say)
     return batadal.evaluate(
         _file(args, args.train, batadal.TRAIN),
         _file(args, args.test, batadal.TEST),
@@ -143,56 +163,43 @@ def _choose(args: argparse.Namespace) -> tuple[Path, Path] | None:
     return _file(args, args.choose, ""), _file(args, attacks, "")
 
 
-def _own(args: argparse.Namespace, settings: TrainSettings) -> Evaluation:
+def _own(args: argparse.Namespace, settings: TrainSettings, say: Any) -> Evaluation:  # noqa: ANN401
+    from headgate.cli.training_data import recordings_for
+    from headgate.core.errors import ConfigError
     from headgate.evaluation import labelled
     from models.package import ModelPackage
-    from models.training.data import TrainingData, read_csv
 
-    channels = args.channels.split(",") if args.channels else None
-    if channels is not None:
-        channels = [*channels, args.labels]
-    read = read_csv([args.file], time_column=args.time, channels=channels)
-    label = labels(args.labels, read)
-    kept = [at for at, name in enumerate(read.names) if name != args.labels]
-    names = tuple(read.names[at].replace(" ", "_") for at in kept)
-    data = TrainingData(names, read.time_ns, read.device, read.values[:, kept])
     package = None if args.package is None else ModelPackage.load(args.package)
-    fit_rows = args.rows or (0 if package is not None else len(data) // 4)
+    # Columns may have spaces, channels not.
+    channels = None if args.channels is None else args.channels.replace(" ", "_").split(",")
+    recordings = [
+        labelled.Recording(name, data, label)
+        for name, data, label in recordings_for(args.file, args, channels)
+        if label is not None
+    ]
+    if package is not None:
+        names = recordings[0].data.names
+        wanted = [channel.name for channel in package.manifest.channels]
+        absent = [name for name in wanted if name not in names]
+        if absent:
+            raise ConfigError(
+                f"--package: expected channels {', '.join(wanted)} in the recording, found no "
+                f"{', '.join(absent)} in {', '.join(names)}"
+            )
+    title = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} devices"
     return labelled.evaluate(
-        args.file.stem, data, label, fit_rows=fit_rows, package=package, settings=settings
+        title, recordings, rows=args.rows, package=package, settings=settings, say=say
     )
 
 
-def labels(column: str, read: TrainingData) -> NDArray[np.bool_]:
-    """bool[n]: where that column of the rows is above 0.
-
-    Raises:
-        ConfigError: There is no such column, or a row without a label.
-    """
-    import numpy as np
-
-    from headgate.core.errors import ConfigError
-
-    if column not in read.names:
-        raise ConfigError(
-            f"--labels: expected a column of numbers, got {column!r}, which is none; "
-            f"found {', '.join(read.names)}"
-        )
-    values = read.values[:, read.names.index(column)]
-    missing = int(np.isnan(values).sum())
-    if missing:
-        raise ConfigError(
-            f"--labels: expected a label in every row, {missing} of {len(values)} have none"
-        )
-    return values > 0
-
-
 def _tables(evaluation: Evaluation) -> list[Any]:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from headgate.evaluation.plots import text
 
-    table = Table("", *evaluation.columns, title=evaluation.title, title_justify="left")
+    # The names of several devices are there in full, over lines if need be.
+    names = Column("", overflow="fold" if len(evaluation.recordings) > 1 else "ellipsis")
+    table = Table(names, *evaluation.columns, title=evaluation.title, title_justify="left")
     for name, row in evaluation.rows.items():
         table.add_row(name, *(text(row[column]) for column in evaluation.columns))
     if not evaluation.spread:
