@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from models.training.train import TrainSettings
 
 
+#: What the folder of a benchmark has in it.
+_HOLDS = {"skab": "*/*.csv", "nab": "labels/combined_windows.json", "batadal": "*.csv"}
+
+
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command and its subcommands to the command line."""
     parser = subparsers.add_parser(
@@ -31,15 +35,25 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         ("batadal", "the BATtle of the Attack Detection ALgorithms: S"),
     ):
         benchmark = commands.add_parser(name, help=what)
-        benchmark.add_argument("--data", type=Path, required=True, metavar="DIR", help="its files")
+        benchmark.add_argument(
+            "--data",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help=f"its files, or the folder that holds them in one called {name}",
+        )
         _add_common(benchmark)
         if name == "batadal":
+            their_attacks = (
+                "their attacks (default: attacks_X.csv beside BATADAL_X.csv, else its column "
+                "ATT_FLAG where that is 0 or 1 in every row"
+            )
             for option, meaning in (
                 ("--train", "hours without attacks (default: dataset 03)"),
-                ("--choose", "hours to choose the threshold by; needs --choose-attacks"),
-                ("--choose-attacks", "their attacks"),
+                ("--choose", "hours with attacks to choose the threshold by"),
+                ("--choose-attacks", f"{their_attacks})"),
                 ("--test", "hours to score (default: dataset 04)"),
-                ("--attacks", "their attacks (default: those of dataset 04)"),
+                ("--attacks", f"{their_attacks}, else those of dataset 04)"),
             ):
                 benchmark.add_argument(option, type=Path, metavar="FILE", help=meaning)
     own = commands.add_parser(
@@ -122,45 +136,50 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
+    from headgate.core.errors import ConfigError
     from headgate.evaluation import batadal, nab, skab
     from models.training.train import TrainSettings
 
     settings = TrainSettings(kind=args.kind, seed=args.seed)
-    if args.benchmark == "skab":
-        return skab.evaluate(args.data, settings, say)
-    if args.benchmark == "nab":
-        return nab.evaluate(args.data, settings, say)
     if args.benchmark == "csv":
         return _own(args, settings, say)
+    folder = _folder(args)
+    if args.benchmark == "skab":
+        return skab.evaluate(folder, settings, say)
+    if args.benchmark == "nab":
+        return nab.evaluate(folder, settings, say)
+    if args.choose_attacks is not None and args.choose is None:
+        raise ConfigError(
+            "--choose-attacks: expected --choose FILE, whose attacks they are; give both or none"
+        )
+    choose = _file(args, args.choose)
     return batadal.evaluate(
-        _file(args, args.train, batadal.TRAIN),
-        _file(args, args.test, batadal.TEST),
-        _file(args, args.attacks, batadal.ATTACKS),
+        _file(args, args.train) or folder / batadal.TRAIN,
+        _file(args, args.test) or folder / batadal.TEST,
+        _file(args, args.attacks),
         settings,
-        choose=_choose(args),
+        usual=folder / batadal.ATTACKS,
+        choose=None if choose is None else (choose, _file(args, args.choose_attacks)),
         say=say,
     )
 
 
-def _file(args: argparse.Namespace, given: Path | None, usual: str) -> Path:
-    """A file that was given, as such or below ``--data``, or the usual one."""
-    if given is None:
-        return Path(args.data / usual)
-    return given if given.exists() or given.is_absolute() else Path(args.data / given)
+def _folder(args: argparse.Namespace) -> Path:
+    """The benchmark's own folder: ``--data``, or the one in it with the benchmark's name.
+
+    By what is in it: a clone of NAB has a folder ``nab`` too, with its code.
+    """
+    inner: Path = args.data / args.benchmark
+    return inner if any(inner.glob(_HOLDS[args.benchmark])) else args.data
 
 
-def _choose(args: argparse.Namespace) -> tuple[Path, Path] | None:
-    from headgate.core.errors import ConfigError
-    from headgate.evaluation import batadal
-
-    if args.choose is None:
-        return None
-    attacks = args.choose_attacks
-    if attacks is None and args.choose.name == batadal.TEST:
-        attacks = args.choose.with_name(batadal.ATTACKS)
-    if attacks is None:
-        raise ConfigError("--choose: expected --choose-attacks FILE beside it; give both or none")
-    return _file(args, args.choose, ""), _file(args, attacks, "")
+def _file(args: argparse.Namespace, given: Path | None) -> Path | None:
+    """A file that was given, as such or below ``--data``; None where none was."""
+    if given is None or given.is_absolute() or given.exists():
+        return given
+    inner = _folder(args) / given
+    outer: Path = args.data / given
+    return outer if outer.exists() and not inner.exists() else inner
 
 
 def _own(args: argparse.Namespace, settings: TrainSettings, say: Any) -> Evaluation:  # noqa: ANN401

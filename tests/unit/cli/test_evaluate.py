@@ -242,7 +242,7 @@ def test_a_device_that_is_too_short_is_named(
         (["skab", "--data", "FOLDER"], "expected SKAB's labelled files"),
         (["nab", "--data", "FOLDER"], "expected NAB's labels"),
         (["batadal", "--data", "FOLDER"], "BATADAL_dataset03.csv: expected a CSV file"),
-        (["batadal", "--data", "FOLDER", "--choose", "x.csv"], "--choose-attacks"),
+        (["batadal", "--data", "FOLDER", "--choose-attacks", "x.csv"], "expected --choose FILE"),
     ],
 )
 def test_a_mistake_is_one_line(
