@@ -55,13 +55,21 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401  (argparse hides the typ
             help="labelled recordings, a device at a time through the pipeline; needs --labels",
         )
         parser.add_argument(
-            "--labels", metavar="COLUMN", help="of --evaluate: 1 where something was wrong, else 0"
+            "--labels",
+            metavar="COLUMN|FILE.csv",
+            help="of --evaluate: 1 where something was wrong, else 0; or a file of faulty spans",
         )
         if name == "quantize":
-            parser.add_argument(
+            products = parser.add_mutually_exclusive_group()
+            products.add_argument(
                 "--static",
                 action="store_true",
                 help="products in 8 bits too, scaled as in the data",
+            )
+            products.add_argument(
+                "--dynamic",
+                action="store_true",
+                help="products in 8 bits too, each window scaled as it comes",
             )
         if name == "prune":
             parser.add_argument(
@@ -78,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.evaluate) != bool(args.labels):
         raise ConfigError(
-            "--evaluate: expected recordings and --labels, the column that says where something "
-            "was wrong; give both or none"
+            "--evaluate: expected recordings and --labels, the column or file that says where "
+            "something was wrong; give both or none"
         )
     try:
         from models.training import compress
@@ -93,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     package = ModelPackage.load(args.package)
     method: compress.Method = args.model_command
     if args.model_command == "quantize":
-        method = "static" if args.static else "weights"
+        method = "static" if args.static else "dynamic" if args.dynamic else "weights"
     refusal: compress.RefusedError | None = None
     try:
         comparison = compress.compress(

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count
+from headgate.cli.times import UNITS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from headgate.evaluation.result import Evaluation
-    from models.training.data import TrainingData
     from models.training.train import TrainSettings
+
+
+#: What the folder of a benchmark has in it.
+_HOLDS = {"skab": "*/*.csv", "nab": "labels/combined_windows.json", "batadal": "*.csv"}
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -34,31 +35,64 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         ("batadal", "the BATtle of the Attack Detection ALgorithms: S"),
     ):
         benchmark = commands.add_parser(name, help=what)
-        benchmark.add_argument("--data", type=Path, required=True, metavar="DIR", help="its files")
+        benchmark.add_argument(
+            "--data",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help=f"its files, or the folder that holds them in one called {name}",
+        )
         _add_common(benchmark)
         if name == "batadal":
+            their_attacks = (
+                "their attacks (default: attacks_X.csv beside BATADAL_X.csv, else its column "
+                "ATT_FLAG where that is 0 or 1 in every row"
+            )
             for option, meaning in (
                 ("--train", "hours without attacks (default: dataset 03)"),
-                ("--choose", "hours to choose the threshold by; needs --choose-attacks"),
-                ("--choose-attacks", "their attacks"),
+                ("--choose", "hours with attacks to choose the threshold by"),
+                ("--choose-attacks", f"{their_attacks})"),
                 ("--test", "hours to score (default: dataset 04)"),
-                ("--attacks", "their attacks (default: those of dataset 04)"),
+                ("--attacks", f"{their_attacks}, else those of dataset 04)"),
             ):
                 benchmark.add_argument(option, type=Path, metavar="FILE", help=meaning)
-    own = commands.add_parser("csv", help="your own labelled recording of one device")
-    own.add_argument("file", type=Path, metavar="FILE")
+    own = commands.add_parser(
+        "csv",
+        help="your own labelled recordings, of one device or several",
+        description=(
+            "Each FILE, or each name in its column device, is a device and goes through the "
+            "pipeline by itself; what is found is counted together. Without --package one model "
+            "is trained, on the first rows of all devices, which are not scored then."
+        ),
+    )
+    own.add_argument("file", type=Path, nargs="+", metavar="FILE")
     own.add_argument(
         "--labels",
         required=True,
-        metavar="COLUMN",
-        help="a number in every row, above 0 where something was wrong",
+        metavar="COLUMN|FILE.csv",
+        help="1 where something was wrong, else 0; or a file of faulty spans, with columns start, "
+        "end and, where they differ, device",
     )
     own.add_argument("--time", default="time", metavar="COLUMN", help="default: time")
+    own.add_argument(
+        "--time-unit",
+        choices=tuple(UNITS),
+        default="s",
+        help="of times that are numbers (default: s)",
+    )
     own.add_argument("--channels", metavar="A,B,…", help="columns (default: all with numbers)")
     own.add_argument(
-        "--rows", type=count, metavar="N", help="rows to train on (default: the first quarter)"
+        "--rows",
+        type=count,
+        metavar="N",
+        help="rows of each device to train on (default: its first quarter; with --package none)",
     )
-    own.add_argument("--package", type=Path, metavar="PACKAGE", help="a model instead of training")
+    own.add_argument(
+        "--package",
+        type=Path,
+        metavar="PACKAGE",
+        help="score this model instead of one that is trained on --rows of the recordings",
+    )
     _add_common(own)
 
 
@@ -102,97 +136,89 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
+    from headgate.core.errors import ConfigError
     from headgate.evaluation import batadal, nab, skab
     from models.training.train import TrainSettings
 
     settings = TrainSettings(kind=args.kind, seed=args.seed)
-    if args.benchmark == "skab":
-        return skab.evaluate(args.data, settings, say)
-    if args.benchmark == "nab":
-        return nab.evaluate(args.data, settings, say)
     if args.benchmark == "csv":
-        return _own(args, settings)
+        return _own(args, settings, say)
+    folder = _folder(args)
+    if args.benchmark == "skab":
+        return skab.evaluate(folder, settings, say)
+    if args.benchmark == "nab":
+        return nab.evaluate(folder, settings, say)
+    if args.choose_attacks is not None and args.choose is None:
+        raise ConfigError(
+            "--choose-attacks: expected --choose FILE, whose attacks they are; give both or none"
+        )
+    choose = _file(args, args.choose)
     return batadal.evaluate(
-        _file(args, args.train, batadal.TRAIN),
-        _file(args, args.test, batadal.TEST),
-        _file(args, args.attacks, batadal.ATTACKS),
+        _file(args, args.train) or folder / batadal.TRAIN,
+        _file(args, args.test) or folder / batadal.TEST,
+        _file(args, args.attacks),
         settings,
-        choose=_choose(args),
+        usual=folder / batadal.ATTACKS,
+        choose=None if choose is None else (choose, _file(args, args.choose_attacks)),
         say=say,
     )
 
 
-def _file(args: argparse.Namespace, given: Path | None, usual: str) -> Path:
-    """A file that was given, as such or below ``--data``, or the usual one."""
-    if given is None:
-        return Path(args.data / usual)
-    return given if given.exists() or given.is_absolute() else Path(args.data / given)
+def _folder(args: argparse.Namespace) -> Path:
+    """The benchmark's own folder: ``--data``, or the one in it with the benchmark's name.
+
+    By what is in it: a clone of NAB has a folder ``nab`` too, with its code.
+    """
+    inner: Path = args.data / args.benchmark
+    return inner if any(inner.glob(_HOLDS[args.benchmark])) else args.data
 
 
-def _choose(args: argparse.Namespace) -> tuple[Path, Path] | None:
+def _file(args: argparse.Namespace, given: Path | None) -> Path | None:
+    """A file that was given, as such or below ``--data``; None where none was."""
+    if given is None or given.is_absolute() or given.exists():
+        return given
+    inner = _folder(args) / given
+    outer: Path = args.data / given
+    return outer if outer.exists() and not inner.exists() else inner
+
+
+def _own(args: argparse.Namespace, settings: TrainSettings, say: Any) -> Evaluation:  # noqa: ANN401
+    from headgate.cli.training_data import recordings_for
     from headgate.core.errors import ConfigError
-    from headgate.evaluation import batadal
-
-    if args.choose is None:
-        return None
-    attacks = args.choose_attacks
-    if attacks is None and args.choose.name == batadal.TEST:
-        attacks = args.choose.with_name(batadal.ATTACKS)
-    if attacks is None:
-        raise ConfigError("--choose: expected --choose-attacks FILE beside it; give both or none")
-    return _file(args, args.choose, ""), _file(args, attacks, "")
-
-
-def _own(args: argparse.Namespace, settings: TrainSettings) -> Evaluation:
     from headgate.evaluation import labelled
     from models.package import ModelPackage
-    from models.training.data import TrainingData, read_csv
 
-    channels = args.channels.split(",") if args.channels else None
-    if channels is not None:
-        channels = [*channels, args.labels]
-    read = read_csv([args.file], time_column=args.time, channels=channels)
-    label = labels(args.labels, read)
-    kept = [at for at, name in enumerate(read.names) if name != args.labels]
-    names = tuple(read.names[at].replace(" ", "_") for at in kept)
-    data = TrainingData(names, read.time_ns, read.device, read.values[:, kept])
     package = None if args.package is None else ModelPackage.load(args.package)
-    fit_rows = args.rows or (0 if package is not None else len(data) // 4)
+    # Columns may have spaces, channels not.
+    channels = None if args.channels is None else args.channels.replace(" ", "_").split(",")
+    recordings = [
+        labelled.Recording(name, data, label)
+        for name, data, label in recordings_for(args.file, args, channels)
+        if label is not None
+    ]
+    if package is not None:
+        names = recordings[0].data.names
+        wanted = [channel.name for channel in package.manifest.channels]
+        absent = [name for name in wanted if name not in names]
+        if absent:
+            raise ConfigError(
+                f"--package: expected channels {', '.join(wanted)} in the recording, found no "
+                f"{', '.join(absent)} in {', '.join(names)}"
+            )
+    title = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} devices"
     return labelled.evaluate(
-        args.file.stem, data, label, fit_rows=fit_rows, package=package, settings=settings
+        title, recordings, rows=args.rows, package=package, settings=settings, say=say
     )
 
 
-def labels(column: str, read: TrainingData) -> NDArray[np.bool_]:
-    """bool[n]: where that column of the rows is above 0.
-
-    Raises:
-        ConfigError: There is no such column, or a row without a label.
-    """
-    import numpy as np
-
-    from headgate.core.errors import ConfigError
-
-    if column not in read.names:
-        raise ConfigError(
-            f"--labels: expected a column of numbers, got {column!r}, which is none; "
-            f"found {', '.join(read.names)}"
-        )
-    values = read.values[:, read.names.index(column)]
-    missing = int(np.isnan(values).sum())
-    if missing:
-        raise ConfigError(
-            f"--labels: expected a label in every row, {missing} of {len(values)} have none"
-        )
-    return values > 0
-
-
 def _tables(evaluation: Evaluation) -> list[Any]:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from headgate.evaluation.plots import text
 
-    table = Table("", *evaluation.columns, title=evaluation.title, title_justify="left")
+    # The names of several devices are there in full, over lines if need be.
+    names = Column("", overflow="fold" if len(evaluation.recordings) > 1 else "ellipsis")
+    table = Table(names, *evaluation.columns, title=evaluation.title, title_justify="left")
     for name, row in evaluation.rows.items():
         table.add_row(name, *(text(row[column]) for column in evaluation.columns))
     if not evaluation.spread:

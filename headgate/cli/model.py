@@ -32,7 +32,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         help="a page about these recordings instead: scores and alarms by the gateway's pipeline",
     )
     report.add_argument(
-        "--labels", metavar="COLUMN", help="of --data: 1 where something was wrong, else 0"
+        "--labels",
+        metavar="COLUMN|FILE.csv",
+        help="of --data: 1 where something was wrong, else 0; or a file of faulty spans",
     )
     add_columns(report)
 

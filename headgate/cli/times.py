@@ -35,7 +35,7 @@ def refuse_without_data(args: argparse.Namespace, found: str) -> None:
     problems = [
         f"{option}: expected --data, {what}, got {found}; leave it out, or give --data"
         for option, what in (
-            ("--labels", "whose column it names"),
+            ("--labels", "whose faults it tells"),
             ("--rows", "whose first rows it takes"),
             ("--time", "whose column it names"),
             ("--time-unit", "whose times are in it"),

@@ -107,8 +107,9 @@ def _add_sources(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument(
         "--labels",
-        metavar="COLUMN",
-        help="of --data: 1 where something was wrong, else 0; such rows are left out",
+        metavar="COLUMN|FILE.csv",
+        help="of --data: 1 where something was wrong, else 0; or a file of faulty spans, with "
+        "columns start, end and, where they differ, device; such rows are left out",
     )
 
 

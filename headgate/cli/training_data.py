@@ -23,6 +23,7 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData, csv_columns, from_readings, read_csv, time_text
+from models.training.labels import marked, read_spans, spans_file
 from models.training.progress import Progress, silent
 from streams.arrays import stable_order
 from streams.clean import Cleaner
@@ -74,7 +75,8 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
     }
     notes: list[str] = []
     channels = args.channels.split(",") if args.channels else list(column_of.values()) or None
-    if channels is not None and args.labels is not None:
+    file = None if args.labels is None else spans_file(args.labels, header)
+    if channels is not None and args.labels is not None and file is None:
         channels = [*(name for name in channels if name != args.labels), args.labels]
     data = read_csv(
         args.data,
@@ -87,13 +89,17 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
     )
     data = _between(data, args)
     is_faulty = None
-    if args.labels is not None:
+    if file is not None:
+        is_faulty = _in_spans(file, data, args, notes)
+    elif args.labels is not None:
         data, is_faulty = data.split_labels(args.labels)
-        if is_faulty.all():
-            raise ConfigError(
-                f"--labels: expected rows with 0 in {args.labels!r}, found 1 in all {len(data)}; "
-                "is 1 where something was wrong?"
-            )
+    if is_faulty is not None and is_faulty.all():
+        raise ConfigError(
+            f"--labels: expected rows with 0 in {args.labels!r}, found 1 in all {len(data)}; "
+            "is 1 where something was wrong?"
+            if file is None
+            else f"{file}: expected rows outside its spans, found all {len(data)} inside"
+        )
     channel_of = {column: name for name, column in column_of.items()}
     # Names in the configuration have no spaces, columns may.
     renamed = tuple(channel_of.get(name, name.replace(" ", "_")) for name in data.names)
@@ -107,6 +113,18 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
         data = _cleaned(data, args.feed, config, notes)
     units = {name: mapping.unit for name, mapping in mapped.items()}
     return Gathered(data, units, notes=notes)
+
+
+def _in_spans(
+    file: Path, data: TrainingData, args: argparse.Namespace, notes: list[str]
+) -> NDArray[np.bool_]:
+    """bool[n]: the rows that this file says are faulty, and a note where it says that of none."""
+    is_part = any(option is not None for option in (args.rows, args.begin, args.end))
+    spans = read_spans(file, UNITS[args.time_unit or "s"])
+    is_faulty = marked(file, spans, [data], may_miss=is_part)[0]
+    if not is_faulty.any():
+        notes.append(f"no row lies in any of the {len(spans):,} spans of {file.name}")
+    return is_faulty
 
 
 def _between(data: TrainingData, args: argparse.Namespace) -> TrainingData:
@@ -243,42 +261,54 @@ def _units(feed: Feed) -> dict[str, str]:
 def recordings_for(
     files: Sequence[Path],
     args: argparse.Namespace,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     progress: Progress = silent,
 ) -> list[tuple[str, TrainingData, NDArray[np.bool_] | None]]:
     """Name, rows and labels (where the options name some) of each device in the files.
 
     Args:
         files: CSV files; see ``read_csv``.
-        args: ``labels``, ``time`` and ``time_unit``.
-        names: Channels; a column may have spaces where these have underscores.
+        args: ``labels`` (a column, or a file of spans), ``time`` and ``time_unit``.
+        names: Channels; a column may have spaces where these have underscores. None takes what
+            holds numbers in the first file.
         progress: Is told how much has been read.
 
     Raises:
-        ConfigError: A file can't be read, or a row has a label that is neither 0 nor 1.
+        ConfigError: A file can't be read, or labels say nothing about these rows.
     """
-    parts = []
+    file = None if args.labels is None else spans_file(args.labels, csv_columns(files[0]))
+    column = args.labels if file is None else None
+    parts: list[tuple[str, TrainingData, NDArray[np.bool_] | None]] = []
     for path, title in zip(files, _titles(files), strict=True):
-        spaced = {column.replace(" ", "_"): column for column in csv_columns(path) if column}
+        header = csv_columns(path)
+        spaced = {name.replace(" ", "_"): name for name in header if name}
         data = read_csv(
             [path],
             time_column=args.time or "time",
             time_unit_ns=UNITS[args.time_unit or "s"],
+            channels=None
+            if names is None
             # Labels come first: a channel may be the label itself.
-            channels=([] if args.labels is None else [args.labels])
-            + [spaced.get(name, name) for name in names],
+            else ([] if column is None else [column]) + [spaced.get(name, name) for name in names],
             progress=progress,
         )
         label = None
-        if args.labels is not None:
-            data, label = data.split_labels(args.labels)
-        data = replace(data, names=tuple(names))
+        if column is not None:
+            data, label = data.split_labels(column)
+        if names is None:
+            names = tuple(name.replace(" ", "_") for name in data.names)
+        has_names = "device" in header
+        data = replace(data, names=tuple(names), devices=data.devices if has_names else (title,))
         devices = np.unique(data.device).tolist()
         for number in devices:
             rows = data.device == number
-            name = title if len(devices) == 1 else f"{title}, device {number + 1}"
+            name = title if len(devices) == 1 else f"{title}, {data.devices[number]}"
             parts.append((name, data.take(rows), None if label is None else label[rows]))
-    return parts
+    if file is None:
+        return parts
+    spans = read_spans(file, UNITS[args.time_unit or "s"])
+    labels = marked(file, spans, [data for _, data, _ in parts])
+    return [(name, data, label) for (name, data, _), label in zip(parts, labels, strict=True)]
 
 
 def _titles(files: Sequence[Path]) -> list[str]:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
 from headgate.evaluation.drive import drive
-from headgate.evaluation.metrics import Confusion
+from headgate.evaluation.metrics import Confusion, events
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.package import ModelPackage
-from models.training.data import TrainingData
+from models.training.data import TrainingData, time_text
 from models.training.train import TrainSettings, train
 
 TRAIN, TEST, ATTACKS = (
@@ -32,6 +32,8 @@ TRAIN, TEST, ATTACKS = (
     "BATADAL_dataset04.csv",
     "attacks_dataset04.csv",
 )
+
+_TIME, _FLAG = "DATETIME", "ATT_FLAG"
 
 _COLUMNS = ("s", "s_ttd", "s_cm", "tpr", "tnr", "f1", "detected", "mcc")
 
@@ -50,10 +52,11 @@ _Span = tuple[int, int]
 def evaluate(
     training: Path,
     test: Path,
-    attacks: Path,
+    attacks: Path | None,
     settings: TrainSettings,
     *,
-    choose: tuple[Path, Path] | None = None,
+    usual: Path | None = None,
+    choose: tuple[Path, Path | None] | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Evaluation:
     """Evaluate.
@@ -61,24 +64,31 @@ def evaluate(
     Args:
         training: Hours without attacks.
         test: Hours with attacks.
-        attacks: When the test's attacks were: number, first and last hour.
+        attacks: When the test's attacks were: number, first and last hour. None looks for them;
+            see ``find_attacks``.
         settings: How to train.
-        choose: Further hours and their attacks, to choose the threshold's multiple by; without
-            them it is the one that training has set.
+        usual: Attacks to take where the test has none of its own.
+        choose: Further hours and their attacks, or None as above, to choose the threshold's
+            multiple by; without them it is the one that training has set.
         say: Takes a line about what is being done.
 
     Raises:
         ConfigError: A file can't be read; one line.
     """
     fit, data = read(training), read(test)
-    spans = read_attacks(attacks, data)
+    spans = find_attacks(test, data, attacks, "--attacks", usual)
+    chooser = None
+    if choose is not None:
+        hours, given = choose
+        known = read(hours)
+        chooser = hours, known, find_attacks(hours, known, given, "--choose-attacks")
     with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
         say(f"training on {training.name}")
         # Records of one resolution teach nothing about those of another; how finely a feed is
         # written is known from its first rows, which are not scored.
         settings = replace(settings, decimals=decimals(data.values[:_FIRST_HOURS]))
         package = train("batadal", "network", fit, {}, Path(folder) / "m", settings)
-        multiple = 1.0 if choose is None else _chosen(package, *choose, say)
+        multiple = 1.0 if chooser is None else _chosen(package, *chooser, say)
         say(f"scoring {test.name}")
         trace = drive(package, data, sensitivity=multiple)
         plain = train("plain", "network", fit, {}, Path(folder) / "p", TrainSettings(kind="pca"))
@@ -138,14 +148,13 @@ def read(path: Path) -> TrainingData:
     Raises:
         ConfigError: It is no such file.
     """
-    rows = _rows(path)
-    header = [name.strip() for name in rows[0]]
-    wanted = [column for column, name in enumerate(header) if name not in ("DATETIME", "ATT_FLAG")]
-    if "DATETIME" not in header or not wanted:
-        raise ConfigError(f"{path}: expected a column DATETIME and signals, found {header[:5]}")
-    clock = header.index("DATETIME")
+    header, *rows = _rows(path)
+    wanted = [column for column, name in enumerate(header) if name not in (_TIME, _FLAG)]
+    if _TIME not in header or not wanted:
+        raise ConfigError(f"{path}: expected a column {_TIME} and signals, found {header[:5]}")
+    clock = header.index(_TIME)
     times, values = [], []
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in enumerate(rows, 2):
         times.append(_time_ns(path, line, row[clock], "%d/%m/%y %H"))
         try:
             values.append([float(row[column]) for column in wanted])
@@ -158,26 +167,97 @@ def read(path: Path) -> TrainingData:
     )
 
 
-def read_attacks(path: Path, data: TrainingData) -> list[_Span]:
+def find_attacks(
+    hours: Path,
+    data: TrainingData,
+    given: Path | None,
+    option: str,
+    usual: Path | None = None,
+) -> list[_Span]:
     """First and last row of each attack in these hours.
+
+    Where no file is given it is the one beside the hours that is called like them,
+    ``attacks_dataset04.csv`` for ``BATADAL_dataset04.csv``; else the hours tell themselves, by the
+    runs of 1 in their column ``ATT_FLAG``, which must be 0 or 1 in every row; else it is the usual
+    file.
+
+    Args:
+        hours: The file with the hours.
+        data: What is in it.
+        given: The file with the attacks.
+        option: What gives it.
+        usual: The last to be looked for.
+
+    Raises:
+        ConfigError: There is none, it can't be read, or its attacks lie elsewhere.
+    """
+    if given is not None:
+        return read_attacks(given, data)
+    named = hours.with_name(f"attacks_{hours.stem.removeprefix('BATADAL_')}.csv")
+    if named.is_file():
+        return read_attacks(named, data)
+    flag = _flags(hours)
+    if flag is not None:
+        spans = events(flag)
+        if not spans:
+            raise ConfigError(
+                f"{hours}: expected attacks, found {_FLAG} 0 in every row; are they in a file? "
+                f"name it with {option}"
+            )
+        return spans
+    if usual is not None and usual.is_file():
+        return read_attacks(usual, data)
+    raise ConfigError(
+        f"{hours}: expected its attacks in {named.name} beside it, or 0 or 1 in every row of a "
+        f"column {_FLAG}, found neither; name them with {option} FILE"
+    )
+
+
+def read_attacks(path: Path, data: TrainingData) -> list[_Span]:
+    """First and last row of each attack of a file.
 
     Raises:
         ConfigError: The file can't be read, or its attacks lie elsewhere.
     """
     spans = []
     for line, row in enumerate(_rows(path)[1:], 2):
+        if len(row) < 3:
+            raise ConfigError(
+                f"{path}:{line}: expected number, first and last hour of an attack, got {row}"
+            )
         first, last = (_time_ns(path, line, text, "%d/%m/%Y %H") for text in row[1:3])
         inside = np.flatnonzero((data.time_ns >= first) & (data.time_ns <= last))
         if not len(inside):
-            raise ConfigError(f"{path}:{line}: expected an attack within the test's hours")
+            raise ConfigError(
+                f"{path}:{line}: expected an attack within the hours, which are from "
+                f"{time_text(data.time_ns.min())} to {time_text(data.time_ns.max())}, got one from "
+                f"{row[1]} to {row[2]}"
+            )
         spans.append((int(inside[0]), int(inside[-1])))
     return spans
 
 
-def _chosen(package: ModelPackage, hours: Path, attacks: Path, say: Callable[[str], None]) -> float:
+def _flags(path: Path) -> NDArray[np.bool_] | None:
+    """bool[n]: whether there was an attack; None where hours do not say so of every row."""
+    header, *rows = _rows(path)
+    if _FLAG not in header:
+        return None
+    at = header.index(_FLAG)
+    try:
+        flags = np.array([float(row[at]) for row in rows])
+    except ValueError:
+        return None
+    return flags > 0 if np.isin(flags, (0, 1)).all() else None
+
+
+def _chosen(
+    package: ModelPackage,
+    hours: Path,
+    data: TrainingData,
+    spans: Sequence[_Span],
+    say: Callable[[str], None],
+) -> float:
     """The threshold's multiple that gives the highest S on these hours."""
-    data = read(hours)
-    spans = read_attacks(attacks, data)
     found = []
     for multiple in _MULTIPLES:
         trace = drive(package, data, sensitivity=multiple)
@@ -195,19 +275,25 @@ def _labels(spans: Sequence[_Span], rows: int) -> NDArray[np.bool_]:
 
 
 def _rows(path: Path) -> list[list[str]]:
+    """Header and rows, each with a cell for each name; names and cells without spaces around."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: expected a CSV file: {error}") from error
     if len(rows) < 2:
         raise ConfigError(f"{path}: expected rows under a header, found none")
+    for line, row in enumerate(rows, 1):
+        if len(row) < len(rows[0]):
+            raise ConfigError(
+                f"{path}:{line}: expected {len(rows[0])} cells as in the header, found {len(row)}"
+            )
     return rows
 
 
 def _time_ns(path: Path, line: int, text: str, pattern: str) -> int:
     try:
-        moment = datetime.strptime(text.strip(), pattern).replace(tzinfo=UTC)
+        moment = datetime.strptime(text, pattern).replace(tzinfo=UTC)
     except ValueError as error:
         raise ConfigError(f"{path}:{line}: expected a time like {pattern}, got {text!r}") from error
     return int(moment.timestamp()) * NS_PER_S

@@ -1,10 +1,13 @@
-"""A user's own labelled recording: what a model finds in it, and what it costs in false alarms."""
+"""A user's own labelled recordings: what a model finds in them, and what it costs in false alarms.
+
+Each device goes through the pipeline by itself; what was found is counted together.
+"""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +21,7 @@ from headgate.evaluation.drive import drive
 from headgate.evaluation.metrics import Confusion, delays, events, false_alarms, vus_pr
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.package import ModelPackage
-from models.training.data import TrainingData
+from models.training.data import TrainingData, joined
 from models.training.progress import Progress, silent
 from models.training.train import TrainSettings, train
 
@@ -52,6 +55,27 @@ class Recording:
     label: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a detector has said to the scored rows of one device.
+
+    Attributes:
+        counts: Of rows.
+        late_s: From the beginning of each event that it found to its alarm.
+        events: How many there were.
+        false_alarms: Alarms that touch none of them.
+        span_s: From the first row to the last.
+        volume: VUS-PR; None without events.
+    """
+
+    counts: Confusion
+    late_s: list[float]
+    events: int
+    false_alarms: int
+    span_s: float
+    volume: float | None
+
+
 def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, float]:
     """What a finished model finds: precision, recall and F1 of all rows, and the mean VUS-PR.
 
@@ -67,65 +91,79 @@ def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, f
             f"{names}: expected rows that are labelled as wrong, found none; "
             "are the labels in the right column?"
         )
-    counts, volumes = Confusion(), []
-    for each in recordings:
-        trace = drive(package, each.data)
-        counts += Confusion.of(trace.is_alarmed, each.label)
-        if each.label.any():
-            volumes.append(_vus_pr(trace.score, each.label))
-    return {
-        "precision": counts.precision,
-        "recall": counts.recall,
-        "f1": counts.f1,
-        "vus_pr": float(np.mean(volumes)),
-    }
+    traces = [drive(package, each.data) for each in recordings]
+    figures = _figures(
+        [
+            _found(trace.is_alarmed, trace.score, each)
+            for trace, each in zip(traces, recordings, strict=True)
+        ]
+    )
+    return {name: figures[name] for name in ("precision", "recall", "f1", "vus_pr")}
 
 
 def evaluate(
-    name: str,
-    data: TrainingData,
-    label: NDArray[np.bool_],
+    title: str,
+    recordings: Sequence[Recording],
     *,
-    fit_rows: int,
+    rows: int | None = None,
     package: ModelPackage | None = None,
     settings: TrainSettings | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Evaluation:
-    """Evaluate a model on one device's rows.
+    """Evaluate one model on one or several devices' rows, each device by itself.
 
     Args:
-        name: Of the recording.
-        data: Rows of one device, in order of time.
-        label: bool[n], True where something was wrong.
-        fit_rows: Rows at the beginning that are not scored, and fitted on without a package.
-        package: A finished model; None trains one.
+        title: For people.
+        recordings: A device each.
+        rows: At the beginning of each that are not scored, and fitted on without a package; None
+            is the first quarter, or none with a package.
+        package: A finished model; None trains one on what is fitted on of all devices.
         settings: How.
+        say: Takes a line about what is being done.
 
     Raises:
         ConfigError: There is nothing to score, or nothing is labelled.
     """
-    scored = slice(fit_rows, None)
-    _check(name, label, fit_rows)
+    settings = settings or TrainSettings()
+    if rows is not None:
+        fit_rows = [rows] * len(recordings)
+    else:
+        fit_rows = [0 if package is not None else len(each.data) // 4 for each in recordings]
+    _check(recordings, fit_rows)
+    is_fitted = any(fit_rows)
+    fit = joined([each.data.head(count) for each, count in zip(recordings, fit_rows, strict=True)])
     with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
         if package is None:
-            fit = data.head(fit_rows)
-            settings = settings or TrainSettings()
-            package = train(name, name, fit, {}, Path(folder) / "m", settings)
-        trace = drive(package, data)
-        plain_settings = replace(settings or TrainSettings(), kind="pca")
-        plain = (
-            drive(
-                train("p", name, data.head(fit_rows), {}, Path(folder) / "p", plain_settings), data
-            )
-            if fit_rows
-            else None
-        )
-    rows = {"headgate": _figures(trace.is_alarmed, trace.score, data, label, scored)}
-    if plain is not None:
-        rows["T2+Q"] = _figures(plain.is_alarmed, plain.score, data, label, scored)
-    every = np.ones(len(label), np.bool_)
-    rows["all ones"] = _figures(every, every.astype(np.float64), data, label, scored)
-    recording = Evaluated.of(name, package, data, label, trace, fit_rows)
-    return Evaluation(name, rows["headgate"], _COLUMNS, rows, recordings=(recording,))
+            say("training")
+            package = train(title, title, fit, {}, Path(folder) / "m", settings)
+        traces = []
+        for each in recordings:
+            say(f"scoring {each.name}")
+            traces.append(drive(package, each.data))
+        beside = []
+        if is_fitted:
+            say("T2+Q beside it")
+            plain = train("p", title, fit, {}, Path(folder) / "p", replace(settings, kind="pca"))
+            beside = [drive(plain, each.data) for each in recordings]
+    ours, plainly, always = [], [], []
+    for at, (each, first) in enumerate(zip(recordings, fit_rows, strict=True)):
+        ours.append(_found(traces[at].is_alarmed, traces[at].score, each, first))
+        if is_fitted:
+            plainly.append(_found(beside[at].is_alarmed, beside[at].score, each, first))
+        every = np.ones(len(each.label), np.bool_)
+        always.append(_found(every, every.astype(np.float64), each, first))
+    table = {"headgate": _figures(ours)}
+    if len(recordings) > 1:
+        for each, found in zip(recordings, ours, strict=True):
+            table[f"headgate, {each.name}"] = _figures([found])
+    if is_fitted:
+        table["T2+Q"] = _figures(plainly)
+    table["all ones"] = _figures(always)
+    shown = tuple(
+        Evaluated.of(each.name, package, each.data, each.label, trace, first)
+        for each, trace, first in zip(recordings, traces, fit_rows, strict=True)
+    )
+    return Evaluation(title, table["headgate"], _COLUMNS, table, recordings=shown)
 
 
 def look(
@@ -153,7 +191,8 @@ def look(
             "alarmed_part": float(trace.is_alarmed.mean()),
         }
         if label is not None and label.any():
-            found |= _figures(trace.is_alarmed, trace.score, data, label, slice(None))
+            recording = Recording(name, data, label)
+            found |= _figures([_found(trace.is_alarmed, trace.score, recording)])
         rows[name] = found
     columns = tuple(dict.fromkeys(column for row in rows.values() for column in row))
     filled = {
@@ -163,42 +202,62 @@ def look(
     return Evaluation(title, {}, columns, filled, recordings=tuple(recordings))
 
 
-def _figures(
-    alarm: NDArray[np.bool_],
-    score: NDArray[np.float64],
-    data: TrainingData,
-    label: NDArray[np.bool_],
-    scored: slice,
-) -> dict[str, float]:
-    alarm, label, time_ns = alarm[scored], label[scored], data.time_ns[scored]
-    counts = Confusion.of(alarm, label)
+def _found(
+    alarm: NDArray[np.bool_], score: NDArray[np.float64], recording: Recording, first: int = 0
+) -> _Found:
+    """From this row on."""
+    alarm, label, time_ns = alarm[first:], recording.label[first:], recording.data.time_ns[first:]
+    spans = events(label)
     late_s = [
-        (time_ns[first + late] - time_ns[first]) / NS_PER_S
-        for (first, _), late in zip(events(label), delays(alarm, label), strict=True)
+        float(time_ns[begin + late] - time_ns[begin]) / NS_PER_S
+        for (begin, _), late in zip(spans, delays(alarm, label), strict=True)
         if late is not None
     ]
-    days = max(float(time_ns[-1] - time_ns[0]) / NS_PER_S / _DAY_S, 1e-9)
+    return _Found(
+        Confusion.of(alarm, label),
+        late_s,
+        len(spans),
+        false_alarms(alarm, label),
+        float(time_ns[-1] - time_ns[0]) / NS_PER_S,
+        # Rows without a score say nothing: they rank last.
+        vus_pr(np.nan_to_num(score[first:], nan=-np.inf), label) if spans else None,
+    )
+
+
+def _figures(devices: Sequence[_Found]) -> dict[str, float]:
+    """Of all devices together; what has no value, such as a delay of nothing found, is NaN."""
+    counts = Confusion()
+    for each in devices:
+        counts += each.counts
+    late_s = [late for each in devices for late in each.late_s]
+    days = max(sum(each.span_s for each in devices) / _DAY_S, 1e-9)
+    volumes = [each.volume for each in devices if each.volume is not None]
     return {
         "precision": counts.precision,
         "recall": counts.recall,
         "f1": counts.f1,
         "mcc": counts.mcc,
-        "events": float(len(events(label))),
+        "events": float(sum(each.events for each in devices)),
         "detected": float(len(late_s)),
-        "delay_s": float(np.median(late_s)) if late_s else float("nan"),
-        "false_alarms_per_day": false_alarms(alarm, label) / days,
-        "vus_pr": _vus_pr(score[scored], label),
+        "delay_s": float(np.median(late_s)) if late_s else math.nan,
+        "false_alarms_per_day": sum(each.false_alarms for each in devices) / days,
+        "vus_pr": float(np.mean(volumes)) if volumes else math.nan,
     }
 
 
-def _check(name: str, label: NDArray[np.bool_], fit_rows: int) -> None:
-    if not label[fit_rows:].any():
+def _check(recordings: Sequence[Recording], fit_rows: Sequence[int]) -> None:
+    """That there are rows to score of each device, and labelled ones among all of them."""
+    for each, first in zip(recordings, fit_rows, strict=True):
+        if first >= len(each.data):
+            raise ConfigError(
+                f"{each.name}: expected rows after the first {first}, found {len(each.data)} in "
+                "all; give fewer --rows"
+            )
+    pairs = list(zip(recordings, fit_rows, strict=True))
+    if not any(each.label[first:].any() for each, first in pairs):
+        names = ", ".join(each.name for each in recordings)
+        after = ", ".join(str(first) for first in dict.fromkeys(fit_rows))
         raise ConfigError(
-            f"{name}: expected labelled rows after the first {fit_rows}, found none in "
-            f"{len(label)}; are the labels in the right column?"
+            f"{names}: expected labelled rows after the first {after}, found none in "
+            f"{sum(len(each.data) for each in recordings)}; are the labels in the right column?"
         )
-
-
-def _vus_pr(score: NDArray[np.float64], label: NDArray[np.bool_]) -> float:
-    # Rows without a score say nothing: they rank last.
-    return vus_pr(np.nan_to_num(score, nan=-np.inf), label)

@@ -48,7 +48,9 @@ def evaluate(
     try:
         labels = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--data: expected NAB's {_LABELS} in {folder}: {error}") from error
+        raise ConfigError(
+            f"--data: expected NAB's {_LABELS} in {folder} or in its folder nab: {error}"
+        ) from error
     recordings, scored, shipped, plain = [], [], [], []
     for number, (name, spans) in enumerate(sorted(labels.items()), 1):
         say(f"{name} ({number} of {len(labels)})")

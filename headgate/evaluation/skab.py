@@ -57,7 +57,10 @@ def evaluate(
     """
     paths = [path for path in sorted(folder.glob("*/*.csv")) if "anomaly" in _header(path)]
     if not paths:
-        raise ConfigError(f"--data: expected SKAB's labelled files below {folder}, found none")
+        raise ConfigError(
+            f"--data: expected SKAB's labelled files in folders of {folder} or of its folder skab, "
+            "found none"
+        )
     recordings, baseline = [], []
     for path in paths:
         say(f"{path.parent.name}/{path.stem}")

@@ -22,10 +22,11 @@ from models.package import ModelPackage, write_package
 from models.runtime import BareModel
 from models.training.data import TrainingData
 from models.training.distill import pruned, student
+from models.training.rowwise import with_rowwise_products
 from models.training.scoring import Graph, score_windows
 from models.training.windows import Windows, cut_windows
 
-Method = Literal["weights", "static", "fp16", "prune", "distill"]
+Method = Literal["weights", "static", "dynamic", "fp16", "prune", "distill"]
 
 #: Says what a package finds in labelled recordings, by the figure's name.
 Judge = Callable[[ModelPackage], Mapping[str, float]]
@@ -56,6 +57,7 @@ _HALF_RANGE = 500.0
 _SUFFIXES = {
     "weights": "int8",
     "static": "int8s",
+    "dynamic": "int8d",
     "fp16": "fp16",
     "prune": "pruned",
     "distill": "distilled",
@@ -122,12 +124,11 @@ def compress(
 
     Args:
         package: The one to make smaller.
-        method: ``weights``: matrices in 8 bits, a smaller file at the same speed; ``static``:
-            products in 8 bits, scaled as in the data; ``fp16``: products in half precision, which
-            pays on accelerators; ``prune``: without a part of the units of a network;
-            ``distill``: a small network taught by the model. Scaling 8-bit products as values
-            come (dynamic quantization) is not offered: it scales a batch as a whole, so that a
-            score would depend on the windows beside it.
+        method: ``weights``: matrices in 8 bits, a smaller file that is slower; ``static``:
+            products in 8 bits, scaled as in the data; ``dynamic``: products in 8 bits, each row
+            scaled as it comes; ``fp16``: products in half precision, which pays on accelerators;
+            ``prune``: without a part of the units of a network; ``distill``: a small network
+            taught by the model.
         data: To calibrate and to compare with; healthy, with the package's channels.
         out: The new package's folder.
         max_loss: Largest loss that is accepted, 0 to 1, and largest fall of F1.
@@ -230,6 +231,8 @@ def _shrunk(graph: Graph, method: Method, windows: Windows, part: float) -> byte
         return pruned(graph, part)
     if method == "distill":
         return student(graph, windows, seed=0)
+    if method == "dynamic":
+        return _serialized(with_rowwise_products(model))
     if method == "weights":
         return _serialized(_with_small_weights(model))
     with tempfile.TemporaryDirectory(prefix="headgate-compress-") as folder, _quiet():
@@ -283,7 +286,7 @@ def _with_half_products(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Matrices as 8-bit numbers with a scale for each column; onnxruntime unfolds them at start."""
+    """Matrices in 8 bits with a scale for each column; onnxruntime unfolds them in each run."""
     graph = model.graph
     wanted = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
     for tensor in [each for each in graph.initializer if each.name in wanted]:

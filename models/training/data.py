@@ -38,12 +38,14 @@ class TrainingData:
         time_ns: int64[n].
         device: int32[n], number of the device; windows never cross devices.
         values: float64[n, channel], NaN where nothing was recorded.
+        devices: Names of the devices by number, where they are known.
     """
 
     names: tuple[str, ...]
     time_ns: NDArray[np.int64]
     device: NDArray[np.int32]
     values: NDArray[np.float64]
+    devices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -51,12 +53,20 @@ class TrainingData:
 
     def head(self, rows: int) -> TrainingData:
         """The first rows."""
-        return TrainingData(self.names, self.time_ns[:rows], self.device[:rows], self.values[:rows])
+        return replace(
+            self,
+            time_ns=self.time_ns[:rows],
+            device=self.device[:rows],
+            values=self.values[:rows],
+        )
 
     def take(self, is_wanted: NDArray[np.bool_]) -> TrainingData:
         """The rows under this mask."""
-        return TrainingData(
-            self.names, self.time_ns[is_wanted], self.device[is_wanted], self.values[is_wanted]
+        return replace(
+            self,
+            time_ns=self.time_ns[is_wanted],
+            device=self.device[is_wanted],
+            values=self.values[is_wanted],
         )
 
     def without(self, is_out: NDArray[np.bool_]) -> TrainingData:
@@ -64,7 +74,7 @@ class TrainingData:
         kept = np.flatnonzero(~is_out)
         begins = (np.diff(self.device[kept]) != 0) | (np.diff(kept) > 1)
         stretch = np.concatenate([np.zeros(min(len(kept), 1), np.int32), np.cumsum(begins)])
-        return replace(self.take(~is_out), device=stretch.astype(np.int32))
+        return replace(self.take(~is_out), device=stretch.astype(np.int32), devices=())
 
     def split_labels(self, column: str) -> tuple[TrainingData, NDArray[np.bool_]]:
         """The other channels, and bool[n]: which rows this column says are faulty.
@@ -99,6 +109,16 @@ class TrainingData:
         for column in (self.time_ns, self.device, self.values):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
+
+
+def joined(parts: Sequence[TrainingData]) -> TrainingData:
+    """Rows of several recordings with the same channels, a device each."""
+    return TrainingData(
+        parts[0].names,
+        np.concatenate([each.time_ns for each in parts]),
+        np.repeat(np.arange(len(parts), dtype=np.int32), [len(each) for each in parts]),
+        np.concatenate([each.values for each in parts]),
+    )
 
 
 def from_readings(
@@ -149,6 +169,8 @@ def read_csv(
 ) -> TrainingData:
     """Read recorded rows. Each file, or each name in its device column, is a device.
 
+    A device without a name is called like its file.
+
     Args:
         paths: CSV files with a header; the delimiter (comma, semicolon, tab) is found out.
         time_column: Column with ISO 8601 texts, or numbers of units since 1970.
@@ -169,7 +191,7 @@ def read_csv(
     left_out: list[str] = []
     names: tuple[str, ...] | None = None if channels is None else tuple(channels)
     for path in paths:
-        rows = _read_rows(path, first_rows, progress)
+        rows = csv_rows(path, first_rows, progress)
         header = list(rows[0])
         if time_column not in header:
             raise ConfigError(
@@ -186,7 +208,7 @@ def read_csv(
         times.append(
             np.array(
                 [
-                    _time_ns(path, n, row[time_column], time_unit_ns)
+                    parsed_time_ns(path, n, row[time_column], time_unit_ns)
                     for n, row in enumerate(rows, 2)
                 ],
                 np.int64,
@@ -210,12 +232,19 @@ def read_csv(
         )
     time_ns, device = np.concatenate(times), np.concatenate(devices)
     order = np.lexsort((time_ns, device))
-    return TrainingData(names, time_ns[order], device[order], np.concatenate(values)[order])
+    return TrainingData(
+        names,
+        time_ns[order],
+        device[order],
+        np.concatenate(values)[order],
+        tuple(name or path.stem for path, name in numbers),
+    )
 
 
-def _read_rows(
-    path: Path, first_rows: int | None, progress: Progress = silent
+def csv_rows(
+    path: Path, first_rows: int | None = None, progress: Progress = silent
 ) -> list[dict[str, str]]:
+    """Rows of a CSV file by its header; arguments and errors as of ``read_csv``."""
     rows = []
     try:
         with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8", newline="") as file:
@@ -290,10 +319,15 @@ def time_text(time_ns: int | np.int64) -> str:
 
 def csv_columns(path: Path) -> list[str]:
     """The names in the header of a CSV file; raises ConfigError like ``read_csv``."""
-    return list(_read_rows(path, 1)[0])
+    return list(csv_rows(path, 1)[0])
 
 
-def _time_ns(path: Path, line: int, text: str, unit_ns: int) -> int:
+def parsed_time_ns(path: Path, line: int, text: str, unit_ns: int) -> int:
+    """A cell as ns since 1970: ISO 8601, or a number of such units.
+
+    Raises:
+        ConfigError: It is neither, or so far off that the unit must be another.
+    """
     time_ns = _parsed_ns(text, unit_ns)
     if time_ns is None:
         raise ConfigError(

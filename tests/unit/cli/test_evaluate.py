@@ -1,4 +1,4 @@
-"""``headgate evaluate`` and ``headgate model`` on a user's own recording."""
+"""``headgate evaluate`` and ``headgate model`` on a user's own recordings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from headgate.cli import main
 
 _ROWS = 800
+_FLEET_ROWS = 400
 
 
 @pytest.fixture
@@ -132,17 +133,116 @@ def test_recordings_of_one_name_are_told_apart(
     ]
 
 
+def _fleet(folder: Path) -> Path:
+    """Three devices in one file, rows taking turns; two have faults, one is well."""
+    lines = []
+    for number, (name, faults) in enumerate(
+        {"a": [(150, 180), (300, 330)], "b": [], "c": [(250, 270)]}.items()
+    ):
+        rng = np.random.default_rng(number)
+        load = np.sin(np.arange(_FLEET_ROWS) / 15)
+        values = load[:, None] * np.array([2.0, 1.0]) + rng.normal(size=(_FLEET_ROWS, 2)) * 0.05
+        label = np.zeros(_FLEET_ROWS, int)
+        for first, last in faults:
+            values[first:last, 0] += 4
+            label[first:last] = 1
+        lines += [
+            (at, name, f"{1_700_000_000 + at},{name},{flow:.4f},{power:.4f},{wrong}")
+            for at, ((flow, power), wrong) in enumerate(zip(values, label, strict=True))
+        ]
+    file = folder / "fleet.csv"
+    file.write_text(
+        "\n".join(["time,device,flow,power,wrong", *(row for *_, row in sorted(lines))])
+    )
+    return file
+
+
+def test_devices_of_a_recording_are_judged_one_by_one_and_counted_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One model for all; each has a row and a plot, and files of one device each say the same."""
+    fleet, page = _fleet(tmp_path), tmp_path / "page"
+    header, *rows = fleet.read_text().splitlines()
+    files = []
+    for name in "abc":
+        files.append(tmp_path / f"{name}.csv")
+        files[-1].write_text("\n".join([header, *(row for row in rows if f",{name}," in row)]))
+    arguments = ["--labels", "wrong", "--kind", "level", "--report", str(page), "--json"]
+    found = []
+    for given in ([fleet], files):
+        assert main(["evaluate", "csv", *map(str, given), *arguments]) == 0
+        found.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+        assert len(list(page.glob("*.png"))) == 3 * len(found)
+        said = re.findall(
+            r"<tr><td>(headgate[^<]*)</td>(.*?)</tr>", (page / "index.html").read_text()
+        )
+        table = {name: re.findall("<td>([^<]*)</td>", row) for name, row in said}
+        assert len(table) == 4
+        # Precision, recall, F1, MCC, events, detected, delay, false alarms a day, VUS-PR.
+        events = [row[4:6] for row in table.values()]
+        assert events == [["3", "3"], ["2", "2"], ["0.000", "0.000"], ["1.000", "1.000"]]
+        volumes = [row[8] for row in table.values()]
+        assert volumes[2] == "–"
+        assert float(volumes[0]) == pytest.approx(
+            (float(volumes[1]) + float(volumes[3])) / 2, abs=2e-3
+        )
+
+    assert found[0] == found[1]
+    assert found[0]["events"] == found[0]["detected"] == 3
+    names = {file.stem for file in page.glob("*.png")}
+    assert names == {"fleet, a", "fleet, b", "fleet, c", "a", "b", "c"}
+
+
+def test_a_package_is_scored_on_every_row_of_each_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A span of a log may name a device; a channel that is nowhere is told in one line."""
+    fleet, model = _fleet(tmp_path), str(tmp_path / "m")
+    log = tmp_path / "log.csv"
+    spans = [("a", 150, 179), ("a", 300, 329), ("c", 250, 269)]
+    times = [
+        f"{1_700_000_000 + first},{1_700_000_000 + last},{name}" for name, first, last in spans
+    ]
+    log.write_text("\n".join(["start,end,device", *times]))
+    train = ["model", "train", "--feed", "f", "--data", str(fleet), "--labels", str(log)]
+    assert main([*train, "--channels", "flow,power", "--kind", "level", "--out", model]) == 0
+    arguments = ["evaluate", "csv", str(fleet), "--package", model, "--json"]
+    found = []
+    for labels in ("wrong", str(log)):
+        assert main([*arguments, "--labels", labels, "--channels", "flow,power"]) == 0
+        found.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert main([*arguments, "--labels", "wrong", "--channels", "flow"]) == 2
+    said = capsys.readouterr().err
+
+    assert found[0] == found[1]
+    assert found[0]["detected"] == 3
+    assert "--package: expected channels flow, power in the recording, found no power" in said
+
+
+def test_a_device_that_is_too_short_is_named(
+    tmp_path: Path, recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no rows behind those that are trained on."""
+    short = tmp_path / "short.csv"
+    short.write_text("\n".join(recording.read_text().splitlines()[:200]))
+    files = [str(recording), str(short)]
+    assert main(["evaluate", "csv", *files, "--labels", "wrong", "--rows", "300"]) == 2
+
+    assert "short: expected rows after the first 300, found 199 in all" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["csv", "FILE", "--labels", "absent"], "--labels: expected a column of numbers"),
         (["csv", "FILE", "--labels", "wrong", "--rows", "700"], "labelled rows after the first"),
+        (["csv", "FILE", "--labels", "flow"], "--labels: expected 0 or 1 in every row of 'flow'"),
         (["csv", "FILE", "--labels", "wrong", "--kind", "magic"], "--kind: expected one of"),
         (["csv", "nowhere.csv", "--labels", "wrong"], "nowhere.csv: expected a CSV file"),
         (["skab", "--data", "FOLDER"], "expected SKAB's labelled files"),
         (["nab", "--data", "FOLDER"], "expected NAB's labels"),
         (["batadal", "--data", "FOLDER"], "BATADAL_dataset03.csv: expected a CSV file"),
-        (["batadal", "--data", "FOLDER", "--choose", "x.csv"], "--choose-attacks"),
+        (["batadal", "--data", "FOLDER", "--choose-attacks", "x.csv"], "expected --choose FILE"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -39,7 +39,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     return train("m", "f", _machine(1500, 1), {}, folder, TrainSettings(kind="autoencoder"))
 
 
-@pytest.mark.parametrize("method", ["weights", "static", "fp16"])
+@pytest.mark.parametrize("method", ["weights", "static", "dynamic", "fp16"])
 def test_a_smaller_package_judges_alike(
     method: compress.Method, package: ModelPackage, tmp_path: Path
 ) -> None:
