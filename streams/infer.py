@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class Memory:
         devices: NDArray[np.int32],
         values: NDArray[np.float32],
         most: int,
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    ) -> tuple[list[tuple[NDArray[np.float32], NDArray[np.float32]]], bool]:
         """Score a window of each of these devices (each once), and remember what comes of it.
 
         Args:
@@ -76,7 +76,7 @@ class Memory:
             most: Windows in one run.
 
         Returns:
-            Score and share of each run.
+            Score and share of each run, and whether every score is known to be a number.
         """
         slot = self._slots_of(devices)
         count, begin = len(slot), int(slot[0])
@@ -85,7 +85,7 @@ class Memory:
         are_neighbours = count == 1 or (
             count * self.row_bytes > COPIED_BYTES and _are_all(slot[1:] - slot[:-1] == 1)
         )
-        answers = []
+        answers, are_numbers = [], True
         for first in range(0, count, most):
             end = min(first + most, count)
             rows = slice(begin + first, begin + end) if are_neighbours else slot[first:end]
@@ -97,7 +97,8 @@ class Memory:
             else:
                 is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
                 self._state[slot[first:end][is_sound]] = after[is_sound]
-        return answers
+                are_numbers = False
+        return answers, are_numbers
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -118,13 +119,9 @@ class Memory:
 
     def _slots_of(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """Where the state of these devices stands; new ones get room."""
-        if len(self._slot) < len(self._channels.devices):
-            self._extend()
-        slot = self._slot.take(devices)
-        if not _are_all(slot >= 0):
+        if self._slots < len(self._channels.devices):
             self._give_slots(devices)
-            slot = self._slot[devices]
-        return slot
+        return self._slot.take(devices)
 
     def _extend(self) -> None:
         self._slot = grown(self._slot, len(self._channels.devices), -1)
@@ -138,6 +135,14 @@ class Memory:
             known = len(self._state)
             self._state = grown(self._state, self._slots, 0)
             self._state[known:] = self._initial
+
+
+class _Said(NamedTuple):
+    """Scores and shares, and whether every score is known to be a number."""
+
+    score: NDArray[np.float32]
+    share: NDArray[np.float32]
+    are_numbers: bool
 
 
 class Inferer:
@@ -186,11 +191,12 @@ class Inferer:
         frames = parts[0] if len(parts) == 1 else _joined(name, parts)
         device, time_ns = frames.device, frames.end_ns
         if name in self.memories:
-            score, share = self._run_in_turn(name, frames)
+            score, share, are_numbers = self._run_in_turn(name, frames)
         else:
             score, share, _ = self._models[name].run(frames.values)
             self._observe(name, len(device))
-        if not _are_numbers(score):
+            are_numbers = _are_numbers(score)
+        if not are_numbers:
             is_number = np.isfinite(score)
             if self._telemetry is not None:
                 count = len(score) - int(is_number.sum())
@@ -199,9 +205,7 @@ class Inferer:
             score, share = score[is_number], share[is_number]
         return Scores(name, device, time_ns, score, share)
 
-    def _run_in_turn(
-        self, name: str, frames: Frames
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run_in_turn(self, name: str, frames: Frames) -> _Said:
         """Score windows of which each builds upon its device's one before.
 
         A round takes a window of each device that has one left: there are few rounds when devices
@@ -212,26 +216,28 @@ class Inferer:
             return self._run_round(name, device, values)
         score = np.empty(len(device), np.float32)
         share = np.empty((len(device), values.shape[2]), np.float32)
-        groups = group_by(device)
+        groups, are_numbers = group_by(device), True
         for k in range(int(groups.lengths.max())):
             rows = groups.order[groups.starts[groups.lengths > k] + k]
-            score[rows], share[rows] = self._run_round(name, device[rows], values[rows])
-        return score, share
+            said = self._run_round(name, device[rows], values[rows])
+            score[rows], share[rows] = said.score, said.share
+            are_numbers &= said.are_numbers
+        return _Said(score, share, are_numbers)
 
     def _run_round(
         self, name: str, device: NDArray[np.int32], values: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> _Said:
         """Score one window of each of these devices."""
         most, count = self._most[name], len(device)
         if count > most:
             # Runs of one size: memory is then used again as it is.
             most = -(-count // -(-count // most))
-        parts = self.memories[name].advance(self._models[name], device, values, most)
+        parts, are_numbers = self.memories[name].advance(self._models[name], device, values, most)
         self._observe(name, count)
         if len(parts) == 1:
-            return parts[0]
+            return _Said(*parts[0], are_numbers)
         score, share = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return score, share
+        return _Said(score, share, are_numbers)
 
     def _observe(self, name: str, windows: int) -> None:
         if self._telemetry is not None:
