@@ -1,19 +1,23 @@
 """What a device has never done before: how far it is from the nearest of what it did.
 
-For single series that nobody has a model of. Two distances are taken: of the value to the nearest
-earlier value (it leaves its range, or a gap in it), and of the last steps to the nearest earlier
-stretch of as many (Yankov, Keogh and Rebbapragada, "Disk Aware Discord Discovery", ICDM 2007, but
-of the past only). Values are remembered only where they are news, so that a bounded memory reaches
-far back; stretches are those of the newest steps.
+For single series that nobody has a model of. Four distances are taken of a value: to the nearest
+of all earlier values (it leaves their range, or fills a gap in it), to the nearest of the last few
+and to the last one (it is nothing new, but not here), and of the steps that end with it to the
+nearest earlier stretch of as many (Yankov, Keogh and Rebbapragada, "Disk Aware Discord Discovery",
+ICDM 2007, but of the past only). Values are remembered only where they are news, so that a bounded
+memory reaches far back; stretches are those of the newest steps.
 
 Each distance is held against those that came before, by a histogram of their logarithms: it is as
 rare as ``-log10`` of the part that was as large, and beyond the last fiftieth an exponential tail
 goes on from their mean excess. Where little is remembered everything is far away, so a distance
 counts the more the later it came, in proportion to the steps seen (polynomial-decay averaging:
-Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013). The score
-is that of the rarest, less what chance gives to so many distances (Bonferroni), so that a score of
-2 is one in a hundred on any device. An event is said once: after a score only a higher one counts
-for a while.
+Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICML 2013).
+
+A value never had, or a stretch never had, is news by itself; a jump is not, of which a noisy series
+is full, but counts with the rest. So the score is the largest of three: the rarity of the value
+among all, that of the stretch, and the mean of all four; less what chance gives to so many
+(Bonferroni), so that a score of 2 is one in a hundred on any device. An event is said once: after a
+score only a higher one counts for a while.
 
 The squared distances of the last stretch to all earlier ones follow from those a step ago: a term
 enters and one leaves. They are kept in whole units, so that what has entered leaves exactly.
@@ -49,8 +53,14 @@ _EARLIER = len(_LAGS)
 #: stretch is a whole number of units below 2^48, which two float32 hold exactly.
 _CUT_OFF, _UNIT = 100.0, 2.0**-28
 
+#: The last few steps. The way back from a spike is a jump off the last one, but not off these.
+_RECENT = 16
+
 #: A value is remembered when it is further from the nearest than this part of all were so far.
-_NEWS = 0.8
+_NEWS = 0.95
+
+#: Distances of a value, and what the largest is taken of: two of them, and the mean of all.
+_DISTANCES, _CANDIDATES = 4, 3
 
 #: Bins of the histograms, over this range of distances, in scales of the channel.
 _BINS, _NEAREST, _FARTHEST = 160, 1e-4, 1e3
@@ -87,31 +97,32 @@ def fit(windows: Windows, progress: Progress = silent) -> Fitted:
 
 def to_graph(channels: int) -> Graph:
     """The graph. The state, by channel: remembered values, newest steps, squared distances to the
-    earlier stretches (their leading digits, and the rest), both histograms, and the distance from
+    earlier stretches (their leading digits, and the rest), the histograms, and the distance from
     which a value is news; then the steps seen, the last score, and its age.
     """
-    sizes = (_VALUES, _STEPS, _EARLIER, _EARLIER, _BINS, _BINS, 1)
+    sizes = (_VALUES, _STEPS, _EARLIER, _EARLIER, _DISTANCES * _BINS, 1)
     ends = np.cumsum([0, *(channels * size for size in sizes)]).tolist()
-    by_chance = number(np.log10(2 * channels))
+    by_chance = number(np.log10(_CANDIDATES * channels))
 
     def body(window: Var, state: Var) -> tuple[Var, Var, Var]:
         value = op.reshape(window, axes(-1, channels, 1))
-        values, steps, apart, rest, value_parts, stretch_parts, limit = (
+        values, steps, apart, rest, parts, limit = (
             op.reshape(columns(state, first, end), axes(-1, channels, size))
             for first, end, size in zip(ends[:-1], ends[1:], sizes, strict=True)
         )
         seen, peak, age = (columns(state, ends[-1] + at, ends[-1] + at + 1) for at in range(3))
         is_new_device = op.equal(seen, number(0))
+        nearest = _known(op.reduce_min(op.abs(op.sub(values, value)), axes=[2], keepdims=1))
+        last, recent = _from_recent(steps, value, seen)
         steps = op.concat([steps, value], axis=2)
-        nearest = op.reduce_min(op.abs(op.sub(values, value)), axes=[2], keepdims=1)
-        by_value, value_parts = _rarity(_known(nearest), value_parts, seen)
         apart, rest = _stretches(steps, apart, rest)
-        by_stretch, stretch_parts = _rarity(_nearest_stretch(apart, seen), stretch_parts, seen)
-        limit, is_news = _news(_known(nearest), limit, seen)
+        distances = op.concat([nearest, last, recent, _nearest_stretch(apart, seen)], axis=2)
+        rarity, parts = _rarity(distances, parts, seen)
+        limit, is_news = _news(nearest, limit, seen)
         is_news = op.or_(is_news, op.unsqueeze(is_new_device, axes(1)))
         values = op.where(is_news, op.concat([_tail(values, _VALUES - 1), value], axis=2), values)
-        parts = op.squeeze(op.max([by_value, by_stretch]), axes(2))
-        worst = op.sub(op.reduce_max(parts, axes=[1], keepdims=1), by_chance)
+        rarest = _rarest(rarity)
+        worst = op.sub(op.reduce_max(rarest, axes=[1], keepdims=1), by_chance)
         score, peak, age = _once(worst, peak, age)
         following = op.min([op.add(seen, number(1)), number(1e6)])
         flat = axes(0, -1)
@@ -124,8 +135,7 @@ def to_graph(channels: int) -> Graph:
                         _tail(steps, _STEPS),
                         apart,
                         rest,
-                        value_parts,
-                        stretch_parts,
+                        parts,
                         limit,
                     )
                 ),
@@ -135,7 +145,7 @@ def to_graph(channels: int) -> Graph:
             ],
             axis=1,
         )
-        return op.squeeze(score, axes(1)), shares(op.mul(parts, parts)), after
+        return op.squeeze(score, axes(1)), shares(op.mul(rarest, rarest)), after
 
     initial = np.zeros(ends[-1] + 3, np.float32)
     initial[: ends[1]] = _NOWHERE
@@ -150,6 +160,15 @@ def _tail(x: Var, count: int) -> Var:
 def _known(distance: Var) -> Var:
     """A distance; 0 where nothing is remembered."""
     return op.where(op.less(distance, number(_NOWHERE / 2)), distance, number(0))
+
+
+def _from_recent(steps: Var, value: Var, seen: Var) -> tuple[Var, Var]:
+    """Distances to the last value, and to the nearest of the last few; 0 where there is none."""
+    ago = number(np.arange(_RECENT, 0, -1))
+    is_there = op.greater_or_equal(op.unsqueeze(seen, axes(1)), ago)
+    apart = op.abs(op.sub(_tail(steps, _RECENT), value))
+    apart = op.where(is_there, apart, number(_NOWHERE))
+    return _known(_tail(apart, 1)), _known(op.reduce_min(apart, axes=[2], keepdims=1))
 
 
 def _stretches(steps: Var, apart: Var, rest: Var) -> _Step:
@@ -185,11 +204,14 @@ def _nearest_stretch(apart: Var, seen: Var) -> Var:
     return op.where(op.isinf(nearest), number(0), nearest)
 
 
-def _rarity(distance: Var, parts: Var, seen: Var) -> _Step:
-    """``-log10`` of how rare such a distance was so far, and the histogram with it."""
+def _rarity(distances: Var, parts: Var, seen: Var) -> _Step:
+    """``-log10`` of how rare such distances were so far, and the histograms with them."""
     low, width = np.log(_NEAREST), np.log(_FARTHEST / _NEAREST) / _BINS
     edges = np.exp(low + width * np.arange(_BINS))
     middles = edges * np.exp(width / 2)
+    # The channels' distances one below the other: they share what is done.
+    distance = op.reshape(distances, axes(0, -1, 1))
+    parts = op.reshape(parts, axes(0, -1, _BINS))
     place = op.mul(op.sub(op.log(op.max([distance, number(1e-9)])), number(low)), number(1 / width))
     place = op.clip(op.floor(place), number(0), number(_BINS - 1))
     is_here = op.cast(op.equal(place, number(np.arange(_BINS))), to=np.float32)
@@ -209,7 +231,7 @@ def _rarity(distance: Var, parts: Var, seen: Var) -> _Step:
     size = op.reduce_sum(held, axes(2), keepdims=1)
     mean = op.div(
         op.reduce_sum(op.mul(held, number(middles)), axes(2), keepdims=1),
-        op.max([size, number(1)]),
+        op.max([size, number(1e-30)]),
     )
     excess = op.add(op.max([op.sub(mean, begin), number(0)]), number(1e-9))
     beyond = op.sub(distance, begin)
@@ -224,7 +246,16 @@ def _rarity(distance: Var, parts: Var, seen: Var) -> _Step:
     rarity = op.mul(op.max([log_rarity, number(-30 * np.log(10))]), number(-1 / np.log(10)))
     is_settled = op.cast(op.greater_or_equal(steps, number(_WARM_UP)), to=np.float32)
     weight = op.div(number(2), op.add(steps, number(2)))
-    return op.mul(rarity, is_settled), op.add(parts, op.mul(op.sub(is_here, parts), weight))
+    rarity = op.reshape(op.mul(rarity, is_settled), axes(0, -1, _DISTANCES))
+    return rarity, op.add(parts, op.mul(op.sub(is_here, parts), weight))
+
+
+def _rarest(rarity: Var) -> Var:
+    """float32[batch, channel]: of a value, of a stretch, or of all distances taken together."""
+    of_value = op.slice(rarity, axes(0), axes(1), axes(2))
+    of_stretch = op.slice(rarity, axes(_DISTANCES - 1), axes(_DISTANCES), axes(2))
+    of_all = op.reduce_mean(rarity, axes=[2], keepdims=1)
+    return op.squeeze(op.max([of_value, of_stretch, of_all]), axes(2))
 
 
 def _news(distance: Var, limit: Var, seen: Var) -> _Step:

@@ -96,6 +96,23 @@ def test_news_are_told_once(tmp_path: Path) -> None:
     assert high.tolist() == [1000]
 
 
+def test_a_usual_value_in_the_wrong_place_is_news(tmp_path: Path) -> None:
+    """A jump within the range is told at its row, the way back is not; no jump is where all are."""
+    rng = np.random.default_rng(6)
+    smooth = np.sin(np.arange(1500) / 30) + rng.normal(size=1500) * 0.02
+    smooth[1100] = -smooth[1100]
+    noise = rng.uniform(-1, 1, size=1500)
+    high = []
+    for name, values in (("smooth", smooth), ("noise", noise)):
+        data = TrainingData(
+            ("x",), np.arange(1500) * _STEP_NS, np.zeros(1500, np.int32), values[:, None]
+        )
+        package = train("m", "f", data.head(400), {}, tmp_path / name, TrainSettings())
+        high.append(np.flatnonzero(drive(package, data).score > 4).tolist())
+
+    assert high == [[1100], []]
+
+
 def test_a_fusion_is_the_median_of_its_members(tmp_path: Path) -> None:
     """In units of their tails, each with its own state; one that is wild by itself is outvoted."""
     data = _machine(400, 1)
