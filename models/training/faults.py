@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -16,16 +18,21 @@ CONSTANT = 1e-9
 #: deserves a look: sensors that fail send -9999. It also stretches a scale that is not robust.
 _FAR = 20.0
 
-#: Levels are means over this part of a device's rows, and of so many rows at least.
-_LEVEL_PART, _FEWEST_IN_LEVEL = 0.05, 5
+#: Levels are means over this part of a device's rows, and of so many blocks at least. A jump takes
+#: as long at most.
+_LEVEL_PART, _FEWEST_IN_LEVEL = 1 / 40, 2
 
-#: A level so many spreads (by the median absolute deviation of all levels) from the median level is
-#: unlike the rest. Noise reaches 3 to 4, a straight drift 1.4, a sine 1.
-_UNLIKE = 5.0
-
-#: Part of the rows from which on such a stretch is told: machines make shorter excursions without
-#: any fault (up to 42 of 400 healthy rows of SKAB), which hardly move a model.
+#: A jump is looked at together with what lies before and behind it, this part of the rows in all
+#: from one begin to the other: machines make shorter excursions without any fault, which hardly
+#: move a model.
 _LONG_PART = 1 / 8
+
+#: A jump parts all levels behind it from all before it by so many times what levels usually differ
+#: that are as far apart: three random walks in a thousand have such a jump.
+_UNLIKE = 3.0
+
+#: A long recording is looked at in so many blocks at least: an end of a stretch need be no sharper.
+_BLOCKS = 400
 
 #: A device with fewer rows has no levels to compare.
 _FEWEST_ROWS = 100
@@ -51,6 +58,20 @@ def notes_on(data: TrainingData, period_ns: int, hold_limit: int, *, is_mean: bo
     return [line for line in found if line is not None]
 
 
+class _Stretch(NamedTuple):
+    """Rows of a channel on another level than the rest.
+
+    Attributes:
+        jump: How far the clearest of its ends parts levels, by what is usual.
+        first: Its first row.
+        last: The row behind it.
+    """
+
+    jump: float
+    first: int
+    last: int
+
+
 def unlike_stretches(data: TrainingData) -> list[str]:
     """One line for each device with a stretch whose level is unlike all the rest.
 
@@ -63,51 +84,85 @@ def unlike_stretches(data: TrainingData) -> list[str]:
         rows = np.flatnonzero(data.device == number)
         if len(rows) < _FEWEST_ROWS:
             continue
-        stretches = [
-            (name, stretch)
+        stretches = {
+            name: stretch
             for name, column in zip(data.names, data.values[rows].T, strict=True)
             for stretch in (_unlike_stretch(column),)
             if stretch is not None
-        ]
+        }
         if not stretches:
             continue
-        begin = min(first for _, (first, _) in stretches)
-        end = max(last for _, (_, last) in stretches)
+        # Other channels may have been elsewhere at another time: the clearest one is told.
+        _, first, last = max(stretches.values())
+        at_once = {
+            name: each
+            for name, each in stretches.items()
+            if each.first < last and each.last > first
+        }
+        begin = min(each.first for each in at_once.values())
+        end = max(each.last for each in at_once.values())
         where = f" of device {number + 1} of {len(devices)}" if len(devices) > 1 else ""
         lines.append(
             f"{end - begin:,} of {len(rows):,} rows{where} ({100 * (end - begin) / len(rows):.0f} "
             f"%), between {time_text(data.time_ns[rows[begin]])} and "
             f"{time_text(data.time_ns[rows[end - 1]])}, look unlike the rest in "
-            f"{', '.join(name for name, _ in stretches)}: was something wrong then, or before and "
+            f"{', '.join(at_once)}: was something wrong then, or before and "
             "after? Leave it out with --from and --to or --labels, or look at the package's page"
         )
     return lines
 
 
-def _unlike_stretch(column: NDArray[np.float64]) -> tuple[int, int] | None:
-    """First row and the one behind the last; None where there is none, or several."""
-    count = len(column)
-    size = max(_FEWEST_IN_LEVEL, int(count * _LEVEL_PART))
+def _unlike_stretch(column: NDArray[np.float64]) -> _Stretch | None:
+    """What lies on the other side of a channel's clearest jump; None without one, or with several.
+
+    Jumps are held against how far levels usually move in as long, which a fault does not hide,
+    however much of the data it is; a spread of all levels would take half of it for granted.
+    """
     known = np.isfinite(column)
-    if 2 * known.sum() < count:
+    if 2 * known.sum() < len(column):
         return None
     middle = float(np.median(column[known]))
-    levels = sliding_window_view(np.where(known, column, middle), size).mean(axis=1)
-    usual = float(np.median(levels))
-    spread = 1.4826 * float(np.median(np.abs(levels - usual)))
-    if spread <= CONSTANT * max(abs(usual), 1):
+    block = max(1, len(column) // _BLOCKS)
+    count = len(column) // block
+    filled = np.where(known, column, middle)[: count * block]
+    levels_of = max(_FEWEST_IN_LEVEL, int(count * _LEVEL_PART))
+    long = int(count * _LONG_PART)
+    levels = sliding_window_view(filled.reshape(count, block).mean(axis=1), levels_of).mean(axis=1)
+    usual = 1.4826 * float(np.median(np.abs(levels[long:] - levels[:-long])))
+    if usual <= CONSTANT * max(abs(middle), 1):
         return None
-    is_unlike = np.abs(levels - usual) > _UNLIKE * spread
-    edges = np.flatnonzero(np.diff(is_unlike.astype(np.int8), prepend=0, append=0))
-    runs = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= size]
-    if len(runs) != 1 or runs[0][1] - runs[0][0] < _LONG_PART * count:
+    # On each side of a jump lie all levels of so many blocks, and between them a level's blocks.
+    side = long - levels_of
+    sides = sliding_window_view(levels, side - levels_of + 1)
+    low, high = sides.min(axis=1), sides.max(axis=1)
+    before, behind = slice(None, -long), slice(long, None)
+    apart = np.maximum(low[behind] - high[before], low[before] - high[behind]) / usual
+    at = int(apart.argmax())
+    if apart[at] <= _UNLIKE:
         return None
-    # A level belongs to the middle of its rows; those at either end reach to the data's end.
-    first, last = runs[0]
-    return (
-        0 if first == 0 else first + size // 2,
-        count if last == len(levels) else last + size // 2,
-    )
+    half = (float(np.median(sides[at])) + float(np.median(sides[at + long]))) / 2
+    bounds = _bounds(levels > half, sides.shape[1])
+    if len(bounds) not in (3, 4):
+        return None
+    # The part between two ends, or the smaller one where there is one end only.
+    is_first = len(bounds) == 3 and bounds[1] - bounds[0] < bounds[2] - bounds[1]
+    first, last = bounds[0:2] if is_first else bounds[1:3]
+    # A level belongs to the middle of its blocks; those at either end reach to the data's end.
+    first = first + levels_of // 2 if first else 0
+    last = last + levels_of // 2 if last < len(levels) else count
+    return _Stretch(float(apart[at]), first * block, len(column) if last == count else last * block)
+
+
+def _bounds(is_high: NDArray[np.bool_], long: int) -> list[int]:
+    """Where states that last so long begin and end, one after the other."""
+    edges = np.flatnonzero(np.diff(is_high)) + 1
+    begins, ends = np.append(0, edges), np.append(edges, len(is_high))
+    lasts = ends - begins >= long
+    begins, ends, state = begins[lasts], ends[lasts], is_high[begins[lasts]]
+    changes = np.flatnonzero(np.diff(state))
+    # What lies between two such states wavers: half of it goes to either.
+    between = (ends[changes] + begins[changes + 1]) // 2
+    return [*begins[:1].tolist(), *between.tolist(), *ends[-1:].tolist()]
 
 
 def _gaps(data: TrainingData, period_ns: int, hold_limit: int) -> str | None:

@@ -9,7 +9,9 @@ is uncertain about them.
 
 While an alarm is on, levels are not followed, and become the more uncertain the longer that lasts:
 a channel that drifts by nature soon says nothing any more, one that never did keeps its word, and
-when the alarm is over the new level is found at once.
+when the alarm is over the new level is found at once. It is over when the score is low again, or
+lower by far than it lately was: while a machine is faulty other things drift, and never come back
+to where they were. What is still high then is an alarm by itself.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ WINDOW = 1
 
 #: An alarm ends after so many scores in a row below this part of the threshold.
 LOW, CLOSE_AFTER = 0.75, 5
+
+#: It ends as well after so many below this part of what the score lately was, which has a memory of
+#: fifty steps: most of what was wrong has passed. 0.3 to 0.5, and 25 to 70 steps, do as well.
+_PASSED, _LATELY = 0.4, 0.02
 
 #: Steps between rows whose difference is noise, and between those that have walked.
 _SHORT, _LONG = (1, 2, 3, 5), (60, 80, 100, 120)
@@ -121,7 +127,7 @@ def fit(windows: Windows, meets: _Limit, progress: Progress = silent) -> Fitted:
 
 def to_graph(model: Level, threshold: float) -> Graph:
     """The graph. The state: short means, levels and their variances (c each), whether an alarm is
-    on, low scores in a row, and steps seen.
+    on, low scores in a row, steps seen, and what the score lately was in the alarm.
     """
     size = len(model.walk)
     # Variance of the short mean's noise.
@@ -131,8 +137,8 @@ def to_graph(model: Level, threshold: float) -> Graph:
     def body(window: Var, state: Var) -> tuple[Var, Var, Var]:
         component = op.matmul(op.squeeze(window, axes(1)), number(model.basis))
         component = op.clip(component, number(-_CLIP), number(_CLIP))
-        was_alarmed, lows, seen = (
-            columns(state, 3 * size + at, 3 * size + at + 1) for at in range(3)
+        was_alarmed, lows, seen, lately = (
+            columns(state, 3 * size + at, 3 * size + at + 1) for at in range(4)
         )
         is_first = op.cast(op.equal(seen, number(0)), to=np.float32)
         mean = _or_first(columns(state, 0, size), component, is_first)
@@ -144,8 +150,10 @@ def to_graph(model: Level, threshold: float) -> Graph:
         worst = op.sqrt(op.mul(total(op.mul(off, scaled), keep=True), number(1 / size)))
         is_settled = op.cast(op.greater_or_equal(seen, number(_WARM_UP)), to=np.float32)
         score = op.mul(worst, is_settled)
-        # The same rule that the gateway ends an anomaly by.
-        is_low = op.cast(op.less(score, number(LOW * top)), to=np.float32)
+        # By the threshold, the gateway ends an anomaly by the same rule. Where most has passed, the
+        # levels that have become uncertain are found at once; mostly the score is low then.
+        low = op.max([op.mul(lately, number(_PASSED)), number(LOW * top)])
+        is_low = op.cast(op.less(score, low), to=np.float32)
         lows = op.mul(op.add(lows, number(1)), is_low)
         goes_on = op.mul(was_alarmed, op.cast(op.less(lows, number(CLOSE_AFTER)), to=np.float32))
         begins = op.cast(op.greater_or_equal(score, number(top)), to=np.float32)
@@ -158,16 +166,24 @@ def to_graph(model: Level, threshold: float) -> Graph:
         )
         level = op.add(level, op.mul(gain, op.sub(component, level)))
         variance = op.mul(variance, op.sub(number(1), gain))
+        lately = op.mul(
+            alarmed,
+            _or_first(
+                op.add(lately, op.mul(op.sub(score, lately), number(_LATELY))),
+                score,
+                op.sub(number(1), was_alarmed),
+            ),
+        )
         following = op.min([op.add(seen, number(1)), number(1e6)])
         # T² split by channel: each one's deviation times the gradient, which sums to T².
         by_channel = op.mul(
             op.matmul(off, number(model.inverse)),
             op.matmul(scaled, number(np.ascontiguousarray(model.basis.T))),
         )
-        after = op.concat([mean, level, variance, alarmed, lows, following], axis=1)
+        after = op.concat([mean, level, variance, alarmed, lows, following, lately], axis=1)
         return op.squeeze(score, axes(1)), shares(op.max([by_channel, number(0)])), after
 
-    initial = np.zeros(3 * size + 3, np.float32)
+    initial = np.zeros(3 * size + 4, np.float32)
     # Nothing is known of a new device's level but its first row.
     initial[2 * size : 3 * size] = 1.0
     return build_stateful(body, WINDOW, size, initial)

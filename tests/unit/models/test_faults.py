@@ -68,6 +68,39 @@ def test_the_smaller_part_is_the_one_that_is_told() -> None:
     assert "in temp: was something wrong then, or before and after?" in line
 
 
+@pytest.mark.parametrize("first", [150, 300, 450])
+def test_a_fault_that_grows_is_told_however_much_of_the_data_it_is(first: int) -> None:
+    """A quarter, half or three quarters of the rows: no part of them has to be the usual one."""
+    data = _machine()
+    data.values[:, 1] += np.clip((np.arange(_ROWS) - first) / 15, 0, 1) * 5.0
+    (line,) = _notes(data)
+    found = re.search(r"(\S+) of 600 rows", line)
+
+    assert found is not None
+    assert abs(int(found[1]) - min(first, _ROWS - first)) <= 20
+    assert "look unlike the rest in temp:" in line
+
+
+def test_channels_that_were_elsewhere_at_another_time_are_not_mixed_up() -> None:
+    """The clearest stretch is told, with the channels that were elsewhere at the same time."""
+    data = _with(100, 200, 0, 9.0)
+    data.values[420:520, 1] += 90.0
+    (line,) = _notes(data)
+
+    assert "look unlike the rest in temp:" in line
+    assert "between 1970-01-01T00:07:" in line
+
+
+def test_a_level_that_walks_is_healthy() -> None:
+    """A walk goes everywhere in time; one in three hundred does it in a jump."""
+    rng = np.random.default_rng(0)
+    walks = np.cumsum(rng.normal(size=(_ROWS, 100)), axis=0)
+    names = tuple(f"walk{number}" for number in range(100))
+    at = np.arange(_ROWS) * _SECOND
+
+    assert _notes(TrainingData(names, at, np.zeros(_ROWS, np.int32), walks)) == []
+
+
 def test_what_comes_again_is_how_the_machine_works() -> None:
     """A pump that runs faster for a while, twice, is not suspected."""
     twice = _with(100, 190, 0, 9.0)

@@ -82,6 +82,25 @@ def test_a_level_that_drifts_by_nature_soon_says_nothing(tmp_path: Path) -> None
     assert drive(package, moved_data).is_alarmed[905:960].all()
 
 
+def test_an_alarm_is_over_when_most_of_it_has_passed(tmp_path: Path) -> None:
+    """A machine that has warmed up while it was faulty has no fault; one half as faulty has."""
+    rng = np.random.default_rng(7)
+    temperature = 20 + np.cumsum(rng.normal(size=1200)) * 0.05
+    temperature += np.clip((np.arange(1200) - 500) / 25, 0, 12)
+    pressure = np.zeros(1200)
+    pressure[500:900] = 30
+    pressure[700:900] = 18
+    values = np.column_stack([temperature, pressure]) + rng.normal(size=(1200, 2)) * 0.2
+    data = TrainingData(
+        ("temperature", "pressure"), np.arange(1200) * _STEP_NS, np.zeros(1200, np.int32), values
+    )
+    package = train("m", "f", data.head(400), {}, tmp_path / "m", TrainSettings(kind="level"))
+    alarmed = drive(package, data).is_alarmed
+
+    assert alarmed[503:900].all()
+    assert not alarmed[930:].any()
+
+
 def test_news_are_told_once(tmp_path: Path) -> None:
     """A value never seen opens one anomaly; the same again, right away or later, opens none."""
     rng = np.random.default_rng(5)
