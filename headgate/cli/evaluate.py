@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from models.training.train import TrainSettings
 
 
+#: Columns that fit a terminal of 80 characters.
+_MOST_ACROSS = 5
+
 #: What the folder of a benchmark has in it.
 _HOLDS = {"skab": "*/*.csv", "nab": "labels/combined_windows.json", "batadal": "*.csv"}
 
@@ -216,14 +219,26 @@ def _tables(evaluation: Evaluation) -> list[Any]:
 
     from headgate.evaluation.plots import text
 
-    # The names of several devices are there in full, over lines if need be.
-    names = Column("", overflow="fold" if len(evaluation.recordings) > 1 else "ellipsis")
-    table = Table(names, *evaluation.columns, title=evaluation.title, title_justify="left")
-    for name, row in evaluation.rows.items():
-        table.add_row(name, *(text(row[column]) for column in evaluation.columns))
+    columns, rows = evaluation.columns, list(evaluation.rows.items())
+    tables = []
+    if len(columns) > _MOST_ACROSS:
+        # One below the other, so that no figure is cut off on a narrow terminal.
+        for first in range(0, len(rows), _MOST_ACROSS - 1):
+            some = rows[first : first + _MOST_ACROSS - 1]
+            names = (Column(name, overflow="fold") for name, _ in some)
+            table = Table(Column(no_wrap=True), *names)
+            for column in columns:
+                table.add_row(column, *(text(figures[column], column) for _, figures in some))
+            tables.append(table)
+    else:
+        table = Table("", *columns)
+        for name, figures in rows:
+            table.add_row(name, *(text(figures[column], column) for column in columns))
+        tables.append(table)
+    tables[0].title, tables[0].title_justify = evaluation.title, "left"
     if not evaluation.spread:
-        return [table]
+        return tables
     spread = Table("", "least", "median", "largest", title="Over recordings", title_justify="left")
     for name, values in evaluation.spread.items():
-        spread.add_row(name, *map(text, values))
-    return [table, spread]
+        spread.add_row(name, *(text(value, name) for value in values))
+    return [*tables, spread]

@@ -16,6 +16,9 @@ from models.training.page import Page, new_figure, png
 
 _LABEL, _ALARM, _SCORE = "#f5c518", "#c0392b", "#1f4e79"
 
+#: Figures that are whole numbers.
+_COUNTS = {"alarms", "detected", "events", "rows"}
+
 #: Channels drawn one by one; more would be a tangle, and are drawn thin and grey.
 _FEW = 8
 
@@ -49,7 +52,7 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
     page.table(
         header,
         [
-            (name, *(text(row[column]) for column in evaluation.columns))
+            (name, *(text(row[column], column) for column in evaluation.columns))
             for name, row in evaluation.rows.items()
         ],
     )
@@ -57,7 +60,10 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
         page.heading("Spread over recordings")
         page.table(
             ("", "least", "median", "largest"),
-            [(name, *map(text, values)) for name, values in evaluation.spread.items()],
+            [
+                (name, *(text(value, name) for value in values))
+                for name, values in evaluation.spread.items()
+            ],
         )
     for recording in evaluation.recordings:
         page.heading(f"{recording.name} ({recording.kind})")
@@ -72,11 +78,11 @@ def _figure(recording: Evaluated) -> Figure:
     return figure
 
 
-def text(value: float) -> str:
-    """A figure as people read it."""
+def text(value: float, name: str) -> str:
+    """The figure of this name as people read it."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:,.0f}" if value == int(value) and abs(value) >= 2 else f"{value:,.3f}"
+    return f"{value:,.0f}" if name in _COUNTS else f"{value:,.3f}"
 
 
 def _draw(recording: Evaluated, values: Axes, scores: Axes) -> None:
