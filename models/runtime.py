@@ -27,11 +27,13 @@ _NAMES = {
 #: depend on where the model runs: by more than what the golden outputs allow.
 _PROVIDER_OPTIONS = {_NAMES["cuda"]: {"use_tf32": "0"}}
 
-#: Batches whose buffers are kept bound to the session: binding them costs as much as a small run.
+_FLOAT = np.dtype(np.float32)
+
+#: Sizes of runs whose buffers are kept bound to the session: binding costs as much as a small run.
 _MOST_BOUND = 512
 
-#: Inputs up to this size are copied into a bound buffer, which is sooner done than binding them.
-COPIED_BYTES = 16 << 10
+#: Inputs up to this size, each, are copied into a bound buffer: sooner done than binding them.
+COPIED_BYTES = 32 << 10
 
 #: How far the outputs for the golden inputs may be from what they were at training: float32
 #: arithmetic in another order, on another processor.
@@ -76,6 +78,9 @@ class Runtime:
         self.package = package
         self.max_batch = max_batch
         self._threads = threads
+        manifest = package.manifest
+        self._shape = (manifest.framing.window, len(manifest.channels))
+        self._state_size = manifest.state_size
         choice = _choice(provider, package.manifest.name)
         self._use(self._open(choice))
         if self.provider != choice[0]:
@@ -122,10 +127,22 @@ class Runtime:
 
         Returns:
             Its ``state`` may be overwritten by the next run.
+
+        Raises:
+            ValueError: Windows or state are of another shape or type.
         """
         if state is None:
             state = np.empty((len(values), len(self.initial_state)), np.float32)
             state[:] = self.initial_state
+        is_fit = values.shape[1:] == self._shape and state.shape == (len(values), self._state_size)
+        if not (is_fit and values.dtype == _FLOAT and state.dtype == _FLOAT):
+            raise ValueError(
+                f"expected float32 windows of {self._shape}, and {self._state_size} numbers of "
+                f"state for each, got {values.dtype} {values.shape} and {state.dtype} {state.shape}"
+            )
+        if self._bound.holds(state):
+            # What a run reads must not be what it writes.
+            state = state.copy()
         if 0 < len(values) <= self.max_batch:
             return self._run_once(values, state)
         channels = len(self.package.manifest.channels)
@@ -265,7 +282,7 @@ class _Batch(NamedTuple):
     Attributes:
         binding: The binding.
         answer: Where the outputs go; ``state`` is empty without one.
-        window: Where the windows go; None binds them where they are.
+        window: Where the windows are copied to; None where there are too many.
         state: Likewise.
     """
 
@@ -291,7 +308,17 @@ class _Bound:
         self._session = session
         self._manifest = manifest
         self._has_state = manifest.state_size > 0
+        shape = (manifest.framing.window, len(manifest.channels))
+        row_bytes = 4 * max(shape[0] * shape[1], manifest.state_size)
+        #: The largest run whose inputs are copied.
+        self._copied = COPIED_BYTES // row_bytes
+        self._window = np.empty((self._copied, *shape), np.float32)
+        self._state = np.empty((self._copied, manifest.state_size), np.float32)
         self._reserve(1)
+
+    def holds(self, state: NDArray[np.float32]) -> bool:
+        """Whether this is the state of the last answer, which the next run overwrites."""
+        return self._has_state and state.base is self._room.state
 
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
         """As ``Runtime.run``, in one run; its ``state`` is overwritten by the next."""
@@ -300,71 +327,61 @@ class _Bound:
             # Twice as much, so that batches that grow slowly are not bound anew each time.
             self._reserve(2 * count)
         batch = self._batches.get(count) or self._bind(count)
-        _feed(batch.binding, "window", values, batch.window)
-        if self._has_state:
-            # What a run reads must not be what it writes.
-            known = state.copy() if state.base is self._room.state else state
-            _feed(batch.binding, "state", known, batch.state)
-        self._session.run_with_iobinding(batch.binding)
+        if batch.window is not None and batch.state is not None:
+            batch.window[:] = values
+            batch.state[:] = state
+            self._session.run_with_iobinding(batch.binding)
+        else:
+            # Memory in one piece is read where it is.
+            self._point(batch.binding, np.ascontiguousarray(values), np.ascontiguousarray(state))
+            self._session.run_with_iobinding(batch.binding)
+            # A binding keeps hold of what it was last given.
+            self._point(batch.binding, self._window[:0], self._state[:0])
         score, share, after = batch.answer
         return Answer(score.copy(), share.copy(), after if self._has_state else state)
 
+    def _point(
+        self,
+        binding: onnxruntime.IOBinding,
+        window: NDArray[np.float32],
+        state: NDArray[np.float32],
+    ) -> None:
+        binding.bind_cpu_input("window", window)
+        if self._has_state:
+            binding.bind_cpu_input("state", state)
+
     def _reserve(self, count: int) -> None:
         manifest = self._manifest
-        channels, size = len(manifest.channels), manifest.state_size
         self._room = Answer(
             np.empty(count, np.float32),
-            np.empty((count, channels), np.float32),
-            np.empty((count, size), np.float32),
+            np.empty((count, len(manifest.channels)), np.float32),
+            np.empty((count, manifest.state_size), np.float32),
         )
-        self._window = np.empty((count, manifest.framing.window, channels), np.float32)
-        self._state = np.empty((count, size), np.float32)
         self._batches: dict[int, _Batch] = {}
 
     def _bind(self, count: int) -> _Batch:
-        if len(self._batches) >= _MOST_BOUND:
-            self._batches.clear()
         binding = self._session.io_binding()
         answer = Answer(*(each[:count] for each in self._room))
-        named = zip(("score", "share", "next_state"), answer, strict=True)
-        for name, buffer in list(named)[: 3 if self._has_state else 2]:
+        outputs = {"score": answer.score, "share": answer.share}
+        if self._has_state:
+            outputs["next_state"] = answer.state
+        for name, buffer in outputs.items():
             binding.bind_ortvalue_output(name, _over(buffer))
-        batch = _Batch(
-            binding,
-            answer,
-            _fixed(binding, "window", self._window[:count]),
-            _fixed(binding, "state", self._state[:count]) if self._has_state else None,
-        )
-        self._batches[count] = batch
-        return batch
+        window = state = None
+        if count <= self._copied:
+            window, state = self._window[:count], self._state[:count]
+            binding.bind_ortvalue_input("window", _over(window))
+            if self._has_state:
+                binding.bind_ortvalue_input("state", _over(state))
+        if len(self._batches) >= _MOST_BOUND:
+            self._batches.clear()
+        self._batches[count] = _Batch(binding, answer, window, state)
+        return self._batches[count]
 
 
 def _over(buffer: NDArray[np.float32]) -> onnxruntime.OrtValue:
     """The buffer's own memory, as onnxruntime has it."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(buffer)
-
-
-def _fixed(
-    binding: onnxruntime.IOBinding, name: str, buffer: NDArray[np.float32]
-) -> NDArray[np.float32] | None:
-    """The buffer, bound for good; None where it is too large to be worth copying into."""
-    if buffer.nbytes > COPIED_BYTES:
-        return None
-    binding.bind_ortvalue_input(name, _over(buffer))
-    return buffer
-
-
-def _feed(
-    binding: onnxruntime.IOBinding,
-    name: str,
-    values: NDArray[np.float32],
-    buffer: NDArray[np.float32] | None,
-) -> None:
-    if buffer is None:
-        # Memory in one piece is read where it is.
-        binding.bind_cpu_input(name, np.ascontiguousarray(values))
-    else:
-        buffer[:] = values
 
 
 class BareModel:

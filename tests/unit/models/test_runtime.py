@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.package import ModelPackage
 from models.runtime import BareModel, Runtime
@@ -65,6 +67,69 @@ def test_the_state_of_one_run_may_go_into_the_next_as_it_is(tmp_path: Path) -> N
         ours, theirs = runtime.run(windows, ours).state, plain.run(windows, theirs).state
 
     assert (ours == theirs).all()
+
+
+def test_the_state_of_one_run_may_go_into_several(tmp_path: Path) -> None:
+    """Where there are more windows than go into a run, the first must not overwrite the rest."""
+    runtime = Runtime(_package(tmp_path / "m", "level"), max_batch=8)
+    rng = np.random.default_rng(3)
+    first, second = (rng.normal(size=(8, 1, 3)).astype(np.float32) for _ in range(2))
+    for _ in range(40):
+        state = runtime.run(first).state
+    expected = Runtime(runtime.package).run(second, state.copy()).state
+    runtime.max_batch = 3
+
+    assert (runtime.run(second, state).state == expected).all()
+
+
+def test_nothing_is_kept_of_what_was_scored(tmp_path: Path) -> None:
+    """Large inputs are read where they are, and given up after the run, whatever its size."""
+    runtime = Runtime(_package(tmp_path / "m", "pca", window=40))
+    rng = np.random.default_rng(6)
+    watched = []
+    for size in range(20, 300, 20):
+        windows = rng.normal(size=(size, 40, 3)).astype(np.float32)
+        watched.append(weakref.ref(windows))
+        runtime.run(windows)
+    del windows
+
+    assert [each() for each in watched] == [None] * len(watched)
+
+
+def test_more_sizes_than_are_kept_bound_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are bound anew."""
+    monkeypatch.setattr("models.runtime._MOST_BOUND", 3)
+    runtime = Runtime(_package(tmp_path / "m", "ridge"))
+    windows = np.random.default_rng(7).normal(size=(9, 2, 3)).astype(np.float32)
+    expected = runtime.run(windows).share
+    for size in (1, 2, 3, 4, 5, 6, 1, 9):
+        share = runtime.run(windows[:size]).share
+
+        assert share == pytest.approx(expected[:size], rel=1e-4, abs=1e-6)
+        assert len(runtime._bound._batches) <= 3
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        np.zeros((4, 1, 1), np.float32),
+        np.zeros((4, 3, 2), np.float32),
+        np.zeros((4, 2, 3)),
+    ],
+    ids=["one value", "turned", "double"],
+)
+def test_windows_of_another_shape_or_type_are_refused(
+    windows: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """Nothing is stretched or cast to fit."""
+    runtime = Runtime(_package(tmp_path / "m", "ridge"))
+
+    with pytest.raises(ValueError, match=r"expected float32 windows of \(2, 3\)"):
+        runtime.run(windows)
+    with pytest.raises(ValueError, match="numbers of state"):
+        runtime.run(np.zeros((4, 2, 3), np.float32), np.tile(runtime.initial_state, (1, 1)))
 
 
 def test_scores_stay_as_they_were_said(tmp_path: Path) -> None:

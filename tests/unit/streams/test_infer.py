@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -38,6 +39,21 @@ class _Counting:
         score = np.where(shown == 7, np.nan, after[:, 1]).astype(np.float32)
         after[shown == 8] = np.inf
         return Answer(score, np.ones((len(values), 1), np.float32), after)
+
+
+class _Wide(_Counting):
+    """The same, and remembers so much that a few devices are more than is copied."""
+
+    @property
+    def initial_state(self) -> NDArray[np.float32]:
+        """Begins with ten in every number."""
+        return np.full(5000, 10, np.float32)
+
+    def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
+        """The sum so far as the score."""
+        assert state is not None
+        score, share, after = super().run(values, state[:, :2])
+        return Answer(score, share, np.tile(after[:, 1:], (1, state.shape[1])))
 
 
 def _table(devices: int) -> ChannelTable:
@@ -105,6 +121,23 @@ def test_a_window_without_a_score_leaves_no_trace() -> None:
 
     assert scores.score.tolist() == [11, 12, 14]
     assert scores.device.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("order", ["as they came", "the other way round"])
+def test_much_state_of_neighbours_is_read_where_it_stands(order: str) -> None:
+    """In runs of a few devices, of which one gets no number; then by itself, whatever stands by."""
+    model = _Wide(max_batch=3)
+    inferer = Inferer({"m": model}, _table(8))
+    first = list(range(8)) if order == "as they came" else list(range(7, -1, -1))
+    for device in first:
+        inferer.process([_frames([device], [1])])
+    (scores,) = inferer.process([_frames(list(range(8)), [1, 2, 3, 4, 7, 6, 5, 9])])
+    (again,) = inferer.process([_frames(list(range(8)), [0] * 8)])
+
+    assert model.batches[8:] == [3, 3, 2, 3, 3, 2]
+    assert scores.score.tolist() == [12, 13, 14, 15, 17, 16, 20]
+    assert scores.device.tolist() == [0, 1, 2, 3, 5, 6, 7]
+    assert again.score.tolist() == [12, 13, 14, 15, 11, 17, 16, 20]
 
 
 def test_what_is_remembered_moves_and_is_forgotten_with_its_device() -> None:
