@@ -81,7 +81,7 @@ def read_spans(path: Path, time_unit_ns: int = NS_PER_S) -> list[Span]:
         ConfigError: It is no such file; one line.
     """
     spans = []
-    for line, row in enumerate(csv_rows(path), 2):
+    for row, line in zip(*csv_rows(path), strict=True):
         cells = {(name or "").strip(): text for name, text in row.items()}
         absent = [name for name in (_START, _END) if name not in cells]
         if absent:

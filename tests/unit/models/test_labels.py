@@ -87,6 +87,7 @@ def test_a_file_without_devices_is_called_by_its_name(tmp_path: Path) -> None:
         (["start,end", "101,102", "103,"], "log.csv:3: expected a time"),
         (["start,end", "noon,102"], "log.csv:2: expected a time"),
         (["start,end", "101000000000,102000000000"], "log.csv:2: .*--time-unit"),
+        (["start,end", "", "", "105,104"], "log.csv:4: expected a start that is not after its end"),
         (["start,end,device", "101,102,r"], r"log.csv:2: expected a device .*\(p, q\), got 'r'"),
         (
             ["start,end", "10,20", "3600,7200"],
