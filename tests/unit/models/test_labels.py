@@ -116,6 +116,14 @@ def test_some_spans_may_lie_elsewhere(recording: TrainingData, tmp_path: Path) -
     assert not marked(log, read_spans(log), [part], may_miss=True)[0].any()
 
 
+def test_a_device_may_have_no_rows_in_a_part(recording: TrainingData, tmp_path: Path) -> None:
+    """Its rows come later; spans of the others count all the same."""
+    log = _log(tmp_path, "start,end,device", "102,103,r", "104,104,q")
+    label = marked(log, read_spans(log), [recording], may_miss=True)[0]
+
+    assert _times(recording, label) == [("q", 104)]
+
+
 def test_a_file_is_told_from_a_column(tmp_path: Path) -> None:
     """By its ending and by being there; a column may be called like a file that is not there."""
     log = _log(tmp_path, "start,end", "1,2")
