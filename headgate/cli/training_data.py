@@ -301,8 +301,8 @@ def recordings_for(
             data, label = data.split_labels(column)
         if names is None:
             names = tuple(name.replace(" ", "_") for name in data.names)
-        has_names = "device" in header
-        data = replace(data, names=tuple(names), devices=data.devices if has_names else (title,))
+        # Spans call a device as it is called everywhere; titles are for people.
+        data = replace(data, names=tuple(names))
         devices = np.unique(data.device).tolist()
         for number in devices:
             rows = data.device == number

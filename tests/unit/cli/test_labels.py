@@ -90,6 +90,29 @@ def test_a_device_whose_rows_come_later_is_a_note(
     )
 
 
+def test_a_span_of_a_file_marks_all_files_of_that_name(
+    machine: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training and evaluation call a device the same, whatever tells files apart on a page."""
+    files = [tmp_path / folder / "mon.csv" for folder in "pq"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(machine.read_text())
+    header, *spans = log.read_text().splitlines()
+    log.write_text("\n".join([f"{header},device", *(f"{span},mon" for span in spans)]))
+    model, both = str(tmp_path / "m"), [*map(str, files), "--time-unit", "ms"]
+    train = ["model", "train", "--feed", "f", "--channels", "flow,power", "--kind", "level"]
+    assert main([*train, "--data", *both, "--labels", str(log), "--out", model]) == 0
+    assert "160 of 1,400 rows are labelled as faulty" in capsys.readouterr().err
+    evaluate = ["evaluate", "csv", *both, "--package", model, "--channels", "flow,power", "--json"]
+    assert main([*evaluate, "--labels", str(log)]) == 0
+    printed = capsys.readouterr()
+
+    assert json.loads(printed.out.splitlines()[-1])["events"] == 4
+    assert "p/mon" in printed.err
+    assert "q/mon" in printed.err
+
+
 def test_an_evaluation_finds_the_same(
     machine: Path, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
