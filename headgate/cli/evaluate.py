@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from rich.console import Console
+    from rich.text import Text
 
     from headgate.core.errors import ConfigError
 
@@ -116,14 +117,15 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     console = Console(stderr=True)
     with console.status("…") as status:
-        evaluation = _evaluate(args, status.update)
-    output = Console(stderr=args.json)
+        # Names are the user's: brackets in them are no markup, and nothing between colons a face.
+        evaluation = _evaluate(args, lambda line: status.update(Text(line)))
+    output = Console(stderr=args.json, markup=False, emoji=False)
     for table in _tables(evaluation):
         output.print(table)
     if args.report is not None:
         from headgate.evaluation.plots import write_report
 
-        console.print(f"Plots are in {write_report(evaluation, args.report)}.", markup=False)
+        console.print(Text(f"Plots are in {write_report(evaluation, args.report)}."))
     if args.json:
         print(json.dumps(evaluation.figures), flush=True)
     return 0

@@ -224,6 +224,34 @@ def test_a_package_is_scored_on_every_row_of_each_device(
     assert "--package: expected channels flow, power in the recording, found no power" in said
 
 
+def test_devices_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also what a terminal has a meaning for, or a file system: all are shown, and plotted."""
+    names = {"a": "a [pump]", "b": "x[/b]", "c": "x(:b]"}
+    fleet, page, log = _fleet(tmp_path), tmp_path / "page", tmp_path / "log.csv"
+    for short, name in names.items():
+        fleet.write_text(fleet.read_text().replace(f",{short},", f",{name},"))
+    log.write_text("start,end,device\n1700000150,1700000179,a [pump]\n")
+    arguments = ["evaluate", "csv", str(fleet), "--channels", "flow,power", "--kind", "level"]
+    arguments += ["--labels", str(log), "--report", str(page)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    # A name is folded where it has a blank.
+    for name in names.values():
+        assert name.split()[-1] in shown
+    plots = {file.name for file in page.glob("*.png")}
+    assert plots == {"fleet, a -pump-.png", "fleet, x--b-.png", "fleet, x(-b-.png"}
+
+
+def test_a_title_is_no_markup(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A single device is the title, by its file's name."""
+    file = recording.rename(tmp_path / "a [pump] :smile:.csv")
+    assert main(["evaluate", "csv", str(file), "--labels", "wrong", "--kind", "level"]) == 0
+
+    assert "a [pump] :smile:" in capsys.readouterr().out
+
+
 def test_a_device_that_is_too_short_is_named(
     tmp_path: Path, recording: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
