@@ -196,6 +196,9 @@ def _own(args: argparse.Namespace, settings: TrainSettings, say: Any) -> Evaluat
     package = None if args.package is None else ModelPackage.load(args.package)
     # Columns may have spaces, channels not.
     channels = None if args.channels is None else args.channels.replace(" ", "_").split(",")
+    if channels is not None:
+        # Left in, the label would explain the faults.
+        channels = [name for name in channels if name != args.labels.replace(" ", "_")]
     recordings = [
         labelled.Recording(name, data, label)
         for name, data, label in recordings_for(args.file, args, channels)

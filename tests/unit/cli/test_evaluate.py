@@ -224,6 +224,19 @@ def test_a_package_is_scored_on_every_row_of_each_device(
     assert "--package: expected channels flow, power in the recording, found no power" in said
 
 
+def test_a_label_among_the_channels_is_none(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by ``train``: it would explain the faults, or be what is missed."""
+    arguments = ["evaluate", "csv", str(recording), "--labels", "wrong", "--rows", "300", "--json"]
+    found = []
+    for channels in ("flow,power", "flow,wrong,power"):
+        assert main([*arguments, "--channels", channels]) == 0
+        found.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+
+    assert found[0] == found[1]
+
+
 def test_devices_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also what a terminal has a meaning for, or a file system: all are shown, and plotted."""
     names = {"a": "a [pump]", "b": "x[/b]", "c": "x(:b]"}
