@@ -102,6 +102,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     import json
+    import sys
 
     from rich.console import Console
     from rich.text import Text
@@ -126,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         from headgate.evaluation.plots import write_report
 
         console.print(Text(f"Plots are in {write_report(evaluation, args.report)}."))
+    for note in evaluation.notes:
+        print(f"note: {note}", file=sys.stderr)
     if args.json:
         print(json.dumps(evaluation.figures), flush=True)
     return 0

@@ -57,6 +57,8 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
     """
     lead = "Yellow: labelled. Red: alarmed. Blue: score, with the threshold dashed."
     page = Page(evaluation.title, lead)
+    for note in evaluation.notes:
+        page.text(f"Note: {note}.")
     header = ("", *evaluation.columns)
     page.table(
         header,

@@ -40,8 +40,10 @@ def test_a_labelled_recording_is_scored(
     """Both events are found in time; the page and its plots are there."""
     arguments = ["evaluate", "csv", str(recording), "--labels", "wrong", "--rows", "300"]
     assert main([*arguments, "--report", str(tmp_path / "page"), "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out.splitlines()[-1])
 
+    assert "note:" not in printed.err
     assert figures["events"] == figures["detected"] == 2
     assert figures["delay_s"] <= 2
     assert figures["precision"] > 0.8
@@ -222,6 +224,34 @@ def test_a_package_is_scored_on_every_row_of_each_device(
     assert found[0] == found[1]
     assert found[0]["detected"] == 3
     assert "--package: expected channels flow, power in the recording, found no power" in said
+
+
+def test_rows_that_are_known_to_be_faulty_are_not_trained_on(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by ``train``: told with device and count; without any healthy row there is no model."""
+    page = tmp_path / "page"
+    evaluate = ["evaluate", "csv", str(recording), "--labels", "wrong", "--kind", "level", "--json"]
+    assert main([*evaluate, "--rows", "500", "--report", str(page)]) == 0
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out.splitlines()[-1])
+    note = "machine: 40 of the first 500 rows are labelled as faulty and not trained on"
+    assert f"note: {note}\n" in printed.err
+    assert note in (page / "index.html").read_text()
+    assert figures["events"] == figures["detected"] == 1
+    model = str(tmp_path / "m")
+    train = ["model", "train", "--feed", "f", "--data", str(recording), "--labels", "wrong"]
+    assert main([*train, "--rows", "500", "--kind", "level", "--out", model]) == 0
+    assert main([*evaluate, "--rows", "500", "--package", model]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == figures
+
+    header, *rows = recording.read_text().splitlines()
+    recording.write_text("\n".join([header, *rows[400:]]))
+    assert main([*evaluate, "--rows", "40"]) == 2
+    said = capsys.readouterr().err.splitlines()
+
+    assert len(said) == 1
+    assert "machine: expected rows to train on that are not labelled as faulty" in said[0]
 
 
 def test_a_label_among_the_channels_is_none(
