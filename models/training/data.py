@@ -81,7 +81,7 @@ class TrainingData:
         """The other channels, and bool[n]: which rows this column says are faulty.
 
         Raises:
-            ConfigError: The column is no label of every row.
+            ConfigError: The column is no label of every row, or there is no other.
         """
         if column not in self.names:
             raise ConfigError(
@@ -97,6 +97,11 @@ class TrainingData:
                 f"of {len(label)}; is it the right column, and as long as the others?"
             )
         names = (*self.names[:at], *self.names[at + 1 :])
+        if not names:
+            raise ConfigError(
+                f"--labels: expected channels beside {column!r}, found none; name some in "
+                "--channels, or leave it out"
+            )
         return replace(self, names=names, values=np.delete(self.values, at, axis=1)), label > 0
 
     def rounded(self, decimals: int) -> TrainingData:

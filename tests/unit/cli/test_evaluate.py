@@ -313,6 +313,10 @@ def test_a_device_that_is_too_short_is_named(
         (["csv", "FILE", "--labels", "absent"], "--labels: expected a column of numbers"),
         (["csv", "FILE", "--labels", "wrong", "--rows", "700"], "labelled rows after the first"),
         (["csv", "FILE", "--labels", "flow"], "--labels: expected 0 or 1 in every row of 'flow'"),
+        (
+            ["csv", "FILE", "--labels", "wrong", "--channels", "wrong"],
+            "--labels: expected channels beside 'wrong', found none",
+        ),
         (["csv", "FILE", "--labels", "wrong", "--kind", "magic"], "--kind: expected one of"),
         (["csv", "nowhere.csv", "--labels", "wrong"], "nowhere.csv: expected a CSV file"),
         (["skab", "--data", "FOLDER"], "expected SKAB's labelled files"),
