@@ -69,7 +69,7 @@ def add_parsers(commands: Any) -> None:  # noqa: ANN401  (argparse hides the typ
             products.add_argument(
                 "--dynamic",
                 action="store_true",
-                help="products in 8 bits too, each window scaled as it comes",
+                help="products in 8 bits too, each row scaled as it comes",
             )
         if name == "prune":
             parser.add_argument(

@@ -102,8 +102,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     import json
+    import sys
 
     from rich.console import Console
+    from rich.text import Text
 
     from headgate.core.errors import ConfigError
 
@@ -116,14 +118,17 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     console = Console(stderr=True)
     with console.status("…") as status:
-        evaluation = _evaluate(args, status.update)
-    output = Console(stderr=args.json)
+        # Names are the user's: brackets in them are no markup, and nothing between colons a face.
+        evaluation = _evaluate(args, lambda line: status.update(Text(line)))
+    output = Console(stderr=args.json, markup=False, emoji=False)
     for table in _tables(evaluation):
         output.print(table)
     if args.report is not None:
         from headgate.evaluation.plots import write_report
 
-        console.print(f"Plots are in {write_report(evaluation, args.report)}.", markup=False)
+        console.print(Text(f"Plots are in {write_report(evaluation, args.report)}."))
+    for note in evaluation.notes:
+        print(f"note: {note}", file=sys.stderr)
     if args.json:
         print(json.dumps(evaluation.figures), flush=True)
     return 0
@@ -194,6 +199,9 @@ def _own(args: argparse.Namespace, settings: TrainSettings, say: Any) -> Evaluat
     package = None if args.package is None else ModelPackage.load(args.package)
     # Columns may have spaces, channels not.
     channels = None if args.channels is None else args.channels.replace(" ", "_").split(",")
+    if channels is not None:
+        # Left in, the label would explain the faults.
+        channels = [name for name in channels if name != args.labels.replace(" ", "_")]
     recordings = [
         labelled.Recording(name, data, label)
         for name, data, label in recordings_for(args.file, args, channels)

@@ -124,6 +124,10 @@ def _in_spans(
     is_faulty = marked(file, spans, [data], may_miss=is_part)[0]
     if not is_faulty.any():
         notes.append(f"no row lies in any of the {len(spans):,} spans of {file.name}")
+    # Later rows may be theirs, or the name is mistyped.
+    absent = dict.fromkeys(each.device for each in spans if each.device not in ("", *data.devices))
+    if absent:
+        notes.append(f"no row is of a device that {file.name} names: {', '.join(absent)}")
     return is_faulty
 
 
@@ -297,8 +301,8 @@ def recordings_for(
             data, label = data.split_labels(column)
         if names is None:
             names = tuple(name.replace(" ", "_") for name in data.names)
-        has_names = "device" in header
-        data = replace(data, names=tuple(names), devices=data.devices if has_names else (title,))
+        # Spans call a device as it is called everywhere; titles are for people.
+        data = replace(data, names=tuple(names))
         devices = np.unique(data.device).tolist()
         for number in devices:
             rows = data.device == number

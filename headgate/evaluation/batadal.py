@@ -148,13 +148,13 @@ def read(path: Path) -> TrainingData:
     Raises:
         ConfigError: It is no such file.
     """
-    header, *rows = _rows(path)
+    (_, header), *rows = _rows(path)
     wanted = [column for column, name in enumerate(header) if name not in (_TIME, _FLAG)]
     if _TIME not in header or not wanted:
         raise ConfigError(f"{path}: expected a column {_TIME} and signals, found {header[:5]}")
     clock = header.index(_TIME)
     times, values = [], []
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         times.append(_time_ns(path, line, row[clock], "%d/%m/%y %H"))
         try:
             values.append([float(row[column]) for column in wanted])
@@ -220,7 +220,7 @@ def read_attacks(path: Path, data: TrainingData) -> list[_Span]:
         ConfigError: The file can't be read, or its attacks lie elsewhere.
     """
     spans = []
-    for line, row in enumerate(_rows(path)[1:], 2):
+    for line, row in _rows(path)[1:]:
         if len(row) < 3:
             raise ConfigError(
                 f"{path}:{line}: expected number, first and last hour of an attack, got {row}"
@@ -239,12 +239,12 @@ def read_attacks(path: Path, data: TrainingData) -> list[_Span]:
 
 def _flags(path: Path) -> NDArray[np.bool_] | None:
     """bool[n]: whether there was an attack; None where hours do not say so of every row."""
-    header, *rows = _rows(path)
+    (_, header), *rows = _rows(path)
     if _FLAG not in header:
         return None
     at = header.index(_FLAG)
     try:
-        flags = np.array([float(row[at]) for row in rows])
+        flags = np.array([float(row[at]) for _, row in rows])
     except ValueError:
         return None
     return flags > 0 if np.isin(flags, (0, 1)).all() else None
@@ -274,19 +274,24 @@ def _labels(spans: Sequence[_Span], rows: int) -> NDArray[np.bool_]:
     return label
 
 
-def _rows(path: Path) -> list[list[str]]:
-    """Header and rows, each with a cell for each name; names and cells without spaces around."""
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Header and rows, each with its line in the file and a cell for each name.
+
+    Names and cells are without spaces around.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: expected a CSV file: {error}") from error
     if len(rows) < 2:
         raise ConfigError(f"{path}: expected rows under a header, found none")
-    for line, row in enumerate(rows, 1):
-        if len(row) < len(rows[0]):
+    width = len(rows[0][1])
+    for line, row in rows:
+        if len(row) < width:
             raise ConfigError(
-                f"{path}:{line}: expected {len(rows[0])} cells as in the header, found {len(row)}"
+                f"{path}:{line}: expected {width} cells as in the header, found {len(row)}"
             )
     return rows
 

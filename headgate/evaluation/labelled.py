@@ -115,14 +115,14 @@ def evaluate(
     Args:
         title: For people.
         recordings: A device each.
-        rows: At the beginning of each that are not scored, and fitted on without a package; None
-            is the first quarter, or none with a package.
+        rows: At the beginning of each that are not scored, and fitted on without a package except
+            for those labelled as faulty; None is the first quarter, or none with a package.
         package: A finished model; None trains one on what is fitted on of all devices.
         settings: How.
         say: Takes a line about what is being done.
 
     Raises:
-        ConfigError: There is nothing to score, or nothing is labelled.
+        ConfigError: There is nothing to score, nothing is labelled, or nothing to fit on is not.
     """
     settings = settings or TrainSettings()
     if rows is not None:
@@ -131,7 +131,7 @@ def evaluate(
         fit_rows = [0 if package is not None else len(each.data) // 4 for each in recordings]
     _check(recordings, fit_rows)
     is_fitted = any(fit_rows)
-    fit = joined([each.data.head(count) for each, count in zip(recordings, fit_rows, strict=True)])
+    fit, notes = _healthy(recordings, fit_rows, say)
     with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
         if package is None:
             say("training")
@@ -163,7 +163,9 @@ def evaluate(
         Evaluated.of(each.name, package, each.data, each.label, trace, first)
         for each, trace, first in zip(recordings, traces, fit_rows, strict=True)
     )
-    return Evaluation(title, table["headgate"], _COLUMNS, table, recordings=shown)
+    return Evaluation(
+        title, table["headgate"], _COLUMNS, table, recordings=shown, notes=tuple(notes)
+    )
 
 
 def look(
@@ -243,6 +245,32 @@ def _figures(devices: Sequence[_Found]) -> dict[str, float]:
         "false_alarms_per_day": sum(each.false_alarms for each in devices) / days,
         "vus_pr": float(np.mean(volumes)) if volumes else math.nan,
     }
+
+
+def _healthy(
+    recordings: Sequence[Recording], fit_rows: Sequence[int], say: Callable[[str], None]
+) -> tuple[TrainingData, list[str]]:
+    """What is fitted on of all devices, and a line for each that has faulty rows in its part."""
+    pairs = list(zip(recordings, fit_rows, strict=True))
+    fit = joined([each.data.head(count) for each, count in pairs])
+    is_faulty = np.concatenate([each.label[:count] for each, count in pairs])
+    if not is_faulty.any():
+        return fit, []
+    if is_faulty.all():
+        raise ConfigError(
+            f"{', '.join(each.name for each in recordings)}: expected rows to train on that are "
+            f"not labelled as faulty, found all of the first {len(fit):,} labelled; give more "
+            "--rows, or are the labels in the right column?"
+        )
+    notes = [
+        f"{each.name}: {int(each.label[:count].sum()):,} of the first {count:,} rows are labelled "
+        "as faulty and not trained on"
+        for each, count in pairs
+        if each.label[:count].any()
+    ]
+    for note in notes:
+        say(note)
+    return fit.without(is_faulty), notes
 
 
 def _check(recordings: Sequence[Recording], fit_rows: Sequence[int]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,12 @@ _LABEL, _ALARM, _SCORE = "#f5c518", "#c0392b", "#1f4e79"
 #: Figures that are whole numbers.
 _COUNTS = {"alarms", "detected", "events", "rows"}
 
+#: What some file system has a meaning for, or does not take; a device may be called anything.
+_UNSAFE = re.compile(r"[^\w .,()+-]")
+
+#: Of a file, in characters: of four bytes at most each, it fits the 255 bytes that a name may have.
+_LONGEST_NAME = 50
+
 #: Channels drawn one by one; more would be a tangle, and are drawn thin and grey.
 _FEW = 8
 
@@ -29,8 +37,9 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     Raises:
         ConfigError: The folder can't be written.
     """
-    for recording in evaluation.recordings:
-        file = folder / f"{recording.name.replace('/', '-')}.png"
+    names = _file_names([each.name for each in evaluation.recordings])
+    for recording, name in zip(evaluation.recordings, names, strict=True):
+        file = folder / f"{name}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file.write_bytes(png(_figure(recording)))
@@ -48,6 +57,8 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
     """
     lead = "Yellow: labelled. Red: alarmed. Blue: score, with the threshold dashed."
     page = Page(evaluation.title, lead)
+    for note in evaluation.notes:
+        page.text(f"Note: {note}.")
     header = ("", *evaluation.columns)
     page.table(
         header,
@@ -69,6 +80,22 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
         page.heading(f"{recording.name} ({recording.kind})")
         page.picture(_figure(recording), f"values, scores, labels and alarms of {recording.name}")
     page.write(file)
+
+
+def _file_names(names: Sequence[str]) -> list[str]:
+    """A file's name without ending for each, none twice and each fit for any file system."""
+    taken: set[str] = set()
+    files = []
+    for name in names:
+        safe = _UNSAFE.sub("-", name)[:_LONGEST_NAME].strip(". ") or "recording"
+        file, number = safe, 1
+        # Some file systems take upper and lower case for the same.
+        while file.casefold() in taken:
+            number += 1
+            file = f"{safe} ({number})"
+        taken.add(file.casefold())
+        files.append(file)
+    return files
 
 
 def _figure(recording: Evaluated) -> Figure:

@@ -83,6 +83,7 @@ class Evaluation:
         rows: By detector, ours first and trivial ones after it, a figure for each column.
         spread: By figure, the least, median and largest over files.
         recordings: As they were scored.
+        notes: What a person should know beside the figures, a line each.
     """
 
     title: str
@@ -91,6 +92,7 @@ class Evaluation:
     rows: dict[str, dict[str, float]]
     spread: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     recordings: tuple[Evaluated, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def total(recordings: tuple[Evaluated, ...]) -> Confusion:

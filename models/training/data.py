@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -80,7 +81,7 @@ class TrainingData:
         """The other channels, and bool[n]: which rows this column says are faulty.
 
         Raises:
-            ConfigError: The column is no label of every row.
+            ConfigError: The column is no label of every row, or there is no other.
         """
         if column not in self.names:
             raise ConfigError(
@@ -96,6 +97,11 @@ class TrainingData:
                 f"of {len(label)}; is it the right column, and as long as the others?"
             )
         names = (*self.names[:at], *self.names[at + 1 :])
+        if not names:
+            raise ConfigError(
+                f"--labels: expected channels beside {column!r}, found none; name some in "
+                "--channels, or leave it out"
+            )
         return replace(self, names=names, values=np.delete(self.values, at, axis=1)), label > 0
 
     def rounded(self, decimals: int) -> TrainingData:
@@ -191,7 +197,7 @@ def read_csv(
     left_out: list[str] = []
     names: tuple[str, ...] | None = None if channels is None else tuple(channels)
     for path in paths:
-        rows = csv_rows(path, first_rows, progress)
+        rows, lines = csv_rows(path, first_rows, progress)
         header = list(rows[0])
         if time_column not in header:
             raise ConfigError(
@@ -208,8 +214,8 @@ def read_csv(
         times.append(
             np.array(
                 [
-                    parsed_time_ns(path, n, row[time_column], time_unit_ns)
-                    for n, row in enumerate(rows, 2)
+                    parsed_time_ns(path, line, row[time_column], time_unit_ns)
+                    for line, row in zip(lines, rows, strict=True)
                 ],
                 np.int64,
             )
@@ -243,17 +249,24 @@ def read_csv(
 
 def csv_rows(
     path: Path, first_rows: int | None = None, progress: Progress = silent
-) -> list[dict[str, str]]:
-    """Rows of a CSV file by its header; arguments and errors as of ``read_csv``."""
-    rows = []
+) -> tuple[list[dict[str, str]], array[int]]:
+    """Rows of a CSV file by its header, and the line each is in.
+
+    Arguments and errors as of ``read_csv``.
+    """
+    rows: list[dict[str, str]] = []
+    # Blank lines are no rows: a row's line can't be counted from its position.
+    lines = array("q")
     try:
-        with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8", newline="") as file:
+        # Excel writes a byte order mark, which is no part of the first column's name.
+        with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             head = file.readline()
             file.seek(0)
             delimiter = max(",;\t", key=head.count)
             reader = csv.DictReader(file, delimiter=delimiter)
             for row in islice(reader, first_rows):
                 rows.append(row)
+                lines.append(reader.line_num)
                 if len(rows) % _TOLD_ROWS == 0:
                     # What the file has given so far; the rest of a block is still in a buffer.
                     progress(f"reading {path.name}", raw.tell(), path.stat().st_size)
@@ -261,7 +274,7 @@ def csv_rows(
         raise ConfigError(f"{path}: expected a CSV file: {error}") from error
     if not rows:
         raise ConfigError(f"{path}: expected rows under the header, found none")
-    return rows
+    return rows, lines
 
 
 def _numeric_columns(rows: list[dict[str, str]], others: set[str]) -> tuple[str, ...]:
@@ -319,7 +332,8 @@ def time_text(time_ns: int | np.int64) -> str:
 
 def csv_columns(path: Path) -> list[str]:
     """The names in the header of a CSV file; raises ConfigError like ``read_csv``."""
-    return list(csv_rows(path, 1)[0])
+    rows, _ = csv_rows(path, 1)
+    return list(rows[0])
 
 
 def parsed_time_ns(path: Path, line: int, text: str, unit_ns: int) -> int:

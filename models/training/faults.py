@@ -124,7 +124,8 @@ def _unlike_stretch(column: NDArray[np.float64]) -> _Stretch | None:
     middle = float(np.median(column[known]))
     block = max(1, len(column) // _BLOCKS)
     count = len(column) // block
-    filled = np.where(known, column, middle)[: count * block]
+    # A gap is no level of its own: it leads from one known row to the next.
+    filled = np.interp(np.arange(count * block), np.flatnonzero(known), column[known])
     levels_of = max(_FEWEST_IN_LEVEL, int(count * _LEVEL_PART))
     long = int(count * _LONG_PART)
     levels = sliding_window_view(filled.reshape(count, block).mean(axis=1), levels_of).mean(axis=1)

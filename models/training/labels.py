@@ -81,7 +81,7 @@ def read_spans(path: Path, time_unit_ns: int = NS_PER_S) -> list[Span]:
         ConfigError: It is no such file; one line.
     """
     spans = []
-    for line, row in enumerate(csv_rows(path), 2):
+    for row, line in zip(*csv_rows(path), strict=True):
         cells = {(name or "").strip(): text for name, text in row.items()}
         absent = [name for name in (_START, _END) if name not in cells]
         if absent:
@@ -115,19 +115,20 @@ def marked(
         path: Where the spans come from, for messages.
         spans: See ``read_spans``.
         recordings: Rows of named devices.
-        may_miss: Whether it is fine that no row lies in any span, as in a part of a recording.
+        may_miss: Whether it is fine that a span's device has no rows, or that no row lies in any
+            span, as in a part of a recording.
 
     Raises:
         ConfigError: A span is of no device that there is, or none lies where there are rows.
     """
     known = list(dict.fromkeys(name for each in recordings for name in each.devices))
-    for span in spans:
-        if span.device and span.device not in known:
-            told = ", ".join(known[:_TOLD_DEVICES]) + (", …" if len(known) > _TOLD_DEVICES else "")
-            raise ConfigError(
-                f"{path}:{span.line}: expected a device of the recording ({told}), got "
-                f"{span.device!r}"
-            )
+    absent = [span for span in spans if span.device and span.device not in known]
+    if absent and not may_miss:
+        told = ", ".join(known[:_TOLD_DEVICES]) + (", …" if len(known) > _TOLD_DEVICES else "")
+        raise ConfigError(
+            f"{path}:{absent[0].line}: expected a device of the recording ({told}), got "
+            f"{absent[0].device!r}"
+        )
     labels = [_marks(spans, each) for each in recordings]
     if not may_miss and not any(each.any() for each in labels):
         times = np.concatenate([each.time_ns for each in recordings])

@@ -43,8 +43,9 @@ def test_faults_of_a_real_testbed_are_found(
     """SKAB: by its official figures, and far from what an alarm without end would get."""
     figures = _json(capsys, "skab", "--data", str(data_dir("skab")), "--report", str(tmp_path))
 
-    assert figures["f1"] >= 0.85
-    assert figures["far"] <= 15
+    # A little below what the 17 files at hand give: 0.894 and 12.1.
+    assert figures["f1"] >= 0.885
+    assert figures["far"] <= 13
     assert figures["mcc"] > 0.7
     assert (tmp_path / "index.html").stat().st_size > 100_000
 
@@ -62,7 +63,11 @@ def test_attacks_on_a_water_network_are_found(capsys: pytest.CaptureFixture[str]
 def test_news_in_single_series_are_found(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """NAB: on its shortest files, with the threshold the package ships and the best there is."""
+    """NAB: on short files of four kinds, with the threshold that ships and the best there is.
+
+    They are harder than most, and so few that the best threshold fits them: the figures are these
+    files' own, and no estimate of NAB's.
+    """
     folder = data_dir("nab")
     labels = json.loads((folder / "labels" / "combined_windows.json").read_text())
     (tmp_path / "labels").mkdir()
@@ -72,8 +77,9 @@ def test_news_in_single_series_are_found(
     (tmp_path / "data").symlink_to(folder / "data")
     figures = _json(capsys, "nab", "--data", str(tmp_path))
 
-    assert figures["standard"] > 50
-    assert figures["standard_shipped"] <= figures["standard"]
+    # A little below what these files give: 62.4 and 48.6.
+    assert figures["standard"] > 61
+    assert 47 < figures["standard_shipped"] <= figures["standard"]
     assert set(figures) == {"standard", "low_fp", "low_fn", "standard_shipped"}
 
 

@@ -40,8 +40,10 @@ def test_a_labelled_recording_is_scored(
     """Both events are found in time; the page and its plots are there."""
     arguments = ["evaluate", "csv", str(recording), "--labels", "wrong", "--rows", "300"]
     assert main([*arguments, "--report", str(tmp_path / "page"), "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out.splitlines()[-1])
 
+    assert "note:" not in printed.err
     assert figures["events"] == figures["detected"] == 2
     assert figures["delay_s"] <= 2
     assert figures["precision"] > 0.8
@@ -224,6 +226,75 @@ def test_a_package_is_scored_on_every_row_of_each_device(
     assert "--package: expected channels flow, power in the recording, found no power" in said
 
 
+def test_rows_that_are_known_to_be_faulty_are_not_trained_on(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by ``train``: told with device and count; without any healthy row there is no model."""
+    page = tmp_path / "page"
+    evaluate = ["evaluate", "csv", str(recording), "--labels", "wrong", "--kind", "level", "--json"]
+    assert main([*evaluate, "--rows", "500", "--report", str(page)]) == 0
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out.splitlines()[-1])
+    note = "machine: 40 of the first 500 rows are labelled as faulty and not trained on"
+    assert f"note: {note}\n" in printed.err
+    assert note in (page / "index.html").read_text()
+    assert figures["events"] == figures["detected"] == 1
+    model = str(tmp_path / "m")
+    train = ["model", "train", "--feed", "f", "--data", str(recording), "--labels", "wrong"]
+    assert main([*train, "--rows", "500", "--kind", "level", "--out", model]) == 0
+    assert main([*evaluate, "--rows", "500", "--package", model]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == figures
+
+    header, *rows = recording.read_text().splitlines()
+    recording.write_text("\n".join([header, *rows[400:]]))
+    assert main([*evaluate, "--rows", "40"]) == 2
+    said = capsys.readouterr().err.splitlines()
+
+    assert len(said) == 1
+    assert "machine: expected rows to train on that are not labelled as faulty" in said[0]
+
+
+def test_a_label_among_the_channels_is_none(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by ``train``: it would explain the faults, or be what is missed."""
+    arguments = ["evaluate", "csv", str(recording), "--labels", "wrong", "--rows", "300", "--json"]
+    found = []
+    for channels in ("flow,power", "flow,wrong,power"):
+        assert main([*arguments, "--channels", channels]) == 0
+        found.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+
+    assert found[0] == found[1]
+
+
+def test_devices_may_be_called_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also what a terminal has a meaning for, or a file system: all are shown, and plotted."""
+    names = {"a": "a [pump]", "b": "x[/b]", "c": "x(:b]"}
+    fleet, page, log = _fleet(tmp_path), tmp_path / "page", tmp_path / "log.csv"
+    for short, name in names.items():
+        fleet.write_text(fleet.read_text().replace(f",{short},", f",{name},"))
+    log.write_text("start,end,device\n1700000150,1700000179,a [pump]\n")
+    arguments = ["evaluate", "csv", str(fleet), "--channels", "flow,power", "--kind", "level"]
+    arguments += ["--labels", str(log), "--report", str(page)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    # A name is folded where it has a blank.
+    for name in names.values():
+        assert name.split()[-1] in shown
+    plots = {file.name for file in page.glob("*.png")}
+    assert plots == {"fleet, a -pump-.png", "fleet, x--b-.png", "fleet, x(-b-.png"}
+
+
+def test_a_title_is_no_markup(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A single device is the title, by its file's name."""
+    file = recording.rename(tmp_path / "a [pump] :smile:.csv")
+    assert main(["evaluate", "csv", str(file), "--labels", "wrong", "--kind", "level"]) == 0
+
+    assert "a [pump] :smile:" in capsys.readouterr().out
+
+
 def test_a_device_that_is_too_short_is_named(
     tmp_path: Path, recording: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,6 +313,10 @@ def test_a_device_that_is_too_short_is_named(
         (["csv", "FILE", "--labels", "absent"], "--labels: expected a column of numbers"),
         (["csv", "FILE", "--labels", "wrong", "--rows", "700"], "labelled rows after the first"),
         (["csv", "FILE", "--labels", "flow"], "--labels: expected 0 or 1 in every row of 'flow'"),
+        (
+            ["csv", "FILE", "--labels", "wrong", "--channels", "wrong"],
+            "--labels: expected channels beside 'wrong', found none",
+        ),
         (["csv", "FILE", "--labels", "wrong", "--kind", "magic"], "--kind: expected one of"),
         (["csv", "nowhere.csv", "--labels", "wrong"], "nowhere.csv: expected a CSV file"),
         (["skab", "--data", "FOLDER"], "expected SKAB's labelled files"),

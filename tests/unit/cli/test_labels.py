@@ -67,6 +67,52 @@ def test_training_leaves_the_same_rows_out(
     assert ModelPackage.load(tmp_path / "m").manifest.training.rows == 300
 
 
+def test_a_device_whose_rows_come_later_is_a_note(
+    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Spans of it are no mistake where ``--rows`` takes a part, and are one where all is taken."""
+    header, *rows = machine.read_text().splitlines()
+    named = [f"{row},{'p' if at < 400 else 'q'}" for at, row in enumerate(rows)]
+    machine.write_text("\n".join([f"{header},device", *named]))
+    log = tmp_path / "log.csv"
+    times = [(_START + at) * 1000 for at in (100, 109, 600, 639)]
+    log.write_text(f"start,end,device\n{times[0]},{times[1]},p\n{times[2]},{times[3]},q\n")
+    train = ["--labels", str(log), "--out", str(tmp_path / "m")]
+    assert _train(machine, *train, "--rows", "300") == 0
+    said = capsys.readouterr().err
+    assert "10 of 300 rows are labelled as faulty" in said
+    assert "no row is of a device that log.csv names: q" in said
+    log.write_text(log.read_text().replace(",q", ",Q"))
+
+    assert _train(machine, *train) == 2
+    assert (
+        "log.csv:3: expected a device of the recording (p, q), got 'Q'" in capsys.readouterr().err
+    )
+
+
+def test_a_span_of_a_file_marks_all_files_of_that_name(
+    machine: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training and evaluation call a device the same, whatever tells files apart on a page."""
+    files = [tmp_path / folder / "mon.csv" for folder in "pq"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(machine.read_text())
+    header, *spans = log.read_text().splitlines()
+    log.write_text("\n".join([f"{header},device", *(f"{span},mon" for span in spans)]))
+    model, both = str(tmp_path / "m"), [*map(str, files), "--time-unit", "ms"]
+    train = ["model", "train", "--feed", "f", "--channels", "flow,power", "--kind", "level"]
+    assert main([*train, "--data", *both, "--labels", str(log), "--out", model]) == 0
+    assert "160 of 1,400 rows are labelled as faulty" in capsys.readouterr().err
+    evaluate = ["evaluate", "csv", *both, "--package", model, "--channels", "flow,power", "--json"]
+    assert main([*evaluate, "--labels", str(log)]) == 0
+    printed = capsys.readouterr()
+
+    assert json.loads(printed.out.splitlines()[-1])["events"] == 4
+    assert "p/mon" in printed.err
+    assert "q/mon" in printed.err
+
+
 def test_an_evaluation_finds_the_same(
     machine: Path, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

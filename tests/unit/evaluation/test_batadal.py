@@ -74,6 +74,8 @@ def test_hours_that_do_not_tell_of_every_row_tell_nothing(
     ("row", "problem"),
     [
         ("1,02/12/2016 22", "b.csv:2: expected 3 cells"),
+        ("\n\n1,02/12/2016 22", "b.csv:4: expected 3 cells"),
+        ("\n1,2016-12-02 22,2016-12-02 23", "b.csv:3: expected a time"),
         ("1,12/02/2016 22,12/02/2016 23", "within the hours, which are from 2016-12-02T22:00:00Z"),
         ("1,2016-12-02 22,2016-12-02 23", "b.csv:2: expected a time like %d/%m/%Y %H"),
     ],
@@ -92,4 +94,7 @@ def test_hours_without_attacks_and_rows_that_are_cut_off_are_refused(tmp_path: P
         find_attacks(hours, read(hours), None, "--attacks")
     hours.write_text(hours.read_text() + "\n03/12/16 06, 1")
     with pytest.raises(ConfigError, match=r"a\.csv:10: expected 4 cells as in the header, found 2"):
+        read(hours)
+    hours.write_text("\n" + hours.read_text().rpartition("\n")[0].replace(" 7.50", " seven"))
+    with pytest.raises(ConfigError, match=r"a\.csv:10: expected numbers"):
         read(hours)

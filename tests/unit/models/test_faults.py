@@ -101,6 +101,26 @@ def test_a_level_that_walks_is_healthy() -> None:
     assert _notes(TrainingData(names, at, np.zeros(_ROWS, np.int32), walks)) == []
 
 
+@given(seed=st.integers(0, 10**6), first=st.integers(0, _ROWS - 180))
+def test_a_gap_is_no_level_of_its_own(seed: int, first: int) -> None:
+    """A sensor that was away for a third of a drift, wherever, is told as missing only."""
+    data = _machine(seed)
+    data.values[first : first + 180, 1] = np.nan
+    (line,) = _notes(data)
+
+    assert line.startswith("no number in 180 of 1,200 cells")
+
+
+def test_a_stretch_is_told_beside_a_gap() -> None:
+    """Also where the gap reaches into it."""
+    data = _with(100, 200, 0, 9.0)
+    data.values[180:240, 0] = np.nan
+    lines = _notes(data)
+
+    assert len(lines) == 2
+    assert "look unlike the rest in load:" in lines[1]
+
+
 def test_what_comes_again_is_how_the_machine_works() -> None:
     """A pump that runs faster for a while, twice, is not suspected."""
     twice = _with(100, 190, 0, 9.0)

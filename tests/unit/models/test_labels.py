@@ -87,6 +87,7 @@ def test_a_file_without_devices_is_called_by_its_name(tmp_path: Path) -> None:
         (["start,end", "101,102", "103,"], "log.csv:3: expected a time"),
         (["start,end", "noon,102"], "log.csv:2: expected a time"),
         (["start,end", "101000000000,102000000000"], "log.csv:2: .*--time-unit"),
+        (["start,end", "", "", "105,104"], "log.csv:4: expected a start that is not after its end"),
         (["start,end,device", "101,102,r"], r"log.csv:2: expected a device .*\(p, q\), got 'r'"),
         (
             ["start,end", "10,20", "3600,7200"],
@@ -113,6 +114,14 @@ def test_some_spans_may_lie_elsewhere(recording: TrainingData, tmp_path: Path) -
 
     assert _times(recording, label) == [("p", 104), ("q", 104)]
     assert not marked(log, read_spans(log), [part], may_miss=True)[0].any()
+
+
+def test_a_device_may_have_no_rows_in_a_part(recording: TrainingData, tmp_path: Path) -> None:
+    """Its rows come later; spans of the others count all the same."""
+    log = _log(tmp_path, "start,end,device", "102,103,r", "104,104,q")
+    label = marked(log, read_spans(log), [recording], may_miss=True)[0]
+
+    assert _times(recording, label) == [("q", 104)]
 
 
 def test_a_file_is_told_from_a_column(tmp_path: Path) -> None:

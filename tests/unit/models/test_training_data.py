@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate.core.errors import ConfigError
-from models.training.data import TrainingData, read_csv
+from models.training.data import TrainingData, csv_columns, read_csv
 from models.training.train import TrainSettings, train
 from models.training.windows import cut_windows
 
@@ -30,6 +30,15 @@ def test_a_file_is_read_whatever_its_delimiter(tmp_path: Path) -> None:
     assert data.names == ("flow", "temp")
     assert data.time_ns.tolist() == [1583748873 * 10**9, 1583748874 * 10**9]
     assert np.isnan(data.values[1, 0])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """Excel's "CSV UTF-8" begins with one."""
+    file = tmp_path / "a.csv"
+    file.write_text("time;flöw\n1;2\n", encoding="utf-8-sig")
+
+    assert csv_columns(file) == ["time", "flöw"]
+    assert read_csv([file], time_column="time").names == ("flöw",)
 
 
 def test_devices_are_told_apart(tmp_path: Path) -> None:
@@ -57,6 +66,7 @@ def test_times_may_be_numbers_of_any_unit(tmp_path: Path) -> None:
         ("when,x\n1,2\n", {}, "expected a time column 'time'"),
         ("time,x\n1,2\n", {"channels": ["y"]}, r"expected columns \['y'\]"),
         ("time,x\nnoon,2\n", {}, ":2: expected a time"),
+        ('time,x\n\n1,"two\nlines"\n\nnoon,2\n', {"channels": ["x"]}, ":6: expected a time"),
         ("time,x\n1,word\n", {}, "column of numbers"),
         ("time,x\n1750000000000,1\n", {}, ":2: .*--time-unit"),
         ("time,x\n1,2\n2,ERR\n", {}, "no number in 1 of 2 cells of x .such as 'ERR'.*--channels"),
