@@ -35,7 +35,8 @@ services: $(VENV)/.ready
 # What needs no service side by side; then tests with real services, which take turns and mostly
 # wait, with the simulation in the time that they leave.
 ALONE := tests/integration/test_detection_quality.py tests/unit
-test: $(VENV)/.ready services check
+test: $(VENV)/.ready
+	@$(MAKE) --no-print-directory -j 2 services check
 	@$(BIN)/python -m pytest $(ALONE) -n 2 --dist worksteal -q
 	@log=$$(mktemp); nice -n 19 $(BIN)/python -m pytest tests/simulation >$$log 2>&1 & simulation=$$!; \
 	trap 'kill $$simulation 2>/dev/null' INT TERM; code=0; \

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from headgate.core.errors import ConfigError
 from headgate.evaluation.metrics import events
@@ -38,14 +37,15 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
         ConfigError: The folder can't be written.
     """
     names = _file_names([each.name for each in evaluation.recordings])
-    for recording, name in zip(evaluation.recordings, names, strict=True):
+    pictures = _pictures(evaluation)
+    for picture, name in zip(pictures, names, strict=True):
         file = folder / f"{name}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(png(_figure(recording)))
+            file.write_bytes(picture)
         except OSError as error:
             raise ConfigError(f"{file}: expected a file that can be written: {error}") from error
-    write_page(evaluation, folder / "index.html")
+    _page(evaluation, pictures).write(folder / "index.html")
     return folder / "index.html"
 
 
@@ -55,6 +55,10 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
     Raises:
         ConfigError: The file can't be written.
     """
+    _page(evaluation, _pictures(evaluation)).write(file)
+
+
+def _page(evaluation: Evaluation, pictures: Sequence[bytes]) -> Page:
     lead = "Yellow: labelled. Red: alarmed. Blue: score, with the threshold dashed."
     page = Page(evaluation.title, lead)
     for note in evaluation.notes:
@@ -76,10 +80,10 @@ def write_page(evaluation: Evaluation, file: Path) -> None:
                 for name, values in evaluation.spread.items()
             ],
         )
-    for recording in evaluation.recordings:
+    for recording, picture in zip(evaluation.recordings, pictures, strict=True):
         page.heading(f"{recording.name} ({recording.kind})")
-        page.picture(_figure(recording), f"values, scores, labels and alarms of {recording.name}")
-    page.write(file)
+        page.picture(picture, f"values, scores, labels and alarms of {recording.name}")
+    return page
 
 
 def _file_names(names: Sequence[str]) -> list[str]:
@@ -98,11 +102,15 @@ def _file_names(names: Sequence[str]) -> list[str]:
     return files
 
 
-def _figure(recording: Evaluated) -> Figure:
-    figure = new_figure(9, 5)
-    values, scores = figure.subplots(2, 1, sharex=True)
-    _draw(recording, values, scores)
-    return figure
+def _pictures(evaluation: Evaluation) -> list[bytes]:
+    """A plot of each recording, as PNG."""
+    pictures = []
+    for recording in evaluation.recordings:
+        figure = new_figure(9, 5)
+        values, scores = figure.subplots(2, 1, sharex=True)
+        _draw(recording, values, scores)
+        pictures.append(png(figure))
+    return pictures
 
 
 def text(value: float, name: str) -> str:

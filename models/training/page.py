@@ -63,15 +63,15 @@ class Page:
         )
         self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
-    def picture(self, figure: Figure, what: str) -> None:
+    def picture(self, content: bytes, what: str) -> None:
         """A plot.
 
         Args:
-            figure: The plot.
+            content: The plot as PNG.
             what: What it shows, for those who can't see it.
         """
-        content = base64.b64encode(png(figure)).decode()
-        self._parts.append(f'<img alt="{html.escape(what)}" src="data:image/png;base64,{content}">')
+        text = base64.b64encode(content).decode()
+        self._parts.append(f'<img alt="{html.escape(what)}" src="data:image/png;base64,{text}">')
 
     def html(self) -> str:
         """The whole page."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from headgate.config.units import format_duration
 from models.package import Manifest
-from models.training.page import Page, new_figure
+from models.training.page import Page, new_figure, png
 from models.training.scoring import Scored
 from models.training.windows import Windows
 
@@ -73,7 +73,8 @@ def training_page(manifest: Manifest, windows: Windows, scored: Scored) -> str:
     spread.set_yscale("log")
     spread.axhline(alarm.threshold, color=_LIMIT, linewidth=0.9)
     spread.set_xlabel("windows")
-    page.picture(figure, "training scores over time and their distribution, with the threshold")
+    what = "training scores over time and their distribution, with the threshold"
+    page.picture(png(figure), what)
     page.heading("Each channel's part")
     page.text("Its mean share of the score in the hundredth of the windows that score highest.")
     highest = np.argsort(-scored.score)[: max(1, len(windows) // 100)]
@@ -83,7 +84,7 @@ def training_page(manifest: Manifest, windows: Windows, scored: Scored) -> str:
     bars = figure.subplots()
     bars.barh([manifest.channels[at].name for at in shown.tolist()], share[shown], color=_BAR)
     bars.set_xlabel("share")
-    page.picture(figure, "mean share of each channel")
+    page.picture(png(figure), "mean share of each channel")
     page.table(
         ("channel", "unit", "offset", "scale", "share"),
         [
