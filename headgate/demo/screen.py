@@ -82,7 +82,7 @@ def make_screen(console: Console) -> Screen:
 
 
 class LineScreen:
-    """One plain line every few seconds.
+    """One plain line every few seconds, and the list of faults at the end.
 
     Args:
         console: Where to print.
@@ -91,6 +91,7 @@ class LineScreen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next_ns = 0
+        self._last: Snapshot | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -101,9 +102,11 @@ class LineScreen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return
+        if kind is None and self._last is not None:
+            self._console.print(events_table(self._last))
 
     def show(self, snapshot: Snapshot) -> None:
+        self._last = snapshot
         if snapshot.now_ns < self._next_ns:
             return
         self._next_ns = snapshot.now_ns + round(_LINE_INTERVAL_S * NS_PER_S)

@@ -76,13 +76,29 @@ def _shown(*snapshots: Snapshot, is_terminal: bool) -> str:
 
 
 def test_without_a_terminal_there_is_a_line_every_few_seconds() -> None:
-    """Plain text, one line, no more often than that."""
+    """Plain text, one line, no more often than that; at the end the faults and what was found."""
     text = _shown(_snapshot(100), _snapshot(102), _snapshot(105), is_terminal=False)
     rest = (
         "of 60 s: 50 messages/s, 7.5 windows a run, 0.40 ms each, 0 of 2 faults found, "
         "0 false alarms, 120.0 kB in, 1.2 kB forwarded"
     )
-    assert text.splitlines() == [f"0 {rest}", f"5 {rest}"]
+    lines, table = text.splitlines()[:2], text.splitlines()[2:]
+    assert lines == [f"0 {rest}", f"5 {rest}"]
+    assert "Faults injected, and anomalies found" in table[0]
+
+
+def test_without_a_terminal_the_last_that_was_seen_is_told() -> None:
+    """However soon after the line before it came; nothing where the demo was broken off."""
+    found = _snapshot(115, _anomaly("pump-01", 112))
+    text = _shown(_snapshot(114), found, is_terminal=False)
+    row = next(line for line in text.splitlines() if "cavitation" in line)
+    assert "major, flow, score 3.2" in row
+
+    out = io.StringIO()
+    screen = make_screen(Console(file=out, width=120))
+    screen.show(found)
+    screen.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert "cavitation" not in out.getvalue()
 
 
 def test_the_live_screen_shows_faults_once_they_have_begun_and_what_was_found() -> None:
