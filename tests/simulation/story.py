@@ -24,7 +24,7 @@ from connectors.simulator.payload import PayloadWriter
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
-from headgate.core.log import QUARANTINE, READINGS, TopicPartition
+from headgate.core.log import QUARANTINE, READINGS, StoredRecord, TopicPartition
 from headgate.core.wire import REJECTED_SCHEMA, decode_readings, decode_rejected, schema_of
 from headgate.demo.config import PUMP_MODEL
 from models.package import ModelPackage
@@ -274,13 +274,14 @@ async def _play(story: Story, loop: VirtualLoop, folder: Path) -> Outcome:
         return _make_pipeline(config, channels, can_bear_all=not story.has_poison)
 
     gateway = Gateway(world, config, folder, make_pipeline)
+    account = _Account(story, config, world)
     gateway.start()
     await story.tell(world, gateway)
     deadline_s = loop.time() + _PATIENCE_S
     pause_s, was_settled = 1.0, False
     while True:
         await asyncio.sleep(pause_s)
-        problem = _problem(story, config, world)
+        problem = account.problem()
         if not problem and was_settled:
             break
         was_settled = not problem
@@ -295,42 +296,6 @@ async def _play(story: Story, loop: VirtualLoop, folder: Path) -> Outcome:
 
 def _is_expected(error: BaseException) -> bool:
     return isinstance(error, ArithmeticError)
-
-
-def _problem(story: Story, config: Config, world: World) -> str:
-    """What is wrong with what has come out so far; empty when nothing is."""
-    sent = _readings(config, story)
-    quarantined = _quarantined(config, world)
-    if story.has_poison and not any("poison" in each for each in quarantined.values()):
-        return "the poison is not in quarantine"
-    expected = _expected(story, config)
-    if not story.is_exact:
-        return _count_problem(sent, quarantined, world)
-    for reading in expected.rejected:
-        if reading not in quarantined:
-            return f"{reading} is neither in a point nor in quarantine"
-    # One that is in the log once is in a point or put aside; a replay must not do the other too.
-    aside = [reading for reading in quarantined if reading not in expected.rejected]
-    if aside:
-        times = _times_in_log(config, world)
-        for reading in aside:
-            if times[reading] == 1:
-                return f"{reading} is in a point, and in quarantine as {quarantined[reading]}"
-    return _point_problem(expected, world)
-
-
-def _point_problem(expected: _Expected, world: World) -> str:
-    stray = world.stored.keys() - expected.lines.keys()
-    if stray:
-        return f"nobody expects {world.stored[min(stray)]}"
-    for identity, line in expected.lines.items():
-        found = world.stored.get(identity)
-        if found is None or not agree(found, line):
-            return f"expected {line}, got {found}"
-        for each in world.written[identity]:
-            if not any(agree(each, one) for one in expected.revisions[identity]):
-                return f"expected {line}, once got {each}"
-    return ""
 
 
 @dataclass
@@ -359,9 +324,8 @@ def _names(batch: Batch) -> list[Reading]:
     ]
 
 
-def _expected(story: Story, config: Config) -> _Expected:
+def _expected(batch: Batch, config: Config) -> _Expected:
     """What comes out of an undisturbed pipeline."""
-    batch = _readings(config, story)
     pipeline = _make_pipeline(config, batch.channels, can_bear_all=True)
     results = pipeline.process(batch, 0)
     expected = _Expected()
@@ -379,24 +343,86 @@ def _expected(story: Story, config: Config) -> _Expected:
     return expected
 
 
-def _times_in_log(config: Config, world: World) -> Counter[Reading]:
-    """How often each reading was appended: again, where the broker sent it again."""
-    times: Counter[Reading] = Counter()
-    for partition in range(config.log.partitions):
-        for record in world.topics[TopicPartition(topic(config, READINGS), partition)]:
-            times.update(_names(decode_readings(record.value, ChannelTable())))
-    return times
+class _Account:
+    """Holds what has come out so far against what was sent.
 
+    Args:
+        story: Whose messages.
+        config: The gateway's configuration.
+        world: What has come out.
+    """
 
-def _quarantined(config: Config, world: World) -> dict[Reading, set[str]]:
-    found: defaultdict[Reading, set[str]] = defaultdict(set)
-    for partition in range(config.log.partitions):
-        for record in world.topics[TopicPartition(topic(config, QUARANTINE), partition)]:
-            if schema_of(record.headers) == REJECTED_SCHEMA:
-                rejected = decode_rejected(record.value, ChannelTable())
-                for name, reason in zip(_names(rejected.batch), rejected.reasons, strict=True):
-                    found[name].add(reason)
-    return found
+    def __init__(self, story: Story, config: Config, world: World) -> None:
+        self._story = story
+        self._config = config
+        self._world = world
+        self._sent = _readings(config, story)
+        self._expected = _expected(self._sent, config)
+        # The log only grows: what has been read of it stays true.
+        self._quarantined: defaultdict[Reading, set[str]] = defaultdict(set)
+        self._read = [0] * config.log.partitions
+
+    def problem(self) -> str:
+        """What is wrong; empty when nothing is."""
+        if self._story.is_exact:
+            return self._point_problem() or self._quarantine_problem()
+        quarantined = self._in_quarantine()
+        if self._story.has_poison and not any("poison" in each for each in quarantined.values()):
+            return "the poison is not in quarantine"
+        return _count_problem(self._sent, quarantined, self._world)
+
+    def _point_problem(self) -> str:
+        stored, expected = self._world.stored, self._expected
+        stray = stored.keys() - expected.lines.keys()
+        if stray:
+            return f"nobody expects {stored[min(stray)]}"
+        for identity, line in expected.lines.items():
+            found = stored.get(identity)
+            if found is None or not agree(found, line):
+                return f"expected {line}, got {found}"
+            for each in self._world.written[identity]:
+                if not any(agree(each, one) for one in expected.revisions[identity]):
+                    return f"expected {line}, once got {each}"
+        return ""
+
+    def _quarantine_problem(self) -> str:
+        quarantined, rejected = self._in_quarantine(), self._expected.rejected
+        for reading in rejected:
+            if reading not in quarantined:
+                return f"{reading} is neither in a point nor in quarantine"
+        # One that is in the log once is in a point or put aside; a replay must not do the other
+        # too.
+        aside = [reading for reading in quarantined if reading not in rejected]
+        if aside:
+            times = self._times_in_log()
+            for reading in aside:
+                if times[reading] == 1:
+                    return f"{reading} is in a point, and in quarantine as {quarantined[reading]}"
+        return ""
+
+    def _in_quarantine(self) -> dict[Reading, set[str]]:
+        """Why each reading was put aside."""
+        for partition, first in enumerate(self._read):
+            records = self._records(QUARANTINE, partition)
+            self._read[partition] = len(records)
+            for record in records[first:]:
+                if schema_of(record.headers) == REJECTED_SCHEMA:
+                    rejected = decode_rejected(record.value, ChannelTable())
+                    names = _names(rejected.batch)
+                    for name, reason in zip(names, rejected.reasons, strict=True):
+                        self._quarantined[name].add(reason)
+        return self._quarantined
+
+    def _times_in_log(self) -> Counter[Reading]:
+        """How often each reading was appended: again, where the broker sent it again."""
+        times: Counter[Reading] = Counter()
+        for partition in range(self._config.log.partitions):
+            for record in self._records(READINGS, partition):
+                times.update(_names(decode_readings(record.value, ChannelTable())))
+        return times
+
+    def _records(self, name: str, partition: int) -> Sequence[StoredRecord]:
+        return self._world.topics[TopicPartition(topic(self._config, name), partition)]
 
 
 def _count_problem(sent: Batch, quarantined: dict[Reading, set[str]], world: World) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -22,6 +23,9 @@ from headgate.core.log import Record, StoredRecord, TopicPartition, TopicSpec
 from streams.worker import Event
 
 Message = tuple[bytes, bytes]
+
+#: How long a reader waits for readings.
+_FETCH_S = 0.25
 
 
 class Process:
@@ -368,7 +372,13 @@ class SimulatedReader:
         if self._world.log_is_away:
             await asyncio.sleep(0.2)
             return []
-        return [*self._gather(most)]
+        found = self._gather(most)
+        if not found:
+            # As with a fetch, which the next append answers.
+            self._world.appended.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._world.appended.wait(), _FETCH_S)
+        return [*found]
 
     def commit(self) -> None:
         """Commit what is acknowledged without a gap."""
