@@ -31,6 +31,9 @@ _STATEFUL = {"ridge": 8, "level": 8, "novelty": 1}
 #: Devices of which each has a window: one alone, and a fleet whose messages come together.
 _DEVICES = (1, 64, 512, 10_000)
 
+#: And devices of a fleet whose messages come as they please: of so many, anywhere among them.
+_SOME, _FLEET = 64, 1000
+
 #: Windows scored between two looks at the clock, at least; and looks, at least.
 _WINDOWS_TIMED, _FEWEST = 512, 5
 
@@ -51,15 +54,21 @@ def with_state(*, seconds: float) -> dict[str, dict[str, float]]:
             package = ModelPackage.load(train_model(plant, folder / kind, window=None, kind=kind))
             for devices in _DEVICES:
                 found[f"{kind}, {devices}"] = _compared(package, devices, seconds)
+            some = _compared(package, _SOME, seconds, fleet=_FLEET)
+            found[f"{kind}, {_SOME} of {_FLEET}"] = some
     return found
 
 
-def _compared(package: ModelPackage, windows: int, seconds: float) -> dict[str, float]:
-    """Medians, and the quartiles of the ratio."""
+def _compared(
+    package: ModelPackage, windows: int, seconds: float, fleet: int = 0
+) -> dict[str, float]:
+    """Medians, and the quartiles of the ratio; windows are those of a fleet's first devices or, if
+    it is larger, of any.
+    """
     manifest = package.manifest
     rng = np.random.default_rng(1)
     shape = (windows, manifest.framing.window, len(manifest.channels))
-    bare, ours = _Bare(package), _Ours(package, windows)
+    bare, ours = _Bare(package), _Ours(package, windows, max(fleet, windows))
     rounds = -(-_WINDOWS_TIMED // windows)
     spent: list[tuple[float, float]] = []
     deadline = time.perf_counter() + seconds
@@ -115,13 +124,17 @@ class _Bare:
 class _Ours:
     """The gateway's stage, as its pipeline calls it: a window of each device, or all of one."""
 
-    def __init__(self, package: ModelPackage, windows: int) -> None:
+    def __init__(self, package: ModelPackage, windows: int, fleet: int) -> None:
         table = ChannelTable()
-        for device in range(windows):
+        for device in range(fleet):
             table.row(Channel("plant", f"d{device}", "plant", "c00"))
         runtime = Runtime(package, threads=1, max_batch=_MOST)
         self._inferer = Inferer({"m0": runtime}, table)
-        self._device = np.arange(windows, dtype=np.int32)
+        shape = (fleet, package.manifest.framing.window, len(package.manifest.channels))
+        # Each has been heard of.
+        self._device, self._end_ns = np.arange(fleet, dtype=np.int32), np.arange(fleet)
+        self.score(np.zeros(shape, np.float32))
+        self._device = np.sort(np.random.default_rng(2).permutation(self._device)[:windows])
         self._end_ns = np.arange(windows)
 
     def score(self, values: NDArray[np.float32]) -> None:

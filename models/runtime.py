@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,7 +34,10 @@ _FLOAT = np.dtype(np.float32)
 _MOST_BOUND = 512
 
 #: Inputs up to this size, each, are copied into a bound buffer: sooner done than binding them.
-COPIED_BYTES = 32 << 10
+_COPIED_BYTES = 64 << 10
+
+#: Each output begins at a multiple of this many numbers: a line of the processor's cache.
+_ALIGNED = 16
 
 #: How far the outputs for the golden inputs may be from what they were at training: float32
 #: arithmetic in another order, on another processor.
@@ -47,11 +51,13 @@ class Answer(NamedTuple):
         score: float32[w], higher is more abnormal.
         share: float32[w, channel], each channel's part of it.
         state: float32[w, s], what the model knows of each window's device now.
+        are_numbers: Whether all of this is known to be numbers: it may be so and not be known.
     """
 
     score: NDArray[np.float32]
     share: NDArray[np.float32]
     state: NDArray[np.float32]
+    are_numbers: bool = False
 
 
 class Runtime:
@@ -117,6 +123,13 @@ class Runtime:
         """float32[s]: what the model knows of a device that it has never seen; s may be 0."""
         return self.package.golden.initial_state
 
+    def room_for_state(self, windows: int) -> NDArray[np.float32] | None:
+        """float32[w, s] that the next run of so many windows reads without copying it first.
+
+        None where there is no such place: ``run`` then reads the state where it stands.
+        """
+        return self._bound.batch(windows).state if windows <= self.max_batch else None
+
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
         """Score windows.
 
@@ -140,9 +153,6 @@ class Runtime:
                 f"expected float32 windows of {self._shape}, and {self._state_size} numbers of "
                 f"state for each, got {values.dtype} {values.shape} and {state.dtype} {state.shape}"
             )
-        if self._bound.holds(state):
-            # What a run reads must not be what it writes.
-            state = state.copy()
         if 0 < len(values) <= self.max_batch:
             return self._run_once(values, state)
         channels = len(self.package.manifest.channels)
@@ -151,13 +161,13 @@ class Runtime:
             np.empty((len(values), channels), np.float32),
             np.empty_like(state),
         )
+        are_numbers = True
         for first in range(0, len(values), self.max_batch):
             rows = slice(first, first + self.max_batch)
-            for all_rows, part in zip(
-                whole, self._run_once(values[rows], state[rows]), strict=True
-            ):
-                all_rows[rows] = part
-        return whole
+            part = self._run_once(values[rows], state[rows])
+            whole.score[rows], whole.share[rows], whole.state[rows] = part[:3]
+            are_numbers &= part.are_numbers
+        return whole._replace(are_numbers=are_numbers)
 
     def _run_once(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
         try:
@@ -281,13 +291,19 @@ class _Batch(NamedTuple):
 
     Attributes:
         binding: The binding.
-        answer: Where the outputs go; ``state`` is empty without one.
+        score: Where the outputs go.
+        share: Likewise.
+        next_state: Likewise; None of a model without state.
+        outputs: All of them in one piece.
         window: Where the windows are copied to; None where there are too many.
         state: Likewise.
     """
 
     binding: onnxruntime.IOBinding
-    answer: Answer
+    score: NDArray[np.float32]
+    share: NDArray[np.float32]
+    next_state: NDArray[np.float32] | None
+    outputs: NDArray[np.float32]
     window: NDArray[np.float32] | None
     state: NDArray[np.float32] | None
 
@@ -311,34 +327,36 @@ class _Bound:
         shape = (manifest.framing.window, len(manifest.channels))
         row_bytes = 4 * max(shape[0] * shape[1], manifest.state_size)
         #: The largest run whose inputs are copied.
-        self._copied = COPIED_BYTES // row_bytes
+        self._copied = _COPIED_BYTES // row_bytes
         self._window = np.empty((self._copied, *shape), np.float32)
         self._state = np.empty((self._copied, manifest.state_size), np.float32)
-        self._reserve(1)
-
-    def holds(self, state: NDArray[np.float32]) -> bool:
-        """Whether this is the state of the last answer, which the next run overwrites."""
-        return self._has_state and state.base is self._room.state
+        self._room = np.empty(0, np.float32)
+        self._batches: dict[int, _Batch] = {}
 
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
         """As ``Runtime.run``, in one run; its ``state`` is overwritten by the next."""
-        count = len(values)
-        if count > len(self._room.score):
-            # Twice as much, so that batches that grow slowly are not bound anew each time.
-            self._reserve(2 * count)
-        batch = self._batches.get(count) or self._bind(count)
-        if batch.window is not None and batch.state is not None:
-            batch.window[:] = values
-            batch.state[:] = state
-            self._session.run_with_iobinding(batch.binding)
+        binding, score, share, after, outputs, window, room = self.batch(len(values))
+        if window is not None and room is not None:
+            window[:] = values
+            if state is not room:
+                room[:] = state
+            self._session.run_with_iobinding(binding)
         else:
+            if state.base is self._room:
+                # What a run reads must not be what it writes.
+                state = state.copy()
             # Memory in one piece is read where it is.
-            self._point(batch.binding, np.ascontiguousarray(values), np.ascontiguousarray(state))
-            self._session.run_with_iobinding(batch.binding)
+            self._point(binding, np.ascontiguousarray(values), np.ascontiguousarray(state))
+            self._session.run_with_iobinding(binding)
             # A binding keeps hold of what it was last given.
-            self._point(batch.binding, self._window[:0], self._state[:0])
-        score, share, after = batch.answer
-        return Answer(score.copy(), share.copy(), after if self._has_state else state)
+            self._point(binding, self._window[:0], self._state[:0])
+        # A sum of squares is a number where all are and none is huge.
+        are_numbers = isfinite(outputs.dot(outputs))
+        return Answer(score.copy(), share.copy(), state if after is None else after, are_numbers)
+
+    def batch(self, count: int) -> _Batch:
+        """What is bound for so many windows."""
+        return self._batches.get(count) or self._bind(count)
 
     def _point(
         self,
@@ -350,33 +368,46 @@ class _Bound:
         if self._has_state:
             binding.bind_cpu_input("state", state)
 
-    def _reserve(self, count: int) -> None:
-        manifest = self._manifest
-        self._room = Answer(
-            np.empty(count, np.float32),
-            np.empty((count, len(manifest.channels)), np.float32),
-            np.empty((count, manifest.state_size), np.float32),
-        )
-        self._batches: dict[int, _Batch] = {}
-
     def _bind(self, count: int) -> _Batch:
+        places = self._places(count)
+        if places[-1].stop > len(self._room):
+            # Twice as much, so that batches that grow slowly are not bound anew each time.
+            self._room = np.zeros(self._places(2 * count)[-1].stop, np.float32)
+            self._batches.clear()
+        if len(self._batches) >= _MOST_BOUND:
+            self._batches.clear()
+        score, share, next_state = (self._room[place] for place in places)
+        share = share.reshape(count, -1)
         binding = self._session.io_binding()
-        answer = Answer(*(each[:count] for each in self._room))
-        outputs = {"score": answer.score, "share": answer.share}
+        binding.bind_ortvalue_output("score", _over(score))
+        binding.bind_ortvalue_output("share", _over(share))
         if self._has_state:
-            outputs["next_state"] = answer.state
-        for name, buffer in outputs.items():
-            binding.bind_ortvalue_output(name, _over(buffer))
+            next_state = next_state.reshape(count, -1)
+            binding.bind_ortvalue_output("next_state", _over(next_state))
         window = state = None
         if count <= self._copied:
             window, state = self._window[:count], self._state[:count]
             binding.bind_ortvalue_input("window", _over(window))
             if self._has_state:
                 binding.bind_ortvalue_input("state", _over(state))
-        if len(self._batches) >= _MOST_BOUND:
-            self._batches.clear()
-        self._batches[count] = _Batch(binding, answer, window, state)
+        self._batches[count] = _Batch(
+            binding,
+            score,
+            share,
+            next_state if self._has_state else None,
+            self._room[: places[-1].stop],
+            window,
+            state,
+        )
         return self._batches[count]
+
+    def _places(self, count: int) -> list[slice]:
+        """Where in the room for outputs each of them is."""
+        places, start = [], 0
+        for width in (1, len(self._manifest.channels), self._manifest.state_size):
+            places.append(slice(start, start + count * width))
+            start = -(-places[-1].stop // _ALIGNED) * _ALIGNED
+        return places
 
 
 def _over(buffer: NDArray[np.float32]) -> onnxruntime.OrtValue:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +11,20 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Frames, Scores, Selection, StateBlock
 from headgate.core.telemetry import Telemetry
-from models.runtime import COPIED_BYTES, Answer
+from models.runtime import Answer
 from streams.arrays import group_by, grown
 
 #: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
 #: times as much; more no longer fits the caches, and stays in memory for good.
 _STATE_BYTES = 2 << 20
+
+#: Devices up to this number are looked at one by one.
+_FEW = 128
+
+#: Scores and shares, and whether all are known to be numbers. (A tuple with names costs what a look
+#: at a small array does.)
+_Place = slice | NDArray[np.int64]
+_Said = tuple[NDArray[np.float32], NDArray[np.float32], bool]
 
 
 class Model(Protocol):
@@ -32,6 +39,10 @@ class Model(Protocol):
     @property
     def initial_state(self) -> NDArray[np.float32]:
         """float32[s]: what it knows of a device that it has never seen; s may be 0."""
+        ...
+
+    def room_for_state(self, windows: int) -> NDArray[np.float32] | None:
+        """float32[w, s] that the next run of so many windows reads as it is, if there is any."""
         ...
 
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
@@ -54,51 +65,83 @@ class Memory:
         self._slot = np.empty(0, np.int64)
         self._slots = 0
         self._state = np.empty((0, len(initial)), np.float32)
+        # A row as one thing: putting those in place is cheaper than rows of numbers.
+        self._row = np.dtype((np.void, initial.nbytes))
+        self._whole = self._state.view(self._row)[:, 0]
+        #: What is kept of a device, bytes.
+        self.row_bytes = initial.nbytes
 
-    @property
-    def row_bytes(self) -> int:
-        """What is kept of a device, bytes."""
-        return self._initial.nbytes
+    def place(self, devices: NDArray[np.int32]) -> tuple[_Place, bool]:
+        """Where the state of these devices, one at least, stands; new ones get room.
 
-    def advance(
-        self,
-        model: Model,
-        devices: NDArray[np.int32],
-        values: NDArray[np.float32],
-        most: int,
-    ) -> tuple[list[tuple[NDArray[np.float32], NDArray[np.float32]]], bool]:
+        Returns:
+            The place, and whether each device is known to be there once only: where they are so
+            many that this is not looked at one by one, they have to ascend.
+        """
+        if len(self._slot) < len(self._channels.devices):
+            self._extend()
+        slot = self._slot.take(devices)
+        # Where every device has a slot, these have; devices of other feeds never get one.
+        may_be_new = self._slots < len(self._channels.devices)
+        if len(slot) <= _FEW:
+            # What the interpreter itself uses is at hand; code for arrays has to be fetched anew.
+            slots = slot.tolist()
+            if may_be_new and min(slots) < 0:
+                return self._place_new(devices)
+            if slots == list(range(slots[0], slots[0] + len(slots))):
+                return slice(slots[0], slots[0] + len(slots)), True
+            return slot, len(set(slots)) == len(slots)
+        if may_be_new and slot[slot.argmin()] < 0:
+            return self._place_new(devices)
+        if _are_all(slot[1:] - slot[:-1] == 1):
+            return slice(int(slot[0]), int(slot[-1]) + 1), True
+        return slot, _are_all(devices[1:] > devices[:-1])
+
+    def _place_new(self, devices: NDArray[np.int32]) -> tuple[_Place, bool]:
+        self._give_slots(devices)
+        return self.place(devices)
+
+    def advance(self, model: Model, place: _Place, values: NDArray[np.float32], most: int) -> _Said:
         """Score a window of each of these devices (each once), and remember what comes of it.
 
         Args:
             model: Whose memory this is.
-            devices: int32[d], one at least.
+            place: Of the devices.
             values: float32[d, window, channel].
             most: Windows in one run.
-
-        Returns:
-            Score and share of each run, and whether every score is known to be a number.
         """
-        slot = self._slots_of(devices)
-        count, begin = len(slot), int(slot[0])
-        # Devices that are first heard of together are neighbours: their state, where there is much
-        # of it, is read where it stands.
-        are_neighbours = count == 1 or (
-            count * self.row_bytes > COPIED_BYTES and _are_all(slot[1:] - slot[:-1] == 1)
-        )
-        answers, are_numbers = [], True
-        for first in range(0, count, most):
-            end = min(first + most, count)
-            rows = slice(begin + first, begin + end) if are_neighbours else slot[first:end]
-            known = self._state[rows] if isinstance(rows, slice) else self._state.take(rows, axis=0)
-            score, share, after = model.run(values[first:end], known)
-            answers.append((score, share))
-            if _are_numbers(after) and _are_numbers(score):
-                self._state[rows] = after
-            else:
-                is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
-                self._state[slot[first:end][is_sound]] = after[is_sound]
-                are_numbers = False
-        return answers, are_numbers
+        count = len(values)
+        if count <= most:
+            return self._advance_some(model, place, values)
+        # Runs of one size: memory is then used again as it is.
+        size = -(-count // -(-count // most))
+        parts = [
+            self._advance_some(
+                model, _some(place, first, first + size), values[first : first + size]
+            )
+            for first in range(0, count, size)
+        ]
+        score, share, are_numbers = zip(*parts, strict=True)
+        return np.concatenate(score), np.concatenate(share), all(are_numbers)
+
+    def _advance_some(self, model: Model, place: _Place, values: NDArray[np.float32]) -> _Said:
+        """In one run."""
+        known: NDArray[np.float32]
+        if isinstance(place, slice):
+            known = self._state[place]
+        else:
+            # Any mode but "raise", which all slots would do for, writes into the room directly.
+            known = self._state.take(place, 0, model.room_for_state(len(values)), "clip")
+        score, share, after, are_numbers = model.run(values, known)
+        if not are_numbers:
+            is_sound = np.isfinite(score) & np.isfinite(after).all(axis=1)
+            rows = np.arange(place.start, place.stop) if isinstance(place, slice) else place
+            self._state[rows[is_sound]] = after[is_sound]
+        elif isinstance(place, slice):
+            known[:] = after
+        else:
+            self._whole.put(place, after.view(self._row))
+        return score, share, are_numbers
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -117,32 +160,18 @@ class Memory:
         slot = self._slot[selection.devices]
         self._state[slot[slot >= 0]] = self._initial
 
-    def _slots_of(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Where the state of these devices stands; new ones get room."""
-        if self._slots < len(self._channels.devices):
-            self._give_slots(devices)
-        return self._slot.take(devices)
-
     def _extend(self) -> None:
         self._slot = grown(self._slot, len(self._channels.devices), -1)
 
     def _give_slots(self, devices: NDArray[np.int32]) -> None:
-        self._extend()
-        new = devices[self._slot[devices] < 0]
+        new = np.unique(devices[self._slot[devices] < 0])
         if len(new):
             self._slot[new] = np.arange(self._slots, self._slots + len(new))
             self._slots += len(new)
             known = len(self._state)
             self._state = grown(self._state, self._slots, 0)
             self._state[known:] = self._initial
-
-
-class _Said(NamedTuple):
-    """Scores and shares, and whether every score is known to be a number."""
-
-    score: NDArray[np.float32]
-    share: NDArray[np.float32]
-    are_numbers: bool
+            self._whole = self._state.view(self._row)[:, 0]
 
 
 class Inferer:
@@ -181,21 +210,24 @@ class Inferer:
 
     def process(self, frames: Sequence[Frames]) -> list[Scores]:
         """Score frames; those of one model share a run. Models without windows give nothing."""
+        if len(frames) == 1 and len(frames[0].device):
+            return [self._run(frames[0])]
         by_model: dict[str, list[Frames]] = {}
         for each in frames:
             if len(each):
                 by_model.setdefault(each.model, []).append(each)
-        return [self._run(name, parts) for name, parts in by_model.items()]
+        return [
+            self._run(parts[0] if len(parts) == 1 else _joined(name, parts))
+            for name, parts in by_model.items()
+        ]
 
-    def _run(self, name: str, parts: list[Frames]) -> Scores:
-        frames = parts[0] if len(parts) == 1 else _joined(name, parts)
-        device, time_ns = frames.device, frames.end_ns
+    def _run(self, frames: Frames) -> Scores:
+        name, device, time_ns = frames.model, frames.device, frames.end_ns
         if name in self.memories:
-            score, share, are_numbers = self._run_in_turn(name, frames)
+            score, share, are_numbers = self._run_in_turn(name, device, frames.values)
         else:
-            score, share, _ = self._models[name].run(frames.values)
+            score, share, _, are_numbers = self._models[name].run(frames.values)
             self._observe(name, len(device))
-            are_numbers = _are_numbers(score)
         if not are_numbers:
             is_number = np.isfinite(score)
             if self._telemetry is not None:
@@ -205,39 +237,29 @@ class Inferer:
             score, share = score[is_number], share[is_number]
         return Scores(name, device, time_ns, score, share)
 
-    def _run_in_turn(self, name: str, frames: Frames) -> _Said:
+    def _run_in_turn(
+        self, name: str, device: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> _Said:
         """Score windows of which each builds upon its device's one before.
 
         A round takes a window of each device that has one left: there are few rounds when devices
         are many, and mostly one.
         """
-        device, values = frames.device, frames.values
-        if len(device) == 1 or _are_all(device[1:] > device[:-1]):
-            return self._run_round(name, device, values)
+        memory, model, most = self.memories[name], self._models[name], self._most[name]
+        place, are_each_once = memory.place(device)
+        if are_each_once:
+            self._observe(name, len(device))
+            return memory.advance(model, place, values, most)
         score = np.empty(len(device), np.float32)
         share = np.empty((len(device), values.shape[2]), np.float32)
         groups, are_numbers = group_by(device), True
         for k in range(int(groups.lengths.max())):
             rows = groups.order[groups.starts[groups.lengths > k] + k]
-            said = self._run_round(name, device[rows], values[rows])
-            score[rows], share[rows] = said.score, said.share
-            are_numbers &= said.are_numbers
-        return _Said(score, share, are_numbers)
-
-    def _run_round(
-        self, name: str, device: NDArray[np.int32], values: NDArray[np.float32]
-    ) -> _Said:
-        """Score one window of each of these devices."""
-        most, count = self._most[name], len(device)
-        if count > most:
-            # Runs of one size: memory is then used again as it is.
-            most = -(-count // -(-count // most))
-        parts, are_numbers = self.memories[name].advance(self._models[name], device, values, most)
-        self._observe(name, count)
-        if len(parts) == 1:
-            return _Said(*parts[0], are_numbers)
-        score, share = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return _Said(score, share, are_numbers)
+            self._observe(name, len(rows))
+            place, _ = memory.place(device[rows])
+            score[rows], share[rows], are_known = memory.advance(model, place, values[rows], most)
+            are_numbers &= are_known
+        return score, share, are_numbers
 
     def _observe(self, name: str, windows: int) -> None:
         if self._telemetry is not None:
@@ -250,12 +272,11 @@ def _are_all(x: NDArray[np.bool_]) -> bool:
     return bool(x[x.argmin()])
 
 
-def _are_numbers(x: NDArray[np.float32]) -> bool:
-    """Whether all are; may say no where a huge one is.
-
-    A sum of squares takes no memory, and is a number where all are and none is huge.
-    """
-    return math.isfinite(np.vdot(x, x))
+def _some(place: _Place, first: int, end: int) -> _Place:
+    """Of the devices from one to another."""
+    if isinstance(place, slice):
+        return slice(place.start + first, min(place.start + end, place.stop))
+    return place[first:end]
 
 
 def _joined(model: str, parts: list[Frames]) -> Frames:

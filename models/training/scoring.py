@@ -99,7 +99,7 @@ def score_windows(
     done = told = 0
     for rows, devices in rounds:
         known = state[devices] if size else np.empty((len(rows), 0), np.float32)
-        score[rows], share[rows], following = model.run(windows.values[rows], known)
+        score[rows], share[rows], following, _ = model.run(windows.values[rows], known)
         kept = place[rows]
         before[kept[kept >= 0]], after[kept[kept >= 0]] = known[kept >= 0], following[kept >= 0]
         if size:

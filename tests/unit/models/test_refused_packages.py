@@ -44,7 +44,7 @@ def test_a_good_package_runs(package: Path) -> None:
     """It scores healthy windows under the threshold and wild ones far over it."""
     runtime = Runtime(ModelPackage.load(package))
     golden = runtime.package.golden
-    healthy, shares, _ = runtime.run(golden.window)
+    healthy, shares, *_ = runtime.run(golden.window)
     wild, *_ = runtime.run(golden.window + np.float32(30))
     threshold = runtime.package.manifest.alarm.threshold
 
@@ -58,8 +58,8 @@ def test_a_batch_scores_like_its_windows_one_by_one(package: Path) -> None:
     """Neither the batch's size nor the split at max_batch changes a score."""
     loaded = ModelPackage.load(package)
     windows = np.random.default_rng(1).normal(size=(37, 4, 3)).astype(np.float32)
-    whole, whole_share, _ = Runtime(loaded, max_batch=1024).run(windows)
-    split, split_share, _ = Runtime(loaded, max_batch=5).run(windows)
+    whole, whole_share, *_ = Runtime(loaded, max_batch=1024).run(windows)
+    split, split_share, *_ = Runtime(loaded, max_batch=5).run(windows)
     single = np.concatenate([Runtime(loaded).run(window[None])[0] for window in windows])
 
     assert split == pytest.approx(whole, rel=1e-5)
@@ -187,14 +187,14 @@ def test_a_device_that_fails_at_run_time_is_left_for_the_cpu(package: Path, tmp_
         pytest.skip("this onnxruntime has no second provider")
     loaded = ModelPackage.load(package)
     windows = loaded.golden.window
-    expected, expected_share, _ = Runtime(loaded).run(windows)
+    expected, expected_share, *_ = Runtime(loaded).run(windows)
     _train(tmp_path / "wider", window=9)
     wider = ModelPackage.load(tmp_path / "wider").graph
     runtime = Runtime(loaded)
     # A session that really is on another provider, and really fails when these windows come.
     runtime._use(onnxruntime.InferenceSession(wider, providers=elsewhere))
     with capture_logs() as logs:
-        score, share, _ = runtime.run(windows)
+        score, share, *_ = runtime.run(windows)
         runtime.run(windows)
 
     assert runtime.provider == "CPUExecutionProvider"

@@ -30,6 +30,10 @@ class _Counting:
         """Begins with ten."""
         return np.array([0, 10], np.float32)
 
+    def room_for_state(self, windows: int) -> NDArray[np.float32] | None:
+        """Has no such place."""
+        return None
+
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
         """The sum so far as the score."""
         assert state is not None
@@ -52,7 +56,7 @@ class _Wide(_Counting):
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
         """The sum so far as the score."""
         assert state is not None
-        score, share, after = super().run(values, state[:, :2])
+        score, share, after, _ = super().run(values, state[:, :2])
         return Answer(score, share, np.tile(after[:, 1:], (1, state.shape[1])))
 
 
