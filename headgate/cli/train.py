@@ -143,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             _settings(args, source.period_ns),
             notes=source.notes,
+            has_page=True,
             progress=progress,
         )
     for note in package.manifest.training.notes:

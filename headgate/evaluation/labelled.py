@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
-from headgate.evaluation.drive import drive
+from headgate.evaluation.drive import drive_together
 from headgate.evaluation.metrics import Confusion, delays, events, false_alarms, vus_pr
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.package import ModelPackage
@@ -91,7 +91,7 @@ def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, f
             f"{names}: expected rows that are labelled as wrong, found none; "
             "are the labels in the right column?"
         )
-    traces = [drive(package, each.data) for each in recordings]
+    traces = drive_together(package, [each.data for each in recordings])
     figures = _figures(
         [
             _found(trace.is_alarmed, trace.score, each)
@@ -136,15 +136,14 @@ def evaluate(
         if package is None:
             say("training")
             package = train(title, title, fit, {}, Path(folder) / "m", settings)
-        traces = []
-        for each in recordings:
-            say(f"scoring {each.name}")
-            traces.append(drive(package, each.data))
+        rows_of_all = [each.data for each in recordings]
+        say("scoring")
+        traces = drive_together(package, rows_of_all)
         beside = []
         if is_fitted:
             say("T2+Q beside it")
             plain = train("p", title, fit, {}, Path(folder) / "p", replace(settings, kind="pca"))
-            beside = [drive(plain, each.data) for each in recordings]
+            beside = drive_together(plain, rows_of_all)
     ours, plainly, always = [], [], []
     for at, (each, first) in enumerate(zip(recordings, fit_rows, strict=True)):
         ours.append(_found(traces[at].is_alarmed, traces[at].score, each, first))
@@ -183,8 +182,10 @@ def look(
         progress: Is told how many rows have gone through the pipeline.
     """
     recordings, rows = [], {}
-    for name, data, label in parts:
-        trace = drive(package, data, progress=partial(progress, f"scoring {name}"))
+    traces = drive_together(
+        package, [data for _, data, _ in parts], progress=partial(progress, "scoring")
+    )
+    for (name, data, label), trace in zip(parts, traces, strict=True):
         known = np.zeros(len(data), np.bool_) if label is None else label
         recordings.append(Evaluated.of(name, package, data, known, trace))
         found = {

@@ -82,6 +82,7 @@ def train(
     settings: TrainSettings,
     *,
     notes: Sequence[str] = (),
+    has_page: bool = False,
     progress: Progress = silent,
 ) -> ModelPackage:
     """Train a model and write its package.
@@ -96,6 +97,7 @@ def train(
         out: The package's folder.
         settings: How to train.
         notes: What is known about the data already; goes into the package, a line each.
+        has_page: Whether the package gets a page about it, for people.
         progress: Is told how far it has come.
 
     Raises:
@@ -187,7 +189,7 @@ def train(
         manifest,
         fitted.graph.content,
         scored.golden,
-        report=lambda checked: training_page(checked, windows, scored),
+        report=(lambda checked: training_page(checked, windows, scored)) if has_page else None,
     )
     progress("writing", 1, 1)
     return ModelPackage.load(out)

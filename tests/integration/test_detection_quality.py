@@ -7,6 +7,7 @@ honest is tested with them: no score knows a later row, and no alarm comes from 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from headgate.cli import main
 from headgate.evaluation import batadal, skab
-from headgate.evaluation.drive import drive
+from headgate.evaluation.drive import drive, drive_together
 from headgate.evaluation.metrics import Confusion
 from models.package import ModelPackage
 from models.training.data import TrainingData, read_csv
@@ -127,10 +128,12 @@ def test_no_alarm_comes_from_counting_rows(tmp_path: Path) -> None:
     for path in sorted(data_dir("skab").glob("[vo]*/*.csv")):
         data, label = skab.read(path)
         package = train("m", "f", data.head(skab.FIT_ROWS), {}, tmp_path / "m", TrainSettings())
-        plain += _counts(package, data, label, np.empty(0, np.int64))
-        for extra in shifted:
-            start = int(rng.integers(0, skab.FIT_ROWS - extra + 1))
-            shifted[extra] += _counts(package, data, label, np.arange(start, start + extra))
+        starts = [int(rng.integers(0, skab.FIT_ROWS - extra + 1)) for extra in shifted]
+        more = [np.arange(at, at + extra) for at, extra in zip(starts, shifted, strict=True)]
+        found = _counts(package, data, label, [np.empty(0, np.int64), *more])
+        plain += found[0]
+        for extra, each in zip(shifted, found[1:], strict=True):
+            shifted[extra] += each
 
     assert plain.f1 > 0.85
     for each in shifted.values():
@@ -141,16 +144,21 @@ def _counts(
     package: ModelPackage,
     data: TrainingData,
     label: NDArray[np.bool_],
-    more: NDArray[np.int64],
-) -> Confusion:
-    """What is found with these rows again between those fitted on and those scored."""
+    more: Sequence[NDArray[np.int64]],
+) -> list[Confusion]:
+    """What is found with each of these rows again between those fitted on and those scored."""
     fit = skab.FIT_ROWS
-    rows = np.concatenate([np.arange(fit), more, np.arange(fit, len(data))])
-    longer = TrainingData(
-        data.names,
-        data.time_ns[0] + np.arange(len(rows)) * 10**9,
-        np.zeros(len(rows), np.int32),
-        data.values[rows],
-    )
-    scored = slice(fit + len(more), None)
-    return Confusion.of(drive(package, longer).is_alarmed[scored], label[rows][scored])
+    rows = [np.concatenate([np.arange(fit), each, np.arange(fit, len(data))]) for each in more]
+    longer = [
+        TrainingData(
+            data.names,
+            data.time_ns[0] + np.arange(len(each)) * 10**9,
+            np.zeros(len(each), np.int32),
+            data.values[each],
+        )
+        for each in rows
+    ]
+    return [
+        Confusion.of(trace.is_alarmed[fit + len(extra) :], label[each][fit + len(extra) :])
+        for trace, extra, each in zip(drive_together(package, longer), more, rows, strict=True)
+    ]

@@ -36,7 +36,8 @@ def _machine(rows: int, seed: int) -> TrainingData:
 def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """An autoencoder, which has weights worth making smaller."""
     folder = tmp_path_factory.mktemp("packages") / "m"
-    return train("m", "f", _machine(1500, 1), {}, folder, TrainSettings(kind="autoencoder"))
+    settings = TrainSettings(kind="autoencoder")
+    return train("m", "f", _machine(1500, 1), {}, folder, settings, has_page=True)
 
 
 @pytest.mark.parametrize("method", ["weights", "static", "dynamic", "fp16"])

@@ -176,7 +176,8 @@ def test_gaps_and_rows_of_one_step_are_told() -> None:
 def test_a_threshold_on_few_scores_is_told(tmp_path: Path) -> None:
     """It is no quantile then; the line stands in the package and on its page."""
     data = replace(_machine().head(40))
-    package = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="pca"))
+    settings = TrainSettings(kind="pca")
+    package = train("m", "f", data, {}, tmp_path / "m", settings, has_page=True)
     (note,) = package.manifest.training.notes
 
     assert note.startswith("36 scores are few for a limit that one in 100 may pass")

@@ -30,7 +30,8 @@ def _data(rows: int = 300) -> TrainingData:
 
 
 def _train(out: Path, **settings: object) -> ModelPackage:
-    return train("m", "pump", _data(), {"flow": "l/min"}, out, TrainSettings(**settings))  # type: ignore[arg-type]
+    chosen = TrainSettings(**settings)  # type: ignore[arg-type]
+    return train("m", "pump", _data(), {"flow": "l/min"}, out, chosen, has_page=True)
 
 
 @pytest.fixture
