@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import threading
 from collections import Counter
 from types import TracebackType
@@ -166,6 +167,10 @@ def identity_of_line(line: str) -> str:
     return f"{head} {time_ns}"
 
 
+#: A field as it is written; a text is quoted and may hold commas.
+_FIELD = re.compile(r'([^=,]+)=("[^"]*"|[^,]*)')
+
+
 def fields_of_line(line: str) -> dict[str, str]:
     """A line's fields as they are written."""
-    return dict(field.split("=", 1) for field in line.split(" ")[1].split(","))
+    return dict(_FIELD.findall(line.split(" ")[1]))
