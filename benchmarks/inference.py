@@ -122,7 +122,7 @@ class _Bare:
 
 
 class _Ours:
-    """The gateway's stage, as its pipeline calls it: a window of each device, or all of one."""
+    """The gateway's stage, as its pipeline calls it: a window of each device, or of some."""
 
     def __init__(self, package: ModelPackage, windows: int, fleet: int) -> None:
         table = ChannelTable()

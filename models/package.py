@@ -210,7 +210,7 @@ class ModelPackage:
 
     @property
     def report(self) -> Path:
-        """The page about it; a package of an older version may have none."""
+        """The page about it, which ``headgate model train`` draws; others may have none."""
         return self.path / _REPORT
 
     @property

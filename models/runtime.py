@@ -51,7 +51,7 @@ class Answer(NamedTuple):
         score: float32[w], higher is more abnormal.
         share: float32[w, channel], each channel's part of it.
         state: float32[w, s], what the model knows of each window's device now.
-        are_numbers: Whether all of this is known to be numbers: it may be so and not be known.
+        are_numbers: Whether score and state are known to be numbers.
     """
 
     score: NDArray[np.float32]
@@ -128,7 +128,7 @@ class Runtime:
 
         None where there is no such place: ``run`` then reads the state where it stands.
         """
-        return self._bound.batch(windows).state if windows <= self.max_batch else None
+        return self._bound.batch(windows).state if 0 < windows <= self.max_batch else None
 
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
         """Score windows.
@@ -327,10 +327,12 @@ class _Bound:
         shape = (manifest.framing.window, len(manifest.channels))
         row_bytes = 4 * max(shape[0] * shape[1], manifest.state_size)
         #: The largest run whose inputs are copied.
-        self._copied = _COPIED_BYTES // row_bytes
+        # An accelerator takes a copy of what is bound when it is bound, not when it runs.
+        is_here = session.get_providers()[0] == _NAMES["cpu"]
+        self._copied = _COPIED_BYTES // row_bytes if is_here else 0
         self._window = np.empty((self._copied, *shape), np.float32)
         self._state = np.empty((self._copied, manifest.state_size), np.float32)
-        self._room = np.empty(0, np.float32)
+        self._outputs = np.empty(0, np.float32)
         self._batches: dict[int, _Batch] = {}
 
     def run(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
@@ -342,7 +344,7 @@ class _Bound:
                 room[:] = state
             self._session.run_with_iobinding(binding)
         else:
-            if state.base is self._room:
+            if state.base is self._outputs:
                 # What a run reads must not be what it writes.
                 state = state.copy()
             # Memory in one piece is read where it is.
@@ -350,8 +352,11 @@ class _Bound:
             self._session.run_with_iobinding(binding)
             # A binding keeps hold of what it was last given.
             self._point(binding, self._window[:0], self._state[:0])
-        # A sum of squares is a number where all are and none is huge.
-        are_numbers = isfinite(outputs.dot(outputs))
+        # A sum of squares is a number where all are and none is huge. Between the outputs there may
+        # be rests of other runs.
+        are_numbers = isfinite(outputs.dot(outputs)) or bool(
+            np.isfinite(score).all() and (after is None or np.isfinite(after).all())
+        )
         return Answer(score.copy(), share.copy(), state if after is None else after, are_numbers)
 
     def batch(self, count: int) -> _Batch:
@@ -370,13 +375,13 @@ class _Bound:
 
     def _bind(self, count: int) -> _Batch:
         places = self._places(count)
-        if places[-1].stop > len(self._room):
+        if places[-1].stop > len(self._outputs):
             # Twice as much, so that batches that grow slowly are not bound anew each time.
-            self._room = np.zeros(self._places(2 * count)[-1].stop, np.float32)
+            self._outputs = np.zeros(self._places(2 * count)[-1].stop, np.float32)
             self._batches.clear()
         if len(self._batches) >= _MOST_BOUND:
             self._batches.clear()
-        score, share, next_state = (self._room[place] for place in places)
+        score, share, next_state = (self._outputs[place] for place in places)
         share = share.reshape(count, -1)
         binding = self._session.io_binding()
         binding.bind_ortvalue_output("score", _over(score))
@@ -395,7 +400,7 @@ class _Bound:
             score,
             share,
             next_state if self._has_state else None,
-            self._room[: places[-1].stop],
+            self._outputs[: places[-1].stop],
             window,
             state,
         )

@@ -21,9 +21,11 @@ _STATE_BYTES = 2 << 20
 #: Devices up to this number are looked at one by one.
 _FEW = 128
 
+#: Slots of devices; a slice where they stand together.
+_Place = slice | NDArray[np.int64]
+
 #: Scores and shares, and whether all are known to be numbers. (A tuple with names costs what a look
 #: at a small array does.)
-_Place = slice | NDArray[np.int64]
 _Said = tuple[NDArray[np.float32], NDArray[np.float32], bool]
 
 

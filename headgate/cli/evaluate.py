@@ -63,8 +63,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         "csv",
         help="your own labelled recordings, of one device or several",
         description=(
-            "Each FILE, or each name in its column device, is a device and goes through the "
-            "pipeline by itself; what is found is counted together. Without --package one model "
+            "Each FILE, or each name in its column device, is a device and is judged "
+            "by itself; what is found is counted together. Without --package one model "
             "is trained, on the first rows of all devices, which are not scored then."
         ),
     )

@@ -75,7 +75,7 @@ def _report(path: Path, out: Path | None) -> int:
     page = ModelPackage.load(path).report
     if not page.is_file():
         raise ConfigError(
-            f"{page}: expected the package's page; it was trained by an older version: train again"
+            f"{page}: expected the package's page, which headgate model train draws; train it again"
         )
     if out is not None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -68,11 +69,11 @@ def drive_together(
 ) -> list[Trace]:
     """Send the rows of several devices through one pipeline: a row of each at a time.
 
-    No device's scores or alarms depend on the others'; it only takes less time.
+    No device's scores or alarms depend on the others' but for rounding; it only takes less time.
 
     Args:
         package: The model of all.
-        recordings: Rows of one device each, with the model's channels.
+        recordings: Rows of one device each, one recording at least, with the model's channels.
         sensitivity: As in the configuration: multiplies the threshold.
         progress: Called with the rows that are done, and how many there are.
     """
@@ -95,38 +96,37 @@ def drive_together(
         ],
         np.int32,
     )
-    lengths = np.array([len(each) for each in recordings])
-    # Padded behind the end of the shorter ones, where nothing is read.
-    times = np.zeros((lengths.max(), len(recordings)), np.int64)
-    values = np.zeros((lengths.max(), len(recordings), len(names)))
-    for device, data in enumerate(recordings):
-        columns = [data.names.index(name) for name in names]
-        times[: len(data), device] = data.time_ns
-        values[: len(data), device] = data.values[:, columns]
-    score = np.full(times.shape, np.nan)
-    is_alarmed = np.zeros(times.shape, np.bool_)
+    lengths = np.array([len(each) for each in recordings], np.int64)
+    first = np.concatenate([[0], np.cumsum(lengths)])
+    times = np.concatenate([each.time_ns for each in recordings])
+    values = np.concatenate(
+        [each.values[:, [each.names.index(name) for name in names]] for each in recordings]
+    )
+    score = np.full(len(times), np.nan)
+    is_alarmed = np.zeros(len(times), np.bool_)
     anomalies: list[Anomaly] = []
-    for at in range(len(times)):
+    for at in range(int(lengths.max())):
         devices = np.flatnonzero(lengths > at).astype(np.int32)
+        row = first[devices] + at
         batch = Batch.from_columns(
             channels,
-            np.repeat(times[at, devices], len(names)),
+            np.repeat(times[row], len(names)),
             rows[devices].ravel(),
-            values[at, devices].ravel(),
+            values[row].ravel(),
         )
         anomalies += pipeline.process(batch, at).anomalies
-        score[at] = newest
-        is_alarmed[at, devices] = pipeline.is_alarmed(_MODEL, devices)
+        score[row] = newest[devices]
+        is_alarmed[row] = pipeline.is_alarmed(_MODEL, devices)
         if at % _TOLD_ROWS == 0:
-            progress(int(np.minimum(lengths, at).sum()), int(lengths.sum()))
+            progress(int(np.minimum(lengths, at).sum()), len(times))
     return [
         Trace(
-            score[: len(data), device].copy(),
-            is_alarmed[: len(data), device].copy(),
+            score[begin:end],
+            is_alarmed[begin:end],
             package.manifest.alarm.threshold * sensitivity,
             [each for each in anomalies if each.device == f"device-{device}"],
         )
-        for device, data in enumerate(recordings)
+        for device, (begin, end) in enumerate(itertools.pairwise(first.tolist()))
     ]
 
 

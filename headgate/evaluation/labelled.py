@@ -1,6 +1,6 @@
 """A user's own labelled recordings: what a model finds in them, and what it costs in false alarms.
 
-Each device goes through the pipeline by itself; what was found is counted together.
+Each device is judged by itself; what was found is counted together.
 """
 
 from __future__ import annotations

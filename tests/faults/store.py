@@ -167,10 +167,10 @@ def identity_of_line(line: str) -> str:
     return f"{head} {time_ns}"
 
 
-#: A field as it is written; a text is quoted and may hold commas.
-_FIELD = re.compile(r'([^=,]+)=("[^"]*"|[^,]*)')
+#: Between fields: a comma that is not in a text, which is quoted.
+_BETWEEN_FIELDS = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 
 
 def fields_of_line(line: str) -> dict[str, str]:
     """A line's fields as they are written."""
-    return dict(_FIELD.findall(line.split(" ")[1]))
+    return dict(field.split("=", 1) for field in _BETWEEN_FIELDS.split(line.split(" ")[1]))

@@ -357,7 +357,7 @@ class _Account:
         self._config = config
         self._world = world
         self._sent = _readings(config, story)
-        self._expected = _expected(self._sent, config)
+        self._expected = _expected(self._sent, config) if story.is_exact else _Expected()
         # The log only grows: what has been read of it stays true.
         self._quarantined: defaultdict[Reading, set[str]] = defaultdict(set)
         self._read = [0] * config.log.partitions

@@ -29,7 +29,7 @@ def _package(out: Path, kind: str, channels: int = 3, window: int | None = None)
 @pytest.mark.parametrize(
     ("kind", "channels", "window", "sizes"),
     [
-        ("ridge", 3, None, [1, 5, 700, 64, 1, 701]),
+        ("ridge", 3, None, [1, 5, 1400, 64, 1, 1401]),
         ("novelty", 1, None, [1, 2, 9, 1]),
         ("pca", 3, 40, [1, 30, 300, 8, 1]),
     ],
@@ -148,8 +148,8 @@ def test_scores_stay_as_they_were_said(tmp_path: Path) -> None:
 def test_windows_that_lie_apart_in_memory_are_taken_as_they_are(tmp_path: Path) -> None:
     """Every second one of an array, few and many."""
     runtime = Runtime(_package(tmp_path / "m", "pca"))
-    windows = np.random.default_rng(5).normal(size=(900, 5, 3)).astype(np.float32)
-    for count in (10, 900):
+    windows = np.random.default_rng(5).normal(size=(2400, 5, 3)).astype(np.float32)
+    for count in (10, 2400):
         apart = runtime.run(windows[:count:2]).score
         whole = runtime.run(windows[:count]).score
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.stage import Frames
-from models.runtime import Answer
+from models.runtime import Answer, Runtime
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
 from streams.infer import Inferer
 from streams.state import selection_of
 
@@ -46,7 +50,7 @@ class _Counting:
 
 
 class _Wide(_Counting):
-    """The same, and remembers so much that a few devices are more than is copied."""
+    """The same, and remembers much of each device."""
 
     @property
     def initial_state(self) -> NDArray[np.float32]:
@@ -160,3 +164,56 @@ def test_what_is_remembered_moves_and_is_forgotten_with_its_device() -> None:
     new.memories["m"].forget(selection_of(other, np.array([3], np.int32)))
     (scores,) = new.process([_frames([3, 2], [0, 0])])
     assert scores.score.tolist() == [10, 11]
+
+
+def _batches(rng: np.random.Generator, rows: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """Devices in every order, few and many, once and repeatedly."""
+    some = [np.sort(rng.choice(rows, count, replace=False)) for count in (1, 20, 200)]
+    return [
+        rows[7:12],
+        rows,
+        *some,
+        *(each[::-1] for each in some),
+        rng.choice(rows, 40),
+        rng.choice(rows, 400),
+        rows[:3],
+    ]
+
+
+@pytest.mark.parametrize("max_batch", [1000, 64])
+def test_a_real_model_says_the_same_in_any_batch(max_batch: int, tmp_path: Path) -> None:
+    """Whatever stands together, and with devices of another feed in between."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(400, 3))
+    data = TrainingData(("a", "b", "c"), np.arange(400) * 10**9, np.zeros(400, np.int32), values)
+    package = train("m", "f", data, {}, tmp_path / "m", TrainSettings(kind="level"))
+    table = ChannelTable()
+    for at in range(400):
+        feed = "other" if at % 4 == 3 else "f"
+        table.row(Channel(feed, f"d{at}", feed, "a"))
+    rows = np.array([at for at in range(400) if at % 4 != 3], np.int32)
+    together = Inferer({"m": Runtime(package, max_batch=max_batch)}, table)
+    alone = Inferer({"m": Runtime(package)}, table)
+    for device in _batches(rng, rows):
+        windows = rng.normal(size=(len(device), 1, 3)).astype(np.float32)
+        # One sees what is no number, and remembers nothing of it.
+        windows[len(device) // 2] = np.nan if len(device) > 1 else 0
+        end_ns = np.arange(len(device))
+        (found,) = together.process([Frames("m", device, end_ns, windows)])
+        expected = [
+            scores
+            for at in range(len(device))
+            for scores in alone.process(
+                [Frames("m", device[at : at + 1], end_ns[:1] + at, windows[at : at + 1])]
+            )
+        ]
+
+        score = np.concatenate([each.score for each in expected])
+        np.testing.assert_allclose(found.score, score, rtol=1e-5)
+        assert found.device.tolist() == [int(row) for each in expected for row in each.device]
+        assert found.time_ns.tolist() == [int(at) for each in expected for at in each.time_ns]
+    everyone = selection_of(table, rows)
+    kept, wanted = (each.memories["m"].snapshot(everyone) for each in (together, alone))
+    np.testing.assert_array_equal(kept["device"], wanted["device"])
+    ours, theirs = (each["state"].astype(np.float64) for each in (kept, wanted))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
