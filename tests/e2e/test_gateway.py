@@ -75,6 +75,9 @@ def _points(gateway: Gateway) -> list[tuple[str, str, int, str]]:
     if not path.exists():
         return []
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        # The file is there a moment before its tables.
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'points'").fetchall():
+            return []
         rows: list[tuple[str, str, int, str]] = database.execute(
             "SELECT measurement, tags, time_ns, fields FROM points ORDER BY 1, 2, 3"
         ).fetchall()
