@@ -38,7 +38,7 @@ ALONE := tests/integration/test_detection_quality.py tests/unit
 test: $(VENV)/.ready
 	@$(MAKE) --no-print-directory -j 2 services check
 	@$(BIN)/python -m pytest $(ALONE) -n 2 --dist worksteal -q
-	@log=$$(mktemp); nice -n 5 $(BIN)/python -m pytest tests/simulation >$$log 2>&1 & simulation=$$!; \
+	@log=$$(mktemp); $(BIN)/python -m pytest tests/simulation >$$log 2>&1 & simulation=$$!; \
 	trap 'kill $$simulation 2>/dev/null' INT TERM; code=0; \
 	$(BIN)/python -m pytest --ignore tests/simulation $(addprefix --ignore ,$(ALONE)) || code=$$?; \
 	wait $$simulation || code=1; cat $$log; rm -f $$log; exit $$code
