@@ -32,16 +32,18 @@ services: $(VENV)/.ready
 	@sh tests/services.sh
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
-# What needs no service side by side; then tests with real services, which take turns and mostly
-# wait, with the simulation in the time that they leave.
-ALONE := tests/integration/test_detection_quality.py tests/unit
+# What needs no service side by side; then tests with real services, which mostly wait: one after the
+# other while the simulation takes the time that they leave, and those that break things two at a time.
+ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
+PYTEST := $(BIN)/python -m pytest
 test: $(VENV)/.ready
 	@$(MAKE) --no-print-directory -j 2 services check
-	@$(BIN)/python -m pytest $(ALONE) -n 2 --dist worksteal -q
-	@log=$$(mktemp); $(BIN)/python -m pytest tests/simulation >$$log 2>&1 & simulation=$$!; \
-	trap 'kill $$simulation 2>/dev/null' INT TERM; code=0; \
-	$(BIN)/python -m pytest --ignore tests/simulation $(addprefix --ignore ,$(ALONE)) || code=$$?; \
-	wait $$simulation || code=1; cat $$log; rm -f $$log; exit $$code
+	@$(PYTEST) $(ALONE) -n 2 --dist worksteal -q
+	@log=$$(mktemp); $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
+	trap 'kill $$simulation 2>/dev/null; exit 130' INT TERM; code=0; \
+	$(PYTEST) $(addprefix --ignore ,tests/simulation tests/faults $(ALONE)) || code=$$?; \
+	wait $$simulation || code=1; cat $$log; rm -f $$log; \
+	$(PYTEST) tests/faults --ignore tests/faults/power -n 2 --dist worksteal || code=$$?; exit $$code
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10

@@ -42,7 +42,9 @@ class Tally:
 
 #: Notes what became of a run.
 NoteAccount = Callable[[Tally], None]
-_ACCOUNTS = pytest.StashKey[dict[str, Tally]]()
+
+#: The property of a test's report, which reaches the process that prints from any other.
+_ACCOUNT = "account"
 
 
 @pytest.fixture
@@ -50,17 +52,14 @@ def note_account(request: pytest.FixtureRequest) -> NoteAccount:
     """Takes what became of a test's run into the table at the end."""
 
     def note(tally: Tally) -> None:
-        accounts = request.config.stash.setdefault(_ACCOUNTS, {})
-        accounts[request.node.nodeid] = tally
+        request.node.user_properties.append((_ACCOUNT, str(tally)))
 
     return note
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A line for each account."""
-    accounts = config.stash.get(_ACCOUNTS, {})
+    accounts = _accounts(terminalreporter)
     if accounts:
         terminalreporter.section("accounts after faults")
     for node, tally in accounts.items():
@@ -69,8 +68,21 @@ def pytest_terminal_summary(
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line: all accounts together."""
-    accounts = config.stash.get(_ACCOUNTS, {})
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if accounts and reporter is not None:
+    if reporter is None:
+        return
+    accounts = _accounts(reporter)
+    if accounts:
         total = Tally(*map(sum, zip(*map(astuple, accounts.values()), strict=True)))
         reporter.line(str(total))
+
+
+def _accounts(reporter: pytest.TerminalReporter) -> dict[str, Tally]:
+    """By the test's name."""
+    return {
+        report.nodeid: Tally.parse(value)
+        for reports in reporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == _ACCOUNT
+    }

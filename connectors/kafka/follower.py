@@ -114,7 +114,8 @@ class Follower:
             if wanted[at] < oldest[at]:
                 self._consumer.seek(at, oldest[at])
             else:
-                # Kafka has lost its end, or the topic is another one: nothing to read for now.
+                # Kafka has lost its end, or the topic is another one: until that changes nothing
+                # can be read.
                 self._consumer.pause(at)
 
     async def _ask_if_silent(self, wanted: Mapping[KafkaPartition, int]) -> None:

@@ -90,7 +90,8 @@ class PartitionReader:
         except OffsetOutOfRangeError:
             oldest, end = await self.offsets()
             if offset > end:
-                # Kafka has lost its end, or the topic is another one: nothing to read for now.
+                # Kafka has lost its end, or the topic is another one: until that changes nothing
+                # can be read.
                 await asyncio.sleep(wait_s)
                 return []
             self._consumer.seek(self._at, oldest)
