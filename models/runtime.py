@@ -162,6 +162,8 @@ class Runtime:
             np.empty_like(state),
         )
         are_numbers = True
+        # The last answer's may be given: what one run writes must not be what the next reads.
+        state = state.copy()
         for first in range(0, len(values), self.max_batch):
             rows = slice(first, first + self.max_batch)
             part = self._run_once(values[rows], state[rows])
@@ -326,9 +328,9 @@ class _Bound:
         self._has_state = manifest.state_size > 0
         shape = (manifest.framing.window, len(manifest.channels))
         row_bytes = 4 * max(shape[0] * shape[1], manifest.state_size)
-        #: The largest run whose inputs are copied.
         # An accelerator takes a copy of what is bound when it is bound, not when it runs.
         is_here = session.get_providers()[0] == _NAMES["cpu"]
+        #: The largest run whose inputs are copied.
         self._copied = _COPIED_BYTES // row_bytes if is_here else 0
         self._window = np.empty((self._copied, *shape), np.float32)
         self._state = np.empty((self._copied, manifest.state_size), np.float32)

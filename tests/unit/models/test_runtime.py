@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -80,6 +81,35 @@ def test_the_state_of_one_run_may_go_into_several(tmp_path: Path) -> None:
     runtime.max_batch = 3
 
     assert (runtime.run(second, state).state == expected).all()
+
+
+def test_what_is_no_number_is_told_of_the_run_that_it_is_in(tmp_path: Path) -> None:
+    """And of no other, though all write to the same place."""
+    runtime = Runtime(_package(tmp_path / "m", "level"))
+    windows = np.random.default_rng(8).normal(size=(16, 1, 3)).astype(np.float32)
+    broken = windows.copy()
+    broken[12] = np.nan
+
+    assert not runtime.run(broken).are_numbers
+    assert all(runtime.run(windows[:size]).are_numbers for size in (1, 2, 4, 8, 16))
+
+
+def test_an_accelerator_is_given_what_it_reads_at_every_run(tmp_path: Path) -> None:
+    """It copies what is bound to its own memory then: a buffer that is kept would be read once."""
+    elsewhere = ["AzureExecutionProvider", "CPUExecutionProvider"]
+    if elsewhere[0] not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no second provider")
+    package = _package(tmp_path / "m", "level")
+    runtime, plain = Runtime(package), BareModel(package.graph, is_stateful=True)
+    assert runtime.room_for_state(4) is not None
+    runtime._use(onnxruntime.InferenceSession(package.graph, providers=elsewhere))
+    ours = theirs = np.tile(runtime.initial_state, (4, 1))
+    for seed in range(5):
+        windows = np.random.default_rng(seed).normal(size=(4, 1, 3)).astype(np.float32)
+        ours, theirs = runtime.run(windows, ours).state, plain.run(windows, theirs).state
+
+    assert runtime.room_for_state(4) is None
+    assert (ours == theirs).all()
 
 
 def test_nothing_is_kept_of_what_was_scored(tmp_path: Path) -> None:
