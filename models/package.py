@@ -71,18 +71,60 @@ class Framing(_Table):
     hold_limit: Annotated[int, Field(ge=0)] = 3
 
 
-class Adapt(_Table):
-    """How a device's thresholds follow its scores; see ``streams.detect``.
+class _Adapt(_Table):
+    """How a device's thresholds follow its sound scores; see ``streams.adapt``.
 
-    Of a sound device's scores the part ``rate`` reaches ``limit``, in units in which the thresholds
-    are those of ``Alarm``. Where more or fewer do, both thresholds rise or fall, by the part
-    ``step`` with one score at most, and not further than to ``most`` times or to one in ``most``.
+    A score changes both by the part ``step`` at most, and all scores together by no more than
+    ``most`` times or to one in ``most``.
     """
 
-    limit: Annotated[float, Field(gt=0)]
-    rate: Annotated[float, Field(gt=0, lt=1)]
     step: Annotated[float, Field(gt=0, le=0.1)]
     most: Annotated[float, Field(ge=1, le=100)] = 4.0
+
+
+class Conformal(_Adapt):
+    """By adaptive conformal inference.
+
+    Of a sound device's scores the part ``rate`` reaches ``limit``, in units in which the thresholds
+    are those of ``Alarm``. Where more or fewer do, both thresholds rise or fall.
+    """
+
+    by: Literal["conformal"] = "conformal"
+    limit: Annotated[float, Field(gt=0)]
+    rate: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Dspot(_Adapt):
+    """By peaks over a threshold that drifts.
+
+    The tail of a device's scores is fitted to their peaks, which are more than ``start`` over the
+    scores' level. The thresholds rise and fall with what the part ``rate`` of scores would pass.
+
+    Attributes:
+        rate: Scores that may pass, a score.
+        start: How far over the level peaks begin.
+        shape: Of the generalized Pareto distribution of what they have over that.
+        level: Mean of the scores in training.
+        peak_rate: Part of them that were peaks.
+        excess: Mean of what peaks had over ``start``.
+    """
+
+    by: Literal["dspot"] = "dspot"
+    rate: Annotated[float, Field(gt=0, lt=1)]
+    start: float
+    shape: Annotated[float, Field(gt=-1, lt=1)]
+    level: float
+    peak_rate: Annotated[float, Field(gt=0, lt=1)]
+    excess: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _over_nothing(self) -> Self:
+        if self.level + self.start <= 0:
+            raise ValueError("start: expected more than 0 with level added")
+        return self
+
+
+Adapt = Annotated[Conformal | Dspot, Field(discriminator="by")]
 
 
 class Alarm(_Table):
@@ -107,7 +149,7 @@ class Alarm(_Table):
     def _ordered(self) -> Self:
         if self.threshold_low > self.threshold:
             raise ValueError("threshold_low: expected at most threshold")
-        if self.adapt is not None and self.adapt.limit >= self.threshold:
+        if isinstance(self.adapt, Conformal) and self.adapt.limit >= self.threshold:
             raise ValueError("adapt.limit: expected less than threshold")
         return self
 

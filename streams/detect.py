@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Anomaly, Scores, Selection, StateBlock
 from models.package import Adapt
+from streams.adapt import adaptation
 from streams.arrays import NO_TIME_NS, group_by, grown
 from streams.verdict import is_of_sensors
 
@@ -81,6 +82,7 @@ class Detector:
         self._model = model
         self._spec = spec
         self._channels = channels
+        self._adaptation = adaptation(spec.adapt) if spec.adapt else None
         self._gap_ns = (spec.close_after + 1) * spec.step_ns
         self._refractory_ns = spec.refractory * spec.step_ns
         # All by device row. ``over`` and ``below`` count scores in a row; the event's columns are
@@ -110,6 +112,8 @@ class Detector:
             # Logarithm of what the thresholds are multiplied by.
             "lift": np.empty(0, np.float64),
         }
+        if self._adaptation is not None:
+            self._state |= {name: np.empty(0, np.float64) for name in self._adaptation.columns}
 
     def process(self, scores: Scores) -> list[Anomaly]:
         """Take scores in, each device's in order of time; what opened, got worse or closed."""
@@ -122,7 +126,7 @@ class Detector:
         time_ns = scores.time_ns[groups.order]
         highest = np.maximum.reduceat(score, groups.starts)
         is_quiet = (highest < self._spec.threshold) & ~self._state["is_open"][device]
-        if self._spec.adapt is not None:
+        if self._adaptation is not None:
             # Every score counts.
             is_quiet[:] = False
         quiet = device[is_quiet]
@@ -233,21 +237,10 @@ class Detector:
         anomalies.extend(self._anomaly(row) for row in np.sort(changed).tolist())
         closes = was_open & (state["below"][device] >= self._longest_pause(device))
         anomalies.extend(self._close(device[closes]))
-        if spec.adapt is not None:
+        if self._adaptation is not None:
+            # Scores of an anomaly, or of what may become one, move nothing.
             sound = ~was_open & ~is_over
-            self._adapt(spec.adapt, device[sound], (score / lift)[sound])
-
-    def _adapt(self, adapt: Adapt, device: NDArray[np.int64], score: NDArray[np.float64]) -> None:
-        """Let the thresholds of these devices follow a score each, in units of what they are now.
-
-        Raised where a score reaches the limit, lowered where it does not, in such a ratio that in
-        the long run as many do as in training (Gibbs and Candes, "Adaptive conformal inference
-        under distribution shift", NeurIPS 2021). A step changes them by a bounded part, and
-        scores of an anomaly, or of what may become one, not at all.
-        """
-        step = adapt.step * ((score >= adapt.limit) - adapt.rate)
-        lift, most = self._state["lift"], np.log(adapt.most)
-        lift[device] = np.clip(lift[device] + step, -most, most)
+            self._adaptation.follow(state, device[sound], score[sound])
 
     def _judge(
         self,

@@ -42,7 +42,7 @@ from headgate.core.stage import (
     StatefulStage,
 )
 from headgate.core.telemetry import Telemetry
-from models.package import Adapt, ModelPackage
+from models.package import Adapt, Conformal, ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
 from streams.arrays import stable_order
@@ -418,7 +418,10 @@ def _recall_ns(config: Config, packages: Mapping[str, ModelPackage]) -> int:
 
 
 def _scaled(adapt: Adapt | None, sensitivity: float) -> Adapt | None:
-    return adapt and adapt.model_copy(update={"limit": adapt.limit * sensitivity})
+    # The other rule speaks of the scores alone.
+    if isinstance(adapt, Conformal):
+        return adapt.model_copy(update={"limit": adapt.limit * sensitivity})
+    return adapt
 
 
 def _channel_names(package: ModelPackage) -> tuple[str, ...]:

@@ -80,7 +80,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  (argparse hides the type
         type=_part_of_adapting,
         default=0.0,
         metavar="PART",
-        help="thresholds follow each device, by this part a score at most (default: 0, not at all)",
+        help="thresholds follow each device, by this part a score at most: by DSPOT with "
+        "--threshold pot, else by adaptive conformal inference (default: 0, not at all)",
     )
     train.add_argument("--seed", type=int, default=0, help="default: 0")
 

@@ -1,4 +1,4 @@
-"""Thresholds at a stated rate of false alarms."""
+"""Thresholds at a stated rate of false alarms, and what devices may move them by."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 from scipy.stats import genpareto
+
+from headgate.core.errors import ConfigError
+from models.package import Adapt, Conformal, Dspot
 
 Method = Literal["quantile", "events", "pot", "probability"]
 
 #: Scores over the threshold that lie closer together than this are one event, steps.
 _APART = 24
 
-#: Peaks over this quantile are fitted; so many are needed for a fit to say anything.
-_PEAKS_OVER, _FEWEST_PEAKS = 0.98, 20
+#: The threshold is so many times the limit at least that it is adapted by where it is a quantile.
+_ADAPT_MARGIN = 1.6
+
+#: This part of the scores are peaks; so many are needed for a fit to say anything.
+_PEAK_RATE, _FEWEST_PEAKS = 0.02, 20
+
+#: Where thresholds follow peaks these are so many times what may pass, at least: of those of a
+#: device that has become louder only what lies under the threshold is known, and has to tell.
+_PEAKS_PASSING = 10
+
+#: Beyond such shapes of a tail, either way, what a fit finds says little.
+_STEEPEST = 0.5
 
 
 def choose(
@@ -40,6 +54,83 @@ def choose(
     if method == "pot":
         return _by_peaks(score.astype(np.float64), rate)
     return _by_events(score, device, rate)
+
+
+def adapt(
+    method: Method,
+    score: NDArray[np.float32],
+    device: NDArray[np.int32],
+    *,
+    rate: float,
+    threshold: float,
+    margin: float,
+    step: float,
+) -> Adapt:
+    """How a threshold follows a device: by its peaks with ``pot``, else by a limit below it.
+
+    Args:
+        method: The threshold was chosen by.
+        score: float32[n], healthy scores, of each device in order of time.
+        device: int32[n].
+        rate: In the method's unit.
+        threshold: What was chosen, the margin included.
+        margin: The threshold is so many times what the method found.
+        step: The part that a score may move it by.
+
+    Raises:
+        ConfigError: The scores have too few peaks, or the rate asks for none.
+    """
+    if method == "pot":
+        return _by_drifting_peaks(score, device, rate, threshold, step)
+    # Scores over the threshold will move nothing, so they count for nothing here.
+    counted = score[score < threshold]
+    limit = threshold / max(margin, _ADAPT_MARGIN)
+    # Half a score more or less than there were: of none at all nothing would follow.
+    reached = (np.count_nonzero(counted >= limit) + 0.5) / (len(counted) + 1)
+    return Conformal(limit=limit, rate=reached, step=step)
+
+
+def _by_drifting_peaks(
+    score: NDArray[np.float32],
+    device: NDArray[np.int32],
+    rate: float,
+    threshold: float,
+    step: float,
+) -> Dspot:
+    if rate >= _PEAK_RATE:
+        raise ConfigError(
+            f"--false-alarm-rate: expected less than {_PEAK_RATE:g}, the part of the scores "
+            f"that a tail is fitted to, for a threshold by pot that adapts, got {rate:g}"
+        )
+    mean = float(score.mean())
+    # Over the level as it is known live: of the scores before, older ones weighing less.
+    over = np.concatenate(
+        [
+            each - lfilter([0, step], [1, step - 1], each, zi=[mean])[0]
+            for each in np.split(score.astype(np.float64), np.flatnonzero(np.diff(device)) + 1)
+        ]
+    )
+    part = max(_PEAK_RATE, _PEAKS_PASSING * rate)
+    start = float(np.quantile(over, 1 - part))
+    is_peak = over > start
+    # Scores over the threshold tell the shape, but live they will count for nothing else.
+    excess = over[is_peak & (score < threshold)] - start
+    if len(excess) < _FEWEST_PEAKS:
+        raise ConfigError(
+            f"training data: expected {_FEWEST_PEAKS} peaks at least for a threshold by pot that "
+            f"adapts, {_FEWEST_PEAKS / part:,.0f} windows or so, got {len(excess)} in "
+            f"{len(score):,}; give it more data, or --threshold quantile"
+        )
+    shape = float(genpareto.fit(over[is_peak] - start, floc=0)[0])
+    return Dspot(
+        rate=rate,
+        step=step,
+        start=start,
+        shape=float(np.clip(shape, -_STEEPEST, _STEEPEST)),
+        level=mean,
+        peak_rate=len(excess) / len(score),
+        excess=float(excess.mean()),
+    )
 
 
 def _by_events(score: NDArray[np.float32], device: NDArray[np.int32], rate: float) -> float:
@@ -68,7 +159,7 @@ def _by_events(score: NDArray[np.float32], device: NDArray[np.int32], rate: floa
 
 
 def _by_peaks(score: NDArray[np.float64], rate: float) -> float:
-    start = float(np.quantile(score, _PEAKS_OVER))
+    start = float(np.quantile(score, 1 - _PEAK_RATE))
     peaks = score[score > start] - start
     if len(peaks) < _FEWEST_PEAKS or rate >= len(peaks) / len(score):
         return float(np.quantile(score, 1 - rate))

@@ -29,9 +29,6 @@ Normalization = Literal["zscore", "minmax", "robust"]
 #: Golden windows kept in a package.
 _GOLDEN_WINDOWS = 16
 
-#: The threshold is so many times the limit at least that thresholds are adapted by.
-_ADAPT_MARGIN = 1.6
-
 #: Steps for which a channel without a reading keeps its last value.
 _HOLD_LIMIT = 3
 
@@ -251,6 +248,18 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
         if rule.low_rate is None
         else min(threshold, float(np.quantile(fitted.held_out, 1 - rule.low_rate)))
     )
+    adapting = {}
+    if settings.adapt:
+        adapt = thresholds.adapt(
+            method,
+            fitted.held_out,
+            fitted.device,
+            rate=rate,
+            threshold=threshold,
+            margin=margin,
+            step=settings.adapt,
+        )
+        adapting = {"adapt": adapt.model_dump()}
     found_by = {
         "quantile": f"the {1 - rate:.4g} quantile",
         "events": f"what {rate:.3g} events a window reach",
@@ -265,24 +274,11 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
         "close_surprise": rule.close_surprise,
         # What would not have ended it had it come a little sooner is no other trouble.
         "refractory": rule.close_after,
-        **_adapt(settings, threshold, margin, fitted.held_out),
+        **adapting,
         "chosen_by": (
             f"{margin:g} x {found_by}, of the scores of {len(fitted.held_out)} training windows"
         ),
     }
-
-
-def _adapt(
-    settings: TrainSettings, threshold: float, margin: float, score: NDArray[np.float32]
-) -> dict[str, object]:
-    if not settings.adapt:
-        return {}
-    # Scores over the threshold move nothing, so what is counted has to lie well below it.
-    limit = threshold / max(margin, _ADAPT_MARGIN)
-    counted = score[score < threshold]
-    # Half a score more or less than there were: of none at all nothing would follow.
-    rate = (np.count_nonzero(counted >= limit) + 0.5) / (len(counted) + 1)
-    return {"adapt": {"limit": limit, "rate": rate, "step": settings.adapt}}
 
 
 def _check(settings: TrainSettings) -> None:

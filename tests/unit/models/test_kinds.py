@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
+from headgate.core.errors import ConfigError
 from headgate.evaluation.drive import drive
+from models.package import Conformal, Dspot
 from models.training import forest, fusion
 from models.training.data import TrainingData
 from models.training.kinds import KINDS, fusion_member
 from models.training.progress import silent
 from models.training.scoring import Graph, score_windows
-from models.training.thresholds import choose
+from models.training.thresholds import Method, adapt, choose
 from models.training.train import TrainSettings, train
 from models.training.windows import Windows, cut_windows
 
@@ -175,25 +178,72 @@ def test_the_forest_agrees_with_the_library_that_grew_it() -> None:
     assert score == pytest.approx(-2 * grown.score_samples(flat), rel=1e-4)
 
 
-def test_thresholds_that_adapt_are_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("threshold", "rule"), [("quantile", Conformal), ("pot", Dspot)])
+def test_thresholds_that_adapt_are_asked_for(
+    tmp_path: Path, threshold: Method, rule: type[Conformal | Dspot]
+) -> None:
     """The package says from where and how fast; a device that is somewhat louder then is quiet."""
-    settings = {adapt: TrainSettings(kind="pca", margin=1.2, adapt=adapt) for adapt in (0.0, 0.01)}
+    settings = TrainSettings(kind="pca", margin=1.2, threshold=threshold)
     fixed, adapting = (
-        train("m", "f", _machine(_ROWS, 1), {}, tmp_path / f"m{adapt}", each)
-        for adapt, each in settings.items()
+        train("m", "f", _machine(_ROWS, 1), {}, tmp_path / f"m{each.adapt}", each)
+        for each in (settings, replace(settings, adapt=0.01))
     )
-    louder = _machine(1500, 2)
-    noise = np.random.default_rng(5).normal(size=louder.values.shape) * 0.14
-    louder = TrainingData(louder.names, louder.time_ns, louder.device, louder.values + noise)
-    late = slice(750, None)
+    louder = _machine(3000, 2)
+    noise = np.random.default_rng(5).normal(size=louder.values.shape)
+    by = np.interp(np.arange(len(louder)), [0, 1500], [0.0, 0.14])
+    louder = replace(louder, values=louder.values + noise * by[:, None])
+    late = slice(1500, None)
 
     assert fixed.manifest.alarm.adapt is None
-    rule = adapting.manifest.alarm.adapt
-    assert rule is not None
-    assert rule.limit * 1.6 == pytest.approx(adapting.manifest.alarm.threshold)
-    assert 0.1 < rule.rate < 0.5
+    assert isinstance(adapting.manifest.alarm.adapt, rule)
+    assert adapting.manifest.alarm.threshold == fixed.manifest.alarm.threshold
     assert drive(fixed, louder).is_alarmed[late].mean() > 0.05
     assert drive(adapting, louder).is_alarmed[late].mean() < 0.02
+
+
+def test_what_is_said_of_a_limit_and_of_peaks_is_what_the_scores_have() -> None:
+    """For scores whose tail is known: exponential, around a level of 1."""
+    score = np.random.default_rng(8).exponential(size=50_000).astype(np.float32)
+    device = np.repeat([0, 1], 25_000).astype(np.int32)
+    common = {"rate": 0.001, "margin": 1.0, "step": 0.001}
+    limit = adapt("quantile", score, device, threshold=7.0, **common)
+    # Higher than any score, as those over it would be cut off.
+    peaks = adapt("pot", score, device, threshold=20.0, **common)
+
+    assert isinstance(limit, Conformal)
+    assert limit.limit * 1.6 == pytest.approx(7.0)
+    assert limit.rate == pytest.approx(np.exp(-7 / 1.6) - np.exp(-7), rel=0.1)
+    assert isinstance(peaks, Dspot)
+    assert peaks.level == pytest.approx(1, rel=0.02)
+    assert peaks.level + peaks.start == pytest.approx(np.log(50), rel=0.03)
+    assert (peaks.shape, peaks.excess) == pytest.approx((0, 1), abs=0.1)
+    assert peaks.peak_rate == pytest.approx(0.02, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "message"),
+    [
+        (
+            600,
+            0.001,
+            "expected 20 peaks at least for a threshold by pot that adapts, 1,000 windows",
+        ),
+        (6000, 0.02, "--false-alarm-rate: expected less than 0.02"),
+    ],
+)
+def test_peaks_that_are_too_few_to_adapt_by_are_told(count: int, rate: float, message: str) -> None:
+    """In one line, with what to do."""
+    score = np.random.default_rng(8).exponential(size=count).astype(np.float32)
+    with pytest.raises(ConfigError, match=message):
+        adapt(
+            "pot",
+            score,
+            np.zeros(count, np.int32),
+            rate=rate,
+            threshold=8.0,
+            margin=1.0,
+            step=0.01,
+        )
 
 
 def test_auto_says_why(tmp_path: Path) -> None:
