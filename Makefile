@@ -33,7 +33,7 @@ services: $(VENV)/.ready
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
 # What needs no service side by side; then tests with real services, which mostly wait: one after the
-# other while the simulation takes the time that they leave, and those that break things two at a time.
+# other, and those that break things two at a time. The simulation takes the time that they leave.
 ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
 PYTEST := $(BIN)/python -m pytest
 test: $(VENV)/.ready
@@ -42,8 +42,8 @@ test: $(VENV)/.ready
 	@log=$$(mktemp); $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
 	trap 'kill $$simulation 2>/dev/null; exit 130' INT TERM; code=0; \
 	$(PYTEST) $(addprefix --ignore ,tests/simulation tests/faults $(ALONE)) || code=$$?; \
-	wait $$simulation || code=1; cat $$log; rm -f $$log; \
-	$(PYTEST) tests/faults --ignore tests/faults/power -n 2 --dist worksteal || code=$$?; exit $$code
+	$(PYTEST) tests/faults --ignore tests/faults/power -n 2 --dist worksteal || code=$$?; \
+	wait $$simulation || code=1; cat $$log; rm -f $$log; exit $$code
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10

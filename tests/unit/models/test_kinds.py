@@ -188,11 +188,11 @@ def test_thresholds_that_adapt_are_asked_for(
         train("m", "f", _machine(_ROWS, 1), {}, tmp_path / f"m{each.adapt}", each)
         for each in (settings, replace(settings, adapt=0.01))
     )
-    louder = _machine(3000, 2)
+    louder = _machine(2000, 2)
     noise = np.random.default_rng(5).normal(size=louder.values.shape)
-    by = np.interp(np.arange(len(louder)), [0, 1500], [0.0, 0.14])
+    by = np.interp(np.arange(len(louder)), [0, 1000], [0.0, 0.14])
     louder = replace(louder, values=louder.values + noise * by[:, None])
-    late = slice(1500, None)
+    late = slice(1000, None)
 
     assert fixed.manifest.alarm.adapt is None
     assert isinstance(adapting.manifest.alarm.adapt, rule)
