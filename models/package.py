@@ -111,17 +111,11 @@ class Dspot(_Adapt):
 
     by: Literal["dspot"] = "dspot"
     rate: Annotated[float, Field(gt=0, lt=1)]
-    start: float
+    start: Annotated[float, Field(gt=0)]
     shape: Annotated[float, Field(gt=-1, lt=1)]
-    level: float
+    level: Annotated[float, Field(ge=0)]
     peak_rate: Annotated[float, Field(gt=0, lt=1)]
     excess: Annotated[float, Field(gt=0)]
-
-    @model_validator(mode="after")
-    def _over_nothing(self) -> Self:
-        if self.level + self.start <= 0:
-            raise ValueError("start: expected more than 0 with level added")
-        return self
 
 
 Adapt = Annotated[Conformal | Dspot, Field(discriminator="by")]
@@ -144,6 +138,23 @@ class Alarm(_Table):
     refractory: Annotated[int, Field(ge=0)] = 0
     adapt: Adapt | None = None
     chosen_by: str = ""
+
+    @field_validator("adapt", mode="before")
+    @classmethod
+    def _by_conformal(cls, value: object) -> object:
+        # Packages from before there was another rule do not name it.
+        return {"by": "conformal", **value} if isinstance(value, dict) else value
+
+    @property
+    def following(self) -> str:
+        """How thresholds follow a device, for people; empty where they do not."""
+        if self.adapt is None:
+            return ""
+        rule = "DSPOT" if isinstance(self.adapt, Dspot) else "adaptive conformal inference"
+        return (
+            f"thresholds follow each device by {rule}: by {100 * self.adapt.step:g} % a score, to "
+            f"{self.adapt.most:g} times or one in {self.adapt.most:g} at most"
+        )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

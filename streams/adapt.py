@@ -26,7 +26,7 @@ class Adaptation(ABC):
 
     def __init__(self, step: float, most: float) -> None:
         self._step = step
-        self._most = most
+        self._farthest = float(np.log(most))
 
     def follow(self, state: State, device: NDArray[np.int64], score: NDArray[np.float64]) -> None:
         """Let the thresholds of these devices follow a score each, by a bounded part.
@@ -38,9 +38,8 @@ class Adaptation(ABC):
             score: float64[d], sound ones, in units of the model.
         """
         lift: NDArray[np.float64] = state["lift"]
-        farthest = float(np.log(self._most))
         change = np.clip(self._wanted(state, device, score), -self._step, self._step)
-        lift[device] = np.clip(lift[device] + change, -farthest, farthest)
+        lift[device] = np.clip(lift[device] + change, -self._farthest, self._farthest)
 
     @abstractmethod
     def _wanted(

@@ -28,8 +28,8 @@ class DetectSpec:
 
     Attributes:
         channel_names: The model's channels, in the order of the scores' shares.
-        threshold: Scores at or over it count towards opening.
-        threshold_low: Scores below it count towards closing.
+        threshold: Scores at or over ``sensitivity`` times it count towards opening.
+        threshold_low: Scores below ``sensitivity`` times it count towards closing.
         open_after: So many in a row open an anomaly.
         close_after: So many in a row close it.
         close_surprise: Fewer do where they would be this improbable in an event that goes on: one
@@ -38,6 +38,8 @@ class DetectSpec:
         refractory: A device that is over the threshold again within so many steps of an anomaly's
             end goes on with that one, so that one trouble is one anomaly.
         adapt: How the thresholds follow each device; None leaves them as they are.
+        sensitivity: What the thresholds are multiplied by. What a device's scores say of where they
+            should be is the same with any.
         step_ns: Time between two scores of a device that leaves none out. A gap longer than
             ``close_after`` steps ends whatever was going on: nothing is known of that time.
     """
@@ -51,6 +53,7 @@ class DetectSpec:
     close_surprise: float = 0.0
     refractory: int = 0
     adapt: Adapt | None = None
+    sensitivity: float = 1.0
 
 
 class Sensors(Protocol):
@@ -82,6 +85,8 @@ class Detector:
         self._model = model
         self._spec = spec
         self._channels = channels
+        self._threshold = spec.threshold * spec.sensitivity
+        self._threshold_low = spec.threshold_low * spec.sensitivity
         self._adaptation = adaptation(spec.adapt) if spec.adapt else None
         self._gap_ns = (spec.close_after + 1) * spec.step_ns
         self._refractory_ns = spec.refractory * spec.step_ns
@@ -125,7 +130,7 @@ class Detector:
         score = scores.score[groups.order].astype(np.float64)
         time_ns = scores.time_ns[groups.order]
         highest = np.maximum.reduceat(score, groups.starts)
-        is_quiet = (highest < self._spec.threshold) & ~self._state["is_open"][device]
+        is_quiet = (highest < self._threshold) & ~self._state["is_open"][device]
         if self._adaptation is not None:
             # Every score counts.
             is_quiet[:] = False
@@ -196,7 +201,7 @@ class Detector:
             anomalies.extend(self._close(broken[state["is_open"][broken]]))
             state["over"][broken] = 0
         lift = np.exp(state["lift"][device])
-        is_over = score >= spec.threshold * lift
+        is_over = score >= self._threshold * lift
         over = np.where(is_over, state["over"][device] + 1, 0)
         state["over"][device] = over
         was_open = state["is_open"][device]
@@ -213,13 +218,13 @@ class Detector:
         state["peak_score"][higher] = score[is_higher]
         state["peak_ns"][higher] = time_ns[is_higher]
         state["share"][higher] = share[is_higher]
-        is_in = (score >= spec.threshold_low * lift) & (was_open | is_over)
+        is_in = (score >= self._threshold_low * lift) & (was_open | is_over)
         state["end_ns"][device[is_in]] = time_ns[is_in]
         state["below"][device] = np.where(is_in, 0, state["below"][device] + 1)
         self._count_hits(device, is_in, was_open)
         is_of_sensors = self._judge(device, time_ns, was_open | is_over)
         severity = np.searchsorted(
-            _SEVERITY_FROM, state["peak_score"][device] / (spec.threshold * lift), side="right"
+            _SEVERITY_FROM, state["peak_score"][device] / (self._threshold * lift), side="right"
         )
         opens = ~was_open & (over >= spec.open_after)
         resumes = opens & state["is_past"][device]
@@ -238,8 +243,9 @@ class Detector:
         closes = was_open & (state["below"][device] >= self._longest_pause(device))
         anomalies.extend(self._close(device[closes]))
         if self._adaptation is not None:
-            # Scores of an anomaly, or of what may become one, move nothing.
-            sound = ~was_open & ~is_over
+            # Scores of an anomaly, or of what would become one as the model was trained, move
+            # nothing.
+            sound = ~was_open & (score < spec.threshold * lift)
             self._adaptation.follow(state, device[sound], score[sound])
 
     def _judge(
@@ -305,7 +311,7 @@ class Detector:
             end_ns=int(state["end_ns"][row]),
             peak_ns=int(state["peak_ns"][row]),
             peak_score=float(state["peak_score"][row]),
-            threshold=self._spec.threshold * float(np.exp(state["lift"][row])),
+            threshold=self._threshold * float(np.exp(state["lift"][row])),
             severity=_SEVERITIES[int(state["severity"][row])],
             # Equal shares in the model's order, so that the same scores give the same bytes.
             shares=tuple(sorted(named, key=lambda pair: -pair[1])),

@@ -42,7 +42,7 @@ from headgate.core.stage import (
     StatefulStage,
 )
 from headgate.core.telemetry import Telemetry
-from models.package import Adapt, Conformal, ModelPackage
+from models.package import ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
 from streams.arrays import stable_order
@@ -389,16 +389,16 @@ def _detectors(
     detectors = {}
     for name, package in packages.items():
         framing, alarm = package.manifest.framing, package.manifest.alarm
-        sensitivity = config.model[name].sensitivity
         spec = DetectSpec(
             channel_names=_channel_names(package),
-            threshold=alarm.threshold * sensitivity,
-            threshold_low=alarm.threshold_low * sensitivity,
+            threshold=alarm.threshold,
+            threshold_low=alarm.threshold_low,
             open_after=alarm.open_after,
             close_after=alarm.close_after,
             close_surprise=alarm.close_surprise,
             refractory=alarm.refractory,
-            adapt=_scaled(alarm.adapt, sensitivity),
+            adapt=alarm.adapt,
+            sensitivity=config.model[name].sensitivity,
             step_ns=framing.period * framing.hop,
         )
         sensors = ModelSensors(spec.channel_names, monitor, config.feed, channels)
@@ -415,13 +415,6 @@ def _recall_ns(config: Config, packages: Mapping[str, ModelPackage]) -> int:
         for feed in config.feed.values()
     ]
     return max(HOUR_NS, max(steps_ns, default=0) + max(feeds_ns))
-
-
-def _scaled(adapt: Adapt | None, sensitivity: float) -> Adapt | None:
-    # The other rule speaks of the scores alone.
-    if isinstance(adapt, Conformal):
-        return adapt.model_copy(update={"limit": adapt.limit * sensitivity})
-    return adapt
 
 
 def _channel_names(package: ModelPackage) -> tuple[str, ...]:

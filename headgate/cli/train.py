@@ -210,6 +210,8 @@ def print_package(package: ModelPackage) -> None:
         f"alarm      opens after {alarm.open_after}, closes after {alarm.close_after} below "
         f"{alarm.threshold_low:.4g}"
     )
+    if alarm.following:
+        print(f"           {alarm.following}")
     print(
         f"trained on {training.rows} rows over {training.span / 1e9:.0f} s, seed {training.seed}, "
         f"data {training.fingerprint[:12]}…"

@@ -44,6 +44,7 @@ def training_page(manifest: Manifest, windows: Windows, scored: Scored) -> str:
             ),
             ("threshold", f"{alarm.threshold:.4g}: {alarm.chosen_by}"),
             ("lower threshold", f"{alarm.threshold_low:.4g}"),
+            *([("each device", alarm.following)] if alarm.following else []),
             ("state of a device", f"{4 * manifest.state_size:,} bytes"),
         ],
     )

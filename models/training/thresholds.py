@@ -97,29 +97,36 @@ def _by_drifting_peaks(
     threshold: float,
     step: float,
 ) -> Dspot:
+    where = "for a threshold by pot that adapts"
     if rate >= _PEAK_RATE:
         raise ConfigError(
-            f"--false-alarm-rate: expected less than {_PEAK_RATE:g}, the part of the scores "
-            f"that a tail is fitted to, for a threshold by pot that adapts, got {rate:g}"
+            f"--false-alarm-rate: expected less than {_PEAK_RATE:g} {where}, the part of the "
+            f"scores that a tail is fitted to, got {rate:g}, or the kind has it where none is given"
         )
-    mean = float(score.mean())
+    # Scores over the threshold tell the shape of the tail, but live they will move nothing.
+    is_sound = score < threshold
+    held = np.minimum(score.astype(np.float64), threshold)
+    mean = float(held.mean())
     # Over the level as it is known live: of the scores before, older ones weighing less.
-    over = np.concatenate(
-        [
-            each - lfilter([0, step], [1, step - 1], each, zi=[mean])[0]
-            for each in np.split(score.astype(np.float64), np.flatnonzero(np.diff(device)) + 1)
-        ]
-    )
+    level = [
+        lfilter([0, step], [1, step - 1], each, zi=[mean])[0]
+        for each in np.split(held, np.flatnonzero(np.diff(device)) + 1)
+    ]
+    over = score - np.concatenate(level)
     part = max(_PEAK_RATE, _PEAKS_PASSING * rate)
     start = float(np.quantile(over, 1 - part))
+    if start <= 0:
+        raise ConfigError(
+            f"training data: expected scores that move {where}, but {1 - part:.0%} of them are "
+            "not over their mean; use --threshold quantile"
+        )
     is_peak = over > start
-    # Scores over the threshold tell the shape, but live they will count for nothing else.
-    excess = over[is_peak & (score < threshold)] - start
+    excess = over[is_peak & is_sound] - start
     if len(excess) < _FEWEST_PEAKS:
         raise ConfigError(
-            f"training data: expected {_FEWEST_PEAKS} peaks at least for a threshold by pot that "
-            f"adapts, {_FEWEST_PEAKS / part:,.0f} windows or so, got {len(excess)} in "
-            f"{len(score):,}; give it more data, or --threshold quantile"
+            f"training data: expected {_FEWEST_PEAKS} peaks or more under the threshold {where}, "
+            f"as {_FEWEST_PEAKS / (part - rate):,.0f} windows should have, got {len(excess)} in "
+            f"{len(score):,}; give it more data, a larger --margin, or --threshold quantile"
         )
     shape = float(genpareto.fit(over[is_peak] - start, floc=0)[0])
     return Dspot(
@@ -128,7 +135,7 @@ def _by_drifting_peaks(
         start=start,
         shape=float(np.clip(shape, -_STEEPEST, _STEEPEST)),
         level=mean,
-        peak_rate=len(excess) / len(score),
+        peak_rate=len(excess) / np.count_nonzero(is_sound),
         excess=float(excess.mean()),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -24,8 +23,16 @@ def _begin() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     # Linux may share the time out by sessions first, and to processes of a session then.
     os.setsid()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+    for _ in range(10):
+        try:
+            Path("/proc/self/autogroup").write_text("19")
+        except BlockingIOError:
+            # One such wish at a time is heard.
+            time.sleep(0.2)
+        except OSError:
+            break
+        else:
+            break
     os.nice(19)
 
 

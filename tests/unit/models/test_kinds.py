@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from headgate.core.errors import ConfigError
 from headgate.evaluation.drive import drive
-from models.package import Conformal, Dspot
+from models.package import Conformal, Dspot, ModelPackage
 from models.training import forest, fusion
 from models.training.data import TrainingData
 from models.training.kinds import KINDS, fusion_member
@@ -23,6 +24,7 @@ from models.training.windows import Windows, cut_windows
 
 _STEP_NS = 10**9
 _ROWS = 900
+_EXPONENTIAL = np.random.default_rng(8).exponential(size=6000).astype(np.float32)
 
 
 def _machine(rows: int, seed: int) -> TrainingData:
@@ -221,29 +223,35 @@ def test_what_is_said_of_a_limit_and_of_peaks_is_what_the_scores_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "rate", "message"),
+    ("score", "rate", "threshold", "message"),
     [
-        (
-            600,
-            0.001,
-            "expected 20 peaks at least for a threshold by pot that adapts, 1,000 windows",
-        ),
-        (6000, 0.02, "--false-alarm-rate: expected less than 0.02"),
+        (_EXPONENTIAL[:600], 0.001, 9.0, "expected 20 peaks or more .* 1,053 windows .* got 1"),
+        (_EXPONENTIAL, 0.001, 2.0, "got 0 in 6,000; .* a larger --margin"),
+        (_EXPONENTIAL, 0.02, 9.0, "--false-alarm-rate: expected less than 0.02"),
+        (np.ones(6000, np.float32), 0.001, 9.0, "98% of them are not over their mean"),
     ],
+    ids=["few", "low threshold", "rate", "constant"],
 )
-def test_peaks_that_are_too_few_to_adapt_by_are_told(count: int, rate: float, message: str) -> None:
+def test_what_leaves_no_peaks_to_adapt_by_is_told(
+    score: NDArray[np.float32], rate: float, threshold: float, message: str
+) -> None:
     """In one line, with what to do."""
-    score = np.random.default_rng(8).exponential(size=count).astype(np.float32)
+    device = np.zeros(len(score), np.int32)
     with pytest.raises(ConfigError, match=message):
-        adapt(
-            "pot",
-            score,
-            np.zeros(count, np.int32),
-            rate=rate,
-            threshold=8.0,
-            margin=1.0,
-            step=0.01,
-        )
+        adapt("pot", score, device, rate=rate, threshold=threshold, margin=1.0, step=0.01)
+
+
+def test_a_package_that_names_no_rule_means_the_first_there_was(tmp_path: Path) -> None:
+    """It was made before there was another, and is read like one of today."""
+    settings = TrainSettings(kind="pca", threshold="quantile", adapt=0.01)
+    package = train("m", "f", _machine(_ROWS, 1), {}, tmp_path / "m", settings)
+    manifest = tmp_path / "m" / "model.toml"
+    text = manifest.read_text()
+    by = 'by = "conformal"\n'
+    manifest.write_text(text.replace(by, ""))
+
+    assert by in text
+    assert ModelPackage.load(tmp_path / "m").manifest == package.manifest
 
 
 def test_auto_says_why(tmp_path: Path) -> None:

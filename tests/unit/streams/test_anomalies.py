@@ -155,15 +155,16 @@ def test_a_faulty_sensor_that_has_no_part_in_it_changes_no_verdict() -> None:
 
 
 _ADAPT = Conformal(limit=0.5, rate=0.05, step=0.02, most=4)
-#: Peaks of exponential scores with the mean 0.2: one in e^5 reaches 1, and one in e^2 0.4.
+#: Of exponential scores with the mean 0.2, of which one in e^5 reaches 1, and one in e^2 0.4. Peaks
+#: are those between the two.
 _DSPOT = Dspot(
     rate=float(np.exp(-5)),
     step=0.02,
     start=0.2,
     shape=0.0,
     level=0.2,
-    peak_rate=float(np.exp(-2)),
-    excess=0.2,
+    peak_rate=float((np.exp(-2) - np.exp(-5)) / (1 - np.exp(-5))),
+    excess=float(0.2 * (1 - 3 / (np.exp(3) - 1))),
 )
 
 
@@ -216,6 +217,23 @@ def test_thresholds_move_at_a_bounded_rate_and_stand_still_in_an_anomaly(rule: A
     assert 1 < opened.threshold <= np.exp(20 * rule.step)
     assert closed.threshold == opened.threshold
     assert _seconds(closed.end_ns) == 519
+
+
+@pytest.mark.parametrize("rule", [_ADAPT, _DSPOT], ids=["conformal", "dspot"])
+@pytest.mark.parametrize("sensitivity", [0.7, 1.0, 1.5])
+def test_sensitivity_is_not_adapted_away(rule: Adapt, sensitivity: float) -> None:
+    """The thresholds of a device like those trained on stay so many times what they were."""
+    scores = 0.2 * np.random.default_rng(9).exponential(size=8000)
+    rule = rule.model_copy(update={"step": 0.01})
+    if isinstance(rule, Conformal):
+        rule = rule.model_copy(update={"rate": float(np.exp(-rule.limit / 0.2))})
+    spec = replace(_SPEC, open_after=1, adapt=rule, sensitivity=sensitivity)
+    detector = Detector("m", spec, _table())
+    found = detector.process(_scores([0] * 8000, list(range(8000)), scores.tolist()))
+
+    threshold = [each.threshold for each in found if _seconds(each.start_ns) > 1000]
+    assert threshold
+    assert np.median(threshold) == pytest.approx(sensitivity, rel=0.15)
 
 
 def test_state_of_an_older_version_is_taken_up() -> None:
