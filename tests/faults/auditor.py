@@ -114,10 +114,11 @@ def _compare(account: Account, wanted: Mapping[str, str], lines: Mapping[str, st
 def _history(account: Account, expected: Expected, store: Store, *, exact: bool) -> None:
     """What was written under an identity on the way."""
     revisions = {_text(identity): lines for identity, lines in expected.revisions.items()}
-    for identity, counter in store.written.items():
+    # The store goes on writing; these are as they are now.
+    for identity, counter in list(store.written.items()):
         account.rewritten += counter.total() - len(counter)
         allowed = revisions.get(identity, set())
-        for line in counter if exact else ():
+        for line in tuple(counter) if exact else ():
             if not any(agree(line, each) for each in allowed):
                 account.duplicated += 1
                 account.problems.append(f"was written on the way: {line}")
