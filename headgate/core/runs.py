@@ -13,12 +13,15 @@ def runs(*keys: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     size = len(keys[0])
     if not size:
         return np.empty(0, np.intp), np.empty(0, np.intp)
+    if size == 1:
+        return np.zeros(1, np.intp), np.ones(1, np.intp)
     is_start = np.zeros(size, np.bool_)
     is_start[0] = True
     for key in keys:
         is_start[1:] |= key[1:] != key[:-1]
-    starts = np.flatnonzero(is_start)
-    # Not by numpy.diff, which takes several times as long for the few runs of a small batch.
+    # Neither by numpy.flatnonzero nor by numpy.diff, which take several times as long for the few
+    # runs of a small batch.
+    starts = is_start.nonzero()[0]
     lengths = np.empty_like(starts)
     lengths[-1] = size - starts[-1]
     np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
