@@ -161,6 +161,12 @@ class Detector:
         is_open: NDArray[np.bool_] = self._state["is_open"][devices]
         return is_open
 
+    def threshold(self, devices: NDArray[np.int32]) -> NDArray[np.float64]:
+        """float64[d]: what scores of these devices count from towards opening, as of now."""
+        self._extend()
+        threshold: NDArray[np.float64] = self._threshold * np.exp(self._state["lift"][devices])
+        return threshold
+
     def close_silent(self, devices: NDArray[np.int32]) -> list[Anomaly]:
         """Close what is open at these devices, which have stopped sending."""
         self._extend()

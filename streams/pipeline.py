@@ -207,6 +207,10 @@ class Pipeline:
         """bool[d]: whether this model has an anomaly open at these devices."""
         return self._detectors[model].is_open(devices)
 
+    def threshold(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.float64]:
+        """float64[d]: this model's threshold at these devices, where it has got to."""
+        return self._detectors[model].threshold(devices)
+
     def open_rows(self) -> int:
         """Readings in windows that have not closed yet."""
         devices = np.arange(len(self.channels.devices), dtype=np.int32)

@@ -33,12 +33,12 @@ class Trace:
         score: float64[n], the newest score once the row had been worked on; NaN before the first.
         is_alarmed: bool[n], whether an anomaly was open then. Row t knows rows up to t only.
         anomalies: As they were emitted.
-        threshold: Of the scores.
+        threshold: float64[n], of the scores, once the row had been worked on.
     """
 
     score: NDArray[np.float64]
     is_alarmed: NDArray[np.bool_]
-    threshold: float
+    threshold: NDArray[np.float64]
     anomalies: list[Anomaly] = field(default_factory=list)
 
 
@@ -103,6 +103,7 @@ def drive_together(
         [each.values[:, [each.names.index(name) for name in names]] for each in recordings]
     )
     score = np.full(len(times), np.nan)
+    threshold = np.zeros(len(times))
     is_alarmed = np.zeros(len(times), np.bool_)
     anomalies: list[Anomaly] = []
     for at in range(int(lengths.max())):
@@ -116,6 +117,7 @@ def drive_together(
         )
         anomalies += pipeline.process(batch, at).anomalies
         score[row] = newest[devices]
+        threshold[row] = pipeline.threshold(_MODEL, devices)
         is_alarmed[row] = pipeline.is_alarmed(_MODEL, devices)
         if at % _TOLD_ROWS == 0:
             progress(int(np.minimum(lengths, at).sum()), len(times))
@@ -123,7 +125,7 @@ def drive_together(
         Trace(
             score[begin:end],
             is_alarmed[begin:end],
-            package.manifest.alarm.threshold * sensitivity,
+            threshold[begin:end],
             [each for each in anomalies if each.device == f"device-{device}"],
         )
         for device, (begin, end) in enumerate(itertools.pairwise(first.tolist()))

@@ -139,7 +139,7 @@ def _draw(recording: Evaluated, values: Axes, scores: Axes) -> None:
     values.set_ylim(-5, 7)
     shown = np.maximum(recording.score, recording.threshold / 100)
     scores.plot(time, shown, color=_SCORE, linewidth=0.7)
-    scores.axhline(recording.threshold, color=_SCORE, linewidth=0.7, linestyle="--")
+    scores.plot(time, recording.threshold, color=_SCORE, linewidth=0.7, linestyle="--")
     scores.set_yscale("log")
     scores.set_ylabel("score")
     for axes in (values, scores):

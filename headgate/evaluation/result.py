@@ -24,7 +24,7 @@ class Evaluated:
         names: The channels.
         values: float64[n, channel], as recorded.
         score: float64[n], NaN where there is none.
-        threshold: Of the score.
+        threshold: float64[n], of the score.
         is_alarmed: bool[n].
         label: bool[n].
         first_scored: Row at which scoring begins; those before it were trained on.
@@ -36,7 +36,7 @@ class Evaluated:
     names: tuple[str, ...]
     values: NDArray[np.float64]
     score: NDArray[np.float64]
-    threshold: float
+    threshold: NDArray[np.float64]
     is_alarmed: NDArray[np.bool_]
     label: NDArray[np.bool_]
     first_scored: int

@@ -14,7 +14,8 @@ def _recording(name: str) -> Evaluated:
     at = np.arange(5)
     none = np.zeros(5, np.bool_)
     values = at[:, None].astype(np.float64)
-    return Evaluated(name, "level", at * 10**9, ("x",), values, at / 1.0, 2.0, none, none, 0)
+    score, threshold = at.astype(np.float64), np.full(5, 2.0)
+    return Evaluated(name, "level", at * 10**9, ("x",), values, score, threshold, none, none, 0)
 
 
 def test_every_recording_has_a_file_of_its_own(tmp_path: Path) -> None:

@@ -199,8 +199,12 @@ def test_thresholds_that_adapt_are_asked_for(
     assert fixed.manifest.alarm.adapt is None
     assert isinstance(adapting.manifest.alarm.adapt, rule)
     assert adapting.manifest.alarm.threshold == fixed.manifest.alarm.threshold
-    assert drive(fixed, louder).is_alarmed[late].mean() > 0.05
-    assert drive(adapting, louder).is_alarmed[late].mean() < 0.02
+    trained, followed = drive(fixed, louder), drive(adapting, louder)
+    assert trained.is_alarmed[late].mean() > 0.05
+    assert followed.is_alarmed[late].mean() < 0.02
+    assert set(trained.threshold.tolist()) == {fixed.manifest.alarm.threshold}
+    assert followed.threshold[-1] > 1.1 * trained.threshold[-1]
+    assert np.abs(np.diff(np.log(followed.threshold))).max() <= 0.01 * (1 + 1e-9)
 
 
 def test_what_is_said_of_a_limit_and_of_peaks_is_what_the_scores_have() -> None:
