@@ -33,14 +33,14 @@ services: $(VENV)/.ready
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
 # What needs no service side by side; then tests with real services, which mostly wait, one after the
-# other; then those that break things, two at a time. The simulation takes the time that they leave.
+# other, and those that break things two at a time, with the simulation in the time that they leave.
 ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
 PYTEST := $(BIN)/python -m pytest
 test: $(VENV)/.ready
 	@$(MAKE) --no-print-directory -j 2 services check
+	@$(PYTEST) $(ALONE) -n 2 --dist worksteal -q
 	@log=$$(mktemp); $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
 	trap 'kill $$simulation 2>/dev/null; exit 130' INT TERM; code=0; \
-	$(PYTEST) $(ALONE) -n 2 --dist worksteal -q || code=$$?; \
 	$(PYTEST) $(addprefix --ignore ,tests/simulation tests/faults $(ALONE)) || code=$$?; \
 	$(PYTEST) tests/faults --ignore tests/faults/power -n 2 --dist worksteal || code=$$?; \
 	wait $$simulation || code=1; cat $$log; rm -f $$log; exit $$code

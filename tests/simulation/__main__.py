@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import structlog
 
@@ -17,29 +16,15 @@ from tests.accounts import Tally
 from tests.simulation.story import Outcome, play
 
 
-def _begin() -> None:
-    """Of a process that plays: be silent, and take the time only that nobody else wants."""
-    # The gateway has much to say where things go wrong all the time.
+def silence() -> None:
+    """Say nothing of what the gateway has to say: things go wrong here all the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    # Linux may share the time out by sessions first, and to processes of a session then.
-    os.setsid()
-    for _ in range(10):
-        try:
-            Path("/proc/self/autogroup").write_text("19")
-        except BlockingIOError:
-            # One such wish at a time is heard.
-            time.sleep(0.2)
-        except OSError:
-            break
-        else:
-            break
-    os.nice(19)
 
 
 def play_all(first: int, count: int, processes: int) -> tuple[list[Outcome], list[str]]:
     """Play the stories of so many seeds; what they were like, and what failed."""
     context = multiprocessing.get_context("fork")
-    with context.Pool(processes, _begin) as pool:
+    with context.Pool(processes, silence) as pool:
         results = pool.map(_try, range(first, first + count), chunksize=20)
     return (
         [result for result in results if isinstance(result, Outcome)],

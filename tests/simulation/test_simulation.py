@@ -19,8 +19,7 @@ from tests.simulation.story import play
 _SEEDS = int(os.environ.get("HEADGATE_SEEDS", "10000"))
 
 
-# Beside the other tests it has to wait.
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(1500)
 def test_whatever_goes_wrong_every_reading_is_accounted_for_once(note_account: NoteAccount) -> None:
     """``python -m tests.simulation --seed N`` gives a run again."""
     run = subprocess.run(

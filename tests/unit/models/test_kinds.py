@@ -18,7 +18,7 @@ from models.training.data import TrainingData
 from models.training.kinds import KINDS, fusion_member
 from models.training.progress import silent
 from models.training.scoring import Graph, score_windows
-from models.training.thresholds import Method, adapt, choose
+from models.training.thresholds import adapt, choose
 from models.training.train import TrainSettings, train
 from models.training.windows import Windows, cut_windows
 
@@ -180,12 +180,30 @@ def test_the_forest_agrees_with_the_library_that_grew_it() -> None:
     assert score == pytest.approx(-2 * grown.score_samples(flat), rel=1e-4)
 
 
-@pytest.mark.parametrize(("threshold", "rule"), [("quantile", Conformal), ("pot", Dspot)])
-def test_thresholds_that_adapt_are_asked_for(
-    tmp_path: Path, threshold: Method, rule: type[Conformal | Dspot]
-) -> None:
+def test_thresholds_that_adapt_are_asked_for(tmp_path: Path) -> None:
     """The package says from where and how fast; a device that is somewhat louder then is quiet."""
-    settings = TrainSettings(kind="pca", margin=1.2, threshold=threshold)
+    settings = {adapt: TrainSettings(kind="pca", margin=1.2, adapt=adapt) for adapt in (0.0, 0.01)}
+    fixed, adapting = (
+        train("m", "f", _machine(_ROWS, 1), {}, tmp_path / f"m{adapt}", each)
+        for adapt, each in settings.items()
+    )
+    louder = _machine(1500, 2)
+    noise = np.random.default_rng(5).normal(size=louder.values.shape) * 0.14
+    louder = TrainingData(louder.names, louder.time_ns, louder.device, louder.values + noise)
+    late = slice(750, None)
+
+    assert fixed.manifest.alarm.adapt is None
+    rule = adapting.manifest.alarm.adapt
+    assert isinstance(rule, Conformal)
+    assert rule.limit * 1.6 == pytest.approx(adapting.manifest.alarm.threshold)
+    assert 0.1 < rule.rate < 0.5
+    assert drive(fixed, louder).is_alarmed[late].mean() > 0.05
+    assert drive(adapting, louder).is_alarmed[late].mean() < 0.02
+
+
+def test_a_threshold_by_peaks_adapts_by_them(tmp_path: Path) -> None:
+    """DSPOT: from the threshold as it was trained, a bounded part with each score."""
+    settings = TrainSettings(kind="pca", margin=1.2, threshold="pot")
     fixed, adapting = (
         train("m", "f", _machine(_ROWS, 1), {}, tmp_path / f"m{each.adapt}", each)
         for each in (settings, replace(settings, adapt=0.01))
@@ -195,14 +213,12 @@ def test_thresholds_that_adapt_are_asked_for(
     by = np.interp(np.arange(len(louder)), [0, 1000], [0.0, 0.14])
     louder = replace(louder, values=louder.values + noise * by[:, None])
     late = slice(1000, None)
-
-    assert fixed.manifest.alarm.adapt is None
-    assert isinstance(adapting.manifest.alarm.adapt, rule)
-    assert adapting.manifest.alarm.threshold == fixed.manifest.alarm.threshold
     trained, followed = drive(fixed, louder), drive(adapting, louder)
+
+    assert isinstance(adapting.manifest.alarm.adapt, Dspot)
     assert trained.is_alarmed[late].mean() > 0.05
     assert followed.is_alarmed[late].mean() < 0.02
-    assert set(trained.threshold.tolist()) == {fixed.manifest.alarm.threshold}
+    assert set(trained.threshold.tolist()) == {adapting.manifest.alarm.threshold}
     assert followed.threshold[-1] > 1.1 * trained.threshold[-1]
     assert np.abs(np.diff(np.log(followed.threshold))).max() <= 0.01 * (1 + 1e-9)
 
