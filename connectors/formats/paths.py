@@ -35,3 +35,9 @@ def getter(path: str) -> Callable[[object], object]:
         return record
 
     return nested
+
+
+def first(get: Callable[[object], object], record: object, envelope: object) -> object:
+    """What the path leads to in the record or, failing that, in the payload around it."""
+    value = get(record)
+    return get(envelope) if value is ABSENT else value

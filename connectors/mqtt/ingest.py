@@ -25,7 +25,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from connectors.formats.decoder import Decoded, FeedDecoder
+from connectors.formats.columns import Decoded
+from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection, Received
 from headgate.config.schema import Config

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.formats.decoder import Decoded, FeedDecoder
+from connectors.formats.columns import Decoded
+from connectors.formats.decoder import FeedDecoder
 from connectors.formats.times import iso8601_to_ns, number_to_ns
 from connectors.formats.topics import TopicPattern
 from headgate.config.schema import Feed

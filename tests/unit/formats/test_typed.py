@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.formats.decoder import Decoded, FeedDecoder
+from connectors.formats.columns import Decoded
+from connectors.formats.decoder import FeedDecoder
 from connectors.formats.typed import TypedDecoder
 from headgate.config.schema import Feed
 from headgate.core.channels import ChannelTable

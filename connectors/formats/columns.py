@@ -1,0 +1,104 @@
+"""Readings as columns, on their way from both ways of decoding to one ``Decoded``."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.batch import Batch
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Readings and refusals of a run of messages, in their order.
+
+    Attributes:
+        time_ns: int64[n], event time, ns since 1970 UTC.
+        channel: int32[n], row of the ``ChannelTable``.
+        value: float64[n], in the channel's unit; NaN where missing.
+        quality: uint16[n], ``Quality`` bits.
+        refused: ``(message's position in the run, error)``; a message may stand more than once.
+    """
+
+    time_ns: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint16]
+    refused: list[tuple[int, DataError]]
+
+    def batch(self, channels: ChannelTable) -> Batch:
+        """The readings as a batch without origin."""
+        return Batch.from_columns(
+            channels, self.time_ns, self.channel, self.value, quality=self.quality
+        )
+
+
+@dataclass(slots=True)
+class Rows:
+    """Readings on their way one by one, and the position of the message each came from.
+
+    Not lists: of a message of nothing but short records they would be larger than all else.
+    """
+
+    owner: array[int] = field(default_factory=lambda: array("q"))
+    time_ns: array[int] = field(default_factory=lambda: array("q"))
+    channel: array[int] = field(default_factory=lambda: array("i"))
+    value: array[float] = field(default_factory=lambda: array("d"))
+    quality: array[int] = field(default_factory=lambda: array("H"))
+    refused: list[tuple[int, DataError]] = field(default_factory=list)
+
+    def columns(self) -> Columns:
+        """The same as columns."""
+        return Columns(
+            np.array(self.owner, np.intp),
+            np.array(self.time_ns, np.int64),
+            np.array(self.channel, np.int32),
+            np.array(self.value, np.float64),
+            np.array(self.quality, np.uint16),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Readings as columns, and the position of the message each came from."""
+
+    owner: NDArray[np.intp]
+    time_ns: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint16]
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
+        """The readings at these positions, or under this mask."""
+        return Columns(
+            self.owner[rows],
+            self.time_ns[rows],
+            self.channel[rows],
+            self.value[rows],
+            self.quality[rows],
+        )
+
+
+def joined(columns: Columns | None, careful: Rows | None) -> Decoded:
+    """What both ways gave, in the messages' order; one of the two is always there."""
+    if careful is not None:
+        more = careful.columns()
+        if columns is None or not len(columns.owner):
+            columns = more
+        elif len(more.owner):
+            columns = Columns(
+                np.concatenate([columns.owner, more.owner]),
+                np.concatenate([columns.time_ns, more.time_ns]),
+                np.concatenate([columns.channel, more.channel]),
+                np.concatenate([columns.value, more.value]),
+                np.concatenate([columns.quality, more.quality]),
+            )
+            columns = columns.take(np.argsort(columns.owner, kind="stable"))
+    assert columns is not None  # noqa: S101  (one of the two is always there)
+    refused = [] if careful is None else careful.refused
+    return Decoded(columns.time_ns, columns.channel, columns.value, columns.quality, refused)

@@ -1,0 +1,169 @@
+"""Which device a message is of, and where its channels stand in the channel table.
+
+A device is named by the topic or by the payload; the topic's other placeholders become tags. What
+a topic says is worked out once, because topics repeat. Everything that a peer could make up without
+end is bounded: devices, channels, and topics that are remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.topics import TopicPattern
+from connectors.formats.typed import Typed
+from headgate.config.schema import Feed
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.errors import DataError
+
+#: Longest device name, in characters. It becomes a tag of every point.
+MAX_DEVICE_NAME = 256
+
+#: Placeholders of a topic other than the device, sorted by name.
+Tags: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Devices:
+    """The devices of one feed.
+
+    Args:
+        name: The feed's name.
+        feed: Its configuration.
+        channels: The table that their channels are put into.
+        max_devices: Devices in the table at most; a further one is refused.
+    """
+
+    def __init__(self, name: str, feed: Feed, channels: ChannelTable, max_devices: int) -> None:
+        self._name = name
+        self._channels = channels
+        self._max_devices = max_devices
+        self._measurement = feed.measurement or name
+        self._pattern = TopicPattern(feed.topic)
+        self._device = None if feed.device is None else getter(feed.device)
+        self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
+        # (tags, device) by topic, and by (tags, device) the device's place in ``rows``.
+        self._topics: dict[bytes, tuple[Tags, str | None]] = {}
+        self._places: dict[tuple[Tags, str], int] = {}
+        self._known: set[str] = set()
+        # What the two say together, for the typed way.
+        self._place_of_topic: dict[bytes, int] = {}
+        self._place_of_pair: dict[tuple[bytes, object], int] = {}
+        #: int32[place, channel], rows of the table; grown by doubling.
+        self.rows: NDArray[np.int32] = np.empty((16, len(self._signals)), np.int32)
+
+    def matches(self, topic: bytes) -> bool:
+        """Whether a topic belongs to this feed."""
+        return self._pattern.match(topic.decode(errors="replace")) is not None
+
+    def names(self, topic: bytes) -> tuple[Tags, str | None]:
+        """What a topic says: tags, and the device's name; None when the payload names it.
+
+        Raises:
+            DataError: The topic is of no use, whatever the payload is.
+        """
+        known = self._topics.get(topic)
+        if known is not None:
+            return known
+        values = self._pattern.match(topic.decode(errors="replace"))
+        if values is None:
+            raise DataError("unknown_topic", f"not a topic of feed {self._name}")
+        device = None if self._device is not None else values.pop("device")
+        names = (tuple(sorted(values.items())), device)
+        if device is not None:
+            _check_device(device)
+            self.place_of(names[0], device)  # refuses one device too many
+        if len(self._topics) < 2 * self._max_devices:
+            self._topics[topic] = names
+        return names
+
+    def named_by(self, record: object, envelope: object) -> str:
+        """The device's name in a record or, failing that, in the payload around it."""
+        return _device_name(
+            ABSENT if self._device is None else first(self._device, record, envelope)
+        )
+
+    def place_of(self, tags: Tags, device: str) -> int:
+        """The device's place in ``rows``, added when it is new; raises DataError for too many."""
+        place = self._places.get((tags, device))
+        if place is not None:
+            return place
+        if len(self._channels.devices) >= self._max_devices and device not in self._known:
+            raise DataError("too_many_devices", f"ingest.max_devices is {self._max_devices}")
+        place = len(self._places)
+        if place == len(self.rows):
+            self.rows = np.resize(self.rows, (2 * place, self.rows.shape[1]))
+        self.rows[place] = [
+            self._channels.row(Channel(self._name, device, self._measurement, channel, unit, tags))
+            for channel, unit in self._signals
+        ]
+        self._places[tags, device] = place
+        self._known.add(device)
+        return place
+
+    def places_of(
+        self, topics: Sequence[bytes], typed: Typed, failed: set[int]
+    ) -> NDArray[np.intp]:
+        """intp[r]: the place of each record's device; those that have none fail."""
+        if typed.device is None:
+            names = topics if typed.is_one_each else [topics[at] for at in typed.owner.tolist()]
+            return self._looked_up(self._place_of_topic, names, typed, failed)
+        pairs = [
+            (topics[at], device)
+            for at, device in zip(typed.owner.tolist(), typed.device, strict=True)
+        ]
+        return self._looked_up(self._place_of_pair, pairs, typed, failed)
+
+    def _looked_up(
+        self, places: Mapping[Any, int], keys: Sequence[Any], typed: Typed, failed: set[int]
+    ) -> NDArray[np.intp]:
+        known: list[int | None] = list(map(places.get, keys))
+        if None in known:
+            for position, place in enumerate(known):
+                if place is None:
+                    known[position] = self._new_place(keys[position], typed, position, failed)
+        return np.array(known, np.intp)
+
+    def _new_place(self, key: Any, typed: Typed, position: int, failed: set[int]) -> int:  # noqa: ANN401
+        topic, named = (key, None) if typed.device is None else key
+        try:
+            tags, device = self.names(topic)
+            if device is None:
+                device = _device_name(named)
+            place = self.place_of(tags, device)
+        except DataError:
+            failed.add(int(typed.owner[position]))
+            return 0
+        known: dict[Any, int] = (
+            self._place_of_topic if typed.device is None else self._place_of_pair
+        )
+        if len(known) < 2 * self._max_devices:
+            known[key] = place
+        return place
+
+
+def _device_name(device: object) -> str:
+    if type(device) is int:
+        device = str(device)
+    if type(device) is not str:
+        raise DataError("bad_device", f"expected a device name, got {device!r:.60}")
+    _check_device(device)
+    return device
+
+
+def _check_device(device: str) -> None:
+    if not device or len(device) > MAX_DEVICE_NAME:
+        raise DataError(
+            "bad_device", f"expected 1 to {MAX_DEVICE_NAME} characters, got {len(device)}"
+        )
+    # Spaces, commas, quotes and any letters are fine. Control characters, and lone surrogates,
+    # are not: no display shows them and line protocol can't carry a line break.
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in device):
+        raise DataError("bad_device", "a control character in the device's name")
+    try:
+        device.encode()
+    except UnicodeEncodeError:
+        raise DataError("bad_device", "the device's name is no Unicode text") from None
