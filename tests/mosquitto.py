@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from headgate.demo.processes import free_port
+from tests.processes import end
 from tests.services import require
 
 _HOW = "install mosquitto (on Debian: apt-get install mosquitto)"
@@ -67,8 +68,7 @@ class Mosquitto:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it, by any signal."""
         if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(10)
+            end(self._process, within_s=10, number=number)
             self._process = None
 
     def pause(self) -> None:

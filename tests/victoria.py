@@ -16,13 +16,18 @@ from typing import Any
 import pytest
 
 from headgate.demo.processes import free_port
+from tests.processes import end
 from tests.services import require
 
 _HOW = "install VictoriaMetrics (on Debian: apt-get install victoria-metrics)"
 
 
 class Victoria:
-    """One store process. Its data outlives ``stop`` and ``start``."""
+    """One store process. Its data outlives ``stop`` and ``start``.
+
+    Args:
+        folder: Where its log is, and its data in a folder of their own.
+    """
 
     def __init__(self, folder: Path) -> None:
         program = shutil.which("victoria-metrics") or shutil.which("victoria-metrics-prod")
@@ -43,7 +48,7 @@ class Victoria:
             self._process = subprocess.Popen(
                 [
                     self._program,
-                    f"-storageDataPath={self._folder / 'data'}",
+                    f"-storageDataPath={self._folder / 'victoria'}",
                     f"-httpListenAddr=127.0.0.1:{self._port}",
                     "-retentionPeriod=100y",
                     "-memory.allowedBytes=128MB",
@@ -68,8 +73,7 @@ class Victoria:
     def stop(self) -> None:
         """End it."""
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
+            end(self._process, within_s=20)
             self._process = None
 
     def series(self, match: str = '{__name__!=""}') -> list[dict[str, Any]]:

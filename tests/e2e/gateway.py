@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headgate.demo.processes import free_port
+from tests.processes import end
 
 
 class Gateway:
@@ -52,13 +53,8 @@ class Gateway:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(15)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        if self._process is not None:
+            end(self._process, within_s=15)
         if kind is not None:
             sys.stderr.write(f"--- {self.output_file}\n{self.output()[-8000:]}\n")
 

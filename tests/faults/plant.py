@@ -84,12 +84,17 @@ class Plant:
         )
         self._writer = PayloadWriter(self._fleet)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._publish, name="plant")
+        # Must not keep a process from ending whose test has failed: it waits for a broker for long.
+        self._thread = threading.Thread(target=self._publish, name="plant", daemon=True)
         self._error: BaseException | None = None
 
     def start(self) -> None:
         """Begin to publish."""
         self._thread.start()
+
+    def abandon(self) -> None:
+        """Publish no more, and wait for nothing."""
+        self._stop.set()
 
     def finish(self) -> Ledger:
         """Publish what closes all windows, wait for the broker's word on everything, and stop."""

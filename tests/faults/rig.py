@@ -164,6 +164,7 @@ class Rig:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.plant.abandon()
         try:
             self.gateway.__exit__(kind, error, trace)
         finally:

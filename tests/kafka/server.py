@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.processes import end
+
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 10
 
@@ -28,7 +30,7 @@ inter.broker.listener.name=BROKER
 sasl.enabled.mechanisms=PLAIN
 listener.name.password.plain.sasl.jaas.config={module} required \
 user_gateway="secret";
-log.dirs={folder}/data
+log.dirs={folder}/kafka
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=1
@@ -100,14 +102,8 @@ class KafkaServer:
 
     def stop(self) -> None:
         """End the broker, if it is ours."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None:
+            end(self.process, within_s=_STOP_TIMEOUT_S)
 
 
 def start(jars: Path, folder: Path) -> KafkaServer:

@@ -1,0 +1,46 @@
+"""Ending the processes that tests start, whatever state they are in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import psutil
+
+
+def end(
+    process: subprocess.Popen[bytes], *, within_s: float, number: signal.Signals = signal.SIGTERM
+) -> None:
+    """End a process: by a signal, and by force with all below it where that does not do.
+
+    Args:
+        process: May have ended already.
+        within_s: How long it may take over ending.
+        number: The signal that it is sent first.
+    """
+    if process.poll() is not None:
+        return
+    process.send_signal(number)
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        # Those below first: they would be nobody's children after it.
+        kill_below(process.pid)
+        process.kill()
+        process.wait()
+
+
+def kill_below(pid: int | None = None) -> int:
+    """``kill -9`` of all children of a process (None: of this one), and of theirs; how many."""
+    try:
+        below = psutil.Process(pid or os.getpid()).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return 0
+    for child in below:
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(below, timeout=5)
+    return len(below)
