@@ -6,15 +6,14 @@ it would be from a device with a broken sensor.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
+from headgate.core.csv_file import CsvFile
 from headgate.core.errors import ConfigError
 
 _DELIMITERS = ";,\t|"
@@ -75,37 +74,19 @@ class Recording:
             ConfigError: The file can't be read, lacks a column, has no rows, or its first time
                 can't be read.
         """
-        try:
-            with self.path.open("rb") as file:
-                yield from self._rows(file)
-        except OSError as error:
-            raise ConfigError(
-                f"{self.path}: expected a CSV file, got {error.strerror}; check the path"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"{self.path}: expected UTF-8 text, got {error.reason}; convert the file"
-            ) from error
-        except csv.Error as error:
-            raise ConfigError(
-                f"{self.path}: expected CSV, got {error}; look at the file"
-            ) from error
+        with CsvFile(self.path) as file:
+            yield from self._rows(file)
 
-    def _rows(self, file: BinaryIO) -> Iterator[Row]:
-        # Decoded line by line, so that file.tell() keeps telling how far we are.
-        lines = (line.decode("utf-8-sig" if at == 0 else "utf-8") for at, line in enumerate(file))
-        header_line = next(lines, "")
-        delimiter = self._delimiter_of(header_line)
-        header = next(csv.reader([header_line], delimiter=delimiter), [])
+    def _rows(self, file: CsvFile) -> Iterator[Row]:
+        rows = file.rows(self._delimiter_of(file.head))
+        _, header = next(rows, (1, []))
         names = self._value_columns(header)
         places = [(name, header.index(name)) for name in names]
         time_place = header.index(self.time_column)
         device_place = header.index(self.device_column) if self.device_column else None
         fixed_device = self.device or self.path.stem
-        reader = csv.reader(lines, delimiter=delimiter)
         is_first = True
-        for cells in islice((row for row in reader if row), self.first, self.last):
-            line = reader.line_num + 1
+        for line, cells in islice(rows, self.first, self.last):
             # A short row lacks its last cells; they are as good as empty.
             cells.extend([""] * (len(header) - len(cells)))
             time_ms = parse_time_ms(cells[time_place])
@@ -120,7 +101,7 @@ class Recording:
                 time_ms,
                 fixed_device if device_place is None else cells[device_place],
                 {name: parse_number(cells[place]) for name, place in places},
-                file.tell(),
+                file.position_bytes,
             )
         if is_first:
             raise ConfigError(

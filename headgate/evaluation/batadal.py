@@ -8,7 +8,6 @@ length (1 for a missed one), and ``S_CM`` the mean of TPR and TNR over hours (Ta
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
+from headgate.core.csv_file import CsvFile
 from headgate.core.errors import ConfigError
 from headgate.evaluation.drive import drive
 from headgate.evaluation.metrics import Confusion, events
@@ -279,12 +279,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 
     Names and cells are without spaces around.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: expected a CSV file: {error}") from error
+    with CsvFile(path) as file:
+        rows = [(line, [cell.strip() for cell in row]) for line, row in file.rows(",")]
     if len(rows) < 2:
         raise ConfigError(f"{path}: expected rows under a header, found none")
     width = len(rows[0][1])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
+from headgate.core.csv_file import CsvFile
 from headgate.core.errors import ConfigError
 from models.training.progress import Progress, silent
 
@@ -257,21 +256,16 @@ def csv_rows(
     rows: list[dict[str, str]] = []
     # Blank lines are no rows: a row's line can't be counted from its position.
     lines = array("q")
-    try:
-        # Excel writes a byte order mark, which is no part of the first column's name.
-        with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=head.count)
-            reader = csv.DictReader(file, delimiter=delimiter)
-            for row in islice(reader, first_rows):
-                rows.append(row)
-                lines.append(reader.line_num)
-                if len(rows) % _TOLD_ROWS == 0:
-                    # What the file has given so far; the rest of a block is still in a buffer.
-                    progress(f"reading {path.name}", raw.tell(), path.stat().st_size)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: expected a CSV file: {error}") from error
+    with CsvFile(path) as file:
+        found = file.rows(max(",;\t", key=file.head.count))
+        _, header = next(found, (1, []))
+        for line, cells in islice(found, first_rows):
+            # A short row lacks its last cells; they are as good as empty.
+            cells.extend([""] * (len(header) - len(cells)))
+            rows.append(dict(zip(header, cells, strict=False)))
+            lines.append(line)
+            if len(rows) % _TOLD_ROWS == 0:
+                progress(f"reading {path.name}", file.position_bytes, path.stat().st_size)
     if not rows:
         raise ConfigError(f"{path}: expected rows under the header, found none")
     return rows, lines
