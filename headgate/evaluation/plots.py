@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from headgate.core.errors import ConfigError
 from headgate.evaluation.metrics import events
@@ -25,6 +26,13 @@ _UNSAFE = re.compile(r"[^\w .,()+-]")
 
 #: Of a file, in characters: of four bytes at most each, it fits the 255 bytes that a name may have.
 _LONGEST_NAME = 50
+
+#: Standard deviations between which values are drawn: one far away would leave no room to the rest.
+#: What lies beyond is marked at the edge, and told.
+_LOWEST, _HIGHEST = -5.0, 7.0
+
+#: Channels beyond that are told by name.
+_MOST_TOLD = 5
 
 #: Channels drawn one by one; more would be a tangle, and are drawn thin and grey.
 _FEW = 8
@@ -83,6 +91,8 @@ def _page(evaluation: Evaluation, pictures: Sequence[bytes]) -> Page:
     for recording, picture in zip(evaluation.recordings, pictures, strict=True):
         page.heading(f"{recording.name} ({recording.kind})")
         page.picture(picture, f"values, scores, labels and alarms of {recording.name}")
+        if beyond := _beyond(recording):
+            page.text(f"Marked at the edge, for they lie beyond it: {beyond}.")
     return page
 
 
@@ -108,7 +118,7 @@ def _pictures(evaluation: Evaluation) -> list[bytes]:
     for recording in evaluation.recordings:
         figure = new_figure(9, 5)
         values, scores = figure.subplots(2, 1, sharex=True)
-        _draw(recording, values, scores)
+        draw(recording, values, scores)
         pictures.append(png(figure))
     return pictures
 
@@ -120,23 +130,28 @@ def text(value: float, name: str) -> str:
     return f"{value:,.0f}" if name in _COUNTS else f"{value:,.3f}"
 
 
-def _draw(recording: Evaluated, values: Axes, scores: Axes) -> None:
+def draw(recording: Evaluated, values: Axes, scores: Axes) -> None:
+    """Draw a recording's values, and its scores below them; what lies beyond is marked."""
     time = recording.time_ns.astype("datetime64[ns]")
     first = time[min(recording.first_scored, len(time) - 1)]
-    spread = np.nanstd(recording.values, axis=0)
-    scaled = (recording.values - np.nanmean(recording.values, axis=0)) / np.where(
-        spread > 0, spread, 1
-    )
+    scaled = _scaled(recording)
     is_few = len(recording.names) <= _FEW
     for name, column in zip(recording.names, scaled.T, strict=True):
         if is_few:
-            values.plot(time, column, linewidth=0.7, label=name)
+            (line,) = values.plot(time, column, linewidth=0.7, label=name)
         else:
-            values.plot(time, column, linewidth=0.3, color="#7f8c9b", alpha=0.5)
+            (line,) = values.plot(time, column, linewidth=0.3, color="#7f8c9b", alpha=0.5)
+        for is_off, edge, marker in (
+            (column > _HIGHEST, _HIGHEST, "^"),
+            (column < _LOWEST, _LOWEST, "v"),
+        ):
+            # Half of a mark on the edge itself would be cut off.
+            at = np.full(int(is_off.sum()), edge - math.copysign(0.25, edge))
+            values.plot(time[is_off], at, marker, markersize=4, color=line.get_color())
     if is_few:
         values.legend(fontsize=6, loc="upper left", ncols=4)
     values.set_ylabel("standard deviations")
-    values.set_ylim(-5, 7)
+    values.set_ylim(_LOWEST, _HIGHEST)
     shown = np.maximum(recording.score, recording.threshold / 100)
     scores.plot(time, shown, color=_SCORE, linewidth=0.7)
     scores.plot(time, recording.threshold, color=_SCORE, linewidth=0.7, linestyle="--")
@@ -153,3 +168,26 @@ def _draw(recording: Evaluated, values: Axes, scores: Axes) -> None:
                 axes.axvspan(
                     time[begin], time[min(end + 1, len(time) - 1)], color=color, alpha=alpha, lw=0
                 )
+
+
+def _scaled(recording: Evaluated) -> NDArray[np.float64]:
+    """float64[row, channel]: values in standard deviations from their channel's mean."""
+    spread = np.nanstd(recording.values, axis=0)
+    mean = np.nanmean(recording.values, axis=0)
+    return np.asarray((recording.values - mean) / np.where(spread > 0, spread, 1), np.float64)
+
+
+def _beyond(recording: Evaluated) -> str:
+    """Which channels leave the plot, how often and how far; empty when none does."""
+    scaled = _scaled(recording)
+    count = ((scaled < _LOWEST) | (scaled > _HIGHEST)).sum(axis=0)
+    furthest = np.nanmax(np.abs(scaled), axis=0)
+    order = [at for at in np.argsort(-furthest).tolist() if count[at]]
+    told = [
+        f"{recording.names[at]} at {count[at]:,} of {len(scaled):,} rows, as far as "
+        f"{furthest[at]:.3g} standard deviations"
+        for at in order[:_MOST_TOLD]
+    ]
+    if len(order) > _MOST_TOLD:
+        told.append(f"and {len(order) - _MOST_TOLD} more channels")
+    return "; ".join(told)
