@@ -32,6 +32,7 @@ keep mqtt_devices </dev/null # one name:password a line, for the plant's own dev
 random | keep influxdb_admin_password
 random | keep influxdb_admin_token
 random | keep grafana_admin_password
+random | keep console_token # what the gateway's pages ask for
 
 # One token does for a start. deploy/README.md shows how to give the gateway one that only
 # writes, and Grafana one that only reads.

@@ -8,6 +8,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 
 from headgate.cli.config_option import add_config_option
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: The console answers from memory; a gateway that takes longer is not well.
 _TIMEOUT_S = 5.0
+
+#: So much of what a console says instead of its status is shown.
+_MAX_SAID_BYTES = 500
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -28,6 +32,12 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     )
     add_config_option(parser)
     parser.add_argument("--url", metavar="URL", help="the console, instead of -c's")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="what --url's console asks for; -c's is known by the configuration",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -35,12 +45,26 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     from headgate.core.errors import ConfigError, TransientError
 
-    url = (args.url or _console_url(args.config)).rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--url: expected http://HOST:PORT, got {url}; see [console]")
+    if args.url is None:
+        url, token = _configured(args.config)
+    else:
+        url, token = args.url.rstrip("/"), None
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"--url: expected http://HOST:PORT, got {url}; see [console]")
+    if args.token_file is not None:
+        token = _secret("--token-file", None, args.token_file)
+    request = urllib.request.Request(f"{url}/status")  # noqa: S310  (checked above)
+    if token is not None:
+        # Not sent on to wherever a redirection may lead.
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(f"{url}/status", timeout=_TIMEOUT_S) as reply:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
             status = json.load(reply)
+    except HTTPError as error:
+        said = error.read(_MAX_SAID_BYTES).decode(errors="replace").strip()
+        raise TransientError(
+            f"expected the status of the gateway at {url}, got {error.code} {said}"
+        ) from error
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise TransientError(
@@ -54,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _console_url(path: Path) -> str:
+def _configured(path: Path) -> tuple[str, str | None]:
+    """The console's URL, and the token that it asks for, if any."""
     from headgate.config.load import load_config
     from headgate.core.errors import ConfigError
 
@@ -63,7 +88,23 @@ def _console_url(path: Path) -> str:
         raise ConfigError("console.port: 0 means any free port; give the console with --url")
     # An address that means every interface can be listened on but not called.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(console.host, console.host)  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{console.port}"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{console.port}"
+    key = f"console.token_{'env' if console.token_file is None else 'file'}"
+    return url, _secret(key, console.token_env, console.token_file)
+
+
+def _secret(key: str, env: str | None, file: Path | None) -> str | None:
+    from headgate.config.schema import read_secret
+    from headgate.core.errors import ConfigError
+
+    try:
+        token = read_secret(env, file)
+    except ValueError as error:
+        raise ConfigError(f"{key}: expected a token that can be read: {error}") from error
+    if token is not None and not (token.isascii() and token.isprintable() and token):
+        # It can't be a header, and the error about that would show it.
+        raise ConfigError(f"{key}: expected a token of printable ASCII characters")
+    return token
 
 
 def _print(status: dict[str, Any]) -> None:

@@ -27,11 +27,7 @@ def insecure(config: Config, path: Path) -> Iterator[str]:
     yield from _mqtt(config)
     yield from _log(config)
     yield from _influxdb(config)
-    if not is_loopback(config.console.host):
-        yield (
-            "console.host: other machines can read the console, without TLS; listen on 127.0.0.1, "
-            "and let a proxy with TLS and a password of its own answer them"
-        )
+    yield from _console(config)
     yield from _readable(config)
     if _open_to_others(path, stat.S_IWOTH):
         yield f"file: others on this machine can change {path}; chmod o-w {path}"
@@ -85,12 +81,29 @@ def _influxdb(config: Config) -> Iterator[str]:
         )
 
 
+def _console(config: Config) -> Iterator[str]:
+    console = config.console
+    if is_loopback(console.host):
+        return
+    if console.token_env is None and console.token_file is None:
+        yield (
+            f"console.host: {console.host} can be reached from other machines, and without a token "
+            "only /healthz is answered; give console.token_file, or listen on 127.0.0.1"
+        )
+    else:
+        yield (
+            f"console.host: {console.host} can be reached from other machines, and token and pages "
+            "go there as they are; listen on 127.0.0.1, behind a proxy with TLS"
+        )
+
+
 def _readable(config: Config) -> Iterator[str]:
     """Files that other users of this machine can read."""
     files = {
         "mqtt.password_file": config.mqtt.password_file,
         "log.password_file": config.log.password_file,
         "influxdb.token_file": None if config.influxdb is None else config.influxdb.token_file,
+        "console.token_file": config.console.token_file,
         "mqtt.tls.key_file": None if config.mqtt.tls is None else config.mqtt.tls.key_file,
     }
     for key, file in files.items():

@@ -17,6 +17,9 @@ from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, Log, read_secret, room_for_backlog
 from headgate.config.units import format_size, parse_size_bytes
 
+#: Characters of a token that we ask for ourselves; others' have their own rules.
+_MIN_TOKEN = 16
+
 _PLACEHOLDER = re.compile(r"\{[^}/]*\}")
 
 
@@ -67,14 +70,22 @@ def _unreadable_secrets(config: Config) -> Iterator[Problem]:
     if config.influxdb is not None:
         influxdb = config.influxdb
         secrets.append(("influxdb", "token", influxdb.token_env, influxdb.token_file))
+    secrets.append(("console", "token", config.console.token_env, config.console.token_file))
     for table, name, env, file in secrets:
+        key = (table, f"{name}_{'env' if env else 'file'}")
         try:
             secret = read_secret(env, file)
         except ValueError as error:
-            yield Problem((table, f"{name}_{'env' if env else 'file'}"), str(error))
-        else:
-            if secret == "":
-                yield Problem((table, f"{name}_file"), f"expected a {name}, found an empty file")
+            yield Problem(key, str(error))
+            continue
+        if secret == "":
+            yield Problem(key, f"expected a {name}, found an empty file")
+        elif table == "console" and secret is not None and len(secret) < _MIN_TOKEN:
+            yield Problem(
+                key,
+                f"expected a token of at least {_MIN_TOKEN} characters, that nobody guesses, found "
+                f"{len(secret)}; `openssl rand -hex 16` makes one",
+            )
 
 
 def _files(config: Config) -> dict[KeyPath, Path | None]:

@@ -25,7 +25,7 @@ from headgate.config.units import (
     parse_duration_ns,
     parse_size_bytes,
 )
-from headgate.config.values import FilePath, Flag, Int, Name, Number, Port, Range, Variable
+from headgate.config.values import FilePath, Flag, Host, Int, Name, Number, Port, Range, Variable
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -244,6 +244,17 @@ class Console(Table):
 
     host: str = "127.0.0.1"
     port: Annotated[Int, Field(ge=0, le=65535)] = 8350
+    #: Names, besides ``host``, localhost and all addresses, that a request may be meant for.
+    hosts: tuple[Host, ...] = ()
+    #: Asked for by all pages. Off loopback nothing but ``/healthz`` is answered without one.
+    token_env: Variable | None = None
+    token_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.token_env is not None and self.token_file is not None:
+            raise ValueError("token_env and token_file: give one of them, not both")
+        return self
 
 
 class Logging(Table):

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, Strict, ValidationInfo
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -17,6 +18,12 @@ def _name(text: str) -> str:
         raise ValueError(
             "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
         )
+    return text
+
+
+def _host(text: str) -> str:
+    if _HOST.fullmatch(text) is None:
+        raise ValueError('expected the name of a host without a port, such as "gateway.example"')
     return text
 
 
@@ -47,6 +54,8 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 #: A path in the file; a relative one is meant from the folder that the file stands in.
 FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
 Name = Annotated[str, AfterValidator(_name)]
+#: Name of a host, as a request gives it.
+Host = Annotated[str, AfterValidator(_host)]
 #: A whole number, a number, a truth value: none is taken for another.
 Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), AllowInfNan(False)]  # noqa: FBT003  (pydantic's signature)

@@ -1,19 +1,22 @@
 """The console's HTTP pages: ``/healthz``, ``/readyz``, ``/metrics`` and ``/status``.
 
-Read only. It listens on loopback unless the configuration says otherwise.
+Read only. It listens on loopback unless the configuration says otherwise; who may read is decided
+in ``access.py``, and what a peer may cost in ``server.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
-from aiohttp import web
+from prometheus_client.core import Metric
 
 from headgate.config.schema import Config
+from headgate.console.access import CLOSED, Access
 from headgate.console.metrics import (
     LaneStatus,
     Samples,
@@ -23,6 +26,7 @@ from headgate.console.metrics import (
     status,
     total_in,
 )
+from headgate.console.server import Reply, Request, Server
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError
 
@@ -78,15 +82,19 @@ class Console:
         self._port = config.console.port
         self._lanes = lanes
         self._clock = clock
+        self._access = Access(config.console)
         self._history: deque[tuple[int, dict[str, float]]] = deque(maxlen=_RATE_SPAN_S + 1)
         self._sampling: asyncio.Task[None] | None = None
-        app = web.Application(client_max_size=1024)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/status", self._status)
-        # Nobody who is being answered may hold up the end of the gateway.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server = Server(self._answer)
+        self._pages_by_path: dict[str, Callable[[], Reply]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/status": self._status,
+        }
+        # Reading the lanes' pages is most of the work of an answer, so it is done once a report,
+        # however often somebody asks.
+        self._merged: tuple[dict[str, str], list[Metric]] = ({}, [])
 
     async def start(self) -> str:
         """Begin to listen; the console's URL, with the port that was chosen for port 0.
@@ -94,18 +102,17 @@ class Console:
         Raises:
             ConfigError: The address can't be listened on.
         """
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            host, port = await self._server.start(self._host, self._port)
         except OSError as error:
-            await self._runner.cleanup()
             raise ConfigError(
                 f"console: expected an address to listen on, got {self._host}:{self._port}: "
                 f"{error.strerror}; choose another console.port or console.host"
             ) from error
-        host, port = self._runner.addresses[0][:2]
         url = f"http://{_in_url(host)}:{port}"
         _logger.info("The console listens.", url=url)
+        if self._access.is_closed:
+            _logger.warning("The console answers /healthz only.", cause=CLOSED)
         self._sampling = asyncio.create_task(self._sample(), name="rates")
         return url
 
@@ -113,29 +120,55 @@ class Console:
         """Stop listening."""
         if self._sampling is not None:
             self._sampling.cancel()
-        await self._runner.cleanup()
+        await self._server.stop()
 
-    async def _healthz(self, _request: web.Request) -> web.Response:
+    def _answer(self, request: Request) -> Reply:
+        misdirected = self._access.misdirected(request)
+        if misdirected is not None:
+            return misdirected
+        refusal = self._access.refusal(request)
+        if refusal is not None:
+            # Whoever restarts gateways that are not well needs no token for it: all it tells is
+            # whether this one is.
+            if request.path == "/healthz" and "authorization" not in request.headers:
+                status = self._healthz().status
+                return Reply.text(status, "healthy" if status == 200 else "not healthy")
+            return refusal
+        page = self._pages_by_path.get(request.path)
+        if page is None:
+            return Reply.text(404, f"expected one of {' '.join(self._pages_by_path)}")
+        if request.method not in ("GET", "HEAD"):
+            return Reply.text(405, "expected GET or HEAD", Allow="GET, HEAD")
+        return page()
+
+    def _healthz(self) -> Reply:
         """200 while every lane runs and reports, whether or not its peers are there."""
         return self._verdict(is_good=all(lane.is_alive for lane in self._lanes.values()))
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    def _readyz(self) -> Reply:
         """200 while every lane does its work."""
         return self._verdict(is_good=all(lane.health[0] for lane in self._lanes.values()))
 
-    def _verdict(self, *, is_good: bool) -> web.Response:
-        return web.json_response(self._lane_states(), status=200 if is_good else 503)
+    def _verdict(self, *, is_good: bool) -> Reply:
+        return _json(self._lane_states(), 200 if is_good else 503)
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=render([*merged(self._pages()), *lane_families(self._lane_states())]),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    def _metrics(self) -> Reply:
+        return Reply(
+            200,
+            render([*self._families(), *lane_families(self._lane_states())]),
+            "text/plain; version=0.0.4; charset=utf-8",
         )
 
-    async def _status(self, _request: web.Request) -> web.Response:
+    def _status(self) -> Reply:
         lanes = self._lane_states()
-        samples = Samples([*merged(self._pages()), *lane_families(lanes)])
-        return web.json_response(status(samples, lanes, self._rates()))
+        samples = Samples([*self._families(), *lane_families(lanes)])
+        return _json(status(samples, lanes, self._rates()))
+
+    def _families(self) -> list[Metric]:
+        pages = self._pages()
+        if pages != self._merged[0]:
+            self._merged = (pages, merged(pages))
+        return self._merged[1]
 
     def _pages(self) -> dict[str, str]:
         return {name: lane.metrics for name, lane in self._lanes.items()}
@@ -173,3 +206,7 @@ class Console:
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _json(answer: object, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(answer).encode(), "application/json; charset=utf-8")

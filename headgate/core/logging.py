@@ -14,7 +14,6 @@ from headgate.core.flood import FloodFilter
 #: Loggers that report each connection, request and rebalance step. What matters of it we say
 #: ourselves. The last two are ours by name, but Faust writes to them.
 _TALKATIVE = (
-    "aiohttp.access",
     "aiokafka",
     "asyncio",
     "faust",

@@ -244,6 +244,9 @@ def test_the_gateway_is_configured_for_its_neighbours() -> None:
     assert influxdb.org == env_example()["INFLUXDB_ORG"]
     assert influxdb.bucket == env_example()["INFLUXDB_BUCKET"]
     assert GATEWAY.console.host == "0.0.0.0"
+    assert secret_path(GATEWAY.console.token_file) == "console_token"
+    assert "console_token" in SERVICES["gateway"]["secrets"]
+    assert "gateway" in GATEWAY.console.hosts
     assert SERVICES["gateway"]["ports"][0].endswith(f":{GATEWAY.console.port}")
     assert f":{GATEWAY.console.port}/healthz" in (ROOT / "Dockerfile").read_text()
     assert f"gateway-data:{GATEWAY.gateway.data_dir}" in SERVICES["gateway"]["volumes"]

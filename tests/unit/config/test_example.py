@@ -12,6 +12,7 @@ _FILE = Path(__file__).parents[3] / "headgate.toml"
 
 #: Keys without a default that could be shown: what stands there is an example.
 _EXAMPLES = {
+    "console.token_file",
     "feed.pump.device",
     "feed.pump.measurement",
     "feed.pump.records",

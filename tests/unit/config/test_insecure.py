@@ -31,7 +31,7 @@ def _warnings(folder: Path, text: str) -> list[str]:
     """The warnings about a configuration, without their file."""
     for name in ("password", "token", "key.pem", "cert.pem", "ca.pem"):
         if not (folder / name).exists():
-            (folder / name).write_text("hunter2")
+            (folder / name).write_text("hunter2hunter2hunter2")
             (folder / name).chmod(0o600)
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     file = folder / "plant.toml"
@@ -112,7 +112,16 @@ def test_what_stays_on_the_machine_is_secure(folder: Path) -> None:
             "6: influxdb.verify_tls",
             "takes any certificate",
         ),
-        ('[local_store]\n[console]\nhost = "0.0.0.0"', "3: console.host", "can read the console"),
+        (
+            '[local_store]\n[console]\nhost = "0.0.0.0"',
+            "3: console.host",
+            "only /healthz is answered",
+        ),
+        (
+            '[local_store]\n[console]\nhost = "gateway.example"\ntoken_file = "password"',
+            "3: console.host",
+            "token and pages go there as they are",
+        ),
     ],
 )
 def test_each_insecure_setting_is_named_with_its_line(
