@@ -2,9 +2,17 @@
 
 The stock client asks its socket for each packet's first byte, then for its length, then for the
 rest, and makes an object of each message. At a thousand messages a second and more that is most of
-a gateway's work. Here the socket is read in bulk; the many PUBLISH packets are split off at once,
-and whatever else there is goes through the client's own reading, so that connecting, subscribing,
-keepalive, QoS 2 and errors stay its business.
+a gateway's work. Here the socket is read in bulk; messages are split off at once, and whatever else
+there is goes through the client's own reading, so that connecting, subscribing, keepalive and
+errors stay its business.
+
+A message with QoS 2 is handed over when it arrives, and its PUBREC, not its PUBCOMP, waits for the
+acknowledgement (method B of section 4.3.3 of the standard). So nothing that was promised to the
+broker is in memory only, and all that has to be remembered until the PUBREL is a number.
+
+A message of more than the maximum is read, counted and thrown away as it comes; what is handed over
+is its beginning. A connection that was closed instead would be sent the same message again, for
+ever, for that is what brokers do.
 """
 
 from __future__ import annotations
@@ -13,13 +21,30 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from paho.mqtt.client import PUBACK, Client
+from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
-from connectors.mqtt.packets import Publishes, packet_end, pubacks, take_publishes
+from connectors.mqtt.packets import (
+    HEAD_BYTES,
+    PUBACK,
+    PUBCOMP,
+    PUBLISH,
+    PUBREC,
+    REPEATED,
+    TYPE_MASK,
+    Publishes,
+    answers,
+    packet_end,
+    take_head,
+    take_publishes,
+    take_releases,
+)
 
 #: Read at one go. Bounds how long the event loop is away: splitting so much takes a millisecond.
 READ_BYTES = 256 << 10
+
+#: Of any packet but a PUBLISH, at most. What honest brokers send of these is some hundred bytes.
+_MAX_CONTROL_BYTES = 64 << 10
 
 #: Takes messages, and how many bytes they were.
 OnPublishes: TypeAlias = Callable[[Publishes, int], None]
@@ -87,22 +112,37 @@ class _FedSocket:
 class BulkClient(Client):  # type: ignore[misc]
     """A client whose reading is done with ``read_bulk`` instead of ``loop_read``.
 
-    ``on_message`` is called for messages with QoS 2 only.
+    Messages reach ``read_bulk``'s caller, never ``on_message``.
     """
+
+    #: A payload of so many bytes is handed over whole, whatever topic and properties it has.
+    max_payload_bytes = 0
+
+    #: Why the client itself ended the connection, for a person; empty if it did not.
+    problem = ""
 
     _fed: _FedSocket | None = None
     _rest: list[bytes]
     _rest_bytes = 0
     _wanted_bytes = 0
+    #: What is still to come of a message that is thrown away, bytes, and its beginning.
+    _skip_bytes = 0
+    _skipped: Publishes
+    #: Which connection this is.
+    generation = 0
 
-    def read_bulk(
-        self, on_publishes: Callable[[Publishes, int], None]
-    ) -> tuple[MQTTErrorCode, int]:
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  (paho's)
+        super().__init__(*arguments, **options)
+        # By packet id, messages with QoS 2 that the broker has not released: the connection they
+        # were handed over from, or 0 if it may be told that we have them.
+        self._unreleased: dict[int, int] = {}
+
+    def read_bulk(self, on_publishes: OnPublishes) -> tuple[MQTTErrorCode, int]:
         """Read what has arrived and work on it.
 
         Args:
-            on_publishes: Called with messages of QoS 0 and 1 and their size in bytes. They are in
-                order with each other and with whatever the client's callbacks get.
+            on_publishes: Called with messages and their size in bytes. They are in order with each
+                other and with whatever the client's callbacks get.
 
         Returns:
             The outcome, as of ``loop_read``, and the bytes that were read.
@@ -111,6 +151,9 @@ class BulkClient(Client):  # type: ignore[misc]
         if fed is None or self._sock is not fed:
             return MQTTErrorCode.MQTT_ERR_NO_CONN, 0
         data = fed.read()
+        if data:
+            # Whoever is in the middle of a large message lives, though its PINGRESP comes after.
+            self._ping_t = 0
         outcome = self._work_on(fed, data, on_publishes) if data else MQTTErrorCode.MQTT_ERR_SUCCESS
         if outcome == MQTTErrorCode.MQTT_ERR_SUCCESS and fed.has_ended and self._sock is fed:
             # The client finds the end of the connection by itself, and knows what to do.
@@ -120,40 +163,154 @@ class BulkClient(Client):  # type: ignore[misc]
     def ack_all(self, packet_ids: list[int]) -> None:
         """Acknowledge messages with QoS 1, in one write."""
         # ``ack`` would do, but with a packet and a system call for each.
-        self._packet_queue(PUBACK, pubacks(packet_ids), 0, 1)
+        self._answer(PUBACK, packet_ids)
+
+    def ack_qos2(self, packet_ids: list[int], generation: int) -> None:
+        """Acknowledge messages with QoS 2, be it over a later connection.
+
+        The session lives on, and in it the broker and we remember their packet ids.
+
+        Args:
+            packet_ids: Theirs.
+            generation: The connection they came over.
+        """
+        owed = [each for each in packet_ids if self._unreleased.get(each) == generation]
+        self._unreleased.update(dict.fromkeys(owed, 0))
+        if self.is_connected():
+            self._answer(PUBREC, owed)
+
+    def forget_session(self) -> None:
+        """The broker has begun a new session: packet ids of the earlier one mean nothing."""
+        self._unreleased.clear()
+
+    def loop_misc(self, *, is_reading: bool = True) -> MQTTErrorCode:
+        """See to the keepalive.
+
+        Args:
+            is_reading: False while nothing is read: then an answer can't be missed.
+        """
+        if not is_reading:
+            self._ping_t = 0
+        return super().loop_misc()
 
     def _create_socket(self) -> Any:  # noqa: ANN401  (paho's name for it is private)
         self._fed = _FedSocket(super()._create_socket())
         self._rest, self._rest_bytes, self._wanted_bytes = [], 0, 0
+        self._skip_bytes = 0
+        self.problem = ""
         return self._fed
 
+    def _answer(self, kind: int, packet_ids: list[int]) -> None:
+        if packet_ids:
+            self._packet_queue(kind, answers(kind, packet_ids), 0, 1)
+
     def _work_on(self, fed: _FedSocket, data: bytes, on_publishes: OnPublishes) -> MQTTErrorCode:
+        data, at = self._continued(data, on_publishes)
+        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        while at < len(data):
+            publishes = Publishes()
+            begin, at = at, take_publishes(data, at, publishes, is_v5=is_v5)
+            if at == begin:
+                at = self._release(data, at)
+            if at > begin:
+                self._hand_over(publishes, at - begin, on_publishes)
+                continue
+            size = packet_end(data, at) - at
+            is_publish = data[at] & TYPE_MASK == PUBLISH
+            if not is_publish and size > _MAX_CONTROL_BYTES:
+                return self._refuse(f"the broker sent a packet 0x{data[at]:02x} of {size} bytes")
+            is_large = is_publish and size > self.max_payload_bytes + HEAD_BYTES
+            needed = HEAD_BYTES if is_large else size
+            if size < 0 or needed > len(data) - at:
+                # The rest of it is put to it when all of it is there, and not with every read.
+                self._rest = [data[at:]]
+                self._rest_bytes = len(data) - at
+                self._wanted_bytes = max(needed, 0)
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            packet = data[at : at + needed]
+            at += size
+            if is_publish:
+                found = self._single(packet, size, is_v5=is_v5)
+                if found is None:
+                    return self._refuse("the broker sent a malformed PUBLISH packet")
+                if at > len(data):
+                    self._skip_bytes, self._skipped = at - len(data), found
+                else:
+                    self._hand_over(found, needed, on_publishes)
+                continue
+            outcome = self._digest(fed, packet)
+            if outcome != MQTTErrorCode.MQTT_ERR_SUCCESS or self._sock is not fed:
+                return outcome
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _digest(self, fed: _FedSocket, packet: bytes) -> MQTTErrorCode:
+        """Have the client itself work on a packet."""
+        fed.feed(packet)
+        outcome = MQTTErrorCode.MQTT_ERR_SUCCESS
+        while fed.has_food and outcome == MQTTErrorCode.MQTT_ERR_SUCCESS and self._sock is fed:
+            outcome = self.loop_read()
+        return outcome
+
+    def _continued(self, data: bytes, on_publishes: OnPublishes) -> tuple[bytes, int]:
+        """What there is to work on now, and where to begin in it: at its end, if more must come."""
+        if self._skip_bytes:
+            skipped = min(self._skip_bytes, len(data))
+            self._skip_bytes -= skipped
+            if not self._skip_bytes:
+                self._hand_over(self._skipped, HEAD_BYTES, on_publishes)
+            return data, skipped
         if self._rest:
             self._rest.append(data)
             self._rest_bytes += len(data)
             if self._rest_bytes < self._wanted_bytes:
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
+                return data, len(data)
             data = b"".join(self._rest)
             self._rest = []
-        is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
-        at = 0
-        while True:
-            publishes = Publishes()
-            begin, at = at, take_publishes(data, at, publishes, is_v5=is_v5)
-            if at > begin:
-                on_publishes(publishes, at - begin)
-            if at >= len(data):
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
-            end = packet_end(data, at)
-            if end < 0 or end > len(data):
-                # The rest of it is put to it when all of it is there, and not with every read.
-                self._rest = [data[at:]]
-                self._rest_bytes = len(data) - at
-                self._wanted_bytes = max(end - at, 0)
-                return MQTTErrorCode.MQTT_ERR_SUCCESS
-            fed.feed(data[at:end])
-            at = end
-            while fed.has_food:
-                outcome = self.loop_read()
-                if outcome != MQTTErrorCode.MQTT_ERR_SUCCESS or self._sock is not fed:
-                    return outcome
+        return data, 0
+
+    def _hand_over(self, publishes: Publishes, size: int, on_publishes: OnPublishes) -> None:
+        if publishes.topics:
+            self._unreleased.update(dict.fromkeys(publishes.qos2_ids, self.generation))
+            on_publishes(publishes, size)
+
+    def _release(self, data: bytes, at: int) -> int:
+        """Answer PUBREL packets, also those for what we know nothing of any more."""
+        ids: list[int] = []
+        at = take_releases(data, at, ids)
+        for packet_id in ids:
+            self._unreleased.pop(packet_id, None)
+        self._answer(PUBCOMP, ids)
+        return at
+
+    def _single(self, packet: bytes, size: int, *, is_v5: bool) -> Publishes | None:
+        """A PUBLISH packet that ``take_publishes`` has left.
+
+        Args:
+            packet: It, or the first ``HEAD_BYTES`` of one that is too large.
+            size: Bytes of the whole packet.
+            is_v5: Whether it has properties.
+
+        Returns:
+            It; empty if it was received before; None if it is malformed.
+        """
+        found: Publishes | None
+        if size > len(packet):
+            found = take_head(packet, size, is_v5=is_v5)
+        else:
+            found = Publishes()
+            once = bytes([packet[0] & ~REPEATED]) + packet[1:]
+            if not take_publishes(once, 0, found, is_v5=is_v5):
+                return None
+        if found is not None and found.qos2_ids and packet[0] & REPEATED:
+            came_over = self._unreleased.get(found.qos2_ids[0])
+            if came_over == 0:
+                self._answer(PUBREC, found.qos2_ids)
+            if came_over is not None:
+                return Publishes()
+        return found
+
+    def _refuse(self, problem: str) -> MQTTErrorCode:
+        """End the connection over something that no broker should send."""
+        self.problem = problem
+        result: MQTTErrorCode = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
+        return result

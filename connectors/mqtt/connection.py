@@ -13,12 +13,12 @@ import asyncio
 import random
 import socket
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -26,7 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
-from connectors.mqtt.packets import Publishes
+from connectors.mqtt.packets import HEAD_BYTES, Publishes
 from headgate.config.schema import Mqtt, Tls, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 
@@ -44,11 +44,18 @@ _STABLE_S = 10.0
 #: How long connecting may take, s, name look-up and TLS included.
 _CONNECT_TIMEOUT_S = 10.0
 
+#: Packets of up to so many times ``max_payload_bytes`` are let come, to be refused with their name
+#: and reason. What is larger still an MQTT 5 broker drops without a word to anybody.
+_LARGEST = 16
+
+#: The largest packet that MQTT knows, bytes.
+_PACKET_CEILING_BYTES = 268_435_460
+
 #: Bytes counted for each message on top of its packet: the objects around it.
 _MESSAGE_OVERHEAD_BYTES = 200
 
 #: How long the broker is given to take in the last acknowledgements, s.
-_SETTLE_S = 1.0
+_SETTLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +66,21 @@ class Received:
         topics: Their topics, as they were sent.
         payloads: Their payloads.
         packet_ids: Packet ids of those with QoS 1, in order.
-        released_ids: Packet ids of those with QoS 2.
+        qos2_ids: Packet ids of those with QoS 2, in order.
         connection: Which connection the packet ids belong to.
         size_bytes: What they hold in memory, about.
+        retained: Positions of those that the broker had kept for new subscribers.
+        cut: By position, the bytes of a payload that was too large to be kept as a whole.
     """
 
     topics: list[bytes]
     payloads: list[bytes]
     packet_ids: list[int]
-    released_ids: list[int]
+    qos2_ids: list[int]
     connection: int
     size_bytes: int
+    retained: Sequence[int] = ()
+    cut: Mapping[int, int] = field(default_factory=dict)
 
 
 class Connection:
@@ -85,6 +96,7 @@ class Connection:
             the work of one that lets some gather.
         filters: ``(topic filter, qos)`` to subscribe to at every connect.
         keeps_session: True has the broker keep subscriptions and queued messages while away.
+        max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
     """
 
     def __init__(
@@ -97,6 +109,7 @@ class Connection:
         read_interval_s: float = 0.0,
         filters: list[tuple[str, int]] | None = None,
         keeps_session: bool = False,
+        max_payload_bytes: int = 0,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
@@ -105,6 +118,7 @@ class Connection:
         self._read_interval_s = read_interval_s
         self._filters = filters or []
         self._keeps_session = keeps_session
+        self._max_payload_bytes = max_payload_bytes
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
         self._client = self._make_client()
@@ -170,16 +184,13 @@ class Connection:
             self._read()
 
     def ack(self, received: Received) -> None:
-        """Acknowledge these messages, if they came over the connection that stands now."""
-        if received.connection != self.generation or self._socket is None:
-            return
-        if received.packet_ids:
+        """Acknowledge these messages, those with QoS 1 only over the connection they came over."""
+        self._client.ack_qos2(received.qos2_ids, received.connection)
+        if received.connection == self.generation and self._socket is not None:
             self._client.ack_all(received.packet_ids)
-        for packet_id in received.released_ids:
-            self._client.ack(packet_id, qos=2)
 
     async def settle(self) -> None:
-        """Wait until the broker has taken in every acknowledgement, for a second at most.
+        """Wait until the broker has taken in every acknowledgement, for two seconds at most.
 
         Closing at once would lose those that it has not read yet, and it would send their messages
         again after the next start. Messages that still arrive are left to the broker.
@@ -220,11 +231,11 @@ class Connection:
             manual_ack=True,
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_payload_bytes = self._max_payload_bytes
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_socket_register_write = self._on_want_write
         client.on_socket_unregister_write = self._on_written
@@ -246,6 +257,7 @@ class Connection:
         if self._is_closing or connected is None:
             return False
         self.generation += 1
+        self._client.generation = self.generation
         self._socket = connected
         if self._client.want_write():
             self._loop.add_writer(connected, self._write)
@@ -257,6 +269,9 @@ class Connection:
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)
             properties.ReceiveMaximum = self._settings.receive_maximum
+            properties.MaximumPacketSize = min(
+                _LARGEST * self._max_payload_bytes + HEAD_BYTES, _PACKET_CEILING_BYTES
+            )
             if self._keeps_session:
                 seconds = self._settings.session_expiry // NS_PER_S
                 properties.SessionExpiryInterval = min(seconds, 0xFFFFFFFF)
@@ -273,7 +288,7 @@ class Connection:
         while True:
             await asyncio.sleep(1)
             if self._socket is not None:
-                self._checked(self._client.loop_misc())
+                self._checked(self._client.loop_misc(is_reading=not self._is_paused))
 
     def _read(self) -> None:
         self._stop_reading()
@@ -347,6 +362,8 @@ class Connection:
         if reason.is_failure:
             self._set_trouble(f"the broker refused: {reason}")
             return
+        if not flags.session_present:
+            self._client.forget_session()
         _logger.info(
             "Connected to the MQTT broker.",
             host=self._settings.host,
@@ -394,7 +411,7 @@ class Connection:
         self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _props: object
     ) -> None:
         if not self._is_closing:
-            why = str(reason)
+            why = self._client.problem or str(reason)
             if "taken over" in why.lower():
                 why += f"; is another client using the client id {self._client_id!r}?"
             refused = self.trouble.startswith("the broker refused")
@@ -404,30 +421,21 @@ class Connection:
         self._lost.set()
 
     def _on_publishes(self, publishes: Publishes, size_bytes: int) -> None:
-        self._hand_over(
+        self._has_messages = True
+        if self._on_messages is None or self._settled is not None:
+            return
+        self._on_messages(
             Received(
                 publishes.topics,
                 publishes.payloads,
                 publishes.packet_ids,
-                [],
+                publishes.qos2_ids,
                 self.generation,
                 size_bytes + _MESSAGE_OVERHEAD_BYTES * len(publishes.topics),
+                publishes.retained,
+                publishes.cut,
             )
         )
-
-    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        # Not ``message.topic``: that decodes UTF-8, and an exception here would end the reading.
-        name: bytes = message._topic  # noqa: SLF001
-        size_bytes = len(message.payload) + _MESSAGE_OVERHEAD_BYTES
-        released = [message.mid] if message.qos else []
-        self._hand_over(
-            Received([name], [message.payload], [], released, self.generation, size_bytes)
-        )
-
-    def _hand_over(self, received: Received) -> None:
-        self._has_messages = True
-        if self._on_messages is not None and self._settled is None:
-            self._on_messages(received)
 
     def _on_publish(
         self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: object

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -68,6 +68,16 @@ class _Waiting:
         self.arrival_ns.append(arrived_ns)
         self.messages += len(received.topics)
         self.size_bytes += received.size_bytes
+
+    def cut(self) -> dict[int, int]:
+        """By position, the bytes of each payload of which only the beginning is here."""
+        found: dict[int, int] = {}
+        first = 0
+        for received in self.received:
+            for position, size_bytes in received.cut.items():
+                found[first + position] = size_bytes
+            first += len(received.topics)
+        return found
 
     def split(self, most: int) -> Iterator[_Waiting]:
         """The same in parts, each of so many messages or a single read."""
@@ -151,6 +161,7 @@ class IngestLane:
             read_interval_s=min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
             filters=[(feed.topic_filter, feed.qos) for feed in self._config.feed.values()],
             keeps_session=True,
+            max_payload_bytes=self._config.ingest.max_payload,
         )
         connecting = asyncio.create_task(connection.run(), name="mqtt")
         writing = asyncio.create_task(self._write(connection, stop), name="write")
@@ -226,21 +237,26 @@ class IngestLane:
         topics = list(chain.from_iterable(each.topics for each in waiting.received))
         payloads = list(chain.from_iterable(each.payloads for each in waiting.received))
         counts = [len(each.topics) for each in waiting.received]
+        cut = waiting.cut()
         arrival_ns = np.repeat(np.array(waiting.arrival_ns, np.int64), counts)
         with self._telemetry.timed("decode"):
-            records, rows = self._records(topics, payloads, arrival_ns)
+            records, rows = self._records(topics, payloads, arrival_ns, cut)
         with self._telemetry.timed("append"):
             await self._append(records)
         for feed, count in rows.items():
             self._telemetry.rows.labels(feed).inc(count)
 
     def _records(
-        self, topics: Sequence[bytes], payloads: Sequence[bytes], arrival_ns: NDArray[np.int64]
+        self,
+        topics: Sequence[bytes],
+        payloads: Sequence[bytes],
+        arrival_ns: NDArray[np.int64],
+        cut: Mapping[int, int],
     ) -> tuple[dict[TopicPartition, list[Record]], dict[str, int]]:
         """Decode messages; what they hold as records by partition, and the readings by feed."""
         records: dict[TopicPartition, list[Record]] = {}
         rows: dict[str, int] = {}
-        by_feed, refused = self._by_feed(topics, payloads)
+        by_feed, refused = self._by_feed(topics, payloads, cut)
         for feed, positions in by_feed.items():
             if len(positions) == len(topics):
                 of_feed, contents, arrived_ns = topics, payloads, arrival_ns
@@ -255,17 +271,17 @@ class IngestLane:
             self._telemetry.messages.labels(feed).inc(len(positions))
             self._telemetry.received_bytes.labels(feed).inc(sum(map(len, contents)))
         if refused:
-            self._add_refused(topics, payloads, arrival_ns, refused, records)
+            self._add_refused(topics, payloads, arrival_ns, cut, refused, records)
         return records, rows
 
     def _by_feed(
-        self, topics: Sequence[bytes], payloads: Sequence[bytes]
+        self, topics: Sequence[bytes], payloads: Sequence[bytes], cut: Mapping[int, int]
     ) -> tuple[dict[str, Sequence[int]], list[tuple[int, DataError]]]:
         """Positions of each feed's messages, and the messages that are refused unseen."""
         limit = self._config.ingest.max_payload
         feeds = list(map(self._feed_of_topic.get, topics))
         first = feeds[0]
-        is_plain = len(self._decoders) == 1 and None not in feeds
+        is_plain = len(self._decoders) == 1 and None not in feeds and not cut
         if first is not None and is_plain and max(map(len, payloads)) <= limit:
             return {first: range(len(topics))}, []
         by_feed: dict[str, list[int]] = {}
@@ -274,8 +290,12 @@ class IngestLane:
             feed = feeds[position] or self._feed_of(topic_name)
             if feed is None:
                 refused.append((position, DataError("unknown_topic", "no feed has this topic")))
-            elif len(payloads[position]) > limit:
-                refused.append((position, DataError("too_large", f"more than {limit} bytes")))
+            elif position in cut or len(payloads[position]) > limit:
+                size = cut.get(position, len(payloads[position]))
+                detail = f"{size} bytes; ingest.max_payload is {limit}"
+                if size <= limit:
+                    detail = "its properties are too large"
+                refused.append((position, DataError("too_large", detail)))
             else:
                 by_feed.setdefault(feed, []).append(position)
         return {**by_feed}, refused
@@ -326,6 +346,7 @@ class IngestLane:
         topics: Sequence[bytes],
         payloads: Sequence[bytes],
         arrival_ns: NDArray[np.int64],
+        cut: Mapping[int, int],
         refused: Sequence[tuple[int, DataError]],
         records: dict[TopicPartition, list[Record]],
     ) -> None:
@@ -341,7 +362,7 @@ class IngestLane:
                     payload=payload[: self._config.ingest.quarantine_payload],
                     reason=error.reason,
                     detail=error.detail,
-                    payload_bytes=len(payload),
+                    payload_bytes=cut.get(position, len(payload)),
                 )
             )
         for partition, parts in by_partition.items():

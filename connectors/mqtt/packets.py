@@ -1,8 +1,8 @@
 """Splitting what a broker sends into packets, many at a time.
 
-Only what there is much of is done here: PUBLISH packets of QoS 0 and 1, and their PUBACKs. All
-else is a packet's length here and paho-mqtt's to understand. Numbers of sections are those of the
-MQTT 5.0 and 3.1.1 standards, which agree in them.
+Only what there is much of is done here: PUBLISH and PUBREL packets, and what answers them. All else
+is a packet's length here and paho-mqtt's to understand. Numbers of sections are those of the MQTT
+5.0 and 3.1.1 standards, which agree in them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: First byte of a PUBLISH with QoS 0 or 1: type 3, and the upper one of the QoS bits not set.
-_PUBLISH_MASK, _PUBLISH = 0xF4, 0x30
-_QOS_1 = 0x02
+#: The upper half of a packet's first byte is its type, the lower half of a PUBLISH's its flags.
+TYPE_MASK = 0xF0
+PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x30, 0x40, 0x50, 0x60, 0x70
+_RETAIN, _QOS_1, _QOS_2, _QOS_BITS, REPEATED = 0x01, 0x02, 0x04, 0x06, 0x08
+_REPEATED_QOS_2 = REPEATED | _QOS_2
 
-_PUBACK = 0x40
+#: So much of a packet holds its topic, which has 65,535 bytes at most, its packet id, and, unless
+#: its properties are absurd, its properties and the first bytes of its payload.
+HEAD_BYTES = 128 << 10
 
 
 @dataclass(slots=True)
@@ -27,17 +31,23 @@ class Publishes:
         topics: Topic names as they were sent, UTF-8 if the sender is honest.
         payloads: What was published.
         packet_ids: Those of the packets with QoS 1, in order; a PUBACK is owed for each.
+        qos2_ids: Those of the packets with QoS 2, in order; a PUBREC is owed for each.
+        retained: Positions of those that the broker had kept for new subscribers.
+        cut: By position, the bytes of a payload that was too large to be kept as a whole.
     """
 
     topics: list[bytes] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
     packet_ids: list[int] = field(default_factory=list)
+    qos2_ids: list[int] = field(default_factory=list)
+    retained: list[int] = field(default_factory=list)
+    cut: dict[int, int] = field(default_factory=dict)
 
 
-def take_publishes(  # noqa: C901  (one loop over bytes; calls would double its time)
+def take_publishes(  # noqa: C901, PLR0912  (one loop over bytes; calls would double its time)
     data: bytes, at: int, into: Publishes, *, is_v5: bool
 ) -> int:
-    """Take PUBLISH packets with QoS 0 or 1 (section 3.3) until there is anything else.
+    """Take PUBLISH packets (section 3.3) until there is anything else.
 
     Args:
         data: What was received.
@@ -46,14 +56,14 @@ def take_publishes(  # noqa: C901  (one loop over bytes; calls would double its 
         is_v5: Whether packets have properties.
 
     Returns:
-        Where the first packet that was not taken begins: one of another kind, one that is not
-        there as a whole, or one that is malformed.
+        Where the first packet that was not taken begins: one of another kind, one with QoS 2 that
+        is repeated, one that is not there as a whole, or one that is malformed.
     """
     end = len(data)
     add_topic, add_payload = into.topics.append, into.payloads.append
     while at + 1 < end:
         first = data[at]
-        if first & _PUBLISH_MASK != _PUBLISH:
+        if first & TYPE_MASK != PUBLISH:
             break
         length = data[at + 1]
         body = at + 2
@@ -63,6 +73,10 @@ def take_publishes(  # noqa: C901  (one loop over bytes; calls would double its 
                 break
         stop = body + length
         has_id = first & _QOS_1
+        if first & _QOS_2:
+            if has_id or first & _REPEATED_QOS_2 == _REPEATED_QOS_2:
+                break
+            has_id = 2
         if stop > end or length < 2:
             break
         topic = body + 2
@@ -81,9 +95,65 @@ def take_publishes(  # noqa: C901  (one loop over bytes; calls would double its 
                 if rest > stop:
                     break
         if has_id:
-            into.packet_ids.append(data[topic_end] << 8 | data[topic_end + 1])
+            ids = into.packet_ids if first & _QOS_1 else into.qos2_ids
+            ids.append(data[topic_end] << 8 | data[topic_end + 1])
+        if first & _RETAIN:
+            into.retained.append(len(into.topics))
         add_topic(data[topic:topic_end])
         add_payload(data[rest:stop])
+        at = stop
+    return at
+
+
+def take_head(head: bytes, size: int, *, is_v5: bool) -> Publishes | None:
+    """Take a PUBLISH packet of which only the first ``HEAD_BYTES`` are there.
+
+    Args:
+        head: These bytes.
+        size: Bytes of the whole packet.
+        is_v5: Whether packets have properties.
+
+    Returns:
+        The packet, its payload cut; None if it is malformed.
+    """
+    first = head[0]
+    qos = first & _QOS_BITS
+    _, body = number(head, 1)
+    topic = body + 2
+    topic_end = topic + (head[body] << 8 | head[body + 1])
+    rest = topic_end + (2 if qos else 0)
+    if is_v5:
+        properties, rest = number(head, rest)
+        rest += properties
+    if qos == _QOS_BITS or rest > size:
+        return None
+    found = Publishes([head[topic:topic_end]], [head[rest:]], cut={0: size - rest})
+    if qos:
+        ids = found.packet_ids if qos == _QOS_1 else found.qos2_ids
+        ids.append(head[topic_end] << 8 | head[topic_end + 1])
+    if first & _RETAIN:
+        found.retained.append(0)
+    return found
+
+
+def take_releases(data: bytes, at: int, ids: list[int]) -> int:
+    """Take PUBREL packets (section 3.6), with any reason code, until there is anything else.
+
+    Args:
+        data: What was received.
+        at: Where to begin; a packet begins there.
+        ids: Gets their packet ids.
+
+    Returns:
+        Where the first packet that was not taken begins.
+    """
+    end = len(data)
+    while at + 3 < end and data[at] & TYPE_MASK == PUBREL:
+        stop = packet_end(data, at)
+        body = number(data, at + 1)[1]
+        if not body + 2 <= stop <= end:
+            break
+        ids.append(data[body] << 8 | data[body + 1])
         at = stop
     return at
 
@@ -108,9 +178,14 @@ def number(data: bytes, at: int) -> tuple[int, int]:
     return 0, -1
 
 
-def pubacks(packet_ids: Sequence[int]) -> bytes:
-    """PUBACK packets (section 3.4) for all of these, with the reason code left out: success."""
+def answers(kind: int, packet_ids: Sequence[int]) -> bytes:
+    """Packets of one kind for all of these, with the reason code left out: success.
+
+    Args:
+        kind: ``PUBACK``, ``PUBREC`` or ``PUBCOMP`` (sections 3.4, 3.5, 3.7).
+        packet_ids: What they answer.
+    """
     packets = np.empty((len(packet_ids), 2), ">u2")
-    packets[:, 0] = _PUBACK << 8 | 2
+    packets[:, 0] = kind << 8 | 2
     packets[:, 1] = packet_ids
     return packets.tobytes()

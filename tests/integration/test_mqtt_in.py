@@ -22,7 +22,7 @@ from headgate.core.clock import SystemClock
 from headgate.core.errors import TransientError
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_messages, decode_readings
+from headgate.core.wire import QuarantinedMessage, decode_messages, decode_readings
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
@@ -60,12 +60,21 @@ class Rig:
         batches = [decode_readings(record.value, ChannelTable()) for record in records]
         return [value for batch in batches for value in batch.value.tolist()]
 
-    async def reasons(self) -> list[str]:
-        """Reasons in ``quarantine``, in order."""
+    async def start(self) -> None:
+        """Make the log ready."""
+        await self.log.start()
+        await self.log.ensure_topics(topic_specs(self.config))
+
+    async def refused(self) -> list[QuarantinedMessage]:
+        """What is in ``quarantine``, in order."""
         records = await self.log.read(
             TopicPartition(topic(self.config, QUARANTINE), 0), 0, max_bytes=1 << 26
         )
-        return [message.reason for record in records for message in decode_messages(record.value)]
+        return [message for record in records for message in decode_messages(record.value)]
+
+    async def reasons(self) -> list[str]:
+        """Reasons in ``quarantine``, in order."""
+        return [message.reason for message in await self.refused()]
 
     async def has(self, count: int) -> None:
         """Wait until so many readings are in the log."""

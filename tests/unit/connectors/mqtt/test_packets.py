@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.mqtt.packets import Publishes, number, packet_end, pubacks, take_publishes
+from connectors.mqtt.packets import (
+    HEAD_BYTES,
+    PUBACK,
+    PUBREC,
+    Publishes,
+    answers,
+    number,
+    packet_end,
+    take_head,
+    take_publishes,
+    take_releases,
+)
 
 _PINGRESP = b"\xd0\x00"
 
@@ -19,6 +30,7 @@ class _Message:
     qos: int
     packet_id: int
     properties: bytes
+    is_retained: bool
 
     def packet(self, *, is_v5: bool) -> bytes:
         """The message as the standard has it, written independently of the code under test."""
@@ -28,7 +40,7 @@ class _Message:
         if is_v5:
             body += _varint(len(self.properties)) + self.properties
         body += self.payload
-        return bytes([0x30 | self.qos << 1 | 1]) + _varint(len(body)) + body
+        return bytes([0x30 | self.qos << 1 | self.is_retained]) + _varint(len(body)) + body
 
 
 def _varint(value: int) -> bytes:
@@ -47,9 +59,10 @@ _messages = st.lists(
         payload=st.one_of(
             st.binary(max_size=60), st.integers(100, 20_000).map(lambda size: b"x" * size)
         ),
-        qos=st.integers(0, 1),
+        qos=st.integers(0, 2),
         packet_id=st.integers(1, 65535),
         properties=st.one_of(st.just(b""), st.binary(max_size=200)),
+        is_retained=st.booleans(),
     ),
     max_size=12,
 )
@@ -57,14 +70,16 @@ _messages = st.lists(
 
 @given(_messages, st.booleans())
 def test_every_publish_comes_out(messages: list[_Message], is_v5: bool) -> None:
-    """Topic, payload and packet id of each, in order."""
+    """Topic, payload, packet id and whether it was retained of each, in order."""
     data = b"".join(message.packet(is_v5=is_v5) for message in messages)
     found = Publishes()
 
     assert take_publishes(data, 0, found, is_v5=is_v5) == len(data)
     assert found.topics == [message.topic for message in messages]
     assert found.payloads == [message.payload for message in messages]
-    assert found.packet_ids == [message.packet_id for message in messages if message.qos]
+    assert found.packet_ids == [message.packet_id for message in messages if message.qos == 1]
+    assert found.qos2_ids == [message.packet_id for message in messages if message.qos == 2]
+    assert found.retained == [at for at, message in enumerate(messages) if message.is_retained]
 
 
 @given(_messages.filter(bool), st.booleans(), st.data())
@@ -88,10 +103,10 @@ def test_a_packet_that_is_not_there_as_a_whole_is_left(
 def test_other_packets_are_left_to_the_client(
     messages: list[_Message], is_v5: bool, kind: int
 ) -> None:
-    """Taking stops at QoS 2, at acknowledgements, and at what makes no sense."""
+    """Taking stops at what is sent again with QoS 2, at acknowledgements, and at nonsense."""
     other = [
         _PINGRESP,
-        b"\x34" + messages[0].packet(is_v5=is_v5)[1:] if messages else _PINGRESP,
+        b"\x3c" + messages[0].packet(is_v5=is_v5)[1:] if messages else _PINGRESP,
         b"\x30\x01\x00",  # a PUBLISH too short for a topic
         b"\x32\x05\x00\x04abc",  # a topic that is longer than its packet
     ][kind]
@@ -123,4 +138,44 @@ def test_lengths_are_read(value: int, before: bytes) -> None:
 
 def test_acknowledgements_are_packets_of_four_bytes() -> None:
     """One for each packet id, in order."""
-    assert pubacks([1, 0x1234]) == b"\x40\x02\x00\x01\x40\x02\x12\x34"
+    assert answers(PUBACK, [1, 0x1234]) == b"\x40\x02\x00\x01\x40\x02\x12\x34"
+    assert answers(PUBREC, [7]) == b"\x50\x02\x00\x07"
+
+
+@given(_messages.filter(bool), st.booleans(), st.integers(0, 3 * HEAD_BYTES))
+def test_the_beginning_of_a_message_tells_what_it_is(
+    messages: list[_Message], is_v5: bool, more: int
+) -> None:
+    """Topic, packet id and retain flag are those of the whole, and so is the payload's size."""
+    message = replace(messages[0], payload=bytes(2 * HEAD_BYTES + more))
+    packet = message.packet(is_v5=is_v5)
+    whole = Publishes()
+    take_publishes(packet, 0, whole, is_v5=is_v5)
+    found = take_head(packet[:HEAD_BYTES], len(packet), is_v5=is_v5)
+
+    assert found is not None
+    assert found.cut == {0: len(message.payload)}
+    assert message.payload.startswith(found.payloads[0])
+    assert replace(found, payloads=whole.payloads, cut={}) == whole
+
+
+@given(st.binary(max_size=40), st.booleans())
+def test_no_beginning_breaks_it(head: bytes, is_v5: bool) -> None:
+    """A beginning that makes no sense is refused."""
+    packet = (b"\x32\xff\xff\xff\x7f" + head).ljust(HEAD_BYTES, b"\xff")
+    found = take_head(packet, 268_435_460, is_v5=is_v5)
+
+    assert found is None or len(found.topics) == len(found.payloads) == 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 65535), st.binary(max_size=300)), max_size=9))
+def test_releases_are_taken(releases: list[tuple[int, bytes]]) -> None:
+    """Their packet ids, whatever reason codes and properties follow, until something else comes."""
+    packets = [
+        b"\x62" + _varint(2 + len(more)) + packet_id.to_bytes(2, "big") + more
+        for packet_id, more in releases
+    ]
+    found: list[int] = []
+
+    assert take_releases(b"".join(packets) + _PINGRESP, 0, found) == sum(map(len, packets))
+    assert found == [packet_id for packet_id, _ in releases]
