@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.packets import HEAD_BYTES
 from headgate.config.schema import Mqtt
 from headgate.core.clock import SystemClock
 from tests.integration.test_mqtt_in import Rig, _config, publish, running, until
@@ -132,7 +133,7 @@ async def test_the_broker_is_told_the_largest_packet() -> None:
     """On MQTT 5 the CONNECT says it: sixteen times the largest payload, and a head."""
     broker = ByteBroker()
     async with connected(broker):
-
+        size = 16 * _MAX_PAYLOAD + HEAD_BYTES
         assert b"\x27" + size.to_bytes(4, "big") in broker.connects[0]
 
 
