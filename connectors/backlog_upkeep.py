@@ -26,7 +26,7 @@ from headgate.core.stage import Aggregates
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import (
     AGGREGATES_SCHEMA,
-    aggregates_record,
+    aggregates_records,
     check_schema,
     decode_aggregates,
 )
@@ -239,8 +239,9 @@ def _rows(
 def _cut(rows: Aggregates, channels: ChannelTable) -> list[Record]:
     every = np.arange(len(rows))
     return [
-        aggregates_record(rows.take(every[first : first + _MAX_ROWS]), channels)
+        record
         for first in range(0, len(rows), _MAX_ROWS)
+        for record in aggregates_records(rows.take(every[first : first + _MAX_ROWS]), channels)
     ]
 
 

@@ -42,7 +42,7 @@ from headgate.core.wire import (
     decode_aggregates,
     decode_anomalies,
     decode_health,
-    messages_record,
+    messages_records,
     schema_of,
 )
 
@@ -58,9 +58,6 @@ _PAUSE_CEILING_S = 30.0
 #: Bytes read of one partition at a time. Points are many times larger than the records they are
 #: made of, and a small box has to hold those of all partitions.
 _READ_BYTES = 64 << 10
-
-#: Bytes of payload in one quarantine record; the log takes records of a few MiB at most.
-_QUARANTINE_BYTES = 512 << 10
 
 #: Between two warnings about the same sink, s.
 _WARNING_INTERVAL_S = 60.0
@@ -430,12 +427,7 @@ class _Consumer:
             for payload, reason, detail in entries
         ]
         at = TopicPartition(topic(self._config, QUARANTINE), partition)
-        step = max(1, _QUARANTINE_BYTES // max(1, limit))
-        records = [
-            messages_record(messages[first : first + step])
-            for first in range(0, len(messages), step)
-        ]
-        await self._log.append(at, records)
+        await self._log.append(at, messages_records(messages))
         for _, reason, _ in entries:
             self._telemetry.quarantined.labels(reason).inc()
 

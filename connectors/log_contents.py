@@ -18,7 +18,7 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.log import AGGREGATES, READINGS, Log, StoredRecord, TopicPartition
-from headgate.core.stage import STATISTICS, Aggregates
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 from headgate.core.wire import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
@@ -26,7 +26,9 @@ from headgate.core.wire import (
     MESSAGES_SCHEMA,
     OLD_ANOMALIES_SCHEMA,
     READINGS_SCHEMA,
+    REJECTED_PART_SCHEMA,
     REJECTED_SCHEMA,
+    QuarantinedMessage,
     decode_aggregates,
     decode_anomalies,
     decode_health,
@@ -230,17 +232,17 @@ def _rows_of(record: StoredRecord, wanted: Filter) -> Iterator[dict[str, Any]]:
     channels = ChannelTable()
     if schema == READINGS_SCHEMA:
         return _readings(decode_readings(value, channels), wanted)
-    if schema == REJECTED_SCHEMA:
+    if schema in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA):
         rejected = decode_rejected(value, channels)
         return _rejected(rejected.batch, rejected.reasons, wanted)
     if schema == AGGREGATES_SCHEMA:
-        return _windows(value, wanted)
+        return _windows(decode_aggregates(value, channels, has_sketches=False), channels, wanted)
     if schema in (ANOMALIES_SCHEMA, OLD_ANOMALIES_SCHEMA):
-        return _anomalies(value, wanted)
+        return _anomalies(decode_anomalies(value), wanted)
     if schema == HEALTH_SCHEMA:
-        return _health(value, wanted)
+        return _health(decode_health(value), wanted)
     if schema == MESSAGES_SCHEMA:
-        return _messages(value, wanted)
+        return _messages(decode_messages(value), wanted)
     raise DataError("bad_record", "unknown schema")
 
 
@@ -252,6 +254,7 @@ _LENGTHS: Mapping[bytes, Callable[[bytes], int]] = {
     OLD_ANOMALIES_SCHEMA: lambda value: len(decode_anomalies(value)),
     HEALTH_SCHEMA: lambda value: len(decode_health(value)),
     REJECTED_SCHEMA: lambda value: len(decode_rejected(value, ChannelTable()).batch),
+    REJECTED_PART_SCHEMA: lambda value: len(decode_rejected(value, ChannelTable()).batch),
     MESSAGES_SCHEMA: lambda value: len(decode_messages(value)),
 }
 
@@ -289,9 +292,7 @@ def _readings(batch: Batch, wanted: Filter) -> Iterator[dict[str, Any]]:
         }
 
 
-def _windows(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
-    channels = ChannelTable()
-    rows = decode_aggregates(value, channels, has_sketches=False)
+def _windows(rows: Aggregates, channels: ChannelTable, wanted: Filter) -> Iterator[dict[str, Any]]:
     for row in np.flatnonzero(rows.window_ns).tolist():
         channel = channels.channels[int(rows.channel[row])]
         start_ns = int(rows.start_ns[row])
@@ -333,8 +334,8 @@ _ANOMALY_COLUMNS: dict[str, Any] = dict.fromkeys(
 )
 
 
-def _anomalies(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
-    for anomaly in decode_anomalies(value):
+def _anomalies(anomalies: list[Anomaly], wanted: Filter) -> Iterator[dict[str, Any]]:
+    for anomaly in anomalies:
         if wanted.takes(anomaly.start_ns, anomaly.device):
             yield _ANOMALY_COLUMNS | {
                 "time": _text(anomaly.start_ns),
@@ -353,9 +354,9 @@ def _anomalies(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
             }
 
 
-def _health(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
+def _health(health: list[SensorHealth], wanted: Filter) -> Iterator[dict[str, Any]]:
     """Sensors' health, in the shape that anomalies have."""
-    for each in decode_health(value):
+    for each in health:
         if wanted.takes(each.time_ns, each.device):
             yield _ANOMALY_COLUMNS | {
                 "time": _text(each.time_ns),
@@ -369,8 +370,8 @@ def _health(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
             }
 
 
-def _messages(value: bytes, wanted: Filter) -> Iterator[dict[str, Any]]:
-    for message in decode_messages(value):
+def _messages(messages: list[QuarantinedMessage], wanted: Filter) -> Iterator[dict[str, Any]]:
+    for message in messages:
         if wanted.takes(message.ingest_ns, ""):
             try:
                 payload = message.payload.decode()

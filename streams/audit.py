@@ -42,12 +42,14 @@ from headgate.core.wire import (
     AGGREGATES_SCHEMA,
     MESSAGES_SCHEMA,
     READINGS_SCHEMA,
+    REJECTED_PART_SCHEMA,
     REJECTED_SCHEMA,
     check_schema,
     decode_aggregates,
     decode_messages,
     decode_readings,
     decode_rejected,
+    part_of,
     schema_of,
 )
 
@@ -271,6 +273,8 @@ class _Auditor:
         # A replay rejects a source record's readings again, in another quarantine record: of all
         # the times a source record is met, the fullest counts.
         fullest: dict[tuple[int, int], Counter[Rejection]] = {}
+        # What the parts so far of a divided quarantine record hold.
+        together: defaultdict[tuple[int, int], Counter[Rejection]] = defaultdict(Counter)
         at = TopicPartition(topic(self._config, QUARANTINE), partition)
         start, _ = await self._log.offsets(at)
         if start > 0:
@@ -279,9 +283,12 @@ class _Auditor:
             schema = schema_of(record.headers)
             if schema == MESSAGES_SCHEMA:
                 self._messages.update(message.reason for message in decode_messages(record.value))
-            elif schema == REJECTED_SCHEMA:
+            elif schema in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA):
+                if part_of(record.headers)[0] == 0:
+                    together.clear()
                 for source, counter in self._rejections(record, partition).items():
-                    fullest[source] = fullest.get(source, Counter()) | counter
+                    together[source] += counter
+                    fullest[source] = fullest.get(source, Counter()) | together[source]
         for counter in fullest.values():
             for (device, span, reason, is_past), count in counter.items():
                 account = self._accounts[device, span]
@@ -309,7 +316,8 @@ class _Auditor:
             if reason == "late":
                 self._late.add((*source, device))
             if self._rejections_from.get(partition) == math.inf:
-                self._rejections_from[partition] = source[1]
+                # Of the first, an earlier part may be gone.
+                self._rejections_from[partition] = source[1] + (part_of(record.headers)[0] > 0)
         return met
 
     def _span_of(self, time_ns: int) -> int:

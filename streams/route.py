@@ -18,10 +18,10 @@ from headgate.core.channels import ChannelTable
 from headgate.core.log import Record, TopicPartition
 from headgate.core.stage import Aggregates, Anomaly, Rejected, SensorHealth
 from headgate.core.wire import (
-    aggregates_record,
-    anomalies_record,
-    health_record,
-    rejected_record,
+    aggregates_records,
+    anomalies_records,
+    health_records,
+    rejected_records,
 )
 from streams.pipeline import Results
 from streams.state import Placement
@@ -29,7 +29,8 @@ from streams.state import Placement
 #: What is told of a device, rarely enough to be objects.
 _Told = TypeVar("_Told", Anomaly, SensorHealth)
 
-#: Rows in one result record at most: keeps it well below Kafka's message size limit of 1 MB.
+#: Rows in one result record at most: a reader's turn is no longer than that. Larger ones than the
+#: log takes are divided further, whatever they hold.
 _MAX_ROWS = 5000
 
 
@@ -63,15 +64,15 @@ class Route:
         """The records to append, by partition, in the order in which to append them."""
         records: dict[TopicPartition, list[Record]] = {}
 
-        def add(topic: str, partition: int, record: Record) -> None:
-            records.setdefault(TopicPartition(topic, partition), []).append(record)
+        def add(topic: str, partition: int, more: list[Record]) -> None:
+            records.setdefault(TopicPartition(topic, partition), []).extend(more)
 
         for partition, health in self._by_partition(results.health).items():
-            add(self._anomalies, partition, health_record(health))
+            add(self._anomalies, partition, health_records(health))
         for partition, anomalies in self._by_partition(results.anomalies).items():
-            add(self._anomalies, partition, anomalies_record(anomalies))
+            add(self._anomalies, partition, anomalies_records(anomalies))
         for partition, aggregates in self._aggregates_by_partition(results.aggregates):
-            add(self._aggregates, partition, aggregates_record(aggregates, self._channels))
+            add(self._aggregates, partition, aggregates_records(aggregates, self._channels))
         return records | self.rejected(results.rejected)
 
     def rejected(self, rejected: tuple[Rejected, ...]) -> dict[TopicPartition, list[Record]]:
@@ -79,7 +80,7 @@ class Route:
         records: dict[TopicPartition, list[Record]] = {}
         for partition, batch, reasons in self._rejected_by_partition(rejected):
             at = TopicPartition(self._quarantine, partition)
-            records.setdefault(at, []).append(rejected_record(batch, reasons))
+            records.setdefault(at, []).extend(rejected_records(batch, reasons))
         return records
 
     def _by_partition(self, told: list[_Told]) -> dict[int, list[_Told]]:
@@ -109,8 +110,8 @@ class Route:
             [len(part.batch) for part in parts],
         )
         partitions = np.array([record.partition for record in batch.origin], np.int32)
-        # A record's rejected readings must share one quarantine record: the audit tells a replay
-        # by meeting the same source record a second time.
+        # A record's rejected readings share one quarantine record, or its parts: the audit tells a
+        # replay by meeting the same source record a second time.
         for partition, rows in _groups(partitions[batch.source]):
             for chunk in _chunks_of_whole_sources(rows, batch.source):
                 yield partition, batch.take(chunk), reasons[chunk].tolist()

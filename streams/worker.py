@@ -61,8 +61,9 @@ from streams.state import Placement
 _logger = structlog.get_logger()
 _T = TypeVar("_T")
 
-#: Readings worked on at once; one more record may come on top.
+#: Readings worked on at once, and bytes of their records; one more record may come on top.
 _BATCH_ROWS = 16_384
+_BATCH_BYTES = 4 << 20
 
 #: Longest pause between two tries to reach the log, s.
 _RETRY_CEILING_S = 5.0
@@ -340,11 +341,12 @@ class Worker:
         """
         batches: list[Batch] = []
         refused: dict[TopicPartition, list[Record]] = {}
-        done = rows = 0
+        done = rows = size = 0
         for event in events:
-            if rows >= _BATCH_ROWS:
+            if rows >= _BATCH_ROWS or size >= _BATCH_BYTES:
                 break
             done += 1
+            size += len(event.message.value or b"")
             try:
                 batches.append(self._readings_of(event.message))
                 rows += len(batches[-1])

@@ -38,7 +38,7 @@ from headgate.core.log import QUARANTINE, READINGS, Log, Record, TopicPartition
 from headgate.core.pulse import PULSE_INTERVAL_S, Pulse
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
-from headgate.core.wire import KeyGroup, QuarantinedMessage, messages_record, readings_record
+from headgate.core.wire import KeyGroup, QuarantinedMessage, messages_records, readings_records
 
 _logger = structlog.get_logger()
 
@@ -325,8 +325,8 @@ class IngestLane:
             for first in range(0, len(rows), self._config.ingest.max_rows):
                 part = batch.take(rows[first : first + self._config.ingest.max_rows])
                 at = TopicPartition(self._readings, partition)
-                record = readings_record(part, feed, self._key_groups[feed, partition])
-                records.setdefault(at, []).append(record)
+                more = readings_records(part, feed, self._key_groups[feed, partition])
+                records.setdefault(at, []).extend(more)
 
     def _partitions(self, batch: Batch) -> NDArray[np.int32]:
         devices = self._channels.devices
@@ -367,10 +367,7 @@ class IngestLane:
             )
         for partition, parts in by_partition.items():
             at = TopicPartition(self._quarantine, partition)
-            # Few enough for a record to stay under the log's size limit, whatever they hold.
-            step = max(1, (512 << 10) // max(1, self._config.ingest.quarantine_payload))
-            for first in range(0, len(parts), step):
-                records.setdefault(at, []).append(messages_record(parts[first : first + step]))
+            records.setdefault(at, []).extend(messages_records(parts))
 
     async def _append(self, records: dict[TopicPartition, list[Record]]) -> None:
         """Write to the log, for as long as it takes; meanwhile the broker keeps the rest."""

@@ -34,6 +34,9 @@ _SMALLEST = sys.float_info.min * _GAMMA
 #: Added to a bucket's index so that all keys of positive values are above 0.
 _KEY_OFFSET = 1 << 16
 
+#: Keys are within plus or minus this.
+KEY_LIMIT = 1 << 17
+
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
@@ -82,7 +85,7 @@ def count_buckets(
         key: int32[n].
         count: int64[n], how many values each row stands for; 1 when not given.
     """
-    # One sortable number for both; keys are within ±2**17.
+    # One sortable number for both; keys are within ±KEY_LIMIT.
     packed = (cell << 18) + (key.astype(np.int64) + (1 << 17))
     if count is None:
         packed.sort()

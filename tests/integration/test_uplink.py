@@ -20,11 +20,13 @@ from connectors.mqtt.results import MqttResults
 from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.core import wire
+from headgate.core.ipc import to_ipc
 from headgate.core.log import AGGREGATES, ANOMALIES, QUARANTINE, Record, TopicPartition
 from headgate.core.stage import SensorHealth
 from headgate.core.wire import (
     anomalies_record,
     health_record,
+    results,
 )
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
@@ -229,8 +231,8 @@ async def test_a_record_with_the_right_columns_and_nothing_in_them_goes_to_quara
     tmp_path: Path,
 ) -> None:
     """Somebody else may write to the topics; the lane outlives it."""
-    table = pa.Table.from_pylist([{"device": "p"}], schema=wire._ANOMALIES)
-    value = wire._to_ipc(wire._ANOMALIES, [column.combine_chunks() for column in table.columns])
+    table = pa.Table.from_pylist([{"device": "p"}], schema=results._ANOMALIES)
+    value = to_ipc(results._ANOMALIES, [column.combine_chunks() for column in table.columns])
     async with open_rig(make_config(tmp_path, "http://127.0.0.1:1")) as rig:
         store = LocalStore(tmp_path / "p.db", 10**18, 10**9, rig.clock, rig.telemetry)
         await rig.put(ANOMALIES, Record(value), anomalies_record([make_anomaly("p")]))

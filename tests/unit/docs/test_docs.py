@@ -11,6 +11,7 @@ import pytest
 from headgate.config.schema import Config, Table
 from headgate.core import wire
 from headgate.core.batch import Quality
+from headgate.core.wire import messages, readings, results
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted(
@@ -58,11 +59,11 @@ def test_links_lead_somewhere(name: str) -> None:
 @pytest.mark.parametrize(
     ("heading", "schema"),
     [
-        ("`readings/1`", wire._READINGS),
-        ("`messages/1` (in `quarantine`)", wire._MESSAGES),
-        ("`aggregates/1`", wire._AGGREGATES),
-        ("`anomalies/2`", wire._ANOMALIES),
-        ("`sensor_health/1` (in `anomalies`)", wire._HEALTH),
+        ("`readings/1`", readings._READINGS),
+        ("`messages/1` (in `quarantine`)", messages._MESSAGES),
+        ("`aggregates/1`", results._AGGREGATES),
+        ("`anomalies/2`", results._ANOMALIES),
+        ("`sensor_health/1` (in `anomalies`)", results._HEALTH),
     ],
 )
 def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:
@@ -80,7 +81,7 @@ def test_rejected_columns_are_described() -> None:
     section = text.split("### `rejected/1` (in `quarantine`)\n")[1].split("\n### ")[0]
     names = re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
 
-    assert wire._READINGS.names + names == wire._REJECTED.names
+    assert readings._READINGS.names + names == readings._REJECTED.names
 
 
 def test_versions_are_the_ones_written() -> None:

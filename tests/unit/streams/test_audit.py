@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
 from headgate.core.stage import STATISTICS, Aggregates
 from headgate.core.wire import (
+    REJECTED_PART_SCHEMA,
     QuarantinedMessage,
     aggregates_record,
     messages_record,
@@ -77,6 +79,16 @@ class Books:
         """Readings of a record were rejected."""
         batch = self.batch(list(seconds), origin)
         await self.append(QUARANTINE, rejected_record(batch, [reason] * len(seconds)))
+
+    async def rejected_in_parts(
+        self, origin: Origin, *parts: list[int], part_count: int | None = None
+    ) -> None:
+        """Readings of a record were rejected, too many for one quarantine record."""
+        for number, seconds in enumerate(parts):
+            record = rejected_record(self.batch(seconds, origin), ["late"] * len(seconds))
+            part = f"{number}/{part_count or len(parts)}".encode()
+            headers = (("schema", REJECTED_PART_SCHEMA), ("part", part))
+            await self.append(QUARANTINE, replace(record, headers=headers))
 
     async def committed(self, offset: int) -> None:
         """The streams lane has committed."""
@@ -266,3 +278,18 @@ async def test_results_that_retention_took_are_no_gap(books: Books) -> None:
         20: False,
         30: False,
     }
+
+
+async def test_rejections_of_one_record_in_parts_are_added_up_and_a_replay_is_not(
+    books: Books,
+) -> None:
+    """A quarantine record that was too large is several; a replay may cut them elsewhere."""
+    origin = await books.received(*range(10), 20)
+    await books.aggregated(0, 4)
+    await books.rejected_in_parts(origin, [0, 1, 2, 3], [4], part_count=3)  # and was killed then
+    await books.rejected_in_parts(origin, [0, 1], [2, 3, 4], [5])
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert account.rejected == {"late": 6}
+    assert result.is_balanced

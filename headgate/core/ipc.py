@@ -1,0 +1,230 @@
+"""Arrow IPC streams as values of records: written within limits, and checked before they are used.
+
+What stands in a log may have been altered, or written by anybody. A stream that says that it holds
+more than a record may hold is refused before anything is unpacked, by what its own headers say;
+what passes is read, and then checked whole by Arrow, whose columns can crash the process when their
+offsets or codes point outside of them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headgate.core.errors import DataError
+from headgate.core.log import MAX_RECORD_BYTES
+
+#: What a record's columns, dictionaries and tensors may take in memory, bytes. Packed it may be as
+#: large as ``MAX_RECORD_BYTES``; LZ4 can pack 255 to 1, ordinary records are packed 5 to 1 at most.
+MAX_UNPACKED_BYTES = 8 * MAX_RECORD_BYTES
+
+#: What Headgate itself puts into a record, bytes: less, because padding is not counted here.
+_WRITTEN_BYTES = MAX_UNPACKED_BYTES // 2
+
+#: Rows of a record, and entries of a dictionary. ``ingest.max_rows`` can't be set higher.
+MAX_ROWS = 1 << 20
+
+#: Entries of all columns and lists together: as many Python objects, where rows become those.
+_MAX_ENTRIES = 8 * MAX_ROWS
+
+#: Messages in a stream: schema, dictionaries, batches. Headgate writes one batch a record.
+_MAX_MESSAGES = 256
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+# Records are small: handing columns to other threads takes ten times as long as packing them.
+_WRITE_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_READ_OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
+
+# Of Arrow's Message.fbs: kinds of messages, and fields by their place in their table.
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+_HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
+_DICTIONARY_DATA = 1
+_LENGTH, _NODES, _BUFFERS, _COMPRESSION = 0, 1, 2, 3
+
+_CONTINUES = 0xFFFFFFFF
+_SIZES = struct.Struct("<Ii")
+
+
+def to_ipc(schema: pa.Schema, columns: Sequence[pa.Array]) -> bytes:
+    """Columns as a stream of one batch, LZ4 compressed.
+
+    Raises:
+        DataError: ``too_large`` when no reader would take it.
+    """
+    batch = pa.RecordBatch.from_arrays(list(columns), schema=schema)
+    size = batch.nbytes
+    if size > _WRITTEN_BYTES or batch.num_rows > MAX_ROWS:
+        raise DataError("too_large", f"{batch.num_rows} rows, {size} bytes")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=_WRITE_OPTIONS) as writer:
+        writer.write_batch(batch)
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
+
+
+def rows_to_ipc(schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> bytes:
+    """Rows as such a stream; raises DataError like ``to_ipc``."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    return to_ipc(schema, [column.combine_chunks() for column in table.columns])
+
+
+def numbers(column: pa.ChunkedArray, dtype: type[_Scalar]) -> NDArray[_Scalar]:
+    """A column of numbers as an array."""
+    array: NDArray[_Scalar] = column.to_numpy().astype(dtype, copy=False)
+    return array
+
+
+def from_ipc(value: bytes, *schemas: pa.Schema) -> pa.Table:
+    """Read a stream back, and check it whole.
+
+    Args:
+        value: The stream.
+        schemas: The columns that are expected, one of these.
+
+    Raises:
+        DataError: ``bad_record`` when it is no such stream, or a larger one than a record may be.
+    """
+    try:
+        _check_sizes(value)
+        with pa.ipc.open_stream(value, options=_READ_OPTIONS) as reader:
+            if not any(reader.schema.equals(schema) for schema in schemas):
+                found = ", ".join(f"{field.name}: {field.type}" for field in reader.schema)
+                raise DataError("bad_record", f"unexpected columns: {found[:1000]}")
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
+        raise DataError("bad_record", f"no Arrow IPC stream: {str(error)[:1000]}") from error
+    if any(_has_nulls(column) for column in table.columns):
+        raise DataError("bad_record", "a column lacks values")
+    return table
+
+
+def _has_nulls(column: pa.ChunkedArray) -> bool:
+    if column.null_count:
+        return True
+    if pa.types.is_dictionary(column.type):
+        return any(chunk.dictionary.null_count for chunk in column.chunks)
+    if pa.types.is_list(column.type):
+        return any(chunk.values.null_count for chunk in column.chunks)
+    return False
+
+
+def _check_sizes(value: bytes) -> None:
+    """Refuse a stream whose headers point outside of it, or say that it unpacks to too much."""
+    unpacked = rows = entries = 0
+    for kind, header, body in _messages(value):
+        if kind == _SCHEMA:
+            continue
+        batch = header if kind == _BATCH else header.table(_DICTIONARY_DATA)
+        length = batch.number(_LENGTH, "<q")
+        rows += length if kind == _BATCH else 0
+        nodes, buffers = batch.pairs(_NODES), batch.pairs(_BUFFERS)
+        if length < 0 or max(rows, length) > MAX_ROWS or (nodes < 0).any():
+            raise ValueError(f"{max(rows, length)} rows")
+        if (nodes[:, 1] != 0).any():
+            raise ValueError("a column lacks values")
+        unpacked += _unpacked_bytes(body, buffers, is_packed=batch.has(_COMPRESSION))
+        entries += sum(nodes[:, 0].tolist())
+        if unpacked > MAX_UNPACKED_BYTES or entries > _MAX_ENTRIES:
+            raise ValueError(f"{entries} entries, {unpacked} bytes when unpacked")
+
+
+def _unpacked_bytes(body: memoryview, buffers: NDArray[np.int64], *, is_packed: bool) -> int:
+    total = 0
+    for offset, length in buffers.tolist():
+        if offset < 0 or length < 0 or offset + length > len(body) or offset % 8:
+            raise ValueError(f"a buffer at {offset}, {length} bytes, in {len(body)}")
+        if not is_packed or not length:
+            total += length
+            continue
+        # Each packed buffer begins with its length; -1 says that it was not worth packing.
+        (unpacked,) = struct.unpack_from("<q", body[offset : offset + length])
+        if unpacked < -1:
+            raise ValueError(f"a buffer of {unpacked} bytes")
+        total += length if unpacked == -1 else unpacked
+    return total
+
+
+def _messages(value: bytes) -> Iterator[tuple[int, _Table, memoryview]]:
+    """Kind, header and body of each message of a stream; raises ValueError where there is none."""
+    view = memoryview(value)
+    position = 0
+    for number in range(_MAX_MESSAGES):
+        if position == len(view):
+            return
+        continues, size = _SIZES.unpack_from(view, position)
+        if continues != _CONTINUES or not 0 <= size <= len(view) - position - _SIZES.size:
+            raise ValueError("a message does not begin where it should")
+        if not size:
+            return
+        start = position + _SIZES.size
+        message = _Table.root(view[start : start + size])
+        kind = message.number(_HEADER_TYPE, "<B")
+        body_length = message.number(_BODY_LENGTH, "<q")
+        position = start + size
+        if not 0 <= body_length <= len(view) - position:
+            raise ValueError(f"a body of {body_length} bytes in {len(view) - position}")
+        if (kind == _SCHEMA) != (number == 0) or kind not in (_SCHEMA, _DICTIONARY, _BATCH):
+            raise ValueError(f"a message of kind {kind}")
+        yield kind, message.table(_HEADER), view[position : position + body_length]
+        position += body_length
+    raise ValueError(f"more than {_MAX_MESSAGES} messages")
+
+
+class _Table:
+    """A table of a flatbuffer, just enough of it to find numbers and tables by their place."""
+
+    def __init__(self, buffer: memoryview, at: int) -> None:
+        self._buffer = buffer
+        self._at = at
+        self._vtable = at - _number(buffer, at, "<i")
+        self._fields = (_number(buffer, self._vtable, "<H") - 4) // 2
+
+    @classmethod
+    def root(cls, buffer: memoryview) -> _Table:
+        return cls(buffer, _number(buffer, 0, "<I"))
+
+    def has(self, field: int) -> bool:
+        return bool(self._offset(field))
+
+    def number(self, field: int, form: str) -> int:
+        offset = self._offset(field)
+        return _number(self._buffer, self._at + offset, form) if offset else 0
+
+    def table(self, field: int) -> _Table:
+        return _Table(self._buffer, self._target(field))
+
+    def pairs(self, field: int) -> NDArray[np.int64]:
+        """int64[n, 2]: a vector of structs of two int64."""
+        if not self.has(field):
+            return np.empty((0, 2), np.int64)
+        target = self._target(field)
+        count = _number(self._buffer, target, "<I")
+        if 16 * count > len(self._buffer) - target - 4:
+            raise ValueError("a list is longer than its message")
+        return np.frombuffer(self._buffer, "<i8", 2 * count, target + 4).reshape(-1, 2)
+
+    def _offset(self, field: int) -> int:
+        if field >= self._fields:
+            return 0
+        return _number(self._buffer, self._vtable + 4 + 2 * field, "<H")
+
+    def _target(self, field: int) -> int:
+        offset = self._offset(field)
+        if not offset:
+            raise ValueError("a message lacks a part")
+        at = self._at + offset
+        return at + _number(self._buffer, at, "<I")
+
+
+def _number(buffer: memoryview, at: int, form: str) -> int:
+    if at < 0:
+        raise ValueError("a message points outside of itself")
+    (number,) = struct.unpack_from(form, buffer, at)
+    return int(number)

@@ -1,0 +1,81 @@
+"""Quarantined messages as values of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from headgate.core.ipc import from_ipc, rows_to_ipc
+from headgate.core.wire.schemas import TIME
+
+_MESSAGES = pa.schema(
+    [
+        pa.field("ingest_time", TIME, nullable=False),
+        pa.field("source", pa.utf8(), nullable=False),
+        pa.field("payload", pa.binary(), nullable=False),
+        pa.field("reason", pa.utf8(), nullable=False),
+        pa.field("detail", pa.utf8(), nullable=False),
+        pa.field("payload_bytes", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedMessage:
+    """Something that could not even be decoded: an MQTT message, a log record, a refused point.
+
+    Attributes:
+        ingest_ns: When the gateway gave up on it, ns since 1970 UTC.
+        source: Where it came from: ``mqtt:TOPIC``, ``log:TOPIC/PARTITION@OFFSET``, ``influxdb``.
+        payload: Its bytes, cut to the configured length.
+        reason: Short fixed word, a counter's label.
+        detail: What exactly was wrong.
+        payload_bytes: Length of the payload before cutting.
+    """
+
+    ingest_ns: int
+    source: str
+    payload: bytes
+    reason: str
+    detail: str
+    payload_bytes: int
+
+
+def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
+    """Quarantined messages as a ``quarantine`` record's value."""
+    rows = [
+        {
+            "ingest_time": message.ingest_ns,
+            "source": _clean_text(message.source),
+            "payload": message.payload,
+            "reason": message.reason,
+            "detail": _clean_text(message.detail),
+            "payload_bytes": message.payload_bytes,
+        }
+        for message in messages
+    ]
+    return rows_to_ipc(_MESSAGES, rows)
+
+
+def decode_messages(value: bytes) -> list[QuarantinedMessage]:
+    """Read quarantined messages back; raises DataError like ``decode_readings``."""
+    table = from_ipc(value, _MESSAGES)
+    return [
+        QuarantinedMessage(time, source, payload, reason, detail, size)
+        for time, source, payload, reason, detail, size in zip(
+            table.column("ingest_time").cast(pa.int64()).to_pylist(),
+            table.column("source").to_pylist(),
+            table.column("payload").to_pylist(),
+            table.column("reason").to_pylist(),
+            table.column("detail").to_pylist(),
+            table.column("payload_bytes").to_pylist(),
+            strict=True,
+        )
+    ]
+
+
+def _clean_text(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates, which JSON allows, become ``?``."""
+    return text.encode("utf-8", "replace").decode()
