@@ -52,6 +52,7 @@ from streams.frame import Framer, FrameSpec
 from streams.health import HOUR_NS, HealthMonitor
 from streams.infer import Inferer
 from streams.normalize import Normalizer
+from streams.presence import Presence
 from streams.state import Snapshot
 from streams.verdict import ModelSensors
 from streams.watermark import Watermarks
@@ -210,6 +211,10 @@ class Pipeline:
     def threshold(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.float64]:
         """float64[d]: this model's threshold at these devices, where it has got to."""
         return self._detectors[model].threshold(devices)
+
+    def presence(self, now_ns: int) -> Mapping[str, Presence]:
+        """By feed, how many devices are silent at this monotonic time, and for how long."""
+        return self._watermarks.presence(now_ns)
 
     def open_rows(self) -> int:
         """Readings in windows that have not closed yet."""

@@ -18,6 +18,7 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.arrays import NO_TIME_NS, group_by, grown, running_max
+from streams.presence import Presence, presence
 
 #: Arrival time of devices that have not sent anything since they were restored.
 _NOT_SEEN = np.int64(-1)
@@ -122,6 +123,24 @@ class Watermarks:
                 end_ns = (self._newest_ns[of_feed] // window_ns + 1) * window_ns
                 self._floor_ns[of_feed] = np.maximum(self._floor_ns[of_feed], end_ns)
         return devices
+
+    def presence(self, now_ns: int) -> Mapping[str, Presence]:
+        """By feed, how many devices are silent, and for how long.
+
+        Args:
+            now_ns: Monotonic time, of the same clock as in ``process``.
+        """
+        self._extend()
+        known = slice(0, self._known)
+        arrival_ns = self._arrival_ns[known]
+        return presence(
+            self._channels.devices,
+            self._feed[known],
+            self._feed_names,
+            np.where(arrival_ns == _NOT_SEEN, 0, now_ns - arrival_ns),
+            self._is_silent[known],
+            self._newest_ns[known] > NO_TIME_NS,
+        )
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()

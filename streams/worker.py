@@ -53,6 +53,7 @@ from headgate.core.wire import (
 )
 from streams.in_hand import InHand
 from streams.pipeline import Pipeline
+from streams.presence import PresenceReport
 from streams.recovery import StateKeeper
 from streams.route import Route
 from streams.snapshots import Snapshots
@@ -172,6 +173,7 @@ class Worker:
         # queues, but not those it has already gathered for the next take.
         self._ended_generations: set[int | None] = set()
         self._unacknowledged: list[Event] = []
+        self._presence = PresenceReport(config.feed, telemetry)
 
     def revoke(self, partitions: Iterable[int], generation: int | None) -> None:
         """Note that partitions are taken away, and which assignment ends with that."""
@@ -214,6 +216,7 @@ class Worker:
         await self._wait_for_the_unheard(now_ns)
         results = await self._in_thread(self._pipeline.advance, now_ns)
         self._telemetry.open_rows.set(self._pipeline.open_rows())
+        self._presence.tell(now_ns, self._pipeline.presence)
         if len(results.moved):
             self._keeper.touch(results.moved)
             await self._append(self._route.records(results))

@@ -29,6 +29,7 @@ from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable, device_partition
@@ -120,6 +121,7 @@ class IngestLane:
         # This program was not there before its own files were.
         self._arrival = ArrivalClock(clock, Path(__file__).stat().st_mtime_ns)
         self._pulse = Pulse(config.gateway.data_dir)
+        self._unheard = UnheardFeeds(config.feed, telemetry)
         self._channels = ChannelTable()
         self._decoders = {
             name: FeedDecoder(name, feed, self._channels, config.ingest.max_devices)
@@ -199,6 +201,7 @@ class IngestLane:
         while True:
             is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
             self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
+            self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:
@@ -269,6 +272,7 @@ class IngestLane:
             self._add_readings(feed, decoded, records)
             rows[feed] = len(decoded.value)
             self._telemetry.messages.labels(feed).inc(len(positions))
+            self._unheard.heard(feed)
             self._telemetry.received_bytes.labels(feed).inc(sum(map(len, contents)))
         if refused:
             self._add_refused(topics, payloads, arrival_ns, cut, refused, records)

@@ -114,6 +114,11 @@ def _print(status: dict[str, Any]) -> None:
     console = Console(markup=False, highlight=False)
     totals, rates, inference = status["totals"], status["rates"], status["inference"]
     console.print(_lanes(status))
+    # A console of an older release tells nothing of these.
+    for line in status.get("warnings", []):
+        console.print(f"warning: {line}")
+    if status.get("feeds"):
+        console.print(_feeds(status["feeds"]))
     console.print(
         f"in         {rates['messages_per_s']:,.0f} messages/s, "
         f"{rates['rows_per_s']:,.0f} readings/s"
@@ -146,6 +151,25 @@ def _lanes(status: dict[str, Any]) -> Table:
             str(lane["restarts"]),
             f"{status['cpu_seconds'].get(name, 0):.1f}",
             f"{status['resident_bytes'].get(name, 0) / 1e6:.0f}",
+        )
+    return table
+
+
+def _feeds(feeds: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    from headgate.console.details import shown_s
+
+    table = Table("feed", "devices", "silent", "the longest", "last heard", title="Feeds")
+    for name, feed in feeds.items():
+        silent = ", ".join(f"{device} {shown_s(for_s)}" for device, for_s in feed["names"])
+        more = feed["silent"] - len(feed["names"])
+        table.add_row(
+            name,
+            f"{feed['devices']:,}",
+            f"{feed['silent']:,}",
+            silent + (f" and {more:,} more" if more > 0 else ""),
+            f"{shown_s(feed['heard_s'])} ago",
         )
     return table
 

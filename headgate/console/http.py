@@ -10,13 +10,14 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from prometheus_client.core import Metric
 
 from headgate.config.schema import Config
 from headgate.console.access import CLOSED, Access
+from headgate.console.details import Details, feeds, warnings
 from headgate.console.metrics import (
     LaneStatus,
     Samples,
@@ -67,6 +68,11 @@ class WatchedLane(Protocol):
         """Its metrics in Prometheus' text format; empty while there are none."""
         ...
 
+    @property
+    def details(self) -> Details:
+        """What it tells besides, by subject."""
+        ...
+
 
 class Console:
     """Serves the pages from the lanes' last reports.
@@ -92,6 +98,8 @@ class Console:
             "/metrics": self._metrics,
             "/status": self._status,
         }
+        # What was warned of, by what it was about.
+        self._said: dict[str, str] = {}
         # Reading the lanes' pages is most of the work of an answer, so it is done once a report,
         # however often somebody asks.
         self._merged: tuple[dict[str, str], list[Metric]] = ({}, [])
@@ -150,7 +158,11 @@ class Console:
         return self._verdict(is_good=all(lane.health[0] for lane in self._lanes.values()))
 
     def _verdict(self, *, is_good: bool) -> Reply:
-        return _json(self._lane_states(), 200 if is_good else 503)
+        states: dict[str, Any] = dict(self._lane_states())
+        # A silent plant is no fault of the gateway's, and starting it anew would not mend it.
+        if found := self._warnings():
+            states["warnings"] = list(found.values())
+        return _json(states, 200 if is_good else 503)
 
     def _metrics(self) -> Reply:
         return Reply(
@@ -162,13 +174,33 @@ class Console:
     def _status(self) -> Reply:
         lanes = self._lane_states()
         samples = Samples([*self._families(), *lane_families(lanes)])
-        return _json(status(samples, lanes, self._rates()))
+        answer = status(samples, lanes, self._rates())
+        answer["feeds"] = feeds(self._details())
+        answer["warnings"] = list(self._warnings().values())
+        return _json(answer)
 
     def _families(self) -> list[Metric]:
         pages = self._pages()
         if pages != self._merged[0]:
             self._merged = (pages, merged(pages))
         return self._merged[1]
+
+    def _details(self) -> list[Details]:
+        return [lane.details for lane in self._lanes.values()]
+
+    def _warnings(self) -> dict[str, str]:
+        return warnings(self._details())
+
+    def _say_warnings(self) -> None:
+        """Log what there is to warn of, once, and its end."""
+        if not all(lane.is_alive for lane in self._lanes.values()):
+            return  # a lane that has just been started anew knows of nothing yet
+        found = self._warnings()
+        for about in found.keys() - self._said.keys():
+            _logger.warning("The gateway works, and something is not well.", what=found[about])
+        for about in self._said.keys() - found.keys():
+            _logger.info("What was warned of is over.", what=self._said[about])
+        self._said = found
 
     def _pages(self) -> dict[str, str]:
         return {name: lane.metrics for name, lane in self._lanes.items()}
@@ -193,6 +225,7 @@ class Console:
                 for name, metric in _RATES.items()
             }
             self._history.append((self._clock.monotonic_ns(), totals))
+            self._say_warnings()
             await asyncio.sleep(1)
 
     def _rates(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -145,6 +146,30 @@ class Telemetry:
             ["consumer"],
             registry=registry,
         )
+        self.devices = Gauge(
+            "headgate_devices", "Devices that are known.", ["feed"], registry=registry
+        )
+        self.silent_devices = Gauge(
+            "headgate_silent_devices",
+            "Of those, the ones that have fallen silent.",
+            ["feed"],
+            registry=registry,
+        )
+        self.longest_silence = Gauge(
+            "headgate_longest_silence_seconds",
+            "For how long the one has been silent that has been for the longest.",
+            ["feed"],
+            registry=registry,
+        )
+        self.feed_silence = Gauge(
+            "headgate_feed_silence_seconds",
+            "How long ago any device of the feed was heard.",
+            ["feed"],
+            registry=registry,
+        )
+        #: What the lane tells besides numbers, as JSON can hold it; goes with each report, so it
+        #: must be small.
+        self.details: dict[str, Any] = {}
         self.connected = Gauge(
             "headgate_connected",
             "1 while the connection to this peer stands.",

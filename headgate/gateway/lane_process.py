@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -104,6 +105,11 @@ class LaneProcess:
     def metrics(self) -> str:
         """Its last page of metrics; empty while there is none."""
         return "" if self.report is None else self.report.metrics
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What it last told besides, by subject."""
+        return {} if self.report is None else self.report.details
 
     async def run(self, stop: asyncio.Event) -> int:
         """Run the process until it ends by itself or because of ``stop``; its exit code.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 def lane_names(workers: int) -> list[str]:
@@ -37,6 +38,7 @@ class Report:
         ready: Whether it does its work.
         reason: Why not; empty when it does.
         metrics: Its metrics in Prometheus' text format.
+        details: What it tells besides, by subject, as JSON can hold it.
     """
 
     lane: str
@@ -44,6 +46,7 @@ class Report:
     ready: bool
     reason: str
     metrics: str
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
         """The report as it goes through the pipe."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import generate_latest
 
@@ -20,6 +21,7 @@ class FakeLane:
     restarts: int = 0
     is_alive: bool = True
     health: tuple[bool, str] = (True, "")
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def page(count: Callable[[Telemetry], None]) -> str:

@@ -72,6 +72,25 @@ async def test_a_lane_that_is_gone_is_not_healthy() -> None:
         assert reply.status == 503
 
 
+async def test_a_silent_plant_is_seen_on_the_pages() -> None:
+    """In the text of readiness, and without making it red: the gateway does its work."""
+    lane = FakeLane(details={"unheard": {"tank": 61.0}})
+    async with _serving({"ingest": lane}) as session:
+        async with session.get("/readyz") as reply:
+            assert reply.status == 200
+            (line,) = (await reply.json())["warnings"]
+            assert line.startswith("feed.tank: nothing has come since the start")
+        async with session.get("/status") as reply:
+            assert (await reply.json())["warnings"] == [line]
+
+        presence = {"devices": 3, "silent": 1, "longest_s": 9.0, "heard_s": 0.0, "names": []}
+        lane.details = {"presence": {"tank": presence}}
+        async with session.get("/readyz") as reply:
+            assert "warnings" not in await reply.json()
+        async with session.get("/status") as reply:
+            assert (await reply.json())["feeds"] == {"tank": presence}
+
+
 async def test_prometheus_gets_text() -> None:
     """In the format and with the content type that it expects."""
     lane = FakeLane(page(lambda telemetry: telemetry.messages.labels("pump").inc(3)))
