@@ -11,14 +11,17 @@ before the offset is committed: a crash in between makes points be sent again, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, TypeAlias
+
+import structlog
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, ValidationError
 
 from connectors.logs import consumer_group, topic
-from connectors.ranges import Range, overlap, united, without
+from connectors.ranges import Range, fewer, overlap, united, without
 from headgate.config.schema import Config
+from headgate.core.errors import DataError
 from headgate.core.log import (
     AGGREGATES,
     FORWARDED,
@@ -29,7 +32,47 @@ from headgate.core.log import (
     TopicPartition,
 )
 
+_logger = structlog.get_logger()
+
 _HEADERS = (("schema", b"forwarded/1"),)
+
+#: Ranges of a tier that are noted at most; with more, some of what was sent is sent again.
+_MOST_RANGES = 10_000
+
+
+def _rising(pair: Range) -> Range:
+    if pair[0] > pair[1]:
+        raise ValueError("expected a range that does not end before it begins")
+    return pair
+
+
+_Pair: TypeAlias = Annotated[tuple[NonNegativeInt, NonNegativeInt], AfterValidator(_rising)]
+
+
+class _NotedTier(BaseModel, strict=True):
+    ranges: Annotated[list[_Pair], Field(max_length=4 * _MOST_RANGES)]
+    carried: _Pair
+
+
+class Note(BaseModel, strict=True):
+    """What ``save`` writes down: where live begins, and by tier what is pending."""
+
+    live: NonNegativeInt
+    tiers: Annotated[list[_NotedTier], Field(max_length=1 + len(THINNED))]
+
+
+def read_note(value: bytes) -> Note:
+    """Read a note back.
+
+    Raises:
+        DataError: ``bad_record`` when it is none.
+    """
+    try:
+        return Note.model_validate_json(value)
+    except ValidationError as error:
+        raise DataError(
+            "bad_record", f"no note of what waits: {error.errors()[0]['msg']}"
+        ) from error
 
 
 @dataclass(slots=True)
@@ -148,24 +191,27 @@ class Backlog:
             # New to us, or made anew: it ends before the place where we left the old one.
             committed = start
         self.live = committed
-        note = await self._newest_note()
-        if note and note["live"] <= end and any(tier["ranges"] for tier in note["tiers"]):
+        note, is_lost = await self._newest_note()
+        if note and note.live <= end and any(tier.ranges for tier in note.tiers):
             self._is_noted = True
-            self.live = max(committed, note["live"])
-            for tier, kept in zip(self.tiers, note["tiers"], strict=False):
-                tier.ranges = united((first, stop) for first, stop in kept["ranges"])
-                tier.carried = (kept["carried"][0], kept["carried"][1])
+            self.live = max(committed, note.live)
+            for tier, kept in zip(self.tiers, note.tiers, strict=False):
+                tier.ranges = united(kept.ranges)
+                tier.carried = kept.carried
+        elif is_lost:
+            # What is thinned waits nowhere else: better all of it once more than some of it never.
+            for tier in self.tiers[1:]:
+                tier.ranges = united([await self._log.offsets(tier.at)])
 
     async def save(self) -> None:
         """Write down what is pending, and commit; both durable when it returns."""
         if self or self._is_noted:
-            note = {
-                "live": self.live,
-                "tiers": [{"ranges": tier.ranges, "carried": tier.carried} for tier in self.tiers],
-            }
-            await self._log.append(
-                self._state, [Record(json.dumps(note).encode(), self._key, _HEADERS)]
-            )
+            tiers = [
+                _NotedTier(ranges=fewer(tier.ranges, _MOST_RANGES), carried=tier.carried)
+                for tier in self.tiers
+            ]
+            note = Note(live=self.live, tiers=tiers).model_dump_json().encode()
+            await self._log.append(self._state, [Record(note, self._key, _HEADERS)])
             self._is_noted = bool(self)
         ranges = self.tiers[0].ranges
         await self._log.commit(self._group, {self.at: ranges[0][0] if ranges else self.live})
@@ -176,15 +222,30 @@ class Backlog:
             self.tiers[0].add((self.live, end))
             self.live = end
 
-    async def _newest_note(self) -> dict[str, Any] | None:
+    async def _newest_note(self) -> tuple[Note | None, bool]:
+        """The newest note that can be read, if any, and whether there is one that can't.
+
+        An older one makes points be sent again, and never be skipped: it says what waited then,
+        and all that has come since is behind it.
+        """
         position, end = await self._log.offsets(self._state)
-        newest: StoredRecord | None = None
+        newest, is_lost = None, False
         while position < end:
             records = await self._log.read(self._state, position)
             if not records:
                 break  # only holes are left below the end: compaction removed the rest
             for record in records:
                 if record.key == self._key and record.headers == _HEADERS:
-                    newest = record
+                    try:
+                        newest, is_lost = read_note(record.value), False
+                    except DataError as error:
+                        is_lost = True
+                        _logger.error(
+                            "A note of what waits for a sink can't be read; some of it is sent "
+                            "again.",
+                            partition=self.at.partition,
+                            offset=record.offset,
+                            error=str(error),
+                        )
             position = records[-1].offset + 1
-        return None if newest is None else json.loads(newest.value)
+        return newest, is_lost

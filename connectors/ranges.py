@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 Range = tuple[int, int]
 
@@ -33,3 +34,18 @@ def overlap(ranges: Iterable[Range], other: Range) -> int:
     """How many offsets of another range are in these."""
     first, end = other
     return sum(max(0, min(stop, end) - max(begin, first)) for begin, stop in ranges)
+
+
+def fewer(ranges: list[Range], most: int) -> list[Range]:
+    """At most so many ranges with these offsets, and as few others as possible besides."""
+    if len(ranges) <= most:
+        return ranges
+    gaps = sorted(b[0] - a[1] for a, b in pairwise(ranges))
+    widest = gaps[len(ranges) - most - 1]
+    joined = [ranges[0]]
+    for first, end in ranges[1:]:
+        if first - joined[-1][1] <= widest:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((first, end))
+    return joined

@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 
 from headgate.core.channels import ChannelTable, device_hash
 from headgate.core.errors import DataError
+from headgate.core.ipc import MAX_UNPACKED_BYTES
 from headgate.core.log import Record, StoredRecord
 from headgate.core.stage import Selection, StateBlock
 from headgate.core.wire import schema_of
@@ -124,6 +125,8 @@ def read_snapshot(record: StoredRecord) -> Snapshot:
         raise DataError("bad_record", f"expected {STATE_SCHEMA.decode()}, got {found!r}")
     try:
         size = int.from_bytes(record.value[:8], "little")
+        if size > MAX_UNPACKED_BYTES:
+            raise ValueError(f"{size} bytes, unpacked")
         raw = pa.decompress(record.value[8:], size, codec="lz4", asbytes=True)
         tensors: Mapping[str, NDArray[np.generic]] = load(raw)
         head = orjson.loads(tensors[_HEAD].tobytes())

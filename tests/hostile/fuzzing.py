@@ -1,0 +1,285 @@
+"""Altered records, given to the decoder of their kind in a process of its own.
+
+``python -m tests.hostile.fuzzing KIND FIRST COUNT FILE`` tries so many cases from a seed on. Before
+each it notes the seed in FILE, which outlives the process: a decoder that crashes can't tell.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from connectors.backlog import read_note
+from headgate.core import wire
+from headgate.core.batch import Batch, Origin
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.errors import DataError
+from headgate.core.log import StoredRecord
+from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.wire import messages as message_columns
+from headgate.core.wire import readings, results
+from streams.state import Snapshot, read_snapshot, snapshot_record
+
+#: Memory that no record may make its reader take, bytes, the process itself included.
+_MEMORY_BYTES = 1 << 30
+
+_INTERESTING = (0, 1, -1, 7, 8, 255, 2**15, 2**16, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
+
+
+def _table(rng: random.Random) -> ChannelTable:
+    table = ChannelTable()
+    for number in range(rng.randint(1, 12)):
+        tags = (("line", f"l{number % 3}"),) if number % 2 else ()
+        table.row(Channel("f", f"d{number // 3}", "m", f"c{number}", "°C", tags))
+    return table
+
+
+def _batch(rng: random.Random, count: int) -> Batch:
+    table = _table(rng)
+    channel = np.array([rng.randrange(len(table)) for _ in range(count)], np.int32)
+    value = np.array([rng.choice([rng.random(), np.nan, 1e300]) for _ in range(count)])
+    time_ns = np.array([rng.randrange(2**60) for _ in range(count)], np.int64)
+    return Batch.from_columns(table, time_ns, channel, value, origin=Origin("r", 1, 5))
+
+
+def _readings(rng: random.Random) -> bytes:
+    return wire.encode_readings(_batch(rng, rng.randint(0, 60)))
+
+
+def _rejected(rng: random.Random) -> bytes:
+    batch = _batch(rng, rng.randint(0, 40))
+    return wire.encode_rejected(batch, [rng.choice(["late", "duplicate"]) for _ in batch.time_ns])
+
+
+def _messages(rng: random.Random) -> bytes:
+    return wire.encode_messages(
+        [
+            wire.QuarantinedMessage(n, f"mqtt:a/{n}", rng.randbytes(n), "not_json", "é", n)
+            for n in range(rng.randint(0, 20))
+        ]
+    )
+
+
+def _aggregates(rng: random.Random) -> bytes:
+    table, k = _table(rng), rng.randint(0, 12)
+    sizes = [rng.randint(0, 9) for _ in range(k)]
+    one = np.ones(k, np.int64)
+    return wire.encode_aggregates(
+        Aggregates(
+            channel=np.array([rng.randrange(len(table)) for _ in range(k)], np.int32),
+            start_ns=np.arange(k),
+            window_ns=one,
+            n=one,
+            flagged=one,
+            expected=one,
+            stats={name: np.full(k, rng.random()) for name in STATISTICS},
+            sketch_keys=[np.arange(size, dtype=np.int32) for size in sizes],
+            sketch_counts=[np.ones(size, np.int64) for size in sizes],
+        ),
+        table,
+    )
+
+
+def _anomaly(rng: random.Random, number: int) -> Anomaly:
+    shares = tuple((f"c{n}", rng.random()) for n in range(rng.randint(0, 4)))
+    return Anomaly(
+        feed="f",
+        device=f"d{number}",
+        model="m",
+        start_ns=1,
+        opened_ns=2,
+        end_ns=3,
+        peak_ns=2,
+        peak_score=2.5,
+        threshold=1.0,
+        severity="major",
+        shares=shares,
+        verdict="process",
+        faulty=("c1",) * rng.randint(0, 2),
+        is_open=bool(number % 2),
+        revision=number,
+    )
+
+
+def _anomalies(rng: random.Random) -> bytes:
+    return wire.encode_anomalies([_anomaly(rng, number) for number in range(rng.randint(0, 9))])
+
+
+def _old_anomalies(rng: random.Random) -> bytes:
+    table = pa.ipc.open_stream(_anomalies(rng)).read_all()
+    return _stream(table.drop_columns(["opened", "verdict", "faulty"]), rng)
+
+
+def _health(rng: random.Random) -> bytes:
+    return wire.encode_health(
+        [
+            SensorHealth("f", f"d{n}", "c", n, "stuck", n, rng.random(), np.nan)
+            for n in range(rng.randint(0, 9))
+        ]
+    )
+
+
+def _state(rng: random.Random) -> bytes:
+    devices = rng.randint(0, 5)
+    channels = [Channel("f", f"d{n % 5}", "f", f"c{n}").key for n in range(devices)]
+    snapshot = Snapshot(
+        next_offset=42,
+        devices=[("f", f"d{n}") for n in range(devices)],
+        channels=channels,
+        fingerprints={"clean": "abc"},
+        blocks={
+            "clean": {"last": np.arange(devices, dtype=float), "none": np.empty((0, 3), np.int64)},
+            "frame.m": {"ring": np.ones((devices, 4, 3), np.float32), "open": np.zeros(2, bool)},
+        },
+    )
+    return snapshot_record(7, snapshot).value
+
+
+def _note(rng: random.Random) -> bytes:
+    ranges = [[10 * n, 10 * n + rng.randint(1, 9)] for n in range(rng.randint(0, 6))]
+    return orjson.dumps(
+        {"live": 100, "tiers": [{"ranges": ranges, "carried": [0, 0]} for _ in range(3)]}
+    )
+
+
+def _read_state(value: bytes) -> object:
+    headers = (("schema", b"state/1"),)
+    return read_snapshot(StoredRecord(0, 0, value, b"7", headers))
+
+
+def _stream(table: pa.Table, rng: random.Random) -> bytes:
+    """A table as a stream that others might write: packed or not, in several batches or one."""
+    sink = pa.BufferOutputStream()
+    compression = rng.choice([None, None, "lz4", "zstd"])
+    options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rng.choice([3, None]))
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
+
+
+Decoder = Callable[[bytes], object]
+
+#: By kind: makes a record's value, and reads it.
+KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
+    "readings": (_readings, lambda value: wire.decode_readings(value, ChannelTable())),
+    "rejected": (_rejected, lambda value: wire.decode_rejected(value, ChannelTable())),
+    "messages": (_messages, wire.decode_messages),
+    "aggregates": (_aggregates, lambda value: wire.decode_aggregates(value, ChannelTable())),
+    "anomalies": (_anomalies, wire.decode_anomalies),
+    "old_anomalies": (_old_anomalies, wire.decode_anomalies),
+    "health": (_health, wire.decode_health),
+    "state": (_state, _read_state),
+    "note": (_note, read_note),
+}
+
+_SCHEMAS = {
+    "readings": readings._READINGS,
+    "rejected": readings._REJECTED,
+    "messages": message_columns._MESSAGES,
+    "aggregates": results._AGGREGATES,
+    "anomalies": results._ANOMALIES,
+    "health": results._HEALTH,
+}
+
+
+@cache
+def _originals(kind: str) -> Sequence[bytes]:
+    """Good records of a kind, as Headgate writes them and as others might."""
+    make, decode = KINDS[kind]
+    rng = random.Random(kind)
+    values = [make(rng) for _ in range(12)]
+    if kind in _SCHEMAS:
+        tables = [pa.ipc.open_stream(value).read_all() for value in values]
+        values += [_stream(table, rng) for table in tables for _ in range(2)]
+    for value in values:
+        decode(value)
+    return values
+
+
+def altered(kind: str, seed: int) -> bytes:
+    """A record of a kind, altered somehow; always the same for a seed."""
+    rng = random.Random(f"{kind}/{seed}")
+    value = bytearray(rng.choice(_originals(kind)))
+    if kind == "state" and rng.random() < 0.7:
+        # What is inside would hardly ever be reached: the checksum of its packing guards it.
+        size = int.from_bytes(value[:8], "little")
+        raw = bytearray(pa.decompress(bytes(value[8:]), size, codec="lz4", asbytes=True))
+        _alter(raw, rng, _originals(kind))
+        packed = pa.compress(bytes(raw), codec="lz4", asbytes=True)
+        return b"".join([len(raw).to_bytes(8, "little"), packed])
+    _alter(value, rng, _originals(kind))
+    return bytes(value)
+
+
+def _alter(value: bytearray, rng: random.Random, others: Sequence[bytes]) -> None:
+    for _ in range(rng.choice([1, 1, 1, 2, 3, 8])):
+        if value:
+            rng.choice(_WAYS)(value, rng.randrange(len(value)), rng, others)
+
+
+def _flip(value: bytearray, at: int, rng: random.Random, _: Sequence[bytes]) -> None:
+    value[at] ^= 1 << rng.randrange(8)
+
+
+def _set(value: bytearray, at: int, rng: random.Random, _: Sequence[bytes]) -> None:
+    value[at] = rng.randrange(256)
+
+
+def _number(value: bytearray, at: int, rng: random.Random, _: Sequence[bytes]) -> None:
+    """A length or an offset becomes another."""
+    size = rng.choice([2, 4, 8])
+    at -= at % size
+    (old,) = struct.unpack_from("<q", value[at : at + size].ljust(8, b"\0"))
+    near = old + rng.choice([-8, -4, -1, 1, 4, 8])
+    number = rng.choice([near, near, rng.choice(_INTERESTING), len(value), rng.randrange(2**20)])
+    value[at : at + size] = struct.pack("<Q", number & (2**64 - 1))[:size]
+
+
+def _cut(value: bytearray, at: int, rng: random.Random, _: Sequence[bytes]) -> None:
+    del value[at : at + rng.choice([1, 4, 8, 64, len(value)])]
+
+
+def _splice(value: bytearray, at: int, rng: random.Random, others: Sequence[bytes]) -> None:
+    """A part of another record, or of this one, over what is there or between."""
+    other = rng.choice([*others, bytes(value)])
+    start = rng.randrange(len(other) + 1)
+    piece = other[start : start + rng.choice([4, 8, 16, 64, 512])]
+    value[at : at + len(piece) * rng.choice([0, 1, 1])] = piece
+
+
+_WAYS = (_flip, _set, _number, _number, _number, _cut, _splice, _splice)
+
+
+def main(kind: str, first: int, count: int, note: Path) -> int:
+    """Try cases; the exit code."""
+    decode = KINDS[kind][1]
+    outcomes: Counter[str] = Counter()
+    with note.open("w") as file:
+        for seed in range(first, first + count):
+            file.seek(0)
+            file.write(f"{seed:12}")
+            file.flush()
+            try:
+                decode(altered(kind, seed))
+            except DataError as error:
+                outcomes[error.reason] += 1
+            else:
+                outcomes["read"] += 1
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    sys.stdout.write(f"{orjson.dumps({**outcomes, 'peak_bytes': peak_bytes}).decode()}\n")
+    return int(peak_bytes > _MEMORY_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))
