@@ -92,7 +92,7 @@ def fit(windows: Windows, seed: int, progress: Progress = silent) -> Fitted:
     graph = to_graph(model, window, channels)
     held_out = windows.take(np.flatnonzero(~seen))
     score = score_windows(graph, held_out, np.empty(0, np.intp), progress).score
-    return Fitted(graph, score, held_out.device)
+    return Fitted(graph, score, held_out.device, held_out.end_ns)
 
 
 def _trained(

@@ -40,7 +40,7 @@ def fit(windows: Windows, seed: int, progress: Progress = silent) -> Fitted:
         progress("growing trees", trees, _TREES)
     graph = to_graph(forest, samples, window, channels)
     scored = score_windows(graph, windows, np.empty(0, np.intp), progress)
-    return Fitted(graph, scored.score, windows.device)
+    return Fitted(graph, scored.score, windows.device, windows.end_ns)
 
 
 def to_graph(forest: IsolationForest, samples: int, window: int, channels: int) -> Graph:

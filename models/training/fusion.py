@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -35,6 +36,8 @@ _TAIL = 0.99
 
 #: Least of these units: a member that never says anything in training stays finite.
 _LEAST = 1e-6
+
+_Kind = TypeVar("_Kind", np.float32, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ def fit(windows: Windows, members: Sequence[Member]) -> Fitted:
         axis=0,
     )
     device = np.repeat(list(counts), list(counts.values())).astype(np.int32)
-    return Fitted(graph, held_out.astype(np.float32), device)
+    end_ns = _last(fitted[0].end_ns, fitted[0].device, counts)
+    return Fitted(graph, held_out.astype(np.float32), device, end_ns)
 
 
 def to_graph(members: Sequence[tuple[Graph, int, float]], steps: int, channels: int) -> Graph:
@@ -114,10 +118,10 @@ def to_graph(members: Sequence[tuple[Graph, int, float]], steps: int, channels: 
 
 
 def _last(
-    score: NDArray[np.float32], devices: NDArray[np.int32], counts: Mapping[int, int]
-) -> NDArray[np.float32]:
-    """So many of each device's last scores."""
-    parts = [score[devices == device] for device in counts]
+    rows: NDArray[_Kind], devices: NDArray[np.int32], counts: Mapping[int, int]
+) -> NDArray[_Kind]:
+    """So many of each device's last rows."""
+    parts = [rows[devices == device] for device in counts]
     return np.concatenate(
         [part[len(part) - count :] for part, count in zip(parts, counts.values(), strict=True)]
     )

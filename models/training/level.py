@@ -122,7 +122,7 @@ def fit(windows: Windows, meets: _Limit, progress: Progress = silent) -> Fitted:
             f"training data: expected more than {_WARM_UP} rows of a device, found {len(windows)}"
         )
     score, device = scored.score[settled], windows.device[settled]
-    return Fitted(to_graph(model, meets(score, device)), score, device)
+    return Fitted(to_graph(model, meets(score, device)), score, device, windows.end_ns[settled])
 
 
 def to_graph(model: Level, threshold: float) -> Graph:

@@ -92,7 +92,7 @@ def fit(windows: Windows, progress: Progress = silent) -> Fitted:
     graph = to_graph(windows.values.shape[2])
     some = windows.take(slice(0, _SCORED))
     scored = score_windows(graph, some, np.empty(0, np.intp), progress)
-    return Fitted(graph, scored.score, some.device)
+    return Fitted(graph, scored.score, some.device, some.end_ns)
 
 
 def to_graph(channels: int) -> Graph:

@@ -62,7 +62,8 @@ def fit(windows: Windows) -> Fitted:
     graph = to_graph(_fit(windows.values), window, channels)
     # The plane is found by few numbers: windows held out score like those it was fitted on.
     none = np.empty(0, np.intp)
-    return Fitted(graph, score_windows(graph, windows, none).score, windows.device)
+    score = score_windows(graph, windows, none).score
+    return Fitted(graph, score, windows.device, windows.end_ns)
 
 
 def _fit(windows: NDArray[np.float32]) -> Pca:

@@ -116,7 +116,8 @@ def fit(windows: Windows) -> Fitted:
         _RANGE_MARGIN * span,
         reference,
     )
-    return Fitted(to_graph(model), _held_out(model, windows, blocks, parts), windows.device)
+    held_out = _held_out(model, windows, blocks, parts)
+    return Fitted(to_graph(model), held_out, windows.device, windows.end_ns)
 
 
 def to_graph(model: Ridge) -> Graph:

@@ -38,11 +38,13 @@ class Fitted:
         held_out: float32[n], scores of training windows; where the kind can, by a model that was
             fitted without them.
         device: int32[n], their devices.
+        end_ns: int64[n], their ends; each device's rise.
     """
 
     graph: Graph
     held_out: NDArray[np.float32]
     device: NDArray[np.int32]
+    end_ns: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,12 @@ def choose_kind(cut: Callable[[int], Windows]) -> Choice:
             "ridge",
             f"channels explain each other: of the median one's variance {100 * explained:.0f} %",
         )
+    if explained < 0:
+        return Choice(
+            "level",
+            "channels hardly explain each other: what couples them in the first half of the rows "
+            "makes the second half worse",
+        )
     return Choice(
         "level",
         f"channels hardly explain each other: of the median one's variance {100 * explained:.0f} %",
@@ -52,7 +58,10 @@ def choose_kind(cut: Callable[[int], Windows]) -> Choice:
 
 
 def _explained(now: np.typing.NDArray[np.float64]) -> float:
-    """Part of the median channel's variance that the others explain, on the half not fitted on."""
+    """Part of the median channel's variance that the others explain, on the half not fitted on.
+
+    Below 0 where a guess by the others is worse than none.
+    """
     half = len(now) // 2
     fit, rest = now[:half], now[half:]
     moment = fit.T @ fit / half + 0.01 * np.eye(now.shape[1])

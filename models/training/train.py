@@ -19,6 +19,7 @@ from models.training.faults import CONSTANT, notes_on
 from models.training.kinds import KINDS, AlarmRule, Kind
 from models.training.progress import Progress, silent
 from models.training.report import training_page
+from models.training.resting import resting_on
 from models.training.scoring import Fitted, score_windows
 from models.training.selection import Choice, choose_kind
 from models.training.thresholds import Method
@@ -177,6 +178,7 @@ def train(
                     is_mean=settings.resample == "mean",
                 ),
                 *_few(settings, kind.rule, fitted),
+                *resting_on(fitted, partial(_threshold, settings, kind.rule)),
             ],
         },
     }
