@@ -33,7 +33,7 @@ class Mosquitto:
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/bin")
         require("mosquitto", program is not None, _HOW)
         self._program = str(program)
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         anonymous = "" if "allow_anonymous" in lines else "allow_anonymous true\n"
@@ -47,9 +47,9 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        with (self._folder / "mosquitto.log").open("ab") as log:
+        with (self.folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "-c", str(self._folder / "mosquitto.conf"), "-v"],
+                [self._program, "-c", str(self.folder / "mosquitto.conf"), "-v"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,7 +83,7 @@ class Mosquitto:
 
     def log(self) -> str:
         """What it has logged, verbosely."""
-        return (self._folder / "mosquitto.log").read_text(errors="replace")
+        return (self.folder / "mosquitto.log").read_text(errors="replace")
 
 
 MakeMosquitto = Callable[..., Mosquitto]

@@ -27,6 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
 from connectors.mqtt.packets import HEAD_BYTES, Publishes
+from connectors.mqtt.session import BrokerSession
 from headgate.config.schema import Mqtt, Tls, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 
@@ -95,7 +96,7 @@ class Connection:
             sends each message by itself, and a reader that wakes for each does a hundred times
             the work of one that lets some gather.
         filters: ``(topic filter, qos)`` to subscribe to at every connect.
-        keeps_session: True has the broker keep subscriptions and queued messages while away.
+        session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
     """
 
@@ -108,7 +109,7 @@ class Connection:
         on_messages: Callable[[Received], None] | None = None,
         read_interval_s: float = 0.0,
         filters: list[tuple[str, int]] | None = None,
-        keeps_session: bool = False,
+        session: BrokerSession | None = None,
         max_payload_bytes: int = 0,
     ) -> None:
         self._settings = settings
@@ -117,7 +118,7 @@ class Connection:
         self._on_messages = on_messages
         self._read_interval_s = read_interval_s
         self._filters = filters or []
-        self._keeps_session = keeps_session
+        self._session = session
         self._max_payload_bytes = max_payload_bytes
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
@@ -226,7 +227,7 @@ class Connection:
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
-            clean_session=None if self._is_v5 else not self._keeps_session,
+            clean_session=None if self._is_v5 else self._session is None,
             reconnect_on_failure=False,
             manual_ack=True,
         )
@@ -272,10 +273,10 @@ class Connection:
             properties.MaximumPacketSize = min(
                 _LARGEST * self._max_payload_bytes + HEAD_BYTES, _PACKET_CEILING_BYTES
             )
-            if self._keeps_session:
+            if self._session is not None:
                 seconds = self._settings.session_expiry // NS_PER_S
                 properties.SessionExpiryInterval = min(seconds, 0xFFFFFFFF)
-            arguments = {"properties": properties, "clean_start": not self._keeps_session}
+            arguments = {"properties": properties, "clean_start": self._session is None}
         self._client.connect(
             self._settings.host,
             self._settings.port,
@@ -364,6 +365,8 @@ class Connection:
             return
         if not flags.session_present:
             self._client.forget_session()
+        if self._session is not None:
+            self._session.connected(is_present=flags.session_present)
         _logger.info(
             "Connected to the MQTT broker.",
             host=self._settings.host,
@@ -400,8 +403,10 @@ class Connection:
         ]
         if refused:
             self._set_trouble(f"the broker refused the subscription to {', '.join(refused)}")
-        else:
-            self._set_trouble("")
+            return
+        self._set_trouble("")
+        if self._session is not None:
+            self._session.subscribed()
 
     def _on_unsubscribe(self, *_arguments: object) -> None:
         if self._settled is not None and not self._settled.done():

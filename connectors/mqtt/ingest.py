@@ -29,6 +29,7 @@ from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
@@ -155,14 +156,15 @@ class IngestLane:
     async def run(self, stop: asyncio.Event) -> None:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
+        session = BrokerSession(self._config, self._clock, self._telemetry)
         connection = self._connection = self._connect(
             settings=self._config.mqtt,
-            client_id=self._config.client_id,
+            client_id=session.client_id,
             clock=self._clock,
             on_messages=self._on_messages,
             read_interval_s=min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
             filters=[(feed.topic_filter, feed.qos) for feed in self._config.feed.values()],
-            keeps_session=True,
+            session=session,
             max_payload_bytes=self._config.ingest.max_payload,
         )
         connecting = asyncio.create_task(connection.run(), name="mqtt")

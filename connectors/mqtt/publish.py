@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from connectors.mqtt.connection import Connection
+from connectors.mqtt.session import results_client_id
 from headgate.config.schema import Config
 from headgate.core.clock import Clock
 from headgate.core.errors import TransientError
@@ -19,7 +20,7 @@ class ResultsPublisher:
     """A connection of its own, so that a slow reader of results never holds up ingest.
 
     Args:
-        config: ``[mqtt]`` says where; the client id is the gateway's with ``-results``.
+        config: ``[mqtt]`` says where.
         clock: Source of time.
     """
 
@@ -32,7 +33,7 @@ class ResultsPublisher:
     async def start(self) -> None:
         """Begin to connect; does not wait for it."""
         self._connection = Connection(
-            self._config.mqtt, f"{self._config.client_id}-results", self._clock
+            self._config.mqtt, results_client_id(self._config), self._clock
         )
         self._running = asyncio.create_task(self._connection.run(), name="mqtt-results")
 

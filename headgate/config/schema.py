@@ -470,11 +470,6 @@ class Config(Table):
         is_given = "max_wait" in table.model_fields_set
         return _LOW_WAIT if self.gateway.latency == "low" and not is_given else table.max_wait
 
-    @property
-    def client_id(self) -> str:
-        """The MQTT client id: fixed, because the broker keeps our session under it."""
-        return self.mqtt.client_id or f"headgate-{self.gateway.name}"
-
     def measurement_of(self, feed: str) -> str:
         """InfluxDB measurement that the feed's points are written to, but for the window."""
         return self.feed[feed].measurement or feed

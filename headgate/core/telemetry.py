@@ -170,6 +170,16 @@ class Telemetry:
         #: What the lane tells besides numbers, as JSON can hold it; goes with each report, so it
         #: must be small.
         self.details: dict[str, Any] = {}
+        self.sessions_lost = Counter(
+            "headgate_sessions_lost",
+            "Times the MQTT broker had lost the gateway's session, with what it had queued.",
+            registry=registry,
+        )
+        self.session_lost_seconds = Gauge(
+            "headgate_session_lost_seconds",
+            "When that last was, restarts of the gateway included, s since 1970; 0: never.",
+            registry=registry,
+        )
         self.connected = Gauge(
             "headgate_connected",
             "1 while the connection to this peer stands.",

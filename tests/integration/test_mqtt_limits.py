@@ -14,8 +14,10 @@ from structlog.testing import capture_logs
 
 from connectors.mqtt.connection import Connection, Received
 from connectors.mqtt.packets import HEAD_BYTES
-from headgate.config.schema import Mqtt
+from connectors.mqtt.session import BrokerSession
+from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
+from headgate.core.telemetry import Telemetry
 from tests.integration.test_mqtt_in import Rig, _config, publish, running, until
 from tests.mosquitto import Mosquitto
 
@@ -105,18 +107,28 @@ def _publish(first: int, packet_id: int, payload: bytes, properties: bytes = b""
 
 @asynccontextmanager
 async def connected(
-    broker: ByteBroker, version: str = "5"
+    broker: ByteBroker, folder: Path
 ) -> AsyncIterator[tuple[Connection, list[Received]]]:
     """A connection to it that keeps what it gets."""
     server = await broker.start()
+    config = Config.model_validate(
+        {
+            "gateway": {"data_dir": str(folder)},
+            "mqtt": {"port": broker.port, "version": "5"},
+            "local_store": {},
+            "feed": {"f": {"topic": "in/{device}", "channels": {"x": {}}}},
+        }
+    )
+    clock = SystemClock()
+    session = BrokerSession(config, clock, Telemetry(clock))
     received: list[Received] = []
     connection = Connection(
-        Mqtt(port=broker.port, version=version),  # type: ignore[arg-type]
-        "g",
-        SystemClock(),
+        config.mqtt,
+        session.client_id,
+        clock,
         on_messages=received.append,
         filters=[("in/+", 1)],
-        keeps_session=True,
+        session=session,
         max_payload_bytes=_MAX_PAYLOAD,
     )
     task = asyncio.create_task(connection.run())
@@ -129,19 +141,19 @@ async def connected(
         server.close()
 
 
-async def test_the_broker_is_told_the_largest_packet() -> None:
+async def test_the_broker_is_told_the_largest_packet(tmp_path: Path) -> None:
     """On MQTT 5 the CONNECT says it: sixteen times the largest payload, and a head."""
     broker = ByteBroker()
-    async with connected(broker):
+    async with connected(broker, tmp_path):
         size = 16 * _MAX_PAYLOAD + HEAD_BYTES
         assert b"\x27" + size.to_bytes(4, "big") in broker.connects[0]
 
 
-async def test_user_properties_cost_nothing() -> None:
+async def test_user_properties_cost_nothing(tmp_path: Path) -> None:
     """The most that a packet can hold of them are passed over, and the payload is whole."""
     pair = b"\x26\x00\x01k" + (65_000).to_bytes(2, "big") + b"v" * 65_000
     broker = ByteBroker()
-    async with connected(broker) as (_, received):
+    async with connected(broker, tmp_path) as (_, received):
         await broker.send(_publish(0x32, 7, b"small", b"\x26\x00\x01k\x00\x01v" * 9_000))
         await broker.send(_publish(0x32, 8, b"large", pair * 4) + _publish(0x32, 9, b"after"))
         await until(lambda: sum(len(each.topics) for each in received) == 3)
@@ -153,11 +165,11 @@ async def test_user_properties_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-async def test_a_broker_that_ignores_the_maximum_costs_no_memory(qos: int) -> None:
+async def test_a_broker_that_ignores_the_maximum_costs_no_memory(qos: int, tmp_path: Path) -> None:
     """A message of 48 MiB is handed over as its beginning, is answered, and others go on."""
     size = 48 << 20
     broker = ByteBroker()
-    async with connected(broker) as (connection, received):
+    async with connected(broker, tmp_path) as (connection, received):
         tracemalloc.start()
         try:
             start = _publish(0x30 | qos << 1, 7, b"")[2:]
@@ -180,11 +192,11 @@ async def test_a_broker_that_ignores_the_maximum_costs_no_memory(qos: int) -> No
     assert peak_bytes < 4 << 20
 
 
-async def test_a_packet_that_no_broker_sends_ends_the_connection() -> None:
+async def test_a_packet_that_no_broker_sends_ends_the_connection(tmp_path: Path) -> None:
     """Not a message, and of a megabyte: it is not read, and the reason is told."""
     broker = ByteBroker()
     with capture_logs() as logs:
-        async with connected(broker):
+        async with connected(broker, tmp_path):
             await broker.send(b"\x90" + _length(1 << 20))
             await until(lambda: len(broker.connects) == 2)
     causes = [line["cause"] for line in logs if line["log_level"] == "warning"]
@@ -192,10 +204,10 @@ async def test_a_packet_that_no_broker_sends_ends_the_connection() -> None:
     assert causes == ["the connection ended: the broker sent a packet 0x90 of 1048580 bytes"]
 
 
-async def test_a_qos_2_message_is_promised_after_it_is_safe() -> None:
+async def test_a_qos_2_message_is_promised_after_it_is_safe(tmp_path: Path) -> None:
     """PUBREC follows the acknowledgement, and a release is answered, whatever is known of it."""
     broker = ByteBroker()
-    async with connected(broker) as (connection, received):
+    async with connected(broker, tmp_path) as (connection, received):
         await broker.send(_publish(0x34, 7, b"one") + b"\x62\x02\x03\xe7")
         await until(lambda: bool(received))
         await until(lambda: bytes(broker.answers) == b"\x70\x02\x03\xe7")
@@ -205,10 +217,10 @@ async def test_a_qos_2_message_is_promised_after_it_is_safe() -> None:
         await until(lambda: bytes(broker.answers[8:]) == b"\x70\x02\x00\x07")
 
 
-async def test_a_qos_2_message_that_is_sent_again_comes_once() -> None:
+async def test_a_qos_2_message_that_is_sent_again_comes_once(tmp_path: Path) -> None:
     """Over a new connection of the same session: before it was safe, and after."""
     broker = ByteBroker()
-    async with connected(broker) as (connection, received):
+    async with connected(broker, tmp_path) as (connection, received):
         await broker.send(_publish(0x34, 7, b"safe") + _publish(0x34, 8, b"waiting"))
         await until(lambda: sum(len(each.topics) for each in received) == 2)
         broker.cut()
@@ -235,10 +247,10 @@ async def test_a_qos_2_message_that_is_sent_again_comes_once() -> None:
     assert sorted(broker.answers[3::4]) == [7, 7, 8, 9]
 
 
-async def test_a_new_session_begins_its_packet_ids_anew() -> None:
+async def test_a_new_session_begins_its_packet_ids_anew(tmp_path: Path) -> None:
     """What an earlier session left is no reason to take a message for one we had."""
     broker = ByteBroker()
-    async with connected(broker) as (connection, received):
+    async with connected(broker, tmp_path) as (connection, received):
         await broker.send(_publish(0x34, 7, b"old"))
         await until(lambda: bool(received))
         broker.session_present = False
@@ -255,10 +267,10 @@ async def test_a_new_session_begins_its_packet_ids_anew() -> None:
     assert [each.payloads for each in received] == [[b"old"], [b"new"]]
 
 
-async def test_a_flood_of_qos_2_is_bounded_like_any_other() -> None:
+async def test_a_flood_of_qos_2_is_bounded_like_any_other(tmp_path: Path) -> None:
     """Payloads without release are handed over, not kept: the reader can stop for them."""
     broker = ByteBroker()
-    async with connected(broker) as (connection, received):
+    async with connected(broker, tmp_path) as (connection, received):
         for packet_id in range(1, 4001):
             await broker.send(_publish(0x34, packet_id, bytes(1000)))
         await until(lambda: sum(len(each.topics) for each in received) == 4000)

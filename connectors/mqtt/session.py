@@ -1,0 +1,158 @@
+"""The session that the broker keeps for the gateway: its name, and whether it is still there.
+
+The name, MQTT's client id, is all that it takes to get at a session, queue and all. So by default a
+part of it is random; a small file in ``gateway.data_dir`` keeps it over restarts. The file knows as
+well that there was a session, so that a broker that has none any more is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from headgate.config.schema import Config
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import ConfigError
+from headgate.core.telemetry import Telemetry
+
+_logger = structlog.get_logger()
+
+_FILE = "mqtt_session.json"
+
+#: Made by every version's ingest lane. Where it is without ours, an earlier version ran.
+_EARLIER = "ingest.pulse"
+
+_RANDOM_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the file holds.
+
+    Attributes:
+        client_id: The name that was made for this gateway.
+        session: Which client id had a session at which broker; empty before the first.
+        lost_ns: When a session was last found to be gone, ns since 1970 UTC; 0 for never.
+    """
+
+    client_id: str
+    session: str = ""
+    lost_ns: int = 0
+
+
+class BrokerSession:
+    """The gateway's session at the broker; one at a time on the same data.
+
+    Args:
+        config: ``[mqtt]``, ``gateway.name`` and ``gateway.data_dir``.
+        clock: Source of time.
+        telemetry: Counts sessions that were lost.
+
+    Raises:
+        ConfigError: The file can't be read or written.
+    """
+
+    def __init__(self, config: Config, clock: Clock, telemetry: Telemetry) -> None:
+        self._path = config.gateway.data_dir / _FILE
+        self._clock = clock
+        self._telemetry = telemetry
+        try:
+            self._known = self._load(config.gateway.name)
+        except OSError as error:
+            raise ConfigError(
+                f"gateway.data_dir: expected a folder for {_FILE}, which names the gateway's MQTT "
+                f"session: {error}"
+            ) from error
+        #: What the broker knows the session by.
+        self.client_id = config.mqtt.client_id or self._known.client_id
+        self._key = f"{self.client_id}@{config.mqtt.host}:{config.mqtt.port}"
+        telemetry.session_lost_seconds.set(self._known.lost_ns / NS_PER_S)
+        if self.client_id == _guessable(config.gateway.name) and config.mqtt.client_id is None:
+            _logger.warning(
+                "The MQTT client id is one that others can guess, as it was before this version: "
+                "whoever may log in at the broker could take the session with all that is queued.",
+                client_id=self.client_id,
+                what_to_do="have the broker bind client ids to users, or, while nothing is queued, "
+                "set mqtt.client_id to a name of your own; see docs/guarantees.md",
+            )
+
+    def connected(self, *, is_present: bool) -> None:
+        """The broker has let us in, and says whether it had a session of ours."""
+        if is_present or self._known.session != self._key:
+            return
+        _logger.error(
+            "The broker has lost the gateway's session, and what it had queued in it.",
+            client_id=self.client_id,
+            possible_causes="another client used the client id; the broker was restarted without "
+            "persistence, or killed; the gateway was away for longer than mqtt.session_expiry",
+        )
+        self._telemetry.sessions_lost.inc()
+        self._telemetry.session_lost_seconds.set(self._clock.wall_ns() / NS_PER_S)
+        self._save(replace(self._known, lost_ns=self._clock.wall_ns()))
+
+    def subscribed(self) -> None:
+        """From now on there is a session that may be missed."""
+        if self._known.session != self._key:
+            self._save(replace(self._known, session=self._key))
+
+    def _load(self, gateway: str) -> _Known:
+        try:
+            return _Known(**json.loads(self._path.read_bytes()))
+        except FileNotFoundError:
+            pass
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{self._path}: expected what names the gateway's MQTT session, found {error}; "
+                "delete it to begin a new session, without what the broker queues in the old one"
+            ) from error
+        client_id = f"{_guessable(gateway)}-{secrets.token_hex(_RANDOM_BYTES)}"
+        if self._path.with_name(_EARLIER).exists():
+            # Its session may hold messages, and only its name gets them.
+            client_id = _guessable(gateway)
+        known = _Known(client_id)
+        _write(self._path, known)
+        return known
+
+    def _save(self, known: _Known) -> None:
+        self._known = known
+        try:
+            _write(self._path, known)
+        except OSError as error:
+            # It is in the log; the next start may say it once more, or not at all.
+            _logger.warning("The MQTT session can't be noted down.", error=str(error))
+
+
+def results_client_id(config: Config) -> str:
+    """The client id of the connection that publishes results, which needs no session."""
+    if config.mqtt.client_id is not None:
+        return f"{config.mqtt.client_id}-results"
+    # Another each time: nobody can throw out a client whose name nobody knows.
+    return f"{_guessable(config.gateway.name)}-results-{secrets.token_hex(_RANDOM_BYTES)}"
+
+
+def _guessable(gateway: str) -> str:
+    """The client id of earlier versions."""
+    return f"headgate-{gateway}"
+
+
+def _write(path: Path, known: _Known) -> None:
+    """Write the file for its owner only, whole or not at all, and see it on the disk."""
+    new = path.with_suffix(".new")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+        file.write(json.dumps(asdict(known)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
