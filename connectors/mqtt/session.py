@@ -12,6 +12,7 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,9 @@ _FILE = "mqtt_session.json"
 _EARLIER = "ingest.pulse"
 
 _RANDOM_BYTES = 8
+
+#: A loss is on the pages that warn for so long, and until the next start.
+_TELL_FOR_NS = 24 * 3600 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class BrokerSession:
         #: What the broker knows the session by.
         self.client_id = config.mqtt.client_id or self._known.client_id
         self._key = f"{self.client_id}@{config.mqtt.host}:{config.mqtt.port}"
-        telemetry.session_lost_seconds.set(self._known.lost_ns / NS_PER_S)
+        self._tell_loss()
         if self.client_id == _guessable(config.gateway.name) and config.mqtt.client_id is None:
             _logger.warning(
                 "The MQTT client id is one that others can guess, as it was before this version: "
@@ -93,13 +97,24 @@ class BrokerSession:
             "persistence, or killed; the gateway was away for longer than mqtt.session_expiry",
         )
         self._telemetry.sessions_lost.inc()
-        self._telemetry.session_lost_seconds.set(self._clock.wall_ns() / NS_PER_S)
         self._save(replace(self._known, lost_ns=self._clock.wall_ns()))
+        self._tell_loss()
 
     def subscribed(self) -> None:
         """From now on there is a session that may be missed."""
         if self._known.session != self._key:
             self._save(replace(self._known, session=self._key))
+
+    def _tell_loss(self) -> None:
+        lost_ns = self._known.lost_ns
+        self._telemetry.session_lost_seconds.set(lost_ns / NS_PER_S)
+        if self._clock.wall_ns() - lost_ns < _TELL_FOR_NS:
+            at = datetime.fromtimestamp(lost_ns // NS_PER_S, UTC).isoformat()
+            self._telemetry.warn(
+                "mqtt session",
+                f"mqtt: the broker had lost the gateway's session, and what it had queued in it, "
+                f"at {at}; the log of that time names possible causes",
+            )
 
     def _load(self, gateway: str) -> _Known:
         try:

@@ -13,7 +13,7 @@ mosquitto_passwd -U "$run/users" # replaces each password by its salted hash
 
 # What the health check's mosquitto_sub reads its options from.
 mkdir -p "$run/health"
-printf -- '-u gateway\n-P %s\n' "$(cat /run/secrets/mqtt_gateway_password)" \
+printf -- '-p 1884\n-u gateway\n-P %s\n' "$(cat /run/secrets/mqtt_gateway_password)" \
     >"$run/health/mosquitto_sub"
 
 exec mosquitto -c /mosquitto/config/mosquitto.conf

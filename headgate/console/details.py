@@ -60,6 +60,8 @@ def warnings(details: Iterable[Details]) -> dict[str, str]:
         for each in told
         for feed, for_s in each.get("unheard", {}).items()
     }
+    for each in told:
+        lines.update(each.get("warnings", {}))
     for feed, status in feeds(told).items():
         if status["devices"] and status["silent"] == status["devices"]:
             whose = (

@@ -187,6 +187,16 @@ class Telemetry:
             registry=registry,
         )
 
+    def warn(self, about: str, line: str) -> None:
+        """Tell people what they should look at though the lane works, for as long as it stands.
+
+        Args:
+            about: The subject, short and unchanging.
+            line: What is to be said; empty takes it back.
+        """
+        lines = {**self.details.get("warnings", {}), about: line}
+        self.details["warnings"] = {key: text for key, text in lines.items() if text}
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Record how long the body took under this stage's name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import stat
@@ -205,17 +206,36 @@ def test_every_setting_is_in_the_example() -> None:
             assert example[name] == default
 
 
+#: Answers as InfluxDB's client does inside its container, and notes what it was asked.
+_DOCKER = """#!/bin/sh
+echo "$*" >>"$(dirname "$0")/asked"
+case "$*" in
+*"bucket list"*) printf '0123456789abcdef\\theadgate\\t2160h0m0s\\n' ;;
+*"auth create"*) printf '{\\n\\t"token": "%s==",\\n\\t"status": "x"\\n}\\n' "${12}" ;;
+esac
+"""
+
+
+def _prepared(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """How to run setup.sh in a folder of its own, without Docker."""
+    (folder / "deploy/compose").mkdir(parents=True)
+    shutil.copy(ROOT / "deploy/compose/setup.sh", folder / "deploy/compose")
+    shutil.copy(ROOT / ".env.example", folder)
+    (folder / "bin").mkdir()
+    (folder / "bin/docker").write_text(_DOCKER)
+    (folder / "bin/docker").chmod(0o755)
+    path = f"{folder}/bin:{os.environ['PATH']}"
+    return ["sh", str(folder / "deploy/compose/setup.sh")], {**os.environ, "PATH": path}
+
+
 def test_setup_makes_each_secret_once(tmp_path: Path) -> None:
     """Secrets differ, only the owner gets at them, and a second run leaves them alone."""
-    (tmp_path / "deploy/compose").mkdir(parents=True)
-    shutil.copy(ROOT / "deploy/compose/setup.sh", tmp_path / "deploy/compose")
-    shutil.copy(ROOT / ".env.example", tmp_path)
-    command = ["sh", str(tmp_path / "deploy/compose/setup.sh")]
+    command, environment = _prepared(tmp_path)
 
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     folder = tmp_path / "deploy/compose/secrets"
     secrets = {path.name: path.read_text() for path in folder.iterdir()}
-    again = subprocess.run(command, check=True, capture_output=True)
+    again = subprocess.run(command, check=True, capture_output=True, env=environment)
 
     assert secrets.keys() == COMPOSE["secrets"].keys()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -228,12 +248,36 @@ def test_setup_makes_each_secret_once(tmp_path: Path) -> None:
     assert secrets == {path.name: path.read_text() for path in folder.iterdir()}
 
 
+def test_setup_gives_tokens_that_can_do_one_thing(tmp_path: Path) -> None:
+    """The gateway's writes the bucket, Grafana's reads it; the operator's is taken from both."""
+    command, environment = _prepared(tmp_path)
+    folder = tmp_path / "deploy/compose/secrets"
+    folder.mkdir(parents=True)
+    for name in ("admin", "gateway", "grafana"):
+        (folder / f"influxdb_{name}_token").write_text("all of it")
+
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    asked = (tmp_path / "bin/asked").read_text().splitlines()
+    created = [line.partition(" influx ")[2] for line in asked if "auth create" in line]
+
+    assert created == [
+        "auth create --description gateway --write-bucket 0123456789abcdef --json",
+        "auth create --description grafana --read-bucket 0123456789abcdef --json",
+    ]
+    assert "up -d --wait influxdb" in asked[0]
+    assert (folder / "influxdb_admin_token").read_text() == "all of it"
+    assert (folder / "influxdb_gateway_token").read_text() == "--write-bucket=="
+    assert (folder / "influxdb_grafana_token").read_text() == "--read-bucket=="
+
+
 def test_the_gateway_is_configured_for_its_neighbours() -> None:
     """Hosts, ports, secrets, organization and bucket are those of the other services."""
     influxdb = GATEWAY.influxdb
     assert influxdb is not None
 
     assert GATEWAY.mqtt.host == "mosquitto"
+    assert f"listener {GATEWAY.mqtt.port} " in (ROOT / "deploy/compose/mosquitto.conf").read_text()
+    assert not any(str(GATEWAY.mqtt.port) in port for port in SERVICES["mosquitto"]["ports"])
     assert GATEWAY.mqtt.username == "gateway"
     assert secret_path(GATEWAY.mqtt.password_file) in SERVICES["gateway"]["secrets"]
     assert GATEWAY.log.url == "kafka://kafka:9092"

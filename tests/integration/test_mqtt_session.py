@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from connectors.mqtt.session import BrokerSession, results_client_id
 from headgate.config.schema import Config
+from headgate.console.details import warnings
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
@@ -119,6 +120,7 @@ async def test_a_session_that_somebody_took_is_missed(mosquitto: Mosquitto, tmp_
     assert len(errors) == 1
     assert errors[0]["event"].startswith("The broker has lost the gateway's session")
     assert after.session_lost_seconds._value.get() > 1_700_000_000
+    assert "lost the gateway's session" in str(warnings([after.details]))
     assert _lost(after) == 0
 
 

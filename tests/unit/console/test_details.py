@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from headgate.console.details import feeds, shown_s, warnings
+from headgate.core.telemetry import Telemetry
+from headgate.testing import ManualClock
 
 
 def _presence(devices: int, silent: int, longest_s: float, heard_s: float) -> dict[str, Any]:
@@ -51,6 +53,18 @@ def test_a_feed_that_was_never_heard_is_warned_of() -> None:
     (line,) = warnings([{"unheard": {"tank": 61.2}}, {}]).values()
 
     assert line.startswith("feed.tank: nothing has come since the start, 61 s ago; check its topic")
+
+
+def test_what_a_lane_warns_of_stands_until_it_takes_it_back() -> None:
+    """A line for each subject; the newest counts."""
+    telemetry = Telemetry(ManualClock())
+    telemetry.warn("session", "lost")
+    telemetry.warn("certificate", "expires")
+    telemetry.warn("session", "lost again")
+
+    assert warnings([telemetry.details]) == {"session": "lost again", "certificate": "expires"}
+    telemetry.warn("session", "")
+    assert warnings([telemetry.details, {}]) == {"certificate": "expires"}
 
 
 @pytest.mark.parametrize(
