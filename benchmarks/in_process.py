@@ -144,8 +144,8 @@ class Way:
     def _place_devices(self) -> None:
         known = len(self._partition)
         new = [
-            device_partition(feed, device, self._config.log.partitions)
-            for feed, device in self._arrived.devices[known:]
+            device_partition(each.feed, each.name, self._config.log.partitions)
+            for each in self._arrived.devices[known:]
         ]
         self._partition = np.concatenate([self._partition, np.array(new, np.int32)])
 

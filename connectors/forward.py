@@ -36,7 +36,8 @@ from headgate.core.wire import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
     HEALTH_SCHEMA,
-    OLD_ANOMALIES_SCHEMA,
+    OLD_ANOMALIES_SCHEMAS,
+    OLD_HEALTH_SCHEMA,
     QuarantinedMessage,
     check_schema,
     decode_aggregates,
@@ -380,9 +381,9 @@ class _Consumer:
         gateway = self._config.gateway.name
         try:
             if kind == "anomalies":
-                if schema_of(record.headers) == HEALTH_SCHEMA:
+                if schema_of(record.headers) in (HEALTH_SCHEMA, OLD_HEALTH_SCHEMA):
                     return health_points(decode_health(record.value), gateway)
-                check_schema(record.headers, ANOMALIES_SCHEMA, OLD_ANOMALIES_SCHEMA)
+                check_schema(record.headers, ANOMALIES_SCHEMA, *OLD_ANOMALIES_SCHEMAS)
                 return anomaly_points(decode_anomalies(record.value), gateway)
             check_schema(record.headers, AGGREGATES_SCHEMA)
             if len(self._channels.devices) > self._config.ingest.max_devices:

@@ -24,7 +24,8 @@ from headgate.core.wire import (
     ANOMALIES_SCHEMA,
     HEALTH_SCHEMA,
     MESSAGES_SCHEMA,
-    OLD_ANOMALIES_SCHEMA,
+    OLD_ANOMALIES_SCHEMAS,
+    OLD_HEALTH_SCHEMA,
     READINGS_SCHEMA,
     REJECTED_PART_SCHEMA,
     REJECTED_SCHEMA,
@@ -237,9 +238,9 @@ def _rows_of(record: StoredRecord, wanted: Filter) -> Iterator[dict[str, Any]]:
         return _rejected(rejected.batch, rejected.reasons, wanted)
     if schema == AGGREGATES_SCHEMA:
         return _windows(decode_aggregates(value, channels, has_sketches=False), channels, wanted)
-    if schema in (ANOMALIES_SCHEMA, OLD_ANOMALIES_SCHEMA):
+    if schema in (ANOMALIES_SCHEMA, *OLD_ANOMALIES_SCHEMAS):
         return _anomalies(decode_anomalies(value), wanted)
-    if schema == HEALTH_SCHEMA:
+    if schema in (HEALTH_SCHEMA, OLD_HEALTH_SCHEMA):
         return _health(decode_health(value), wanted)
     if schema == MESSAGES_SCHEMA:
         return _messages(decode_messages(value), wanted)
@@ -251,8 +252,9 @@ _LENGTHS: Mapping[bytes, Callable[[bytes], int]] = {
     READINGS_SCHEMA: lambda value: len(decode_readings(value, ChannelTable())),
     AGGREGATES_SCHEMA: lambda value: len(decode_aggregates(value, ChannelTable())),
     ANOMALIES_SCHEMA: lambda value: len(decode_anomalies(value)),
-    OLD_ANOMALIES_SCHEMA: lambda value: len(decode_anomalies(value)),
+    **dict.fromkeys(OLD_ANOMALIES_SCHEMAS, lambda value: len(decode_anomalies(value))),
     HEALTH_SCHEMA: lambda value: len(decode_health(value)),
+    OLD_HEALTH_SCHEMA: lambda value: len(decode_health(value)),
     REJECTED_SCHEMA: lambda value: len(decode_rejected(value, ChannelTable()).batch),
     REJECTED_PART_SCHEMA: lambda value: len(decode_rejected(value, ChannelTable()).batch),
     MESSAGES_SCHEMA: lambda value: len(decode_messages(value)),

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from headgate.config.units import format_duration
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Tags
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 
@@ -28,6 +28,9 @@ FieldValue = float | int | bool | str
 
 #: Names, of each kind, that are remembered in the form they are written in.
 _NAMES_KEPT = 1 << 14
+
+#: Tags of their own that points which tell something of a device have.
+_TOLD_TAGS = ("channel", "device", "feed", "gateway", "model")
 
 _MEASUREMENT_ESCAPES = str.maketrans(
     {",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -49,13 +52,15 @@ class Point:
         tags: Sorted by name; empty values are left out, as InfluxDB has no empty tags.
         fields: Never empty, never NaN.
         time_ns: ns since 1970 UTC.
+        device_tags: Of what is told of a device: what else than its name tells it from others.
     """
 
     kind: Kind
     measurement: str
-    tags: tuple[tuple[str, str], ...]
+    tags: Tags
     fields: Mapping[str, FieldValue]
     time_ns: int
+    device_tags: Tags = ()
 
     def tag(self, name: str) -> str:
         """A tag's value, empty when there is none."""
@@ -71,7 +76,7 @@ class Point:
 
 def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: str) -> list[Point]:
     """One point for each device and window of these aggregates."""
-    fields_of: dict[tuple[str, tuple[tuple[str, str], ...], int], dict[str, FieldValue]] = {}
+    fields_of: dict[tuple[str, Tags, int], dict[str, FieldValue]] = {}
     counts = (aggregates.n, aggregates.flagged, aggregates.expected)
     n, flagged, expected = (column.tolist() for column in counts)
     stats = np.stack([aggregates.stats[name] for name in STATISTICS], axis=1).tolist()
@@ -107,12 +112,9 @@ def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:
             "since_ns": each.since_ns,
             **{name: value for name, value in figures.items() if math.isfinite(value)},
         }
-        tags = _tags(
-            gateway=gateway,
-            device=each.device,
-            others=(("feed", each.feed), ("channel", each.channel)),
-        )
-        points.append(Point("anomalies", "sensor_health", tags, fields, each.time_ns))
+        own = {"feed": each.feed, "channel": each.channel}
+        tags = _told_tags(gateway, each.device, own, each.tags)
+        points.append(Point("anomalies", "sensor_health", tags, fields, each.time_ns, each.tags))
     return points
 
 
@@ -135,12 +137,9 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
             "faulty_channels": ",".join(anomaly.faulty),
         }
         fields.update((f"share_{name}", share) for name, share in anomaly.shares)
-        tags = _tags(
-            gateway=gateway,
-            device=anomaly.device,
-            others=(("feed", anomaly.feed), ("model", anomaly.model)),
-        )
-        points.append(Point("anomalies", "anomalies", tags, fields, anomaly.start_ns))
+        own = {"feed": anomaly.feed, "model": anomaly.model}
+        tags = _told_tags(gateway, anomaly.device, own, anomaly.tags)
+        points.append(Point("anomalies", "anomalies", tags, fields, anomaly.start_ns, anomaly.tags))
     return points
 
 
@@ -159,21 +158,28 @@ def aggregate_measurement(measurement: str, window_ns: int) -> str:
 
 
 @lru_cache(_NAMES_KEPT)
-def _aggregate_tags(
-    gateway: str, device: str, others: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
-    return _tags(gateway=gateway, device=device, others=others)
+def _aggregate_tags(gateway: str, device: str, others: Tags) -> Tags:
+    return _tags(gateway=gateway, device=device, others=dict(others))
 
 
-def _tags(
-    *, gateway: str, device: str, others: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
-    named = {**dict(others), "gateway": gateway, "device": device}
+def _told_tags(gateway: str, device: str, own: Mapping[str, str], others: Tags) -> Tags:
+    """Tags of a point that tells something of a device; ``own`` are those of the point's kind."""
+    named = dict(own)
+    for name, value in others:
+        # A placeholder may be called as one of these tags is: {model} is no model package.
+        while name in named or name in _TOLD_TAGS:
+            name = f"device_{name}"  # noqa: PLW2901
+        named[name] = value
+    return _tags(gateway=gateway, device=device, others=named)
+
+
+def _tags(*, gateway: str, device: str, others: Mapping[str, str]) -> Tags:
+    named = {**others, "gateway": gateway, "device": device}
     return tuple(sorted((name, value) for name, value in named.items() if value))
 
 
 @lru_cache(_NAMES_KEPT)
-def _head(measurement: str, tags: tuple[tuple[str, str], ...]) -> str:
+def _head(measurement: str, tags: Tags) -> str:
     """A line up to its fields."""
     parts = [_name(measurement), *(f"{_key(name)}={_key(value)}" for name, value in tags)]
     return ",".join(parts)

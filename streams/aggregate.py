@@ -84,7 +84,7 @@ class Aggregator:
             watermark_of: Gives the devices' watermarks once this batch is in.
 
         Returns:
-            The closed windows, ordered by end, feed, device, field and length.
+            The closed windows, ordered by end, device, field and length.
         """
         is_measured = (batch.quality & np.uint16(Quality.IMPUTED)) == 0
         if not is_measured.all():
@@ -209,7 +209,7 @@ class Aggregator:
         if new:
             known = self._known + len(new)
             self._feed = grown(self._feed, known, -1)
-            self._feed[self._known : known] = [self._numbers.get(feed, -1) for feed, _ in new]
+            self._feed[self._known : known] = [self._numbers.get(each.feed, -1) for each in new]
             self._known = known
 
 
@@ -222,7 +222,7 @@ class _Plan:
 
 
 class _NameOrder:
-    """Ranks channels by feed, device and field, whatever order the table has them in."""
+    """Ranks channels by device and field, whatever order the table has them in."""
 
     def __init__(self, channels: ChannelTable) -> None:
         self._channels = channels
@@ -244,7 +244,7 @@ class _NameOrder:
     def _ranked(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
         channels = self._channels.channels
         names = [
-            (channel.feed, channel.device, channel.field, channel.key)
+            (channel.owner, channel.field, channel.key)
             for channel in (channels[row] for row in rows.tolist())
         ]
         rank = np.empty(len(rows), np.int64)

@@ -78,7 +78,7 @@ class StreamsLane:
             log,
             clock,
             telemetry,
-            build_pipeline(config, ChannelTable(), telemetry),
+            build_pipeline(config, ChannelTable(identities=config.identities), telemetry),
             in_hand,
             in_thread=self._in_thread,
         )

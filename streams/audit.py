@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from connectors.logs import consumer_group, topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
-from headgate.core.channels import Channel, ChannelTable, device_partition
+from headgate.core.channels import ChannelTable, Device, device_partition
 from headgate.core.errors import DataError
 from headgate.core.log import (
     AGGREGATES,
@@ -53,7 +53,6 @@ from headgate.core.wire import (
     schema_of,
 )
 
-Device: TypeAlias = tuple[str, str]
 Rejection: TypeAlias = tuple[Device, int, str, bool]
 
 _READ_BYTES = 8 << 20
@@ -106,7 +105,7 @@ class Audit:
 
     Attributes:
         span_ns: Length of a span.
-        accounts: By ``(feed, device)`` and start of the span (ns since 1970 UTC).
+        accounts: By device and start of the span (ns since 1970 UTC).
         messages: Quarantined messages and refused points, by reason; they hold no readings.
     """
 
@@ -180,9 +179,15 @@ class _Auditor:
         for (device, start_ns), account in self._accounts.items():
             if device in self._evicted_to:
                 account.is_evicted |= start_ns <= self._evicted_to[device]
-            elif device_partition(*device, self._config.log.partitions) in self._evicting:
+            elif self._partition_of(device) in self._evicting:
                 account.is_evicted = True  # none of its readings is left
         return Audit(self._span_ns, dict(sorted(self._accounts.items())), self._messages)
+
+    def _partition_of(self, device: Device) -> int:
+        return device_partition(device.feed, device.name, self._config.log.partitions)
+
+    def _table(self) -> ChannelTable:
+        return ChannelTable(identities=self._config.identities)
 
     async def _records(self, at: TopicPartition) -> AsyncIterator[StoredRecord]:
         position, end = await self._log.offsets(at)
@@ -200,7 +205,7 @@ class _Auditor:
         start, _ = await self._log.offsets(at)
         met: set[Device] = set()
         async for record in self._records(at):
-            channels = ChannelTable()
+            channels = self._table()
             try:
                 check_schema(record.headers, READINGS_SCHEMA)
                 batch = decode_readings(record.value, channels)
@@ -234,7 +239,7 @@ class _Auditor:
             if device not in met and (partition, offset, device) not in self._late:
                 met.add(device)
                 newest_ns = int(batch.time_ns[batch.device == row].max())
-                self._evict_to(device, newest_ns + self._grace_ns.get(device[0], 0))
+                self._evict_to(device, newest_ns + self._grace_ns.get(device.feed, 0))
 
     def _evict_to(self, device: Device, time_ns: int) -> None:
         span = self._span_of(time_ns)
@@ -242,10 +247,11 @@ class _Auditor:
 
     async def _read_aggregates(self, partition: int) -> None:
         newest: dict[tuple[str, int], int] = {}
+        owners: dict[str, Device] = {}
         at = TopicPartition(topic(self._config, AGGREGATES), partition)
         start, _ = await self._log.offsets(at)
         async for record in self._records(at):
-            channels = ChannelTable()
+            channels = self._table()
             if schema_of(record.headers) != AGGREGATES_SCHEMA:
                 continue  # damaged: its readings are missing, and the account says so
             aggregates = decode_aggregates(record.value, channels)
@@ -257,17 +263,14 @@ class _Auditor:
                 channel = channels.channels[row]
                 if window_ns != self._window_ns.get(channel.feed):
                     continue
-                device = (channel.feed, channel.device)
+                device = channel.owner
                 if start > 0 and device not in self._evicted_to:
                     self._evict_to(device, start_ns)
                 self._horizon[device] = max(self._horizon[device], start_ns + window_ns)
                 newest[channel.key, start_ns] = count
-        devices: dict[str, Device] = {}
+                owners[channel.key] = device
         for (key, start_ns), count in newest.items():
-            if key not in devices:
-                channel = Channel.from_key(key)
-                devices[key] = (channel.feed, channel.device)
-            self._accounts[devices[key], self._span_of(start_ns)].aggregated += count
+            self._accounts[owners[key], self._span_of(start_ns)].aggregated += count
 
     async def _read_quarantine(self, partition: int) -> None:
         # A replay rejects a source record's readings again, in another quarantine record: of all
@@ -299,7 +302,7 @@ class _Auditor:
         self, record: StoredRecord, partition: int
     ) -> dict[tuple[int, int], Counter[Rejection]]:
         """What a quarantine record holds, by the record that the readings came from."""
-        channels = ChannelTable()
+        channels = self._table()
         rejected = decode_rejected(record.value, channels)
         met: defaultdict[tuple[int, int], Counter[Rejection]] = defaultdict(Counter)
         batch = rejected.batch

@@ -303,7 +303,7 @@ class Detector:
 
     def _anomaly(self, row: int) -> Anomaly:
         state = self._state
-        feed, device = self._channels.devices[row]
+        feed, device, tags = self._channels.devices[row]
         named: Sequence[tuple[str, float]] = [
             (name, round(float(part), 6))
             for name, part in zip(self._spec.channel_names, state["share"][row], strict=True)
@@ -331,6 +331,7 @@ class Detector:
             ),
             is_open=bool(state["is_open"][row]),
             revision=int(state["revision"][row]),
+            tags=tags,
         )
 
     def _extend(self) -> None:

@@ -108,7 +108,7 @@ class HealthMonitor:
             is_kth = rank == k
             rows = order[np.repeat(is_kth, lengths)]
             changes += self._judge(self._round(rows, aggregates), aggregates)
-        return sorted(changes, key=lambda each: (each.time_ns, each.feed, each.device))
+        return sorted(changes, key=lambda each: (each.time_ns, each.feed, each.device, each.tags))
 
     def faulty_at(
         self, channels: NDArray[np.int32], time_ns: NDArray[np.int64]
@@ -225,6 +225,7 @@ class HealthMonitor:
             since_ns=int(self._state["since_ns"][row, number - 1]) if number else time_ns,
             found=float(figures[0]),
             usual=float(figures[1]),
+            tags=channel.owner.tags,
         )
 
     def _extend(self) -> None:
@@ -242,7 +243,7 @@ class HealthMonitor:
         devices = len(self._channels.devices)
         self._first = np.searchsorted(device_of[self._by_device], np.arange(devices + 1))
         new = self._channels.devices[len(self._feed_of) :]
-        numbers = [self._numbers.get(feed, -1) for feed, _ in new]
+        numbers = [self._numbers.get(each.feed, -1) for each in new]
         self._feed_of = np.concatenate([self._feed_of, np.array(numbers, np.int32)])
         self._known = known
 

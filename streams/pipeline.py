@@ -50,6 +50,7 @@ from streams.clean import Cleaner
 from streams.detect import Detector, DetectSpec
 from streams.frame import Framer, FrameSpec
 from streams.health import HOUR_NS, HealthMonitor
+from streams.heirs import Heirs
 from streams.infer import Inferer
 from streams.normalize import Normalizer
 from streams.presence import Presence
@@ -226,29 +227,33 @@ class Pipeline:
         """Copy out the state of these devices, by stage."""
         return {name: stage.snapshot(selection) for name, (stage, _) in self._stages.items()}
 
-    def restore(
-        self, devices: NDArray[np.int32], channels: NDArray[np.int32], snapshot: Snapshot
-    ) -> None:
+    def restore(self, heirs: Heirs, snapshot: Snapshot) -> None:
         """Take over a snapshot.
 
         State that was made under another configuration of its stage means something else now;
         such a stage starts afresh for these devices.
 
         Args:
-            devices: int32[d], this process's rows of the snapshot's devices, in its order.
-            channels: int32[c], likewise of its channels.
+            heirs: What its devices and channels are in this pipeline's table.
             snapshot: What was written down.
         """
-        selection = Selection(devices, channels)
+        selection = Selection(heirs.devices, heirs.channels)
+        # Open windows go with their channels, whichever device these belong to now.
+        every = np.concatenate([heirs.devices, heirs.split])
         for name, (stage, fingerprint) in self._stages.items():
             if snapshot.fingerprints.get(name) == fingerprint:
-                stage.restore(selection, snapshot.blocks.get(name, {}))
+                is_by_channel = stage is self._aggregator
+                stage.restore(
+                    Selection(every, heirs.channels) if is_by_channel else selection,
+                    snapshot.blocks.get(name, {}),
+                )
             elif name in snapshot.fingerprints:
                 _logger.warning(
                     "The configuration of a stage has changed; its devices start without history.",
                     stage=name,
-                    devices=len(devices),
+                    devices=len(heirs.devices),
                 )
+        self._watermarks.catch_up(heirs.behind[:, 0], heirs.behind[:, 1])
 
     def forget(self, selection: Selection) -> None:
         """Drop the state of these devices."""

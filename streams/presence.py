@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.channels import Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 
@@ -39,7 +40,7 @@ _NOBODY = Presence(0, 0, 0.0, 0.0, ())
 
 
 def presence(
-    names: Sequence[tuple[str, str]],
+    devices: Sequence[Device],
     feed: NDArray[np.int32],
     feed_names: Sequence[str],
     elapsed_ns: NDArray[np.int64],
@@ -49,7 +50,7 @@ def presence(
     """By feed, how present its devices are; feeds without any are left out.
 
     Args:
-        names: Feed and name of each of d devices.
+        devices: d of them.
         feed: int32[d], numbers in ``feed_names``; others are no feed's.
         feed_names: The feeds.
         elapsed_ns: int64[d], how long ago each was heard.
@@ -68,7 +69,7 @@ def presence(
             silent=len(silent),
             longest_s=float(elapsed_ns[silent].max(initial=0)) / NS_PER_S,
             heard_s=float(elapsed_ns[rows].min()) / NS_PER_S,
-            names=tuple((names[row][1], float(elapsed_ns[row]) / NS_PER_S) for row in first),
+            names=tuple((devices[row].label, float(elapsed_ns[row]) / NS_PER_S) for row in first),
         )
     return found
 

@@ -18,6 +18,7 @@ from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.log import Log, Record, StoredRecord, TopicPartition
+from streams.heirs import heirs_of
 from streams.pipeline import Pipeline
 from streams.state import (
     BUCKETS,
@@ -67,7 +68,7 @@ class StateKeeper:
         restored = 0
         for record in newest.values():
             try:
-                snapshot = read_snapshot(record)
+                restored += self._take_over(read_snapshot(record))
             except DataError as error:
                 # Without it the devices start afresh, which costs their open windows but never
                 # stops the gateway; the readings themselves are still in the log.
@@ -77,8 +78,6 @@ class StateKeeper:
                     offset=record.offset,
                     error=str(error),
                 )
-                continue
-            restored += self._take_over(snapshot)
         return restored
 
     def forget(self, partition: int) -> None:
@@ -174,16 +173,12 @@ class StateKeeper:
         return newest
 
     def _take_over(self, snapshot: Snapshot) -> int:
-        channels = self._channels
-        # Channels first: a device row is made by its first channel or by name, whichever is
-        # earlier, and both lists must end up pointing at the same rows.
-        channel_rows = [channels.row_of_key(key) for key in snapshot.channels]
-        device_rows = [channels.device_row(feed, device) for feed, device in snapshot.devices]
+        heirs = heirs_of(snapshot, self._channels)
         self._grow()
-        devices = np.array(device_rows, np.int32)
-        self._pipeline.restore(devices, np.array(channel_rows, np.int32), snapshot)
-        self._covered[devices] = snapshot.next_offset
-        return len(device_rows)
+        self._pipeline.restore(heirs, snapshot)
+        self._covered[heirs.devices] = snapshot.next_offset
+        self._covered[heirs.split] = snapshot.next_offset
+        return len(heirs.devices) + len(heirs.split)
 
     def _grow(self) -> None:
         missing = len(self._channels.devices) - len(self._covered)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.batch import Batch, concat
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Device
 from headgate.core.log import Record, TopicPartition
 from headgate.core.stage import Aggregates, Anomaly, Rejected, SensorHealth
 from headgate.core.wire import (
@@ -86,7 +86,7 @@ class Route:
     def _by_partition(self, told: list[_Told]) -> dict[int, list[_Told]]:
         by_partition: dict[int, list[_Told]] = {}
         for each in told:
-            row = self._channels.device_row(each.feed, each.device)
+            row = self._channels.device_row(Device(each.feed, each.device, each.tags))
             by_partition.setdefault(int(self._placement.partition[row]), []).append(each)
         return by_partition
 

@@ -10,8 +10,9 @@ bucket's snapshot already holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from headgate.core.channels import ChannelTable, device_hash
+from headgate.core.channels import ChannelTable, Device, device_hash
 from headgate.core.errors import DataError
 from headgate.core.ipc import MAX_UNPACKED_BYTES
 from headgate.core.log import Record, StoredRecord
@@ -32,7 +33,10 @@ from headgate.core.wire import schema_of
 #: device must be found again in the bucket it was written to.
 BUCKETS = 32
 
-STATE_SCHEMA = b"state/1"
+STATE_SCHEMA = b"state/2"
+
+#: State as it was written when devices were told apart by feed and name alone.
+OLD_STATE_SCHEMA = b"state/1"
 
 _HEAD = "head"
 
@@ -43,14 +47,15 @@ class Snapshot:
 
     Attributes:
         next_offset: State is complete for all ``readings`` records below this offset.
-        devices: ``(feed, device)`` in the order of the blocks' device positions.
+        devices: In the order of the blocks' device positions; without tags where they were told
+            apart by their names alone.
         channels: Channel keys in the order of the blocks' channel positions.
         fingerprints: By stage, what its state's meaning depends on; see ``Pipeline``.
         blocks: By stage, its state.
     """
 
     next_offset: int
-    devices: list[tuple[str, str]]
+    devices: list[Device]
     channels: list[str]
     fingerprints: dict[str, str]
     blocks: dict[str, StateBlock]
@@ -81,7 +86,7 @@ class Placement:
         known = len(self._partition)
         new = self._channels.devices[known:]
         if new:
-            hashes = np.array([device_hash(feed, device) for feed, device in new], np.int64)
+            hashes = np.array([device_hash(each.feed, each.name) for each in new], np.int64)
             partition = (hashes % self._partitions).astype(np.int32)
             bucket = (hashes // self._partitions % BUCKETS).astype(np.int32)
             self._partition = np.concatenate([self._partition, partition])
@@ -99,7 +104,7 @@ def snapshot_record(bucket: int, snapshot: Snapshot) -> Record:
     """The snapshot as a record of the ``state`` topic."""
     head = {
         "next_offset": snapshot.next_offset,
-        "devices": snapshot.devices,
+        "devices": [(each.feed, each.name, dict(each.tags)) for each in snapshot.devices],
         "channels": snapshot.channels,
         "fingerprints": snapshot.fingerprints,
     }
@@ -115,12 +120,12 @@ def snapshot_record(bucket: int, snapshot: Snapshot) -> Record:
 
 
 def read_snapshot(record: StoredRecord) -> Snapshot:
-    """Read a snapshot back.
+    """Read a snapshot back, of this version or the one before.
 
     Raises:
         DataError: ``bad_record`` when the record is damaged or of another version.
     """
-    if schema_of(record.headers) != STATE_SCHEMA:
+    if schema_of(record.headers) not in (STATE_SCHEMA, OLD_STATE_SCHEMA):
         found = schema_of(record.headers).decode(errors="replace")
         raise DataError("bad_record", f"expected {STATE_SCHEMA.decode()}, got {found!r}")
     try:
@@ -137,10 +142,26 @@ def read_snapshot(record: StoredRecord) -> Snapshot:
                 blocks.setdefault(stage, {})[name] = array
         return Snapshot(
             next_offset=head["next_offset"],
-            devices=[(feed, device) for feed, device in head["devices"]],
+            devices=[
+                Device(feed, name, tuple(sorted(tags.items())))
+                for feed, name, tags in _with_tags(head["devices"])
+            ],
             channels=head["channels"],
             fingerprints=head["fingerprints"],
             blocks=blocks,
         )
-    except (pa.ArrowException, OSError, SafetensorError, ValueError, KeyError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise DataError("bad_record", f"no state snapshot: {error}") from error
+
+
+def _with_tags(devices: list[list[Any]]) -> Iterator[tuple[Any, Any, Any]]:
+    for feed, name, *tags in devices:
+        yield feed, name, (tags[0] if tags else {})

@@ -124,6 +124,19 @@ class Watermarks:
                 self._floor_ns[of_feed] = np.maximum(self._floor_ns[of_feed], end_ns)
         return devices
 
+    def catch_up(self, devices: NDArray[np.int32], leaders: NDArray[np.int32]) -> None:
+        """Let the watermarks of devices be no earlier than those of others.
+
+        Args:
+            devices: int32[b], rows; one may stand more than once.
+            leaders: int32[b], for each a row whose watermark it must not be behind.
+        """
+        self._extend()
+        watermark_ns, newest_ns = self.watermark_ns(leaders), self._newest_ns[leaders]
+        np.maximum.at(self._floor_ns, devices, watermark_ns)
+        # Without this a device that never sends again would keep open what it has open.
+        np.maximum.at(self._newest_ns, devices, newest_ns)
+
     def presence(self, now_ns: int) -> Mapping[str, Presence]:
         """By feed, how many devices are silent, and for how long.
 
@@ -195,8 +208,8 @@ class Watermarks:
         self._floor_ns = grown(self._floor_ns, known, NO_TIME_NS)
         self._arrival_ns = grown(self._arrival_ns, known, _NOT_SEEN)
         self._is_silent = grown(self._is_silent, known, fill=False)
-        self._feed[self._known : known] = [numbers.get(feed, -1) for feed, _ in new]
+        self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
         self._grace_ns[self._known : known] = [
-            self._feeds[feed].grace if feed in self._feeds else 0 for feed, _ in new
+            self._feeds[each.feed].grace if each.feed in self._feeds else 0 for each in new
         ]
         self._known = known

@@ -22,7 +22,12 @@ from headgate.core.stage import Aggregates, Selection
 
 START_NS = 1_700_000_000 * NS_PER_S
 FIELDS = ("level", "flow", "speed")
-DEVICES = ("p1", "p2", "p3")
+#: Feed, name and tags: two pumps of one name are in different lines.
+DEVICES = (
+    ("pump", "p1", (("line", "a"),)),
+    ("tank", "p2", ()),
+    ("pump", "p1", (("line", "b"),)),
+)
 
 #: ``feed.pump`` uses every cleaning rule, ``feed.tank`` none; both have windows of two lengths
 #: that share no pane.
@@ -71,8 +76,8 @@ def table(*, is_reversed: bool = False) -> ChannelTable:
     """All channels of all devices; reversed, the same under other numbers."""
     channels = ChannelTable()
     names = [
-        Channel(feed, device, "m", name)
-        for feed, device in (("pump", "p1"), ("tank", "p2"), ("pump", "p3"))
+        Channel(feed, device, "m", name, tags=tags)
+        for feed, device, tags in DEVICES
         for name in FIELDS
     ]
     for channel in reversed(names) if is_reversed else names:

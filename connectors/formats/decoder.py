@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.columns import Columns, Decoded, Rows, joined
-from connectors.formats.devices import Devices, Tags
+from connectors.formats.devices import Devices
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.payload import loads
 from connectors.formats.times import iso8601_to_ns, ns_per_unit, number_to_ns
 from connectors.formats.typed import Typed, TypedDecoder
 from headgate.config.schema import Feed
 from headgate.core.batch import Quality
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Tags
 from headgate.core.errors import DataError
 
 #: No event time is before this one, of the year 1823; before it is an impossible one.

@@ -8,7 +8,7 @@ end is bounded: devices, channels, and topics that are remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,11 @@ from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import Typed
 from headgate.config.schema import Feed
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device, Tags, telling_tags
 from headgate.core.errors import DataError
 
 #: Longest device name, in characters. It becomes a tag of every point.
 MAX_DEVICE_NAME = 256
-
-#: Placeholders of a topic other than the device, sorted by name.
-Tags: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Devices:
@@ -42,13 +39,13 @@ class Devices:
         self._channels = channels
         self._max_devices = max_devices
         self._measurement = feed.measurement or name
+        self._identity = feed.identity
         self._pattern = TopicPattern(feed.topic)
         self._device = None if feed.device is None else getter(feed.device)
         self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
         # (tags, device) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, str | None]] = {}
         self._places: dict[tuple[Tags, str], int] = {}
-        self._known: set[str] = set()
         # What the two say together, for the typed way.
         self._place_of_topic: dict[bytes, int] = {}
         self._place_of_pair: dict[tuple[bytes, object], int] = {}
@@ -91,17 +88,20 @@ class Devices:
         place = self._places.get((tags, device))
         if place is not None:
             return place
-        if len(self._channels.devices) >= self._max_devices and device not in self._known:
-            raise DataError("too_many_devices", f"ingest.max_devices is {self._max_devices}")
+        if len(self._channels.devices) >= self._max_devices:
+            owner = Device(self._name, device, telling_tags(tags, self._identity))
+            if not self._channels.has_device(owner):
+                raise DataError("too_many_devices", f"ingest.max_devices is {self._max_devices}")
         place = len(self._places)
         if place == len(self.rows):
             self.rows = np.resize(self.rows, (2 * place, self.rows.shape[1]))
         self.rows[place] = [
-            self._channels.row(Channel(self._name, device, self._measurement, channel, unit, tags))
+            self._channels.row(
+                Channel(self._name, device, self._measurement, channel, unit, tags, self._identity)
+            )
             for channel, unit in self._signals
         ]
         self._places[tags, device] = place
-        self._known.add(device)
         return place
 
     def places_of(

@@ -123,7 +123,7 @@ class IngestLane:
         self._arrival = ArrivalClock(clock, Path(__file__).stat().st_mtime_ns)
         self._pulse = Pulse(config.gateway.data_dir)
         self._unheard = UnheardFeeds(config.feed, telemetry)
-        self._channels = ChannelTable()
+        self._channels = ChannelTable(identities=config.identities)
         self._decoders = {
             name: FeedDecoder(name, feed, self._channels, config.ingest.max_devices)
             for name, feed in config.feed.items()
@@ -339,8 +339,8 @@ class IngestLane:
         known = len(self._partition_of_device)
         if known < len(devices):
             new = [
-                device_partition(feed, device, self._config.log.partitions)
-                for feed, device in devices[known:]
+                device_partition(each.feed, each.name, self._config.log.partitions)
+                for each in devices[known:]
             ]
             self._partition_of_device = np.concatenate(
                 [self._partition_of_device, np.array(new, np.int32)]

@@ -19,8 +19,9 @@ class MqttResults:
     """A sink of the forward lane: JSON, QoS 1, retained.
 
     Anomalies go to ``headgate/{gateway}/anomalies/{device}``, a sensor's health to
-    ``headgate/{gateway}/sensor_health/{device}/{channel}``. Characters that a topic level can't
-    hold are percent-encoded in names.
+    ``headgate/{gateway}/sensor_health/{device}/{channel}``. Where devices are told apart by more
+    than their names, a level with the value of each such tag follows, in the order of the tags'
+    names. Characters that a topic level can't hold are percent-encoded in names.
     """
 
     name = "mqtt"
@@ -42,7 +43,10 @@ class MqttResults:
     async def write(self, points: Sequence[Point]) -> list[Refused]:
         for point in points:
             time = "start_ns" if point.measurement == "anomalies" else "time_ns"
-            payload = orjson.dumps({**dict(point.tags), time: point.time_ns, **point.fields})
+            tags = {"tags": dict(point.device_tags)} if point.device_tags else {}
+            payload = orjson.dumps(
+                {**dict(point.tags), time: point.time_ns, **point.fields, **tags}
+            )
             await self._publisher.publish(self._topic(point), payload, retain=True)
             self._telemetry.uplink_bytes.labels(self.name).inc(len(payload))
         return []
@@ -51,6 +55,7 @@ class MqttResults:
         levels = ["headgate", self._gateway, point.measurement, _level(point.tag("device"))]
         if channel := point.tag("channel"):
             levels.append(_level(channel))
+        levels += [_level(value) for _, value in point.device_tags]
         return "/".join(levels)
 
 

@@ -70,8 +70,14 @@ def _as_json(result: Audit) -> dict[str, Any]:
         "totals": _numbers(result.sum()),
         "messages": dict(result.messages),
         "accounts": [
-            {"feed": feed, "device": device, "start": _text(start_ns), **_numbers(account)}
-            for ((feed, device), start_ns), account in result.accounts.items()
+            {
+                "feed": device.feed,
+                "device": device.name,
+                "tags": dict(device.tags),
+                "start": _text(start_ns),
+                **_numbers(account),
+            }
+            for (device, start_ns), account in result.accounts.items()
         ],
     }
 
@@ -104,9 +110,9 @@ def _print(result: Audit) -> None:
         table.add_column(name, justify="right")
     # Gaps first: they are what one runs this for.
     ordered = sorted(result.accounts.items(), key=lambda item: -abs(item[1].gap))
-    for ((feed, device), start_ns), account in ordered[:_MOST_ROWS]:
+    for (device, start_ns), account in ordered[:_MOST_ROWS]:
         table.add_row(
-            escape(f"{feed}/{device}"),
+            escape(f"{device.feed}/{device.label}"),
             _text(start_ns),
             str(account.received),
             str(account.aggregated),

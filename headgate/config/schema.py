@@ -349,6 +349,9 @@ class Feed(Table):
     #: Path of the device's name, in the record or the payload around it, for topics without
     #: ``{device}``.
     device: str | None = None
+    #: The placeholders, besides the name, that tell devices apart; None: all of the topic's. An
+    #: empty list: devices are told by their names alone.
+    identity: tuple[Name, ...] | None = None
     time: TimeMapping = TimeMapping()
     period: DurationNs = _ns("1s")
     grace: DurationNs = _ns("2s")
@@ -389,6 +392,13 @@ class Feed(Table):
             raise ValueError("aggregates: the same window stands twice; leave one out")
         if len(set(self.models)) != len(self.models):
             raise ValueError("models: the same model stands twice; leave one out")
+        for name in self.identity or ():
+            if name not in self.tag_names:
+                known = ", ".join(self.tag_names) or "none"
+                raise ValueError(
+                    f"identity: no placeholder {{{name}}} beside the name in topic; those there "
+                    f"are: {known}"
+                )
         return self
 
     @field_validator("period")
@@ -397,6 +407,11 @@ class Feed(Table):
         if period_ns == 0:
             raise ValueError('expected more than "0s"')
         return period_ns
+
+    @property
+    def tag_names(self) -> list[str]:
+        """Placeholders of the topic that become tags: all but the device's name."""
+        return sorted({*_PLACEHOLDER.findall(self.topic)} - {"device"})
 
     @property
     def topic_filter(self) -> str:
@@ -469,6 +484,11 @@ class Config(Table):
     def _wait(self, table: Ingest | Streams) -> int:
         is_given = "max_wait" in table.model_fields_set
         return _LOW_WAIT if self.gateway.latency == "low" and not is_given else table.max_wait
+
+    @property
+    def identities(self) -> dict[str, tuple[str, ...] | None]:
+        """By feed, the names of the tags that tell its devices apart; None: all of them."""
+        return {name: feed.identity for name, feed in self.feed.items()}
 
     def measurement_of(self, feed: str) -> str:
         """InfluxDB measurement that the feed's points are written to, but for the window."""

@@ -8,12 +8,42 @@ life of the process. Numbers are never written to a topic: there the names go (`
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+
+#: Tags as sorted ``(name, value)`` pairs, without ``device``.
+Tags: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Device(NamedTuple):
+    """One device: what has a watermark, windows and model state of its own.
+
+    Attributes:
+        feed: Name of the feed in the configuration that it belongs to.
+        name: Its name.
+        tags: What else tells it from others of its name in the feed: by default every other
+            placeholder of the topic, such as the line it stands in.
+    """
+
+    feed: str
+    name: str
+    tags: Tags = ()
+
+    @property
+    def label(self) -> str:
+        """What people call it within its feed: ``p07``, or ``p07 line=a``."""
+        return " ".join([self.name, *(f"{name}={value}" for name, value in self.tags)])
+
+
+def telling_tags(tags: Tags, identity: tuple[str, ...] | None) -> Tags:
+    """Those of the tags that tell devices of one name apart: the ones named, or all with None."""
+    return tags if identity is None else tuple(tag for tag in tags if tag[0] in identity)
 
 
 @dataclass(frozen=True)
@@ -22,11 +52,12 @@ class Channel:
 
     Attributes:
         feed: Name of the feed in the configuration that the device belongs to.
-        device: The device's name, unique within its feed.
+        device: The device's name.
         measurement: InfluxDB measurement its points are written to.
         field: InfluxDB field, the signal's name.
         unit: Unit of the value as text, empty when it has none.
-        tags: Further InfluxDB tags as sorted ``(name, value)`` pairs, without ``device``.
+        tags: Further InfluxDB tags.
+        identity: Names of the tags that tell devices of one name apart; None: all of them.
     """
 
     feed: str
@@ -34,22 +65,33 @@ class Channel:
     measurement: str
     field: str
     unit: str = ""
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: Tags = ()
+    identity: tuple[str, ...] | None = None
+
+    @cached_property
+    def owner(self) -> Device:
+        """The device that the channel belongs to."""
+        return Device(self.feed, self.device, telling_tags(self.tags, self.identity))
 
     @cached_property
     def key(self) -> str:
         """The channel as compact JSON: ``[feed, device, measurement, field, unit, {tags}]``.
 
-        Equal channels have equal keys in every process, so keys identify channels in topics.
+        Where not all of the tags tell devices apart, the names of those that do are a seventh
+        element. Equal channels have equal keys in every process, so keys identify channels in
+        topics.
         """
         names = [self.feed, self.device, self.measurement, self.field, self.unit, dict(self.tags)]
+        if self.owner.tags != self.tags:
+            names.append([name for name, _ in self.owner.tags])
         return orjson.dumps(names).decode()
 
     @classmethod
     def from_key(cls, key: str) -> Channel:
         """Rebuild a channel from its key; raises ValueError for text that is no key."""
-        feed, device, measurement, name, unit, tags = orjson.loads(key)
-        return cls(feed, device, measurement, name, unit, tuple(sorted(tags.items())))
+        feed, device, measurement, name, unit, tags, *identity = orjson.loads(key)
+        ordered = tuple(sorted(tags.items()))
+        return cls(feed, device, measurement, name, unit, ordered, *map(tuple, identity))
 
 
 def device_hash(feed: str, device: str) -> int:
@@ -66,14 +108,22 @@ def device_partition(feed: str, device: str, partitions: int) -> int:
 class ChannelTable:
     """Append-only numbering of channels and of the devices they belong to.
 
-    ``device_of[channel]`` is the device's row; ``devices[row]`` is its ``(feed, name)``. Feeds
-    are part of a device's identity, so two feeds may use the same device name.
+    ``device_of[channel]`` is the device's row; ``devices[row]`` is the device. Feeds are part of
+    a device's identity, so two feeds may use the same device name.
+
+    Attributes:
+        channels: The channels, by row.
+        devices: The devices, by row.
+        identities: By feed, the tags that tell its devices apart, as ``Channel.identity``. Of
+            these feeds every channel is taken so, whatever its key says: it may be from before
+            the configuration was changed.
     """
 
     channels: list[Channel] = field(default_factory=list)
-    devices: list[tuple[str, str]] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+    identities: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     _channel_rows: dict[str, int] = field(default_factory=dict)
-    _device_rows: dict[tuple[str, str], int] = field(default_factory=dict)
+    _device_rows: dict[Device, int] = field(default_factory=dict)
     _device_of: NDArray[np.int32] = field(default_factory=lambda: np.empty(64, np.int32))
 
     def __len__(self) -> int:
@@ -85,14 +135,18 @@ class ChannelTable:
         """int32[channels]: the device row of each channel. A view; do not write to it."""
         return self._device_of[: len(self.channels)]
 
-    def device_row(self, feed: str, device: str) -> int:
+    def device_row(self, device: Device) -> int:
         """The device's row, added when it is new."""
-        row = self._device_rows.get((feed, device))
+        row = self._device_rows.get(device)
         if row is None:
             row = len(self.devices)
-            self.devices.append((feed, device))
-            self._device_rows[feed, device] = row
+            self.devices.append(device)
+            self._device_rows[device] = row
         return row
+
+    def has_device(self, device: Device) -> bool:
+        """Whether the device is in the table."""
+        return device in self._device_rows
 
     def row(self, channel: Channel) -> int:
         """The channel's row, added when it is new."""
@@ -106,18 +160,25 @@ class ChannelTable:
             ValueError: The text is no channel key.
         """
         known = self._channel_rows.get(key)
-        return known if known is not None else self._add(Channel.from_key(key))
+        return known if known is not None else self._add(Channel.from_key(key), key)
 
     def keys(self, rows: NDArray[np.int32]) -> list[str]:
         """Keys of these channels, in order."""
         channels = self.channels
         return [channels[row].key for row in rows.tolist()]
 
-    def _add(self, channel: Channel) -> int:
-        row = len(self.channels)
-        if row == len(self._device_of):
-            self._device_of = np.resize(self._device_of, 2 * row)
-        self._device_of[row] = self.device_row(channel.feed, channel.device)
-        self.channels.append(channel)
-        self._channel_rows[channel.key] = row
+    def _add(self, channel: Channel, known_as: str | None = None) -> int:
+        if channel.feed in self.identities:
+            channel = replace(channel, identity=self.identities[channel.feed])
+        row = self._channel_rows.get(channel.key)
+        if row is None:
+            row = len(self.channels)
+            if row == len(self._device_of):
+                self._device_of = np.resize(self._device_of, 2 * row)
+            self._device_of[row] = self.device_row(channel.owner)
+            self.channels.append(channel)
+            self._channel_rows[channel.key] = row
+        if known_as is not None:
+            # A key in another notation, or of another configuration, is looked up once only.
+            self._channel_rows[known_as] = row
         return row

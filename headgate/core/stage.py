@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.batch import Batch
+from headgate.core.channels import Tags
 
 #: Arrays of one stage's state. Every array has its own length; names are the stage's own.
 StateBlock = dict[str, NDArray[np.generic]]
@@ -133,9 +134,9 @@ class Scores:
 class Anomaly:
     """One event of one device, opened by a detector. Rare, so an object and not a column.
 
-    It is emitted when it opens and again, with the same identity ``(device, model, start_ns)``
-    and a higher ``revision``, when it gets worse, its verdict changes, it closes, or goes on soon
-    after; the sink overwrites.
+    It is emitted when it opens and again, with the same identity ``(feed, device, tags, model,
+    start_ns)`` and a higher ``revision``, when it gets worse, its verdict changes, it closes, or
+    goes on soon after; the sink overwrites.
 
     Attributes:
         feed: The device's feed.
@@ -154,6 +155,7 @@ class Anomaly:
         faulty: The channels of those sensors, in the model's order.
         is_open: False once it has ended.
         revision: 0 at opening, then counting up.
+        tags: What else than its name tells the device from others of its feed.
     """
 
     feed: str
@@ -171,6 +173,7 @@ class Anomaly:
     faulty: tuple[str, ...]
     is_open: bool
     revision: int
+    tags: Tags = ()
 
 
 #: What can be wrong with a sensor, worst first; ``streams.symptoms`` says what each is.
@@ -191,6 +194,7 @@ class SensorHealth:
         found: What was found in the last window, in a figure that belongs to the state; NaN where
             there is none.
         usual: What that figure usually is; NaN where it is not known.
+        tags: What else than its name tells the device from others of its feed.
     """
 
     feed: str
@@ -201,6 +205,7 @@ class SensorHealth:
     since_ns: int
     found: float
     usual: float
+    tags: Tags = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,13 @@ import pyarrow as pa
 from connectors.backlog import read_note
 from headgate.core import wire
 from headgate.core.batch import Batch, Origin
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 from headgate.core.wire import messages as message_columns
 from headgate.core.wire import readings, results
-from streams.state import Snapshot, read_snapshot, snapshot_record
+from streams.state import STATE_SCHEMA, Snapshot, read_snapshot, snapshot_record
 
 #: Memory that no record may make its reader take, bytes, the process itself included.
 _MEMORY_BYTES = 1 << 30
@@ -108,6 +108,7 @@ def _anomaly(rng: random.Random, number: int) -> Anomaly:
         faulty=("c1",) * rng.randint(0, 2),
         is_open=bool(number % 2),
         revision=number,
+        tags=(("line", "a"), ("site", ""))[: rng.randint(0, 2)],
     )
 
 
@@ -117,7 +118,8 @@ def _anomalies(rng: random.Random) -> bytes:
 
 def _old_anomalies(rng: random.Random) -> bytes:
     table = pa.ipc.open_stream(_anomalies(rng)).read_all()
-    return _stream(table.drop_columns(["opened", "verdict", "faulty"]), rng)
+    new = ["opened", "verdict", "faulty", "tag_names", "tag_values"]
+    return _stream(table.drop_columns(new), rng)
 
 
 def _health(rng: random.Random) -> bytes:
@@ -131,10 +133,13 @@ def _health(rng: random.Random) -> bytes:
 
 def _state(rng: random.Random) -> bytes:
     devices = rng.randint(0, 5)
-    channels = [Channel("f", f"d{n % 5}", "f", f"c{n}").key for n in range(devices)]
+    channels = [
+        Channel("f", f"d{n % 5}", "f", f"c{n}", tags=(("line", "a"),) * (n % 2)).key
+        for n in range(devices)
+    ]
     snapshot = Snapshot(
         next_offset=42,
-        devices=[("f", f"d{n}") for n in range(devices)],
+        devices=[Device("f", f"d{n}", (("line", "a"),) * (n % 2)) for n in range(devices)],
         channels=channels,
         fingerprints={"clean": "abc"},
         blocks={
@@ -153,7 +158,7 @@ def _note(rng: random.Random) -> bytes:
 
 
 def _read_state(value: bytes) -> object:
-    headers = (("schema", b"state/1"),)
+    headers = (("schema", STATE_SCHEMA),)
     return read_snapshot(StoredRecord(0, 0, value, b"7", headers))
 
 

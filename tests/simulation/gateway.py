@@ -129,7 +129,7 @@ class Gateway:
             SimulatedLog(process),
             clock,
             Telemetry(clock),
-            self._make_pipeline(ChannelTable()),
+            self._make_pipeline(ChannelTable(identities=config.identities)),
             in_hand,
             in_thread=in_thread,
         )

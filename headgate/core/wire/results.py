@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Tags
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, numbers, rows_to_ipc, to_ipc
 from headgate.core.sketch import KEY_LIMIT
@@ -32,7 +32,11 @@ _AGGREGATES = pa.schema(
         pa.field("sketch_counts", pa.list_(pa.int64()), nullable=False),
     ]
 )
-_OLD_ANOMALIES = pa.schema(
+_TAGS = [
+    pa.field("tag_names", pa.list_(pa.utf8()), nullable=False),
+    pa.field("tag_values", pa.list_(pa.utf8()), nullable=False),
+]
+_ANOMALIES_1 = pa.schema(
     [
         pa.field("feed", pa.utf8(), nullable=False),
         pa.field("device", pa.utf8(), nullable=False),
@@ -49,15 +53,16 @@ _OLD_ANOMALIES = pa.schema(
         pa.field("revision", pa.int64(), nullable=False),
     ]
 )
-_ANOMALIES = pa.schema(
+_ANOMALIES_2 = pa.schema(
     [
-        *_OLD_ANOMALIES,
+        *_ANOMALIES_1,
         pa.field("opened", TIME, nullable=False),
         pa.field("verdict", pa.utf8(), nullable=False),
         pa.field("faulty", pa.list_(pa.utf8()), nullable=False),
     ]
 )
-_HEALTH = pa.schema(
+_ANOMALIES = pa.schema([*_ANOMALIES_2, *_TAGS])
+_HEALTH_1 = pa.schema(
     [
         pa.field("feed", pa.utf8(), nullable=False),
         pa.field("device", pa.utf8(), nullable=False),
@@ -69,6 +74,7 @@ _HEALTH = pa.schema(
         pa.field("usual", pa.float64(), nullable=False),
     ]
 )
+_HEALTH = pa.schema([*_HEALTH_1, *_TAGS])
 
 
 class _Sketches(TypedDict):
@@ -147,6 +153,7 @@ def encode_anomalies(anomalies: Sequence[Anomaly]) -> bytes:
             "opened": anomaly.opened_ns,
             "verdict": anomaly.verdict,
             "faulty": list(anomaly.faulty),
+            **_tag_columns(anomaly.tags),
         }
         for anomaly in anomalies
     ]
@@ -154,14 +161,14 @@ def encode_anomalies(anomalies: Sequence[Anomaly]) -> bytes:
 
 
 def decode_anomalies(value: bytes) -> list[Anomaly]:
-    """Read anomalies back, in this version or the one before.
+    """Read anomalies back, in this version or one before.
 
-    One from before that has no verdict is taken for one of the process that opened at its start.
+    One that has no verdict is taken for one of the process that opened at its start.
 
     Raises:
         DataError: ``bad_record`` when the bytes are no such record.
     """
-    table = from_ipc(value, _ANOMALIES, _OLD_ANOMALIES)
+    table = from_ipc(value, _ANOMALIES, _ANOMALIES_2, _ANOMALIES_1)
     table = _with_numbers(table, "start", "end", "peak", "opened")
     rows = table.to_pylist()
     if any(len(row["channels"]) != len(row["shares"]) for row in rows):
@@ -183,6 +190,7 @@ def decode_anomalies(value: bytes) -> list[Anomaly]:
             faulty=tuple(row.get("faulty", ())),
             is_open=row["is_open"],
             revision=row["revision"],
+            tags=_tags_in(row),
         )
         for row in rows
     ]
@@ -200,6 +208,7 @@ def encode_health(health: Sequence[SensorHealth]) -> bytes:
             "since": each.since_ns,
             "found": each.found,
             "usual": each.usual,
+            **_tag_columns(each.tags),
         }
         for each in health
     ]
@@ -207,8 +216,8 @@ def encode_health(health: Sequence[SensorHealth]) -> bytes:
 
 
 def decode_health(value: bytes) -> list[SensorHealth]:
-    """Read sensors' health back; raises DataError like ``decode_readings``."""
-    table = _with_numbers(from_ipc(value, _HEALTH), "time", "since")
+    """Read sensors' health back, in this version or the one before; raises DataError likewise."""
+    table = _with_numbers(from_ipc(value, _HEALTH, _HEALTH_1), "time", "since")
     return [
         SensorHealth(
             feed=row["feed"],
@@ -219,9 +228,22 @@ def decode_health(value: bytes) -> list[SensorHealth]:
             since_ns=row["since"],
             found=row["found"],
             usual=row["usual"],
+            tags=_tags_in(row),
         )
         for row in table.to_pylist()
     ]
+
+
+def _tag_columns(tags: Tags) -> dict[str, list[str]]:
+    return {"tag_names": [name for name, _ in tags], "tag_values": [value for _, value in tags]}
+
+
+def _tags_in(row: Mapping[str, Any]) -> Tags:
+    """The tags of a row; none where its version has no such columns."""
+    names, values = row.get("tag_names", ()), row.get("tag_values", ())
+    if len(names) != len(values):
+        raise DataError("bad_record", "a device has not one value for each tag")
+    return tuple(zip(names, values, strict=True))
 
 
 def _sketches(table: pa.Table, *, has_sketches: bool) -> _Sketches:

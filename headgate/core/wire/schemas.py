@@ -11,13 +11,15 @@ from headgate.core.log import Headers
 
 READINGS_SCHEMA = b"readings/1"
 AGGREGATES_SCHEMA = b"aggregates/1"
-ANOMALIES_SCHEMA = b"anomalies/2"
-HEALTH_SCHEMA = b"sensor_health/1"
+ANOMALIES_SCHEMA = b"anomalies/3"
+HEALTH_SCHEMA = b"sensor_health/2"
 REJECTED_SCHEMA = b"rejected/1"
 MESSAGES_SCHEMA = b"messages/1"
 
-#: Anomalies as they were written before they had a verdict.
-OLD_ANOMALIES_SCHEMA = b"anomalies/1"
+#: Anomalies as they were written before they had a verdict, and before they had tags; and
+#: sensors' health before it had tags.
+OLD_ANOMALIES_SCHEMAS = (b"anomalies/1", b"anomalies/2")
+OLD_HEALTH_SCHEMA = b"sensor_health/1"
 
 #: A part of rejected readings that are too many for one record; see ``rejected_records``.
 REJECTED_PART_SCHEMA = b"rejected/2"

@@ -14,6 +14,7 @@ _FILE = Path(__file__).parents[3] / "headgate.toml"
 _EXAMPLES = {
     "console.token_file",
     "feed.pump.device",
+    "feed.pump.identity",
     "feed.pump.measurement",
     "feed.pump.records",
     "influxdb.bucket",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headgate.core.batch import Batch, Origin, Quality, concat
-from headgate.core.channels import Channel, ChannelTable, device_partition
+from headgate.core.channels import Channel, ChannelTable, Device, device_partition
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_equal_device_names_of_two_feeds_are_two_devices() -> None:
     """A device belongs to its feed."""
     table = ChannelTable()
 
-    assert table.device_row("a", "d") != table.device_row("b", "d")
+    assert table.device_row(Device("a", "d")) != table.device_row(Device("b", "d"))
 
 
 def test_a_device_stays_in_its_partition() -> None:

@@ -17,7 +17,6 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.ipc import to_ipc
 from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
-from headgate.core.wire import results
 
 _CHANNELS = [
     Channel("pump", "p 1", "pump", "flow", "l/min", (("line", "a,b"),)),
@@ -135,21 +134,26 @@ def test_anomalies_come_back() -> None:
     assert wire.decode_anomalies(wire.encode_anomalies([anomaly])) == [anomaly]
 
 
-def test_anomalies_of_the_version_before_are_read() -> None:
-    """Those that waited in the log while the gateway was updated have no verdict yet."""
-    table = pa.ipc.open_stream(wire.encode_anomalies([_anomaly()])).read_all()
-    old = table.drop_columns(["opened", "verdict", "faulty"])
-    value = to_ipc(old.schema, [column.combine_chunks() for column in old.columns])
+def _without(value: bytes, *names: str) -> bytes:
+    """A record as a version wrote it that did not know these columns."""
+    table = pa.ipc.open_stream(value).read_all().drop_columns(list(names))
+    return to_ipc(table.schema, [column.combine_chunks() for column in table.columns])
 
-    assert old.schema == results._OLD_ANOMALIES
-    assert wire.decode_anomalies(value) == [
-        replace(_anomaly(), opened_ns=1, verdict="process", faulty=())
-    ]
+
+def test_anomalies_of_the_versions_before_are_read() -> None:
+    """Those that waited in the log while the gateway was updated have no tags or verdict yet."""
+    anomaly = replace(_anomaly(), tags=())
+    value = wire.encode_anomalies([anomaly])
+
+    assert wire.decode_anomalies(_without(value, "tag_names", "tag_values")) == [anomaly]
+    assert wire.decode_anomalies(
+        _without(value, "opened", "verdict", "faulty", "tag_names", "tag_values")
+    ) == [replace(anomaly, opened_ns=1, verdict="process", faulty=())]
 
 
 def test_health_comes_back() -> None:
     """Also where there are no figures."""
-    known = SensorHealth("pump", "p1", "flow", 9, "noise", 5, 3.5, 0.5)
+    known = SensorHealth("pump", "p1", "flow", 9, "noise", 5, 3.5, 0.5, (("line", "a"),))
     unknown = SensorHealth("pump", "p1", "flow", 9, "ok", 9, math.nan, math.nan)
 
     back = wire.decode_health(wire.encode_health([known, unknown]))
@@ -176,6 +180,7 @@ def _anomaly() -> Anomaly:
         faulty=("flow",),
         is_open=True,
         revision=1,
+        tags=(("line", "a"), ("site", "")),
     )
 
 

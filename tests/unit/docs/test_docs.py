@@ -62,8 +62,8 @@ def test_links_lead_somewhere(name: str) -> None:
         ("`readings/1`", readings._READINGS),
         ("`messages/1` (in `quarantine`)", messages._MESSAGES),
         ("`aggregates/1`", results._AGGREGATES),
-        ("`anomalies/2`", results._ANOMALIES),
-        ("`sensor_health/1` (in `anomalies`)", results._HEALTH),
+        ("`anomalies/3`", results._ANOMALIES),
+        ("`sensor_health/2` (in `anomalies`)", results._HEALTH),
     ],
 )
 def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:

@@ -17,7 +17,7 @@ from connectors.formats.times import iso8601_to_ns, number_to_ns
 from connectors.formats.topics import TopicPattern
 from headgate.config.schema import Feed
 from headgate.core.batch import Quality
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Device
 from headgate.core.errors import DataError
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -78,7 +78,7 @@ def test_paths_reach_into_nested_payloads() -> None:
 
     assert decoded.value.tolist() == [5.0]
     assert decoded.time_ns.tolist() == [(1577836800 - 3600) * 10**9]
-    assert table.devices == [("f", "9")]
+    assert table.devices == [Device("f", "9")]
 
 
 def test_a_records_path_must_lead_somewhere() -> None:

@@ -16,7 +16,7 @@ from connectors.embedded_log.store import SqliteLog
 from connectors.logs import consumer_group, topic, topic_specs
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Origin
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
 from headgate.core.stage import STATISTICS, Aggregates
@@ -31,7 +31,7 @@ from headgate.core.wire import (
 from streams.audit import Account, Audit, audit
 
 _S = 10**9
-_DEVICE = ("f", "d")
+_DEVICE = Device("f", "d")
 
 
 class Books:

@@ -19,6 +19,7 @@ from headgate.core.wire import encode_anomalies, encode_health
 from models.package import ModelPackage
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
+from streams.heirs import heirs_of
 from streams.pipeline import Pipeline, Results, build_pipeline
 from streams.state import Snapshot, read_snapshot, selection_of, snapshot_record
 
@@ -138,8 +139,7 @@ def _taken_up(pipeline: Pipeline, config: Config) -> tuple[Pipeline, ChannelTabl
     snapshot = read_snapshot(StoredRecord(0, 0, record.value, record.key, record.headers))
     table = _table()
     new = build_pipeline(config, table)
-    rows = np.array([table.row_of_key(key) for key in snapshot.channels], np.int32)
-    new.restore(np.arange(_DEVICES, dtype=np.int32), rows, snapshot)
+    new.restore(heirs_of(snapshot, table), snapshot)
     return new, table
 
 

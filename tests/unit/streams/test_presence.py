@@ -6,14 +6,18 @@ import numpy as np
 
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.pipeline import build_pipeline
 from streams.presence import Presence, PresenceReport, presence
 
-_NAMES = [("pump", f"p{number}") for number in range(8)] + [("tank", "t0"), ("gone", "g0")]
+_DEVICES = [
+    *(Device("pump", f"p{number}") for number in range(8)),
+    Device("tank", "t0"),
+    Device("gone", "g0"),
+]
 
 
 def test_silent_devices_are_counted_by_feed_and_the_longest_are_named() -> None:
@@ -24,7 +28,7 @@ def test_silent_devices_are_counted_by_feed_and_the_longest_are_named() -> None:
     is_known = np.ones(10, np.bool_)
     is_known[7] = False
 
-    found = presence(_NAMES, feed, ["pump", "tank", "empty"], elapsed_ns, is_silent, is_known)
+    found = presence(_DEVICES, feed, ["pump", "tank", "empty"], elapsed_ns, is_silent, is_known)
 
     names = (("p1", 70.0), ("p6", 60.0), ("p5", 50.0), ("p4", 40.0), ("p3", 30.0))
     assert found == {

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Aggregates, Frames, Output
 from streams.aggregate import Aggregator
@@ -88,7 +88,7 @@ class _Run:
         # The same devices and channels in the same order, as a snapshot lists them.
         here, there = everything(self.channels), other.channels
         channels = np.array([there.row(each) for each in self.channels.channels], np.int32)
-        devices = np.array([there.device_row(*each) for each in self.channels.devices], np.int32)
+        devices = np.array([there.device_row(each) for each in self.channels.devices], np.int32)
         selection = type(here)(devices, channels)
         for old, new in zip(self.stages(), other.stages(), strict=True):
             new.restore(selection, old.snapshot(here))
@@ -277,14 +277,14 @@ def test_pending_counts_what_has_not_come_out_yet(batch: Batch) -> None:
     main = run.cleaned[0].main
     measured = main.take((main.quality & Quality.IMPUTED) == 0)
 
-    settled: Counter[str] = Counter()
+    settled: Counter[Device] = Counter()
     for (key, _, length_ns), (n, bad, *_) in run.all_windows().items():
         channel = Channel.from_key(key)
         if length_ns == min(aggregate.window for aggregate in FEEDS[channel.feed].aggregates):
-            settled[channel.device] += n + bad
+            settled[channel.owner] += n + bad
     pending = run.aggregator.pending(everything(run.channels)).tolist()
 
-    for row, (_, device) in enumerate(run.channels.devices):
+    for row, device in enumerate(run.channels.devices):
         assert settled[device] + pending[row] == np.count_nonzero(measured.device == row)
 
 

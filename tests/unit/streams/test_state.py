@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headgate.core.channels import Channel, ChannelTable, device_partition
+from headgate.core.channels import Channel, ChannelTable, Device, device_partition
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from streams.state import (
@@ -33,7 +33,7 @@ def _stored(bucket: int, snapshot: Snapshot) -> StoredRecord:
 
 _SNAPSHOT = Snapshot(
     next_offset=42,
-    devices=[("pump", "p 1"), ("pump", "é")],
+    devices=[Device("pump", "p 1"), Device("pump", "é", (("line", ""), ("site", "ü/1")))],
     channels=[Channel("pump", "p 1", "pump", "f").key],
     fingerprints={"clean": "abc"},
     blocks={
@@ -87,7 +87,7 @@ def test_placement_follows_the_table_as_it_grows() -> None:
 
     assert placement.partition[:10].tolist() == before
     assert placement.partition.tolist() == [
-        device_partition(feed, name, 4) for feed, name in table.devices
+        device_partition(each.feed, each.name, 4) for each in table.devices
     ]
     assert set(placement.bucket.tolist()) == set(range(BUCKETS))
 
