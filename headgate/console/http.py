@@ -46,7 +46,10 @@ _RATES = {
 class WatchedLane(Protocol):
     """What the console needs to know of a lane."""
 
-    restarts: int
+    @property
+    def restarts(self) -> int:
+        """How often it was started anew."""
+        ...
 
     @property
     def pid(self) -> int | None:

@@ -15,6 +15,7 @@ import structlog
 
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.gateway.report import STATUS_FD, Report
+from headgate.gateway.restarts import Restarts
 
 _logger = structlog.get_logger()
 
@@ -63,7 +64,7 @@ class LaneProcess:
         silence_limit_s: float = _SILENCE_LIMIT_S,
     ) -> None:
         self.name = name
-        self.restarts = 0
+        self._restarts = Restarts()
         self.report: Report | None = None
         self._config_file = config_file
         self._clock = clock
@@ -81,8 +82,24 @@ class LaneProcess:
         return None if self._process is None else self._process.pid
 
     @property
+    def restarts(self) -> int:
+        """How often it was started anew."""
+        return self._restarts.count
+
+    def note_restart(self, ending: str) -> None:
+        """Note that it is started anew, and how it ended."""
+        self._restarts.note(self._clock.monotonic_ns(), ending)
+
+    @property
     def health(self) -> tuple[bool, str]:
-        """Whether it does its work; when not, why."""
+        """Whether it does its work and can be expected to go on so; when not, why."""
+        is_ready, reason = self._present_health()
+        loop = self._restarts.loop(self.worked_s)
+        if not loop:
+            return is_ready, reason
+        return False, f"{'works, but was' if is_ready else f'{reason};'} {loop}"
+
+    def _present_health(self) -> tuple[bool, str]:
         if self._process is None:
             return False, "not running; will be started anew"
         if self.report is None:

@@ -99,7 +99,7 @@ class Supervisor:
             _logger.error(
                 "A lane ended; it will be started anew.", lane=lane.name, ended=ending, in_s=pause_s
             )
-            lane.restarts += 1
+            lane.note_restart(ending)
             try:
                 await asyncio.wait_for(self._stop.wait(), pause_s)
             except TimeoutError:

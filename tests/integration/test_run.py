@@ -122,6 +122,27 @@ def test_it_runs_three_lanes_and_replaces_one_that_dies(
         assert "Traceback" not in gateway.output()
 
 
+def test_it_is_not_ready_while_a_lane_dies_again_and_again(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Neither between two deaths, when the lane works, nor soon after the last."""
+    with Gateway(tmp_path / "gateway", _config(mosquitto)) as gateway:
+        gateway.start()
+        for count in range(1, 5):
+            os.kill(_lanes(gateway)["forward"], signal.SIGKILL)
+            _until(lambda: gateway.status()["lanes"]["forward"]["restarts"] == count, "a restart")  # noqa: B023
+            _until(lambda: _lanes(gateway)["forward"] is not None, "a new process")
+        _until(
+            lambda: gateway.status()["lanes"]["forward"]["reason"].startswith("works, but was"),
+            "the lane working again",
+        )
+
+        assert gateway.get("/readyz")[0] == 503
+        assert gateway.get("/healthz")[0] == 200
+        reason = gateway.status()["lanes"]["forward"]["reason"]
+        assert "started anew 4 times within 10 minutes, at last after: killed" in reason
+
+
 async def test_a_lane_that_is_asked_twice_still_ends_in_order(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
