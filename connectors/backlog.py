@@ -5,20 +5,22 @@ outages have left before it, so that live points can go first. Aggregates that w
 topics of their own, one for each tier, in ranges too.
 
 In ordinary times there is only the live end, and the consumer group's committed offset is all there
-is to remember. Otherwise the ranges are kept in the compacted topic ``forwarded``, which is written
-before the offset is committed: a crash in between makes points be sent again, and never be skipped.
+is to remember. It is committed before anything has been sent, so that the log keeps what a sink has
+not taken from the first record on. Otherwise the ranges are kept in the compacted topic
+``forwarded``, which is written before the offset is committed: a crash in between makes points be
+sent again, and never be skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 
 import structlog
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, ValidationError
 
-from connectors.logs import consumer_group, topic
+from connectors.logs import sink_group, topic
 from connectors.ranges import Range, fewer, overlap, united, without
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
@@ -84,7 +86,7 @@ class _Span:
         end: Offset after the last.
         size_bytes: Bytes of their values.
         points: Points that they become.
-        oldest_ms: When the first was written, ms since 1970 UTC.
+        oldest_ms: When the first was written, by the log's time.
     """
 
     first: int
@@ -169,10 +171,12 @@ class Backlog:
         #: From here on aggregates are live.
         self.live = 0
         self._log = log
-        self._group = consumer_group(config, f"forward-{sink}")
+        self._group = sink_group(config, sink)
         self._state = TopicPartition(topic(config, FORWARDED), partition)
         self._key = f"{sink}/{partition}".encode()
         self._is_noted = False
+        # What the group has committed: by these offsets the log knows what it may delete.
+        self._committed: dict[TopicPartition, int] = {}
 
     def __bool__(self) -> bool:
         """Whether anything waits besides what is live."""
@@ -185,8 +189,12 @@ class Backlog:
 
     async def load(self) -> None:
         """Take up where the last run left off."""
+        for tier in self.tiers:
+            committed = await self._log.committed(self._group, tier.at)
+            if committed is not None:
+                self._committed[tier.at] = committed
         start, end = await self._log.offsets(self.at)
-        committed = await self._log.committed(self._group, self.at)
+        committed = self._committed.get(self.at)
         if committed is None or committed > end:
             # New to us, or made anew: it ends before the place where we left the old one.
             committed = start
@@ -196,12 +204,15 @@ class Backlog:
             self._is_noted = True
             self.live = max(committed, note.live)
             for tier, kept in zip(self.tiers, note.tiers, strict=False):
-                tier.ranges = united(kept.ranges)
+                # Before its offset a group waits for nothing: a sink that was out of the
+                # configuration for a while has begun anew.
+                tier.ranges = without(united(kept.ranges), (0, self._committed.get(tier.at, 0)))
                 tier.carried = kept.carried
         elif is_lost:
             # What is thinned waits nowhere else: better all of it once more than some of it never.
             for tier in self.tiers[1:]:
                 tier.ranges = united([await self._log.offsets(tier.at)])
+        await self.commit()
 
     async def save(self) -> None:
         """Write down what is pending, and commit; both durable when it returns."""
@@ -213,8 +224,29 @@ class Backlog:
             note = Note(live=self.live, tiers=tiers).model_dump_json().encode()
             await self._log.append(self._state, [Record(note, self._key, _HEADERS)])
             self._is_noted = bool(self)
-        ranges = self.tiers[0].ranges
-        await self._log.commit(self._group, {self.at: ranges[0][0] if ranges else self.live})
+        await self.commit()
+
+    async def commit(self, ends: Mapping[TopicPartition, tuple[int, int]] | None = None) -> None:
+        """Commit what is done of every topic: the log keeps what lies behind, however old.
+
+        Args:
+            ends: Of the topics of the tiers, where they are known. What other sinks have put there
+                is none of this one's business.
+        """
+        offsets = {self.at: self.live}
+        for tier in self.tiers[1:]:
+            offsets[tier.at] = max(
+                self._committed.get(tier.at, 0), (ends or {}).get(tier.at, (0, 0))[1]
+            )
+        offsets.update((tier.at, tier.ranges[0][0]) for tier in self.tiers if tier.ranges)
+        moved = {at: each for at, each in offsets.items() if each != self._committed.get(at)}
+        if moved:
+            await self._log.commit(self._group, moved)
+            self._committed.update(moved)
+
+    def has_committed(self) -> None:
+        """Note that the live end was committed by somebody else."""
+        self._committed[self.at] = self.live
 
     def fall_behind(self, end: int) -> None:
         """Make what is live up to an offset part of the backlog."""

@@ -93,12 +93,12 @@ class BacklogUpkeep:
         Args:
             backlogs: Of all partitions.
             live: Records that wait besides.
-            live_oldest_ms: When the oldest of those was written, if that is known.
+            live_oldest_ms: When the oldest of those was written, by the log's time, if known.
         """
         tiers = [tier for backlog in backlogs for tier in backlog.tiers]
         times = [tier.oldest_ms for tier in tiers]
         known = [each for each in (*times, live_oldest_ms if live else None) if each is not None]
-        age_ms = self._clock.wall_ns() // 1_000_000 - min(known) if known else 0
+        age_ms = self._log.now_ms() - min(known) if known else 0
         records = live + sum(end - first for tier in tiers for first, end in tier.ranges)
         telemetry = self._telemetry
         telemetry.backlog_records.labels(self._sink).set(records)
@@ -127,7 +127,7 @@ class BacklogUpkeep:
         return [record for record in records if record.offset < end]
 
     async def _give_up_old(self, backlog: Backlog) -> None:
-        now_ms = self._clock.wall_ns() // 1_000_000
+        now_ms = self._log.now_ms()
         for tier in backlog.tiers:
             if tier.oldest_ms is not None and now_ms - tier.oldest_ms > self._max_age_ms:
                 await self._give_up(backlog, tier, "age")

@@ -22,7 +22,7 @@ import structlog
 
 from connectors.backlog import Backlog
 from connectors.backlog_upkeep import BacklogUpkeep
-from connectors.logs import consumer_group, topic
+from connectors.logs import sink_group, topic
 from connectors.points import Kind, Point, aggregate_points, anomaly_points, health_points
 from connectors.sink import Refused, Sink
 from headgate.config.schema import Config
@@ -149,13 +149,16 @@ class _Consumer:
         sink: Sink,
     ) -> None:
         self.sink = sink
-        self.trouble = "starting"
+        # Why the sink took nothing at the last try; only a write that it accepts clears that.
+        self._refusal: TransientError | None = None
+        self._log_trouble = "starting"
+        self._pause_s = _FIRST_PAUSE_S
         self._config = config
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
         self._watchdog = watchdog
-        self._group = consumer_group(config, f"forward-{sink.name}")
+        self._group = sink_group(config, sink.name)
         self._channels = ChannelTable()
         self._next_aggregates_ns = 0
         self._next_look_ns = 0
@@ -185,23 +188,31 @@ class _Consumer:
 
     async def run(self) -> None:
         await self.sink.start()
-        pause_s = _FIRST_PAUSE_S
         try:
             while True:
                 try:
                     with self._watchdog.limit(f"forwarding to {self.sink.name}", _ROUND_LIMIT_S):
                         await self._round()
                 except TransientError as error:
-                    self._report(str(error))
+                    if error is not self._refusal:
+                        self._log_trouble = str(error)
+                    self._warn()
                     self._telemetry.sink_retries.labels(self.sink.name).inc()
-                    wait_s = error.retry_after_s or random.uniform(0.5, 1) * pause_s  # noqa: S311
-                    pause_s = min(2 * pause_s, _PAUSE_CEILING_S)
+                    factor = random.uniform(0.5, 1)  # noqa: S311  (no secret)
+                    wait_s = error.retry_after_s or factor * self._pause_s
+                    self._pause_s = min(2 * self._pause_s, _PAUSE_CEILING_S)
                     await self._pause(wait_s)
                 else:
-                    self._report("")
-                    pause_s = _FIRST_PAUSE_S
+                    self._log_trouble = ""
+                    if self._refusal is None:
+                        self._all_clear()
         finally:
             await self.sink.stop()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing gets to the sink; empty when nothing is known that would hold it up."""
+        return str(self._refusal or self._log_trouble)
 
     async def _round(self) -> None:
         if not self._is_ready:
@@ -289,7 +300,16 @@ class _Consumer:
     async def _write(self, points: Sequence[Point]) -> list[Refused]:
         refused: list[Refused] = []
         for first in range(0, len(points), self.sink.max_points):
-            refused.extend(await self.sink.write(points[first : first + self.sink.max_points]))
+            part = points[first : first + self.sink.max_points]
+            try:
+                bad = await self.sink.write(part)
+            except TransientError as error:
+                self._refusal = error
+                raise
+            refused.extend(bad)
+            if len(bad) < len(part):
+                self._refusal = None
+                self._all_clear()
         await self._quarantine_refused(refused)
         return refused
 
@@ -307,7 +327,10 @@ class _Consumer:
             else:
                 plain[at] = offset
         if plain:
+            # Of all partitions at once, because each call waits for a disk.
             await self._log.commit(self._group, plain)
+            for at in plain:
+                self._of(at).has_committed()
 
     def _of(self, at: TopicPartition) -> Backlog:
         return self._backlogs[at.partition]
@@ -331,6 +354,8 @@ class _Consumer:
             if committed is None or committed > end:
                 # New to us, or made anew: it ends before the place where we left the old.
                 committed = start
+                # The log keeps what lies behind it, however long the first write takes to succeed.
+                await self._log.commit(self._group, {at: start})
             self._anomalies[at] = committed
         for backlog in self._backlogs.values():
             await backlog.load()
@@ -340,10 +365,10 @@ class _Consumer:
         self, found: Mapping[TopicPartition, Sequence[StoredRecord]]
     ) -> dict[TopicPartition, Sequence[StoredRecord]]:
         """The live records; what has waited for long falls behind, with all that came since."""
-        now_ms = self._clock.wall_ns() // 1_000_000
+        now_ms = self._log.now_ms()
         fresh = {}
         for at, records in found.items():
-            if abs(now_ms - records[0].timestamp_ms) <= _LIVE_MS:
+            if now_ms - records[0].timestamp_ms <= _LIVE_MS:
                 fresh[at] = records
             else:
                 backlog = self._of(at)
@@ -366,7 +391,8 @@ class _Consumer:
     async def _look(self) -> None:
         """See how much waits; too much is thinned."""
         live = {backlog.at: backlog.live for backlog in self._backlogs.values()}
-        ends = await self._log.offsets_many([*self._anomalies, *live])
+        thinned = [tier.at for backlog in self._backlogs.values() for tier in backlog.tiers[1:]]
+        ends = await self._log.offsets_many([*self._anomalies, *live, *thinned])
         positions = {**self._anomalies, **live}
         records = sum(
             max(0, ends[at][1] - max(position, ends[at][0])) for at, position in positions.items()
@@ -375,6 +401,7 @@ class _Consumer:
         for backlog in self._backlogs.values():
             if backlog:
                 await self._upkeep.look(backlog)
+            await backlog.commit(ends)
         self._upkeep.show(self._backlogs.values(), records, self._oldest_ms)
 
     async def _points(self, kind: Kind, at: TopicPartition, record: StoredRecord) -> list[Point]:
@@ -432,17 +459,19 @@ class _Consumer:
         for _, reason, _ in entries:
             self._telemetry.quarantined.labels(reason).inc()
 
-    def _report(self, trouble: str) -> None:
-        self.trouble = trouble
+    def _warn(self) -> None:
         now_ns = self._clock.monotonic_ns()
-        if trouble and now_ns >= self._next_warning_ns:
+        if now_ns >= self._next_warning_ns:
             _logger.warning(
                 "The sink does not take points; they wait in the log.",
                 sink=self.sink.name,
-                cause=trouble,
+                cause=self.trouble,
             )
             self._has_warned = True
             self._next_warning_ns = now_ns + round(_WARNING_INTERVAL_S * NS_PER_S)
-        elif not trouble and self._has_warned:
+
+    def _all_clear(self) -> None:
+        self._pause_s = _FIRST_PAUSE_S
+        if self._has_warned:
             _logger.info("The sink takes points again.", sink=self.sink.name)
             self._has_warned = False

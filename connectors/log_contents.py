@@ -70,11 +70,10 @@ class TopicReport:
     newest_ms: int | None = None
     damaged: list[str] = field(default_factory=list)
 
-    def add(self, at: TopicPartition, record: StoredRecord) -> None:
-        """Take up a record."""
+    def add(self, at: TopicPartition, record: StoredRecord, time_ms: int) -> None:
+        """Take up a record that was written then, ms since 1970 UTC."""
         self.records += 1
         self.size_bytes += len(record.value)
-        time_ms = record.timestamp_ms
         self.oldest_ms = min(time_ms, self.oldest_ms or time_ms)
         self.newest_ms = max(time_ms, self.newest_ms or time_ms)
         try:
@@ -121,7 +120,7 @@ async def verify(
     for at, (start, end) in offsets.items():
         async for records in _records(log, at, start, end):
             for record in records:
-                reports[at.topic].add(at, record)
+                reports[at.topic].add(at, record, log.wall_ms(record.timestamp_ms))
             progress(done + records[-1].offset + 1 - start, total)
         done += end - start
     return list(reports.values())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from connectors.sinks import configured_sinks
 from headgate.config.schema import AGGREGATES_SHARE, Config, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError, TransientError
@@ -21,6 +22,7 @@ from headgate.core.log import (
     QUARANTINE,
     READINGS,
     STATE,
+    STREAMS,
     THINNED,
     Log,
     Share,
@@ -54,12 +56,14 @@ def consumer_group(config: Config, lane: str) -> str:
 def topic_specs(config: Config) -> list[TopicSpec]:
     """All topics of the gateway, for ``Log.ensure_topics``."""
     partitions = config.log.partitions
+    readers = _readers(config)
     specs = [
         TopicSpec(
             topic(config, name),
             partitions,
             retention_s=config.log.retention / NS_PER_S,
             retention_bytes=int(share * config.log.retention_bytes / partitions),
+            readers=readers.get(name),
         )
         for name, share in _SHARES.items()
     ]
@@ -70,12 +74,32 @@ def topic_specs(config: Config) -> list[TopicSpec]:
     ]
 
 
+def sink_group(config: Config, sink: str) -> str:
+    """The log's name of a sink's consumer group."""
+    return consumer_group(config, f"forward-{sink}")
+
+
+def _readers(config: Config) -> dict[str, tuple[str, ...]]:
+    """By topic, the consumer groups for which its records are kept however old they are."""
+    readers: dict[str, tuple[str, ...]] = {READINGS: (consumer_group(config, STREAMS),)}
+    sinks = configured_sinks(config)
+    for name in (ANOMALIES, AGGREGATES, *THINNED):
+        kind = "anomalies" if name == ANOMALIES else "aggregates"
+        readers[name] = tuple(sink_group(config, sink) for sink in sinks if kind in sinks[sink])
+    return readers
+
+
 def open_log(config: Config, clock: Clock) -> Log:
     """The configured log, not started yet.
 
     Raises:
         ConfigError: The password can't be read.
     """
+    # On Kafka the log's time has no place of its own.
+    return _open_log(config, clock, config.gateway.data_dir / "log-time.db")
+
+
+def _open_log(config: Config, clock: Clock, time_file: Path | None) -> Log:
     if config.log.is_embedded:
         from connectors.embedded_log.store import SqliteLog
 
@@ -88,6 +112,7 @@ def open_log(config: Config, clock: Clock) -> Log:
         security=_security(config),
         client_id=f"headgate-{config.gateway.name}",
         replication_factor=config.log.replication_factor,
+        time_file=time_file,
     )
 
 
@@ -103,7 +128,7 @@ async def open_existing_log(config: Config, clock: Clock) -> Log:
             f"expected the log of a gateway that has run, found no file at {config.log_path}; "
             "check gateway.data_dir, or start the gateway first"
         )
-    log = open_log(config, clock)
+    log = _open_log(config, clock, None)
     await log.start()
     return log
 

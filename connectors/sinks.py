@@ -3,10 +3,23 @@
 
 from __future__ import annotations
 
+from connectors.points import Kind
 from connectors.sink import Sink
 from headgate.config.schema import Config
 from headgate.core.clock import Clock
 from headgate.core.telemetry import Telemetry
+
+
+def configured_sinks(config: Config) -> dict[str, tuple[Kind, ...]]:
+    """By name of each configured sink, the kinds of points that it takes; nothing is loaded."""
+    kinds: dict[str, tuple[Kind, ...]] = {}
+    if config.influxdb is not None:
+        kinds["influxdb"] = ("anomalies", "aggregates")
+    if config.local_store is not None:
+        kinds["local_store"] = ("anomalies", "aggregates")
+    if config.mqtt.publish_anomalies:
+        kinds["mqtt"] = ("anomalies",)
+    return kinds
 
 
 def open_sinks(config: Config, clock: Clock, telemetry: Telemetry) -> list[Sink]:

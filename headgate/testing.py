@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 
 from headgate.core.batch import Batch
 from headgate.core.clock import NS_PER_S
+
+#: Each clock is of a boot of its own.
+_boots = count()
 
 
 class ManualClock:
@@ -18,12 +22,16 @@ class ManualClock:
     def __init__(self, wall_ns: int = 1_700_000_000 * NS_PER_S) -> None:
         self._wall_ns = wall_ns
         self._monotonic_ns = 0
+        self._boot = f"manual-{next(_boots)}"
 
     def wall_ns(self) -> int:
         return self._wall_ns
 
     def monotonic_ns(self) -> int:
         return self._monotonic_ns
+
+    def uptime(self) -> tuple[str, int]:
+        return self._boot, self._monotonic_ns
 
     def advance(self, seconds: float) -> None:
         """Let time pass on both clocks."""

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from aiohttp import web
 
-from connectors.embedded_log.store import SqliteLog
 from connectors.forward import ForwardLane
-from connectors.logs import consumer_group, topic, topic_specs
+from connectors.logs import consumer_group, open_log, topic, topic_specs
 from connectors.points import Kind
 from connectors.sink import Sink
 from headgate.config.schema import Config
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.clock import SystemClock
+from headgate.core.clock import Clock, SystemClock
 from headgate.core.log import QUARANTINE, Record, TopicPartition
 from headgate.core.stage import STATISTICS, Aggregates, Anomaly
 from headgate.core.telemetry import Telemetry
@@ -110,15 +109,15 @@ async def until_done(rig: Rig, at: TopicPartition, offset: int, sink: str = "inf
 class Rig:
     """A log with results in it, and a forward lane."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Clock) -> None:
         self.config = config
-        self.clock = SystemClock()
-        self.log = SqliteLog(config.log_path, self.clock)
+        self.clock = clock
+        self.log = open_log(config, self.clock)
         self.telemetry = Telemetry(self.clock)
 
-    async def put(self, name: str, *records: Record) -> None:
+    async def put(self, name: str, *records: Record, partition: int = 0) -> None:
         """Append results."""
-        await self.log.append(TopicPartition(topic(self.config, name), 0), records)
+        await self.log.append(TopicPartition(topic(self.config, name), partition), records)
 
     async def quarantined(self) -> list[tuple[str, str]]:
         """``(reason, payload)`` of what is in quarantine."""
@@ -149,9 +148,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig(config: Config) -> AsyncIterator[Rig]:
+async def open_rig(config: Config, clock: Clock | None = None) -> AsyncIterator[Rig]:
     """A rig whose log is open inside the block."""
-    rig = Rig(config)
+    rig = Rig(config, clock or SystemClock())
     await rig.log.start()
     await rig.log.ensure_topics(topic_specs(config))
     try:

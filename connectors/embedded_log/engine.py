@@ -109,6 +109,41 @@ class Engine:
                 "INSERT OR IGNORE INTO partitions (topic_id, partition) VALUES (?, ?)",
                 [(topic_id, partition) for partition in range(spec.partitions)],
             )
+            if spec.readers is not None:
+                self._register(spec, spec.readers)
+
+    def _register(self, spec: TopicSpec, readers: Sequence[str]) -> None:
+        """Give each reader a place in every partition, from which on age deletes nothing.
+
+        The places of groups that read the topic no more are forgotten: they would hold it for ever.
+        """
+        for partition in range(spec.partitions):
+            at = TopicPartition(spec.name, partition)
+            slot, (oldest, _) = self.slot(at), self.offsets(at)
+            groups = self._connection.execute(
+                "SELECT consumer_group FROM committed WHERE partition_id = ?", (slot.id,)
+            ).fetchall()
+            self._connection.executemany(
+                "DELETE FROM committed WHERE partition_id = ? AND consumer_group = ?",
+                [(slot.id, group) for (group,) in groups if group not in readers],
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO committed VALUES (?, ?, ?)",
+                [(group, slot.id, oldest) for group in readers],
+            )
+
+    def newest_ms(self) -> int:
+        """The newest time that any partition's last record has; 0 without records."""
+        rows = self._connection.execute("SELECT id FROM partitions").fetchall()
+        newest = 0
+        for (number,) in rows:
+            slot = Slot(number, is_compacted=False)
+            row = self._connection.execute(
+                "SELECT time_ms FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+                (slot.first_row, slot.last_row),
+            ).fetchone()
+            newest = max(newest, 0 if row is None else row[0])
+        return newest
 
     def append(
         self, batches: Mapping[TopicPartition, Sequence[Record]], time_ms: int

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from connectors.counted_time import CountedTime
 from connectors.embedded_log import upkeep
 from connectors.embedded_log.database import (
     begin_writing,
@@ -29,6 +30,8 @@ from headgate.core.log import Record, StoredRecord, TopicPartition, TopicSpec
 
 _logger = structlog.get_logger()
 _T = TypeVar("_T")
+
+_NS_PER_MS = 1_000_000
 
 #: How often retention is looked at while records are appended, ns.
 _UPKEEP_INTERVAL_NS = NS_PER_S
@@ -63,12 +66,13 @@ class SqliteLog:
 
     Args:
         path: The file; created when missing, readable by its owner alone.
-        clock: Stamps records, and says when retention is due.
+        clock: What the log's time is counted with, and what says when upkeep is due.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
+        self._time = CountedTime(clock)
         self._writer: _Side | None = None
         self._reader: _Side | None = None
         self._watcher: Watcher | None = None
@@ -82,6 +86,7 @@ class SqliteLog:
             return
         self._writer = await _open_side("log-write", open_writer, self._path)
         try:
+            await _in_thread(self._writer, self._take_up_time, self._writer)
             self._reader = await _open_side("log-read", open_reader, self._path)
         except BaseException:
             await self.stop()
@@ -110,12 +115,12 @@ class SqliteLog:
         await self._write(lambda engine: engine.ensure_topics(specs))
 
     async def append(self, at: TopicPartition, records: Sequence[Record]) -> int:
-        time_ms = self._wall_ms()
+        time_ms = self.now_ms()
         offsets = await self._write(lambda engine: engine.append({at: records}, time_ms))
         return offsets[at]
 
     async def append_many(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> None:
-        time_ms = self._wall_ms()
+        time_ms = self.now_ms()
         await self._write(lambda engine: engine.append(batches, time_ms))
 
     async def read(
@@ -170,8 +175,23 @@ class SqliteLog:
     async def size_bytes(self) -> int | None:
         return await asyncio.to_thread(upkeep.bytes_on_disk, self._path)
 
-    def _wall_ms(self) -> int:
-        return self._clock.wall_ns() // 1_000_000
+    def now_ms(self) -> int:
+        return self._time.now_ns() // _NS_PER_MS
+
+    def wall_ms(self, timestamp_ms: int) -> int:
+        return self._time.wall_ns(timestamp_ms * _NS_PER_MS) // _NS_PER_MS
+
+    def _take_up_time(self, side: _Side) -> None:
+        with mapped_errors(self._path):
+            begin_writing(side.connection)
+            try:
+                self._time.begin(side.connection, lambda: side.engine.newest_ms() * _NS_PER_MS)
+                side.connection.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                self._roll_back(side)
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                # Damaged: whoever reads it is told, and ``verify`` says where.
 
     def _side(self, side: _Side | None) -> _Side:
         if side is None:
@@ -245,7 +265,9 @@ class SqliteLog:
         self._upkeep_due_ns = self._clock.monotonic_ns() + _UPKEEP_INTERVAL_NS
         try:
             begin_writing(side.connection)
-            has_more = upkeep.delete_expired(side.connection, self._wall_ms())
+            has_more = upkeep.delete_expired(side.connection, self.now_ms())
+            if self._time.is_due:
+                self._time.note(side.connection)
             side.connection.execute("COMMIT")
             has_more |= upkeep.give_space_back(side.connection)
             wal_bytes = upkeep.empty_wal(side.connection, self._path)

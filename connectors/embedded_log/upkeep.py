@@ -54,6 +54,10 @@ def delete_expired(connection: sqlite3.Connection, now_ms: int) -> bool:
 
     Age alone never deletes what a consumer group has yet to finish; the size limit does, and
     counts it as evicted. Records that no group reads go by age alone.
+
+    Args:
+        connection: To the log.
+        now_ms: The log's own time, which only counts.
     """
     records_left, bytes_left = _SLICE_RECORDS, _SLICE_BYTES
     for row in connection.execute(_DUE).fetchall():

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
+from connectors.counted_time import CountedTime
 from connectors.kafka.errors import RAISED, error_of, mapped_errors
 from connectors.kafka.flood import quiet_client_logs
 from connectors.kafka.follower import Follower
 from connectors.kafka.reader import PartitionReader
+from connectors.kafka.retention import delete_old, interval_s
 from connectors.kafka.security import Security
 from connectors.kafka.topics import FRAMING_BYTES, ensure_topics, partition_counts
 from headgate.core.clock import Clock
-from headgate.core.errors import PermanentError, TransientError
+from headgate.core.errors import HeadgateError, PermanentError, TransientError
 from headgate.core.log import (
     MAX_RECORD_BYTES,
     Record,
@@ -29,7 +34,10 @@ from headgate.core.log import (
     TopicSpec,
 )
 
+_logger = structlog.get_logger()
 _Client = TypeVar("_Client")
+
+_NS_PER_MS: Final = 1_000_000
 
 #: A broker that does not answer a request for this long is taken for gone, ms.
 _REQUEST_TIMEOUT_MS: Final = 10_000
@@ -59,6 +67,8 @@ class KafkaLog:
         client_id: How Kafka's logs call this client.
         replication_factor: Copies of each topic that is created.
         delivery_timeout_s: Longest time an append is retried before it raises.
+        time_file: Where the log's time is kept over restarts; without one it begins anew with the
+            wall clock's.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class KafkaLog:
         client_id: str = "headgate",
         replication_factor: int = 1,
         delivery_timeout_s: float = 30.0,
+        time_file: Path | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._clock = clock
@@ -77,6 +88,9 @@ class KafkaLog:
         self._client_id = client_id
         self._replication_factor = replication_factor
         self._delivery_timeout_s = delivery_timeout_s
+        self._time = CountedTime(clock)
+        self._time_file = time_file
+        self._retaining: asyncio.Task[None] | None = None
         self._settings: dict[str, Any] = {}
         self._admin: AIOKafkaAdminClient | None = None
         self._asker: AIOKafkaConsumer | None = None
@@ -95,6 +109,7 @@ class KafkaLog:
         if self._admin is not None:
             return
         quiet_client_logs(self._clock)
+        await asyncio.to_thread(self._keep_time, self._time.begin, lambda: 0)
         self._settings = {
             "bootstrap_servers": self._bootstrap,
             "client_id": self._client_id,
@@ -116,6 +131,9 @@ class KafkaLog:
         self._admin, self._asker = admin, asker
 
     async def stop(self) -> None:
+        if self._retaining is not None:
+            self._retaining.cancel()
+            self._retaining = None
         closing = [reader.stop() for reader in self._readers.values()]
         closing += [committer.stop() for committer in self._committers.values()]
         closing += [follower.stop() for follower in self._followers.values()]
@@ -137,6 +155,9 @@ class KafkaLog:
             await ensure_topics(admin, topics, self._replication_factor)
         self._counts.clear()
         self._compacted.update(spec.name for spec in topics if spec.is_compacted)
+        if self._retaining is not None:
+            self._retaining.cancel()
+        self._retaining = asyncio.create_task(self._retain(list(topics)), name="kafka-retention")
 
     async def append(self, at: TopicPartition, records: Sequence[Record]) -> int:
         if not records:
@@ -153,6 +174,7 @@ class KafkaLog:
         for at, records in batches.items():
             await self._check_partition(at)
             _check_records(at, records, needs_key=at.topic in self._compacted)
+        time_ms = self.now_ms()
         doing = "appending to " + ", ".join(f"{at.topic}/{at.partition}" for at in batches)
         with mapped_errors(doing):
             producer = await self._open_producer()
@@ -168,6 +190,7 @@ class KafkaLog:
                                 key=record.key,
                                 partition=at.partition,
                                 headers=list(record.headers),
+                                timestamp_ms=time_ms,
                             )
                             sent[at].append(future)
                     every = [future for futures in sent.values() for future in futures]
@@ -238,6 +261,46 @@ class KafkaLog:
             )
         stored = found.get(partition)
         return None if stored is None or stored.offset < 0 else int(stored.offset)
+
+    def now_ms(self) -> int:
+        return self._time.now_ns() // _NS_PER_MS
+
+    def wall_ms(self, timestamp_ms: int) -> int:
+        return self._time.wall_ns(timestamp_ms * _NS_PER_MS) // _NS_PER_MS
+
+    def _keep_time(self, call: Callable[..., None], *args: object) -> None:
+        """Do something with the file that the log's time is kept in, if there is one."""
+        if self._time_file is None:
+            return
+        try:
+            with closing(sqlite3.connect(self._time_file, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                call(connection, *args)
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise TransientError(
+                f"{self._time_file}: the log's time can't be kept: {error}"
+            ) from error
+
+    async def _retain(self, specs: Sequence[TopicSpec]) -> None:
+        """Delete again and again what is old and done with; whatever fails is tried anew."""
+        pause_s, told = interval_s(specs), ""
+        while pause_s is not None:
+            await asyncio.sleep(pause_s)
+            if self._admin is None or self._asker is None:
+                return
+            try:
+                with mapped_errors("deleting old records"):
+                    await delete_old(self._admin, self._asker, specs, self.now_ms())
+                if self._time.is_due:
+                    await asyncio.to_thread(self._keep_time, self._time.note)
+            except HeadgateError as error:
+                if not isinstance(error, TransientError) and str(error) != told:
+                    told = str(error)
+                    _logger.warning(
+                        "Old records can't be deleted; only log.retention_bytes limits the log.",
+                        error=told,
+                    )
 
     async def size_bytes(self) -> int | None:
         """Always None: Kafka's disk may be another machine's."""

@@ -25,6 +25,9 @@ _MAX_SEGMENT_BYTES: Final = 256 << 20
 #: How long to wait until created topics have leaders, s.
 _CREATION_TIMEOUT_S: Final = 15.0
 
+#: Kafka's largest number of milliseconds: any time on a record is taken.
+_ANY_MS: Final = 2**63 - 1
+
 #: Kafka's number for a setting made for the topic itself.
 _DYNAMIC_TOPIC_CONFIG: Final = 1
 
@@ -35,7 +38,13 @@ def topic_settings(spec: TopicSpec, replication_factor: int) -> dict[str, str]:
     Kafka acknowledges from memory. With several copies a power cut takes one of them; with one
     copy it would take what was acknowledged, so each append is synced to disk before it is.
     """
-    settings = {"max.message.bytes": str(MAX_RECORD_BYTES + FRAMING_BYTES)}
+    settings = {
+        "max.message.bytes": str(MAX_RECORD_BYTES + FRAMING_BYTES),
+        # Records carry the log's own time, which need not be near the broker's.
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.before.max.ms": str(_ANY_MS),
+        "message.timestamp.after.max.ms": str(_ANY_MS),
+    }
     if replication_factor == 1:
         settings["flush.messages"] = "1"
     elif replication_factor > 2:
@@ -50,9 +59,8 @@ def topic_settings(spec: TopicSpec, replication_factor: int) -> dict[str, str]:
             "min.cleanable.dirty.ratio": "0.1",
         }
     settings["cleanup.policy"] = "delete"
-    settings["retention.ms"] = str(
-        -1 if spec.retention_s is None else round(1000 * spec.retention_s)
-    )
+    # Age is judged by the log's own time, and by who is done with what: ``retention`` does that.
+    settings["retention.ms"] = "-1"
     if spec.retention_bytes is None:
         return settings | {"retention.bytes": "-1", "segment.bytes": str(_MAX_SEGMENT_BYTES)}
     segment_bytes = min(max(spec.retention_bytes // 8, _MIN_SEGMENT_BYTES), _MAX_SEGMENT_BYTES)

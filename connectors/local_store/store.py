@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from connectors.counted_time import CountedTime
 from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.core.clock import NS_PER_S, Clock
@@ -110,6 +111,8 @@ class LocalStore:
         self._retention_ns = retention_ns
         self._max_bytes = max_bytes
         self._clock = clock
+        # Ages of points are told by it, whatever the wall clock is set to.
+        self._time = CountedTime(clock)
         self._telemetry = telemetry
         self._worker = ThreadPoolExecutor(1, "local-store")
         self._database: sqlite3.Connection | None = None
@@ -132,7 +135,7 @@ class LocalStore:
 
     def _write(self, points: Sequence[Point]) -> list[Refused]:
         database = self._open()
-        stored_ns = self._clock.wall_ns()
+        stored_ns = self._time.now_ns()
         with database:
             database.executemany(
                 _UPSERT,
@@ -165,6 +168,8 @@ class LocalStore:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.executescript(_SCHEMA)
+            with database:
+                self._time.begin(database, lambda: _newest_ns(database))
         return self._database
 
     def _close(self) -> None:
@@ -185,6 +190,9 @@ class LocalStore:
                     break
         # As a script: ``execute`` would make one step of it, which gives one page back.
         database.executescript("PRAGMA incremental_vacuum")
+        if self._time.is_due:
+            with database:
+                self._time.note(database)
         # Until a checkpoint the file is only shorter in the write-ahead log.
         database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         if deleted:
@@ -209,3 +217,8 @@ class LocalStore:
             return value
 
         return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
+
+
+def _newest_ns(database: sqlite3.Connection) -> int:
+    newest: int | None = database.execute("SELECT max(stored_ns) FROM points").fetchone()[0]
+    return newest or 0

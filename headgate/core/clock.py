@@ -6,6 +6,8 @@ Everything that needs the time takes a ``Clock``; tests hand in ``headgate.testi
 from __future__ import annotations
 
 import time
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 NS_PER_S = 1_000_000_000
@@ -22,6 +24,13 @@ class Clock(Protocol):
         """Nanoseconds since an arbitrary start. Never goes back; use it for timers."""
         ...
 
+    def uptime(self) -> tuple[str, int]:
+        """Which boot this is, and nanoseconds since it began, those in suspend included.
+
+        All processes of a boot are told the same, whoever sets the clock.
+        """
+        ...
+
 
 class SystemClock:
     """The operating system's clocks."""
@@ -31,6 +40,24 @@ class SystemClock:
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
+
+    def uptime(self) -> tuple[str, int]:
+        return _boot(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@cache
+def _boot() -> str:
+    """The kernel's name for this boot; the same for ever where it has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+@cache
+def built_ns() -> int:
+    """A time that has surely been, ns since 1970 UTC: this program's own files are as old."""
+    return Path(__file__).stat().st_mtime_ns
 
 
 class ArrivalClock:

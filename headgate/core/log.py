@@ -61,7 +61,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record read back. ``timestamp_ms`` is the log's append time, ms since 1970 UTC."""
+    """A record read back.
+
+    ``timestamp_ms`` is when it was appended, by the log's own time, which only counts: see
+    ``Log.now_ms``.
+    """
 
     offset: int
     timestamp_ms: int
@@ -80,6 +84,9 @@ class TopicSpec:
         is_compacted: True keeps the newest record of each key instead of retention by age.
         retention_s: Records older than this may be deleted; None keeps them.
         retention_bytes: Oldest records are deleted over this size (a partition); None for no cap.
+        readers: Consumer groups that have to be done with a record before its age counts. One that
+            has no offset yet begins at the oldest record there is. The offsets of any others hold
+            nothing back, and may be forgotten. None says that every group with an offset counts.
     """
 
     name: str
@@ -87,6 +94,7 @@ class TopicSpec:
     is_compacted: bool = False
     retention_s: float | None = None
     retention_bytes: int | None = None
+    readers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +216,19 @@ class Log(Protocol):
 
     async def committed(self, group: str, at: TopicPartition) -> int | None:
         """The group's committed offset, None when it never committed."""
+        ...
+
+    def now_ms(self) -> int:
+        """The log's time, ms: what an append would be stamped with.
+
+        Began as the wall clock's when the log was first opened, and only counts since, on however
+        often the clock is set and the computer started. Ages are differences of such times, and
+        nothing else is.
+        """
+        ...
+
+    def wall_ms(self, timestamp_ms: int) -> int:
+        """A time of the log's as the wall clock would have said it, as far as is known."""
         ...
 
     async def size_bytes(self) -> int | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 
 import pytest
 
 from headgate.core.errors import PermanentError, TransientError
-from headgate.core.log import MAX_RECORD_BYTES, Record, TopicPartition, TopicSpec
+from headgate.core.log import MAX_RECORD_BYTES, Log, Record, TopicPartition, TopicSpec
 from tests.contract.logs import Workshop, numbered, read_all
 
 
@@ -331,3 +332,47 @@ async def test_two_readers_follow_without_waiting_for_each_other(workshop: Works
         await log.append(at, numbered(1))
         async with asyncio.timeout(10):
             assert [each.offset for each in (await patient)[at]] == [2]
+
+
+async def test_age_takes_nothing_that_a_reader_is_not_done_with(workshop: Workshop) -> None:
+    """Also of readers that have never committed; who is no reader any more holds nothing."""
+    name = workshop.topic()
+    at, untouched = TopicPartition(name, 0), TopicPartition(name, 1)
+    spec = TopicSpec(name, 2, retention_s=0.5, readers=("slow", "new"))
+    async with workshop.open(replace(spec, readers=("slow", "gone"))) as log:
+        for each in (at, untouched):
+            await log.append(each, numbered(4))
+        await log.commit("gone", {at: 0})
+        await log.commit("slow", {at: 4, untouched: 4})
+        await log.ensure_topics([spec])
+        await log.commit("new", {at: 2})
+        await asyncio.sleep(1)
+
+        await _until_begins(log, at, 2)
+        assert await log.offsets(untouched) == (0, 4)
+
+        await log.ensure_topics([replace(spec, readers=("slow",))])
+        await _until_begins(log, at, 4)
+        await _until_begins(log, untouched, 4)
+
+
+async def _until_begins(log: Log, at: TopicPartition, oldest: int) -> None:
+    """Wait until retention has come so far."""
+    async with asyncio.timeout(30):
+        while (await log.offsets(at))[0] < oldest:
+            # On the embedded log, writing is what sets upkeep off.
+            await log.commit("slow", {at: 4})
+            await asyncio.sleep(0.1)
+    assert (await log.offsets(at))[0] == oldest
+
+
+async def test_the_logs_time_only_counts(workshop: Workshop) -> None:
+    """It is what records are stamped with, and goes on over a restart."""
+    at = TopicPartition(workshop.topic(), 0)
+    async with workshop.open(TopicSpec(at.topic, 1)) as log:
+        before_ms = log.now_ms()
+        await log.append(at, numbered(1))
+        (record,) = await log.read(at, 0)
+        assert before_ms <= record.timestamp_ms <= log.now_ms()
+    async with workshop.open() as log:
+        assert before_ms <= log.now_ms() <= before_ms + 60_000

@@ -63,6 +63,9 @@ class VirtualClock:
     def monotonic_ns(self) -> int:
         return round(self._loop.now_s * NS_PER_S)
 
+    def uptime(self) -> tuple[str, int]:
+        return "simulated", self.monotonic_ns()
+
 
 def run(main: Coroutine[Any, Any, _T], loop: VirtualLoop) -> _T:
     """Run to the end, then drop whatever is still under way."""

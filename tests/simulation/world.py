@@ -130,7 +130,7 @@ class SimulatedLog:
 
     async def append_many(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> None:
         await self._call(0.02)
-        now_ms = self._world.clock.wall_ns() // 1_000_000
+        now_ms = self.now_ms()
         for at, records in batches.items():
             partition = self._world.topics[at]
             partition.extend(
@@ -192,6 +192,12 @@ class SimulatedLog:
     async def committed(self, group: str, at: TopicPartition) -> int | None:
         await self._call(0.005)
         return self._world.committed.get((group, at))
+
+    def now_ms(self) -> int:
+        return self._world.clock.uptime()[1] // 1_000_000
+
+    def wall_ms(self, timestamp_ms: int) -> int:
+        return timestamp_ms
 
     async def size_bytes(self) -> int | None:
         return None
