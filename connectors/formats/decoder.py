@@ -203,7 +203,7 @@ class FeedDecoder:
         rows = Rows()
         for position in positions:
             try:
-                tags, device = self._devices.names(topics[position])
+                tags, texts = self._devices.names(topics[position])
                 envelope, records = self._records_of(payloads[position])
             except DataError as error:
                 rows.refused.append((position, error))
@@ -211,7 +211,7 @@ class FeedDecoder:
             arrived_ns = int(arrival_ns[position])
             for record in records:
                 try:
-                    self._decode_record(record, envelope, tags, device, arrived_ns, position, rows)
+                    self._decode_record(record, envelope, tags, texts, arrived_ns, position, rows)
                 except DataError as error:
                     rows.refused.append((position, error))
         return rows
@@ -232,15 +232,14 @@ class FeedDecoder:
         record: object,
         envelope: object,
         tags: Tags,
-        device: str | None,
+        texts: tuple[str, ...],
         arrived_ns: int,
         owner: int,
         decoded: Rows,
     ) -> None:
         if type(record) is not dict:
             raise DataError("not_object", f"expected a JSON object, got {record!r:.60}")
-        if device is None:
-            device = self._devices.named_by(record, envelope)
+        device = self._devices.named_by(record, envelope, tags, texts)
         flags = 0
         if self._time is None:
             time_ns = arrived_ns
@@ -283,7 +282,7 @@ def _typed_decoder(feed: Feed) -> TypedDecoder | None:
     paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
     time = None if feed.time.path is None else (feed.time.path, feed.time.unit == "iso8601")
     try:
-        return TypedDecoder(paths, time, feed.device)
+        return TypedDecoder(paths, time, feed.device_name.paths)
     except ValueError:
         return None
 

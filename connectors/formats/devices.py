@@ -1,6 +1,6 @@
 """Which device a message is of, and where its channels stand in the channel table.
 
-A device is named by the topic or by the payload; the topic's other placeholders become tags. What
+A device is named by topic, payload or both; the topic's other placeholders become tags. What
 a topic says is worked out once, because topics repeat. Everything that a peer could make up without
 end is bounded: devices, channels, and topics that are remembered.
 """
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import Typed
+from headgate.config.device_name import DeviceName
 from headgate.config.schema import Feed
 from headgate.core.channels import Channel, ChannelTable, Device, Tags, telling_tags
 from headgate.core.errors import DataError
@@ -41,11 +42,15 @@ class Devices:
         self._measurement = feed.measurement or name
         self._identity = feed.identity
         self._pattern = TopicPattern(feed.topic)
-        self._device = None if feed.device is None else getter(feed.device)
+        self._device_name = feed.device_name
+        self._paths = self._device_name.paths
+        self._parts = [getter(path) for path in self._paths]
         self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
-        # (tags, device) by topic, and by (tags, device) the device's place in ``rows``.
-        self._topics: dict[bytes, tuple[Tags, str | None]] = {}
+        # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
+        self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
         self._places: dict[tuple[Tags, str], int] = {}
+        # By (tags, device), of which parts the payload made the name, where it has several.
+        self._made_of: dict[tuple[Tags, str], tuple[str, ...]] = {}
         # What the two say together, for the typed way.
         self._place_of_topic: dict[bytes, int] = {}
         self._place_of_pair: dict[tuple[bytes, object], int] = {}
@@ -56,8 +61,10 @@ class Devices:
         """Whether a topic belongs to this feed."""
         return self._pattern.match(topic.decode(errors="replace")) is not None
 
-    def names(self, topic: bytes) -> tuple[Tags, str | None]:
-        """What a topic says: tags, and the device's name; None when the payload names it.
+    def names(self, topic: bytes) -> tuple[Tags, tuple[str, ...]]:
+        """What a topic says: tags, and the texts around what the payload has of the device's name.
+
+        Where the payload has none of it, there is one text, which is the name.
 
         Raises:
             DataError: The topic is of no use, whatever the payload is.
@@ -68,20 +75,49 @@ class Devices:
         values = self._pattern.match(topic.decode(errors="replace"))
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
-        device = None if self._device is not None else values.pop("device")
-        names = (tuple(sorted(values.items())), device)
-        if device is not None:
-            _check_device(device)
-            self.place_of(names[0], device)  # refuses one device too many
+        texts = _filled(self._device_name, values)
+        values.pop("device", None)
+        names = (tuple(sorted(values.items())), texts)
+        if not self._parts:
+            _check_device(texts[0])
+            self.place_of(names[0], texts[0])  # refuses one device too many
         if len(self._topics) < 2 * self._max_devices:
             self._topics[topic] = names
         return names
 
-    def named_by(self, record: object, envelope: object) -> str:
-        """The device's name in a record or, failing that, in the payload around it."""
-        return _device_name(
-            ABSENT if self._device is None else first(self._device, record, envelope)
+    def named_by(self, record: object, envelope: object, tags: Tags, texts: tuple[str, ...]) -> str:
+        """The device's name, its parts from the record or, failing that, the payload around it.
+
+        Args:
+            record: The record.
+            envelope: The payload.
+            tags: What ``names`` gave for the topic.
+            texts: Likewise.
+
+        Raises:
+            DataError: ``bad_device``: a part is not there, or what comes of them is no name.
+        """
+        return self._named(tags, texts, [first(get, record, envelope) for get in self._parts])
+
+    def _named(self, tags: Tags, texts: tuple[str, ...], values: Sequence[object]) -> str:
+        if not values:
+            return texts[0]
+        parts = tuple(map(_part, self._paths, values))
+        device = texts[0] + "".join(
+            part + text for part, text in zip(parts, texts[1:], strict=True)
         )
+        _check_device(device)
+        if len(parts) > 1:
+            made_of = self._made_of.get((tags, device))
+            if made_of is None and len(self._made_of) < 2 * self._max_devices:
+                self._made_of[tags, device] = made_of = parts
+            if made_of not in (None, parts):
+                raise DataError(
+                    "bad_device",
+                    f"{device!r:.60} is made of {made_of!r:.60} already, this one of "
+                    f"{parts!r:.60}: two devices must not have one name",
+                )
+        return device
 
     def place_of(self, tags: Tags, device: str) -> int:
         """The device's place in ``rows``, added when it is new; raises DataError for too many."""
@@ -130,9 +166,9 @@ class Devices:
     def _new_place(self, key: Any, typed: Typed, position: int, failed: set[int]) -> int:  # noqa: ANN401
         topic, named = (key, None) if typed.device is None else key
         try:
-            tags, device = self.names(topic)
-            if device is None:
-                device = _device_name(named)
+            tags, texts = self.names(topic)
+            parts = [named] if len(self._parts) == 1 else named or ()
+            device = self._named(tags, texts, parts)
             place = self.place_of(tags, device)
         except DataError:
             failed.add(int(typed.owner[position]))
@@ -145,13 +181,27 @@ class Devices:
         return place
 
 
-def _device_name(device: object) -> str:
-    if type(device) is int:
-        device = str(device)
-    if type(device) is not str:
-        raise DataError("bad_device", f"expected a device name, got {device!r:.60}")
-    _check_device(device)
-    return device
+def _filled(name: DeviceName, values: Mapping[str, str]) -> tuple[str, ...]:
+    """The texts of a name with the values of the topic's placeholders put in."""
+    texts = [name.texts[0]]
+    for field, is_placeholder, text in zip(
+        name.fields, name.is_placeholder, name.texts[1:], strict=True
+    ):
+        if is_placeholder:
+            texts[-1] += values[field] + text
+        else:
+            texts.append(text)
+    return tuple(texts)
+
+
+def _part(path: str, value: object) -> str:
+    """What the payload has of a device's name."""
+    if type(value) is int:
+        return str(value)
+    if type(value) is str:
+        return value
+    got = "nothing" if value is ABSENT else f"{value!r:.60}"
+    raise DataError("bad_device", f"{path}: expected a device's name, got {got}")
 
 
 def _check_device(device: str) -> None:

@@ -31,7 +31,8 @@ class Typed:
     Attributes:
         owner: intp[r], the payload that each record came from, rising.
         time: One entry a record; None when the feed has no event time.
-        device: One entry a record; None when the feed's topics name the device.
+        device: One entry a record, of several parts a tuple; None when the feed's topics name the
+            device.
         value: float64[r, channel], NaN for null.
         is_absent: bool[r, channel], True where the record has no such field.
         failed: Positions of the payloads that are not as the feed says, rising.
@@ -40,7 +41,7 @@ class Typed:
 
     owner: NDArray[np.intp]
     time: list[Any] | None
-    device: list[str | int] | None
+    device: list[Any] | None
     value: NDArray[np.float64]
     is_absent: NDArray[np.bool_]
     failed: list[int]
@@ -53,14 +54,14 @@ class TypedDecoder:
     Args:
         channels: Paths of the channels.
         time: Path of the event time, if there is one, and whether it is a text.
-        device: Path of the device's name, if it is in the payload.
+        device: Paths of the parts of the device's name that are in the payload.
 
     Raises:
         ValueError: The paths can't be expressed by types; only the careful way knows them.
     """
 
     def __init__(
-        self, channels: Sequence[str], time: tuple[str, bool] | None, device: str | None
+        self, channels: Sequence[str], time: tuple[str, bool] | None, device: Sequence[str]
     ) -> None:
         tree = _Tree()
         self._values = [tree.add(path, float | None, _ABSENT) for path in channels]
@@ -68,7 +69,7 @@ class TypedDecoder:
         if time is not None:
             path, is_text = time
             self._time = tree.add(path, str if is_text else int | float, None)
-        self._device = None if device is None else tree.add(device, str | int, None)
+        self._device = [tree.add(path, str | int, None) for path in device]
         record = tree.struct()
         self._record = record
         self._decode = msgspec.json.Decoder(record | list[record]).decode  # type: ignore[valid-type]
@@ -91,12 +92,18 @@ class TypedDecoder:
         return Typed(
             owner,
             None if self._time is None else list(map(self._time, records)),
-            None if self._device is None else list(map(self._device, records)),
+            self._devices(records),
             value,
             value.view(np.int64) == _ABSENT_BITS,
             failed,
             not has_arrays and not failed,
         )
+
+    def _devices(self, records: Sequence[Any]) -> list[Any] | None:
+        parts = [list(map(get, records)) for get in self._device]
+        if len(parts) > 1:
+            return list(zip(*parts, strict=True))
+        return parts[0] if parts else None
 
     def _parse(self, payloads: Sequence[bytes]) -> tuple[list[Any], list[int]]:
         """The payloads' contents, and the positions of those that can't be had."""

@@ -18,6 +18,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from headgate.config.device_name import DeviceName, NameSource, device_name
 from headgate.config.units import (
     DurationNs,
     SizeBytes,
@@ -346,9 +347,10 @@ class Feed(Table):
     measurement: str | None = None
     #: Path of the array of records inside the payload; a payload that is an array needs none.
     records: str | None = None
-    #: Path of the device's name, in the record or the payload around it, for topics without
-    #: ``{device}``.
-    device: str | None = None
+    #: The device's name, for topics without ``{device}``: a path in the record or the payload
+    #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
+    #: placeholders of the topic and paths.
+    device: NameSource | None = None
     #: The placeholders, besides the name, that tell devices apart; None: all of the topic's. An
     #: empty list: devices are told by their names alone.
     identity: tuple[Name, ...] | None = None
@@ -385,8 +387,14 @@ class Feed(Table):
 
     @model_validator(mode="after")
     def _has_device(self) -> Self:
-        if self.device is None and "device" not in _PLACEHOLDER.findall(self.topic):
+        has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
+        if self.device is None and not has_placeholder:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
+        if has_placeholder and "device" not in self.device_name.placeholders:
+            raise ValueError(
+                "device: the topic's {device} names the device too; put + in its place, or make "
+                'the name of both, such as "{device}/{PATH}"'
+            )
         windows = [each.window for each in self.aggregates]
         if len(set(windows)) != len(windows):
             raise ValueError("aggregates: the same window stands twice; leave one out")
@@ -407,6 +415,11 @@ class Feed(Table):
         if period_ns == 0:
             raise ValueError('expected more than "0s"')
         return period_ns
+
+    @property
+    def device_name(self) -> DeviceName:
+        """What the device's name is made of."""
+        return device_name(self.device, _PLACEHOLDER.findall(self.topic))
 
     @property
     def tag_names(self) -> list[str]:
