@@ -21,7 +21,7 @@ from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.config.schema import InfluxDb, read_secret
 from headgate.core.clock import NS_PER_S
-from headgate.core.errors import TransientError
+from headgate.core.errors import ConfigError, TransientError
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
@@ -79,6 +79,36 @@ class InfluxSink:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._worker, self._write, points)
 
+    def ask(self) -> str:
+        """Ask the store, by writing no point at all, whether it would take some. Blocks.
+
+        It looks at organisation, bucket and token before it looks at what is to be written, and
+        nothing is changed by it.
+
+        Returns:
+            What there is to doubt; empty when all is well.
+
+        Raises:
+            ConfigError: Settings are wrong.
+            TransientError: The store does not answer, or can't just now.
+        """
+        try:
+            self._post(b"", encoding="identity")
+        except ApiException as error:
+            failure = self._transient(error)
+            if error.status in _SETTINGS or _is_not_the_stores(error) or _is_certificate(error):
+                raise ConfigError(str(failure)) from error
+            if error.status not in _BAD_REQUEST:
+                raise failure from error
+            # InfluxDB 2 has no other answer for those that it would let write.
+            said = _message(error)
+            return "" if "points" in said.lower() else f"{error.status} {said} to a trial write"
+        except (HTTPError, OSError, UnicodeDecodeError) as error:
+            if _is_certificate(error):
+                raise ConfigError(f"{self._settings.url}: {error}") from error
+            raise TransientError(f"{self._settings.url}: {error}") from error
+        return ""
+
     def _write(self, points: Sequence[Point]) -> list[Refused]:
         if self._is_stopping:
             raise TransientError("the gateway is stopping")
@@ -107,7 +137,7 @@ class InfluxSink:
         middle = len(points) // 2
         return self._write(points[:middle]) + self._write(points[middle:])
 
-    def _post(self, body: bytes) -> None:
+    def _post(self, body: bytes, encoding: str = "gzip") -> None:
         self._connect()
         assert self._api is not None  # noqa: S101  (for the type checker)
         self._api.post_write(
@@ -115,7 +145,7 @@ class InfluxSink:
             bucket=self._settings.bucket,
             body=body,
             precision=WritePrecision.NS,
-            content_encoding="gzip",
+            content_encoding=encoding,
             content_type="text/plain; charset=utf-8",
             _return_http_data_only=True,
         )
@@ -170,6 +200,11 @@ def _is_not_the_stores(error: ApiException) -> bool:
     """Whether a bad request is somebody else's word, which says nothing about the points."""
     said = str(error.body or "").lstrip().lower()
     return error.status in _BAD_REQUEST and said.startswith(_NOT_THE_STORE)
+
+
+def _is_certificate(error: Exception) -> bool:
+    """Whether the store could not prove who it is, which no waiting mends."""
+    return "CERTIFICATE_VERIFY_FAILED" in f"{error} {getattr(error, 'reason', '')}"
 
 
 def _message(error: ApiException) -> str:

@@ -23,7 +23,7 @@ from connectors.kafka.follower import Follower
 from connectors.kafka.reader import PartitionReader
 from connectors.kafka.retention import delete_old, interval_s
 from connectors.kafka.security import Security
-from connectors.kafka.topics import FRAMING_BYTES, ensure_topics, partition_counts
+from connectors.kafka.topics import FRAMING_BYTES, check_topics, ensure_topics, partition_counts
 from headgate.core.clock import Clock
 from headgate.core.errors import HeadgateError, PermanentError, TransientError
 from headgate.core.log import (
@@ -158,6 +158,16 @@ class KafkaLog:
         if self._retaining is not None:
             self._retaining.cancel()
         self._retaining = asyncio.create_task(self._retain(list(topics)), name="kafka-retention")
+
+    async def check_topics(self, topics: Sequence[TopicSpec]) -> tuple[int, int]:
+        """How many of the topics are there, and how many are missing and could be made.
+
+        Raises:
+            PermanentError: One is there and is none of ours, or Kafka would not make one.
+        """
+        admin = self._started(self._admin)
+        with mapped_errors("asking for topics"):
+            return await check_topics(admin, topics, self._replication_factor)
 
     async def append(self, at: TopicPartition, records: Sequence[Record]) -> int:
         if not records:

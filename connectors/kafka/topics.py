@@ -91,15 +91,7 @@ async def ensure_topics(
         PermanentError: An existing topic has another number of partitions.
         TransientError: A topic has no leader yet.
     """
-    counts = await partition_counts(admin)
-    for spec in topics:
-        found = counts.get(spec.name, spec.partitions)
-        if found != spec.partitions:
-            raise PermanentError(
-                f"log: expected topic {spec.name} with {spec.partitions} partitions, "
-                f"got {found}; set log.partitions = {found}, or use another log.topic_prefix"
-            )
-    missing = [spec for spec in topics if spec.name not in counts]
+    counts, missing = await _compared(admin, topics)
     if missing:
         await _create(admin, missing, replication_factor)
     for spec in topics:
@@ -109,8 +101,49 @@ async def ensure_topics(
         await _wait_for(admin, missing)
 
 
-async def _create(
+async def check_topics(
     admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec], replication_factor: int
+) -> tuple[int, int]:
+    """See whether the topics are there, or could be created; nothing is.
+
+    Returns:
+        How many are there, and how many are missing.
+
+    Raises:
+        PermanentError: An existing topic has another number of partitions, or Kafka would not
+            create one.
+    """
+    _, missing = await _compared(admin, topics)
+    if missing:
+        await _create(admin, missing, replication_factor, validate_only=True)
+    return len(topics) - len(missing), len(missing)
+
+
+async def _compared(
+    admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec]
+) -> tuple[dict[str, int], list[TopicSpec]]:
+    """Partitions of the topics that there are, and what is missing of those that are wanted.
+
+    Raises:
+        PermanentError: One that is there has another number of partitions than is wanted.
+    """
+    counts = await partition_counts(admin)
+    for spec in topics:
+        found = counts.get(spec.name, spec.partitions)
+        if found != spec.partitions:
+            raise PermanentError(
+                f"log: expected topic {spec.name} with {spec.partitions} partitions, "
+                f"got {found}; set log.partitions = {found}, or use another log.topic_prefix"
+            )
+    return counts, [spec for spec in topics if spec.name not in counts]
+
+
+async def _create(
+    admin: AIOKafkaAdminClient,
+    topics: Sequence[TopicSpec],
+    replication_factor: int,
+    *,
+    validate_only: bool = False,
 ) -> None:
     response = await admin.create_topics(
         [
@@ -121,7 +154,8 @@ async def _create(
                 topic_configs=topic_settings(spec, replication_factor),
             )
             for spec in topics
-        ]
+        ],
+        validate_only=validate_only,
     )
     for name, code, *reason in response.topic_errors:
         error = for_code(code)

@@ -242,7 +242,7 @@ class Connection:
         client.on_socket_unregister_write = self._on_written
         client.on_socket_close = self._on_socket_close
         if settings.tls is not None:
-            client.tls_set_context(_tls_context(settings.tls))
+            client.tls_set_context(tls_context(settings.tls))
         return client
 
     async def _connect(self) -> bool:
@@ -465,7 +465,8 @@ class Connection:
         self._forget_socket()
 
 
-def _tls_context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """How the broker and the gateway prove themselves to each other."""
     context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.cert_file is not None:

@@ -1,41 +1,58 @@
-"""``headgate check``: is the configuration right? Connects to nothing."""
+"""``headgate check``: is the configuration right? Connects to nothing, unless it is asked to."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.config_option import add_config_option
 
 if TYPE_CHECKING:
+    from connectors.finding import Finding
     from headgate.config.schema import Config
+
+#: How long to wait for messages.
+_WAIT = "10s"
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "check",
-        help="check the configuration without connecting",
+        help="check the configuration; with --connect, whether all that it names is there",
         description=(
             "Check the configuration, the files it names and its model packages, and print every "
             "problem with its line. Exits with 0 when there is none, else with 2. Settings that "
-            "work and are not secure are warned of."
+            "work and are not secure are warned of. With --connect it asks the broker, the log and "
+            "the sinks, too, and waits for a message of each feed; nothing is changed by that, and "
+            "a running gateway is not disturbed. Exits with 1 then when one of them is away, and "
+            "with 2 when something must be mended."
         ),
     )
     add_config_option(parser)
     parser.add_argument("--strict", action="store_true", help="exit with 2 on warnings, too")
+    parser.add_argument("--connect", action="store_true", help="ask broker, log and sinks, too")
+    parser.add_argument(
+        "--wait", metavar="DURATION", help="for a message of each feed (default: 10s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
+    from headgate.cli.check_connect import ask, exit_code, lines, wait_s
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.core.errors import ConfigError
+    from headgate.gateway.process import exit_now
 
+    if args.wait is not None and not args.connect:
+        raise ConfigError("--wait: expected --connect, whose messages it waits for; give both")
+    seconds = wait_s(args.wait or _WAIT)
     try:
         config = _checked(args.config)
     except ConfigError as error:
@@ -44,27 +61,45 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"good": False, "problems": error.problems, "warnings": []}))
         return 2
     warnings = located(args.config, insecure(config, args.config))
+    if not args.json:
+        _print(args.config, config, warnings)
+    findings, is_stuck = ask(config, seconds) if args.connect else ([], False)
+    code = max(2 if args.strict and warnings else 0, exit_code(findings, is_strict=args.strict))
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "good": not (args.strict and warnings),
-                    "problems": [],
-                    "warnings": warnings,
-                    "feeds": list(config.feed),
-                    "models": list(config.model),
-                    "log": config.log.url,
-                }
-            )
-        )
+        print(json.dumps(_as_json(config, warnings, findings, is_good=code == 0)))
     else:
-        for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        print(
-            f"{args.config}: {_verdict(len(warnings))}: {_count(len(config.feed), 'feed')}, "
-            f"{_count(len(config.model), 'model')}, log {config.log.url}"
-        )
-    return 2 if args.strict and warnings else 0
+        for line in lines(findings):
+            print(line)
+    if is_stuck:
+        # A thread that hangs in a client library would keep the process from ending.
+        exit_now(code)
+    return code
+
+
+def _print(path: Path, config: Config, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"{path}: {_verdict(len(warnings))}: {_count(len(config.feed), 'feed')}, "
+        f"{_count(len(config.model), 'model')}, log {config.log.url}",
+        flush=True,
+    )
+
+
+def _as_json(
+    config: Config, warnings: Sequence[str], findings: Sequence[Finding], *, is_good: bool
+) -> dict[str, Any]:
+    from headgate.cli.check_connect import as_json
+
+    return {
+        "good": is_good,
+        "problems": [],
+        "warnings": list(warnings),
+        "feeds": list(config.feed),
+        "models": list(config.model),
+        "log": config.log.url,
+        "connect": as_json(findings),
+    }
 
 
 def _checked(path: Path) -> Config:
