@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags
@@ -72,6 +72,7 @@ class Received:
         size_bytes: What they hold in memory, about.
         retained: Positions of those that the broker had kept for new subscribers.
         cut: By position, the bytes of a payload that was too large to be kept as a whole.
+        to_note: By topic, what to remember of it once the log has these messages.
     """
 
     topics: list[bytes]
@@ -82,6 +83,21 @@ class Received:
     size_bytes: int
     retained: Sequence[int] = ()
     cut: Mapping[int, int] = field(default_factory=dict)
+    to_note: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+class Subscription(NamedTuple):
+    """What to subscribe to.
+
+    Attributes:
+        filter: Topic filter.
+        qos: The best quality of service that messages are sent with.
+        retain_handling: MQTT 5's option of that name, 0 to 2.
+    """
+
+    filter: str
+    qos: int
+    retain_handling: int = 0
 
 
 class Connection:
@@ -95,7 +111,7 @@ class Connection:
         read_interval_s: After messages came in the socket is left alone for so long. A broker
             sends each message by itself, and a reader that wakes for each does a hundred times
             the work of one that lets some gather.
-        filters: ``(topic filter, qos)`` to subscribe to at every connect.
+        subscriptions: Subscribed to at every connect.
         session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
     """
@@ -108,7 +124,7 @@ class Connection:
         *,
         on_messages: Callable[[Received], None] | None = None,
         read_interval_s: float = 0.0,
-        filters: list[tuple[str, int]] | None = None,
+        subscriptions: Sequence[Subscription] = (),
         session: BrokerSession | None = None,
         max_payload_bytes: int = 0,
     ) -> None:
@@ -117,7 +133,7 @@ class Connection:
         self._clock = clock
         self._on_messages = on_messages
         self._read_interval_s = read_interval_s
-        self._filters = filters or []
+        self._subscriptions = subscriptions
         self._session = session
         self._max_payload_bytes = max_payload_bytes
         self._is_v5 = settings.version == "5"
@@ -130,7 +146,7 @@ class Connection:
         self._is_paused = False
         self._is_closing = False
         self._lost = asyncio.Event()
-        self._subscribing: dict[int, list[tuple[str, int]]] = {}
+        self._subscribing: dict[int, Sequence[Subscription]] = {}
         self._published: dict[int, asyncio.Future[None]] = {}
         self._settled: asyncio.Future[None] | None = None
         #: Counts connections; 0 before the first.
@@ -373,19 +389,24 @@ class Connection:
             port=self._settings.port,
             session_present=flags.session_present,
         )
-        if not self._filters:
+        if not self._subscriptions:
             self._set_trouble("")
             return
         # At every connect, session or not: the broker may have lost it, and subscribing to what
         # one is subscribed to changes nothing.
         prefix = f"$share/{self._settings.shared_group}/" if self._settings.shared_group else ""
-        topics: Any = [
-            (prefix + name, SubscribeOptions(qos) if self._is_v5 else qos)
-            for name, qos in self._filters
-        ]
+        topics: Any = [(prefix + each.filter, each.qos) for each in self._subscriptions]
+        if self._is_v5:
+            topics = [
+                (
+                    prefix + each.filter,
+                    SubscribeOptions(each.qos, retainHandling=each.retain_handling),
+                )
+                for each in self._subscriptions
+            ]
         _, mid = client.subscribe(topics)
         if mid is not None:
-            self._subscribing[mid] = self._filters
+            self._subscribing[mid] = self._subscriptions
 
     def _on_subscribe(
         self,
@@ -395,10 +416,10 @@ class Connection:
         reasons: list[ReasonCode],
         _properties: object,
     ) -> None:
-        filters = self._subscribing.pop(mid, [])
+        asked = self._subscribing.pop(mid, ())
         refused = [
-            f"{name} ({reason})"
-            for (name, _), reason in zip(filters, reasons, strict=False)
+            f"{each.filter} ({reason})"
+            for each, reason in zip(asked, reasons, strict=False)
             if reason.is_failure
         ]
         if refused:

@@ -29,6 +29,7 @@ from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.retained import RetainedMessages, subscriptions
 from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
@@ -89,7 +90,7 @@ class _Waiting:
                 yield part
                 part = _Waiting()
             part.add(received, arrived_ns)
-        if part.messages:
+        if part.received:
             yield part
 
 
@@ -137,6 +138,7 @@ class IngestLane:
         }
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
+        self._retained = RetainedMessages(config, telemetry)
         self._waiting = _Waiting()
         self._in_flight_bytes = 0
         self._arrived = asyncio.Event()
@@ -157,13 +159,14 @@ class IngestLane:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
         session = BrokerSession(self._config, self._clock, self._telemetry)
+        await self._retained.load()
         connection = self._connection = self._connect(
             settings=self._config.mqtt,
             client_id=session.client_id,
             clock=self._clock,
             on_messages=self._on_messages,
             read_interval_s=min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
-            filters=[(feed.topic_filter, feed.qos) for feed in self._config.feed.values()],
+            subscriptions=subscriptions(self._config),
             session=session,
             max_payload_bytes=self._config.ingest.max_payload,
         )
@@ -171,17 +174,20 @@ class IngestLane:
         writing = asyncio.create_task(self._write(connection, stop), name="write")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         beating = asyncio.create_task(self._beat(connection), name="pulse")
+        is_all_safe = False
         try:
             await asyncio.wait({connecting, writing, stopping}, return_when="FIRST_COMPLETED")
             connection.pause()
             self._arrived.set()
             if not connecting.done():
                 await writing  # raises what went wrong, or ends with everything acknowledged
+                is_all_safe = True
                 await connection.settle()
         finally:
             connection.close()
             for task in (stopping, writing, beating):
                 task.cancel()
+            await self._retained.close(is_all_safe=is_all_safe)
         await connecting
 
     async def _look_up_time(self) -> None:
@@ -207,7 +213,7 @@ class IngestLane:
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:
-        self._waiting.add(received, self._arrival.now_ns())
+        self._waiting.add(self._retained.sift(received), self._arrival.now_ns())
         self._arrived.set()
         if self._size_bytes > self._config.ingest.max_pending and self._connection is not None:
             self._connection.pause()
@@ -227,12 +233,14 @@ class IngestLane:
             taken, self._waiting = self._waiting, _Waiting()
             self._in_flight_bytes = taken.size_bytes
             for part in taken.split(ingest.max_rows):
-                await self._write_messages(part)
+                if part.messages:
+                    await self._write_messages(part)
+                await self._retained.keep(part.received)
                 for received in part.received:
                     connection.ack(received)
             self._in_flight_bytes = 0
             if stop.is_set():
-                if not self._waiting.messages:
+                if not self._waiting.received:
                     return
                 self._arrived.set()
             elif self._size_bytes <= ingest.max_pending:

@@ -354,6 +354,9 @@ class Feed(Table):
     #: The placeholders, besides the name, that tell devices apart; None: all of the topic's. An
     #: empty list: devices are told by their names alone.
     identity: tuple[Name, ...] | None = None
+    #: What a message means that the broker had retained and sends to a new subscriber: a reading
+    #: once until its value changes, none, or a reading each time. None: ``handles_retained``.
+    retained: Literal["once", "ignore", "reading"] | None = None
     time: TimeMapping = TimeMapping()
     period: DurationNs = _ns("1s")
     grace: DurationNs = _ns("2s")
@@ -425,6 +428,11 @@ class Feed(Table):
     def tag_names(self) -> list[str]:
         """Placeholders of the topic that become tags: all but the device's name."""
         return sorted({*_PLACEHOLDER.findall(self.topic)} - {"device"})
+
+    @property
+    def handles_retained(self) -> Literal["once", "ignore", "reading"]:
+        """How retained messages are taken, if not said: by their time they are recognized."""
+        return self.retained or ("once" if self.time.path is None else "reading")
 
     @property
     def topic_filter(self) -> str:

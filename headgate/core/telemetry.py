@@ -170,6 +170,12 @@ class Telemetry:
         #: What the lane tells besides numbers, as JSON can hold it; goes with each report, so it
         #: must be small.
         self.details: dict[str, Any] = {}
+        self.retained = Counter(
+            "headgate_retained",
+            "Retained messages that were left out: known already, or of a feed that ignores them.",
+            ["feed"],
+            registry=registry,
+        )
         self.sessions_lost = Counter(
             "headgate_sessions_lost",
             "Times the MQTT broker had lost the gateway's session, with what it had queued.",

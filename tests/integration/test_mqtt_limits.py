@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.connection import Connection, Received, Subscription
 from connectors.mqtt.packets import HEAD_BYTES
 from connectors.mqtt.session import BrokerSession
 from headgate.config.schema import Config
@@ -127,7 +127,7 @@ async def connected(
         session.client_id,
         clock,
         on_messages=received.append,
-        filters=[("in/+", 1)],
+        subscriptions=[Subscription("in/+", 1)],
         session=session,
         max_payload_bytes=_MAX_PAYLOAD,
     )

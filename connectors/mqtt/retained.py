@@ -1,0 +1,244 @@
+"""Retained messages: a value that a broker keeps, and sends to each new subscriber, counts once.
+
+A broker sends what it retains whenever one subscribes, which may be at each connect. Where messages
+have a time of their own, such a repetition is recognized as a duplicate later on; without one it
+would be a new reading each time. So the newest payload of each topic is remembered, by its digest:
+in memory for all topics, and in a file for those of which something retained has come. The file is
+written after the log has the message, and before the broker is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import structlog
+from paho.mqtt.client import topic_matches_sub
+
+from connectors.mqtt.connection import Received, Subscription
+from headgate.config.schema import Config, Feed
+from headgate.core.telemetry import Telemetry
+
+_logger = structlog.get_logger()
+
+#: A longer topic is not remembered, bytes.
+_MAX_TOPIC_BYTES: Final = 1024
+_DIGEST_BYTES: Final = 8
+
+#: What an MQTT 5 broker is asked to do with what it retains: send it at each subscribing, only
+#: where the session has no such subscription yet, or never.
+_SEND, _SEND_IF_NEW, _SEND_NEVER = 0, 1, 2
+
+
+def subscriptions(config: Config) -> list[Subscription]:
+    """What to subscribe to, so that little is sent that would be left out here."""
+    return [
+        Subscription(feed.topic_filter, feed.qos, _retain_handling(feed))
+        for feed in config.feed.values()
+    ]
+
+
+def _retain_handling(feed: Feed) -> int:
+    if feed.handles_retained == "ignore":
+        return _SEND_NEVER
+    # With QoS 0 a session may have missed the change of a value, and only this would tell it.
+    return _SEND_IF_NEW if feed.handles_retained == "once" and feed.qos else _SEND
+
+
+class RetainedMessages:
+    """Leaves out retained messages that are no readings, by what their feed says of them.
+
+    Args:
+        config: The whole configuration.
+        telemetry: Counts what is left out.
+    """
+
+    def __init__(self, config: Config, telemetry: Telemetry) -> None:
+        self._path = config.gateway.data_dir / "retained.db"
+        self._telemetry = telemetry
+        self._feeds = config.feed
+        self._most = 2 * config.ingest.max_devices
+        self._once = {name for name, feed in self._feeds.items() if feed.handles_retained == "once"}
+        self._ignored = {
+            name for name, feed in self._feeds.items() if feed.handles_retained == "ignore"
+        }
+        self._feed_of_topic: dict[bytes, str] = {}
+        # By topic, the digest of its newest payload; those of which something retained came; and
+        # those that have been forgotten since the last note.
+        self._digests: dict[bytes, bytes] = {}
+        self._retaining: set[bytes] = set()
+        self._forgotten: list[bytes] = []
+        self._database: sqlite3.Connection | None = None
+        for name in config.feed:
+            telemetry.retained.labels(name)
+
+    async def load(self) -> None:
+        """Take up what an earlier run has noted."""
+        if self._once:
+            await asyncio.to_thread(self._open)
+
+    def sift(self, received: Received) -> Received:
+        """Messages without those that are no readings; what is owed to the broker stays."""
+        if not (self._once or self._ignored):
+            return received
+        topics, payloads = received.topics, received.payloads
+        feeds = list(map(self._feed_of_topic.get, topics))
+        if None in feeds:
+            feeds = list(map(self._feed_of, topics))
+        newest: dict[bytes, bytes] = {}
+        left_out: set[int] = set()
+        first = 0
+        for at in received.retained:
+            newest |= self._heard(topics, payloads, feeds, slice(first, at))
+            first = at
+            if feeds[at] in self._ignored:
+                left_out.add(at)
+            elif feeds[at] in self._once and len(topics[at]) <= _MAX_TOPIC_BYTES:
+                self._retaining.add(topics[at])
+                if self._digests.get(topics[at]) == _digest(payloads[at]):
+                    left_out.add(at)
+        newest |= self._heard(topics, payloads, feeds, slice(first, None))
+        for at in left_out:
+            self._telemetry.retained.labels(feeds[at]).inc()
+        to_note = {topic: newest[topic] for topic in newest.keys() & self._retaining}
+        return _without(received, left_out, to_note)
+
+    async def keep(self, safe: Iterable[Received]) -> None:
+        """Note down what these messages say of their topics; the log has them.
+
+        What can't be noted may count once more after a restart, and is not lost.
+        """
+        digests: dict[bytes, bytes] = {}
+        for received in safe:
+            digests.update(received.to_note)
+        if digests:
+            await asyncio.to_thread(self._note, digests)
+
+    async def close(self, *, is_all_safe: bool) -> None:
+        """Note down every topic, if the log has all messages that came; the end."""
+        if self._database is not None:
+            if is_all_safe:
+                await asyncio.to_thread(self._note, self._digests)
+            self._database.close()
+
+    def _feed_of(self, topic: bytes) -> str:
+        known = self._feed_of_topic.get(topic)
+        if known is not None:
+            return known
+        text = topic.decode(errors="replace")
+        found = next(
+            (
+                name
+                for name, feed in self._feeds.items()
+                if topic_matches_sub(feed.topic_filter, text)
+            ),
+            "",
+        )
+        if len(topic) <= _MAX_TOPIC_BYTES and len(self._feed_of_topic) < self._most:
+            self._feed_of_topic[topic] = found
+        return found
+
+    def _heard(
+        self,
+        topics: Sequence[bytes],
+        payloads: Sequence[bytes],
+        feeds: Sequence[str | None],
+        span: slice,
+    ) -> dict[bytes, bytes]:
+        """Remember the newest payload of each topic in a span of messages; their digests."""
+        payload_of = {
+            topic: payload
+            for topic, payload, feed in zip(topics[span], payloads[span], feeds[span], strict=True)
+            if feed in self._once
+        }
+        digests = {
+            topic: _digest(payload)
+            for topic, payload in payload_of.items()
+            if len(topic) <= _MAX_TOPIC_BYTES
+        }
+        self._digests |= digests
+        while len(self._digests) > self._most:
+            # The oldest goes: its value may count once more, but no topic is shut out for ever.
+            oldest = next(iter(self._digests))
+            del self._digests[oldest]
+            self._retaining.discard(oldest)
+            self._forgotten.append(oldest)
+        return digests
+
+    def _open(self) -> None:
+        try:
+            self._database = _opened(self._path)
+            self._digests = _read(self._database)
+        except sqlite3.Error as error:
+            _logger.warning(
+                "The note of retained messages can't be read and is begun anew; they may count "
+                "once more.",
+                file=str(self._path),
+                error=str(error),
+            )
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(OSError):
+                    self._path.with_name(self._path.name + suffix).unlink()
+            self._database = _opened(self._path)
+        self._retaining = set(self._digests)
+
+    def _note(self, digests: Mapping[bytes, bytes]) -> None:
+        assert self._database is not None  # noqa: S101  (for the type checker)
+        forgotten, self._forgotten = self._forgotten, []
+        try:
+            with self._database:
+                self._database.executemany(
+                    "DELETE FROM retained WHERE topic = ?", ((topic,) for topic in forgotten)
+                )
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO retained VALUES (?, ?)", digests.items()
+                )
+        except sqlite3.Error as error:
+            _logger.warning(
+                "Which retained messages have come can't be noted; they may count once more after "
+                "a restart.",
+                file=str(self._path),
+                error=str(error),
+            )
+
+
+def _without(received: Received, left_out: set[int], to_note: Mapping[bytes, bytes]) -> Received:
+    if not left_out:
+        return replace(received, to_note=to_note) if to_note else received
+    kept = [at for at in range(len(received.topics)) if at not in left_out]
+    return replace(
+        received,
+        topics=[received.topics[at] for at in kept],
+        payloads=[received.payloads[at] for at in kept],
+        cut={to: received.cut[at] for to, at in enumerate(kept) if at in received.cut},
+        retained=(),
+        to_note=to_note,
+    )
+
+
+def _digest(payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=_DIGEST_BYTES).digest()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False)
+    # Outlives a kill; after a power cut the newest entries may be gone, which costs a repetition.
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS retained (topic BLOB PRIMARY KEY, digest BLOB NOT NULL)"
+    )
+    return database
+
+
+def _read(database: sqlite3.Connection) -> dict[bytes, bytes]:
+    found: list[tuple[bytes, bytes]] = database.execute(
+        "SELECT topic, digest FROM retained ORDER BY rowid"
+    ).fetchall()
+    return dict(found)
