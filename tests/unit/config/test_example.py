@@ -17,6 +17,7 @@ _EXAMPLES = {
     "feed.pump.identity",
     "feed.pump.measurement",
     "feed.pump.records",
+    "feed.pump.retained",
     "influxdb.bucket",
     "influxdb.org",
     "influxdb.token_file",
