@@ -1,7 +1,8 @@
 """Cleaning: every reading gets a verdict, and short gaps are filled.
 
 In this order, each on what the ones before let pass: missing, out of range, duplicate, spike,
-stuck, gap. A verdict is a quality flag; only duplicates are taken out.
+stuck, gap. A verdict is a quality flag; only duplicates, and readings that are in conflict with an
+earlier one of their channel and time, are taken out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from streams.arrays import (
     max_before,
     ramp,
 )
-from streams.duplicates import RecentTimes
+from streams.duplicates import Recent
 from streams.spikes import Spikes
 
 
@@ -46,7 +47,7 @@ class Cleaner:
         self._feeds = feeds
         self._channels = channels
         self._known = 0
-        self._recent = RecentTimes()
+        self._recent = Recent()
         self._spikes = Spikes()
         # Rules, by channel row.
         self._low = np.empty(0, np.float64)
@@ -84,17 +85,17 @@ class Cleaner:
         is_outside = (value < self._low[channel]) | (value > self._high[channel])
         quality[is_outside] |= np.uint16(Quality.OUT_OF_RANGE)
 
-        is_duplicate = self._recent.check(groups, time_ns)
-        quality[is_duplicate] |= np.uint16(Quality.DUPLICATE)
+        is_repeated, is_same = self._recent.check(groups, time_ns, value)
+        quality[is_repeated] |= np.uint16(Quality.DUPLICATE)
 
-        usable = np.flatnonzero(((quality & np.uint16(UNUSABLE)) == 0) & ~is_duplicate)
+        usable = np.flatnonzero(((quality & np.uint16(UNUSABLE)) == 0) & ~is_repeated)
         if self._spikes.any:
             is_spike = self._spikes.judge(channel[usable], value[usable])
             quality[usable[is_spike]] |= np.uint16(Quality.SPIKE)
             usable = usable[~is_spike]
         stuck, gaps = self._follow(channel, time_ns, value, usable)
         quality[stuck] |= np.uint16(Quality.STUCK)
-        return self._output(batch, groups, value, quality, is_duplicate, gaps)
+        return self._output(batch, groups, value, quality, is_repeated, is_same, gaps)
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -179,7 +180,8 @@ class Cleaner:
         groups: Groups,
         value: NDArray[np.float64],
         quality: NDArray[np.uint16],
-        is_duplicate: NDArray[np.bool_],
+        is_repeated: NDArray[np.bool_],
+        is_same: NDArray[np.bool_],
         gaps: _Gaps,
     ) -> Output:
         order = groups.order
@@ -190,12 +192,18 @@ class Cleaner:
         missing[order[gaps.row]] = gaps.missing
         rejected: tuple[Rejected, ...] = ()
         position = np.arange(len(batch))
-        if is_duplicate.any():
-            is_rejected = np.empty(len(batch), np.bool_)
-            is_rejected[order] = is_duplicate
-            as_received = batch.take(is_rejected)
-            every = np.arange(len(as_received))
-            rejected = (Rejected("duplicate", as_received.flagged(every, Quality.DUPLICATE)),)
+        if is_repeated.any():
+            is_rejected, is_duplicate = np.empty((2, len(batch)), np.bool_)
+            is_rejected[order], is_duplicate[order] = is_repeated, is_same
+            as_received = batch.flagged(is_rejected, Quality.DUPLICATE)
+            rejected = tuple(
+                Rejected(reason, as_received.take(rows))
+                for reason, rows in (
+                    ("duplicate", is_rejected & is_duplicate),
+                    ("conflict", is_rejected & ~is_duplicate),
+                )
+                if rows.any()
+            )
             position = np.flatnonzero(~is_rejected)
             main = main.take(position)
         if not len(gaps.row):

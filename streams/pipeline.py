@@ -47,6 +47,7 @@ from models.runtime import Runtime
 from streams.aggregate import Aggregator
 from streams.arrays import stable_order
 from streams.clean import Cleaner
+from streams.conflicts import Conflicts
 from streams.detect import Detector, DetectSpec
 from streams.frame import Framer, FrameSpec
 from streams.health import HOUR_NS, HealthMonitor
@@ -130,6 +131,7 @@ class Pipeline:
         self._watch = watch
         self._silent_after_ns = config.streams.silent_after
         self._telemetry = telemetry
+        self._conflicts = None if telemetry is None else Conflicts(channels, telemetry)
         self._watermarks = Watermarks(config.feed, channels)
         self._cleaner = Cleaner(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
@@ -291,9 +293,10 @@ class Pipeline:
         anomalies: Sequence[Anomaly],
         rejected: Sequence[Rejected],
     ) -> None:
-        telemetry = self._telemetry
-        if telemetry is None:
+        telemetry, conflicts = self._telemetry, self._conflicts
+        if telemetry is None or conflicts is None:
             return
+        conflicts.look(rejected)
         telemetry.processed_rows.inc(rows)
         telemetry.aggregates.inc(len(aggregates))
         if (cleaned.quality != 0).any():

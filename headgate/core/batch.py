@@ -26,7 +26,7 @@ class Quality(IntFlag):
     SPIKE = 4  # a lone outlier by the Hampel identifier
     STUCK = 8  # has not changed for longer than the channel is allowed to stand still
     IMPUTED = 16  # not measured: filled in by the gateway to bridge a gap
-    DUPLICATE = 32  # same channel and event time as an earlier reading
+    DUPLICATE = 32  # same channel and event time as an earlier reading, whatever the value
     LATE = 64  # older than the device's watermark when it arrived
     ARRIVAL_TIME = 128  # stamped with the ingest time, because the device sent none
     NOT_FINITE = 256  # the device sent NaN or infinity; the value is NaN and MISSING is set too

@@ -27,7 +27,7 @@ class Rejected:
     """Readings that a stage does not pass on, and why.
 
     Attributes:
-        reason: Short fixed word, a counter's label: ``"late"``, ``"duplicate"`` …
+        reason: Short fixed word, a counter's label: ``"late"``, ``"duplicate"``, ``"conflict"`` …
         batch: The readings as the stage received them.
     """
 

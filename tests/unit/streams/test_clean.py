@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,8 +13,11 @@ from headgate.config.schema import Feed
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.stage import Output
+from headgate.core.stage import Output, Rejected
+from headgate.core.telemetry import Telemetry
+from headgate.testing import ManualClock
 from streams.clean import Cleaner
+from streams.conflicts import Conflicts
 from tests.strategies import everything
 
 
@@ -58,14 +62,77 @@ def test_the_ends_of_the_range_belong_to_it() -> None:
 
 
 def test_the_second_reading_of_one_time_is_a_duplicate() -> None:
-    """Redelivered readings are taken out, whatever value or quality they come with."""
-    output = _clean({"range": (0, 10)}, [1, 2, 1, 3, 2, 2], [1, 2, 9, 3, 99, 2])
+    """Redelivered readings are taken out; those with another value are told from them."""
+    output = _clean({"range": (0, 10)}, [1, 2, 1, 3, 2, 2, 2], [1, 2, 9, 3, 99, 2, 99])
 
     assert output.main.time_ns.tolist() == [NS_PER_S, 2 * NS_PER_S, 3 * NS_PER_S]
-    (rejected,) = output.rejected
-    assert rejected.reason == "duplicate"
-    assert rejected.batch.value.tolist() == [9, 99, 2]
-    assert rejected.batch.quality.tolist() == 3 * [Quality.DUPLICATE]
+    assert _rejected(output) == {"duplicate": [2, 99], "conflict": [9, 99]}
+    for part in output.rejected:
+        assert part.batch.quality.tolist() == 2 * [Quality.DUPLICATE]
+
+
+def _rejected(output: Output) -> dict[str, list[float]]:
+    return {part.reason: part.batch.value.tolist() for part in output.rejected}
+
+
+def test_two_missing_values_are_the_same() -> None:
+    """As are 0 and -0; a value where there was none is another one."""
+    values = [math.nan, 0.0, math.nan, -0.0, 1.0, math.nan, math.inf]
+    output = _clean({}, [1, 2, 1, 2, 1, 2, 1], values)
+
+    found = {part.reason: part.batch.time_ns // NS_PER_S for part in output.rejected}
+    assert found["duplicate"].tolist() == [1, 2, 1]
+    assert found["conflict"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("cut", range(1, 10))
+def test_ten_values_a_second_in_whole_seconds_are_in_conflict(cut: int) -> None:
+    """Not duplicates: each is a measurement; sent once more, they are, batches later too."""
+    channels = _table()
+    cleaner = Cleaner(_feeds(), channels)
+    seconds = Batch.from_columns(channels, [NS_PER_S] * 10, [0] * 10, np.arange(10.0))
+    found: Counter[str] = Counter()
+    for part in (np.arange(cut), np.arange(cut, 10), np.arange(10)):
+        for rejected in cleaner.process(seconds.take(part)).rejected:
+            found[rejected.reason] += len(rejected.batch)
+
+    assert found == {"conflict": 9, "duplicate": 10}
+
+
+def test_an_older_version_s_memory_of_times_is_taken_up() -> None:
+    """It had no values: what repeats one of its times is a duplicate, as it was then."""
+    channels = _table()
+    cleaner = Cleaner(_feeds(), channels)
+    cleaner.process(Batch.from_columns(channels, [1, 2], [0, 0], [1.0, 2.0]))
+    selection = everything(channels)
+    block = {
+        name: array for name, array in cleaner.snapshot(selection).items() if name != "recent_bits"
+    }
+    cleaner = Cleaner(_feeds(), channels)
+    cleaner.restore(selection, block)
+    output = cleaner.process(Batch.from_columns(channels, [2, 3, 3], [0, 0, 0], [7.0, 3.0, 4.0]))
+
+    assert _rejected(output) == {"duplicate": [7.0], "conflict": [4.0]}
+
+
+def test_people_are_told_once_a_feed_of_times_that_are_too_coarse() -> None:
+    """One conflict is an accident, three of a channel are not."""
+    channels = _table(devices=3)
+    telemetry = Telemetry(ManualClock())
+    conflicts = Conflicts(channels, telemetry)
+
+    def look(rows: list[int], reason: str = "conflict") -> list[str]:
+        times_ns = [NS_PER_S] * len(rows)
+        batch = Batch.from_columns(channels, times_ns, rows, np.arange(float(len(rows))))
+        conflicts.look([Rejected(reason, batch)])
+        return list(telemetry.details.get("warnings", {}).values())
+
+    assert look([0, 1, 2] * 9, "duplicate") == []
+    assert look([0, 1, 2, 0, 1]) == []
+    (line,) = look([2, 1, 2])
+    assert line.startswith("feed.pump: p1 sends several values of a channel under one time")
+    assert "in whole seconds" in line
+    assert look([0, 2] * 9) == [line]
 
 
 def test_a_redelivered_batch_is_all_duplicates() -> None:

@@ -172,7 +172,7 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
 
     assert _counts(results) == _counts(expected)
     assert _lines(results, table) == _lines(expected, whole.channels)
-    assert set(_counts(expected)) == {"late", "duplicate"}
+    assert set(_counts(expected)) == {"late", "duplicate", "conflict"}
     told = [anomaly for each in expected for anomaly in each.anomalies]
     assert any(not anomaly.is_open for anomaly in told)
     # What stands still is no news any more by the time that it is known to be stuck.

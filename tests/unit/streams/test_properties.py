@@ -315,6 +315,7 @@ def test_the_strategies_reach_what_they_are_meant_to() -> None:
         "OUT_OF_RANGE",
         "SPIKE",
         "STUCK",
+        "conflict",
         "duplicate",
         "frames 0",
         "frames 1",
