@@ -92,7 +92,7 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
             if math.isfinite(value):
                 fields[name] = value
         for name, count in zip(names[len(values) :], of_window, strict=True):
-            # What is expected is 0 when the window is shorter than the feed's period.
+            # An older version expected 0 of a window that is shorter than the feed's period.
             if count or not name.endswith("_expected"):
                 fields[name] = count
     return [

@@ -194,7 +194,8 @@ class Aggregator:
             window_ns=window_ns,
             n=moments.n,
             flagged=moments.flagged,
-            expected=(window_ns + period_ns // 2) // period_ns,
+            # A window that is shorter than the period is only there when a reading fell into it.
+            expected=np.maximum((window_ns + period_ns // 2) // period_ns, 1),
             stats=_statistics(
                 moments, quantiles(buckets, len(order), list(_QUANTILES.values()))[order]
             ),

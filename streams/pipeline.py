@@ -183,7 +183,7 @@ class Pipeline:
         return Results(aggregates, anomalies, health, rejected, moved)
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
-        """int32[d]: the devices that the next ``advance`` at this time takes to be silent."""
+        """int32[d]: the devices that the next ``advance`` at this time does not wait for."""
         return self._watermarks.quiet(now_ns, self._silent_after_ns)
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
@@ -196,16 +196,16 @@ class Pipeline:
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
         """
-        silent = self._watermarks.silent(now_ns, self._silent_after_ns)
-        aggregates = self._aggregator.close(silent, self._watermarks.watermark_ns)
+        silence = self._watermarks.advance(now_ns, self._silent_after_ns)
+        aggregates = self._aggregator.close(silence.closing, self._watermarks.watermark_ns)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly
             for detector in self._detectors.values()
-            for anomaly in detector.close_silent(silent)
+            for anomaly in detector.close_silent(silence.silent)
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, health, (), silent)
+        return Results(aggregates, anomalies, health, (), silence.devices)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""

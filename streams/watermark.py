@@ -3,12 +3,16 @@
 A device's watermark is the newest event time it has sent less its feed's grace, so it depends on
 the device's own readings only: a backlog played as a burst meets the same watermarks as the same
 readings live. The clock is used for one thing: a device that has gone silent never moves its own
-watermark again, so after a while its open windows are given up waiting for.
+watermark again, so its open windows are given up waiting for. That is when two things have come
+together: nothing has come for as long as it takes to be sure by what is known of the device
+(``streams.pace``), and by the device's own clock, which has gone on meanwhile, the window is over
+and its grace too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +20,37 @@ from numpy.typing import NDArray
 from headgate.config.schema import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
-from streams.arrays import NO_TIME_NS, group_by, grown, running_max
+from streams.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
+from streams.pace import Pace
 from streams.presence import Presence, presence
 
 #: Arrival time of devices that have not sent anything since they were restored.
 _NOT_SEEN = np.int64(-1)
+
+#: Periods of a device that have to pass without a word of it.
+_PERIODS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What the passing of time has to say of devices.
+
+    Attributes:
+        silent: int32[s], those that have gone silent.
+        closing: int32[c], those with windows that are not waited for any longer.
+        floor_ns: int64[c], up to where.
+    """
+
+    silent: NDArray[np.int32]
+    closing: NDArray[np.int32]
+    floor_ns: NDArray[np.int64]
+
+    @property
+    def devices(self) -> NDArray[np.int32]:
+        """All of them, each once."""
+        return np.union1d(self.silent, self.closing).astype(np.int32)
 
 
 class Watermarks:
@@ -44,6 +73,11 @@ class Watermarks:
         self._floor_ns = np.empty(0, np.int64)
         self._arrival_ns = np.empty(0, np.int64)
         self._is_silent = np.empty(0, np.bool_)
+        # What a device whose pace is not known yet is taken to have.
+        self._prior_ns = np.empty(0, np.int64)
+        # Nothing more will come of this device's silence.
+        self._is_settled = np.empty(0, np.bool_)
+        self._pace = Pace()
 
     def process(self, batch: Batch, now_ns: int) -> Output:
         """Move the watermarks by these readings, and reject the late ones.
@@ -61,20 +95,25 @@ class Watermarks:
         self._extend()
         groups = group_by(batch.device)
         devices = groups.keys
-        time_ns = running_max(batch.time_ns[groups.order], groups.starts, groups.lengths)
-        newest_ns = np.maximum(time_ns, np.repeat(self._newest_ns[devices], groups.lengths))
+        arrived_ns = batch.time_ns[groups.order]
+        initial_ns = self._newest_ns[devices]
+        time_ns = running_max(arrived_ns, groups.starts, groups.lengths)
+        newest_ns = np.maximum(time_ns, np.repeat(initial_ns, groups.lengths))
         limit_ns = np.maximum(
             newest_ns - np.repeat(self._grace_ns[devices], groups.lengths),
             np.repeat(self._floor_ns[devices], groups.lengths),
         )
         is_late = np.empty(len(batch), np.bool_)
-        is_late[groups.order] = batch.time_ns[groups.order] < limit_ns
-        self._newest_ns[devices] = newest_ns[groups.starts + groups.lengths - 1]
-        # Only readings that count keep a device from being silent: one whose clock was set back
-        # sends nothing but late ones, and its windows must still close.
-        is_alive = ~np.logical_and.reduceat(is_late[groups.order], groups.starts)
-        self._arrival_ns[devices[is_alive]] = now_ns
-        self._is_silent[devices[is_alive]] = False
+        is_late[groups.order] = arrived_ns < limit_ns
+        last_ns = newest_ns[groups.starts + groups.lengths - 1]
+        self._newest_ns[devices] = last_ns
+        self._learn(groups, newest_ns, initial_ns, now_ns)
+        # Only a reading that is newer than all before tells that a device's time goes on: one whose
+        # clock was set back, or stands still, must get its windows closed all the same.
+        moved = devices[last_ns > initial_ns]
+        self._arrival_ns[moved] = now_ns
+        self._is_silent[moved] = False
+        self._is_settled[moved] = False
         return self._output(batch, is_late)
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -84,45 +123,31 @@ class Watermarks:
         return np.maximum(event_time_ns, self._floor_ns[devices])
 
     def quiet(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
-        """The devices that count as silent from now on, unless something speaks for waiting.
+        """The devices that ``advance`` would have something to say of at this time.
 
         After a restore silence is counted from the first call.
 
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
-            silent_after_ns: Silence that long means silent.
+            silent_after_ns: The least silence that counts.
         """
-        self._extend()
-        known = slice(0, self._known)
-        arrival_ns = self._arrival_ns[known]
-        arrival_ns[arrival_ns == _NOT_SEEN] = now_ns
-        is_quiet = (
-            ~self._is_silent[known]
-            & (self._newest_ns[known] > NO_TIME_NS)
-            & (now_ns - arrival_ns >= silent_after_ns)
-        )
-        return np.flatnonzero(is_quiet).astype(np.int32)
+        return self._look(now_ns, silent_after_ns).devices
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
         """Count the silence of these devices from this monotonic time on, if it is later."""
         self._arrival_ns[devices] = np.maximum(self._arrival_ns[devices], heard_ns)
 
-    def silent(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
-        """The devices that have gone silent since the last call, their watermarks moved on.
+    def advance(self, now_ns: int, silent_after_ns: int) -> Silence:
+        """Let time pass; the watermarks of devices that are not waited for any longer move on.
 
-        A silent device's watermark goes to the end of the longest aggregate window that holds
-        its newest reading, so all of its windows close; what it sends later and is older than
-        that is late. The arguments are those of ``quiet``.
+        A silent device's watermark goes to the end of the aggregate windows that hold its newest
+        reading, of each length in its time, so all of its windows close; what it sends later and
+        is older than that is late. The arguments are those of ``quiet``.
         """
-        devices = self.quiet(now_ns, silent_after_ns)
-        self._is_silent[devices] = True
-        for number, name in enumerate(self._feed_names):
-            of_feed = devices[self._feed[devices] == number]
-            for aggregate in self._feeds[name].aggregates:
-                window_ns = aggregate.window
-                end_ns = (self._newest_ns[of_feed] // window_ns + 1) * window_ns
-                self._floor_ns[of_feed] = np.maximum(self._floor_ns[of_feed], end_ns)
-        return devices
+        found = self._look(now_ns, silent_after_ns)
+        self._floor_ns[found.closing] = found.floor_ns
+        self._is_silent[found.silent] = True
+        return found
 
     def catch_up(self, devices: NDArray[np.int32], leaders: NDArray[np.int32]) -> None:
         """Let the watermarks of devices be no earlier than those of others.
@@ -164,6 +189,7 @@ class Watermarks:
             # the process comes back with a longer grace.
             "watermark_ns": self.watermark_ns(devices),
             "is_silent": self._is_silent[devices],
+            **self._pace.snapshot(devices),
         }
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
@@ -172,6 +198,7 @@ class Watermarks:
         self._newest_ns[devices] = block["newest_ns"]
         self._floor_ns[devices] = block["watermark_ns"]
         self._is_silent[devices] = block["is_silent"]
+        self._pace.restore(devices, block)
 
     def forget(self, selection: Selection) -> None:
         self._extend()
@@ -180,6 +207,75 @@ class Watermarks:
         self._floor_ns[devices] = NO_TIME_NS
         self._arrival_ns[devices] = _NOT_SEEN
         self._is_silent[devices] = False
+        self._is_settled[devices] = False
+        self._pace.forget(devices)
+
+    def _learn(
+        self,
+        groups: Groups,
+        newest_ns: NDArray[np.int64],
+        initial_ns: NDArray[np.int64],
+        now_ns: int,
+    ) -> None:
+        """Learn how these devices send."""
+        devices = groups.keys
+        arrival_ns = self._arrival_ns[devices]
+        step_ns = np.empty_like(newest_ns)
+        step_ns[1:] = newest_ns[1:] - newest_ns[:-1]
+        step_ns[groups.starts] = 0
+        # Of a hole between two readings that came together, a window is what may be waited for.
+        np.minimum(step_ns, np.repeat(self._prior_ns[devices], groups.lengths), out=step_ns)
+        self._pace.learn(
+            devices,
+            newest_ns[groups.starts + groups.lengths - 1] - initial_ns,
+            np.add.reduceat(step_ns, groups.starts),
+            np.where((arrival_ns >= 0) & (initial_ns > NO_TIME_NS), now_ns - arrival_ns, -1),
+        )
+
+    def _look(self, now_ns: int, silent_after_ns: int) -> Silence:
+        """What there is to say of which devices at this time."""
+        self._extend()
+        known = slice(0, self._known)
+        arrival_ns = self._arrival_ns[known]
+        arrival_ns[arrival_ns == _NOT_SEEN] = now_ns
+        waiting = np.flatnonzero(
+            ~self._is_settled[known]
+            & (self._newest_ns[known] > NO_TIME_NS)
+            & (now_ns - arrival_ns >= silent_after_ns)
+        )
+        newest_ns = self._newest_ns[waiting]
+        elapsed_ns = now_ns - arrival_ns[waiting]
+        pace_ns = self._pace.pace_ns[waiting]
+        pace_ns = np.where(pace_ns > 0, pace_ns, self._prior_ns[waiting])
+        delay_ns = self._pace.delay_ns[waiting]
+        is_gone = elapsed_ns >= _PERIODS * np.maximum(pace_ns, delay_ns)
+        # The device's own clock by now, if it goes right, less its grace.
+        passed_ns = newest_ns + elapsed_ns - self._grace_ns[waiting]
+        floor_ns = np.full(len(waiting), NO_TIME_NS)
+        last_ns = np.full(len(waiting), NO_TIME_NS)
+        for number, name in enumerate(self._feed_names):
+            of_feed = np.flatnonzero(self._feed[waiting] == number)
+            if not len(of_feed):
+                continue
+            for aggregate in self._feeds[name].aggregates:
+                window_ns = aggregate.window
+                # What comes once in a window, or less often, has nothing more to say in it.
+                wait_ns = np.maximum(np.minimum(pace_ns[of_feed], window_ns), delay_ns[of_feed])
+                start_ns = newest_ns[of_feed] // window_ns * window_ns
+                end_ns = start_ns + window_ns
+                over_ns = np.where(passed_ns[of_feed] >= end_ns, end_ns, start_ns)
+                is_over = (passed_ns[of_feed] >= over_ns) & (
+                    elapsed_ns[of_feed] >= _PERIODS * wait_ns
+                )
+                over_ns = np.where(is_over, over_ns, NO_TIME_NS)
+                floor_ns[of_feed] = np.maximum(floor_ns[of_feed], over_ns)
+                last_ns[of_feed] = np.maximum(last_ns[of_feed], end_ns)
+        rows = waiting.astype(np.int32)
+        is_closing = floor_ns > self.watermark_ns(rows)
+        self._is_settled[waiting] = self._is_silent[waiting] & (self._floor_ns[waiting] >= last_ns)
+        return Silence(
+            rows[is_gone & ~self._is_silent[waiting]], rows[is_closing], floor_ns[is_closing]
+        )
 
     def _output(self, batch: Batch, is_late: NDArray[np.bool_]) -> Output:
         is_unknown = self._feed[batch.device] < 0
@@ -208,8 +304,20 @@ class Watermarks:
         self._floor_ns = grown(self._floor_ns, known, NO_TIME_NS)
         self._arrival_ns = grown(self._arrival_ns, known, _NOT_SEEN)
         self._is_silent = grown(self._is_silent, known, fill=False)
+        self._is_settled = grown(self._is_settled, known, fill=False)
+        self._prior_ns = grown(self._prior_ns, known, NS_PER_S)
+        self._pace.grow(known)
         self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
         self._grace_ns[self._known : known] = [
             self._feeds[each.feed].grace if each.feed in self._feeds else 0 for each in new
         ]
+        self._prior_ns[self._known : known] = [
+            _prior_ns(self._feeds[each.feed]) if each.feed in self._feeds else NS_PER_S
+            for each in new
+        ]
         self._known = known
+
+
+def _prior_ns(feed: Feed) -> int:
+    """The pace of a device of which nothing is known: slow, so that nothing is lost by it."""
+    return max(feed.period, max((aggregate.window for aggregate in feed.aggregates), default=0))

@@ -27,10 +27,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         description=(
             "Check the configuration, the files it names and its model packages, and print every "
             "problem with its line. Exits with 0 when there is none, else with 2. Settings that "
-            "work and are not secure are warned of. With --connect it asks the broker, the log and "
-            "the sinks, too, and waits for a message of each feed; nothing is changed by that, and "
-            "a running gateway is not disturbed. Exits with 1 then when one of them is away, and "
-            "with 2 when something must be mended."
+            "work and are not secure, or do not fit each other, are warned of. With --connect it "
+            "asks the broker, the log and the sinks, too, and waits for a message of each feed; "
+            "nothing is changed by that, and a running gateway is not disturbed. Exits with 1 then "
+            "when one of them is away, and with 2 when something must be mended."
         ),
     )
     add_config_option(parser)
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.cli.check_connect import ask, exit_code, lines, wait_s
     from headgate.config.insecure import insecure
     from headgate.config.load import located
+    from headgate.config.pacing import misfits
     from headgate.core.errors import ConfigError
     from headgate.gateway.process import exit_now
 
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             raise
         print(json.dumps({"good": False, "problems": error.problems, "warnings": []}))
         return 2
-    warnings = located(args.config, insecure(config, args.config))
+    warnings = located(args.config, [*misfits(config), *insecure(config, args.config)])
     if not args.json:
         _print(args.config, config, warnings)
     findings, is_stuck = ask(config, seconds) if args.connect else ([], False)

@@ -222,7 +222,8 @@ class Aggregates:
         window_ns: int64[k], the window's length.
         n: int64[k].
         flagged: int64[k].
-        expected: int64[k], window length over the feed's period; 0 when no period is configured.
+        expected: int64[k], window length over the feed's period, at least 1; 0 in windows that
+            an older version closed and that are shorter than the period.
         stats: float64[k] by name: mean, min, max, std (population), last, p50, p95, p99.
         sketch_keys: k arrays of int32, DDSketch bucket keys in rising order (see
             ``headgate.core.sketch``).

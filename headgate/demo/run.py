@@ -188,7 +188,7 @@ class _Demo:
         newest_ns = self._fleet.time_ns(self._steps - 1)
         windows = newest_ns // WINDOW_NS - self._fleet.time_ns(0) // WINDOW_NS + 1
         expected = windows * len(self._fleet.names)
-        patience_ns = SILENT_AFTER_NS + round(_DRAIN_MARGIN_S * NS_PER_S)
+        patience_ns = WINDOW_NS + SILENT_AFTER_NS + round(_DRAIN_MARGIN_S * NS_PER_S)
         progress = -1
         deadline_ns = 0
         while self._results.windows < expected:

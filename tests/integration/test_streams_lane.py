@@ -27,7 +27,7 @@ _START_NS = 1_750_000_000 * 10**9
 _PARTITION = device_partition("f", "d", 2)
 
 
-def _config(folder: Path) -> Config:
+def _config(folder: Path, window: str = "10s") -> Config:
     return Config.model_validate(
         {
             "gateway": {"data_dir": str(folder)},
@@ -38,7 +38,7 @@ def _config(folder: Path) -> Config:
                 "f": {
                     "topic": "{device}",
                     "period": "1s",
-                    "aggregates": [{"window": "10s"}],
+                    "aggregates": [{"window": window}],
                     "channels": {"x": {}},
                 }
             },
@@ -139,18 +139,18 @@ async def test_windows_left_open_by_the_last_run_close_though_nothing_comes(
     tmp_path: Path,
 ) -> None:
     """State is taken up with the partition, and not only when its first reading comes."""
-    config, table = _config(tmp_path), ChannelTable()
+    config, table = _config(tmp_path, window="2s"), ChannelTable()
     at = TopicPartition(topic(config, READINGS), _PARTITION)
     async with _log(config) as log:
         async with _running(config, log) as telemetry:
-            await log.append(at, [_record(table, 0, 7)])
-            await _worked_on(telemetry, 7)
+            await log.append(at, [_record(table, 0, 2)])
+            await _worked_on(telemetry, 2)
         aggregates = TopicPartition(topic(config, AGGREGATES), _PARTITION)
         assert not await log.read(aggregates, 0)
 
         async with _running(config, log):
             (record,) = await log.read(aggregates, 0, wait_s=10)
-        assert decode_aggregates(record.value, ChannelTable()).n.tolist() == [7]
+        assert decode_aggregates(record.value, ChannelTable()).n.tolist() == [2]
         assert (await audit(config, log)).is_balanced
 
 

@@ -255,6 +255,15 @@ def test_expected_is_rounded_to_whole_readings() -> None:
     assert aggregator.process(_batch(channels, [0], [1]), _at(9)).expected.tolist() == [3]
 
 
+def test_a_window_that_is_shorter_than_the_period_expects_the_reading_that_made_it() -> None:
+    """Not none of them, by which nothing could be divided."""
+    channels = _table()
+    aggregator = Aggregator({"pump": _feed("10s", period="1h")}, channels)
+
+    closed = aggregator.process(_batch(channels, [0, 3600], [1, 2]), _at(4000))
+    assert (closed.n.tolist(), closed.expected.tolist()) == ([1, 1], [1, 1])
+
+
 def test_pending_is_in_the_order_asked_for() -> None:
     """Devices may be asked for in any order, and some only."""
     channels = _table("pump/p1/a", "pump/p2/a", "pump/p3/a")

@@ -27,6 +27,9 @@ _STEP_NS = 10**9
 _DEVICES, _STEPS = 3, 90
 _START_NS = 1_750_000_000 * 10**9
 
+#: Longer than any device is waited for.
+_LONG_NS = 10**15
+
 
 @pytest.fixture(scope="module", params=["pca", "level", "ridge", "novelty", "fusion"])
 def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -157,7 +160,7 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
     table = _table()
     whole = build_pipeline(config, table)
     batch = _readings(table)
-    expected = [whole.process(batch, 0), whole.advance(10**9), whole.advance(20 * 10**9)]
+    expected = [whole.process(batch, 0), whole.advance(10**9), whole.advance(_LONG_NS)]
 
     table = _table()
     pipeline = build_pipeline(config, table)
@@ -168,7 +171,7 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
         results.append(pipeline.process(part, 0))
         if restarts:
             pipeline, table = _taken_up(pipeline, config)
-    results += [pipeline.advance(10**9), pipeline.advance(20 * 10**9)]
+    results += [pipeline.advance(10**9), pipeline.advance(_LONG_NS)]
 
     assert _counts(results) == _counts(expected)
     assert _lines(results, table) == _lines(expected, whole.channels)
@@ -193,7 +196,7 @@ def test_every_reading_is_aggregated_or_rejected(package: Path) -> None:
     batch = _readings(table)
     results = [pipeline.process(batch, 0)]
     opened = pipeline.open_rows()
-    results += [pipeline.advance(0), pipeline.advance(20 * 10**9)]
+    results += [pipeline.advance(0), pipeline.advance(_LONG_NS)]
     aggregated = sum(int((each.aggregates.n + each.aggregates.flagged).sum()) for each in results)
 
     assert opened > 0

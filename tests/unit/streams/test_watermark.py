@@ -88,19 +88,34 @@ def test_times_far_apart_are_compared_right(channels: ChannelTable) -> None:
 
 
 def test_a_silent_device_gives_up_its_windows_once(channels: ChannelTable) -> None:
-    """Its watermark goes to the end of the longest window, and what comes before that is late."""
-    watermarks, clock = Watermarks(_FEEDS, channels), ManualClock()
-    watermarks.process(_batch(channels, [100, 100], [0, 1]), clock.monotonic_ns())
-    clock.advance(6)
-    watermarks.process(_batch(channels, [106], [1]), clock.monotonic_ns())
-    clock.advance(5)
+    """Each when it is over, its grace too; and what comes before the longest one's end is late."""
+    watermarks = Watermarks(_FEEDS, channels)
+    for second in range(98, 101):
+        watermarks.process(_batch(channels, [second]), second * NS_PER_S)
+    came = {}
+    for second in range(101, 130):
+        silence = watermarks.advance(second * NS_PER_S, 10 * NS_PER_S)
+        if len(silence.devices):
+            came[second] = (
+                silence.silent.tolist(),
+                silence.closing.tolist(),
+                _watermark_s(watermarks),
+            )
 
-    assert watermarks.silent(clock.monotonic_ns(), 10 * NS_PER_S).tolist() == [0]
-    assert watermarks.silent(clock.monotonic_ns(), 10 * NS_PER_S).tolist() == []
-    assert _watermark_s(watermarks, 0) == 120
-    assert _watermark_s(watermarks, 1) == 104
-    output = watermarks.process(_batch(channels, [119, 120]), clock.monotonic_ns())
+    assert came == {110: ([0], [0], 100), 112: ([], [0], 110), 122: ([], [0], 120)}
+    output = watermarks.process(_batch(channels, [119, 120]), 130 * NS_PER_S)
     assert output.main.time_ns.tolist() == [120 * NS_PER_S]
+
+
+def test_the_silence_of_one_device_is_no_others(channels: ChannelTable) -> None:
+    """Who goes on keeps his windows."""
+    watermarks = Watermarks(_FEEDS, channels)
+    for second in range(100, 125):
+        rows = [0, 1] if second < 103 else [1]
+        watermarks.process(_batch(channels, [second] * len(rows), rows), second * NS_PER_S)
+
+    assert watermarks.advance(125 * NS_PER_S, 10 * NS_PER_S).devices.tolist() == [0]
+    assert _watermark_s(watermarks, 1) == 122
 
 
 def test_a_jump_of_the_wall_clock_makes_nobody_silent(channels: ChannelTable) -> None:
@@ -110,40 +125,47 @@ def test_a_jump_of_the_wall_clock_makes_nobody_silent(channels: ChannelTable) ->
 
     clock.step_wall(86400)
 
-    assert not len(watermarks.silent(clock.monotonic_ns(), 10 * NS_PER_S))
+    assert not len(watermarks.quiet(clock.monotonic_ns(), 10 * NS_PER_S))
 
 
-def test_late_readings_do_not_keep_a_device_from_being_silent(channels: ChannelTable) -> None:
-    """A device whose clock was set back sends on, but its windows must still close."""
+@pytest.mark.parametrize("times_s", [[100, 50, 60], [100, 100, 99]], ids=["back", "still"])
+def test_only_time_that_goes_on_keeps_a_device_from_being_silent(
+    channels: ChannelTable, times_s: list[float]
+) -> None:
+    """A device whose clock was set back, or stands still, sends on, but its windows must close."""
     watermarks = Watermarks(_FEEDS, channels)
-    watermarks.process(_batch(channels, [100]), now_ns=0)
-    watermarks.process(_batch(channels, [1]), now_ns=9 * NS_PER_S)
+    for at, time_s in enumerate(times_s):
+        watermarks.process(_batch(channels, [time_s]), at * 20 * NS_PER_S)
 
-    assert watermarks.silent(10 * NS_PER_S, 10 * NS_PER_S).tolist() == [0]
+    silence = watermarks.advance(60 * NS_PER_S, 10 * NS_PER_S)
+    assert silence.closing.tolist() == [0]
+    assert _watermark_s(watermarks) == 110
 
 
 def test_a_device_that_speaks_again_can_go_silent_again(channels: ChannelTable) -> None:
-    """Silence ends with the next reading that is on time."""
+    """Silence ends with the next reading that is newer than all before."""
     watermarks = Watermarks(_FEEDS, channels)
-    watermarks.process(_batch(channels, [100]), now_ns=0)
-    watermarks.silent(10 * NS_PER_S, 10 * NS_PER_S)
-    watermarks.process(_batch(channels, [130]), now_ns=11 * NS_PER_S)
+    for second in (99, 100, 130, 131, 132):
+        now_ns = second * NS_PER_S
+        watermarks.advance(now_ns, 10 * NS_PER_S)
+        watermarks.process(_batch(channels, [second]), now_ns)
 
-    assert not len(watermarks.silent(12 * NS_PER_S, 10 * NS_PER_S))
-    assert watermarks.silent(21 * NS_PER_S, 10 * NS_PER_S).tolist() == [0]
+    assert not len(watermarks.quiet(141 * NS_PER_S, 10 * NS_PER_S))
+    assert watermarks.advance(170 * NS_PER_S, 10 * NS_PER_S).closing.tolist() == [0]
 
 
 def test_silence_is_counted_anew_after_a_restart(channels: ChannelTable) -> None:
     """The time the gateway was down is not the device's silence."""
     watermarks, selection = Watermarks(_FEEDS, channels), everything(channels)
-    watermarks.process(_batch(channels, [100]), now_ns=5)
+    watermarks.process(_batch(channels, [99, 100]), now_ns=5)
 
     restarted = Watermarks(_FEEDS, channels)
     restarted.restore(selection, watermarks.snapshot(selection))
 
-    assert not len(restarted.silent(10**15, 10 * NS_PER_S))
-    assert not len(restarted.silent(10**15 + 9 * NS_PER_S, 10 * NS_PER_S))
-    assert restarted.silent(10**15 + 10 * NS_PER_S, 10 * NS_PER_S).tolist() == [0]
+    start_ns = 10**15
+    assert not len(restarted.quiet(start_ns, 10 * NS_PER_S))
+    assert not len(restarted.quiet(start_ns + 11 * NS_PER_S, 10 * NS_PER_S))
+    assert restarted.quiet(start_ns + 30 * NS_PER_S, 10 * NS_PER_S).tolist() == [0]
 
 
 def test_a_longer_grace_does_not_take_the_watermark_back(channels: ChannelTable) -> None:
@@ -175,7 +197,8 @@ def test_a_feed_without_aggregates_has_no_windows_to_give_up(channels: ChannelTa
     watermarks = Watermarks(_FEEDS, channels)
     watermarks.process(_batch(channels, [100], [level]), now_ns=0)
 
-    assert watermarks.silent(10 * NS_PER_S, 10 * NS_PER_S).tolist() == [2]
+    silence = watermarks.advance(10 * NS_PER_S, 10 * NS_PER_S)
+    assert silence.silent.tolist() == silence.devices.tolist() == [2]
     assert _watermark_s(watermarks, 2) == 98
 
 
