@@ -100,8 +100,9 @@ def _text(time_ns: int) -> str:
 
 def _print(result: Audit) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+
+    from headgate.core.text import printable
 
     table = Table(title="Readings by device and span", title_justify="left")
     table.add_column("device")
@@ -112,7 +113,7 @@ def _print(result: Audit) -> None:
     ordered = sorted(result.accounts.items(), key=lambda item: -abs(item[1].gap))
     for (device, start_ns), account in ordered[:_MOST_ROWS]:
         table.add_row(
-            escape(f"{device.feed}/{device.label}"),
+            printable(f"{device.feed}/{device.label}"),
             _text(start_ns),
             str(account.received),
             str(account.aggregated),
@@ -125,7 +126,7 @@ def _print(result: Audit) -> None:
     if len(ordered) > _MOST_ROWS:
         console.print(f"… and {len(ordered) - _MOST_ROWS} more; --json prints all")
     for reason, count in result.messages.items():
-        console.print(f"{count} messages in quarantine: {reason}")
+        console.print(printable(f"{count} messages in quarantine: {reason}"))
     total = result.sum()
     verdict = "balanced" if result.is_balanced else "NOT balanced"
     console.print(

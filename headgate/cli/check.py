@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.config_option import add_config_option
+from headgate.cli.output import note, say
 
 if TYPE_CHECKING:
     from connectors.finding import Finding
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_json(config, warnings, findings, is_good=code == 0)))
     else:
         for line in lines(findings):
-            print(line)
+            say(line)
     if is_stuck:
         # A thread that hangs in a client library would keep the process from ending.
         exit_now(code)
@@ -79,12 +80,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(path: Path, config: Config, warnings: Sequence[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(
+        note(f"warning: {warning}")
+    say(
         f"{path}: {_verdict(len(warnings))}: {_count(len(config.feed), 'feed')}, "
-        f"{_count(len(config.model), 'model')}, log {config.log.url}",
-        flush=True,
+        f"{_count(len(config.model), 'model')}, log {config.log.url}"
     )
+    sys.stdout.flush()
 
 
 def _as_json(

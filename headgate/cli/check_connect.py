@@ -55,13 +55,8 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def lines(findings: Sequence[Finding]) -> list[str]:
     """The findings, a line each."""
-    from headgate.core.text import printable
-
     width = max((len(each.about) for each in findings), default=0)
-    return [
-        f"{_WORDS[each.state]:<7} {each.about:<{width}}  {printable(each.text)}"
-        for each in findings
-    ]
+    return [f"{_WORDS[each.state]:<7} {each.about:<{width}}  {each.text}" for each in findings]
 
 
 def exit_code(findings: Sequence[Finding], *, is_strict: bool) -> int:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count
+from headgate.cli.output import note
 from headgate.cli.times import UNITS
+from headgate.core.text import printable
 
 if TYPE_CHECKING:
     from headgate.evaluation.result import Evaluation
@@ -102,7 +104,6 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     import json
-    import sys
 
     from rich.console import Console
     from rich.text import Text
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with console.status("…") as status:
         # Names are the user's: brackets in them are no markup, and nothing between colons a face.
-        evaluation = _evaluate(args, lambda line: status.update(Text(line)))
+        evaluation = _evaluate(args, lambda line: status.update(Text(printable(line))))
     output = Console(stderr=args.json, markup=False, emoji=False)
     for table in _tables(evaluation):
         output.print(table)
@@ -127,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
         from headgate.evaluation.plots import write_report
 
         console.print(Text(f"Plots are in {write_report(evaluation, args.report)}."))
-    for note in evaluation.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for each in evaluation.notes:
+        note(f"note: {each}")
     if args.json:
         print(json.dumps(evaluation.figures), flush=True)
     return 0
@@ -233,7 +234,7 @@ def _tables(evaluation: Evaluation) -> list[Any]:
         # One below the other, so that no figure is cut off on a narrow terminal.
         for first in range(0, len(rows), _MOST_ACROSS - 1):
             some = rows[first : first + _MOST_ACROSS - 1]
-            names = (Column(name, overflow="fold") for name, _ in some)
+            names = (Column(printable(name), overflow="fold") for name, _ in some)
             table = Table(Column(no_wrap=True), *names)
             for column in columns:
                 table.add_row(column, *(text(figures[column], column) for _, figures in some))
@@ -241,7 +242,7 @@ def _tables(evaluation: Evaluation) -> list[Any]:
     else:
         table = Table("", *columns)
         for name, figures in rows:
-            table.add_row(name, *(text(figures[column], column) for column in columns))
+            table.add_row(printable(name), *(text(figures[column], column) for column in columns))
         tables.append(table)
     tables[0].title, tables[0].title_justify = evaluation.title, "left"
     if not evaluation.spread:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from headgate.cli.config_option import add_config_option
 from headgate.cli.times import time_ns
+from headgate.core.text import csv_cell, json_line, printable
 
 if TYPE_CHECKING:
     from connectors.log_contents import TopicReport
@@ -140,12 +141,12 @@ class _Writer:
 
         for row in rows:
             if not self._is_csv:
-                self._target.write(json.dumps(row, ensure_ascii=False) + "\n")
+                self._target.write(json_line(row) + "\n")
                 continue
             if self._csv is None:
                 self._csv = csv.DictWriter(self._target, list(row))
                 self._csv.writeheader()
-            self._csv.writerow(row)
+            self._csv.writerow({name: csv_cell(value) for name, value in row.items()})
 
 
 def _as_json(reports: Sequence[TopicReport], file_problems: list[str]) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def _print(reports: Sequence[TopicReport], file_problems: list[str]) -> None:
     console.print(table)
     damaged = [line for report in reports for line in report.damaged]
     for line in (*file_problems, *damaged[:_MOST_LINES]):
-        console.print(line)
+        console.print(printable(line))
     if len(damaged) > _MOST_LINES:
         console.print(f"… and {len(damaged) - _MOST_LINES} more; --json prints all")
     is_whole = not damaged and not file_problems

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headgate import __version__
+from headgate.cli.output import note
 from headgate.core.errors import ConfigError, HeadgateError
 
 #: In the order of ``headgate --help``; each is a module of this package with ``add_parser`` and
@@ -56,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = modules[args.command].run(args)
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            note(problem)
         return 2
     except HeadgateError as error:
-        print(f"headgate {args.command}: {error}", file=sys.stderr)
+        note(f"headgate {args.command}: {error}")
         return 1
     except KeyboardInterrupt:
         return 130

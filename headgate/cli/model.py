@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cli import compress, train
+from headgate.cli.output import say
 from headgate.cli.times import add_columns, refuse_without_data
 from headgate.cli.train import print_package
 
@@ -60,9 +61,9 @@ def _show(path: Path) -> int:
     package = ModelPackage.load(path)
     runtime = Runtime(package)
     print_package(package)
-    for note in package.manifest.training.notes:
-        print(f"note       {note}")
-    print(f"verified: hashes and golden outputs agree on {runtime.provider}")
+    for each in package.manifest.training.notes:
+        say(f"note       {each}")
+    say(f"verified: hashes and golden outputs agree on {runtime.provider}")
     return 0
 
 
@@ -83,7 +84,7 @@ def _report(path: Path, out: Path | None) -> int:
         except OSError as error:
             raise ConfigError(f"--out: expected a file that can be written: {error}") from error
         page = out
-    print(page)
+    say(str(page))
     return 0
 
 
@@ -110,5 +111,5 @@ def _report_on(args: argparse.Namespace) -> int:
         parts = recordings_for(args.data, args, names, progress)
         evaluation = look(f"Model {package.manifest.name}", package, parts, progress)
     write_page(evaluation, args.out)
-    print(args.out)
+    say(str(args.out))
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 from headgate.cli.config_option import add_config_option
+from headgate.core.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,7 +117,7 @@ def _print(status: dict[str, Any]) -> None:
     console.print(_lanes(status))
     # A console of an older release tells nothing of these.
     for line in status.get("warnings", []):
-        console.print(f"warning: {line}")
+        console.print(printable(f"warning: {line}"))
     if status.get("feeds"):
         console.print(_feeds(status["feeds"]))
     console.print(
@@ -140,14 +141,13 @@ def _print(status: dict[str, Any]) -> None:
 
 
 def _lanes(status: dict[str, Any]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("lane", "state", "restarts", "cpu s", "memory MB", title="Lanes")
     for name, lane in status["lanes"].items():
         table.add_row(
             name,
-            "ready" if lane["ready"] else escape(f"not ready: {lane['reason']}"),
+            "ready" if lane["ready"] else printable(f"not ready: {lane['reason']}"),
             str(lane["restarts"]),
             f"{status['cpu_seconds'].get(name, 0):.1f}",
             f"{status['resident_bytes'].get(name, 0) / 1e6:.0f}",
@@ -162,7 +162,9 @@ def _feeds(feeds: dict[str, Any]) -> Table:
 
     table = Table("feed", "devices", "silent", "the longest", "last heard", title="Feeds")
     for name, feed in feeds.items():
-        silent = ", ".join(f"{device} {shown_s(for_s)}" for device, for_s in feed["names"])
+        silent = printable(
+            ", ".join(f"{device} {shown_s(for_s)}" for device, for_s in feed["names"])
+        )
         more = feed["silent"] - len(feed["names"])
         table.add_row(
             name,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count, positive, rate
+from headgate.cli.output import note, say
 from headgate.cli.times import add_columns
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def run(args: argparse.Namespace) -> int:
             has_page=True,
             progress=progress,
         )
-    for note in package.manifest.training.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for each in package.manifest.training.notes:
+        note(f"note: {each}")
     print_package(package)
     return 0
 
@@ -195,24 +195,24 @@ def print_package(package: ModelPackage) -> None:
     manifest = package.manifest
     framing, alarm, training = manifest.framing, manifest.alarm, manifest.training
     why = f" ({training.chosen_because})" if training.chosen_because else ""
-    print(f"{manifest.name} {manifest.version} for feed {manifest.feed}: {training.kind}{why}")
+    say(f"{manifest.name} {manifest.version} for feed {manifest.feed}: {training.kind}{why}")
     for channel in manifest.channels:
-        print(
+        say(
             f"  {channel.name} [{channel.unit or '-'}] offset {channel.offset:.6g}, "
             f"scale {channel.scale:.6g}"
         )
-    print(
+    say(
         f"windows    {framing.window} steps of {format_duration(framing.period)}, "
         f"every {framing.hop}"
     )
-    print(f"threshold  {alarm.threshold:.4g}: {alarm.chosen_by}")
-    print(
+    say(f"threshold  {alarm.threshold:.4g}: {alarm.chosen_by}")
+    say(
         f"alarm      opens after {alarm.open_after}, closes after {alarm.close_after} below "
         f"{alarm.threshold_low:.4g}"
     )
     if alarm.following:
-        print(f"           {alarm.following}")
-    print(
+        say(f"           {alarm.following}")
+    say(
         f"trained on {training.rows} rows over {training.span / 1e9:.0f} s, seed {training.seed}, "
         f"data {training.fingerprint[:12]}…"
     )

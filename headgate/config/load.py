@@ -19,6 +19,7 @@ from headgate.config.problems import Problem, problem_of, shown_key
 from headgate.config.references import broken_references, unreadable
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
+from headgate.core.text import printable
 
 _SYNTAX_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -66,7 +67,7 @@ def located(path: Path, problems: Iterable[str]) -> list[str]:
         key = problem.partition(": ")[0]
         while key and key not in lines:
             key = key.rpartition(".")[0]
-        found.append(_on_one_line(f"{path}:{lines[key]}: {problem}" if key else problem))
+        found.append(printable(f"{path}:{lines[key]}: {problem}" if key else problem))
     return found
 
 
@@ -104,9 +105,5 @@ def _report(path: Path, lines: dict[KeyPath, int], problems: list[Problem]) -> l
     for key, what in problems:
         known = next(key[:length] for length in range(len(key), -1, -1) if key[:length] in lines)
         report = f"{path}:{lines[known]}: {shown_key(key)}: {what}"
-        found[_on_one_line(report)] = lines[known]
+        found[printable(report)] = lines[known]
     return sorted(found, key=lambda report: found[report])
-
-
-def _on_one_line(text: str) -> str:
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
 
 from headgate.core.clock import SystemClock
 from headgate.core.flood import FloodFilter
+from headgate.core.text import printable, printable_lines
 
 #: Loggers that report each connection, request and rebalance step. What matters of it we say
 #: ourselves. The last two are ours by name, but Faust writes to them.
@@ -44,9 +46,8 @@ def configure_logging(level: str, style: str, **context: str) -> None:
     ]
     rendering: list[Any]
     if is_text:
-        plain = structlog.dev.plain_traceback
         colors = sys.stderr.isatty()
-        rendering = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        rendering = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)]
     else:
         rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -78,6 +79,13 @@ def configure_logging(level: str, style: str, **context: str) -> None:
     structlog.contextvars.bind_contextvars(**context)
 
 
+def _traceback(target: TextIO, info: structlog.typing.ExcInfo) -> None:
+    """Write a traceback: the message of an exception may hold anything, even escape sequences."""
+    plain = StringIO()
+    structlog.dev.plain_traceback(plain, info)
+    target.write(printable_lines(plain.getvalue()))
+
+
 class _LibraryFlood(FloodFilter):
     """Holds back what libraries repeat. Our own messages pass: we repeat none needlessly."""
 
@@ -90,9 +98,6 @@ def _escape_control_characters(
 ) -> dict[str, Any]:
     """Keep text that came from outside on its one line, so that nobody can forge another."""
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[name] = "".join(
-                sign if sign.isprintable() else sign.encode("unicode_escape").decode()
-                for sign in value
-            )
+        if isinstance(value, str):
+            event[name] = printable(value)
     return event

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from connectors.simulator.faults import Fault
 from headgate.core.clock import NS_PER_S
+from headgate.core.text import printable
 from headgate.demo.gateway import GatewayStatus
 from headgate.demo.report import Report
 from headgate.demo.truth import FLAG_OF, SeenAnomaly, Verdict
@@ -172,7 +173,7 @@ def events_table(snapshot: Snapshot) -> Table:
     for anomaly in snapshot.verdict.false_alarms:
         table.add_row(
             f"{(anomaly.start_ns - snapshot.start_ns) / NS_PER_S:.0f} s",
-            Text(anomaly.device),
+            Text(printable(anomaly.device)),
             Text("none: a false alarm", style="red"),
             *_anomaly_cells(anomaly, None, snapshot),
         )

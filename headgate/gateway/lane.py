@@ -28,6 +28,7 @@ from headgate.core.errors import ConfigError, PermanentError, TransientError
 from headgate.core.log import Log, Share
 from headgate.core.logging import configure_logging
 from headgate.core.telemetry import Telemetry
+from headgate.core.text import printable
 from headgate.core.watchdog import Watchdog
 from headgate.gateway.lock import FileLock
 from headgate.gateway.process import die_with_parent, exit_now
@@ -110,7 +111,7 @@ class _Host:
             await self._work()
         except ConfigError as error:
             for problem in located(self._config_file, error.problems):
-                print(problem, file=sys.stderr)  # noqa: T201  (it is the answer to the user)
+                print(printable(problem), file=sys.stderr)  # noqa: T201  (the answer to the user)
             exit_now(2)
         except Exception as error:
             _logger.exception(

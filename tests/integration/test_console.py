@@ -185,7 +185,7 @@ def _established(port: int) -> bool:
 
 
 @contextmanager
-def _console(settings: dict[str, object]) -> Iterator[int]:
+def _console(settings: dict[str, object], given: FakeLane | None = None) -> Iterator[int]:
     """A console in a thread of its own, for a command that blocks; its port."""
     ready, stop = threading.Event(), asyncio.Event()
     found: list[tuple[int, asyncio.AbstractEventLoop]] = []
@@ -198,7 +198,7 @@ def _console(settings: dict[str, object]) -> Iterator[int]:
     )
 
     async def serve() -> None:
-        lane = FakeLane(page(lambda telemetry: telemetry.messages.labels("pump").inc(3)))
+        lane = given or FakeLane(page(lambda telemetry: telemetry.messages.labels("pump").inc(3)))
         console = Console(config, {"ingest": lane}, ManualClock())
         url = await console.start()
         found.append((int(url.rpartition(":")[2]), asyncio.get_running_loop()))
@@ -282,3 +282,24 @@ def test_status_shows_the_token_of_its_configuration(
         file.write_text(text.replace('"token"', '"elsewhere"'))
         assert main(["status", "-c", str(file)]) == 2
         assert "console.token_file: expected a token" in capsys.readouterr().err
+
+
+def test_status_can_not_be_painted_by_what_devices_are_called(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Names and reasons come from outside; brackets in them are no markup either."""
+    name = "p\x1b[2J\x9b2J\n[red]x"
+    presence = {"devices": 1, "silent": 1, "longest_s": 9.0, "heard_s": 9.0}
+    lane = FakeLane(
+        health=(False, "no [Errno 111] \x1b[31m"),
+        details={"presence": {"pump": {**presence, "names": [(name, 9.0)]}}},
+    )
+    with _console({}, lane) as port:
+        capsys.readouterr()
+        assert main(["status", "--url", f"http://127.0.0.1:{port}"]) == 0
+    out = capsys.readouterr().out
+
+    assert all(line.isprintable() for line in out.split("\n"))
+    assert r"\x1b[2J\x9b2J" in out
+    assert "[red]x" in out
+    assert r"\x1b[31m" in out

@@ -28,6 +28,9 @@ from headgate.core.wire import (
     readings_record,
 )
 
+#: Clears a screen in both ways of writing it, breaks the line, and turns the writing round.
+_HOSTILE = "a\x1b[2J\x9b2J\nb\u2028\u202e"
+
 _START_NS = 1_750_000_000 * 10**9
 
 
@@ -111,6 +114,41 @@ def test_rows_come_out_as_text(
     assert main([*command, "--topic", "quarantine"]) == 0
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (row["reason"], row["payload"]) == ("not_utf8", "base64:/3s=")
+
+
+async def _put_hostile(path: Path) -> None:
+    config = load_config(path)
+    log = open_log(config, SystemClock())
+    await log.start()
+    messages = [
+        QuarantinedMessage(_START_NS, f"mqtt:{_HOSTILE}", text.encode(), "not_json", _HOSTILE, 9)
+        for text in ("=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1", "a\r\nb", "plain")
+    ]
+    at = TopicPartition(topic(config, QUARANTINE), 1)
+    await log.append(at, [messages_record(messages)])
+    await log.stop()
+
+
+def test_what_devices_send_is_neither_painted_nor_worked_out(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON and CSV hold escapes; a cell that begins like a formula is marked as text."""
+    asyncio.run(_put_hostile(config_file))
+    command = ["log", "export", "-c", str(config_file), "--topic", "quarantine"]
+
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.split("\n"))
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows[-1]["detail"] == _HOSTILE
+
+    assert main([*command, "--format", "csv"]) == 0
+    lines = capsys.readouterr().out.replace("\r\n", "\n").split("\n")
+    assert all(line.isprintable() for line in lines)
+    payloads = [row["payload"] for row in csv.DictReader(lines)]
+    assert payloads[1:] == [
+        *("'=1+1", "'+cmd", "'-2", "'@SUM(A1)", r"\t=1", r"a\r\nb", "plain"),
+    ]
 
 
 @pytest.mark.parametrize(

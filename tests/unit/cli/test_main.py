@@ -78,6 +78,15 @@ def test_a_good_configuration_is_called_good(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_can_not_paint_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it repeats of the user's words, or of a console's answer, is escaped."""
+    assert main(["status", "-c", str(tmp_path / "no\x1b[2Jfile\n.toml")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert r"no\x1b[2Jfile\n.toml" in line
+
+
 def test_the_example_at_the_top_of_the_project_is_good() -> None:
     """Its model package is verified too."""
     assert main(["check", "-c", str(_ROOT / "headgate.toml")]) == 0

@@ -118,6 +118,6 @@ def test_a_problem_found_later_is_given_its_line(tmp_path: Path) -> None:
     ) == [
         f"{path}:2: log.url: no such server",
         f"{path}:1: log.partitions: too many",
-        f'{path}:4: model."pump.v2": damaged\\x0afile',
+        f'{path}:4: model."pump.v2": damaged\\nfile',
         "headgate: other",
     ]

@@ -47,6 +47,24 @@ def test_what_is_no_terminal_gets_json() -> None:
     assert json.loads(stderr_of("auto", 'logger.info("Hello.")')[0])["event"] == "Hello."
 
 
+def test_the_message_of_an_exception_can_not_paint_either() -> None:
+    """A traceback has lines of its own, and nothing else."""
+    script = r"""
+try:
+    raise ValueError("bad \x1b[2J\x9b1A name\u202e")
+except ValueError:
+    logger.exception("It failed.")
+    """
+
+    text = "\n".join(stderr_of("text", script))
+    assert r"ValueError: bad \x1b[2J\x9b1A name\u202e" in text
+    assert "Traceback (most recent call last):\n" in text
+    assert "\x1b[2J" not in text
+
+    (line,) = stderr_of("json", script)
+    assert line.isprintable()
+
+
 def test_text_from_outside_stays_on_its_line() -> None:
     """Line breaks, terminal escapes and their eight-bit forms can't forge or repaint anything."""
     script = r'logger.info("A device.", device="a\nb\x1b[31m\x9b2J\u2028c")'
