@@ -6,10 +6,12 @@ A store behind the uplink is not read.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,9 @@ from headgate.core.log import AGGREGATES
 
 #: Points taken from the store at a time.
 _FETCHED = 10_000
+
+#: Sets of tags of which it is remembered what device they belong to: they come with every window.
+_TAGS_KEPT = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +165,40 @@ def _from_store(
             f"the local store (which can't tell it from feed.{others[0]})", window_ns, []
         )
     name = aggregate_measurement(measurement, window_ns)
-    return _joined(f"the local store {path}", window_ns, _stored(path, name, asked, progress))
+    identity = config.feed[asked.feed].identity
+    parts = _stored(path, name, asked, identity, progress)
+    return _joined(f"the local store {path}", window_ns, parts)
 
 
 def _stored(
-    path: Path, measurement: str, asked: Asked, progress: Callable[[int], None]
+    path: Path,
+    measurement: str,
+    asked: Asked,
+    identity: tuple[str, ...] | None,
+    progress: Callable[[int], None],
 ) -> Iterator[_Part]:
     means = [aggregate_fields(name)[0] for name in asked.names]
     columns = ", ".join("json_extract(fields, ?)" for _ in means)
-    numbers: dict[str, int] = {}
     read = 0
+    numbers: dict[tuple[object, ...], int] = {}
+
+    @lru_cache(_TAGS_KEPT)
+    def number_of(text: str) -> int:
+        tags = json.loads(text)
+        names = sorted(tags) if identity is None else identity
+        key = (tags.get("device"), *((name, tags.get(name)) for name in names))
+        return numbers.setdefault(key, len(numbers))
+
     try:
         # Read-only: opening it otherwise would make one, with the wrong owner when root asks.
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             cursor = database.execute(
-                f"SELECT json_extract(tags, '$.device'), time_ns, {columns} FROM points "  # noqa: S608
+                f"SELECT tags, time_ns, {columns} FROM points "  # noqa: S608
                 "WHERE measurement = ?",
                 (*(f'$."{mean}"' for mean in means), measurement),
             )
             while rows := cursor.fetchmany(_FETCHED):
-                device = [numbers.setdefault(row[0] or "", len(numbers)) for row in rows]
+                device = [number_of(row[0]) for row in rows]
                 # None becomes NaN: a window without a usable reading of the channel.
                 mean = np.array([row[2:] for row in rows], np.float64)
                 shape = mean.shape
@@ -208,7 +227,7 @@ async def _from_log(
         if not config.log.is_embedded:
             raise
         return _joined("the log (there is none yet)", window_ns, [])
-    channels = ChannelTable()
+    channels = ChannelTable(identities=config.identities)
     positions = {name: at for at, name in enumerate(asked.names)}
     column_of = ByChannel(channels, np.int32, lambda each: positions.get(each.field, -1))
     parts: list[_Part] = []

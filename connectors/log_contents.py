@@ -272,6 +272,7 @@ def _rejected(batch: Batch, reasons: list[str], wanted: Filter) -> Iterator[dict
                 "detail": row["quality"],
                 "payload": str(row["value"]),
                 "payload_bytes": 0,
+                "tags": row["tags"],
             }
 
 
@@ -290,6 +291,7 @@ def _readings(batch: Batch, wanted: Filter) -> Iterator[dict[str, Any]]:
             "value": value if math.isfinite(value) else None,
             "unit": channel.unit,
             "quality": " ".join(flags) or "good",
+            "tags": dict(channel.tags),
         }
 
 
@@ -307,6 +309,7 @@ def _windows(rows: Aggregates, channels: ChannelTable, wanted: Filter) -> Iterat
                 "n": int(rows.n[row]),
                 "flagged": int(rows.flagged[row]),
                 **{name: _number(rows.stats[name][row]) for name in STATISTICS},
+                "tags": dict(channel.tags),
             }
 
 
@@ -331,6 +334,7 @@ _ANOMALY_COLUMNS: dict[str, Any] = dict.fromkeys(
         "since",
         "found",
         "usual",
+        "tags",
     )
 )
 
@@ -352,6 +356,7 @@ def _anomalies(anomalies: list[Anomaly], wanted: Filter) -> Iterator[dict[str, A
                 "faulty": " ".join(anomaly.faulty),
                 "is_open": anomaly.is_open,
                 "revision": anomaly.revision,
+                "tags": dict(anomaly.tags),
             }
 
 
@@ -368,6 +373,7 @@ def _health(health: list[SensorHealth], wanted: Filter) -> Iterator[dict[str, An
                 "since": _text(each.since_ns),
                 "found": _number(each.found),
                 "usual": _number(each.usual),
+                "tags": dict(each.tags),
             }
 
 
@@ -385,6 +391,7 @@ def _messages(messages: list[QuarantinedMessage], wanted: Filter) -> Iterator[di
                 "detail": message.detail,
                 "payload": payload,
                 "payload_bytes": message.payload_bytes,
+                "tags": {},
             }
 
 

@@ -50,21 +50,25 @@ CREATE VIEW anomalies AS SELECT
     json_extract(fields, '$.is_open') AS is_open,
     json_extract(fields, '$.top_channel') AS top_channel,
     json_extract(fields, '$.verdict') AS verdict,
-    fields
+    fields,
+    tags
 FROM points WHERE kind = 'anomalies' AND measurement = 'anomalies';
-COMMIT;
-CREATE VIEW IF NOT EXISTS sensor_health AS SELECT
+DROP VIEW IF EXISTS sensor_health;
+CREATE VIEW sensor_health AS SELECT
     json_extract(tags, '$.feed') AS feed,
     json_extract(tags, '$.device') AS device,
     json_extract(tags, '$.channel') AS channel,
     time_ns,
     json_extract(fields, '$.state') AS state,
     json_extract(fields, '$.since_ns') AS since_ns,
-    fields
+    fields,
+    tags
 FROM points WHERE measurement = 'sensor_health' AND kind = 'anomalies';
-CREATE VIEW IF NOT EXISTS aggregates AS SELECT
-    measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields
+DROP VIEW IF EXISTS aggregates;
+CREATE VIEW aggregates AS SELECT
+    measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields, tags
 FROM points WHERE kind = 'aggregates';
+COMMIT;
 """
 
 # The channels of a device's window may come in several points: their fields are joined, as

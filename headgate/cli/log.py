@@ -146,7 +146,8 @@ class _Writer:
             if self._csv is None:
                 self._csv = csv.DictWriter(self._target, list(row))
                 self._csv.writeheader()
-            self._csv.writerow({name: csv_cell(value) for name, value in row.items()})
+            cells = {**row, "tags": json_line(row["tags"])}
+            self._csv.writerow({name: csv_cell(value) for name, value in cells.items()})
 
 
 def _as_json(reports: Sequence[TopicReport], file_problems: list[str]) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _cleaned(data: TrainingData, feed: str, config: Config, notes: list[str]) ->
 async def _from_log(args: argparse.Namespace, config: Config, progress: Progress) -> Gathered:
     feed, names = config.feed[args.feed], _names(args, config)
     wanted = Filter(time_ns("--from", args.begin), time_ns("--to", args.end))
-    channels = ChannelTable()
+    channels = ChannelTable(identities=config.identities)
     cleaner = Cleaner(config.feed, channels)
     parts = [Batch.empty(channels)]
     read = 0

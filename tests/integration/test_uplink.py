@@ -7,6 +7,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -257,11 +258,14 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
             ANOMALIES, anomalies_record([make_anomaly("p/1 +#", is_open=False, revision=1)])
         )
         health = SensorHealth("f", "p/1 +#", "t/1", 20, "stuck", 10, 4.5, math.nan)
-        await rig.put(ANOMALIES, health_record([health]))
+        tags = (("kind", ""), ("model", "a/b"))
+        in_place = [replace(health, tags=tags), replace(health, tags=(("line", "z"),))]
+        await rig.put(ANOMALIES, health_record([health, *in_place]))
+        await rig.put(ANOMALIES, anomalies_record([replace(make_anomaly("p/1 +#"), tags=tags)]))
         async with rig.forwarding(MqttResults(config, rig.clock, rig.telemetry)):
-            await until(lambda: rig.written("mqtt", "anomalies") == 3)
+            await until(lambda: rig.written("mqtt", "anomalies") == 6)
     listening = await asyncio.create_subprocess_exec(
-        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "2", "-v",
+        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "5", "-v",
         "-t", "headgate/#", stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(listening.communicate(), 10)
@@ -273,6 +277,11 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
 
     assert (anomaly["device"], anomaly["is_open"], anomaly["revision"]) == ("p/1 +#", False, 1)
     assert (sensor["channel"], sensor["state"], sensor["time_ns"]) == ("t/1", "stuck", 20)
+    assert "tags" not in anomaly
+    assert said["anomalies/p%2F1 %2B%23//a%2Fb"]["tags"] == {"kind": "", "model": "a/b"}
+    assert said["anomalies/p%2F1 %2B%23//a%2Fb"]["device_model"] == "a/b"
+    assert said["sensor_health/p%2F1 %2B%23/t%2F1//a%2Fb"]["tags"] == dict(tags)
+    assert said["sensor_health/p%2F1 %2B%23/t%2F1/z"]["line"] == "z"
 
 
 class _Slow:

@@ -15,7 +15,7 @@ import pytest
 from connectors.logs import open_log, topic, topic_specs
 from headgate.cli import main
 from headgate.config.load import load_config
-from headgate.core.batch import Batch
+from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import ANOMALIES, QUARANTINE, READINGS, TopicPartition
@@ -26,12 +26,14 @@ from headgate.core.wire import (
     health_record,
     messages_record,
     readings_record,
+    rejected_record,
 )
 
 #: Clears a screen in both ways of writing it, breaks the line, and turns the writing round.
 _HOSTILE = "a\x1b[2J\x9b2J\nb\u2028\u202e"
 
 _START_NS = 1_750_000_000 * 10**9
+_TAGS = (("line", "ü 1"), ("site", ""))
 
 
 @pytest.fixture
@@ -53,15 +55,18 @@ async def _fill(path: Path) -> None:
     await log.ensure_topics(topic_specs(config))
     table = ChannelTable()
     for partition, device in enumerate(("a", "b")):
-        row = table.row(Channel("f", device, "f", "x", "bar"))
+        row = table.row(Channel("f", device, "f", "x", "bar", _TAGS))
         for first in (0, 3):
             times = [_START_NS + (first + step) * 10**9 for step in range(3)]
             batch = Batch.from_columns(table, times, [row] * 3, [1.5, 2.5, float(first)])
             record = readings_record(batch, "f")
             await log.append(TopicPartition(topic(config, READINGS), partition), [record])
     message = QuarantinedMessage(_START_NS, "mqtt:a", b"\xff{", "not_utf8", "byte 0", 2)
+    late = Batch.from_columns(
+        table, [_START_NS], [0], [9.5], origin=Origin(topic(config, READINGS), 0, 1)
+    )
     at = TopicPartition(topic(config, QUARANTINE), 0)
-    await log.append(at, [messages_record([message])])
+    await log.append(at, [messages_record([message]), rejected_record(late, ["late"])])
     await log.stop()
 
 
@@ -74,7 +79,7 @@ def test_a_whole_log_is_called_whole(config_file: Path, capsys: pytest.CaptureFi
     assert found["whole"]
     assert by_topic["headgate.readings"]["records"] == 4
     assert by_topic["headgate.readings"]["rows"] == 12
-    assert by_topic["headgate.quarantine"]["rows"] == 1
+    assert by_topic["headgate.quarantine"]["rows"] == 2
     assert main(["log", "verify", "-c", str(config_file)]) == 0
     assert capsys.readouterr().out.rstrip().endswith("whole")
 
@@ -104,16 +109,21 @@ def test_rows_come_out_as_text(
     assert [row["time"][17:19] for row in rows] == ["42", "43", "44"]
     assert rows[0] == {
         "time": "2025-06-15T15:06:42.000000000Z", "feed": "f", "device": "b", "channel": "x",
-        "value": 0.0, "unit": "bar", "quality": "good",
+        "value": 0.0, "unit": "bar", "quality": "good", "tags": {"line": "ü 1", "site": ""},
     }  # fmt: skip
 
     assert main([*command, "--format", "csv", "-o", str(out)]) == 0
     with out.open(newline="") as file:
-        assert [row["device"] for row in csv.DictReader(file)] == ["a"] * 6 + ["b"] * 6
+        rows = list(csv.DictReader(file))
+    assert [row["device"] for row in rows] == ["a"] * 6 + ["b"] * 6
+    assert {row["tags"] for row in rows} == {'{"line": "ü 1", "site": ""}'}
 
     assert main([*command, "--topic", "quarantine"]) == 0
-    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert (row["reason"], row["payload"]) == ("not_utf8", "base64:/3s=")
+    message, reading = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (message["reason"], message["payload"]) == ("not_utf8", "base64:/3s=")
+    assert (reading["reason"], reading["source"]) == ("late", "reading:f/a/x")
+    assert (message["tags"], reading["tags"]) == ({}, dict(_TAGS))
+    assert list(message) == list(reading)
 
 
 async def _put_hostile(path: Path) -> None:
@@ -189,9 +199,9 @@ async def _tell(path: Path) -> None:
     await log.start()
     anomaly = Anomaly(
         "f", "a", "m", _START_NS, _START_NS, _START_NS, _START_NS, 3.5, 1.0, "major",
-        (("x", 1.0),), "sensor", ("x",), True, 0,
+        (("x", 1.0),), "sensor", ("x",), True, 0, _TAGS,
     )  # fmt: skip
-    health = SensorHealth("f", "a", "x", _START_NS, "stuck", _START_NS, 2.5, math.nan)
+    health = SensorHealth("f", "a", "x", _START_NS, "stuck", _START_NS, 2.5, math.nan, _TAGS)
     at = TopicPartition(topic(config, ANOMALIES), 0)
     await log.append(at, [anomalies_record([anomaly]), health_record([health])])
     await log.stop()

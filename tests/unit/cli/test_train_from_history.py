@@ -62,7 +62,7 @@ def _readings(table: ChannelTable) -> Batch:
     # The hole ends in the middle of a window: what is imputed there is in no aggregate.
     there = ~((field == 1) & (second > 303) & (second < 316)) & ~((second > 700) & (second < 790))
     rows = [
-        table.row(Channel("f", f"d{number}", "machine", name, unit, (("line", "a"),)))
+        table.row(Channel("f", "d", "machine", name, unit, (("line", f"l{number}"),)))
         for number in range(_DEVICES)
         for name, unit in (("x", "bar"), ("y", ""))
     ]
