@@ -456,8 +456,11 @@ class _Consumer:
         ]
         at = TopicPartition(topic(self._config, QUARANTINE), partition)
         await self._log.append(at, messages_records(messages))
-        for _, reason, _ in entries:
+        for payload, reason, detail in entries:
             self._telemetry.quarantined.labels(reason).inc()
+            self._telemetry.refused.note(
+                reason, "", source.encode(), example=payload, detail=detail
+            )
 
     def _warn(self) -> None:
         now_ns = self._clock.monotonic_ns()

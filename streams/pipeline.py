@@ -55,6 +55,7 @@ from streams.heirs import Heirs
 from streams.infer import Inferer
 from streams.normalize import Normalizer
 from streams.presence import Presence
+from streams.refused import note_rejected
 from streams.state import Snapshot
 from streams.verdict import ModelSensors
 from streams.watermark import Watermarks
@@ -305,6 +306,7 @@ class Pipeline:
                 telemetry.flagged.labels(str(flag.name).lower()).inc(count)
         for part in rejected:
             telemetry.quarantined.labels(part.reason).inc(len(part.batch))
+            note_rejected(part, telemetry.refused)
         for anomaly in anomalies:
             if anomaly.revision == 0:
                 telemetry.anomalies.labels(anomaly.model, anomaly.severity).inc()

@@ -355,6 +355,7 @@ class Worker:
                 rows += len(batches[-1])
             except DataError as error:
                 self._telemetry.quarantined.labels(error.reason).inc()
+                self._telemetry.refused.note(error.reason, "", b"the log", detail=error.detail)
                 at = TopicPartition(self._quarantine, event.message.partition)
                 limit = self._config.ingest.quarantine_payload
                 refused.setdefault(at, []).append(self._refusal(event.message, error, limit))

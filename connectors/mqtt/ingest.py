@@ -368,6 +368,13 @@ class IngestLane:
         for position, error in refused:
             payload = payloads[position]
             self._telemetry.quarantined.labels(error.reason).inc()
+            self._telemetry.refused.note(
+                error.reason,
+                self._feed_of_topic.get(topics[position]) or "",
+                topics[position],
+                example=payload,
+                detail=error.detail,
+            )
             partition = crc32(topics[position])
             by_partition.setdefault(partition % self._config.log.partitions, []).append(
                 QuarantinedMessage(

@@ -24,6 +24,12 @@ _TIMEOUT_S = 5.0
 _MAX_SAID_BYTES = 500
 
 
+#: Kinds of refusals that are shown, sources of each, and characters of a text; --json has more.
+_MOST_REFUSED = 8
+_MOST_SOURCES = 2
+_MOST_CHARACTERS = 60
+
+
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command to the command line."""
     parser = subparsers.add_parser(
@@ -136,6 +142,8 @@ def _print(status: dict[str, Any]) -> None:
     )
     held_back = ", ".join(f"{n:,.0f} {reason}" for reason, n in status["quarantined"].items() if n)
     console.print(f"quarantine {held_back or 'empty'}")
+    if status.get("refused"):
+        console.print(_refused(status["refused"]))
     console.print(f"busiest    {status['busiest_stage'] or '-'}")
     console.print(_sinks(status))
 
@@ -174,6 +182,30 @@ def _feeds(feeds: dict[str, Any]) -> Table:
             f"{shown_s(feed['heard_s'])} ago",
         )
     return table
+
+
+def _refused(kinds: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("reason", "feed", "count", "most from", "for example", title="Quarantine")
+    for kind in kinds[:_MOST_REFUSED]:
+        sources = "\n".join(
+            printable(_cut(f"{source} ({count:,})"))
+            for source, count in kind["sources"][:_MOST_SOURCES]
+        )
+        example = [printable(_cut(text)) for text in (kind["detail"], kind["example"]) if text]
+        table.add_row(
+            kind["reason"],
+            printable(kind["feed"] or "-"),
+            f"{kind['count']:,}",
+            sources,
+            "\n".join(example),
+        )
+    return table
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
 
 
 def _sinks(status: dict[str, Any]) -> Table:

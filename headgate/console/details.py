@@ -1,4 +1,4 @@
-"""What lanes tell besides numbers, put together: which feeds are silent, and what to warn of."""
+"""What lanes tell besides numbers, put together: silent feeds, refusals, and what to warn of."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ Details = Mapping[str, Any]
 
 #: Devices of a feed that are named, those that have been silent for the longest.
 _NAMED = 5
+
+#: Kinds of refusals that are told.
+_TOLD_KINDS = 20
 
 
 class FeedStatus(TypedDict):
@@ -42,6 +45,25 @@ def feeds(details: Iterable[Details]) -> dict[str, FeedStatus]:
             names = [*into["names"], *((device, for_s) for device, for_s in part["names"])]
             into["names"] = sorted(names, key=lambda each: -each[1])[:_NAMED]
     return found
+
+
+def refused(details: Iterable[Details]) -> list[dict[str, Any]]:
+    """What went to quarantine, the most frequent kinds first; a kind is a reason and a feed."""
+    kinds: dict[tuple[str, str], dict[str, Any]] = {}
+    for told in details:
+        for kind in told.get("refused", []):
+            key = kind["reason"], kind["feed"]
+            known = kinds.get(key)
+            if known is None:
+                kinds[key] = kind
+                continue
+            sources = sorted([*known["sources"], *kind["sources"]], key=lambda each: -each[1])
+            kinds[key] = {
+                **(known if known["example"] else kind),
+                "count": known["count"] + kind["count"],
+                "sources": sources[:_NAMED],
+            }
+    return sorted(kinds.values(), key=lambda kind: -kind["count"])[:_TOLD_KINDS]
 
 
 def warnings(details: Iterable[Details]) -> dict[str, str]:

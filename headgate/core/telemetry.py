@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.refused import RefusedKinds
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _ROWS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
@@ -167,9 +168,11 @@ class Telemetry:
             ["feed"],
             registry=registry,
         )
-        #: What the lane tells besides numbers, as JSON can hold it; goes with each report, so it
-        #: must be small.
-        self.details: dict[str, Any] = {}
+        #: What went to quarantine, for people.
+        self.refused = RefusedKinds()
+        #: What the lane tells besides numbers, as JSON can hold it, or what gives that; goes with
+        #: each report, so it must be small.
+        self.details: dict[str, Any] = {"refused": self.refused.as_json}
         self.retained = Counter(
             "headgate_retained",
             "Retained messages that were left out: known already, or of a feed that ignores them.",
@@ -202,6 +205,12 @@ class Telemetry:
         """
         lines = {**self.details.get("warnings", {}), about: line}
         self.details["warnings"] = {key: text for key, text in lines.items() if text}
+
+    def told(self) -> dict[str, Any]:
+        """The details as they are now."""
+        return {
+            subject: told() if callable(told) else told for subject, told in self.details.items()
+        }
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -219,9 +219,7 @@ class _Host:
         if self._stop.is_set():
             is_ready, reason = False, "stopping"
         metrics = generate_latest(self._telemetry.registry).decode()
-        return Report(
-            self._name, os.getpid(), is_ready, reason, metrics, dict(self._telemetry.details)
-        )
+        return Report(self._name, os.getpid(), is_ready, reason, metrics, self._telemetry.told())
 
 
 def _ingest(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headgate.console.details import feeds, shown_s, warnings
+from headgate.console.details import feeds, refused, shown_s, warnings
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 
@@ -74,3 +74,16 @@ def test_what_a_lane_warns_of_stands_until_it_takes_it_back() -> None:
 def test_times_are_shown_in_a_unit_that_fits(seconds: float, shown: str) -> None:
     """Two of a unit at least."""
     assert shown_s(seconds) == shown
+
+
+def test_refusals_of_all_lanes_are_one_list() -> None:
+    """A kind that two lanes know is one, with the most frequent sources of both."""
+    kind = {"reason": "late", "feed": "pump", "detail": "", "example": "x=1"}
+    one = {**kind, "count": 5, "sources": [["p1", 3], ["p2", 2]]}
+    other = {**kind, "count": 9, "sources": [["p3", 9]]}
+    more = {**kind, "reason": "not_json", "count": 7, "sources": []}
+
+    found = refused([{"refused": [one, more]}, {}, {"refused": [other]}])
+
+    assert [(each["reason"], each["count"]) for each in found] == [("late", 14), ("not_json", 7)]
+    assert found[0]["sources"] == [["p3", 9], ["p1", 3], ["p2", 2]]
