@@ -25,6 +25,8 @@ class Heirs:
         devices: int32[d], what each device of the snapshot is, each row once.
         channels: int32[c], likewise of its channels.
         split: int32[s], further devices, which have channels in the snapshot and nothing else.
+        ended: int32[e], those of ``devices`` that are none any more: another one has all of their
+            channels, and goes on.
         behind: int32[b, 2]: devices that are told apart otherwise than in the snapshot, and for
             each one whose watermark it must not be behind.
     """
@@ -32,6 +34,7 @@ class Heirs:
     devices: NDArray[np.int32]
     channels: NDArray[np.int32]
     split: NDArray[np.int32]
+    ended: NDArray[np.int32]
     behind: NDArray[np.int32]
 
 
@@ -53,6 +56,7 @@ def heirs_of(snapshot: Snapshot, table: ChannelTable) -> Heirs:
     found = list(zip(snapshot.devices, newest_ns, strict=True))
     rows = [table.device_row(device) if _is_same(device, now) else -1 for device, now in found]
     taken = set(rows)
+    ended: list[int] = []
     renamed: dict[tuple[str, str], tuple[list[int], set[int]]] = {}
     for position, (device, now) in enumerate(found):
         if rows[position] < 0:
@@ -61,6 +65,7 @@ def heirs_of(snapshot: Snapshot, table: ChannelTable) -> Heirs:
             # Of several devices that are one now, one goes on; the others end as what they were.
             rows[position] = free[0] if free else table.device_row(device)
             taken.add(rows[position])
+            ended += [] if free else [rows[position]]
         if any(each != device for each in now):
             leaders, every = renamed.setdefault((device.feed, device.name), ([], set()))
             leaders.append(rows[position])
@@ -77,6 +82,7 @@ def heirs_of(snapshot: Snapshot, table: ChannelTable) -> Heirs:
         np.array(rows, np.int32),
         channels,
         np.array(split, np.int32),
+        np.array(ended, np.int32),
         np.array(behind, np.int32).reshape(-1, 2),
     )
 

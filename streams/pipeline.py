@@ -257,6 +257,8 @@ class Pipeline:
                     devices=len(heirs.devices),
                 )
         self._watermarks.catch_up(heirs.behind[:, 0], heirs.behind[:, 1])
+        # They would be silent for ever, and an anomaly of theirs would never end.
+        self.forget(Selection(heirs.ended, heirs.channels[:0]))
 
     def forget(self, selection: Selection) -> None:
         """Drop the state of these devices."""

@@ -258,6 +258,9 @@ def test_what_tells_devices_apart_may_be_changed(
             snapshots = lane.snapshots(offset)
             lane = _Lane(_config(after))
             lane.take_up(snapshots)
+            lane.pipeline.quiet(0)
+            silent = {lane.table.devices[row] for row in lane.pipeline.quiet(_HOUR_NS).tolist()}
+            assert silent == {each.owner for each in lane.table.channels}
         rows = [
             (_channel(line, kind, config.feed["f"].identity), 100 + offset)
             for line in "ab"
