@@ -276,6 +276,24 @@ def test_what_tells_devices_apart_may_be_changed(
     assert made.readings(10 * _S) == made.readings(30 * _S) == received
 
 
+def test_what_one_device_had_closed_stays_closed_for_all_it_becomes() -> None:
+    """A reading for a window that is out already is late, also of a device that is new by name."""
+    lane, made = _Lane(_config([])), _Made()
+    lane.work_on(0, _record([(_channel("b", "t"), 98), (_channel("b", "t"), 99)]), made)
+    lane.work_on(1, _record([(_channel("a", "t"), 150)]), made)
+    assert made.readings(10 * _S) == 2
+    snapshots = lane.snapshots(2)
+    lane = _Lane(_config(None))
+    lane.take_up(snapshots)
+    late = [(_channel("b", "t"), 97), (_channel("b", "t"), 147), (_channel("b", "t"), 148)]
+    lane.work_on(2, _record(late), made)
+    lane.end(made)
+
+    assert made.rejected == {"late": 2}
+    assert made.repeated == 0
+    assert made.readings(10 * _S) == 4
+
+
 def test_devices_that_become_one_begin_at_the_latest_watermark() -> None:
     """What one of them has closed stays closed, for all."""
     lane, made = _Lane(_config(None)), _Made()
