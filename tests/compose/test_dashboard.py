@@ -45,14 +45,14 @@ def anomaly_point() -> Point:
     """What the gateway writes for one anomaly."""
     anomaly = Anomaly(
         "pump", "p07", "pump", 0, 1, 5, 3, 2.5, 1.0, "major", (("flow", 1.0),), "process", (),
-        True, 0,
+        True, 0, (("line", "a"),),
     )  # fmt: skip
     return anomaly_points([anomaly], "gateway")[0]
 
 
 def health_point() -> Point:
     """What the gateway writes for one sensor."""
-    health = SensorHealth("pump", "p07", "flow", 9, "stuck", 5, 41.2, 0.3)
+    health = SensorHealth("pump", "p07", "flow", 9, "stuck", 5, 41.2, 0.3, (("line", "a"),))
     return health_points([health], "gateway")[0]
 
 
@@ -93,6 +93,7 @@ def test_queries_name_fields_that_are_written() -> None:
 def test_queries_name_columns_that_are_written() -> None:
     """A tag that a query compares, and a column that it shows, is one of the point's."""
     made_here = {"_time", "_value", "_field", "kind", "severity", "row", "n", "expected", "since"}
+    made_here |= {"_measurement", "_start", "_stop"}
     for query in queries():
         point = point_of(query)
         columns = dict(point.tags).keys() | point.fields.keys() | made_here
@@ -125,9 +126,20 @@ def test_variables_offer_what_is_written() -> None:
 def test_names_are_passed_to_queries_as_quoted_text() -> None:
     """A device called ``x" or true`` is looked for and not run."""
     for query in queries():
-        for name in ("gateway", "measurement", "device"):
+        for name in ("gateway", "measurement", "device", "apart", "place"):
             assert f"${name}" not in query
             assert f"${{{name}}}" not in query
+
+
+def test_devices_of_one_name_are_not_mixed() -> None:
+    """What is about one device asks where it is; what is about all keeps series apart."""
+    for query in queries():
+        assert ("r.device ==" in query) == ("${place:json}" in query)
+        grouped = re.findall(r"group\(columns: \[([^\]]*)\](.*)\)", query)
+        assert all("device" not in columns or "except" in mode for columns, mode in grouped)
+    for panel in DASHBOARD["panels"]:
+        if panel["type"] == "table":
+            assert "keep(" not in panel["targets"][0]["query"]
 
 
 def test_repeated_panels_have_a_variable_with_several_values() -> None:
