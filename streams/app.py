@@ -17,6 +17,7 @@ import faust
 import structlog
 
 from connectors.logs import broker_url, consumer_group, faust_settings, topic
+from headgate.config.apart import split_devices
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
@@ -87,6 +88,9 @@ class StreamsLane:
         # When the last readings were worked on.
         self._worked_ns = clock.monotonic_ns()
         self._failure: asyncio.Future[None] | None = None
+        for line in split_devices(config):
+            # Nobody would miss the alarms of a model that gets no windows.
+            telemetry.warn(line.partition(":")[0], line)
         self._trouble = "starting"
 
     @property

@@ -46,6 +46,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     from headgate.cli.check_connect import ask, exit_code, lines, wait_s
+    from headgate.config.apart import split_devices
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
@@ -62,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
             raise
         print(json.dumps({"good": False, "problems": error.problems, "warnings": []}))
         return 2
-    warnings = located(args.config, [*misfits(config), *insecure(config, args.config)])
+    warnings = located(
+        args.config, [*misfits(config), *split_devices(config), *insecure(config, args.config)]
+    )
     if not args.json:
         _print(args.config, config, warnings)
     findings, is_stuck = ask(config, seconds) if args.connect else ([], False)
