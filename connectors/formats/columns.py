@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.numbers import shown
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class BadField:
+    """Fields of one channel that held no usable number, all of one kind.
+
+    Attributes:
+        count: How many.
+        position: The message that the first of them stood in.
+        detail: What stood in it.
+    """
+
+    count: int
+    position: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +39,9 @@ class Decoded:
         channel: int32[n], row of the ``ChannelTable``.
         value: float64[n], in the channel's unit; NaN where missing.
         quality: uint16[n], ``Quality`` bits.
-        refused: ``(message's position in the run, error)``; a message may stand more than once.
+        refused: ``(message's position in the run, error)``; a message stands once at most, and
+            may have readings all the same.
+        bad_fields: By channel and kind (``text``, ``not_finite`` …).
     """
 
     time_ns: NDArray[np.int64]
@@ -30,6 +49,20 @@ class Decoded:
     value: NDArray[np.float64]
     quality: NDArray[np.uint16]
     refused: list[tuple[int, DataError]]
+    bad_fields: dict[tuple[str, str], BadField]
+
+    def moved_to(
+        self, positions: Sequence[int], refused: Sequence[tuple[int, DataError]]
+    ) -> Decoded:
+        """The same of a longer run, with each message's position in that, and more refusals."""
+        moved = [(positions[at], error) for at, error in self.refused]
+        bad_fields = {
+            key: replace(bad, position=positions[bad.position])
+            for key, bad in self.bad_fields.items()
+        }
+        return replace(
+            self, refused=sorted([*moved, *refused], key=_position), bad_fields=bad_fields
+        )
 
     def batch(self, channels: ChannelTable) -> Batch:
         """The readings as a batch without origin."""
@@ -51,6 +84,22 @@ class Rows:
     value: array[float] = field(default_factory=lambda: array("d"))
     quality: array[int] = field(default_factory=lambda: array("H"))
     refused: list[tuple[int, DataError]] = field(default_factory=list)
+    bad_fields: dict[tuple[str, str], BadField] = field(default_factory=dict)
+
+    def cut(self, length: int) -> None:
+        """Take back what was added to channel, value and quality past this length."""
+        del self.channel[length:]
+        del self.value[length:]
+        del self.quality[length:]
+
+    def note_bad(self, channel: str, kind: str, position: int, value: object) -> None:
+        """Count a field that held no usable number."""
+        known = self.bad_fields.get((channel, kind))
+        if known is None:
+            detail = f"{channel}: expected a number, got {shown(value)}"
+            self.bad_fields[channel, kind] = BadField(1, position, detail)
+        else:
+            self.bad_fields[channel, kind] = replace(known, count=known.count + 1)
 
     def columns(self) -> Columns:
         """The same as columns."""
@@ -84,21 +133,29 @@ class Columns:
         )
 
 
-def joined(columns: Columns | None, careful: Rows | None) -> Decoded:
-    """What both ways gave, in the messages' order; one of the two is always there."""
-    if careful is not None:
-        more = careful.columns()
-        if columns is None or not len(columns.owner):
-            columns = more
-        elif len(more.owner):
-            columns = Columns(
-                np.concatenate([columns.owner, more.owner]),
-                np.concatenate([columns.time_ns, more.time_ns]),
-                np.concatenate([columns.channel, more.channel]),
-                np.concatenate([columns.value, more.value]),
-                np.concatenate([columns.quality, more.quality]),
-            )
-            columns = columns.take(np.argsort(columns.owner, kind="stable"))
-    assert columns is not None  # noqa: S101  (one of the two is always there)
-    refused = [] if careful is None else careful.refused
-    return Decoded(columns.time_ns, columns.channel, columns.value, columns.quality, refused)
+def joined(columns: Columns | None, careful: Rows) -> Decoded:
+    """What both ways gave, in the messages' order."""
+    more = careful.columns()
+    if columns is None or not len(columns.owner):
+        columns = more
+    elif len(more.owner):
+        columns = Columns(
+            np.concatenate([columns.owner, more.owner]),
+            np.concatenate([columns.time_ns, more.time_ns]),
+            np.concatenate([columns.channel, more.channel]),
+            np.concatenate([columns.value, more.value]),
+            np.concatenate([columns.quality, more.quality]),
+        )
+        columns = columns.take(np.argsort(columns.owner, kind="stable"))
+    return Decoded(
+        columns.time_ns,
+        columns.channel,
+        columns.value,
+        columns.quality,
+        careful.refused,
+        careful.bad_fields,
+    )
+
+
+def _position(refusal: tuple[int, DataError]) -> int:
+    return refusal[0]

@@ -6,66 +6,39 @@ the careful way, record by record, which finds the reason.
 
 A message is a JSON object, an array of objects, or an object that holds such an array at the
 feed's ``records`` path. Each object is a *record*: one time, and a value for any of the feed's
-channels. A record that can't be used is quarantined by itself; its neighbours in the same message
-are kept. Time and device may stand in the record or, for all records, in the payload around them.
+channels. A record that can't be used is refused by itself; its neighbours in the same message are
+kept, and the message is put into quarantine once, whatever is refused of it. Time and device may
+stand in the record or, for all records, in the payload around them.
 
-What a value may be: a number or a boolean; null, which makes a MISSING reading; absent, which
-makes none unless the channel is ``required``.
+What a value may be: a number, also as a text, or a boolean; null, which makes a MISSING reading;
+absent, which makes none unless the channel is ``required``. Anything else is a bad field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from math import inf, nan
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.bounds import Bounds
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.devices import Devices
-from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.numbers import shown
+from connectors.formats.paths import ABSENT, array_below, first, getter
 from connectors.formats.payload import loads
-from connectors.formats.times import iso8601_to_ns, ns_per_unit, number_to_ns
+from connectors.formats.signals import SKIP, Signal
+from connectors.formats.times import EventTimes
 from connectors.formats.typed import Typed, TypedDecoder
-from headgate.config.schema import Feed
+from headgate.config.schema import Feed, Ingest
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Tags
 from headgate.core.errors import DataError
 
-#: No event time is before this one, of the year 1823; before it is an impossible one.
-_EARLIEST_NS = -(2**62)
-_NO_TIME_NS = -(2**63)
-
-#: Stands for a value that is not there; an object of its own, told by identity.
-_SKIP = float("nan")
-
-
-@dataclass(frozen=True, slots=True)
-class _Signal:
-    """One channel of the configuration, ready for use."""
-
-    name: str
-    get: Callable[[object], object]
-    unit: str
-    scale: float
-    offset: float
-    is_required: bool
-
-    def value_in(self, record: object) -> float:
-        """The value, NaN for null, infinite for what no float can hold; ``_SKIP`` when absent."""
-        value = self.get(record)
-        if type(value) is float:
-            return value * self.scale + self.offset
-        if type(value) is int or type(value) is bool:
-            return _as_float(value) * self.scale + self.offset
-        if value is None:
-            return nan
-        if value is not ABSENT:
-            raise DataError("wrong_type", f"{self.name}: expected a number, got {value!r:.60}")
-        if self.is_required:
-            raise DataError("missing_field", f"{self.name} is required and absent")
-        return _SKIP
+#: Whole numbers of this size and more may not fit into a float.
+_LARGE = 2**1000
 
 
 class FeedDecoder:
@@ -75,20 +48,23 @@ class FeedDecoder:
         name: The feed's name.
         feed: Its configuration.
         channels: The table that readings point into.
-        max_devices: Devices in the table at most; a message of a further one is refused.
+        limits: What one message may hold, and the table.
     """
 
-    def __init__(self, name: str, feed: Feed, channels: ChannelTable, max_devices: int) -> None:
-        self._devices = Devices(name, feed, channels, max_devices)
+    def __init__(self, name: str, feed: Feed, channels: ChannelTable, limits: Ingest) -> None:
+        self._devices = Devices(name, feed, channels, limits)
+        self._bounds = Bounds(limits.max_records, len(feed.channels))
+        self._records_path = feed.records
         self._records = None if feed.records is None else getter(feed.records)
+        self._is_strict = feed.strict
         self._signals = [
-            _Signal(
+            Signal(
                 channel,
-                getter(mapping.path or channel),
-                mapping.unit,
+                mapping.path or channel,
                 mapping.scale,
                 mapping.offset,
                 mapping.required,
+                feed.strict,
             )
             for channel, mapping in feed.channels.items()
         ]
@@ -96,16 +72,19 @@ class FeedDecoder:
         self._offset = np.array([signal.offset for signal in self._signals])
         self._is_required = np.array([signal.is_required for signal in self._signals])
         self._time = None if feed.time.path is None else getter(feed.time.path)
-        self._is_text_time = feed.time.unit == "iso8601"
-        self._ns_per_unit = 1 if self._is_text_time else ns_per_unit(feed.time.unit)
-        # What int64 holds, with room to add and subtract, is all there is.
-        self._not_before_ns = max(iso8601_to_ns(feed.time.not_before), _EARLIEST_NS)
-        self._max_ahead_ns = min(feed.time.max_ahead, -_EARLIEST_NS)
+        self._times = None if feed.time.path is None else EventTimes(feed.time)
+        # Of every reading of the feed.
+        self._flags = int(Quality.ARRIVAL_TIME if self._time is None else Quality.GOOD)
         self._typed = _typed_decoder(feed)
 
     def matches(self, topic: bytes) -> bool:
         """Whether a topic belongs to this feed."""
         return self._devices.matches(topic)
+
+    @property
+    def zoneless(self) -> str:
+        """An event time without a zone that was taken for UTC; empty when there was none."""
+        return "" if self._times is None else self._times.zoneless
 
     def decode(
         self, topics: Sequence[bytes], payloads: Sequence[bytes], arrival_ns: NDArray[np.int64]
@@ -117,9 +96,39 @@ class FeedDecoder:
             payloads: The payload of each.
             arrival_ns: int64[n], when each arrived, ns since 1970 UTC.
         """
+        if max(map(len, payloads), default=0) <= self._bounds.unseen_bytes:
+            return self._decode(topics, payloads, payloads, arrival_ns)
+        refused: list[tuple[int, DataError]] = []
+        seen = list(payloads)
+        kept = []
+        for position, payload in enumerate(payloads):
+            try:
+                if len(payload) > self._bounds.unseen_bytes and not self._bounds.check(payload):
+                    seen[position] = b""  # no record: the careful way takes it
+            except DataError as error:
+                refused.append((position, error))
+            else:
+                kept.append(position)
+        with _no_garbage_collection():
+            decoded = self._decode(
+                [topics[at] for at in kept],
+                [payloads[at] for at in kept],
+                [seen[at] for at in kept],
+                arrival_ns[kept],
+            )
+        return decoded.moved_to(kept, refused)
+
+    def _decode(
+        self,
+        topics: Sequence[bytes],
+        payloads: Sequence[bytes],
+        seen: Sequence[bytes],
+        arrival_ns: NDArray[np.int64],
+    ) -> Decoded:
+        """Decode messages; the typed way only looks at what is ``seen`` of each."""
         if self._typed is None:
             return joined(None, self._carefully(range(len(topics)), topics, payloads, arrival_ns))
-        typed = self._typed.decode(payloads)
+        typed = self._typed.decode(seen)
         failed = set(typed.failed)
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
@@ -132,33 +141,19 @@ class FeedDecoder:
             is_good = ~np.isin(owner, np.fromiter(failed, np.intp))
             owner, places, time_ns = owner[is_good], places[is_good], time_ns[is_good]
             value, is_absent = value[is_good], is_absent[is_good]
-        columns = self._columns(owner, places, time_ns, value, is_absent)
-        careful = self._carefully(sorted(failed), topics, payloads, arrival_ns) if failed else None
+        careful = Rows()
+        columns = self._columns(owner, places, time_ns, value, is_absent, careful)
+        if failed:
+            self._carefully(sorted(failed), topics, payloads, arrival_ns, careful)
         return joined(columns, careful)
 
     def _times_of(
         self, typed: Typed, arrival_ns: NDArray[np.int64], failed: set[int]
     ) -> NDArray[np.int64]:
         """int64[r]: the records' event times; those without a believable one fail."""
-        if typed.time is None:
+        if typed.time is None or self._times is None:
             return arrival_ns
-        try:
-            if self._is_text_time:
-                times_ns = np.array(list(map(iso8601_to_ns, typed.time)), np.int64)
-            elif set(map(type, typed.time)) <= {int}:
-                times_ns = _multiplied(np.array(typed.time, np.int64), self._ns_per_unit)
-            else:
-                unit = self._ns_per_unit
-                times_ns = np.array([number_to_ns(each, unit) for each in typed.time], np.int64)
-        except (DataError, OverflowError, TypeError):
-            # Somebody's is not a time: one by one.
-            times_ns = np.empty(len(typed.time), np.int64)
-            for position, each in enumerate(typed.time):
-                try:
-                    times_ns[position] = self._event_time_ns(each, int(arrival_ns[position]))
-                except DataError:
-                    times_ns[position] = _NO_TIME_NS
-        is_bad = (times_ns < self._not_before_ns) | (times_ns > arrival_ns + self._max_ahead_ns)
+        times_ns, is_bad = self._times.column(typed.time, arrival_ns)
         if is_bad.any():
             failed.update(typed.owner[is_bad].tolist())
         return times_ns
@@ -170,18 +165,18 @@ class FeedDecoder:
         time_ns: NDArray[np.int64],
         value: NDArray[np.float64],
         is_absent: NDArray[np.bool_],
+        notes: Rows,
     ) -> Columns:
         """Readings of good records, record by record, channels in the feed's order."""
         channels = len(self._signals)
         with np.errstate(over="ignore"):
             numbers = (value * self._scale + self._offset).ravel()
-        flags = np.uint16(Quality.ARRIVAL_TIME if self._time is None else 0)
-        quality = np.full(len(numbers), flags, np.uint16)
+        quality = np.full(len(numbers), self._flags, np.uint16)
         is_finite = np.isfinite(numbers)
         if not is_finite.all():
             is_null = np.isnan(value).ravel()
             quality[~is_finite] |= np.uint16(Quality.MISSING)
-            quality[~is_finite & ~is_null] |= np.uint16(Quality.NOT_FINITE)
+            self._mark_overflown(quality, ~is_finite & ~is_null, owner, notes)
             numbers[~is_finite] = np.nan
         columns = Columns(
             np.repeat(owner, channels),
@@ -192,87 +187,155 @@ class FeedDecoder:
         )
         return columns.take(~is_absent.ravel()) if is_absent.any() else columns
 
+    def _mark_overflown(
+        self,
+        quality: NDArray[np.uint16],
+        is_overflown: NDArray[np.bool_],
+        owner: NDArray[np.intp],
+        notes: Rows,
+    ) -> None:
+        """Mark numbers that scale and offset made larger than a float can be."""
+        quality[is_overflown] |= np.uint16(Quality.NOT_FINITE)
+        if self._is_strict:
+            return
+        quality[is_overflown] |= np.uint16(Quality.BAD_FIELD)
+        channels = len(self._signals)
+        for at in np.flatnonzero(is_overflown).tolist():
+            name = self._signals[at % channels].name
+            notes.note_bad(name, "not_finite", int(owner[at // channels]), np.inf)
+
     def _carefully(
         self,
         positions: Iterable[int],
         topics: Sequence[bytes],
         payloads: Sequence[bytes],
         arrival_ns: NDArray[np.int64],
+        rows: Rows | None = None,
     ) -> Rows:
         """Decode the messages at these positions record by record."""
-        rows = Rows()
+        rows = Rows() if rows is None else rows
         for position in positions:
             try:
-                tags, texts = self._devices.names(topics[position])
-                envelope, records = self._records_of(payloads[position])
+                self._decode_message(
+                    position, topics[position], payloads[position], int(arrival_ns[position]), rows
+                )
             except DataError as error:
                 rows.refused.append((position, error))
-                continue
-            arrived_ns = int(arrival_ns[position])
-            for record in records:
-                try:
-                    self._decode_record(record, envelope, tags, texts, arrived_ns, position, rows)
-                except DataError as error:
-                    rows.refused.append((position, error))
+        return rows
+
+    def _decode_message(
+        self, position: int, topic: bytes, payload: bytes, arrived_ns: int, rows: Rows
+    ) -> None:
+        """Add a message's readings, and raise DataError once if anything of it is refused."""
+        tags, texts = self._devices.names(topic)
+        envelope, records = self._records_of(payload)
+        # Those of the device that was met last, which is that of all records as a rule.
+        last, channels = "", list[int]()
+        is_named = self._devices.is_named_by_topic
+        if is_named:
+            last, channels = texts[0], self._channels_of(tags, texts[0])
+        refusal: DataError | None = None
+        number = count = 0
+        for index, record in enumerate(records):
+            try:
+                if type(record) is not dict:
+                    raise DataError("not_object", f"expected a JSON object, got {shown(record)}")
+                if not is_named:
+                    device = self._devices.named_by(record, envelope, tags, texts)
+                    if device != last:
+                        last, channels = device, self._channels_of(tags, device)
+                time_ns = self._time_ns(record, envelope, arrived_ns)
+                self._add_record(record, channels, position, time_ns, rows)
+            except DataError as error:
+                count += 1
+                if refusal is None:
+                    number = index + 1
+                    refusal = self._explained(error, record, envelope, arrived_ns)
+        if refusal is not None:
+            if len(records) > 1:
+                detail = f"{count} of {len(records)} records; the first, number {number}: "
+                refusal = DataError(refusal.reason, detail + refusal.detail)
+            raise refusal
+
+    def _time_ns(self, record: object, envelope: object, arrived_ns: int) -> int:
+        if self._time is None or self._times is None:
+            return arrived_ns
+        return self._times.time_ns(first(self._time, record, envelope), arrived_ns)
+
+    def _channels_of(self, tags: Tags, device: str) -> list[int]:
+        rows: list[int] = self._devices.rows[self._devices.place_of(tags, device)].tolist()
         return rows
 
     def _records_of(self, payload: bytes) -> tuple[object, Sequence[object]]:
         """The payload, and the records in it."""
-        envelope = content = loads(payload)
+        envelope = content = loads(payload, takes_literals=not self._is_strict)
         if self._records is not None:
             content = self._records(content)
             if content is ABSENT:
-                raise DataError("missing_records", "no array at the feed's records path")
+                below = array_below(envelope)
+                hint = f'; there is one at "{below}"' if below else ""
+                raise DataError("missing_records", f'no array at "{self._records_path}"{hint}')
         if type(content) is list:
+            self._bounds.check_count(len(content))
             return envelope, content
         return envelope, (content,)
 
-    def _decode_record(
+    def _add_record(
         self,
-        record: object,
-        envelope: object,
-        tags: Tags,
-        texts: tuple[str, ...],
-        arrived_ns: int,
+        record: dict[str, object],
+        channels: Sequence[int],
         owner: int,
-        decoded: Rows,
+        time_ns: int,
+        rows: Rows,
     ) -> None:
-        if type(record) is not dict:
-            raise DataError("not_object", f"expected a JSON object, got {record!r:.60}")
-        device = self._devices.named_by(record, envelope, tags, texts)
-        flags = 0
-        if self._time is None:
-            time_ns = arrived_ns
-            flags = int(Quality.ARRIVAL_TIME)
-        else:
-            time_ns = self._event_time_ns(first(self._time, record, envelope), arrived_ns)
-        rows = self._devices.rows[self._devices.place_of(tags, device)].tolist()
-        # Looked at before anything is added: a record is taken whole or refused whole.
-        values = [signal.value_in(record) for signal in self._signals]
-        kept = [(row, value) for row, value in zip(rows, values, strict=True) if value is not _SKIP]
-        if not kept:
-            raise DataError("no_channels", "none of the feed's channels is in the record")
-        for row, value in kept:
-            decoded.owner.append(owner)
-            decoded.time_ns.append(time_ns)
-            decoded.channel.append(row)
-            if value - value == 0:
-                decoded.value.append(value)
-                decoded.quality.append(flags)
-            else:
-                decoded.value.append(nan)
-                decoded.quality.append(flags | _flags_of_no_number(value))
+        """Add a record's readings: all of them, or none and DataError."""
+        before, flags = len(rows.channel), self._flags
+        bad: list[tuple[str, str, object]] = []
+        try:
+            for signal, channel in zip(self._signals, channels, strict=True):
+                key = signal.key
+                value = signal.get(record) if key is None else record.get(key, ABSENT)
+                more, word = 0, ""
+                if type(value) is float or (type(value) is int and -_LARGE < value < _LARGE):
+                    number = value * signal.scale + signal.offset
+                else:
+                    number, more, word = signal.odd_value(value)
+                    if number is SKIP:
+                        continue
+                if more == 0 and number - number != 0:
+                    number, more, word = signal.overflown()
+                if word:
+                    bad.append((signal.name, word, value))
+                rows.channel.append(channel)
+                rows.value.append(number)
+                rows.quality.append(flags | more)
+            count = len(rows.channel) - before
+            if not count:
+                raise DataError("no_channels", "none of the feed's channels is in the record")
+        except DataError:
+            rows.cut(before)
+            raise
+        rows.owner.extend([owner] * count)
+        rows.time_ns.extend([time_ns] * count)
+        for name, word, value in bad:
+            rows.note_bad(name, word, owner, value)
 
-    def _event_time_ns(self, value: object, arrived_ns: int) -> int:
-        if value is ABSENT:
-            raise DataError("bad_time", "no event time in the record")
-        if self._is_text_time:
-            time_ns = iso8601_to_ns(value)
-        else:
-            time_ns = number_to_ns(value, self._ns_per_unit)
-        if time_ns < self._not_before_ns or time_ns > arrived_ns + self._max_ahead_ns:
-            raise DataError("bad_time", f"not a believable time: {value!r:.60}")
-        return time_ns
+    def _explained(
+        self, error: DataError, record: object, envelope: object, arrived_ns: int
+    ) -> DataError:
+        """The error with what may help, where something can be guessed."""
+        hint, value = "", ABSENT
+        if error.reason == "bad_time" and self._time is not None and self._times is not None:
+            value = first(self._time, record, envelope)
+            hint = self._times.hint(value, arrived_ns)
+        below = array_below(record)
+        if value is ABSENT and below and error.reason in ("bad_time", "no_channels"):
+            hint = f'there is an array of objects at "{below}"; ' + (
+                f'records = "{below}" reads it'
+                if self._records is None and record is envelope
+                else "arrays below records are not read"
+            )
+        return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
 
 
 def _typed_decoder(feed: Feed) -> TypedDecoder | None:
@@ -287,20 +350,13 @@ def _typed_decoder(feed: Feed) -> TypedDecoder | None:
         return None
 
 
-def _multiplied(times: NDArray[np.int64], ns_per_unit: int) -> NDArray[np.int64]:
-    """Times in ns; what does not fit is an impossible time, as it should be."""
-    most = (2**63 - 1) // ns_per_unit
-    return np.where(np.abs(times) <= most, times * ns_per_unit, _NO_TIME_NS)
-
-
-def _flags_of_no_number(value: float) -> int:
-    if value in (inf, -inf):
-        return int(Quality.MISSING | Quality.NOT_FINITE)
-    return int(Quality.MISSING)
-
-
-def _as_float(value: int | bool) -> float:  # noqa: FBT001  (JSON's true and false are numbers here)
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Work on what has no cycles, and so much of it that looking for some takes longest."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        return float(value)
-    except OverflowError:
-        return inf if value > 0 else -inf
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.numbers import shown
+from connectors.formats.paths import first, getter
 from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import Typed
 from headgate.config.device_name import DeviceName
-from headgate.config.schema import Feed
+from headgate.config.schema import Feed, Ingest
 from headgate.core.channels import Channel, ChannelTable, Device, Tags, telling_tags
 from headgate.core.errors import DataError
 
@@ -32,13 +33,13 @@ class Devices:
         name: The feed's name.
         feed: Its configuration.
         channels: The table that their channels are put into.
-        max_devices: Devices in the table at most; a further one is refused.
+        limits: How much the table may hold; what is beyond is refused.
     """
 
-    def __init__(self, name: str, feed: Feed, channels: ChannelTable, max_devices: int) -> None:
+    def __init__(self, name: str, feed: Feed, channels: ChannelTable, limits: Ingest) -> None:
         self._name = name
         self._channels = channels
-        self._max_devices = max_devices
+        self._max_devices = limits.max_devices
         self._measurement = feed.measurement or name
         self._identity = feed.identity
         self._pattern = TopicPattern(feed.topic)
@@ -56,6 +57,11 @@ class Devices:
         self._place_of_pair: dict[tuple[bytes, object], int] = {}
         #: int32[place, channel], rows of the table; grown by doubling.
         self.rows: NDArray[np.int32] = np.empty((16, len(self._signals)), np.int32)
+
+    @property
+    def is_named_by_topic(self) -> bool:
+        """Whether the payload has no part of the device's name."""
+        return not self._parts
 
     def matches(self, topic: bytes) -> bool:
         """Whether a topic belongs to this feed."""
@@ -200,8 +206,7 @@ def _part(path: str, value: object) -> str:
         return str(value)
     if type(value) is str:
         return value
-    got = "nothing" if value is ABSENT else f"{value!r:.60}"
-    raise DataError("bad_device", f"{path}: expected a device's name, got {got}")
+    raise DataError("bad_device", f"{path}: expected a device's name, got {shown(value)}")
 
 
 def _check_device(device: str) -> None:

@@ -1,45 +1,145 @@
-"""The bytes of a message as what JSON says they are, or the reason why they can't be."""
+"""The bytes of a message as what JSON says they are, or the reason why they can't be.
+
+The parser is the one that the typed way uses, so that the two agree; and unlike others it takes no
+more memory than what comes out of it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 
-import orjson
+import msgspec
 
 from headgate.core.errors import DataError
 
-#: Deepest nesting of a payload; telemetry needs a handful of levels. orjson parses 1,024 at most
-#: and refuses more, so this is what it refuses.
-_TOO_DEEP = "depth limit"
+#: What the parser says of a number that is too large for a float.
+_TOO_LARGE = "out of range"
 
-#: What orjson says of a number that is too large for a float.
-_TOO_LARGE = "infinity when parsed as double"
+#: Around a payload these bytes mean nothing: C programs send the end of their strings along.
+_BLANKS = b"\0 \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+#: What C's printf makes of numbers that are none, on any system, where a value may stand; and what
+#: each of them has in it.
+_LITERAL = re.compile(
+    rb"(?<=[\s:,\[])[+-]?(?:nan(?:\([\w-]*\))?|inf(?:inity)?|1\.#\w++)(?=\s*[,\]}])", re.IGNORECASE
+)
+_WORDS = (b"nan", b"inf", b"1.#")
+
+#: More of each in one message than broken sensors send are not looked at.
+_MAX_LITERALS = 10_000
+
+#: Marks a text that was such a literal; no text that a person writes begins with it.
+_MARK = "\0"
+
+#: What content begins with that is no text: its name by its first bytes.
+_KINDS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"\x04\x22\x4d\x18", "LZ4"),
+)
+
+_loads = msgspec.json.Decoder().decode
 
 
-def loads(payload: bytes) -> object:
-    """What a payload holds; raises DataError with the reason why it can't be read."""
+def loads(payload: bytes, *, takes_literals: bool = True) -> object:
+    """What a payload holds.
+
+    Args:
+        payload: One JSON value; blanks, NUL bytes and a byte order mark around it are left out.
+        takes_literals: Whether ``NaN``, ``inf`` and their like, which JSON has not, are read: as
+            texts that ``is_literal`` knows.
+
+    Raises:
+        DataError: It can't be read; with the reason.
+    """
     try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        trouble = error
+        return _loads(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        trouble: Exception = error
+    bare = payload.removeprefix(_BYTE_ORDER_MARK).strip(_BLANKS).removeprefix(_BYTE_ORDER_MARK)
+    if not bare:
+        raise DataError("empty", "nothing in it; so are retained messages cleared")
+    if takes_literals:
+        bare = _with_literals_quoted(bare)
+    if bare != payload:
+        try:
+            return _loads(bare)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            trouble = error
     if _TOO_LARGE in str(trouble):
         # A number that no float can hold does not make a message bad, least of all in a field that
         # nobody wants: it is infinite here, as a whole number of as many digits is.
         try:
-            return json.loads(payload.decode(), parse_constant=_no_constant)
+            return json.loads(bare.decode(), parse_constant=_no_constant)
         except (ValueError, RecursionError):
             pass
     raise _why_not_json(payload, trouble)
+
+
+def is_literal(text: str) -> bool:
+    """Whether a text of a payload is no text, but a number that is none."""
+    return text.startswith(_MARK)
+
+
+def _with_literals_quoted(text: bytes) -> bytes:
+    spans = _literal_spans(text)
+    if not spans:
+        return text
+    # Whether one stands in a text is told by the quotes before it; escaped ones are none.
+    quotes = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    parts, at, is_inside, counted = [], 0, False, 0
+    for begin, end in spans:
+        is_inside ^= bool(quotes.count(b'"', counted, begin) & 1)
+        counted = begin
+        if not is_inside:
+            parts += [text[at:begin], b'"\\u0000', text[begin:end], b'"']
+            at = end
+    return b"".join([*parts, text[at:]])
+
+
+def _literal_spans(text: bytes) -> list[tuple[int, int]]:
+    """Where such literals may stand, in texts or not; in order."""
+    spans, lowered = [], text.lower()
+    for word in _WORDS:
+        at = -len(word)
+        for _ in range(_MAX_LITERALS):
+            at = lowered.find(word, at + len(word))
+            if at < 0:
+                break
+            found = _LITERAL.match(text, at - (text[at - 1 : at] in (b"+", b"-")))
+            if found is not None:
+                spans.append(found.span())
+    return sorted(spans)
 
 
 def _no_constant(text: str) -> object:
     raise ValueError(f"{text} is no JSON")
 
 
-def _why_not_json(payload: bytes, error: orjson.JSONDecodeError) -> DataError:
+def _why_not_json(payload: bytes, error: Exception) -> DataError:
+    kind = _kind_of(payload)
+    if kind:
+        return DataError("compressed", f"{kind} data; expected JSON that is not compressed")
+    is_wide = len(payload) >= 4 and not payload[1::2].strip(b"\0")
+    if is_wide or payload.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return DataError("not_utf8", "UTF-16 text; expected UTF-8")
     try:
         payload.decode()
     except UnicodeDecodeError as invalid:
         return DataError("not_utf8", f"byte {invalid.start}: {invalid.reason}")
-    reason = "too_deep" if _TOO_DEEP in str(error).lower() else "not_json"
-    return DataError(reason, str(error)[:200])
+    if isinstance(error, RecursionError):
+        return DataError("too_deep", "arrays or objects in each other beyond all need")
+    return DataError("not_json", str(error).removeprefix("JSON is malformed: ")[:200])
+
+
+def _kind_of(payload: bytes) -> str:
+    for begin, name in _KINDS:
+        if payload.startswith(begin):
+            return name
+    # Method and window, and what makes a number of both that divides by 31 (RFC 1950).
+    is_zlib = payload[:1] == b"\x78" and int.from_bytes(payload[:2], "big") % 31 == 0
+    return "zlib" if is_zlib else ""

@@ -15,33 +15,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from connectors.formats.columns import Decoded
-from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.refusals import Messages, Refusals
 from connectors.mqtt.retained import RetainedMessages, subscriptions
 from connectors.mqtt.session import BrokerSession
+from connectors.mqtt.translate import Translated, Translator, slices
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
-from headgate.core.batch import Batch
-from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.clock import NS_PER_S, ArrivalClock, Clock
-from headgate.core.errors import DataError, PermanentError, TransientError
-from headgate.core.log import QUARANTINE, READINGS, Log, Record, TopicPartition
+from headgate.core.errors import PermanentError, TransientError
+from headgate.core.log import READINGS, Log, Record, TopicPartition
 from headgate.core.pulse import PULSE_INTERVAL_S, Pulse
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
-from headgate.core.wire import KeyGroup, QuarantinedMessage, messages_records, readings_records
 
 _logger = structlog.get_logger()
 
@@ -54,6 +49,9 @@ _LOG_LIMIT_S = 120.0
 #: Messages that arrive are left in the kernel's buffer for so long, s, or the feeds' whole wait if
 #: that is shorter. Halving it costs a gateway with little to do twice the wake-ups.
 _READ_INTERVAL_S = 0.005
+
+#: What is decoded and written at once, bytes.
+_PART_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
@@ -72,21 +70,29 @@ class _Waiting:
         self.messages += len(received.topics)
         self.size_bytes += received.size_bytes
 
-    def cut(self) -> dict[int, int]:
-        """By position, the bytes of each payload of which only the beginning is here."""
-        found: dict[int, int] = {}
+    def joined(self) -> Messages:
+        """All of them in one run."""
+        topics = list(chain.from_iterable(each.topics for each in self.received))
+        payloads = list(chain.from_iterable(each.payloads for each in self.received))
+        counts = [len(each.topics) for each in self.received]
+        arrival_ns = np.repeat(np.array(self.arrival_ns, np.int64), counts)
+        cut: dict[int, int] = {}
         first = 0
         for received in self.received:
             for position, size_bytes in received.cut.items():
-                found[first + position] = size_bytes
+                cut[first + position] = size_bytes
             first += len(received.topics)
-        return found
+        return Messages(topics, payloads, arrival_ns, cut)
 
-    def split(self, most: int) -> Iterator[_Waiting]:
-        """The same in parts, each of so many messages or a single read."""
+    def split(self, most: int, most_bytes: int) -> Iterator[_Waiting]:
+        """The same in parts, each of so many messages and bytes, or a single read."""
         part = _Waiting()
         for received, arrived_ns in zip(self.received, self.arrival_ns, strict=True):
-            if part.messages and part.messages + len(received.topics) > most:
+            is_full = (
+                part.messages + len(received.topics) > most
+                or part.size_bytes + received.size_bytes > most_bytes
+            )
+            if part.messages and is_full:
                 yield part
                 part = _Waiting()
             part.add(received, arrived_ns)
@@ -124,20 +130,9 @@ class IngestLane:
         self._arrival = ArrivalClock(clock, Path(__file__).stat().st_mtime_ns)
         self._pulse = Pulse(config.gateway.data_dir)
         self._unheard = UnheardFeeds(config.feed, telemetry)
-        self._channels = ChannelTable(identities=config.identities)
-        self._decoders = {
-            name: FeedDecoder(name, feed, self._channels, config.ingest.max_devices)
-            for name, feed in config.feed.items()
-        }
-        self._feed_of_topic: dict[bytes, str | None] = {}
-        self._partition_of_device = np.empty(0, np.int32)
-        self._key_groups = {
-            (name, partition): KeyGroup(self._channels)
-            for name in config.feed
-            for partition in range(config.log.partitions)
-        }
+        self._refusals = Refusals(config, telemetry, clock)
+        self._translator = Translator(config, telemetry, self._refusals, self._unheard)
         self._readings = topic(config, READINGS)
-        self._quarantine = topic(config, QUARANTINE)
         self._retained = RetainedMessages(config, telemetry)
         self._waiting = _Waiting()
         self._in_flight_bytes = 0
@@ -210,6 +205,7 @@ class IngestLane:
             is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
             self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
             self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
+            self._refusals.tell()
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:
@@ -232,9 +228,9 @@ class IngestLane:
             self._arrived.clear()
             taken, self._waiting = self._waiting, _Waiting()
             self._in_flight_bytes = taken.size_bytes
-            for part in taken.split(ingest.max_rows):
+            for part in taken.split(ingest.max_rows, _PART_BYTES):
                 if part.messages:
-                    await self._write_messages(part)
+                    await self._write_messages(part.joined())
                 await self._retained.keep(part.received)
                 for received in part.received:
                     connection.ack(received)
@@ -246,149 +242,19 @@ class IngestLane:
             elif self._size_bytes <= ingest.max_pending:
                 connection.resume()
 
-    async def _write_messages(self, waiting: _Waiting) -> None:
-        topics = list(chain.from_iterable(each.topics for each in waiting.received))
-        payloads = list(chain.from_iterable(each.payloads for each in waiting.received))
-        counts = [len(each.topics) for each in waiting.received]
-        cut = waiting.cut()
-        arrival_ns = np.repeat(np.array(waiting.arrival_ns, np.int64), counts)
-        with self._telemetry.timed("decode"):
-            records, rows = self._records(topics, payloads, arrival_ns, cut)
+    async def _write_messages(self, messages: Messages) -> None:
+        translated = Translated()
+        for first, end in slices(messages.payloads):
+            with self._telemetry.timed("decode"):
+                self._translator.take(messages.part(first, end), translated)
+            # A keepalive, or the watchdog, waits for one slice and not for all.
+            await asyncio.sleep(0)
+        with self._telemetry.timed("encode"):
+            records = self._translator.records(translated)
         with self._telemetry.timed("append"):
             await self._append(records)
-        for feed, count in rows.items():
+        for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)
-
-    def _records(
-        self,
-        topics: Sequence[bytes],
-        payloads: Sequence[bytes],
-        arrival_ns: NDArray[np.int64],
-        cut: Mapping[int, int],
-    ) -> tuple[dict[TopicPartition, list[Record]], dict[str, int]]:
-        """Decode messages; what they hold as records by partition, and the readings by feed."""
-        records: dict[TopicPartition, list[Record]] = {}
-        rows: dict[str, int] = {}
-        by_feed, refused = self._by_feed(topics, payloads, cut)
-        for feed, positions in by_feed.items():
-            if len(positions) == len(topics):
-                of_feed, contents, arrived_ns = topics, payloads, arrival_ns
-            else:
-                of_feed = [topics[at] for at in positions]
-                contents = [payloads[at] for at in positions]
-                arrived_ns = arrival_ns[positions]
-            decoded = self._decoders[feed].decode(of_feed, contents, arrived_ns)
-            refused.extend((positions[at], error) for at, error in decoded.refused)
-            self._add_readings(feed, decoded, records)
-            rows[feed] = len(decoded.value)
-            self._telemetry.messages.labels(feed).inc(len(positions))
-            self._unheard.heard(feed)
-            self._telemetry.received_bytes.labels(feed).inc(sum(map(len, contents)))
-        if refused:
-            self._add_refused(topics, payloads, arrival_ns, cut, refused, records)
-        return records, rows
-
-    def _by_feed(
-        self, topics: Sequence[bytes], payloads: Sequence[bytes], cut: Mapping[int, int]
-    ) -> tuple[dict[str, Sequence[int]], list[tuple[int, DataError]]]:
-        """Positions of each feed's messages, and the messages that are refused unseen."""
-        limit = self._config.ingest.max_payload
-        feeds = list(map(self._feed_of_topic.get, topics))
-        first = feeds[0]
-        is_plain = len(self._decoders) == 1 and None not in feeds and not cut
-        if first is not None and is_plain and max(map(len, payloads)) <= limit:
-            return {first: range(len(topics))}, []
-        by_feed: dict[str, list[int]] = {}
-        refused: list[tuple[int, DataError]] = []
-        for position, topic_name in enumerate(topics):
-            feed = feeds[position] or self._feed_of(topic_name)
-            if feed is None:
-                refused.append((position, DataError("unknown_topic", "no feed has this topic")))
-            elif position in cut or len(payloads[position]) > limit:
-                size = cut.get(position, len(payloads[position]))
-                detail = f"{size} bytes; ingest.max_payload is {limit}"
-                if size <= limit:
-                    detail = "its properties are too large"
-                refused.append((position, DataError("too_large", detail)))
-            else:
-                by_feed.setdefault(feed, []).append(position)
-        return {**by_feed}, refused
-
-    def _feed_of(self, mqtt_topic: bytes) -> str | None:
-        try:
-            return self._feed_of_topic[mqtt_topic]
-        except KeyError:
-            pass
-        feed = next(
-            (name for name, decoder in self._decoders.items() if decoder.matches(mqtt_topic)), None
-        )
-        # Bounded: a device that makes up topics must not fill the memory.
-        if len(self._feed_of_topic) < 2 * self._config.ingest.max_devices:
-            self._feed_of_topic[mqtt_topic] = feed
-        return feed
-
-    def _add_readings(
-        self, feed: str, decoded: Decoded, records: dict[TopicPartition, list[Record]]
-    ) -> None:
-        batch = decoded.batch(self._channels)
-        if not len(batch):
-            return
-        partitions = self._partitions(batch)
-        for partition in np.unique(partitions).tolist():
-            rows = np.flatnonzero(partitions == partition)
-            for first in range(0, len(rows), self._config.ingest.max_rows):
-                part = batch.take(rows[first : first + self._config.ingest.max_rows])
-                at = TopicPartition(self._readings, partition)
-                more = readings_records(part, feed, self._key_groups[feed, partition])
-                records.setdefault(at, []).extend(more)
-
-    def _partitions(self, batch: Batch) -> NDArray[np.int32]:
-        devices = self._channels.devices
-        known = len(self._partition_of_device)
-        if known < len(devices):
-            new = [
-                device_partition(each.feed, each.name, self._config.log.partitions)
-                for each in devices[known:]
-            ]
-            self._partition_of_device = np.concatenate(
-                [self._partition_of_device, np.array(new, np.int32)]
-            )
-        return self._partition_of_device[batch.device]
-
-    def _add_refused(
-        self,
-        topics: Sequence[bytes],
-        payloads: Sequence[bytes],
-        arrival_ns: NDArray[np.int64],
-        cut: Mapping[int, int],
-        refused: Sequence[tuple[int, DataError]],
-        records: dict[TopicPartition, list[Record]],
-    ) -> None:
-        by_partition: dict[int, list[QuarantinedMessage]] = {}
-        for position, error in refused:
-            payload = payloads[position]
-            self._telemetry.quarantined.labels(error.reason).inc()
-            self._telemetry.refused.note(
-                error.reason,
-                self._feed_of_topic.get(topics[position]) or "",
-                topics[position],
-                example=payload,
-                detail=error.detail,
-            )
-            partition = crc32(topics[position])
-            by_partition.setdefault(partition % self._config.log.partitions, []).append(
-                QuarantinedMessage(
-                    ingest_ns=int(arrival_ns[position]),
-                    source=f"mqtt:{topics[position].decode(errors='replace')}",
-                    payload=payload[: self._config.ingest.quarantine_payload],
-                    reason=error.reason,
-                    detail=error.detail,
-                    payload_bytes=cut.get(position, len(payload)),
-                )
-            )
-        for partition, parts in by_partition.items():
-            at = TopicPartition(self._quarantine, partition)
-            records.setdefault(at, []).extend(messages_records(parts))
 
     async def _append(self, records: dict[TopicPartition, list[Record]]) -> None:
         """Write to the log, for as long as it takes; meanwhile the broker keeps the rest."""

@@ -15,6 +15,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -121,6 +122,8 @@ class Ingest(Table):
     max_wait: DurationNs = _ns("20ms")
     max_payload: SizeBytes = parse_size_bytes("1MiB")
     max_pending: SizeBytes = parse_size_bytes("64MiB")
+    #: Records of one message; a message of more is refused whole.
+    max_records: Annotated[Int, Field(ge=1, le=1_000_000)] = 10_000
     max_devices: Annotated[Int, Field(ge=1)] = 50_000
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
 
@@ -315,6 +318,24 @@ class TimeMapping(Table):
     #: Times further in the future than this are refused, as are those before ``not_before``.
     max_ahead: DurationNs = _ns("1d")
     not_before: str = "2000-01-01T00:00:00Z"
+    #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
+    zone: str | None = None
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (OSError, ValueError, KeyError):
+                raise ValueError('expected a time zone such as "Europe/Berlin"') from None
+        return zone
+
+    @model_validator(mode="after")
+    def _zone_is_of_texts(self) -> Self:
+        if self.zone is not None and self.unit != "iso8601":
+            raise ValueError('zone is for texts: set unit = "iso8601" or leave zone out')
+        return self
 
     @field_validator("not_before")
     @classmethod
@@ -357,6 +378,8 @@ class Feed(Table):
     #: What a message means that the broker had retained and sends to a new subscriber: a reading
     #: once until its value changes, none, or a reading each time. None: ``handles_retained``.
     retained: Literal["once", "ignore", "reading"] | None = None
+    #: True refuses a record for one field that is no number; otherwise the field is missing.
+    strict: Flag = False
     time: TimeMapping = TimeMapping()
     period: DurationNs = _ns("1s")
     grace: DurationNs = _ns("2s")

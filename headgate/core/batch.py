@@ -30,6 +30,7 @@ class Quality(IntFlag):
     LATE = 64  # older than the device's watermark when it arrived
     ARRIVAL_TIME = 128  # stamped with the ingest time, because the device sent none
     NOT_FINITE = 256  # the device sent NaN or infinity; the value is NaN and MISSING is set too
+    BAD_FIELD = 2048  # the field was there, but held no usable number; MISSING is set too
 
 
 #: Readings with any of these bits are counted, but take no part in statistics or models.

@@ -40,6 +40,18 @@ class Telemetry:
             ["reason"],
             registry=registry,
         )
+        self.bad_fields = Counter(
+            "headgate_bad_fields",
+            "Fields that held no usable number, by feed, channel and what stood there.",
+            ["feed", "channel", "reason"],
+            registry=registry,
+        )
+        self.zoneless = Gauge(
+            "headgate_times_without_zone",
+            "1 when a feed's times without a zone were taken for UTC.",
+            ["feed"],
+            registry=registry,
+        )
         self.processed_rows = Counter(
             "headgate_processed_rows", "Readings the streams lane worked on.", registry=registry
         )

@@ -168,7 +168,7 @@ def expected_points(config_file: Path, ledger: Ledger) -> Expected:
     channels = ChannelTable()
     pipeline = build_pipeline(config, channels)
     (feed,) = config.feed
-    decoder = FeedDecoder(feed, config.feed[feed], channels, config.ingest.max_devices)
+    decoder = FeedDecoder(feed, config.feed[feed], channels, config.ingest)
     expected = Expected()
     messages = iter(ledger.messages)
     while some := list(islice(messages, _SLICE)):

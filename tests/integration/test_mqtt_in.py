@@ -164,9 +164,10 @@ async def test_a_killed_broker_is_found_again(mosquitto: Mosquitto, tmp_path: Pa
         mosquitto.start()
         await until(lambda: rig.lane.health()[0])
         await publish(mosquitto, 5, 10)
-        await rig.has(10)
-
-        assert sorted(set(await rig.values())) == list(range(10))
+        async with asyncio.timeout(20):
+            # Those that the broker sends again count too, so a number says nothing.
+            while set(await rig.values()) != set(range(10)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 async def test_nothing_is_acknowledged_before_the_log_has_it(

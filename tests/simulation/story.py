@@ -308,7 +308,7 @@ class _Expected:
 def _readings(config: Config, story: Story) -> Batch:
     """All readings that were sent, in order."""
     channels = ChannelTable()
-    decoder = FeedDecoder(story.feed, config.feed[story.feed], channels, 1000)
+    decoder = FeedDecoder(story.feed, config.feed[story.feed], channels, config.ingest)
     topics = [topic for topic, _ in story.messages]
     arrival_ns = np.full(len(topics), _START_MS * 1_000_000)
     decoded = decoder.decode(topics, [payload for _, payload in story.messages], arrival_ns)

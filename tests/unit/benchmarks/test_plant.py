@@ -46,7 +46,8 @@ def test_packets_hold_what_the_devices_measure(qos: int) -> None:
     assert take_publishes(data, 0, found, is_v5=False) == len(data)
     assert found.packet_ids == ([*range(1, 15)] if qos else [])
     table = ChannelTable()
-    decoder = FeedDecoder("plant", _config(plant).feed["plant"], table, 100)
+    config = _config(plant)
+    decoder = FeedDecoder("plant", config.feed["plant"], table, config.ingest)
     decoded = decoder.decode(found.topics, found.payloads, np.full(14, _NOW_NS))
     assert not decoded.refused
     assert set(decoded.time_ns.tolist()) == {_TIME_MS * 10**6}

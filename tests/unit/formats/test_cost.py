@@ -1,17 +1,29 @@
-"""What one message can cost at most, counted: calls, bytes, refusals."""
+"""What one message can cost at most, counted: bytes of memory, calls, refusals."""
 
 from __future__ import annotations
 
+import gc
 import sys
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
+from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.schema import Feed
+from headgate.config.schema import Feed, Ingest
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9
+_MAX_PAYLOAD = 1 << 20
+_LIMITS = Ingest()
+
+#: The most that one message may take, in its own size.
+_MAX_RATIO = 16
+
+#: Calls that one message may take, of functions of Python or C: for each record of 10,000 a few.
+_MAX_CALLS = 60 * _LIMITS.max_records
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -31,14 +43,113 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def decoder_of(max_devices: int, **feed: object) -> FeedDecoder:
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most memory that it holds at once."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        work()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak - before
+
+
+def decoder_of(limits: Ingest, **feed: object) -> FeedDecoder:
     """A decoder of one feed, with a table of its own."""
     settings = {"topic": "in/{device}", "channels": {"x": {}}, **feed}
-    return FeedDecoder("f", Feed.model_validate(settings), ChannelTable(), max_devices)
+    return FeedDecoder("f", Feed.model_validate(settings), ChannelTable(), limits)
+
+
+def _array(unit: bytes, head: bytes = b"[", tail: bytes = b"]") -> bytes:
+    """Many of the same, as large as a message may be."""
+    room = _MAX_PAYLOAD - len(head) - len(tail)
+    return head + b",".join([unit] * (room // (len(unit) + 1))) + tail
+
+
+def _numbered(unit: bytes, head: bytes = b"[", tail: bytes = b"]") -> bytes:
+    """Many that are all different."""
+    room = _MAX_PAYLOAD - len(head) - len(tail)
+    return head + b",".join(unit % n for n in range(room // (len(unit) + 5))) + tail
+
+
+_HOSTILE = {
+    "numbers": _array(b"1"),
+    "larger numbers": _array(b"999"),
+    "fractions": _array(b"1.5"),
+    "too large": _array(b"1e999"),
+    "long numbers": _array(b"9" * 4000),
+    "literals": _array(b"nan"),
+    "literals in records": _array(b'{"x":nan}'),
+    "empty objects": _array(b"{}"),
+    "empty objects, one bad": _array(b"{}", tail=b",1]"),
+    "as many as are allowed": b"[" + b",".join([b"{}"] * 10_000) + b"]",
+    "few of them, in blanks": b"[" + b",".join([b"{}" + b" " * 100] * 10_000) + b"]",
+    "small objects": _array(b'{"x":1}'),
+    "small objects of text": _array(b'{"x":"a"}'),
+    "objects in objects": _array(b'{"n":{}}'),
+    "objects of other keys": _numbered(b'{"%x":1}'),
+    "keys": _numbered(b'"%x":1', b"{", b"}"),
+    "keys and more": _numbered(b'"%x":1.5', b'{"x":"unavailable",', b"}"),
+    "the same key": _array(b'"x":1', b"{", b"}"),
+    "empty arrays": _array(b"[]"),
+    "arrays of one": _array(b"[1]"),
+    "arrays of arrays": _array(b"[[1]]"),
+    "deep": b"[" * _MAX_PAYLOAD,
+    "deep and closed": b"[" * (_MAX_PAYLOAD // 2) + b"]" * (_MAX_PAYLOAD // 2),
+    "deep objects": b'{"x":' * (_MAX_PAYLOAD // 5),
+    "many deep": _array(b"[" * 100 + b"]" * 100),
+    "texts": _array(b'"ab"'),
+    "empty texts": _array(b'""'),
+    "a text": b'{"x":"' + b"a" * (_MAX_PAYLOAD - 8) + b'"}',
+    "a wide text": b'{"x":"' + b"a" * (_MAX_PAYLOAD - 20) + "😀".encode() + b'"}',
+    "escapes": b'{"x":"' + b"\\n" * (_MAX_PAYLOAD // 2 - 8) + b'"}',
+    "a key": b'{"' + b"a" * (_MAX_PAYLOAD - 8) + b'":1}',
+    "a waveform": _array(b"0.25", b'{"x":1,"wave":[', b"]}"),
+    "a waveform beside a bad field": _array(b"0.25", b'{"x":"","wave":[', b"]}"),
+    "a waveform where a number should be": _array(b"0.25", b'{"x":[', b"]}"),
+    "records": b"[" + b",".join([b'{"t":1750000000000,"x":1.5,"n":{"y":2}}'] * 10_000) + b"]",
+    "records without a time": b"[" + b",".join([b'{"t":5,"x":1.5,"n":{"y":2}}'] * 10_000) + b"]",
+    "records of other devices": _numbered(b'{"id":"%x","t":1750000000000,"x":1}'),
+    "quotes": b'"' * _MAX_PAYLOAD,
+    "commas": b"," * _MAX_PAYLOAD,
+    "backslashes": b'["' + b"\\" * _MAX_PAYLOAD,
+    "blanks": b" " * _MAX_PAYLOAD,
+    "zeros": b"\0" * _MAX_PAYLOAD,
+    "ones": b"\xff" * _MAX_PAYLOAD,
+}
+_FEEDS: dict[str, dict[str, object]] = {
+    "plain": {"time": {"path": "t"}, "channels": {"x": {}, "y": {"path": "n.y"}}},
+    "wide": {"channels": {f"x{number}": {} for number in range(100)}},
+    "by path": {"records": "list", "channels": {"x": {}}},
+    "by name": {"topic": "in", "device": "id", "channels": {"x": {}}},
+}
+
+
+@pytest.mark.parametrize("feed", _FEEDS)
+@pytest.mark.parametrize("kind", _HOSTILE)
+def test_one_message_is_bounded(kind: str, feed: str) -> None:
+    """In memory, in calls, and in what it leaves behind, whatever it is full of."""
+    payload = _HOSTILE[kind]
+    if feed == "by path":
+        payload = b'{"list":%s}' % payload
+    decoder = decoder_of(_LIMITS, **_FEEDS[feed])
+    topic = b"in" if feed == "by name" else b"in/d"
+    found: list[Decoded] = []
+
+    def work() -> None:
+        found.append(decoder.decode([topic], [payload], np.array([_NOW_NS])))
+
+    assert calls(work) < _MAX_CALLS
+    assert peak_bytes(work) < max(_MAX_RATIO * len(payload), 8 << 20)
+    assert len(found[-1].refused) <= 1
+    assert len(found[-1].value) <= 200_000
+    assert all(len(error.detail) < 500 for _, error in found[-1].refused)
 
 
 def _calls_of_one_device_too_many(known: int) -> int:
-    decoder = decoder_of(known)
+    decoder = decoder_of(Ingest(max_devices=known))
     topics = [b"in/%d" % number for number in range(known)]
     decoder.decode(topics, [b'{"x": 1}'] * known, np.full(known, _NOW_NS))
     return calls(lambda: decoder.decode([b"in/one"], [b'{"x": 1}'], np.array([_NOW_NS])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.typed import TypedDecoder
-from headgate.config.schema import Feed
+from headgate.config.schema import Feed, Ingest
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -29,6 +30,11 @@ _FEEDS: list[dict[str, Any]] = [
     {"time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "z": {"path": "n.x"}}},
     {"topic": "in", "device": ["n.id", "t"], "channels": {"x": {}}},
     {"device": "{n.id}@{device}", "channels": {"x": {}, "y": {}}},
+    {
+        "strict": True,
+        "time": {"path": "n.t", "unit": "iso8601", "zone": "Europe/Berlin"},
+        "channels": {"x": {"scale": 1e300}, "y": {"required": True}},
+    },
 ]
 
 _numbers = st.one_of(
@@ -36,8 +42,21 @@ _numbers = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([0, 1.5, 1_750_000_000, 1_750_000_000_000, 1e308, -1e308]),
 )
+_words = [
+    "2025-01-01T00:00:00Z",
+    "2025-10-26T02:30:00",
+    "2025-01-01",
+    "13.9",
+    " 007 ",
+    "nan",
+    "1e999",
+]
 _values = st.one_of(
-    _numbers, st.none(), st.booleans(), st.text(max_size=4), st.just("2025-01-01T00:00:00Z")
+    _numbers,
+    st.none(),
+    st.booleans(),
+    st.text(max_size=4),
+    st.sampled_from([*_words, math.nan, math.inf, [], {}]),
 )
 _names = st.sampled_from(["t", "x", "y", "id", "n", "n.x", "n.y", "other"])
 _objects = st.recursive(
@@ -51,7 +70,7 @@ _good = st.fixed_dictionaries(
         "x": _numbers,
         "y": _numbers,
         "n": st.fixed_dictionaries(
-            {"id": st.text(max_size=3), "t": st.just("2025-01-01T00:00:00Z"), "x": _numbers}
+            {"id": st.text(max_size=3), "t": st.sampled_from(_words[:2]), "x": _numbers}
         ),
     }
 )
@@ -60,6 +79,7 @@ _payloads = st.one_of(
     _records.map(json.dumps).map(str.encode),
     st.lists(_records, max_size=3).map(json.dumps).map(str.encode),
     st.binary(max_size=20),
+    _good.map(lambda record: json.dumps(record).replace('"x": ', '"x": -nan, "x2": ').encode()),
     _good.map(json.dumps).map(lambda text: text[:-2].encode()),
     _good.map(lambda record: json.dumps({**record, "other": "\xe9"}).encode("latin-1", "replace")),
     _good.map(
@@ -72,9 +92,9 @@ _payloads = st.one_of(
 
 def _decoded(
     feed: Feed, payloads: list[bytes], topics: list[bytes], *, is_typed: bool
-) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]]]:
+) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], dict[tuple[str, str], int]]:
     table = ChannelTable()
-    decoder = FeedDecoder("f", feed, table, 100)
+    decoder = FeedDecoder("f", feed, table, Ingest(max_devices=100))
     assert decoder._typed is not None
     if not is_typed:
         decoder._typed = None
@@ -82,7 +102,8 @@ def _decoded(
     keys = [table.channels[row].key for row in decoded.channel.tolist()]
     bits = decoded.value.view(np.int64).tolist()
     rows = list(zip(decoded.time_ns.tolist(), keys, bits, decoded.quality.tolist(), strict=True))
-    return rows, [(position, error.reason) for position, error in decoded.refused]
+    refused = [(position, str(error)) for position, error in decoded.refused]
+    return rows, refused, {key: bad.count for key, bad in decoded.bad_fields.items()}
 
 
 @pytest.mark.parametrize("number", range(len(_FEEDS)))

@@ -1,0 +1,40 @@
+"""Numbers that are written as texts, and values of any kind shown to a person."""
+
+from __future__ import annotations
+
+import re
+
+from connectors.formats.paths import ABSENT
+from connectors.formats.payload import is_literal
+
+#: A number as a text: decimal, with blanks around and zeros before it if need be. What Python
+#: reads beyond that (``1_000``, ``infinity``, digits of other scripts) is none.
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.ASCII)
+
+#: Longer texts are no numbers; converting digits takes time with their square.
+MAX_NUMBER = 64
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value for a person to read, of so many characters at most, whatever it is."""
+    if type(value) is dict:
+        return f"an object of {len(value)}"
+    if type(value) is list:
+        return f"an array of {len(value)}"
+    if value is ABSENT:
+        return "nothing"
+    if type(value) is str:
+        return value[1:] if is_literal(value) else _cut(repr(value[:most]), most)
+    return _cut(repr(value), most)
+
+
+def number_text(text: str) -> str | None:
+    """A number that is written as a text, without blanks; None when it is none."""
+    if len(text) > MAX_NUMBER:
+        return None
+    found = _NUMBER.fullmatch(text)
+    return None if found is None else found[1]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"

@@ -1,0 +1,201 @@
+"""What could not be used of the messages: into quarantine, counted, and told in the log.
+
+Each refused message is kept by itself. Of bad fields, whose records are kept, an example is put
+there now and then. In the log each kind of refusal is told once with an example, and as long as it
+goes on, once a minute with how many there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from connectors.formats.columns import BadField
+from headgate.config.schema import Config
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import DataError
+from headgate.core.telemetry import Telemetry
+from headgate.core.wire import QuarantinedMessage
+
+_logger = structlog.get_logger()
+
+#: A kind of refusal is told at most once in so long, and an example of bad fields kept, ns.
+_INTERVAL_NS = 60 * NS_PER_S
+
+#: A longer topic is cut, bytes, and a longer detail, characters.
+MAX_TOPIC_BYTES = 1024
+_MAX_DETAIL = 400
+
+#: So much of a payload is shown in the log, bytes.
+_HEAD_BYTES = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """A run of messages, in the order they came in.
+
+    Attributes:
+        topics: Their topics, as they were sent.
+        payloads: Their payloads.
+        arrival_ns: int64[n], when each arrived, ns since 1970 UTC.
+        cut: By position, the bytes of each payload of which only the beginning is here.
+    """
+
+    topics: Sequence[bytes]
+    payloads: Sequence[bytes]
+    arrival_ns: NDArray[np.int64]
+    cut: Mapping[int, int]
+
+    def __len__(self) -> int:
+        """Number of messages."""
+        return len(self.topics)
+
+    def part(self, first: int, end: int) -> Messages:
+        """Those from the first to before the end."""
+        if first == 0 and end == len(self.topics):
+            return self
+        cut = {at - first: size for at, size in self.cut.items() if first <= at < end}
+        span = slice(first, end)
+        return Messages(self.topics[span], self.payloads[span], self.arrival_ns[span], cut)
+
+
+@dataclass(slots=True)
+class _Kind:
+    """One kind of refusal that goes on: when it was told last, and how many there were since."""
+
+    told_ns: int
+    count: int = 0
+    topic: str = ""
+
+
+class Refusals:
+    """Turns refusals of one lane into entries of quarantine.
+
+    Args:
+        config: The whole configuration.
+        telemetry: Where they are counted.
+        clock: Only its monotonic side is used.
+    """
+
+    def __init__(self, config: Config, telemetry: Telemetry, clock: Clock) -> None:
+        self._partitions = config.log.partitions
+        self._kept_bytes = config.ingest.quarantine_payload
+        self._telemetry = telemetry
+        self._clock = clock
+        # By feed and reason; by feed, channel and kind, when an example was kept. Both are bounded
+        # by the configuration.
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._kept_ns: dict[tuple[str, str, str], int] = {}
+
+    def refuse(
+        self,
+        feed: str,
+        messages: Messages,
+        refused: Sequence[tuple[int, DataError]],
+        into: dict[int, list[QuarantinedMessage]],
+    ) -> None:
+        """Add messages to what goes to quarantine.
+
+        Args:
+            feed: Theirs; empty for those of no feed.
+            messages: The run that they are part of.
+            refused: Position and reason of each.
+            into: By partition, what goes there.
+        """
+        for position, error in refused:
+            self._telemetry.quarantined.labels(error.reason).inc()
+            self._telemetry.refused.note(
+                error.reason,
+                feed,
+                messages.topics[position],
+                example=messages.payloads[position],
+                detail=error.detail,
+            )
+            self._add(messages, position, error, into)
+            self._tell(feed, error, messages, position)
+
+    def keep_examples(
+        self,
+        feed: str,
+        messages: Messages,
+        bad_fields: Mapping[tuple[str, str], BadField],
+        into: dict[int, list[QuarantinedMessage]],
+    ) -> None:
+        """Count bad fields, and keep a message as an example of each kind now and then."""
+        now_ns = self._clock.monotonic_ns()
+        for (channel, kind), bad in bad_fields.items():
+            self._telemetry.bad_fields.labels(feed, channel, kind).inc(bad.count)
+            kept_ns = self._kept_ns.get((feed, channel, kind))
+            if kept_ns is not None and now_ns - kept_ns < _INTERVAL_NS:
+                continue
+            self._kept_ns[feed, channel, kind] = now_ns
+            self.refuse(feed, messages, [(bad.position, DataError("bad_field", bad.detail))], into)
+
+    def tell(self) -> None:
+        """Tell in the log of what goes on; call it often."""
+        now_ns = self._clock.monotonic_ns()
+        for (feed, reason), kind in list(self._kinds.items()):
+            if now_ns - kind.told_ns < _INTERVAL_NS:
+                continue
+            if not kind.count:
+                del self._kinds[feed, reason]
+                continue
+            _logger.warning(
+                "More messages of this kind went to quarantine.",
+                feed=feed,
+                reason=reason,
+                count=kind.count,
+                within_s=round((now_ns - kind.told_ns) / NS_PER_S),
+                topic=kind.topic,
+            )
+            self._kinds[feed, reason] = _Kind(now_ns)
+
+    def _add(
+        self,
+        messages: Messages,
+        position: int,
+        error: DataError,
+        into: dict[int, list[QuarantinedMessage]],
+    ) -> None:
+        topic, payload = messages.topics[position], messages.payloads[position]
+        into.setdefault(crc32(topic) % self._partitions, []).append(
+            QuarantinedMessage(
+                ingest_ns=int(messages.arrival_ns[position]),
+                source=f"mqtt:{shown_topic(topic)}",
+                payload=payload[: self._kept_bytes],
+                reason=error.reason,
+                detail=error.detail[:_MAX_DETAIL],
+                payload_bytes=messages.cut.get(position, len(payload)),
+            )
+        )
+
+    def _tell(self, feed: str, error: DataError, messages: Messages, position: int) -> None:
+        kind = self._kinds.get((feed, error.reason))
+        topic = messages.topics[position]
+        if kind is not None:
+            kind.count += 1
+            kind.topic = shown_topic(topic)
+            return
+        self._kinds[feed, error.reason] = _Kind(self._clock.monotonic_ns())
+        head = messages.payloads[position][:_HEAD_BYTES]
+        _logger.warning(
+            "A message went to quarantine; of more of this kind there is a line a minute.",
+            feed=feed,
+            reason=error.reason,
+            topic=shown_topic(topic),
+            detail=error.detail[:_MAX_DETAIL],
+            payload=head.decode(errors="backslashreplace"),
+            payload_bytes=messages.cut.get(position, len(messages.payloads[position])),
+        )
+
+
+def shown_topic(topic: bytes) -> str:
+    """A topic as text; one that is too long is cut, with its length behind it."""
+    if len(topic) <= MAX_TOPIC_BYTES:
+        return topic.decode(errors="replace")
+    return f"{topic[:MAX_TOPIC_BYTES].decode(errors='replace')}… ({len(topic)} bytes)"
