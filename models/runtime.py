@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from threading import Timer
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnxruntime
 import structlog
 from numpy.typing import NDArray
 
-from headgate.core.errors import ConfigError
+from headgate.core.errors import ConfigError, TransientError
 from models.package import Manifest, ModelPackage
 
 _logger = structlog.get_logger()
@@ -43,6 +44,10 @@ _ALIGNED = 16
 #: arithmetic in another order, on another processor.
 _GOLDEN_TOLERANCE = 1e-4
 
+#: A model that has not answered its golden inputs after this long, s, never will, as far as one can
+#: tell. Less than a lane may be silent for, so that it is the lane that says which model it is.
+_GOLDEN_LIMIT_S = 15.0
+
 
 class Answer(NamedTuple):
     """What a model says to w windows.
@@ -71,6 +76,7 @@ class Runtime:
 
     Raises:
         ConfigError: The graph is no ONNX, or is not what the package says it is.
+        TransientError: It does not answer its golden inputs in time.
     """
 
     def __init__(
@@ -83,6 +89,8 @@ class Runtime:
     ) -> None:
         self.package = package
         self.max_batch = max_batch
+        # How a run can be ended from elsewhere; None while nobody would.
+        self._limit: onnxruntime.RunOptions | None = None
         self._threads = threads
         manifest = package.manifest
         self._shape = (manifest.framing.window, len(manifest.channels))
@@ -173,10 +181,11 @@ class Runtime:
 
     def _run_once(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
         try:
-            return self._bound.run(values, state)
+            return self._bound.run(values, state, self._limit)
         except Exception as error:
             # onnxruntime's errors have no common base class.
-            if self.provider == _NAMES["cpu"]:
+            is_ended = self._limit is not None and self._limit.terminate
+            if is_ended or self.provider == _NAMES["cpu"]:
                 raise
             _logger.error(
                 "The accelerator failed; the model goes on on the CPU.",
@@ -185,7 +194,7 @@ class Runtime:
                 error=str(error)[:200],
             )
             self._use(self._open([_NAMES["cpu"]]))
-            return self._bound.run(values, state)
+            return self._bound.run(values, state, self._limit)
 
     def _use(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
@@ -260,13 +269,26 @@ class Runtime:
     def _check_golden(self) -> None:
         """Run the golden inputs, which also warms the session up."""
         golden = self.package.golden
+        limit = self._limit = onnxruntime.RunOptions()
+        timer = Timer(_GOLDEN_LIMIT_S, lambda: setattr(limit, "terminate", True))
+        timer.daemon = True
+        timer.start()
         try:
             answer = self.run(golden.window, golden.state)
         except Exception as error:
+            if limit.terminate:
+                # A machine that has much to do at the moment may be to blame as well.
+                raise TransientError(
+                    f"{self.package.path}: expected golden outputs, got none within "
+                    f"{_GOLDEN_LIMIT_S:g} s; the model loops, or is too large for this machine"
+                ) from error
             raise ConfigError(
                 f"{self.package.path / 'model.onnx'}: expected a model that runs on its golden "
                 f"inputs: {str(error)[:200]}"
             ) from error
+        finally:
+            timer.cancel()
+            self._limit = None
         # Relative to the size of the scores: they have no fixed scale.
         is_same = all(
             np.allclose(
@@ -337,21 +359,26 @@ class _Bound:
         self._outputs = np.empty(0, np.float32)
         self._batches: dict[int, _Batch] = {}
 
-    def run(self, values: NDArray[np.float32], state: NDArray[np.float32]) -> Answer:
+    def run(
+        self,
+        values: NDArray[np.float32],
+        state: NDArray[np.float32],
+        limit: onnxruntime.RunOptions | None = None,
+    ) -> Answer:
         """As ``Runtime.run``, in one run; its ``state`` is overwritten by the next."""
         binding, score, share, after, outputs, window, room = self.batch(len(values))
         if window is not None and room is not None:
             window[:] = values
             if state is not room:
                 room[:] = state
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding, limit)
         else:
             if state.base is self._outputs:
                 # What a run reads must not be what it writes.
                 state = state.copy()
             # Memory in one piece is read where it is.
             self._point(binding, np.ascontiguousarray(values), np.ascontiguousarray(state))
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding, limit)
             # A binding keeps hold of what it was last given.
             self._point(binding, self._window[:0], self._state[:0])
         # A sum of squares is a number where all are and none is huge. Between the outputs there may

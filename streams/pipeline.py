@@ -26,10 +26,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from headgate.config.schema import Config, Feed
+from headgate.config.schema import Config, Feed, Model
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
-from headgate.core.errors import ConfigError
+from headgate.core.errors import ConfigError, TransientError
 from headgate.core.runs import runs
 from headgate.core.stage import (
     Aggregates,
@@ -324,28 +324,51 @@ def build_pipeline(
 
     Raises:
         ConfigError: A package is damaged, or does not fit its feed; one line a problem.
+        TransientError: A model does not answer.
     """
+    packages, problems = load_packages(config)
+    runtimes: dict[str, Runtime] = {}
+    for name, package in packages.items():
+        try:
+            runtimes[name] = open_model(config.model[name], package)
+        except ConfigError as error:
+            problems.extend(f"model.{name}: {problem}" for problem in error.problems)
+        except TransientError as error:
+            raise TransientError(f"model.{name}: {error}") from error
+    if problems:
+        raise ConfigError(problems)
+    return Pipeline(config, channels, packages, Inferer(runtimes, channels, telemetry), telemetry)
+
+
+def load_packages(config: Config) -> tuple[dict[str, ModelPackage], list[str]]:
+    """The model packages by name, none of them run; and what is wrong with them, a line each."""
     problems: list[str] = []
     packages: dict[str, ModelPackage] = {}
-    runtimes: dict[str, Runtime] = {}
     for name, model in config.model.items():
         try:
             packages[name] = ModelPackage.load(model.package)
-            runtimes[name] = Runtime(
-                packages[name],
-                provider=model.provider,
-                threads=model.threads,
-                max_batch=model.max_batch,
-            )
         except ConfigError as error:
             problems.extend(f"model.{name}: {problem}" for problem in error.problems)
     for feed_name, feed in config.feed.items():
         for name in feed.models:
             if name in packages:
                 problems.extend(_misfits(feed_name, feed, name, packages[name]))
-    if problems:
-        raise ConfigError(problems)
-    return Pipeline(config, channels, packages, Inferer(runtimes, channels, telemetry), telemetry)
+    return packages, problems
+
+
+def open_model(settings: Model, package: ModelPackage) -> Runtime:
+    """The model of a package, verified by its golden outputs.
+
+    Raises:
+        ConfigError: It is not what it was at training.
+        TransientError: It does not answer.
+    """
+    return Runtime(
+        package,
+        provider=settings.provider,
+        threads=settings.threads,
+        max_batch=settings.max_batch,
+    )
 
 
 def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> list[str]:

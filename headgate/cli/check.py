@@ -113,16 +113,16 @@ def _checked(path: Path) -> Config:
     Raises:
         ConfigError: They are not; a line a problem.
     """
+    from headgate.cli.check_models import verify_models
     from headgate.config.load import load_config, located
-    from headgate.core.channels import ChannelTable
     from headgate.core.errors import ConfigError
-    from streams.pipeline import build_pipeline
+    from streams.pipeline import load_packages
 
     config = load_config(path)
-    try:
-        build_pipeline(config, ChannelTable())
-    except ConfigError as error:
-        raise ConfigError(located(path, error.problems)) from error
+    packages, problems = load_packages(config)
+    problems += verify_models(path, list(packages))
+    if problems:
+        raise ConfigError(located(path, problems))
     return config
 
 
