@@ -17,6 +17,7 @@ ever, for that is what brokers do.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -56,7 +57,7 @@ class _FedSocket:
     def __init__(self, sock: Any) -> None:  # noqa: ANN401  (plain or TLS)
         self._socket = sock
         self._fed = memoryview(b"")
-        self._error: Exception | None = None
+        self._error: OSError | None = None
         self._is_at_end = False
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
@@ -89,6 +90,11 @@ class _FedSocket:
         return self._is_at_end or self._error is not None
 
     @property
+    def error(self) -> OSError | None:
+        """What ended it, if it was an error."""
+        return self._error
+
+    @property
     def has_food(self) -> bool:
         """Whether the client has not taken yet all that it was fed."""
         return len(self._fed) > 0
@@ -118,8 +124,11 @@ class BulkClient(Client):  # type: ignore[misc]
     #: A payload of so many bytes is handed over whole, whatever topic and properties it has.
     max_payload_bytes = 0
 
-    #: Why the client itself ended the connection, for a person; empty if it did not.
-    problem = ""
+    #: What was wrong when the connection ended, as far as this client can tell.
+    problem: str | OSError = ""
+
+    #: Whether the broker had accepted the connection that ended.
+    was_let_in = False
 
     _fed: _FedSocket | None = None
     _rest: list[bytes]
@@ -157,6 +166,8 @@ class BulkClient(Client):  # type: ignore[misc]
         outcome = self._work_on(fed, data, on_publishes) if data else MQTTErrorCode.MQTT_ERR_SUCCESS
         if outcome == MQTTErrorCode.MQTT_ERR_SUCCESS and fed.has_ended and self._sock is fed:
             # The client finds the end of the connection by itself, and knows what to do.
+            self.was_let_in = self.is_connected()
+            self.problem = fed.error or "the broker closed the connection"
             outcome = self.loop_read()
         return outcome, len(data)
 
@@ -192,6 +203,26 @@ class BulkClient(Client):  # type: ignore[misc]
         if not is_reading:
             self._ping_t = 0
         return super().loop_misc()
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Connect with this context the next time, whatever was used before."""
+        self._ssl, self._ssl_context = True, context
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None  # noqa: S101  (for the type checker)
+        wrapped: ssl.SSLSocket = self._ssl_context.wrap_socket(
+            tcp_sock,
+            server_hostname=self._host,
+            do_handshake_on_connect=False,
+        )
+        # Left open after a failure, it would be the garbage collector's.
+        try:
+            wrapped.settimeout(self._connect_timeout)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
     def _create_socket(self) -> Any:  # noqa: ANN401  (paho's name for it is private)
         self._fed = _FedSocket(super()._create_socket())

@@ -12,10 +12,8 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import ssl
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags
@@ -27,8 +25,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
 from connectors.mqtt.packets import HEAD_BYTES, Publishes
+from connectors.mqtt.received import Received, Subscription
 from connectors.mqtt.session import BrokerSession
-from headgate.config.schema import Mqtt, Tls, read_secret
+from connectors.mqtt.tls import cause, tls_context
+from headgate.config.schema import Mqtt, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 
 _logger = structlog.get_logger()
@@ -59,47 +59,6 @@ _MESSAGE_OVERHEAD_BYTES = 200
 _SETTLE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """Messages that came in together, in order.
-
-    Attributes:
-        topics: Their topics, as they were sent.
-        payloads: Their payloads.
-        packet_ids: Packet ids of those with QoS 1, in order.
-        qos2_ids: Packet ids of those with QoS 2, in order.
-        connection: Which connection the packet ids belong to.
-        size_bytes: What they hold in memory, about.
-        retained: Positions of those that the broker had kept for new subscribers.
-        cut: By position, the bytes of a payload that was too large to be kept as a whole.
-        to_note: By topic, what to remember of it once the log has these messages.
-    """
-
-    topics: list[bytes]
-    payloads: list[bytes]
-    packet_ids: list[int]
-    qos2_ids: list[int]
-    connection: int
-    size_bytes: int
-    retained: Sequence[int] = ()
-    cut: Mapping[int, int] = field(default_factory=dict)
-    to_note: Mapping[bytes, bytes] = field(default_factory=dict)
-
-
-class Subscription(NamedTuple):
-    """What to subscribe to.
-
-    Attributes:
-        filter: Topic filter.
-        qos: The best quality of service that messages are sent with.
-        retain_handling: MQTT 5's option of that name, 0 to 2.
-    """
-
-    filter: str
-    qos: int
-    retain_handling: int = 0
-
-
 class Connection:
     """A connection to the broker that is kept up until it is closed.
 
@@ -114,6 +73,7 @@ class Connection:
         subscriptions: Subscribed to at every connect.
         session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
+        on_certificate: Called with the end of the broker's certificate, as ``ssl`` writes it.
     """
 
     def __init__(
@@ -127,6 +87,7 @@ class Connection:
         subscriptions: Sequence[Subscription] = (),
         session: BrokerSession | None = None,
         max_payload_bytes: int = 0,
+        on_certificate: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
@@ -136,6 +97,7 @@ class Connection:
         self._subscriptions = subscriptions
         self._session = session
         self._max_payload_bytes = max_payload_bytes
+        self._on_certificate = on_certificate
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
         self._client = self._make_client()
@@ -238,7 +200,6 @@ class Connection:
             self._published.pop(info.mid, None)
 
     def _make_client(self) -> BulkClient:
-        settings = self._settings
         client = BulkClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
@@ -257,8 +218,6 @@ class Connection:
         client.on_socket_register_write = self._on_want_write
         client.on_socket_unregister_write = self._on_written
         client.on_socket_close = self._on_socket_close
-        if settings.tls is not None:
-            client.tls_set_context(tls_context(settings.tls))
         return client
 
     async def _connect(self) -> bool:
@@ -268,13 +227,16 @@ class Connection:
             self._client.username_pw_set(settings.username, password)
             await asyncio.to_thread(self._connect_blocking)
         except (OSError, ValueError) as error:
-            self._set_trouble(f"can't connect to {settings.host}:{settings.port}: {error}")
+            why = cause(error, settings, self._clock.wall_ns())
+            self._set_trouble(f"can't connect to {settings.host}:{settings.port}: {why}")
             return False
         connected = self._client.socket()
         if self._is_closing or connected is None:
             return False
         self.generation += 1
         self._client.generation = self.generation
+        if settings.tls is not None and self._on_certificate is not None:
+            self._on_certificate(connected.getpeercert()["notAfter"])
         self._socket = connected
         if self._client.want_write():
             self._loop.add_writer(connected, self._write)
@@ -282,6 +244,9 @@ class Connection:
         return True
 
     def _connect_blocking(self) -> None:
+        if self._settings.tls is not None:
+            # Anew each time: certificates and keys are renewed while a gateway runs.
+            self._client.use_tls(tls_context(self._settings.tls))
         arguments: dict[str, Any] = {}
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)
@@ -437,7 +402,10 @@ class Connection:
         self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _props: object
     ) -> None:
         if not self._is_closing:
-            why = self._client.problem or str(reason)
+            found = self._client.problem or str(reason)
+            why = cause(found, self._settings, self._clock.wall_ns())
+            if self._client.problem and not self._client.was_let_in and self._settings.tls is None:
+                why += ", before it answered; does the port want TLS, [mqtt.tls]?"
             if "taken over" in why.lower():
                 why += f"; is another client using the client id {self._client_id!r}?"
             refused = self.trouble.startswith("the broker refused")
@@ -484,12 +452,3 @@ class Connection:
 
     def _on_socket_close(self, _client: Client, _data: object, _sock: object) -> None:
         self._forget_socket()
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """How the broker and the gateway prove themselves to each other."""
-    context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.cert_file is not None:
-        context.load_cert_chain(str(tls.cert_file), str(tls.key_file))
-    return context

@@ -23,8 +23,10 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from connectors.certificates import CertificateWatch
 from connectors.logs import topic
-from connectors.mqtt.connection import Connection, Received
+from connectors.mqtt.connection import Connection
+from connectors.mqtt.received import Received
 from connectors.mqtt.refusals import Messages, Refusals
 from connectors.mqtt.retained import RetainedMessages, subscriptions
 from connectors.mqtt.session import BrokerSession
@@ -134,6 +136,7 @@ class IngestLane:
         self._translator = Translator(config, telemetry, self._refusals, self._unheard)
         self._readings = topic(config, READINGS)
         self._retained = RetainedMessages(config, telemetry)
+        self._certificates = CertificateWatch(config, clock, telemetry)
         self._waiting = _Waiting()
         self._in_flight_bytes = 0
         self._arrived = asyncio.Event()
@@ -164,6 +167,7 @@ class IngestLane:
             subscriptions=subscriptions(self._config),
             session=session,
             max_payload_bytes=self._config.ingest.max_payload,
+            on_certificate=self._certificates.take_brokers,
         )
         connecting = asyncio.create_task(connection.run(), name="mqtt")
         writing = asyncio.create_task(self._write(connection, stop), name="write")
@@ -206,6 +210,7 @@ class IngestLane:
             self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
             self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
             self._refusals.tell()
+            self._certificates.look()
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:

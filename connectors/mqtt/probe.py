@@ -25,7 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.finding import Finding, State
 from connectors.formats.decoder import FeedDecoder
-from connectors.mqtt.connection import tls_context
+from connectors.mqtt.tls import cause, tls_context
 from headgate.config.schema import Config, Mqtt, read_secret
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
@@ -132,8 +132,9 @@ class BrokerProbe:
         except (OSError, ValueError) as error:
             # Certificates that do not fit, and files that are not there, stay so.
             is_ours = isinstance(error, ssl.SSLError | ValueError | FileNotFoundError)
+            why = cause(error, mqtt, self._clock.wall_ns())
             return None, Finding(
-                "mqtt", "wrong" if is_ours else "away", f"can't connect to {where}: {error}"
+                "mqtt", "wrong" if is_ours else "away", f"can't connect to {where}: {why}"
             )
         client.loop_start()
         answer, ended = self._wait_for_login()

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
-from connectors.mqtt.connection import Received, Subscription
+from connectors.mqtt.received import Received, Subscription
 from headgate.config.schema import Config, Feed
 from headgate.core.telemetry import Telemetry
 

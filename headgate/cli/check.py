@@ -47,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     from headgate.cli.check_connect import ask, exit_code, lines, wait_s
     from headgate.config.apart import split_devices
+    from headgate.config.certificates import expiring
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
+    from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
     from headgate.gateway.process import exit_now
 
@@ -63,9 +65,13 @@ def run(args: argparse.Namespace) -> int:
             raise
         print(json.dumps({"good": False, "problems": error.problems, "warnings": []}))
         return 2
-    warnings = located(
-        args.config, [*misfits(config), *split_devices(config), *insecure(config, args.config)]
-    )
+    told = [
+        *misfits(config),
+        *split_devices(config),
+        *insecure(config, args.config),
+        *expiring(config, SystemClock().wall_ns()),
+    ]
+    warnings = located(args.config, told)
     if not args.json:
         _print(args.config, config, warnings)
     findings, is_stuck = ask(config, seconds) if args.connect else ([], False)

@@ -104,6 +104,7 @@ def _readable(config: Config) -> Iterator[str]:
         "log.password_file": config.log.password_file,
         "influxdb.token_file": None if config.influxdb is None else config.influxdb.token_file,
         "console.token_file": config.console.token_file,
+        # One that is our own is refused anyway.
         "mqtt.tls.key_file": None if config.mqtt.tls is None else config.mqtt.tls.key_file,
     }
     for key, file in files.items():

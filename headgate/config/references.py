@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from headgate.config.certificates import key_problem
 from headgate.config.lines import KeyPath
 from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, Log, read_secret, room_for_backlog
@@ -54,6 +55,9 @@ def unreadable(config: Config) -> Iterator[Problem]:
     for key, path in _files(config).items():
         if path is not None and not path.is_file():
             yield Problem(key, f"expected a file, found none at {path}")
+    tls = config.mqtt.tls
+    if tls is not None and tls.key_file is not None and (problem := key_problem(tls.key_file)):
+        yield Problem(("mqtt", "tls", "key_file"), problem)
     for name, model in config.model.items():
         if not (model.package / "model.toml").is_file():
             yield Problem(

@@ -201,6 +201,12 @@ class Telemetry:
             "When that last was, restarts of the gateway included, s since 1970; 0: never.",
             registry=registry,
         )
+        self.certificate_days = Gauge(
+            "headgate_certificate_expires_days",
+            "Until a certificate that the gateway uses expires, or the broker's; negative: since.",
+            ["certificate"],
+            registry=registry,
+        )
         self.connected = Gauge(
             "headgate_connected",
             "1 while the connection to this peer stands.",

@@ -334,7 +334,7 @@ def _certificates(folder: Path) -> None:
       openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $name.pem \
         -days 2 -extfile san
     done
-    chmod 644 *
+    chmod 600 *
     """
     subprocess.run(["sh", "-c", script], cwd=folder, check=True, capture_output=True)
 

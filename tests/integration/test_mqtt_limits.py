@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from connectors.mqtt.connection import Connection, Received, Subscription
+from connectors.mqtt.connection import Connection
 from connectors.mqtt.packets import HEAD_BYTES
+from connectors.mqtt.received import Received, Subscription
 from connectors.mqtt.session import BrokerSession
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from connectors.mqtt.connection import Received
+from connectors.mqtt.received import Received
 from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.core.clock import Clock

@@ -28,6 +28,7 @@ _EXAMPLES = {
     "mqtt.tls.ca_file",
     "mqtt.tls.cert_file",
     "mqtt.tls.key_file",
+    "mqtt.tls.server_name",
     "mqtt.username",
 }
 

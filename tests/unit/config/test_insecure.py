@@ -140,7 +140,6 @@ def test_each_insecure_setting_is_named_with_its_line(
     [
         ("password", 0o644, "6: mqtt.password_file"),
         ("token", 0o606, "11: influxdb.token_file"),
-        ("key.pem", 0o604, "15: mqtt.tls.key_file"),
         ("data", 0o711, "2: gateway.data_dir"),
     ],
 )
