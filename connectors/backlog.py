@@ -1,5 +1,8 @@
 """What one sink has yet to get of one partition: which offsets, and where that is written down.
 
+So is what it will never get, with the reason: ``headgate audit`` settles the account of each sink
+from there.
+
 Pending aggregates are a *live* end, from an offset on, and any number of *backlog* ranges that
 outages have left before it, so that live points can go first. Aggregates that were thinned wait in
 topics of their own, one for each tier, in ranges too.
@@ -13,6 +16,7 @@ sent again, and never be skipped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
@@ -21,11 +25,13 @@ import structlog
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, ValidationError
 
 from connectors.logs import sink_group, topic
+from connectors.points import Kind
 from connectors.ranges import Range, fewer, overlap, united, without
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
 from headgate.core.log import (
     AGGREGATES,
+    ANOMALIES,
     FORWARDED,
     THINNED,
     Log,
@@ -37,6 +43,9 @@ from headgate.core.log import (
 _logger = structlog.get_logger()
 
 _HEADERS = (("schema", b"forwarded/1"),)
+
+#: Why records are gone that the log's limit of size deleted before the sink had taken them.
+EVICTED = "evicted"
 
 #: Ranges of a tier that are noted at most; with more, some of what was sent is sent again.
 _MOST_RANGES = 10_000
@@ -51,13 +60,21 @@ def _rising(pair: Range) -> Range:
 _Pair: TypeAlias = Annotated[tuple[NonNegativeInt, NonNegativeInt], AfterValidator(_rising)]
 
 
+_Ranges: TypeAlias = Annotated[list[_Pair], Field(max_length=4 * _MOST_RANGES)]
+
+
 class _NotedTier(BaseModel, strict=True):
-    ranges: Annotated[list[_Pair], Field(max_length=4 * _MOST_RANGES)]
+    ranges: _Ranges
     carried: _Pair
+    # What an account needs besides; earlier notes have none of it.
+    owned: _Ranges = []
+    gone: dict[str, _Ranges] = {}
+    counts: dict[str, NonNegativeInt] = {}
+    evicted_ms: int | None = None
 
 
 class Note(BaseModel, strict=True):
-    """What ``save`` writes down: where live begins, and by tier what is pending."""
+    """What ``save`` writes down: where live begins, by tier what is pending and what was let go."""
 
     live: NonNegativeInt
     tiers: Annotated[list[_NotedTier], Field(max_length=1 + len(THINNED))]
@@ -85,14 +102,14 @@ class _Span:
         first: Offset of the first.
         end: Offset after the last.
         size_bytes: Bytes of their values.
-        points: Points that they become.
+        points: By offset, the points that each becomes.
         oldest_ms: When the first was written, by the log's time.
     """
 
     first: int
     end: int
     size_bytes: int
-    points: int
+    points: dict[int, int]
     oldest_ms: int
 
 
@@ -104,25 +121,55 @@ class Tier:
         at: Where they are.
         ranges: What is pending, rising.
         carried: A range at the end of a thinning: rows that wait there for more to be merged with.
+        owned: All that this sink has put into a thinned topic, which others use too.
+        gone: By reason, what was let go without having been sent, as far as it is in the log.
+        counts: By reason, how many points were let go since the beginning; evicted ones, which
+            nobody can count, in records.
+        evicted_ms: When records were last found evicted, by the log's time.
     """
 
     at: TopicPartition
     ranges: list[Range] = field(default_factory=list)
     carried: Range = (0, 0)
+    owned: list[Range] = field(default_factory=list)
+    gone: dict[str, list[Range]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    evicted_ms: int | None = None
     _spans: list[_Span] = field(default_factory=list)
 
     def add(self, added: Range) -> None:
-        """Make a range pending."""
+        """Make a range pending that this sink has put there."""
         self.ranges = united([*self.ranges, added])
+        self.owned = united([*self.owned, added])
 
-    def note(self, records: Sequence[StoredRecord], points: int) -> None:
+    def note(self, records: Sequence[StoredRecord], points: Sequence[int]) -> None:
         """Note what records hold that have been looked at."""
         size = sum(len(record.value) for record in records)
         first, end = records[0].offset, records[-1].offset + 1
-        self._spans.append(_Span(first, end, size, points, records[0].timestamp_ms))
+        by_offset = dict(zip((record.offset for record in records), points, strict=True))
+        self._spans.append(_Span(first, end, size, by_offset, records[0].timestamp_ms))
+
+    def points_by_offset(self, first: int, end: int) -> dict[int, int]:
+        """Points of the records in a range that have been looked at."""
+        points: dict[int, int] = {}
+        for span in self._spans:
+            if overlap([(first, end)], (span.first, span.end)):
+                points |= span.points
+        return points
+
+    def let_go(self, gone: Range, reason: str, count: int) -> None:
+        """Take out what will not be sent, and keep an account of it."""
+        self.done(gone)
+        self.gone[reason] = united([*self.gone.get(reason, ()), gone])
+        self.counts[reason] += count
+
+    def forget(self, oldest: int) -> None:
+        """Leave what is no longer in the log out of the ranges that are kept for the account."""
+        self.owned = without(self.owned, (0, oldest))
+        self.gone = {reason: without(self.gone[reason], (0, oldest)) for reason in self.gone}
 
     def done(self, gone: Range) -> None:
-        """Take out what has been sent, or thinned."""
+        """Take out what has been sent."""
         self.ranges = without(self.ranges, gone)
         self._spans = [span for span in self._spans if overlap(self.ranges, (span.first, span.end))]
 
@@ -141,7 +188,7 @@ class Tier:
     @property
     def points(self) -> float:
         """Points in them."""
-        return sum(span.points * self._part(span) for span in self._spans)
+        return sum(sum(span.points.values()) * self._part(span) for span in self._spans)
 
     @property
     def oldest_ms(self) -> int | None:
@@ -153,28 +200,35 @@ class Tier:
 
 
 class Backlog:
-    """The pending aggregates of one sink in one partition.
+    """The pending results of one kind, for one sink, in one partition.
+
+    Anomalies have a live end only: they never fall behind.
 
     Args:
         config: The whole configuration.
         log: A started log.
         sink: The sink's name.
         partition: Which one.
+        kind: Which results.
     """
 
-    def __init__(self, config: Config, log: Log, sink: str, partition: int) -> None:
-        self.at = TopicPartition(topic(config, AGGREGATES), partition)
-        #: Aggregates as they came, then those of each thinning.
-        self.tiers = [
-            Tier(TopicPartition(topic(config, name), partition)) for name in (AGGREGATES, *THINNED)
-        ]
-        #: From here on aggregates are live.
+    def __init__(
+        self, config: Config, log: Log, sink: str, partition: int, kind: Kind = "aggregates"
+    ) -> None:
+        self.kind = kind
+        names = (AGGREGATES, *THINNED) if kind == "aggregates" else (ANOMALIES,)
+        #: Results as they came, then those of each thinning.
+        self.tiers = [Tier(TopicPartition(topic(config, name), partition)) for name in names]
+        self.at = self.tiers[0].at
+        #: From here on results are live.
         self.live = 0
         self._log = log
         self._group = sink_group(config, sink)
         self._state = TopicPartition(topic(config, FORWARDED), partition)
-        self._key = f"{sink}/{partition}".encode()
-        self._is_noted = False
+        suffix = "" if kind == "aggregates" else f"/{kind}"
+        self._key = f"{sink}/{partition}{suffix}".encode()
+        # Whether the newest note says that something waits, and whether it must be written anew.
+        self._is_noted = self._is_outdated = False
         # What the group has committed: by these offsets the log knows what it may delete.
         self._committed: dict[TopicPartition, int] = {}
 
@@ -187,8 +241,18 @@ class Backlog:
         """Bytes of the records in it."""
         return sum(tier.size_bytes for tier in self.tiers)
 
+    @property
+    def needs_note(self) -> bool:
+        """Whether an offset alone does not say it all."""
+        return bool(self) or self._is_noted or self._is_outdated
+
     async def load(self) -> None:
         """Take up where the last run left off."""
+        await self.look()
+        await self.commit()
+
+    async def look(self) -> None:
+        """See where the last run left off, and leave everything as it is."""
         for tier in self.tiers:
             committed = await self._log.committed(self._group, tier.at)
             if committed is not None:
@@ -200,30 +264,60 @@ class Backlog:
             committed = start
         self.live = committed
         note, is_lost = await self._newest_note()
-        if note and note.live <= end and any(tier.ranges for tier in note.tiers):
-            self._is_noted = True
-            self.live = max(committed, note.live)
-            for tier, kept in zip(self.tiers, note.tiers, strict=False):
-                # Before its offset a group waits for nothing: a sink that was out of the
-                # configuration for a while has begun anew.
-                tier.ranges = without(united(kept.ranges), (0, self._committed.get(tier.at, 0)))
-                tier.carried = kept.carried
-        elif is_lost:
+        if note and note.live <= end:
+            self._take_up(note, committed)
+        if is_lost and not self:
             # What is thinned waits nowhere else: better all of it once more than some of it never.
             for tier in self.tiers[1:]:
                 tier.ranges = united([await self._log.offsets(tier.at)])
-        await self.commit()
+
+    def _take_up(self, note: Note, committed: int) -> None:
+        for tier, kept in zip(self.tiers, note.tiers, strict=False):
+            # Before its offset a group waits for nothing: a sink that was out of the
+            # configuration for a while has begun anew.
+            tier.ranges = without(united(kept.ranges), (0, self._committed.get(tier.at, 0)))
+            tier.carried = kept.carried
+            tier.owned = united([*kept.owned, *tier.ranges])
+            tier.gone = {reason: united(kept.gone[reason]) for reason in kept.gone}
+            tier.counts, tier.evicted_ms = Counter(kept.counts), kept.evicted_ms
+        self._is_noted = any(tier.ranges for tier in note.tiers)
+        if self._is_noted:
+            self.live = max(committed, note.live)
+
+    def let_go(self, tier: Tier, gone: Range, reason: str, count: int) -> None:
+        """Take out what will not be sent; ``save`` makes it durable.
+
+        Args:
+            tier: Which one.
+            gone: Offsets.
+            reason: ``age``, ``room``, ``thinned``, or ``EVICTED``.
+            count: Points in it; of what was evicted, records.
+        """
+        tier.let_go(gone, reason, count)
+        self._is_outdated = True
+        if reason == EVICTED:
+            tier.evicted_ms = self._log.now_ms()
+
+    def go_on(self, first: int, end: int) -> int:
+        """Move the live end from where the next record was found to after the last that was sent.
+
+        Returns:
+            How many records are missing before the first: results are never compacted, so they
+            were evicted.
+        """
+        missed = max(0, first - self.live)
+        if missed:
+            self.let_go(self.tiers[0], (self.live, first), EVICTED, missed)
+        self.live = max(self.live, end)
+        return missed
 
     async def save(self) -> None:
         """Write down what is pending, and commit; both durable when it returns."""
-        if self or self._is_noted:
-            tiers = [
-                _NotedTier(ranges=fewer(tier.ranges, _MOST_RANGES), carried=tier.carried)
-                for tier in self.tiers
-            ]
+        if self.needs_note:
+            tiers = [_noted(tier) for tier in self.tiers]
             note = Note(live=self.live, tiers=tiers).model_dump_json().encode()
             await self._log.append(self._state, [Record(note, self._key, _HEADERS)])
-            self._is_noted = bool(self)
+            self._is_noted, self._is_outdated = bool(self), False
         await self.commit()
 
     async def commit(self, ends: Mapping[TopicPartition, tuple[int, int]] | None = None) -> None:
@@ -233,6 +327,8 @@ class Backlog:
             ends: Of the topics of the tiers, where they are known. What other sinks have put there
                 is none of this one's business.
         """
+        for tier in self.tiers:
+            tier.forget((ends or {}).get(tier.at, (0, 0))[0])
         offsets = {self.at: self.live}
         for tier in self.tiers[1:]:
             offsets[tier.at] = max(
@@ -251,7 +347,7 @@ class Backlog:
     def fall_behind(self, end: int) -> None:
         """Make what is live up to an offset part of the backlog."""
         if end > self.live:
-            self.tiers[0].add((self.live, end))
+            self.tiers[0].ranges = united([*self.tiers[0].ranges, (self.live, end)])
             self.live = end
 
     async def _newest_note(self) -> tuple[Note | None, bool]:
@@ -281,3 +377,14 @@ class Backlog:
                         )
             position = records[-1].offset + 1
         return newest, is_lost
+
+
+def _noted(tier: Tier) -> _NotedTier:
+    return _NotedTier(
+        ranges=fewer(tier.ranges, _MOST_RANGES),
+        carried=tier.carried,
+        owned=fewer(tier.owned, _MOST_RANGES),
+        gone={reason: fewer(ranges, _MOST_RANGES) for reason, ranges in tier.gone.items()},
+        counts=dict(tier.counts),
+        evicted_ms=tier.evicted_ms,
+    )

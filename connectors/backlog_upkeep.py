@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import structlog
 
-from connectors.backlog import Backlog, Tier
+from connectors.backlog import EVICTED, Backlog, Tier
 from connectors.ranges import Range, overlap, without
 from connectors.thinning import concat, source_windows, thin
 from headgate.config.schema import Config
@@ -44,6 +44,9 @@ _RELIEVED = 0.75
 
 #: Rows in one record.
 _MAX_ROWS = 4096
+
+#: Why points are gone that were merged into those of longer windows.
+THINNED_OUT = "thinned"
 
 #: Between two messages that points are given up, s.
 _WARNING_INTERVAL_S = 60.0
@@ -78,7 +81,7 @@ class BacklogUpkeep:
     async def look(self, backlog: Backlog) -> None:
         """Look at records that have not been looked at, and make room."""
         for tier in backlog.tiers:
-            await self._survey(tier)
+            await self._survey(backlog, tier)
         await self._give_up_old(backlog)
         if backlog.size_bytes <= self._room_bytes:
             return
@@ -108,7 +111,7 @@ class BacklogUpkeep:
         )
         telemetry.backlog_age.labels(self._sink).set(max(0, age_ms) / 1000)
 
-    async def _survey(self, tier: Tier) -> None:
+    async def _survey(self, backlog: Backlog, tier: Tier) -> None:
         for _ in range(_LOOKS):
             unseen = tier.unseen()
             if unseen is None:
@@ -116,11 +119,9 @@ class BacklogUpkeep:
             records = await self._read(tier, *unseen)
             if not records or records[0].offset > unseen[0]:
                 # Retention was faster.
-                gone = records[0].offset if records else unseen[1]
-                self._lose(gone - unseen[0], "retention")
-                tier.done((unseen[0], gone))
+                self._lose(backlog, tier, (unseen[0], records[0].offset if records else unseen[1]))
                 continue
-            tier.note(records, sum(_points_in(record) for record in records))
+            tier.note(records, [points_in(record) for record in records])
 
     async def _read(self, tier: Tier, first: int, end: int) -> list[StoredRecord]:
         records = await self._log.read(tier.at, first, max_bytes=_READ_BYTES)
@@ -153,11 +154,11 @@ class BacklogUpkeep:
         first, end = _thinnable(source)[0]
         records = await self._read(source, first, end)
         if not records:
-            self._lose(end - first, "retention")
-            source.done((first, end))
+            self._lose(backlog, source, (first, end))
             return
         channels = ChannelTable()
-        rows, unreadable = _rows([*await self._carried(target), *records], channels)
+        carried = await self._carried(target)
+        rows, unreadable = _rows([*carried, *records], channels)
         merged, waiting = await asyncio.to_thread(
             thin, rows, channels, self._targets[number], self._sources[number]
         )
@@ -165,13 +166,16 @@ class BacklogUpkeep:
         done, kept = [*unreadable, *_cut(merged, channels)], _cut(waiting, channels)
         start = await self._log.append(target.at, [*done, *kept]) if done or kept else 0
         # The last records of the old thinning are in the new ones, or wait again.
-        target.done(target.carried)
+        for record in carried:
+            place = (record.offset, record.offset + 1)
+            backlog.let_go(target, place, THINNED_OUT, _points_of(target, [record]))
         middle = start + len(done)
         target.carried = (middle, middle + len(kept))
         target.add((start, target.carried[1]))
-        source.done((first, records[-1].offset + 1))
+        points = _points_of(source, records)
+        backlog.let_go(source, (first, records[-1].offset + 1), THINNED_OUT, points)
         await backlog.save()
-        await self._survey(target)
+        await self._survey(backlog, target)
         self._telemetry.thinned_windows.labels(self._sink).inc(
             max(0, len(rows) - len(merged) - len(waiting))
         )
@@ -191,8 +195,12 @@ class BacklogUpkeep:
         """Let go of the oldest records of a tier."""
         first, end = tier.ranges[0]
         records = await self._read(tier, first, end)
-        points = sum(_points_in(record) for record in records)
-        tier.done((first, records[-1].offset + 1 if records else end))
+        if not records:
+            self._lose(backlog, tier, (first, end))
+            await backlog.save()
+            return
+        points = _points_of(tier, records)
+        backlog.let_go(tier, (first, records[-1].offset + 1), reason, points)
         await backlog.save()
         self._telemetry.given_up_points.labels(self._sink, reason).inc(points)
         self._given_up += points
@@ -206,14 +214,23 @@ class BacklogUpkeep:
                 points=self._given_up,
             )
 
-    def _lose(self, records: int, reason: str) -> None:
+    def _lose(self, backlog: Backlog, tier: Tier, gone: Range) -> None:
+        records = gone[1] - gone[0]
+        backlog.let_go(tier, gone, EVICTED, records)
         self._telemetry.missed_records.labels(self._sink).inc(records)
         _logger.error(
             "The log's retention deleted records before the sink had taken them.",
             sink=self._sink,
             records=records,
-            reason=reason,
         )
+
+
+def _points_of(tier: Tier, records: Sequence[StoredRecord]) -> int:
+    """Points in a tier's records; most have been looked at before."""
+    known = tier.points_by_offset(records[0].offset, records[-1].offset + 1)
+    return sum(
+        known[record.offset] if record.offset in known else points_in(record) for record in records
+    )
 
 
 def _thinnable(tier: Tier) -> list[Range]:
@@ -245,7 +262,7 @@ def _cut(rows: Aggregates, channels: ChannelTable) -> list[Record]:
     ]
 
 
-def _points_in(record: StoredRecord) -> int:
+def points_in(record: StoredRecord) -> int:
     """Points that a record becomes: one for each device and window."""
     channels = ChannelTable()
     try:

@@ -20,16 +20,17 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from connectors.backlog import Backlog
+from connectors.backlog import EVICTED, Backlog
 from connectors.backlog_upkeep import BacklogUpkeep
 from connectors.logs import sink_group, topic
 from connectors.points import Kind, Point, aggregate_points, anomaly_points, health_points
+from connectors.ranges import Range
 from connectors.sink import Refused, Sink
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
-from headgate.core.log import ANOMALIES, QUARANTINE, Log, StoredRecord, TopicPartition
+from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
@@ -126,14 +127,10 @@ class ForwardLane:
 
 @dataclass(slots=True)
 class _Taken:
-    """Points of one kind, and the offsets that are done once a sink has them.
-
-    ``missed`` counts records that retention had deleted.
-    """
+    """Points of one kind, and the offsets that are done once a sink has them."""
 
     points: list[Point] = field(default_factory=list)
-    offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    missed: int = 0
+    offsets: dict[TopicPartition, Range] = field(default_factory=dict)
 
 
 class _Consumer:
@@ -167,16 +164,12 @@ class _Consumer:
         self._has_warned = False
         self._is_ready = False
         partitions = range(config.log.partitions)
-        self._anomalies: dict[TopicPartition, int] = {
-            TopicPartition(topic(config, ANOMALIES), number): 0
+        every = [
+            Backlog(config, log, sink.name, number, kind)
+            for kind in sink.kinds
             for number in partitions
-            if "anomalies" in sink.kinds
-        }
-        self._backlogs = {
-            number: Backlog(config, log, sink.name, number)
-            for number in partitions
-            if "aggregates" in sink.kinds
-        }
+        ]
+        self._backlogs = {backlog.at: backlog for backlog in every}
         # Ends of the partitions when they were last looked at.
         self._ends: dict[TopicPartition, int] = {}
         self._upkeep = BacklogUpkeep(config, log, clock, telemetry, sink.name)
@@ -221,12 +214,15 @@ class _Consumer:
         if now_ns >= self._next_look_ns:
             await self._look()
             self._next_look_ns = now_ns + round(_LOOK_INTERVAL_S * NS_PER_S)
-        wanted, wait_s = dict(self._anomalies), _WAIT_S
+        wait_s = _WAIT_S
         gathering_ns = self._next_aggregates_ns - now_ns
         if gathering_ns > 0:
             wait_s = min(wait_s, gathering_ns / NS_PER_S)
-        else:
-            wanted.update((backlog.at, backlog.live) for backlog in self._backlogs.values())
+        wanted = {
+            at: backlog.live
+            for at, backlog in self._backlogs.items()
+            if backlog.kind == "anomalies" or gathering_ns <= 0
+        }
         has_backlog = any(self._backlogs.values())
         if has_backlog:
             due_s = (self._next_piece_ns - now_ns) / NS_PER_S
@@ -236,7 +232,7 @@ class _Consumer:
         )
         if not found:
             self._oldest_ms = None
-        anomalies = {at: found[at] for at in found if at in self._anomalies}
+        anomalies = {at: found[at] for at in found if self._backlogs[at].kind == "anomalies"}
         # Before anything is written: a sink that is away takes not even the first.
         aggregates = self._without_old({at: found[at] for at in found if at not in anomalies})
         await self._forward("anomalies", anomalies)
@@ -253,16 +249,13 @@ class _Consumer:
         self._oldest_ms = min(records[0].timestamp_ms for records in found.values())
         taken = _Taken()
         for at, records in found.items():
-            position = self._anomalies[at] if kind == "anomalies" else self._of(at).live
-            # Results are never compacted: what is not there any more has grown too old.
-            taken.missed += max(0, records[0].offset - position)
             for record in records:
                 taken.points.extend(await self._points(kind, at, record))
-            taken.offsets[at] = records[-1].offset + 1
+            taken.offsets[at] = (records[0].offset, records[-1].offset + 1)
         refused = await self._write(taken.points)
-        await self._commit(kind, taken.offsets)
+        await self._commit(taken.offsets)
         self._oldest_ms = max(records[-1].timestamp_ms for records in found.values())
-        self._count(kind, taken, refused)
+        self._count(kind, len(taken.points) - len(refused))
         if kind == "aggregates" and len(taken.points) < self.sink.max_points:
             # Whatever comes in the meantime shares the cost of one call.
             now_ns = self._clock.monotonic_ns()
@@ -271,9 +264,9 @@ class _Consumer:
     async def _forward_piece(self, *, is_busy: bool) -> None:
         """Steps 2 to 4 for a piece of the backlog, and when the next one may come."""
         started_ns = self._clock.monotonic_ns()
-        waiting = [number for number, backlog in self._backlogs.items() if backlog]
+        waiting = {each.at.partition: each for each in self._backlogs.values() if each}
         self._turn = min(waiting, key=lambda number: (number <= self._turn, number))
-        backlog = self._backlogs[self._turn]
+        backlog = waiting[self._turn]
         is_newest = self._config.forward.backlog_order == "newest"
         tiers = [tier for tier in backlog.tiers if tier.ranges]
         tier = tiers[0] if is_newest else tiers[-1]
@@ -282,13 +275,18 @@ class _Consumer:
             first = max(first, end - self._piece_records)
         records = await self._log.read(tier.at, first, max_bytes=2 * _READ_BYTES)
         records = [record for record in records if record.offset < end]
-        taken = _Taken(missed=(records[0].offset if records else end) - first)
+        begin = records[0].offset if records else end
+        points: list[Point] = []
         for record in records:
-            taken.points.extend(await self._points("aggregates", tier.at, record))
-        refused = await self._write(taken.points)
-        tier.done((first, records[-1].offset + 1 if records else end))
+            points.extend(await self._points("aggregates", tier.at, record))
+        refused = await self._write(points)
+        if begin > first:
+            backlog.let_go(tier, (first, begin), EVICTED, begin - first)
+            self._tell_missed(begin - first)
+        if records:
+            tier.done((begin, records[-1].offset + 1))
         await backlog.save()
-        self._count("aggregates", taken, refused)
+        self._count("aggregates", len(points) - len(refused))
         if sum(len(record.value) for record in records) < _READ_BYTES:
             self._piece_records = min(2 * self._piece_records, _PIECE_RECORDS)
         else:
@@ -313,50 +311,35 @@ class _Consumer:
         await self._quarantine_refused(refused)
         return refused
 
-    async def _commit(self, kind: Kind, offsets: Mapping[TopicPartition, int]) -> None:
-        if kind == "anomalies":
-            await self._log.commit(self._group, offsets)
-            self._anomalies.update(offsets)
-            return
+    async def _commit(self, offsets: Mapping[TopicPartition, Range]) -> None:
         plain: dict[TopicPartition, int] = {}
-        for at, offset in offsets.items():
-            backlog = self._of(at)
-            backlog.live = offset
-            if backlog:
+        for at, (first, end) in offsets.items():
+            backlog = self._backlogs[at]
+            self._tell_missed(backlog.go_on(first, end))
+            if backlog.needs_note:
                 await backlog.save()
             else:
-                plain[at] = offset
+                plain[at] = backlog.live
         if plain:
             # Of all partitions at once, because each call waits for a disk.
             await self._log.commit(self._group, plain)
             for at in plain:
-                self._of(at).has_committed()
+                self._backlogs[at].has_committed()
 
-    def _of(self, at: TopicPartition) -> Backlog:
-        return self._backlogs[at.partition]
+    def _count(self, kind: Kind, points: int) -> None:
+        self._telemetry.points.labels(self.sink.name, kind).inc(points)
 
-    def _count(self, kind: Kind, taken: _Taken, refused: Sequence[Refused]) -> None:
-        count = len(taken.points) - len(refused)
-        self._telemetry.points.labels(self.sink.name, kind).inc(count)
-        if taken.missed:
-            self._telemetry.missed_records.labels(self.sink.name).inc(taken.missed)
+    def _tell_missed(self, records: int) -> None:
+        if records:
+            self._telemetry.missed_records.labels(self.sink.name).inc(records)
             _logger.error(
                 "The log's retention deleted records before the sink had taken them.",
                 sink=self.sink.name,
-                records=taken.missed,
+                records=records,
             )
 
     async def _find_positions(self) -> None:
         """Where the last run left off, looked up once the log can be reached."""
-        for at in self._anomalies:
-            committed = await self._log.committed(self._group, at)
-            start, end = await self._log.offsets(at)
-            if committed is None or committed > end:
-                # New to us, or made anew: it ends before the place where we left the old.
-                committed = start
-                # The log keeps what lies behind it, however long the first write takes to succeed.
-                await self._log.commit(self._group, {at: start})
-            self._anomalies[at] = committed
         for backlog in self._backlogs.values():
             await backlog.load()
         self._is_ready = True
@@ -371,10 +354,9 @@ class _Consumer:
             if now_ms - records[0].timestamp_ms <= _LIVE_MS:
                 fresh[at] = records
             else:
-                backlog = self._of(at)
-                self._telemetry.missed_records.labels(self.sink.name).inc(
-                    max(0, records[0].offset - backlog.live)
-                )
+                backlog = self._backlogs[at]
+                first = records[0].offset
+                self._tell_missed(backlog.go_on(first, first))
                 backlog.fall_behind(max(self._ends.get(at, 0), records[-1].offset + 1))
         return fresh
 
@@ -390,12 +372,11 @@ class _Consumer:
 
     async def _look(self) -> None:
         """See how much waits; too much is thinned."""
-        live = {backlog.at: backlog.live for backlog in self._backlogs.values()}
-        thinned = [tier.at for backlog in self._backlogs.values() for tier in backlog.tiers[1:]]
-        ends = await self._log.offsets_many([*self._anomalies, *live, *thinned])
-        positions = {**self._anomalies, **live}
+        every = [tier.at for backlog in self._backlogs.values() for tier in backlog.tiers]
+        ends = await self._log.offsets_many(every)
         records = sum(
-            max(0, ends[at][1] - max(position, ends[at][0])) for at, position in positions.items()
+            max(0, ends[at][1] - max(backlog.live, ends[at][0]))
+            for at, backlog in self._backlogs.items()
         )
         self._ends = {at: end for at, (_, end) in ends.items()}
         for backlog in self._backlogs.values():

@@ -10,7 +10,10 @@ for; readings past it are open. Those at or behind the offset that the streams l
 may or may not have been worked on yet, so they may be accounted for but need not.
 
 Retention deletes the oldest records, of each topic at its own pace. Spans of which a record may be
-gone can't be settled and are marked as evicted.
+gone can't be settled and are marked as evicted; an account with such spans is not balanced, because
+nobody knows.
+
+What became of the results at each sink is another account: ``streams.sink_audit``.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ from headgate.core.wire import (
     part_of,
     schema_of,
 )
+from streams.sink_audit import SinkAccount, SinkAuditor
 
 Rejection: TypeAlias = tuple[Device, int, str, bool]
 
@@ -107,21 +111,42 @@ class Audit:
         span_ns: Length of a span.
         accounts: By device and start of the span (ns since 1970 UTC).
         messages: Quarantined messages and refused points, by reason; they hold no readings.
+        sinks: Points by sink and topic of results.
+        unread: Records of readings that the log deleted before they were worked on.
     """
 
     span_ns: int
     accounts: dict[tuple[Device, int], Account]
     messages: Counter[str]
+    sinks: dict[tuple[str, str], SinkAccount] = field(default_factory=dict)
+    unread: int = 0
 
     @property
     def is_balanced(self) -> bool:
-        """No device has a gap in any span."""
-        return not any(account.gap for account in self.accounts.values())
+        """Everything could be checked, and nothing is missing, on the way in and at any sink."""
+        return not (
+            self.unread
+            or self.has_gaps
+            or self.unchecked
+            or not all(account.is_balanced for account in self.sinks.values())
+        )
+
+    @property
+    def has_gaps(self) -> bool:
+        """Some device has a gap in some span that can be checked."""
+        return any(account.gap for account in self.accounts.values())
+
+    @property
+    def unchecked(self) -> list[tuple[Device, int]]:
+        """The spans that can't be checked: retention has deleted part of them."""
+        return [place for place, account in self.accounts.items() if account.is_evicted]
 
     def sum(self) -> Account:
-        """All accounts added up; its ``gap`` means nothing, since gaps may cancel out."""
+        """All that can be checked added up; its ``gap`` means nothing, since gaps may cancel."""
         total = Account()
         for account in self.accounts.values():
+            if account.is_evicted:
+                continue
             total.received += account.received
             total.aggregated += account.aggregated
             total.rejected.update(account.rejected)
@@ -129,11 +154,12 @@ class Audit:
             total.past_horizon += account.past_horizon
             total.rejected_past_horizon += account.rejected_past_horizon
             total.in_log_before_horizon += account.in_log_before_horizon
-            total.is_evicted |= account.is_evicted
         return total
 
 
-async def audit(config: Config, log: Log, *, span_ns: int = 3600 * 10**9) -> Audit:
+async def audit(
+    config: Config, log: Log, *, span_ns: int = 3600 * 10**9, age_ns: int | None = None
+) -> Audit:
     """Read the topics and settle the account.
 
     Spans start at whole multiples of ``span_ns``, which is rounded up to a multiple of each
@@ -143,16 +169,23 @@ async def audit(config: Config, log: Log, *, span_ns: int = 3600 * 10**9) -> Aud
         config: The gateway's configuration.
         log: A started log.
         span_ns: Length of a span, ns.
+        age_ns: Only what is at most so old: spans that began later, and evictions since.
     """
-    return await _Auditor(config, log, span_ns).run()
+    return await _Auditor(config, log, span_ns, age_ns).run()
 
 
 class _Auditor:
     """One pass over the topics, partition by partition, in constant memory but for the counts."""
 
-    def __init__(self, config: Config, log: Log, span_ns: int) -> None:
+    def __init__(self, config: Config, log: Log, span_ns: int, age_ns: int | None) -> None:
         self._config = config
         self._log = log
+        self._not_before_ns, since_ms = -(2**63), None
+        if age_ns is not None:
+            since_ms = log.now_ms() - age_ns // 1_000_000
+            self._not_before_ns = 1_000_000 * log.wall_ms(since_ms)
+        self._sinks = SinkAuditor(config, log, since_ms)
+        self._unread = 0
         # By feed, the shortest window: a reading is in exactly one window of each length.
         self._window_ns = {
             name: min((each.window for each in feed.aggregates), default=0)
@@ -176,12 +209,19 @@ class _Auditor:
             await self._read_aggregates(partition)
             await self._read_quarantine(partition)
             await self._read_readings(partition)
+            await self._sinks.read(partition)
+        self._sinks.settle_refused()
         for (device, start_ns), account in self._accounts.items():
             if device in self._evicted_to:
                 account.is_evicted |= start_ns <= self._evicted_to[device]
             elif self._partition_of(device) in self._evicting:
                 account.is_evicted = True  # none of its readings is left
-        return Audit(self._span_ns, dict(sorted(self._accounts.items())), self._messages)
+        asked = {
+            place: account
+            for place, account in sorted(self._accounts.items())
+            if place[1] >= self._not_before_ns
+        }
+        return Audit(self._span_ns, asked, self._messages, self._sinks.accounts, self._unread)
 
     def _partition_of(self, device: Device) -> int:
         return device_partition(device.feed, device.name, self._config.log.partitions)
@@ -201,8 +241,9 @@ class _Auditor:
 
     async def _read_readings(self, partition: int) -> None:
         at = TopicPartition(topic(self._config, READINGS), partition)
-        committed = await self._log.committed(consumer_group(self._config, STREAMS), at) or 0
         start, _ = await self._log.offsets(at)
+        committed = await self._log.committed(consumer_group(self._config, STREAMS), at) or 0
+        self._unread += max(0, start - committed)
         met: set[Device] = set()
         async for record in self._records(at):
             channels = self._table()
@@ -285,7 +326,9 @@ class _Auditor:
         async for record in self._records(at):
             schema = schema_of(record.headers)
             if schema == MESSAGES_SCHEMA:
-                self._messages.update(message.reason for message in decode_messages(record.value))
+                messages = decode_messages(record.value)
+                self._messages.update(message.reason for message in messages)
+                self._sinks.note_refused(messages)
             elif schema in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA):
                 if part_of(record.headers)[0] == 0:
                     together.clear()

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from headgate.cli.config_option import add_config_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from headgate.config.schema import Config
     from streams.audit import Account, Audit
+    from streams.sink_audit import SinkAccount
 
 #: Accounts shown as rows; a fleet has more devices than a screen has lines.
 _MOST_ROWS = 50
@@ -25,12 +28,18 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         help="settle the account of every reading",
         description=(
             "Read the log from end to end and settle, per device and span of event time, what was "
-            "received against what was aggregated, rejected, or is still open. Exits with 1 on "
-            "any gap. Runs beside a running gateway."
+            "received against what was aggregated, rejected, or is still open; and per sink, what "
+            "became of each point. Exits with 1 on any gap, and where the log has deleted what it "
+            "would take to tell. Runs beside a running gateway."
         ),
     )
     add_config_option(parser)
     parser.add_argument("--span", default="1h", metavar="DURATION", help="default: 1h")
+    parser.add_argument(
+        "--since",
+        metavar="DURATION",
+        help="only spans that began so long ago or later, such as 1d; default: all that is there",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -40,11 +49,15 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.units import parse_duration_ns
     from headgate.core.errors import ConfigError
 
-    try:
-        span_ns = parse_duration_ns(args.span)
-    except ValueError as error:
-        raise ConfigError(f"--span: {error}") from error
-    result = asyncio.run(_audit(load_config(args.config, check_files=False), span_ns))
+    given: dict[str, int | None] = {"span": None, "since": None}
+    for name in given:
+        try:
+            text = getattr(args, name)
+            given[name] = None if text is None else parse_duration_ns(text)
+        except ValueError as error:
+            raise ConfigError(f"--{name}: {error}") from error
+    config = load_config(args.config, check_files=False)
+    result = asyncio.run(_audit(config, given["span"] or 0, given["since"]))
     if args.json:
         print(json.dumps(_as_json(result)))
     else:
@@ -52,14 +65,14 @@ def run(args: argparse.Namespace) -> int:
     return 0 if result.is_balanced else 1
 
 
-async def _audit(config: Config, span_ns: int) -> Audit:
+async def _audit(config: Config, span_ns: int, age_ns: int | None) -> Audit:
     from connectors.logs import open_existing_log
     from headgate.core.clock import SystemClock
     from streams.audit import audit
 
     log = await open_existing_log(config, SystemClock())
     try:
-        return await audit(config, log, span_ns=span_ns)
+        return await audit(config, log, span_ns=span_ns, age_ns=age_ns)
     finally:
         await log.stop()
 
@@ -69,6 +82,15 @@ def _as_json(result: Audit) -> dict[str, Any]:
         "balanced": result.is_balanced,
         "totals": _numbers(result.sum()),
         "messages": dict(result.messages),
+        "unchecked": [
+            {"feed": device.feed, "device": device.name, "start": _text(start_ns)}
+            for device, start_ns in result.unchecked
+        ],
+        "unread_records": result.unread,
+        "sinks": [
+            {"sink": sink, "topic": name, **_points(account)}
+            for (sink, name), account in result.sinks.items()
+        ],
         "accounts": [
             {
                 "feed": device.feed,
@@ -91,6 +113,19 @@ def _numbers(account: Account) -> dict[str, Any]:
         "in_log": account.in_log,
         "evicted": account.is_evicted,
         "gap": account.gap,
+    }
+
+
+def _points(account: SinkAccount) -> dict[str, Any]:
+    return {
+        "balanced": account.is_balanced,
+        "points": account.made,
+        "acknowledged": account.acknowledged,
+        "waiting": account.waiting,
+        "let_go": dict(account.let_go),
+        "refused": account.refused,
+        "evicted_records": account.evicted,
+        "let_go_ever": dict(account.let_go_ever),
     }
 
 
@@ -127,9 +162,61 @@ def _print(result: Audit) -> None:
         console.print(f"… and {len(ordered) - _MOST_ROWS} more; --json prints all")
     for reason, count in result.messages.items():
         console.print(printable(f"{count} messages in quarantine: {reason}"))
+    _print_sinks(result, console)
+    _print_verdict(result, console)
+
+
+def _print_sinks(result: Audit, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title="Points in the log by sink", title_justify="left")
+    table.add_column("sink")
+    table.add_column("of")
+    for name in ("points", "acknowledged", "waiting", "thinned", "given up", "refused", "evicted"):
+        table.add_column(name, justify="right")
+    for (sink, name), account in result.sinks.items():
+        given_up = {reason: n for reason, n in account.let_go.items() if reason != "thinned"}
+        table.add_row(
+            sink,
+            name,
+            str(account.made),
+            str(account.acknowledged),
+            str(account.waiting),
+            str(account.let_go["thinned"]),
+            ", ".join(f"{count} {reason}" for reason, count in given_up.items()) or "0",
+            str(account.refused),
+            f"{account.evicted} records" if account.evicted else "0",
+        )
+    if result.sinks:
+        console.print(table)
+
+
+def _print_verdict(result: Audit, console: Console) -> None:
+    if result.unread:
+        console.print(
+            f"{result.unread} records of readings were deleted before they were worked on: the log "
+            "was over log.retention_bytes"
+        )
+    for (sink, name), account in result.sinks.items():
+        if account.evicted:
+            console.print(
+                f"{sink}: {account.evicted} records of {name} were deleted before it had taken "
+                "them: the log was over log.retention_bytes"
+            )
     total = result.sum()
-    verdict = "balanced" if result.is_balanced else "NOT balanced"
-    console.print(
-        f"{verdict}: {total.received} received = {total.aggregated} aggregated + "
+    equation = (
+        f"{total.received} received = {total.aggregated} aggregated + "
         f"{total.rejected.total()} rejected + {total.open} open"
     )
+    if result.is_balanced:
+        console.print(f"balanced: {equation}")
+        return
+    if result.has_gaps:
+        console.print(f"NOT balanced: {equation}")
+    elif result.unread or not all(each.is_balanced for each in result.sinks.values()):
+        console.print("NOT balanced: records were deleted before their time, see above")
+    if result.unchecked:
+        console.print(
+            f"NOT settled: {len(result.unchecked)} of {len(result.accounts)} spans can't be "
+            "checked, for the log has deleted part of them (evicted); --since leaves out older ones"
+        )
