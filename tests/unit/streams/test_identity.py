@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,56 +13,16 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
-from headgate.core.log import StoredRecord
-from headgate.core.stage import Aggregates, Anomaly
-from headgate.core.wire import decode_aggregates, decode_anomalies, decode_readings, encode_readings
+from headgate.core.log import Record, StoredRecord
+from headgate.core.wire import decode_readings, encode_readings
 from streams.heirs import heirs_of
-from streams.pipeline import Results, build_pipeline
+from streams.pipeline import build_pipeline
 from streams.recovery import StateKeeper
 from streams.state import Placement, Snapshot, read_snapshot, snapshot_record
+from tests.written_before import Before, Made
 
 _S = 10**9
 _HOUR_NS = 3600 * _S
-_ROOT = Path(__file__).parents[3]
-
-#: What the version before devices were told apart by their tags left in its log, with what it
-#: made of it: 40 records of pumps p01 and p02, and its state at the 23rd.
-_WRITTEN_BEFORE = _ROOT / "tests/cases/state-1"
-
-
-@dataclass
-class _Made:
-    """What came out, by what identifies it in a sink."""
-
-    windows: dict[tuple[str, int, int], tuple[Any, ...]] = field(default_factory=dict)
-    repeated: int = 0
-    anomalies: list[Anomaly] = field(default_factory=list)
-    rejected: Counter[str] = field(default_factory=Counter)
-
-    def add(self, results: Results, table: ChannelTable) -> None:
-        self.add_windows(results.aggregates, table)
-        self.anomalies += results.anomalies
-        for part in results.rejected:
-            self.rejected[part.reason] += len(part.batch)
-
-    def add_windows(self, aggregates: Aggregates, table: ChannelTable) -> None:
-        for row, channel in enumerate(aggregates.channel.tolist()):
-            at = (
-                table.channels[channel].key,
-                int(aggregates.start_ns[row]),
-                int(aggregates.window_ns[row]),
-            )
-            stats = b"".join(aggregates.stats[name][row].tobytes() for name in aggregates.stats)
-            self.repeated += at in self.windows
-            self.windows[at] = (int(aggregates.n[row]), int(aggregates.flagged[row]), stats)
-
-    def readings(self, window_ns: int) -> int:
-        """Readings in the windows of one length."""
-        return sum(
-            n + flagged
-            for (_, _, length_ns), (n, flagged, _) in self.windows.items()
-            if length_ns == window_ns
-        )
 
 
 class _Lane:
@@ -86,77 +42,42 @@ class _Lane:
         for snapshot in snapshots:
             self.keeper._take_over(snapshot)
 
-    def work_on(self, offset: int, value: bytes, made: _Made) -> None:
+    def work_on(self, offset: int, value: bytes, made: Made) -> None:
         batch = decode_readings(value, self.table, Origin("readings", 0, offset))
         results = self.pipeline.process(self.keeper.without_applied(batch), 0)
         self.keeper.touch(results.moved)
         made.add(results, self.table)
 
-    def end(self, made: _Made) -> None:
+    def end(self, made: Made) -> None:
         """All devices fall silent."""
         self.pipeline.advance(0)
         made.add(self.pipeline.advance(_HOUR_NS), self.table)
 
     def snapshots(self, next_offset: int) -> list[Snapshot]:
         records = self.keeper.snapshot(0, self.keeper.moved_buckets(0), next_offset)
-        return [
-            read_snapshot(StoredRecord(0, 0, each.value, each.key, each.headers))
-            for each in records
-        ]
+        return list(map(_read, records))
 
 
-@dataclass
-class _Before:
-    """What an older version had written, and what it made of it."""
+def _read(record: Record) -> Snapshot:
+    return read_snapshot(StoredRecord(0, 0, record.value, record.key, record.headers))
 
-    config: dict[str, Any]
-    cut: int
-    snapshots: list[Snapshot]
-    readings: list[bytes]
-    before: _Made
-    after: _Made
 
-    @classmethod
-    def of(cls, name: str) -> _Before:
-        told = json.loads(gzip.decompress((_WRITTEN_BEFORE / f"{name}.json.gz").read_bytes()))
-        told["config"]["model"]["pump"]["package"] = str(_ROOT / "models/zoo/pump")
-        headers = (("schema", b"state/1"),)
-        made = {}
-        for part in ("before", "after"):
-            made[part] = _Made(rejected=Counter(told["rejected"][part]))
-            for text in told["aggregates"][part]:
-                table = ChannelTable()
-                made[part].add_windows(decode_aggregates(base64.b64decode(text), table), table)
-            for text in told["anomalies"][part]:
-                made[part].anomalies += decode_anomalies(base64.b64decode(text))
-        return cls(
-            told["config"],
-            told["cut"],
-            [
-                read_snapshot(StoredRecord(0, 0, base64.b64decode(value), key.encode(), headers))
-                for key, value in told["state"]
-            ],
-            [base64.b64decode(text) for text in told["readings"]],
-            made["before"],
-            made["after"],
-        )
-
-    def gone_on(self, replayed: int, **feed: object) -> tuple[_Made, _Lane]:
-        """What today's version makes of the rest, some records before the state once more."""
-        raw = {**self.config, "feed": {"pump": {**self.config["feed"]["pump"], **feed}}}
-        lane, made = _Lane(Config.model_validate(raw)), _Made()
-        lane.take_up(self.snapshots)
-        for offset in range(self.cut - replayed, len(self.readings)):
-            lane.work_on(offset, self.readings[offset], made)
-        lane.end(made)
-        return made, lane
+def _gone_on(old: Before, replayed: int, **feed: object) -> tuple[Made, _Lane]:
+    """What today's version makes of the rest, some records before the state once more."""
+    raw = {**old.config, "feed": {"pump": {**old.config["feed"]["pump"], **feed}}}
+    lane, made = _Lane(Config.model_validate(raw)), Made()
+    lane.take_up(map(_read, old.state))
+    for offset in range(old.cut - replayed, len(old.readings)):
+        lane.work_on(offset, old.readings[offset], made)
+    lane.end(made)
+    return made, lane
 
 
 @pytest.mark.parametrize("replayed", [0, 9])
 def test_an_update_goes_on_where_the_older_version_was(replayed: int) -> None:
     """With one device of a name, all comes out as it would have, an open anomaly too."""
-    old = _Before.of("one_line")
-    made, lane = old.gone_on(replayed)
+    old = Before.of("one_line")
+    made, lane = _gone_on(old, replayed)
 
     assert set(lane.table.devices) == {
         Device("pump", "p01", (("line", "a"),)),
@@ -172,8 +93,8 @@ def test_an_update_goes_on_where_the_older_version_was(replayed: int) -> None:
 @pytest.mark.parametrize("replayed", [0, 9])
 def test_an_update_tells_lines_apart_and_counts_nothing_twice(replayed: int) -> None:
     """Two devices that were one are two; no window comes twice and no reading is lost."""
-    old = _Before.of("two_lines")
-    made, lane = old.gone_on(replayed)
+    old = Before.of("two_lines")
+    made, lane = _gone_on(old, replayed)
 
     assert {each.tags for each in lane.table.devices} == {(("line", "a"),), (("line", "b"),)}
     assert not made.windows.keys() & old.before.windows.keys()
@@ -189,15 +110,15 @@ def test_an_update_tells_lines_apart_and_counts_nothing_twice(replayed: int) -> 
 
 def test_an_update_may_go_on_telling_devices_by_their_names() -> None:
     """With identity = [] the lines stay one device, with the windows of each."""
-    old = _Before.of("two_lines")
-    made, lane = old.gone_on(5, identity=[])
+    old = Before.of("two_lines")
+    made, lane = _gone_on(old, 5, identity=[])
 
     assert set(lane.table.devices) == {Device("pump", "p01"), Device("pump", "p02")}
     assert [replace(each, tags=()) for each in made.anomalies] == old.after.anomalies
     assert _by_point(made) == _by_point(old.after)
 
 
-def _by_point(made: _Made) -> dict[Any, Any]:
+def _by_point(made: Made) -> dict[Any, Any]:
     """Windows by what identifies their point: whatever tells devices apart is no part of it."""
     return {
         (tuple(json.loads(key)[:5]), json.dumps(json.loads(key)[5]), start_ns, window_ns): each
@@ -233,7 +154,7 @@ def _record(rows: Iterable[tuple[Channel, int]]) -> bytes:
 
 def test_a_line_that_lags_is_not_late() -> None:
     """Pumps of one name in two lines, one ten seconds behind: each has its own watermark."""
-    lane, made = _Lane(_config(None)), _Made()
+    lane, made = _Lane(_config(None)), Made()
     for second in range(60):
         rows = [(_channel("a", "t"), 100 + second), (_channel("b", "t"), 90 + second)]
         lane.work_on(second, _record(rows), made)
@@ -252,7 +173,7 @@ def test_what_tells_devices_apart_may_be_changed(
 ) -> None:
     """Over the change no window is made twice and no reading is lost."""
     config = _config(before)
-    lane, made, received = _Lane(config), _Made(), 0
+    lane, made, received = _Lane(config), Made(), 0
     for offset in range(60):
         if offset == 37:
             snapshots = lane.snapshots(offset)
@@ -278,7 +199,7 @@ def test_what_tells_devices_apart_may_be_changed(
 
 def test_what_one_device_had_closed_stays_closed_for_all_it_becomes() -> None:
     """A reading for a window that is out already is late, also of a device that is new by name."""
-    lane, made = _Lane(_config([])), _Made()
+    lane, made = _Lane(_config([])), Made()
     lane.work_on(0, _record([(_channel("b", "t"), 98), (_channel("b", "t"), 99)]), made)
     lane.work_on(1, _record([(_channel("a", "t"), 150)]), made)
     assert made.readings(10 * _S) == 2
@@ -296,7 +217,7 @@ def test_what_one_device_had_closed_stays_closed_for_all_it_becomes() -> None:
 
 def test_devices_that_become_one_begin_at_the_latest_watermark() -> None:
     """What one of them has closed stays closed, for all."""
-    lane, made = _Lane(_config(None)), _Made()
+    lane, made = _Lane(_config(None)), Made()
     lane.work_on(0, _record([(_channel("a", "t"), 100), (_channel("b", "t"), 50)]), made)
     snapshots = lane.snapshots(1)
     lane = _Lane(_config([]))
@@ -308,7 +229,7 @@ def test_devices_that_become_one_begin_at_the_latest_watermark() -> None:
 
 def test_state_goes_to_the_line_that_was_heard_last() -> None:
     """A pump that was moved to another line keeps its history there."""
-    lane, made = _Lane(_config([])), _Made()
+    lane, made = _Lane(_config([])), Made()
     rows = [(_channel("z", "t"), 100), (_channel("a", "t"), 90), (_channel("m", "t"), 95)]
     lane.work_on(0, _record(rows), made)
     table = ChannelTable(identities=_config(None).identities)
