@@ -289,12 +289,13 @@ class BrokerProbe:
         kept = " (retained)" if is_retained else ""
         if len(payload) > self._config.ingest.max_payload:
             refused = [DataError("too_large", f"{len(payload)} bytes; see ingest.max_payload")]
-            batch = Batch.empty(self._channels)
+            batch, bad = Batch.empty(self._channels), {}
         else:
             arrival_ns = np.array([self._clock.wall_ns()], np.int64)
             decoded = self._decoders[feed].decode([topic], [payload], arrival_ns)
             refused = [error for _, error in decoded.refused]
             batch = decoded.batch(self._channels)
+            bad = {channel: found.detail for (channel, _), found in decoded.bad_fields.items()}
         head = payload[:_SHOWN_BYTES].decode(errors="replace")
         cut = "…" if len(payload) > _SHOWN_BYTES else ""
         details: dict[str, Any] = {"topic": where, "retained": is_retained, "payload": head + cut}
@@ -306,6 +307,9 @@ class BrokerProbe:
         if refused:
             details["refused"] = str(refused[0])
             text += f"; refused of it: {refused[0]}"
+        if bad:
+            details["bad_fields"] = bad
+            text += "".join(f"; {channel}: {what}" for channel, what in bad.items())
         return Finding(about, "good", text, details)
 
 

@@ -177,6 +177,11 @@ def status(
             "mean_batch": samples.mean("headgate_inference_batch_windows"),
             "mean_s": samples.mean("headgate_stage_seconds", stage="infer"),
         },
+        "session": {
+            "lost": samples.total("headgate_sessions_lost_total"),
+            "lost_at_s": samples.total("headgate_session_lost_seconds"),
+        },
+        "certificate_days": samples.by("headgate_certificate_expires_days", "certificate"),
         "connected": samples.by("headgate_connected", "peer"),
         "sinks": {
             sink: {

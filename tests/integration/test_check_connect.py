@@ -113,6 +113,21 @@ def test_a_message_of_each_feed_is_shown_decoded(
 
 
 @pytest.mark.mosquitto
+def test_a_field_that_is_no_number_is_shown_beside_its_neighbours(
+    ask: Ask, mosquitto: Mosquitto
+) -> None:
+    """The message is good; what stood in the field is told."""
+    config = f"[local_store]\n[mqtt]\nport = {mosquitto.port}\n{_FEED}"
+    message = '{"ts": 1700000000123, "flow": 41.25, "temp": "unavailable"}'
+    with _publishing(mosquitto.port, "plant/a/p07", message):
+        code, found = ask(config)
+
+    assert code == 0
+    assert "flow 41.25 m3/h, temp missing; temp: " in found["feed.pump"]["text"]
+    assert "unavailable" in found["feed.pump"]["bad_fields"]["temp"]
+
+
+@pytest.mark.mosquitto
 def test_a_message_that_is_refused_is_shown_with_its_reason(ask: Ask, mosquitto: Mosquitto) -> None:
     """The configuration or the device has to be mended; a retained message is marked."""
     config = f"[local_store]\n[mqtt]\nport = {mosquitto.port}\n{_FEED}"

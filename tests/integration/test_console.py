@@ -16,6 +16,7 @@ from headgate.cli import main
 from headgate.config.schema import Config
 from headgate.console.http import Console
 from headgate.console.server import Reply, Request, Server
+from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from tests.unit.console.lanes import FakeLane, page
 
@@ -282,6 +283,33 @@ def test_status_shows_the_token_of_its_configuration(
         file.write_text(text.replace('"token"', '"elsewhere"'))
         assert main(["status", "-c", str(file)]) == 2
         assert "console.token_file: expected a token" in capsys.readouterr().err
+
+
+def test_status_says_that_the_session_was_lost_and_certificates_run_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A line each, and none while all is well."""
+
+    def count(telemetry: Telemetry) -> None:
+        telemetry.sessions_lost.inc()
+        telemetry.session_lost_seconds.set(1_700_000_000)
+        telemetry.certificate_days.labels("mqtt.tls.cert_file").set(12.3)
+        telemetry.certificate_days.labels("mqtt.tls.ca_file").set(-2)
+        telemetry.certificate_days.labels("the broker's").set(300)
+
+    for lane, said in (
+        (FakeLane(page(count)), True),
+        (FakeLane(page(lambda telemetry: telemetry.open_rows.set(0))), False),
+    ):
+        with _console({}, lane) as port:
+            capsys.readouterr()
+            assert main(["status", "--url", f"http://127.0.0.1:{port}"]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("session the broker lost it" in out) is said
+        assert ("at 2023-11-14 22:13:20 UTC (1 times since the start)" in out) is said
+        assert ("warning: mqtt.tls.cert_file expires in 12 days" in out) is said
+        assert ("warning: mqtt.tls.ca_file has expired" in out) is said
+        assert "the broker's" not in out
 
 
 def test_status_can_not_be_painted_by_what_devices_are_called(

@@ -24,6 +24,9 @@ def _ingest(telemetry: Telemetry) -> None:
     telemetry.messages.labels("tank").inc(5)
     telemetry.rows.labels("pump").inc(60)
     telemetry.quarantined.labels("not_json").inc(2)
+    telemetry.sessions_lost.inc()
+    telemetry.session_lost_seconds.set(1_700_000_000)
+    telemetry.certificate_days.labels("mqtt.tls.cert_file").set(12)
 
 
 def _streams(telemetry: Telemetry) -> None:
@@ -116,6 +119,8 @@ def test_the_status_adds_the_lanes_up(pages: dict[str, str]) -> None:
     assert answer["quarantined"] == {"not_json": 3, "late": 3}
     assert answer["inference"] == {"mean_batch": 200, "mean_s": 0.004}
     assert answer["busiest_stage"] == "infer (streams)"
+    assert answer["session"] == {"lost": 1, "lost_at_s": 1_700_000_000}
+    assert answer["certificate_days"] == {"mqtt.tls.cert_file": 12}
     assert answer["rates"] == {"messages_per_s": 3.0}
     nothing = dict.fromkeys(
         (
