@@ -65,7 +65,9 @@ class Way:
         self._arrived = ChannelTable()
         self._processed = ChannelTable()
         self._forwarded = ChannelTable()
-        limits = config.ingest.model_copy(update={"max_devices": 1_000_000})
+        limits = config.ingest.model_copy(
+            update={"max_devices": 1_000_000, "max_channels": 10_000_000}
+        )
         self._decoder = FeedDecoder("plant", config.feed["plant"], self._arrived, limits)
         self._groups = [KeyGroup(self._arrived) for _ in range(config.log.partitions)]
         self._key_rows = KeyRows(self._processed)

@@ -17,15 +17,16 @@ absent, which makes none unless the channel is ``required``. Anything else is a 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.columns import Columns, Decoded, Rows, joined
-from connectors.formats.devices import Devices
+from connectors.formats.devices import Devices, Failed
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below, first, getter
 from connectors.formats.payload import loads
@@ -82,6 +83,11 @@ class FeedDecoder:
         return self._devices.matches(topic)
 
     @property
+    def tag_values(self) -> int:
+        """How many values the placeholder has had that has had most."""
+        return self._devices.tag_values
+
+    @property
     def zoneless(self) -> str:
         """An event time without a zone that was taken for UTC; empty when there was none."""
         return "" if self._times is None else self._times.zoneless
@@ -127,15 +133,16 @@ class FeedDecoder:
     ) -> Decoded:
         """Decode messages; the typed way only looks at what is ``seen`` of each."""
         if self._typed is None:
-            return joined(None, self._carefully(range(len(topics)), topics, payloads, arrival_ns))
+            every: Failed = dict.fromkeys(range(len(topics)))
+            return joined(None, self._carefully(every, topics, payloads, arrival_ns))
         typed = self._typed.decode(seen)
-        failed = set(typed.failed)
+        failed: Failed = dict.fromkeys(typed.failed)
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
         is_absent = typed.is_absent
         is_odd = is_absent.all(axis=1) | (is_absent & self._is_required).any(axis=1)
         if is_odd.any():
-            failed.update(typed.owner[is_odd].tolist())
+            _fail(failed, typed.owner[is_odd])
         owner, value = typed.owner, typed.value
         if failed:
             is_good = ~np.isin(owner, np.fromiter(failed, np.intp))
@@ -144,18 +151,18 @@ class FeedDecoder:
         careful = Rows()
         columns = self._columns(owner, places, time_ns, value, is_absent, careful)
         if failed:
-            self._carefully(sorted(failed), topics, payloads, arrival_ns, careful)
+            self._carefully(failed, topics, payloads, arrival_ns, careful)
         return joined(columns, careful)
 
     def _times_of(
-        self, typed: Typed, arrival_ns: NDArray[np.int64], failed: set[int]
+        self, typed: Typed, arrival_ns: NDArray[np.int64], failed: Failed
     ) -> NDArray[np.int64]:
         """int64[r]: the records' event times; those without a believable one fail."""
         if typed.time is None or self._times is None:
             return arrival_ns
         times_ns, is_bad = self._times.column(typed.time, arrival_ns)
         if is_bad.any():
-            failed.update(typed.owner[is_bad].tolist())
+            _fail(failed, typed.owner[is_bad])
         return times_ns
 
     def _columns(
@@ -206,15 +213,18 @@ class FeedDecoder:
 
     def _carefully(
         self,
-        positions: Iterable[int],
+        failed: Failed,
         topics: Sequence[bytes],
         payloads: Sequence[bytes],
         arrival_ns: NDArray[np.int64],
         rows: Rows | None = None,
     ) -> Rows:
-        """Decode the messages at these positions record by record."""
+        """Decode these messages record by record."""
         rows = Rows() if rows is None else rows
-        for position in positions:
+        for position, refusal in sorted(failed.items(), key=itemgetter(0)):
+            if refusal is not None:
+                rows.refused.append((position, refusal))
+                continue
             try:
                 self._decode_message(
                     position, topics[position], payloads[position], int(arrival_ns[position]), rows
@@ -336,6 +346,11 @@ class FeedDecoder:
                 else "arrays below records are not read"
             )
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
+
+
+def _fail(failed: Failed, positions: NDArray[np.intp]) -> None:
+    for position in positions.tolist():
+        failed.setdefault(position, None)
 
 
 def _typed_decoder(feed: Feed) -> TypedDecoder | None:

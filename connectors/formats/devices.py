@@ -8,7 +8,7 @@ end is bounded: devices, channels, and topics that are remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,14 @@ from headgate.config.schema import Feed, Ingest
 from headgate.core.channels import Channel, ChannelTable, Device, Tags, telling_tags
 from headgate.core.errors import DataError
 
-#: Longest device name, in characters. It becomes a tag of every point.
-MAX_DEVICE_NAME = 256
+#: Longest device name, and longest value of a tag, in characters. They stand in every point.
+MAX_NAME = 256
+
+#: A longer topic is not remembered, bytes: it is worked out anew each time.
+MAX_TOPIC_BYTES = 1024
+
+#: Messages that the typed way can't take, by position; why they are refused, where it is known.
+Failed: TypeAlias = dict[int, DataError | None]
 
 
 class Devices:
@@ -39,7 +45,8 @@ class Devices:
     def __init__(self, name: str, feed: Feed, channels: ChannelTable, limits: Ingest) -> None:
         self._name = name
         self._channels = channels
-        self._max_devices = limits.max_devices
+        self._limits = limits
+        self._max_topics = 2 * limits.max_devices
         self._measurement = feed.measurement or name
         self._identity = feed.identity
         self._pattern = TopicPattern(feed.topic)
@@ -52,6 +59,8 @@ class Devices:
         self._places: dict[tuple[Tags, str], int] = {}
         # By (tags, device), of which parts the payload made the name, where it has several.
         self._made_of: dict[tuple[Tags, str], tuple[str, ...]] = {}
+        # By placeholder, the values that it has had.
+        self._values: dict[str, set[str]] = {}
         # What the two say together, for the typed way.
         self._place_of_topic: dict[bytes, int] = {}
         self._place_of_pair: dict[tuple[bytes, object], int] = {}
@@ -83,11 +92,13 @@ class Devices:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
         texts = _filled(self._device_name, values)
         values.pop("device", None)
+        for placeholder, value in values.items():
+            _check_length(f"{{{placeholder}}}", value)
         names = (tuple(sorted(values.items())), texts)
         if not self._parts:
             _check_device(texts[0])
             self.place_of(names[0], texts[0])  # refuses one device too many
-        if len(self._topics) < 2 * self._max_devices:
+        if len(topic) <= MAX_TOPIC_BYTES and len(self._topics) < self._max_topics:
             self._topics[topic] = names
         return names
 
@@ -115,7 +126,7 @@ class Devices:
         _check_device(device)
         if len(parts) > 1:
             made_of = self._made_of.get((tags, device))
-            if made_of is None and len(self._made_of) < 2 * self._max_devices:
+            if made_of is None and len(self._made_of) < self._max_topics:
                 self._made_of[tags, device] = made_of = parts
             if made_of not in (None, parts):
                 raise DataError(
@@ -130,10 +141,9 @@ class Devices:
         place = self._places.get((tags, device))
         if place is not None:
             return place
-        if len(self._channels.devices) >= self._max_devices:
-            owner = Device(self._name, device, telling_tags(tags, self._identity))
-            if not self._channels.has_device(owner):
-                raise DataError("too_many_devices", f"ingest.max_devices is {self._max_devices}")
+        self._check_room(tags, device)
+        for name, value in tags:
+            self._values.setdefault(name, set()).add(value)
         place = len(self._places)
         if place == len(self.rows):
             self.rows = np.resize(self.rows, (2 * place, self.rows.shape[1]))
@@ -146,9 +156,29 @@ class Devices:
         self._places[tags, device] = place
         return place
 
-    def places_of(
-        self, topics: Sequence[bytes], typed: Typed, failed: set[int]
-    ) -> NDArray[np.intp]:
+    def _check_room(self, tags: Tags, device: str) -> None:
+        """Refuse, with DataError, one of anything too many, without a look at all there are."""
+        limits = self._limits
+        if len(self._channels.devices) >= limits.max_devices:
+            owner = Device(self._name, device, telling_tags(tags, self._identity))
+            if not self._channels.has_device(owner):
+                raise DataError("too_many_devices", f"ingest.max_devices is {limits.max_devices}")
+        if len(self._channels) + len(self._signals) > limits.max_channels:
+            raise DataError("too_many_channels", f"ingest.max_channels is {limits.max_channels}")
+        for name, value in tags:
+            values = self._values.get(name, ())
+            if len(values) >= limits.max_tag_values and value not in values:
+                raise DataError(
+                    "too_many_tag_values",
+                    f"{{{name}}}: ingest.max_tag_values is {limits.max_tag_values}",
+                )
+
+    @property
+    def tag_values(self) -> int:
+        """How many values the placeholder has had that has had most."""
+        return max(map(len, self._values.values()), default=0)
+
+    def places_of(self, topics: Sequence[bytes], typed: Typed, failed: Failed) -> NDArray[np.intp]:
         """intp[r]: the place of each record's device; those that have none fail."""
         if typed.device is None:
             names = topics if typed.is_one_each else [topics[at] for at in typed.owner.tolist()]
@@ -160,7 +190,7 @@ class Devices:
         return self._looked_up(self._place_of_pair, pairs, typed, failed)
 
     def _looked_up(
-        self, places: Mapping[Any, int], keys: Sequence[Any], typed: Typed, failed: set[int]
+        self, places: Mapping[Any, int], keys: Sequence[Any], typed: Typed, failed: Failed
     ) -> NDArray[np.intp]:
         known: list[int | None] = list(map(places.get, keys))
         if None in known:
@@ -169,20 +199,23 @@ class Devices:
                     known[position] = self._new_place(keys[position], typed, position, failed)
         return np.array(known, np.intp)
 
-    def _new_place(self, key: Any, typed: Typed, position: int, failed: set[int]) -> int:  # noqa: ANN401
+    def _new_place(self, key: Any, typed: Typed, position: int, failed: Failed) -> int:  # noqa: ANN401
         topic, named = (key, None) if typed.device is None else key
         try:
             tags, texts = self.names(topic)
             parts = [named] if len(self._parts) == 1 else named or ()
             device = self._named(tags, texts, parts)
             place = self.place_of(tags, device)
-        except DataError:
-            failed.add(int(typed.owner[position]))
+        except DataError as error:
+            # Of several records the careful way says how many are so, and of a name in the payload
+            # what stands in its place.
+            is_all = typed.device is None and not typed.has_arrays
+            failed[int(typed.owner[position])] = error if is_all else None
             return 0
         known: dict[Any, int] = (
             self._place_of_topic if typed.device is None else self._place_of_pair
         )
-        if len(known) < 2 * self._max_devices:
+        if len(topic) <= MAX_TOPIC_BYTES and len(known) < self._max_topics:
             known[key] = place
         return place
 
@@ -210,10 +243,9 @@ def _part(path: str, value: object) -> str:
 
 
 def _check_device(device: str) -> None:
-    if not device or len(device) > MAX_DEVICE_NAME:
-        raise DataError(
-            "bad_device", f"expected 1 to {MAX_DEVICE_NAME} characters, got {len(device)}"
-        )
+    if not device:
+        raise DataError("bad_device", "the device's name is empty")
+    _check_length("the device's name", device)
     # Spaces, commas, quotes and any letters are fine. Control characters, and lone surrogates,
     # are not: no display shows them and line protocol can't carry a line break.
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in device):
@@ -222,3 +254,10 @@ def _check_device(device: str) -> None:
         device.encode()
     except UnicodeEncodeError:
         raise DataError("bad_device", "the device's name is no Unicode text") from None
+
+
+def _check_length(what: str, name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise DataError(
+            "name_too_long", f"{what}: expected at most {MAX_NAME} characters, got {len(name)}"
+        )

@@ -36,6 +36,7 @@ class Typed:
         value: float64[r, channel], NaN for null.
         is_absent: bool[r, channel], True where the record has no such field.
         failed: Positions of the payloads that are not as the feed says, rising.
+        has_arrays: True when there may be several records of one payload.
         is_one_each: True when every payload is one record, so that ``owner`` counts from 0.
     """
 
@@ -45,6 +46,7 @@ class Typed:
     value: NDArray[np.float64]
     is_absent: NDArray[np.bool_]
     failed: list[int]
+    has_arrays: bool
     is_one_each: bool
 
 
@@ -96,6 +98,7 @@ class TypedDecoder:
             value,
             value.view(np.int64) == _ABSENT_BITS,
             failed,
+            has_arrays,
             not has_arrays and not failed,
         )
 

@@ -211,6 +211,7 @@ class IngestLane:
             self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
             self._refusals.tell()
             self._certificates.look()
+            self._translator.count()
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:

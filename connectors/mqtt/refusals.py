@@ -16,6 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from connectors.formats.columns import BadField
+from connectors.formats.devices import MAX_TOPIC_BYTES
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
@@ -27,8 +28,7 @@ _logger = structlog.get_logger()
 #: A kind of refusal is told at most once in so long, and an example of bad fields kept, ns.
 _INTERVAL_NS = 60 * NS_PER_S
 
-#: A longer topic is cut, bytes, and a longer detail, characters.
-MAX_TOPIC_BYTES = 1024
+#: A longer detail is cut, characters.
 _MAX_DETAIL = 400
 
 #: So much of a payload is shown in the log, bytes.

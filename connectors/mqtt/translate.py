@@ -10,8 +10,9 @@ import structlog
 from numpy.typing import NDArray
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.logs import topic
-from connectors.mqtt.refusals import MAX_TOPIC_BYTES, Messages, Refusals
+from connectors.mqtt.refusals import Messages, Refusals
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, concat
@@ -119,6 +120,15 @@ class Translator:
             at = TopicPartition(self._quarantine, partition)
             records[at] = messages_records(messages)
         return records
+
+    def count(self) -> None:
+        """Tell how much is known of what is bounded; call it now and then."""
+        known = self._telemetry.known
+        known.labels("devices").set(len(self._channels.devices))
+        known.labels("channels").set(len(self._channels))
+        known.labels("topics").set(len(self._feed_of_topic))
+        values = max(decoder.tag_values for decoder in self._decoders.values())
+        known.labels("tag_values").set(values)
 
     def _by_feed(self, messages: Messages, into: Translated) -> dict[str, Sequence[int]]:
         """Positions of each feed's messages; what is refused unseen is put aside."""

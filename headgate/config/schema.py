@@ -125,6 +125,10 @@ class Ingest(Table):
     #: Records of one message; a message of more is refused whole.
     max_records: Annotated[Int, Field(ge=1, le=1_000_000)] = 10_000
     max_devices: Annotated[Int, Field(ge=1)] = 50_000
+    #: Of all feeds together. A device has those of its feed once for each set of its tags.
+    max_channels: Annotated[Int, Field(ge=1)] = 500_000
+    #: Values that one placeholder of one feed may take.
+    max_tag_values: Annotated[Int, Field(ge=1)] = 10_000
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
 
 

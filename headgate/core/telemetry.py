@@ -46,6 +46,13 @@ class Telemetry:
             ["feed", "channel", "reason"],
             registry=registry,
         )
+        self.known = Gauge(
+            "headgate_known",
+            "Devices, channels, topics, and values of the placeholder that has most, that the "
+            "ingest lane knows; each is bounded by [ingest].",
+            ["kind"],
+            registry=registry,
+        )
         self.zoneless = Gauge(
             "headgate_times_without_zone",
             "1 when a feed's times without a zone were taken for UTC.",

@@ -35,11 +35,13 @@ def calls(work: Callable[[], object]) -> int:
         count += event in ("call", "c_call")
 
     before = sys.getprofile()
+    gc.disable()  # others may have asked to be called when it runs
     sys.setprofile(note)
     try:
         work()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count
 
 
@@ -148,13 +150,50 @@ def test_one_message_is_bounded(kind: str, feed: str) -> None:
     assert all(len(error.detail) < 500 for _, error in found[-1].refused)
 
 
-def _calls_of_one_device_too_many(known: int) -> int:
-    decoder = decoder_of(Ingest(max_devices=known))
+_GOOD = b'{"t": 1750000000000, "x": 1.5}'
+
+#: Kinds of refusal: feed, limits by the devices that are known, topic and payload.
+_REFUSALS: dict[str, tuple[dict[str, object], Callable[[int], Ingest], bytes, bytes]] = {
+    "too_many_devices": ({}, lambda known: Ingest(max_devices=known), b"in/new", _GOOD),
+    "too_many_channels": ({}, lambda known: Ingest(max_channels=known), b"in/new", _GOOD),
+    "too_many_tag_values": (
+        {"topic": "{line}/{device}", "identity": []},
+        lambda _: Ingest(max_tag_values=1),
+        b"other/0",
+        _GOOD,
+    ),
+    "name_too_long": ({}, lambda _: _LIMITS, b"in/" + b"d" * 300, _GOOD),
+    "bad_device": ({}, lambda _: _LIMITS, b"in/", _GOOD),
+    "not_json": ({}, lambda _: _LIMITS, b"in/0", b"{"),
+    "not_utf8": ({}, lambda _: _LIMITS, b"in/0", b"\xff"),
+    "empty": ({}, lambda _: _LIMITS, b"in/0", b""),
+    "bad_time": ({}, lambda _: _LIMITS, b"in/0", b'{"t": 1, "x": 1.5}'),
+    "no_channels": ({}, lambda _: _LIMITS, b"in/0", b'{"t": 1750000000000}'),
+    "not_object": ({}, lambda _: _LIMITS, b"in/0", b"[1]"),
+}
+
+
+def _calls_of_a_refusal(reason: str, known: int, times: int) -> int:
+    """Calls that so many messages take that are refused, among so many devices."""
+    feed, limits, topic, payload = _REFUSALS[reason]
+    decoder = decoder_of(limits(known), **{"time": {"path": "t"}, **feed})
     topics = [b"in/%d" % number for number in range(known)]
-    decoder.decode(topics, [b'{"x": 1}'] * known, np.full(known, _NOW_NS))
-    return calls(lambda: decoder.decode([b"in/one"], [b'{"x": 1}'], np.array([_NOW_NS])))
+    decoder.decode(topics, [_GOOD] * known, np.full(known, _NOW_NS))
+    found: list[Decoded] = []
+    arrival_ns = np.full(times, _NOW_NS)
+    count = calls(
+        lambda: found.append(decoder.decode([topic] * times, [payload] * times, arrival_ns))
+    )
+
+    assert {error.reason for _, error in found[0].refused} == {reason}
+    assert len(found[0].refused) == times
+    return count
 
 
-def test_one_device_too_many_costs_the_same_among_few_and_many() -> None:
-    """Nobody looks through all devices for it."""
-    assert _calls_of_one_device_too_many(4000) == _calls_of_one_device_too_many(4)
+@pytest.mark.parametrize("reason", _REFUSALS)
+def test_a_refusal_costs_the_same_among_few_and_many_devices(reason: str) -> None:
+    """And little for each message, whatever the reason."""
+    few, many = _calls_of_a_refusal(reason, 4, 1), _calls_of_a_refusal(reason, 4000, 1)
+
+    assert many == few
+    assert _calls_of_a_refusal(reason, 4, 101) - few < 100 * 60

@@ -370,22 +370,56 @@ def test_a_required_channel_must_be_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "is_good"),
+    ("device", "reason"),
     [
-        ("a b", True),
-        ('a,b="c"', True),
-        ("ü" * 256, True),
-        ("", False),
-        ("d" * 257, False),
-        ("a\nb", False),
-        ("a\x7f", False),
+        ("a b", None),
+        ('a,b="c"', None),
+        ("ü" * 256, None),
+        ("", "bad_device"),
+        ("d" * 257, "name_too_long"),
+        ("a\nb", "bad_device"),
+        ("a\x7f", "bad_device"),
     ],
 )
-def test_device_names(device: str, is_good: bool) -> None:
+def test_device_names(device: str, reason: str | None) -> None:
     """Anything printable up to 256 characters; no control characters."""
     decoded, _ = _decode({"t": _T_MS, "x": 1}, mqtt_topic=f"hall/a/{device}")
 
-    assert _reasons(decoded) == ([] if is_good else ["bad_device"])
+    assert _reasons(decoded) == ([] if reason is None else [reason])
+
+
+@pytest.mark.parametrize("size", [257, 65_000])
+def test_a_placeholder_is_bounded_as_a_name_is(size: int) -> None:
+    """It would stand in every point and in every record."""
+    long = "l" * size
+    tag, _ = _decode({"t": _T_MS, "x": 1}, mqtt_topic=f"hall/{long}/d")
+    name, _ = _decode({"t": _T_MS, "x": 1, "s": long}, mqtt_topic="in", topic="in", device="s")
+    part, _ = _decode({"s": long, "t": _T_MS, "x": 1}, topic="hall/{line}/+", device="{line}-{s}")
+
+    assert [*_reasons(tag), *_reasons(name), *_reasons(part)] == ["name_too_long"] * 3
+    assert tag.refused[0][1].detail == f"{{line}}: expected at most 256 characters, got {size}"
+
+
+def test_channels_and_tag_values_are_bounded() -> None:
+    """What is known goes on; what would be one too many is refused, and takes up no room."""
+    feed = Feed.model_validate({"topic": "{line}/{device}", "identity": [], "channels": {"x": {}}})
+
+    def reasons(limits: Ingest, *topics: bytes) -> list[str | None]:
+        decoder = FeedDecoder("f", feed, ChannelTable(), limits)
+        payloads = [b'{"x": 1}'] * len(topics)
+        found = dict(decoder.decode(topics, payloads, np.full(len(topics), _NOW_NS)).refused)
+        return [found[at].reason if at in found else None for at in range(len(topics))]
+
+    new = "too_many_channels"
+    assert reasons(Ingest(max_channels=2), b"a/p", b"b/p", b"c/p", b"a/p") == [
+        None,
+        None,
+        new,
+        None,
+    ]
+    new = "too_many_tag_values"
+    topics = [b"a/p", b"b/p", b"c/p", b"a/q", b"c/q"]
+    assert reasons(Ingest(max_tag_values=2), *topics) == [None, None, new, None, new]
 
 
 def test_devices_are_bounded() -> None:
