@@ -5,7 +5,7 @@
     readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ─┬─────────────────────▶ aggregates
                     │          │    │              └─▶ health ─┬──────────▶ sensor health
                     ▼          ▼    │                          └────────────────────┐
-                   late    duplicate│                                               ▼
+               late, ahead duplicate│                                               ▼
                                     └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect
                                                                                     │
                                                                                     ▼
@@ -34,6 +34,7 @@ from headgate.core.runs import runs
 from headgate.core.stage import (
     Aggregates,
     Anomaly,
+    Output,
     Rejected,
     Scores,
     Selection,
@@ -172,6 +173,10 @@ class Pipeline:
         moved = device[runs(device)[0]]
         with self._timed("watermark"):
             on_time = self._watermarks.process(batch, now_ns)
+        return self._work_on(len(batch), on_time, moved)
+
+    def _work_on(self, rows: int, on_time: Output, moved: NDArray[np.int32]) -> Results:
+        """All stages behind the first."""
         with self._timed("clean"):
             cleaned = self._cleaner.process(on_time.main)
         with self._timed("aggregate"):
@@ -180,7 +185,7 @@ class Pipeline:
             health = self._monitor.process(aggregates)
         anomalies = self._score(cleaned.main)
         rejected = (*on_time.rejected, *cleaned.rejected)
-        self._count(len(batch), cleaned.main, aggregates, anomalies, rejected)
+        self._count(rows, cleaned.main, aggregates, anomalies, rejected)
         return Results(aggregates, anomalies, health, rejected, moved)
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
@@ -194,9 +199,14 @@ class Pipeline:
     def advance(self, now_ns: int) -> Results:
         """Let time pass: close what devices that have gone silent left open.
 
+        Readings that time has confirmed come first, alone: then windows are closed the next time.
+
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
         """
+        released = self._watermarks.release(now_ns, self._silent_after_ns)
+        if len(released):
+            return self._work_on(0, Output(released), np.unique(released.device))
         silence = self._watermarks.advance(now_ns, self._silent_after_ns)
         aggregates = self._aggregator.close(silence.closing, self._watermarks.watermark_ns)
         health = self._monitor.process(aggregates)
@@ -221,10 +231,11 @@ class Pipeline:
         return self._watermarks.presence(now_ns)
 
     def open_rows(self) -> int:
-        """Readings in windows that have not closed yet."""
+        """Readings in windows that have not closed yet, and those that are held."""
         devices = np.arange(len(self.channels.devices), dtype=np.int32)
         channels = np.arange(len(self.channels), dtype=np.int32)
-        return int(self._aggregator.pending(Selection(devices, channels)).sum())
+        waiting = self._aggregator.pending(Selection(devices, channels))
+        return int((waiting + self._watermarks.held(devices)).sum())
 
     def snapshot(self, selection: Selection) -> dict[str, StateBlock]:
         """Copy out the state of these devices, by stage."""

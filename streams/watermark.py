@@ -12,7 +12,7 @@ and its grace too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
+from streams.doubt import Doubts
 from streams.pace import Pace
 from streams.presence import Presence, presence
 
@@ -56,6 +57,9 @@ class Silence:
 class Watermarks:
     """Rejects late readings and keeps every device's watermark. A stateful stage.
 
+    Readings that may be from a wrong clock are held until it is known (``streams.doubt``): they are
+    neither passed on nor rejected, but part of what is remembered.
+
     Args:
         feeds: ``config.feed``: grace and aggregate windows by feed.
         channels: The pipeline's table.
@@ -78,13 +82,14 @@ class Watermarks:
         # Nothing more will come of this device's silence.
         self._is_settled = np.empty(0, np.bool_)
         self._pace = Pace()
+        self._doubts = Doubts(feeds, channels)
 
     def process(self, batch: Batch, now_ns: int) -> Output:
         """Move the watermarks by these readings, and reject the late ones.
 
         A reading is late when it is older than its device's watermark at its turn, in arrival
         order; one exactly on the watermark is on time. Readings of feeds that are not in the
-        configuration are rejected as ``"unknown_feed"``.
+        configuration are rejected as ``"unknown_feed"``; those from a wrong clock as ``"ahead"``.
 
         Args:
             batch: Readings in arrival order.
@@ -93,6 +98,10 @@ class Watermarks:
         if not len(batch):
             return Output(batch)
         self._extend()
+        batch, refuted = self._doubts.sift(batch, self._newest_ns, self._floor_ns)
+        ahead = (Rejected("ahead", refuted),) if len(refuted) else ()
+        if not len(batch):
+            return Output(batch, ahead)
         groups = group_by(batch.device)
         devices = groups.keys
         arrived_ns = batch.time_ns[groups.order]
@@ -114,7 +123,8 @@ class Watermarks:
         self._arrival_ns[moved] = now_ns
         self._is_silent[moved] = False
         self._is_settled[moved] = False
-        return self._output(batch, is_late)
+        output = self._output(batch, is_late)
+        return replace(output, rejected=(*ahead, *output.rejected)) if ahead else output
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
@@ -131,7 +141,30 @@ class Watermarks:
             now_ns: Monotonic time, of the same clock as in ``process``.
             silent_after_ns: The least silence that counts.
         """
-        return self._look(now_ns, silent_after_ns).devices
+        waiting, passed_ns = self._waiting(now_ns, silent_after_ns)
+        due = waiting[self._doubts.due(waiting, passed_ns)].astype(np.int32)
+        return np.union1d(self._look(now_ns, silent_after_ns).devices, due).astype(np.int32)
+
+    def release(self, now_ns: int, silent_after_ns: int) -> Batch:
+        """The readings that were held and that time itself has confirmed, on time all of them.
+
+        To be called before ``advance``, with the same arguments: the device's watermark moves on
+        by them, and windows that they fall into close.
+        """
+        waiting, passed_ns = self._waiting(now_ns, silent_after_ns)
+        is_due = self._doubts.due(waiting, passed_ns)
+        devices, passed_ns = waiting[is_due], passed_ns[is_due]
+        released = self._doubts.release(devices, passed_ns)
+        device = released.device
+        np.maximum.at(self._newest_ns, device, released.time_ns)
+        # The device's clock is where it was.
+        self._arrival_ns[devices] = now_ns - (passed_ns - self._newest_ns[devices])
+        self._is_settled[devices] = False
+        return released
+
+    def held(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
+        """int64[d]: readings of these devices that are held."""
+        return self._doubts.count(devices)
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
         """Count the silence of these devices from this monotonic time on, if it is later."""
@@ -190,6 +223,7 @@ class Watermarks:
             "watermark_ns": self.watermark_ns(devices),
             "is_silent": self._is_silent[devices],
             **self._pace.snapshot(devices),
+            **self._doubts.snapshot(selection),
         }
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
@@ -199,6 +233,7 @@ class Watermarks:
         self._floor_ns[devices] = block["watermark_ns"]
         self._is_silent[devices] = block["is_silent"]
         self._pace.restore(devices, block)
+        self._doubts.restore(selection, block)
 
     def forget(self, selection: Selection) -> None:
         self._extend()
@@ -209,6 +244,7 @@ class Watermarks:
         self._is_silent[devices] = False
         self._is_settled[devices] = False
         self._pace.forget(devices)
+        self._doubts.forget(selection)
 
     def _learn(
         self,
@@ -232,8 +268,13 @@ class Watermarks:
             np.where((arrival_ns >= 0) & (initial_ns > NO_TIME_NS), now_ns - arrival_ns, -1),
         )
 
-    def _look(self, now_ns: int, silent_after_ns: int) -> Silence:
-        """What there is to say of which devices at this time."""
+    def _waiting(
+        self, now_ns: int, silent_after_ns: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """The devices that have said nothing for a while, and what time it is by their clocks.
+
+        That is if their clocks have gone right since their newest readings arrived.
+        """
         self._extend()
         known = slice(0, self._known)
         arrival_ns = self._arrival_ns[known]
@@ -243,14 +284,18 @@ class Watermarks:
             & (self._newest_ns[known] > NO_TIME_NS)
             & (now_ns - arrival_ns >= silent_after_ns)
         )
+        return waiting, self._newest_ns[waiting] + now_ns - arrival_ns[waiting]
+
+    def _look(self, now_ns: int, silent_after_ns: int) -> Silence:
+        """What there is to say of which devices at this time."""
+        waiting, now_there_ns = self._waiting(now_ns, silent_after_ns)
         newest_ns = self._newest_ns[waiting]
-        elapsed_ns = now_ns - arrival_ns[waiting]
+        elapsed_ns = now_there_ns - newest_ns
         pace_ns = self._pace.pace_ns[waiting]
         pace_ns = np.where(pace_ns > 0, pace_ns, self._prior_ns[waiting])
         delay_ns = self._pace.delay_ns[waiting]
         is_gone = elapsed_ns >= _PERIODS * np.maximum(pace_ns, delay_ns)
-        # The device's own clock by now, if it goes right, less its grace.
-        passed_ns = newest_ns + elapsed_ns - self._grace_ns[waiting]
+        passed_ns = now_there_ns - self._grace_ns[waiting]
         floor_ns = np.full(len(waiting), NO_TIME_NS)
         last_ns = np.full(len(waiting), NO_TIME_NS)
         for number, name in enumerate(self._feed_names):
@@ -272,7 +317,11 @@ class Watermarks:
                 last_ns[of_feed] = np.maximum(last_ns[of_feed], end_ns)
         rows = waiting.astype(np.int32)
         is_closing = floor_ns > self.watermark_ns(rows)
-        self._is_settled[waiting] = self._is_silent[waiting] & (self._floor_ns[waiting] >= last_ns)
+        self._is_settled[waiting] = (
+            self._is_silent[waiting]
+            & (self._floor_ns[waiting] >= last_ns)
+            & (self._doubts.count(rows) == 0)
+        )
         return Silence(
             rows[is_gone & ~self._is_silent[waiting]], rows[is_closing], floor_ns[is_closing]
         )
@@ -315,6 +364,7 @@ class Watermarks:
             _prior_ns(self._feeds[each.feed]) if each.feed in self._feeds else NS_PER_S
             for each in new
         ]
+        self._doubts.grow(known, self._feed[self._known : known])
         self._known = known
 
 

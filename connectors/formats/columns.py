@@ -35,6 +35,7 @@ class Decoded:
     """Readings and refusals of a run of messages, in their order.
 
     Attributes:
+        owner: intp[n], position in the run of the message that each came from, rising.
         time_ns: int64[n], event time, ns since 1970 UTC.
         channel: int32[n], row of the ``ChannelTable``.
         value: float64[n], in the channel's unit; NaN where missing.
@@ -44,6 +45,7 @@ class Decoded:
         bad_fields: By channel and kind (``text``, ``not_finite`` …).
     """
 
+    owner: NDArray[np.intp]
     time_ns: NDArray[np.int64]
     channel: NDArray[np.int32]
     value: NDArray[np.float64]
@@ -61,7 +63,10 @@ class Decoded:
             for key, bad in self.bad_fields.items()
         }
         return replace(
-            self, refused=sorted([*moved, *refused], key=_position), bad_fields=bad_fields
+            self,
+            owner=np.array(positions, np.intp)[self.owner],
+            refused=sorted([*moved, *refused], key=_position),
+            bad_fields=bad_fields,
         )
 
     def batch(self, channels: ChannelTable) -> Batch:
@@ -148,6 +153,7 @@ def joined(columns: Columns | None, careful: Rows) -> Decoded:
         )
         columns = columns.take(np.argsort(columns.owner, kind="stable"))
     return Decoded(
+        columns.owner,
         columns.time_ns,
         columns.channel,
         columns.value,

@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.logs import topic
@@ -72,6 +73,7 @@ class Translator:
             name: FeedDecoder(name, feed, self._channels, config.ingest)
             for name, feed in config.feed.items()
         }
+        self._arrivals = {name: Arrivals(feed) for name, feed in config.feed.items()}
         self._zoneless: set[str] = set()
         self._feed_of_topic: dict[bytes, str] = {}
         self._partition_of_device = np.empty(0, np.int32)
@@ -97,6 +99,7 @@ class Translator:
             payloads = of_feed.payloads
             decoder = self._decoders[feed]
             decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
+            decoded = self._arrivals[feed].settle(decoded, of_feed.arrival_ns)
             if decoded.refused:
                 self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
             if decoded.bad_fields:

@@ -321,6 +321,8 @@ class TimeMapping(Table):
     unit: Literal["s", "ms", "us", "ns", "iso8601"] = "ms"
     #: Times further in the future than this are refused, as are those before ``not_before``.
     max_ahead: DurationNs = _ns("1d")
+    #: Readings that must agree before a device's clock that runs ahead of all before is believed.
+    confirm: Annotated[Int, Field(ge=1, le=1000)] = 3
     not_before: str = "2000-01-01T00:00:00Z"
     #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
     zone: str | None = None

@@ -39,8 +39,9 @@ class Rejected:
 class Output:
     """What a row-preserving stage made of a batch.
 
-    Every reading that went in is in ``main`` or in exactly one of ``rejected``. ``main`` may hold
-    further readings that the stage made up; those carry ``Quality.IMPUTED``.
+    Every reading that went in is in ``main`` or in exactly one of ``rejected``; a stage that says
+    so may hold it instead, as part of its state, and pass it on or reject it later. ``main`` may
+    hold further readings that the stage made up; those carry ``Quality.IMPUTED``.
     """
 
     main: Batch

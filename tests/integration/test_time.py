@@ -1,0 +1,153 @@
+"""Slow devices, and times that are wrong or missing, from a real broker into windows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from connectors.embedded_log.store import SqliteLog
+from connectors.logs import topic, topic_specs
+from connectors.mqtt.ingest import IngestLane
+from connectors.replay.publisher import Publisher
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S, SystemClock
+from headgate.core.log import AGGREGATES, QUARANTINE, StoredRecord, TopicPartition
+from headgate.core.telemetry import Telemetry
+from headgate.core.wire import decode_aggregates, decode_rejected
+from streams.app import StreamsLane
+from streams.audit import audit
+from tests.mosquitto import Mosquitto
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(90)]
+
+
+def _config(broker: Mosquitto, folder: Path, **feed: object) -> Config:
+    return Config.model_validate(
+        {
+            "gateway": {"name": "g", "data_dir": str(folder)},
+            "mqtt": {"port": broker.port},
+            "ingest": {"max_wait": "5ms"},
+            "log": {"partitions": 1},
+            "streams": {"silent_after": "200ms", "snapshot_interval": "200ms"},
+            "local_store": {},
+            "feed": {
+                "f": {
+                    "topic": "in/{device}",
+                    "time": {"path": "ts", "unit": "ms"},
+                    "grace": "200ms",
+                    "aggregates": [{"window": "2s"}],
+                    "channels": {"v": {}},
+                    **feed,
+                }
+            },
+        }
+    )
+
+
+class Gateway:
+    """Both lanes in this process, on an embedded log."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        self.log = SqliteLog(config.log_path, self.clock)
+        self.telemetry = Telemetry(self.clock)
+        self.lanes = (
+            IngestLane(config, self.log, self.clock, self.telemetry),
+            StreamsLane(config, self.log, self.clock, self.telemetry),
+        )
+
+    async def aggregated(self) -> int:
+        """Readings in closed windows."""
+        count = 0
+        for record in await self._records(AGGREGATES):
+            windows = decode_aggregates(record.value, ChannelTable())
+            count += int((windows.n + windows.flagged).sum())
+        return count
+
+    async def rejected(self) -> Counter[str]:
+        """Readings in quarantine, by reason."""
+        reasons: Counter[str] = Counter()
+        for record in await self._records(QUARANTINE):
+            reasons.update(decode_rejected(record.value, ChannelTable()).reasons)
+        return reasons
+
+    async def settled(self, readings: int) -> None:
+        """Wait until so many are in windows or in quarantine."""
+        async with asyncio.timeout(30):
+            while await self.aggregated() + (await self.rejected()).total() < readings:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    async def _records(self, name: str) -> Sequence[StoredRecord]:
+        at = TopicPartition(topic(self.config, name), 0)
+        return await self.log.read(at, 0, max_bytes=1 << 26)
+
+
+@asynccontextmanager
+async def _running(config: Config) -> AsyncIterator[Gateway]:
+    gateway = Gateway(config)
+    await gateway.log.start()
+    await gateway.log.ensure_topics(topic_specs(config))
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(lane.run(stop)) for lane in gateway.lanes]
+    try:
+        async with asyncio.timeout(20):
+            while not all(lane.health()[0] for lane in gateway.lanes):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        yield gateway
+    finally:
+        stop.set()
+        async with asyncio.timeout(15):
+            await asyncio.gather(*tasks)
+        await gateway.log.stop()
+
+
+async def _publish(broker: Mosquitto, messages: Sequence[dict[str, float]]) -> None:
+    def work() -> None:
+        with Publisher("127.0.0.1", broker.port, SystemClock()) as publisher:
+            for message in messages:
+                publisher.publish("in/d", json.dumps(message).encode())
+            publisher.flush()
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_sensor_slower_than_the_silence_loses_nothing(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Ten times faster than a sensor that reports every few seconds into windows of 20 s."""
+    async with _running(_config(mosquitto, tmp_path)) as gateway:
+        for _ in range(18):
+            now_ms = gateway.clock.wall_ns() * 1000 // NS_PER_S
+            await _publish(mosquitto, [{"ts": now_ms, "v": 1.0}])
+            await asyncio.sleep(0.45)
+        await gateway.settled(18)
+
+        assert await gateway.aggregated() == 18
+        assert (await audit(gateway.config, gateway.log)).is_balanced
+
+
+async def test_one_time_far_ahead_stops_no_device(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """Three of today, one of tomorrow, three of today; then a clock that really is ahead."""
+    async with _running(_config(mosquitto, tmp_path, period="1s", grace="2s")) as gateway:
+        now_ms = gateway.clock.wall_ns() * 1000 // NS_PER_S
+        offsets_s = [-3, -2, 20 * 3600, -1, 0, 1]
+        await _publish(mosquitto, [{"ts": now_ms + 1000 * at, "v": at} for at in offsets_s])
+        await gateway.settled(6)
+
+        assert await gateway.aggregated() == 5
+        assert await gateway.rejected() == {"ahead": 1}
+
+        later_s = [7200, 7201, 7202, 7203]
+        await _publish(mosquitto, [{"ts": now_ms + 1000 * at, "v": at} for at in later_s])
+        await gateway.settled(10)
+
+        assert await gateway.aggregated() == 9
+        assert (await audit(gateway.config, gateway.log)).is_balanced

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.points import aggregate_points, anomaly_points, health_points
@@ -50,6 +52,10 @@ _PUMP_STORIES, _EXACT_STORIES, _POISON_STORIES = 0.06, 0.8, 0.08
 
 _START_MS = 1_750_000_000_000
 _LONG_MS = 10**7
+
+#: What a clock that is wrong is ahead by: decades, because the gateway believes that it is no
+#: earlier than its own files are. And a time in between, which no clock that is right has reached.
+_AHEAD_MS, _FUTURE_MS = 20 * 365 * 86_400_000, _START_MS + 10 * 365 * 86_400_000
 
 #: A reading of this value ends every process that works on it, in a story with poison.
 _POISON = 13.5
@@ -122,19 +128,28 @@ class Story:
         # Readings that are put aside with poison may have been sent twice: likewise.
         self.has_poison = not has_pumps and self.random.random() < _POISON_STORIES
         self.is_exact = not self.has_poison and self.random.random() < _EXACT_STORIES
+        #: Topics of devices whose clock is set forward for good.
+        self.set_forward: set[bytes] = set()
         messages = _pump_messages(seed % 3) if has_pumps else self._made_up_messages()
-        self.messages = [*messages, *_closing(messages)]
+        self.messages = [*messages, *_closing(messages, self.set_forward)]
         self.feed = "pump" if has_pumps else "press"
 
     def _made_up_messages(self) -> list[Message]:
-        """Presses that send in order and not, twice, late, and with clocks that are years off."""
+        """Presses that send in order and not, twice, late, and with clocks that are years off.
+
+        Some clocks are wrong at times, and some are set forward for good.
+        """
         draw = self.random
         messages: list[Message] = []
         devices = draw.randint(1, 4)
         off_ms = {device: draw.choice((0, 0, 0, -(10**11))) for device in range(devices)}
+        wrong = {device: draw.choice((0.0, 0.0, 0.0, 0.05)) for device in range(devices)}
+        forward = {device: draw.choice((99, 99, 99, 5, 8)) for device in range(devices)}
         for step in range(draw.randint(10, 45)):
             for device in range(devices):
                 time_ms = _START_MS + off_ms[device] + step * _PERIOD_MS
+                if step >= forward[device] or draw.random() < wrong[device]:
+                    time_ms += _AHEAD_MS
                 payload = {"t": time_ms, "force": (7 * step + 3 * device) % 50, "stroke": step / 7}
                 message = (b"hall/press-%d" % device, json.dumps(payload).encode())
                 kind = draw.random()
@@ -146,6 +161,7 @@ class Story:
                 elif kind < 0.16 and len(messages) > 3:
                     place = draw.randint(max(0, len(messages) - 40), len(messages) - 1)
                     messages.insert(place, messages.pop())
+        self.set_forward = {b"hall/press-%d" % each for each in forward if forward[each] < 99}
         if self.has_poison:
             poison = {"t": _START_MS, "force": _POISON}
             message = (b"hall/press-9", json.dumps(poison).encode())
@@ -156,7 +172,7 @@ class Story:
         """The gateway's configuration."""
         feed = {
             "topic": "hall/{device}",
-            "time": {"path": "t", "unit": "ms"},
+            "time": {"path": "t", "unit": "ms", "max_ahead": "20000d"},
             "period": "100ms",
             "grace": "300ms",
             "aggregates": [{"window": "1s"}],
@@ -310,8 +326,9 @@ def _readings(config: Config, story: Story) -> Batch:
     channels = ChannelTable()
     decoder = FeedDecoder(story.feed, config.feed[story.feed], channels, config.ingest)
     topics = [topic for topic, _ in story.messages]
-    arrival_ns = np.full(len(topics), _START_MS * 1_000_000)
+    arrival_ns = np.full(len(topics), _FUTURE_MS * 1_000_000)
     decoded = decoder.decode(topics, [payload for _, payload in story.messages], arrival_ns)
+    decoded = Arrivals(config.feed[story.feed]).settle(decoded, arrival_ns)
     assert not decoded.refused
     return decoded.batch(channels)
 
@@ -451,17 +468,25 @@ def _count_problem(sent: Batch, quarantined: dict[Reading, set[str]], world: Wor
     return ""
 
 
-def _closing(messages: Sequence[Message]) -> list[Message]:
-    """One more of each device, so late that every window before it closes."""
-    last: dict[bytes, Message] = {}
+def _closing(messages: Sequence[Message], set_forward: set[bytes]) -> list[Message]:
+    """More of each device, so late that every window before them closes.
+
+    As many as it takes to be believed where they are ahead.
+    """
+    last: dict[bytes, tuple[str, dict[str, Any]]] = {}
     for topic_name, payload in messages:
-        if payload.count(b"13.5") == 0:
-            content = json.loads(payload)
-            key = "t" if "t" in content else "time"
-            newest = json.loads(last[topic_name][1])[key] if topic_name in last else 0
+        content = json.loads(payload)
+        key = "t" if "t" in content else "time"
+        is_wrong = content[key] > _FUTURE_MS and topic_name not in set_forward
+        if payload.count(b"13.5") == 0 and not is_wrong:
+            newest = last[topic_name][1][key] if topic_name in last else 0
             content[key] = max(newest, content[key] + _LONG_MS)
-            last[topic_name] = topic_name, json.dumps(content).encode()
-    return list(last.values())
+            last[topic_name] = key, content
+    return [
+        (topic_name, json.dumps({**content, key: content[key] + number * _PERIOD_MS}).encode())
+        for topic_name, (key, content) in last.items()
+        for number in range(3)
+    ]
 
 
 @lru_cache(3)
