@@ -20,6 +20,7 @@ from connectors.counted_time import CountedTime
 from connectors.kafka.errors import RAISED, error_of, mapped_errors
 from connectors.kafka.flood import quiet_client_logs
 from connectors.kafka.follower import Follower
+from connectors.kafka.presence import Presence
 from connectors.kafka.reader import PartitionReader
 from connectors.kafka.retention import delete_old, interval_s
 from connectors.kafka.security import Security
@@ -91,6 +92,7 @@ class KafkaLog:
         self._time = CountedTime(clock)
         self._time_file = time_file
         self._retaining: asyncio.Task[None] | None = None
+        self._presence = Presence(bootstrap, clock)
         self._settings: dict[str, Any] = {}
         self._admin: AIOKafkaAdminClient | None = None
         self._asker: AIOKafkaConsumer | None = None
@@ -109,6 +111,7 @@ class KafkaLog:
         if self._admin is not None:
             return
         quiet_client_logs(self._clock)
+        self._presence.watch()
         await asyncio.to_thread(self._keep_time, self._time.begin, lambda: 0)
         self._settings = {
             "bootstrap_servers": self._bootstrap,
@@ -129,8 +132,10 @@ class KafkaLog:
             reason = await self._reason_of(error)
             raise error_of(reason, f"connecting to Kafka at {self._bootstrap}") from error
         self._admin, self._asker = admin, asker
+        self._presence.answered()
 
     async def stop(self) -> None:
+        self._presence.unwatch()
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
@@ -211,6 +216,7 @@ class KafkaLog:
                     # The first failure is raised; the others are the same and nobody asks.
                     future.add_done_callback(lambda done: done.cancelled() or done.exception())
                 raise
+        self._presence.answered()
         return {at: futures[0].result().offset for at, futures in sent.items()}
 
     async def read(
@@ -251,6 +257,7 @@ class KafkaLog:
             asker = self._started(self._asker)
             oldest = await asker.beginning_offsets(wanted)
             end = await asker.end_offsets(wanted)
+        self._presence.answered()
         return {TopicPartition(*at): (oldest[at], end[at]) for at in wanted}
 
     async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
@@ -261,6 +268,7 @@ class KafkaLog:
             async with self._opening:
                 committer = await self._open_committer(group, set(wanted))
                 await committer.commit(wanted)
+        self._presence.answered()
 
     async def committed(self, group: str, at: TopicPartition) -> int | None:
         await self._check_partition(at)
@@ -437,7 +445,8 @@ async def _close(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(_STOP_TIMEOUT_S):
             await producer.flush()
     producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001  (see _discard)
-    with suppress(*RAISED):
+    # Whatever the client's own task ended with, when batches were taken from it, is raised again.
+    with suppress(Exception):
         await producer.stop()
 
 

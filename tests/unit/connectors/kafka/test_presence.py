@@ -1,0 +1,80 @@
+"""Kafka away and back are a line each, whatever its client says meanwhile."""
+
+from __future__ import annotations
+
+import logging
+
+from structlog.testing import capture_logs
+
+from connectors.kafka.presence import Presence
+from headgate.testing import ManualClock
+
+_CLIENT = logging.getLogger("aiokafka.test_presence")
+
+
+def _raised_in(module: str) -> BaseException:
+    try:
+        exec("raise KeyError(1)", {"__name__": module})
+    except KeyError as error:
+        return error
+    raise AssertionError
+
+
+def test_an_outage_is_two_lines() -> None:
+    """The first miss, and the first answer after a time without one."""
+    clock = ManualClock()
+    presence = Presence("kafka:9092", clock)
+    presence.watch()
+    try:
+        with capture_logs() as logs:
+            _CLIENT.error("Unable connect to node with id %s: %s", 1, "refused")
+            assert logs == []  # nobody has reached it yet; whoever starts the log says so
+            presence.answered()
+            for _ in range(100):
+                _CLIENT.error("Unable connect to node with id %s: %s", 1, "refused")
+                _CLIENT.error("Failed fetch messages from %s: %s", 1, "NodeNotReadyError: no")
+                presence.answered()  # another server
+                clock.advance(1)
+            trace = _raised_in("aiokafka.producer.sender")
+            never_retrieved = (KeyError, trace, trace.__traceback__)
+            record = _CLIENT.makeRecord("asyncio", 40, "", 0, "unheard", (), never_retrieved)
+            assert not presence._filter.filter(record)
+            clock.advance(5)
+            presence.answered()
+            presence.answered()
+    finally:
+        presence.unwatch()
+
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("warning", "Kafka does not answer; will keep trying."),
+        ("info", "Kafka answers again."),
+    ]
+
+
+def test_what_is_no_outage_passes() -> None:
+    """What a person has to mend, and errors of anybody else's."""
+    presence = Presence("kafka:9092", ManualClock())
+    presence.watch()
+    presence.answered()
+    try:
+        (own,) = (each for each in _CLIENT.filters if each is presence._filter)
+        refused = _CLIENT.makeRecord(
+            _CLIENT.name,
+            40,
+            "",
+            0,
+            "Failed fetch messages from 1: TopicAuthorizationFailed",
+            (),
+            None,
+        )
+        trace = _raised_in("headgate.core.wire")
+        ours = _CLIENT.makeRecord(
+            "asyncio", 40, "", 0, "never retrieved", (), (KeyError, trace, trace.__traceback__)
+        )
+        presence.missed("gone")
+
+        assert own.filter(refused)
+        assert own.filter(ours)
+    finally:
+        presence.unwatch()
+    assert presence._filter not in _CLIENT.filters
