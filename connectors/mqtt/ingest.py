@@ -16,9 +16,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -33,7 +32,8 @@ from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.translate import Translated, Translator, slices
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
-from headgate.core.clock import NS_PER_S, ArrivalClock, Clock
+from headgate.core.batch import Quality
+from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import READINGS, Log, Record, TopicPartition
 from headgate.core.pulse import PULSE_INTERVAL_S, Pulse
@@ -129,7 +129,8 @@ class IngestLane:
         self._telemetry = telemetry
         self._connect = connect
         # This program was not there before its own files were.
-        self._arrival = ArrivalClock(clock, Path(__file__).stat().st_mtime_ns)
+        self._arrival = ArrivalClock(clock, built_ns())
+        self._is_estimating = False
         self._pulse = Pulse(config.gateway.data_dir)
         self._unheard = UnheardFeeds(config.feed, telemetry)
         self._refusals = Refusals(config, telemetry, clock)
@@ -198,10 +199,27 @@ class IngestLane:
             for at, (start, end) in (await self._log.offsets_many(every)).items():
                 if end > start:
                     for record in await self._log.read(at, end - 1, max_bytes=1):
-                        self._arrival.has_been(record.timestamp_ms * 1_000_000)
+                        self._arrival.has_been(1_000_000 * self._log.wall_ms(record.timestamp_ms))
         except TransientError as error:
             # It matters only if the clock is wrong as well.
             _logger.debug("The log's newest records can't be read.", error=str(error))
+
+    def _look_at_clock(self) -> None:
+        """Tell when the clock is not believed, and when it is again."""
+        self._arrival.now_ns()
+        if self._arrival.is_estimating == self._is_estimating:
+            return
+        self._is_estimating = self._arrival.is_estimating
+        if self._is_estimating:
+            _logger.warning(
+                "The clock is not set: it is behind what has been. Arrival times are estimated; "
+                "readings that have no other time are marked so."
+            )
+        else:
+            _logger.warning(
+                "The clock is set. Arrival times before were estimated, and wrong by so much.",
+                behind_s=round(self._arrival.correction_ns / NS_PER_S, 3),
+            )
 
     async def _beat(self, connection: Connection) -> None:
         """Tell the streams lanes whether devices can be heard."""
@@ -209,6 +227,7 @@ class IngestLane:
             is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
             self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
             self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
+            self._look_at_clock()
             self._refusals.tell()
             self._certificates.look()
             self._translator.count()
@@ -234,6 +253,9 @@ class IngestLane:
             self._arrived.clear()
             taken, self._waiting = self._waiting, _Waiting()
             self._in_flight_bytes = taken.size_bytes
+            # Much may have waited for the log while the clock was being set.
+            self._arrival.now_ns()
+            taken.arrival_ns = self._arrival.corrected(taken.arrival_ns)
             for part in taken.split(ingest.max_rows, _PART_BYTES):
                 if part.messages:
                     await self._write_messages(part.joined())
@@ -255,12 +277,24 @@ class IngestLane:
                 self._translator.take(messages.part(first, end), translated)
             # A keepalive, or the watchdog, waits for one slice and not for all.
             await asyncio.sleep(0)
+        self._mark_estimated(translated)
         with self._telemetry.timed("encode"):
             records = self._translator.records(translated)
         with self._telemetry.timed("append"):
             await self._append(records)
         for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)
+
+    def _mark_estimated(self, translated: Translated) -> None:
+        """Flag the readings that have nothing but an estimated time."""
+        for batches in translated.batches.values():
+            for position, batch in enumerate(batches):
+                is_estimated = self._arrival.estimated(batch.time_ns)
+                if is_estimated is None:
+                    return
+                is_estimated &= (batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0
+                flags = np.where(is_estimated, np.uint16(Quality.ESTIMATED_TIME), np.uint16(0))
+                batches[position] = replace(batch, quality=batch.quality | flags)
 
     async def _append(self, records: dict[TopicPartition, list[Record]]) -> None:
         """Write to the log, for as long as it takes; meanwhile the broker keeps the rest."""

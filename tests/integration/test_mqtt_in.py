@@ -17,8 +17,9 @@ from connectors.logs import topic, topic_specs
 from connectors.mqtt.ingest import IngestLane
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
+from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
-from headgate.core.clock import SystemClock
+from headgate.core.clock import Clock, SystemClock, built_ns
 from headgate.core.errors import TransientError
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
 from headgate.core.telemetry import Telemetry
@@ -46,11 +47,12 @@ def _config(broker: Mosquitto, folder: Path, qos: int = 1, **mqtt: object) -> Co
 class Rig:
     """An ingest lane in this process, with a log of its own."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
         self.config = config
-        self.log = SqliteLog(config.log_path, SystemClock())
-        self.telemetry = Telemetry(SystemClock())
-        self.lane = IngestLane(config, self.log, SystemClock(), self.telemetry)
+        self.log = SqliteLog(config.log_path, clock)
+        self.telemetry = Telemetry(clock)
+        self.lane = IngestLane(config, self.log, clock, self.telemetry)
 
     async def values(self) -> list[float]:
         """All values in ``readings``, in order."""
@@ -89,9 +91,11 @@ async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
 
 
 @asynccontextmanager
-async def running(config: Config, *, is_ready: bool = True) -> AsyncIterator[Rig]:
+async def running(
+    config: Config, *, is_ready: bool = True, clock: Clock | None = None
+) -> AsyncIterator[Rig]:
     """A lane that runs inside the block and is stopped after it."""
-    rig = Rig(config)
+    rig = Rig(config, clock)
     await rig.log.start()
     await rig.log.ensure_topics(topic_specs(config))
     stop = asyncio.Event()
@@ -370,3 +374,42 @@ async def test_tls_with_a_client_certificate(make_mosquitto: MakeMosquitto, tmp_
         await rig.has(3000)
 
         assert sorted(await rig.values()) == list(range(3000))
+
+
+class _WrongClock(SystemClock):
+    """The computer's clocks, with a wall clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.behind_ns = super().wall_ns()
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() - self.behind_ns
+
+
+async def test_arrival_times_under_a_clock_that_is_not_set_are_marked(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """A box that begins in 1970 says what it has made up, until its clock is set."""
+    clock = _WrongClock()
+    with capture_logs() as logs:
+        async with running(_config(mosquitto, tmp_path), clock=clock) as rig:
+            await publish(mosquitto, 0, 3)
+            await rig.has(3)
+            clock.behind_ns = 0
+            await publish(mosquitto, 3, 6)
+            await rig.has(6)
+            at = TopicPartition(topic(rig.config, READINGS), 0)
+            records = await rig.log.read(at, 0)
+            await until(lambda: any("is set." in entry["event"] for entry in logs))
+    batches = [decode_readings(record.value, ChannelTable()) for record in records]
+    times_ns = [each for batch in batches for each in batch.time_ns.tolist()]
+    flags = [each for batch in batches for each in batch.quality.tolist()]
+
+    estimated = Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME
+    assert flags == 3 * [estimated] + 3 * [Quality.ARRIVAL_TIME]
+    assert all(0 <= each - built_ns() < 120e9 for each in times_ns[:3])
+    assert all(abs(each - clock.wall_ns()) < 120e9 for each in times_ns[3:])
+    assert [entry["event"][:20] for entry in logs if "clock is" in entry["event"]] == [
+        "The clock is not set",
+        "The clock is set. Ar",
+    ]
