@@ -129,6 +129,7 @@ class KafkaLog:
             for client in (asker.stop(), admin.close()):
                 with suppress(*RAISED):
                     await client
+            self._presence.unwatch()
             reason = await self._reason_of(error)
             raise error_of(reason, f"connecting to Kafka at {self._bootstrap}") from error
         self._admin, self._asker = admin, asker

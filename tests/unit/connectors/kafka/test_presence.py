@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import uuid
 
 from structlog.testing import capture_logs
 
 from connectors.kafka.presence import Presence
 from headgate.testing import ManualClock
 
-_CLIENT = logging.getLogger("aiokafka.test_presence")
+
+def _client() -> logging.Logger:
+    """A logger of the client's that no log has listened to yet."""
+    return logging.getLogger(f"aiokafka.{uuid.uuid4().hex}")
 
 
 def _raised_in(module: str) -> BaseException:
@@ -24,20 +28,21 @@ def test_an_outage_is_two_lines() -> None:
     """The first miss, and the first answer after a time without one."""
     clock = ManualClock()
     presence = Presence("kafka:9092", clock)
+    client = _client()
     presence.watch()
     try:
         with capture_logs() as logs:
-            _CLIENT.error("Unable connect to node with id %s: %s", 1, "refused")
+            client.error("Unable connect to node with id %s: %s", 1, "refused")
             assert logs == []  # nobody has reached it yet; whoever starts the log says so
             presence.answered()
             for _ in range(100):
-                _CLIENT.error("Unable connect to node with id %s: %s", 1, "refused")
-                _CLIENT.error("Failed fetch messages from %s: %s", 1, "NodeNotReadyError: no")
+                client.error("Unable connect to node with id %s: %s", 1, "refused")
+                client.error("Failed fetch messages from %s: %s", 1, "NodeNotReadyError: no")
                 presence.answered()  # another server
                 clock.advance(1)
             trace = _raised_in("aiokafka.producer.sender")
             never_retrieved = (KeyError, trace, trace.__traceback__)
-            record = _CLIENT.makeRecord("asyncio", 40, "", 0, "unheard", (), never_retrieved)
+            record = client.makeRecord("asyncio", 40, "", 0, "unheard", (), never_retrieved)
             assert not presence._filter.filter(record)
             clock.advance(5)
             presence.answered()
@@ -54,12 +59,13 @@ def test_an_outage_is_two_lines() -> None:
 def test_what_is_no_outage_passes() -> None:
     """What a person has to mend, and errors of anybody else's."""
     presence = Presence("kafka:9092", ManualClock())
+    client = _client()
     presence.watch()
     presence.answered()
     try:
-        (own,) = (each for each in _CLIENT.filters if each is presence._filter)
-        refused = _CLIENT.makeRecord(
-            _CLIENT.name,
+        (own,) = (each for each in client.filters if each is presence._filter)
+        refused = client.makeRecord(
+            client.name,
             40,
             "",
             0,
@@ -68,7 +74,7 @@ def test_what_is_no_outage_passes() -> None:
             None,
         )
         trace = _raised_in("headgate.core.wire")
-        ours = _CLIENT.makeRecord(
+        ours = client.makeRecord(
             "asyncio", 40, "", 0, "never retrieved", (), (KeyError, trace, trace.__traceback__)
         )
         presence.missed("gone")
@@ -77,4 +83,4 @@ def test_what_is_no_outage_passes() -> None:
         assert own.filter(ours)
     finally:
         presence.unwatch()
-    assert presence._filter not in _CLIENT.filters
+    assert presence._filter not in client.filters
