@@ -1,0 +1,1 @@
+"""What is sent to harm: attacks on a running gateway with honest devices beside them."""
