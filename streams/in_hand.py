@@ -4,25 +4,18 @@ A record that crashes a library, hangs a model or makes a stage raise ends the p
 anew and meets the record again. So the records that are being worked on are noted in a small file.
 What a dead process had in hand is suspect, and its successors work on those records one by one. A
 record on which processes died again and again while it was in hand alone is poison.
-
-The note needs to survive the process and not the machine, so nothing is synced, and it costs some
-microseconds a batch.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-_logger = structlog.get_logger()
+from headgate.core.note import TRIES_ALONE, Note
 
-#: Processes that may die on a record which they have in hand alone, before it is poison.
-_TRIES_ALONE = 3
+_logger = structlog.get_logger()
 
 Span = tuple[int, int]
 
@@ -35,8 +28,7 @@ class InHand:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
+        self._note = Note(path)
         self._step = ""
         # By partition: offsets from the first to before the second.
         self._held: dict[int, Span] = {}
@@ -47,7 +39,7 @@ class InHand:
 
     def open(self) -> None:
         """Take up what the last process left behind."""
-        content = self._read()
+        content = self._note.read()
         self._suspects = {int(key): (a, b) for key, (a, b) in content.get("suspects", {}).items()}
         self._deaths = {_place(key): count for key, count in content.get("deaths", {}).items()}
         self._poison = {_place(key): step for key, step in content.get("poison", {}).items()}
@@ -103,7 +95,7 @@ class InHand:
         if not others and end - first == 1:
             place = (partition, first)
             self._deaths[place] = self._deaths.get(place, 0) + 1
-            if self._deaths[place] >= _TRIES_ALONE:
+            if self._deaths[place] >= TRIES_ALONE:
                 self._poison[place] = step
         for number, (first, end) in held.items():
             known = self._suspects.get(number, (first, end))
@@ -115,32 +107,16 @@ class InHand:
             partitions={number: f"{first}-{end - 1}" for number, (first, end) in held.items()},
         )
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            # A shorter note leaves the end of a longer one behind it when it is cut off there.
-            content, _ = json.JSONDecoder().raw_decode(self._path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
     def _write(self) -> None:
-        note = {
-            "held": self._held,
-            "step": self._step,
-            "suspects": self._suspects,
-            "deaths": {f"{at[0]}@{at[1]}": count for at, count in self._deaths.items()},
-            "poison": {f"{at[0]}@{at[1]}": step for at, step in self._poison.items()},
-        }
-        content = json.dumps(note).encode()
-        try:
-            if self._file is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-                self._file = os.open(self._path, flags, 0o600)
-            os.pwrite(self._file, content, 0)
-            os.ftruncate(self._file, len(content))
-        except OSError as error:
-            # A full disk: the work goes on, and only a poison record would not be found.
-            _logger.debug("The note of what is in hand can't be written.", error=str(error))
+        self._note.write(
+            {
+                "held": self._held,
+                "step": self._step,
+                "suspects": self._suspects,
+                "deaths": {f"{at[0]}@{at[1]}": count for at, count in self._deaths.items()},
+                "poison": {f"{at[0]}@{at[1]}": step for at, step in self._poison.items()},
+            }
+        )
 
 
 def _place(text: str) -> tuple[int, int]:

@@ -7,6 +7,8 @@ A message goes through these steps, and only in this order:
 3. its readings, or its refusal, appended to the log, which answers once they are durable
 4. acknowledged to the broker, if the connection it came over still stands
 
+A message that ends each process that decodes it is put aside (``in_hand.py``).
+
 A crash before step 4 makes the broker send it again; what the log has twice then is recognized by
 channel and event time and rejected as a duplicate.
 """
@@ -25,11 +27,12 @@ import structlog
 from connectors.certificates import CertificateWatch
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection
+from connectors.mqtt.in_hand import MessagesInHand
 from connectors.mqtt.received import Received
 from connectors.mqtt.refusals import Messages, Refusals
 from connectors.mqtt.retained import RetainedMessages, subscriptions
 from connectors.mqtt.session import BrokerSession
-from connectors.mqtt.translate import Translated, Translator, slices
+from connectors.mqtt.translate import Translated, Translator
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
@@ -133,6 +136,7 @@ class IngestLane:
         self._is_estimating = False
         self._pulse = Pulse(config.gateway.data_dir)
         self._unheard = UnheardFeeds(config.feed, telemetry)
+        self._in_hand = MessagesInHand(config.gateway.data_dir / "ingest.in-hand")
         self._refusals = Refusals(config, telemetry, clock)
         self._translator = Translator(config, telemetry, self._refusals, self._unheard)
         self._readings = topic(config, READINGS)
@@ -157,6 +161,7 @@ class IngestLane:
     async def run(self, stop: asyncio.Event) -> None:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
+        self._in_hand.open()
         session = BrokerSession(self._config, self._clock, self._telemetry)
         await self._retained.load()
         connection = self._connection = self._connect(
@@ -272,16 +277,25 @@ class IngestLane:
 
     async def _write_messages(self, messages: Messages) -> None:
         translated = Translated()
-        for first, end in slices(messages.payloads):
-            with self._telemetry.timed("decode"):
-                self._translator.take(messages.part(first, end), translated)
+        for first, end in self._in_hand.pieces(messages):
+            part = messages.part(first, end)
+            if self._in_hand.is_poison(part):
+                self._translator.put_aside(part, translated)
+            else:
+                is_suspect = self._in_hand.take(part, first, len(messages))
+                with self._telemetry.timed("decode"):
+                    self._translator.take(part, translated)
+                    if is_suspect:
+                        self._translator.encode(translated)
             # A keepalive, or the watchdog, waits for one slice and not for all.
             await asyncio.sleep(0)
         self._mark_estimated(translated)
         with self._telemetry.timed("encode"):
-            records = self._translator.records(translated)
+            self._translator.encode(translated)
+        self._in_hand.put_down()
         with self._telemetry.timed("append"):
-            await self._append(records)
+            await self._append(translated.records)
+        self._in_hand.finished(len(messages))
         for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)
 

@@ -13,7 +13,7 @@ from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.logs import topic
-from connectors.mqtt.refusals import Messages, Refusals
+from connectors.mqtt.refusals import Messages, Refusals, shown_topic
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, concat
@@ -44,11 +44,13 @@ class Translated:
         batches: By feed, readings.
         quarantined: By partition, messages and examples.
         rows: By feed, how many readings.
+        records: By partition of the log, what of it has been made into records.
     """
 
     batches: dict[str, list[Batch]] = field(default_factory=dict)
     quarantined: dict[int, list[QuarantinedMessage]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
 
 
 class Translator:
@@ -114,15 +116,26 @@ class Translator:
             self._unheard.heard(feed)
             self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
 
-    def records(self, translated: Translated) -> dict[TopicPartition, list[Record]]:
-        """What was taken as records, by partition."""
-        records: dict[TopicPartition, list[Record]] = {}
+    def put_aside(self, message: Messages, into: Translated) -> None:
+        """Refuse a message that ends the process in which it is decoded."""
+        feed = self._feed_of(message.topics[0]) or ""
+        _logger.error(
+            "A message ends every process that decodes it; it goes to quarantine.",
+            feed=feed,
+            topic=shown_topic(message.topics[0]),
+            payload_bytes=len(message.payloads[0]),
+        )
+        poison = DataError("poison", "ends the process in which it is decoded")
+        self._refusals.refuse(feed, message, [(0, poison)], into.quarantined)
+
+    def encode(self, translated: Translated) -> None:
+        """Make records of what was taken so far."""
         for feed, batches in translated.batches.items():
-            self._add_readings(feed, concat(batches, self._channels), records)
+            self._add_readings(feed, concat(batches, self._channels), translated.records)
         for partition, messages in translated.quarantined.items():
             at = TopicPartition(self._quarantine, partition)
-            records[at] = messages_records(messages)
-        return records
+            translated.records.setdefault(at, []).extend(messages_records(messages))
+        translated.batches, translated.quarantined = {}, {}
 
     def count(self) -> None:
         """Tell how much is known of what is bounded; call it now and then."""

@@ -10,7 +10,9 @@ has the fault, so each happens once however often the lane is started anew:
 ``forward.written.4``     the forward lane … before its fourth commit, so after the sink's answer
 
 A file ``poison`` holds a word, ``raise``, ``hang`` or ``crash``: what happens to a process in
-whose pipeline a reading of exactly 13.5 turns up. That file stays. A file ``clock`` holds seconds
+whose pipeline a reading of exactly 13.5 turns up. A file ``poison-message`` holds ``raise`` or
+``crash``: what happens to a process that decodes a message with the text ``poison`` in it. Both
+files stay. A file ``clock`` holds seconds
 by which the wall clock is wrong, and is read again whenever somebody asks for the time.
 """
 
@@ -104,6 +106,21 @@ def _wrap_pipeline(word: str) -> None:
     Pipeline.process = process  # type: ignore[method-assign]
 
 
+def _wrap_decoder(word: str) -> None:
+    from connectors.formats.decoder import FeedDecoder
+
+    real = FeedDecoder.decode
+
+    def decode(self: FeedDecoder, topics: Any, payloads: Any, arrival_ns: Any) -> Any:  # noqa: ANN401
+        if any(b"poison" in payload for payload in payloads):
+            if word == "crash":
+                ctypes.string_at(0)
+            raise MemoryError("a message with poison in it")
+        return real(self, topics, payloads, arrival_ns)
+
+    FeedDecoder.decode = decode  # type: ignore[method-assign]
+
+
 def _wrap_clock(path: Path) -> None:
     from headgate.core.clock import SystemClock
 
@@ -124,5 +141,7 @@ def install() -> None:
     if (folder / "clock").exists():
         _wrap_clock(folder / "clock")
     _wrap_log(_Faults(folder, lane))
+    if lane == "ingest" and (folder / "poison-message").exists():
+        _wrap_decoder((folder / "poison-message").read_text())
     if lane.startswith("streams") and (folder / "poison").exists():
         _wrap_pipeline((folder / "poison").read_text())
