@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from connectors.finding import Finding
-from connectors.logs import open_log, topic_specs
+from connectors.logs import open_existing_log, topic_specs
 from headgate.config.schema import Config
 from headgate.config.units import format_size
 from headgate.core.clock import NS_PER_S, Clock
@@ -57,6 +57,7 @@ def probe(config: Config, clock: Clock, wait_s: float) -> tuple[list[Finding], b
         jobs.append(("log", _DISK_LIMIT_S, lambda: [_embedded_log(config)]))
     else:
         jobs.append(("log", _LOG_LIMIT_S, lambda: [asyncio.run(_kafka(config, clock))]))
+        jobs.append(("gateway.data_dir", _DISK_LIMIT_S, lambda: [_data_dir(config)]))
     if config.influxdb is not None:
         limit_s = 2 * config.influxdb.timeout / NS_PER_S + _DISK_LIMIT_S
         jobs.append(("influxdb", limit_s, lambda: [_influxdb(config, clock)]))
@@ -92,6 +93,14 @@ def _started(about: str, call: Callable[[], Sequence[Finding]]) -> Future[Sequen
 
     threading.Thread(target=work, name=about, daemon=True).start()
     return future
+
+
+def _data_dir(config: Config) -> Finding:
+    about, folder = "gateway.data_dir", config.gateway.data_dir
+    problem = _problem_of(folder / "gateway.lock")
+    if problem:
+        return Finding(about, "wrong", f"{folder}: {problem}")
+    return Finding(about, "good", f"{folder}: can be written")
 
 
 def _embedded_log(config: Config) -> Finding:
@@ -152,11 +161,11 @@ def _size_of(path: Path) -> int:
 async def _kafka(config: Config, clock: Clock) -> Finding:
     from connectors.kafka.log import KafkaLog
 
-    log = open_log(config, clock)
-    assert isinstance(log, KafkaLog)  # noqa: S101  (for the type checker)
     servers = config.log.url.removeprefix("kafka://")
+    # As one who only looks, it keeps nothing in the gateway's folder.
+    log = await open_existing_log(config, clock)
+    assert isinstance(log, KafkaLog)  # noqa: S101  (for the type checker)
     try:
-        await log.start()
         there, missing = await log.check_topics(topic_specs(config))
     finally:
         await log.stop()

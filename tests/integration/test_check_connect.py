@@ -300,6 +300,7 @@ def test_what_is_not_there_is_away(ask: Ask, tmp_path: Path) -> None:
         "mqtt": "away",
         "influxdb": "away",
         "log": "away",
+        "gateway.data_dir": "good",
     }
     assert TOKEN not in json.dumps(found)
 
@@ -395,8 +396,10 @@ def test_too_little_room_is_a_warning_and_nothing_is_made(ask: Ask, tmp_path: Pa
 
 
 @pytest.mark.kafka
-def test_kafka_is_asked_whether_topics_are_there_or_can_be_made(ask: Ask, kafka: str) -> None:
-    """None is made by that; one of another size has to be mended."""
+def test_kafka_is_asked_whether_topics_are_there_or_can_be_made(
+    ask: Ask, kafka: str, tmp_path: Path
+) -> None:
+    """None is made by that, nor a file on this machine."""
     prefix = f"check-{free_port()}."
 
     def config(partitions: int) -> str:
@@ -410,6 +413,8 @@ def test_kafka_is_asked_whether_topics_are_there_or_can_be_made(ask: Ask, kafka:
         assert found["log"]["state"] == "good"
         assert "0 topics are there, " in found["log"]["text"]
         assert found["log"]["text"].endswith(" can be made")
+        assert found["gateway.data_dir"]["state"] == "good"
+        assert {path.name for path in tmp_path.iterdir()} == {"plant.toml"}
 
 
 @pytest.mark.kafka
@@ -428,6 +433,7 @@ async def test_kafka_topics_of_another_size_have_to_be_mended(
     file = tmp_path / "made.toml"
     file.write_text(config(2))
     made = load_config(file)
+    made.gateway.data_dir.mkdir()
     log = open_log(made, SystemClock())
     await log.start()
     await log.ensure_topics(topic_specs(made))
