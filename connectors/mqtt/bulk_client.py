@@ -127,7 +127,7 @@ class BulkClient(Client):  # type: ignore[misc]
     #: What was wrong when the connection ended, as far as this client can tell.
     problem: str | OSError = ""
 
-    #: Whether the broker had accepted the connection that ended.
+    #: Whether the broker has accepted this connection.
     was_let_in = False
 
     _fed: _FedSocket | None = None
@@ -166,7 +166,6 @@ class BulkClient(Client):  # type: ignore[misc]
         outcome = self._work_on(fed, data, on_publishes) if data else MQTTErrorCode.MQTT_ERR_SUCCESS
         if outcome == MQTTErrorCode.MQTT_ERR_SUCCESS and fed.has_ended and self._sock is fed:
             # The client finds the end of the connection by itself, and knows what to do.
-            self.was_let_in = self.is_connected()
             self.problem = fed.error or "the broker closed the connection"
             outcome = self.loop_read()
         return outcome, len(data)
@@ -228,7 +227,7 @@ class BulkClient(Client):  # type: ignore[misc]
         self._fed = _FedSocket(super()._create_socket())
         self._rest, self._rest_bytes, self._wanted_bytes = [], 0, 0
         self._skip_bytes = 0
-        self.problem = ""
+        self.problem, self.was_let_in = "", False
         return self._fed
 
     def _answer(self, kind: int, packet_ids: list[int]) -> None:

@@ -56,7 +56,7 @@ _PACKET_CEILING_BYTES = 268_435_460
 _MESSAGE_OVERHEAD_BYTES = 200
 
 #: How long the broker is given to take in the last acknowledgements, s.
-_SETTLE_S = 2.0
+_SETTLE_S = 3.0
 
 
 class Connection:
@@ -169,7 +169,7 @@ class Connection:
             self._client.ack_all(received.packet_ids)
 
     async def settle(self) -> None:
-        """Wait until the broker has taken in every acknowledgement, for two seconds at most.
+        """Wait until the broker has taken in every acknowledgement, for three seconds at most.
 
         Closing at once would lose those that it has not read yet, and it would send their messages
         again after the next start. Messages that still arrive are left to the broker.
@@ -344,6 +344,7 @@ class Connection:
         if reason.is_failure:
             self._set_trouble(f"the broker refused: {reason}")
             return
+        self._client.was_let_in = True
         if not flags.session_present:
             self._client.forget_session()
         if self._session is not None:
