@@ -58,6 +58,7 @@ def _of_channels(now_ms: int, channels: bytes) -> bytes:
 PAYLOADS: dict[str, bytes] = {
     "numbers": _repeated(b"1"),
     "long numbers": _repeated(b"1.7976931348623157e308"),
+    "extreme numbers": _repeated(b"1e-320"),
     "nulls": _repeated(b"null"),
     "texts": _repeated(b'"x"'),
     "empty objects": _repeated(b"{}"),

@@ -82,6 +82,8 @@ _HOSTILE = {
     "fractions": _array(b"1.5"),
     "too large": _array(b"1e999"),
     "long numbers": _array(b"9" * 4000),
+    "extreme numbers": _array(b"1e-320"),
+    "a text of one letter": b'{"x":"' + b"e" * (_MAX_PAYLOAD - 8) + b'"}',
     "literals": _array(b"nan"),
     "literals in records": _array(b'{"x":nan}'),
     "empty objects": _array(b"{}"),
@@ -197,3 +199,30 @@ def test_a_refusal_costs_the_same_among_few_and_many_devices(reason: str) -> Non
 
     assert many == few
     assert _calls_of_a_refusal(reason, 4, 101) - few < 100 * 60
+
+
+@pytest.mark.parametrize("number", [b"1e-320", b"1E308", b"1.5e+300", b"100e299"])
+def test_numbers_that_are_slow_to_read_are_counted_first(number: bytes) -> None:
+    """The parser takes a hundred times as long for them: a MiB of them would be a second."""
+    decoder = decoder_of(_LIMITS, **_FEEDS["plain"])
+    topics, times = [b"in/d"], np.array([_NOW_NS])
+
+    def refusals(count: int) -> list[str]:
+        wave = b",".join([number] * count).ljust(9000)
+        decoded = decoder.decode(topics, [b'{"t":1750000000000,"x":1,"w":[%s]}' % wave], times)
+        return [error.detail for _, error in decoded.refused]
+
+    assert refusals(1000) == []
+    (detail,) = refusals(1001)
+    assert detail.startswith("1001 numbers with exponents of three digits")
+
+
+def test_numbers_of_usual_size_are_not_counted_so() -> None:
+    """Exponents of one or two digits, and keys that look like some."""
+    decoder = decoder_of(_LIMITS, **_FEEDS["plain"])
+    usual = b",".join([b"1e-05", b"2E+12", b'"e12a"', b"0.000123", b"7e9"] * 2000)
+    payload = b'{"t":1750000000000,"x":1,"w":[%s]}' % usual
+    decoded = decoder.decode([b"in/d"], [payload], np.array([_NOW_NS]))
+
+    assert not decoded.refused
+    assert len(decoded.value) == 1
