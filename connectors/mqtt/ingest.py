@@ -28,6 +28,7 @@ from connectors.certificates import CertificateWatch
 from connectors.logs import topic
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.in_hand import MessagesInHand
+from connectors.mqtt.kept import KeptMessages
 from connectors.mqtt.received import Received
 from connectors.mqtt.refusals import Messages, Refusals
 from connectors.mqtt.retained import RetainedMessages, subscriptions
@@ -55,6 +56,10 @@ _LOG_LIMIT_S = 120.0
 #: that is shorter. Halving it costs a gateway with little to do twice the wake-ups.
 _READ_INTERVAL_S = 0.005
 
+#: Newest records of a partition that are read at the start, where devices send no times: what is in
+#: them tells when those were last heard, and at what pace.
+_RECALLED_RECORDS = 500
+
 #: What is decoded and written at once, bytes.
 _PART_BYTES = 4 << 20
 
@@ -65,13 +70,15 @@ class _Waiting:
 
     received: list[Received] = field(default_factory=list)
     arrival_ns: list[int] = field(default_factory=list)
+    unheard_ns: list[int] = field(default_factory=list)
     messages: int = 0
     size_bytes: int = 0
 
-    def add(self, received: Received, arrived_ns: int) -> None:
+    def add(self, received: Received, arrived_ns: int, unheard_ns: int) -> None:
         """Add what was read."""
         self.received.append(received)
         self.arrival_ns.append(arrived_ns)
+        self.unheard_ns.append(unheard_ns)
         self.messages += len(received.topics)
         self.size_bytes += received.size_bytes
 
@@ -87,12 +94,17 @@ class _Waiting:
             for position, size_bytes in received.cut.items():
                 cut[first + position] = size_bytes
             first += len(received.topics)
-        return Messages(topics, payloads, arrival_ns, cut)
+        unheard_ns = None
+        if any(self.unheard_ns):
+            unheard_ns = np.repeat(np.array(self.unheard_ns, np.int64), counts)
+        return Messages(topics, payloads, arrival_ns, cut, unheard_ns)
 
     def split(self, most: int, most_bytes: int) -> Iterator[_Waiting]:
         """The same in parts, each of so many messages and bytes, or a single read."""
         part = _Waiting()
-        for received, arrived_ns in zip(self.received, self.arrival_ns, strict=True):
+        for received, arrived_ns, unheard_ns in zip(
+            self.received, self.arrival_ns, self.unheard_ns, strict=True
+        ):
             is_full = (
                 part.messages + len(received.topics) > most
                 or part.size_bytes + received.size_bytes > most_bytes
@@ -100,7 +112,7 @@ class _Waiting:
             if part.messages and is_full:
                 yield part
                 part = _Waiting()
-            part.add(received, arrived_ns)
+            part.add(received, arrived_ns, unheard_ns)
         if part.received:
             yield part
 
@@ -141,12 +153,14 @@ class IngestLane:
         self._translator = Translator(config, telemetry, self._refusals, self._unheard)
         self._readings = topic(config, READINGS)
         self._retained = RetainedMessages(config, telemetry)
+        self._kept = KeptMessages()
         self._certificates = CertificateWatch(config, clock, telemetry)
         self._waiting = _Waiting()
         self._in_flight_bytes = 0
         self._arrived = asyncio.Event()
         self._log_trouble = ""
         self._connection: Connection | None = None
+        self._session: BrokerSession | None = None
 
     def health(self) -> tuple[bool, str]:
         """Whether messages are taken in; when not, why."""
@@ -162,7 +176,7 @@ class IngestLane:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
         self._in_hand.open()
-        session = BrokerSession(self._config, self._clock, self._telemetry)
+        session = self._session = BrokerSession(self._config, self._clock, self._telemetry)
         await self._retained.load()
         connection = self._connection = self._connect(
             settings=self._config.mqtt,
@@ -202,9 +216,19 @@ class IngestLane:
         ]
         try:
             for at, (start, end) in (await self._log.offsets_many(every)).items():
-                if end > start:
-                    for record in await self._log.read(at, end - 1, max_bytes=1):
-                        self._arrival.has_been(1_000_000 * self._log.wall_ms(record.timestamp_ms))
+                # More of them where they tell when devices were heard that send no time.
+                count = _RECALLED_RECORDS if self._translator.gives_times else 1
+                first = max(start, end - count)
+                while first < end:
+                    records = await self._log.read(at, first, max_bytes=1 << 20)
+                    if not records:
+                        break
+                    newest_ns = 1_000_000 * self._log.wall_ms(records[-1].timestamp_ms)
+                    self._arrival.has_been(newest_ns)
+                    self._kept.listened(newest_ns)
+                    if self._translator.gives_times:
+                        self._translator.recall(records)
+                    first = records[-1].offset + 1
         except TransientError as error:
             # It matters only if the clock is wrong as well.
             _logger.debug("The log's newest records can't be read.", error=str(error))
@@ -230,6 +254,12 @@ class IngestLane:
         """Tell the streams lanes whether devices can be heard."""
         while True:
             is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
+            if not connection.trouble:
+                self._kept.connected(
+                    connection.generation,
+                    self._arrival.now_ns(),
+                    has_session=self._session is None or self._session.is_present,
+                )
             self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
             self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
             self._look_at_clock()
@@ -239,7 +269,10 @@ class IngestLane:
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     def _on_messages(self, received: Received) -> None:
-        self._waiting.add(self._retained.sift(received), self._arrival.now_ns())
+        now_ns = self._arrival.now_ns()
+        has_session = self._session is None or self._session.is_present
+        unheard_ns = self._kept.read(received.connection, now_ns, has_session=has_session)
+        self._waiting.add(self._retained.sift(received), now_ns, unheard_ns)
         self._arrived.set()
         if self._size_bytes > self._config.ingest.max_pending and self._connection is not None:
             self._connection.pause()
@@ -273,6 +306,8 @@ class IngestLane:
                     return
                 self._arrived.set()
             elif self._size_bytes <= ingest.max_pending:
+                if connection.is_paused:
+                    self._kept.resumed(self._arrival.now_ns())
                 connection.resume()
 
     async def _write_messages(self, messages: Messages) -> None:
@@ -290,6 +325,8 @@ class IngestLane:
             # A keepalive, or the watchdog, waits for one slice and not for all.
             await asyncio.sleep(0)
         self._mark_estimated(translated)
+        if translated.has_caught_up:
+            self._kept.caught_up()
         with self._telemetry.timed("encode"):
             self._translator.encode(translated)
         self._in_hand.put_down()

@@ -44,12 +44,15 @@ class Messages:
         payloads: Their payloads.
         arrival_ns: int64[n], when each arrived, ns since 1970 UTC.
         cut: By position, the bytes of each payload of which only the beginning is here.
+        unheard_ns: int64[n], for each that may have waited at the broker, since when nobody had
+            listened to it; 0 for the others. None: for all of them.
     """
 
     topics: Sequence[bytes]
     payloads: Sequence[bytes]
     arrival_ns: NDArray[np.int64]
     cut: Mapping[int, int]
+    unheard_ns: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of messages."""
@@ -61,7 +64,10 @@ class Messages:
             return self
         cut = {at - first: size for at, size in self.cut.items() if first <= at < end}
         span = slice(first, end)
-        return Messages(self.topics[span], self.payloads[span], self.arrival_ns[span], cut)
+        unheard_ns = None if self.unheard_ns is None else self.unheard_ns[span]
+        return Messages(
+            self.topics[span], self.payloads[span], self.arrival_ns[span], cut, unheard_ns
+        )
 
 
 @dataclass(slots=True)

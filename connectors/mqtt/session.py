@@ -77,6 +77,8 @@ class BrokerSession:
         self.client_id = config.mqtt.client_id or self._known.client_id
         self._key = f"{self.client_id}@{config.mqtt.host}:{config.mqtt.port}"
         self._tell_loss()
+        #: Whether the broker had a session of ours when it let us in last.
+        self.is_present = True
         if self.client_id == _guessable(config.gateway.name) and config.mqtt.client_id is None:
             _logger.warning(
                 "The MQTT client id is one that others can guess, as it was before this version: "
@@ -88,6 +90,7 @@ class BrokerSession:
 
     def connected(self, *, is_present: bool) -> None:
         """The broker has let us in, and says whether it had a session of ours."""
+        self.is_present = is_present
         if is_present or self._known.session != self._key:
             return
         _logger.error(

@@ -16,12 +16,20 @@ from connectors.logs import topic
 from connectors.mqtt.refusals import Messages, Refusals, shown_topic
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, concat
+from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.errors import DataError
-from headgate.core.log import QUARANTINE, READINGS, Record, TopicPartition
+from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import KeyGroup, QuarantinedMessage, messages_records, readings_records
+from headgate.core.wire import (
+    READINGS_SCHEMA,
+    KeyGroup,
+    QuarantinedMessage,
+    check_schema,
+    decode_readings,
+    messages_records,
+    readings_records,
+)
 
 _logger = structlog.get_logger()
 
@@ -45,12 +53,14 @@ class Translated:
         quarantined: By partition, messages and examples.
         rows: By feed, how many readings.
         records: By partition of the log, what of it has been made into records.
+        has_caught_up: Whether what comes now has not waited at the broker, by the devices' pace.
     """
 
     batches: dict[str, list[Batch]] = field(default_factory=dict)
     quarantined: dict[int, list[QuarantinedMessage]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
+    has_caught_up: bool = False
 
 
 class Translator:
@@ -75,7 +85,9 @@ class Translator:
             name: FeedDecoder(name, feed, self._channels, config.ingest)
             for name, feed in config.feed.items()
         }
-        self._arrivals = {name: Arrivals(feed) for name, feed in config.feed.items()}
+        self._arrivals = {
+            name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
+        }
         self._zoneless: set[str] = set()
         self._feed_of_topic: dict[bytes, str] = {}
         self._partition_of_device = np.empty(0, np.int32)
@@ -97,11 +109,14 @@ class Translator:
                     [messages.payloads[at] for at in positions],
                     messages.arrival_ns[positions],
                     {},
+                    None if messages.unheard_ns is None else messages.unheard_ns[positions],
                 )
             payloads = of_feed.payloads
             decoder = self._decoders[feed]
             decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
-            decoded = self._arrivals[feed].settle(decoded, of_feed.arrival_ns)
+            arrivals = self._arrivals[feed]
+            decoded = arrivals.settle(decoded, of_feed.arrival_ns, of_feed.unheard_ns)
+            into.has_caught_up |= arrivals.has_caught_up
             if decoded.refused:
                 self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
             if decoded.bad_fields:
@@ -115,6 +130,27 @@ class Translator:
             self._telemetry.messages.labels(feed).inc(len(positions))
             self._unheard.heard(feed)
             self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
+
+    @property
+    def gives_times(self) -> bool:
+        """Whether there are readings without times of their own."""
+        return any(feed.time.path is None for feed in self._config.feed.values())
+
+    def recall(self, records: Sequence[StoredRecord]) -> None:
+        """Learn when devices were last heard from earlier records of ``readings``, in order."""
+        batches = []
+        for record in records:
+            try:
+                check_schema(record.headers, READINGS_SCHEMA)
+                batches.append(decode_readings(record.value, self._channels))
+            except DataError:
+                continue  # the streams lane puts it into quarantine
+        batch = concat(batches, self._channels)
+        is_arrival = (batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0
+        devices = self._channels.devices
+        feeds = np.array([each.feed for each in devices], np.object_)[batch.device]
+        for name, arrivals in self._arrivals.items():
+            arrivals.recall(batch.take(is_arrival & (feeds == name)))
 
     def put_aside(self, message: Messages, into: Translated) -> None:
         """Refuse a message that ends the process in which it is decoded."""

@@ -31,7 +31,7 @@ class Quality(IntFlag):
     ARRIVAL_TIME = 128  # stamped with the ingest time, because the device sent none
     NOT_FINITE = 256  # the device sent NaN or infinity; the value is NaN and MISSING is set too
     AHEAD = 512  # ahead of the gateway's clock on arrival, by more than half of the feed's grace
-    ESTIMATED_TIME = 1024  # the arrival time is an estimate, such as where the clock was not set
+    ESTIMATED_TIME = 1024  # the arrival time is an estimate: it had waited, or no clock was set
     BAD_FIELD = 2048  # the field was there, but held no usable number; MISSING is set too
 
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from connectors.logs import topic, topic_specs
 from connectors.mqtt.ingest import IngestLane
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
+from headgate.core.batch import Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
-from headgate.core.log import AGGREGATES, QUARANTINE, StoredRecord, TopicPartition
+from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_aggregates, decode_rejected
+from headgate.core.wire import decode_aggregates, decode_readings, decode_rejected
 from streams.app import StreamsLane
 from streams.audit import audit
 from tests.mosquitto import Mosquitto
@@ -151,3 +153,47 @@ async def test_one_time_far_ahead_stops_no_device(mosquitto: Mosquitto, tmp_path
 
         assert await gateway.aggregated() == 9
         assert (await audit(gateway.config, gateway.log)).is_balanced
+
+
+async def _publish_slowly(broker: Mosquitto, first: int, last: int, period_s: float) -> None:
+    for number in range(first, last):
+        await _publish(broker, [{"v": number}])
+        await asyncio.sleep(period_s)
+
+
+async def _read(gateway: Gateway) -> tuple[list[float], list[float], list[bool]]:
+    """Values in the log, when they are said to have been, s, and which times are estimates."""
+    at = TopicPartition(topic(gateway.config, READINGS), 0)
+    records = await gateway.log.read(at, 0, max_bytes=1 << 26)
+    table = ChannelTable()
+    batch = concat((decode_readings(each.value, table) for each in records), table)
+    estimated = (batch.quality & int(Quality.ESTIMATED_TIME)) != 0
+    return batch.value.tolist(), (batch.time_ns / NS_PER_S).tolist(), estimated.tolist()
+
+
+async def test_messages_without_a_time_that_had_waited_are_spread_over_the_wait(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Eight of them come at once after a restart; they are eight readings, at their own pace."""
+    config = _config(mosquitto, tmp_path, time={}, retained="reading")
+    async with _running(config) as gateway:
+        await _publish_slowly(mosquitto, 0, 8, 0.4)
+        async with asyncio.timeout(20):
+            while len((await _read(gateway))[0]) < 8:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    await _publish_slowly(mosquitto, 8, 16, 0.4)
+    async with _running(config) as gateway:
+        await gateway.settled(16)
+        values, times_s, estimated = await _read(gateway)
+
+        assert await gateway.aggregated() == 16
+        assert not await gateway.rejected()
+        assert (await audit(gateway.config, gateway.log)).is_balanced
+    assert values == list(range(16))
+    steps_s = [after - before for before, after in pairwise(times_s)]
+    assert min(steps_s) > 0
+    assert not any(estimated[:8])
+    assert sum(estimated[8:]) >= 7
+    # The pace was learned when they were heard; the machine may have been slow then and now.
+    usual_s = sorted(steps_s[:7])[3]
+    assert all(usual_s / 3 < step_s < 3 * usual_s for step_s in steps_s[7:14])

@@ -328,7 +328,7 @@ def _readings(config: Config, story: Story) -> Batch:
     topics = [topic for topic, _ in story.messages]
     arrival_ns = np.full(len(topics), _FUTURE_MS * 1_000_000)
     decoded = decoder.decode(topics, [payload for _, payload in story.messages], arrival_ns)
-    decoded = Arrivals(config.feed[story.feed]).settle(decoded, arrival_ns)
+    decoded = Arrivals(config.feed[story.feed], channels).settle(decoded, arrival_ns)
     assert not decoded.refused
     return decoded.batch(channels)
 
