@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
 from headgate.core.stage import Anomaly, Scores, Selection, StateBlock
 from models.package import Adapt
 from streams.adapt import adaptation
@@ -180,6 +181,9 @@ class Detector:
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self._extend()
+        severity = block.get("severity", np.zeros(1, np.int8))
+        if not ((severity >= 0) & (severity < len(_SEVERITIES))).all():  # type: ignore[operator]
+            raise DataError("bad_record", "there is no such severity")
         for name, column in self._state.items():
             # What an older version did not remember is as in an event that has just begun.
             older = block["start_ns"] if name == "opened_ns" else np.zeros((), column.dtype)

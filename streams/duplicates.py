@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.errors import DataError
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
-from streams.arrays import NO_TIME_NS, Groups, grown, max_before, ramp
+from streams.arrays import NEVER_NS, NO_TIME_NS, Groups, grown, max_before, ramp
 
 #: Readings remembered of a channel: twice what its grace holds at the feed's period, within these.
 #: Fewer than 16 saves nothing worth having; 512 are 8 KiB a channel.
@@ -111,9 +112,13 @@ class Recent:
         An older version remembered no values: what repeats a time of its is taken for a duplicate.
         """
         sizes = np.asarray(block["recent_size"], np.int64)
+        count = np.asarray(block["recent_count"], np.int64)
+        is_size = (sizes >= _FEWEST) & (sizes <= _MOST) & (count >= 0) & (count <= NEVER_NS)
+        if not is_size.all() or len(block["recent_ns"]) != sizes.sum():
+            raise DataError("bad_record", "a ring of recent times has not the size it says")
         is_same = sizes == self._size[channels]
         rows = channels[is_same]
-        self._count[rows] = block["recent_count"][is_same]
+        self._count[rows] = count[is_same]
         self._newest_ns[rows] = block["recent_newest_ns"][is_same]
         slots, are_same = self._ring_slots(rows), np.repeat(is_same, sizes)
         self._ring[slots] = block["recent_ns"][are_same]

@@ -20,6 +20,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.runs import runs
 from headgate.core.stage import Frames, Selection, StateBlock
 from streams.arrays import grown, position_of, ramp, running_max, stable_order
+from streams.blocks import check_steps
 from streams.normalize import ModelRows
 from streams.rowstore import Columns, RowStore
 
@@ -153,6 +154,7 @@ class Framer:
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
+        check_steps(block, len(selection.devices), self._spec.period_ns, _NO_STEP)
         devices = selection.devices[np.asarray(block["device"], np.intp)]
         self._give_slots(devices)
         slot = self._slot[devices]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from headgate.config.schema import Feed
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.errors import DataError
 from headgate.core.runs import runs
 from headgate.core.stage import (
     SENSOR_FAULTS,
@@ -154,9 +155,14 @@ class HealthMonitor:
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
+        changes = np.asarray(block["changes"], np.int64)
+        states = np.concatenate([np.asarray(block["health"], np.int64).ravel(), changes[:, 2]])
+        are_ours = (changes[:, 0] >= 0) & (changes[:, 0] < len(selection.channels))
+        if not are_ours.all() or not ((states >= 0) & (states <= len(SENSOR_FAULTS))).all():
+            raise DataError("bad_record", "there is no such sensor, or no such fault")
         for name, column in self._state.items():
             column[selection.channels] = block[name]
-        for position, time_ns, state in np.asarray(block["changes"], np.int64).tolist():
+        for position, time_ns, state in changes.tolist():
             channel = int(selection.channels[position])
             self._changes.setdefault(channel, []).append((time_ns, state))
 

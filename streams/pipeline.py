@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from headgate.config.schema import Config, Feed, Model
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
-from headgate.core.errors import ConfigError, TransientError
+from headgate.core.errors import ConfigError, DataError, TransientError
 from headgate.core.runs import runs
 from headgate.core.stage import (
     Aggregates,
@@ -47,6 +47,7 @@ from models.package import ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
 from streams.arrays import stable_order
+from streams.blocks import checked
 from streams.clean import Cleaner
 from streams.conflicts import Conflicts
 from streams.detect import Detector, DetectSpec
@@ -250,17 +251,18 @@ class Pipeline:
         Args:
             heirs: What its devices and channels are in this pipeline's table.
             snapshot: What was written down.
+
+        Raises:
+            DataError: ``bad_record`` when it can't be any stage's state. Some stages may have taken
+                over their part then: these devices must be forgotten.
         """
         selection = Selection(heirs.devices, heirs.channels)
         # Open windows go with their channels, whichever device these belong to now.
-        every = np.concatenate([heirs.devices, heirs.split])
+        every = Selection(np.concatenate([heirs.devices, heirs.split]), heirs.channels)
         for name, (stage, fingerprint) in self._stages.items():
             if snapshot.fingerprints.get(name) == fingerprint:
-                is_by_channel = stage is self._aggregator
-                stage.restore(
-                    Selection(every, heirs.channels) if is_by_channel else selection,
-                    snapshot.blocks.get(name, {}),
-                )
+                concerned = every if stage is self._aggregator else selection
+                _restore_stage(name, stage, concerned, snapshot.blocks.get(name, {}))
             elif name in snapshot.fingerprints:
                 _logger.warning(
                     "The configuration of a stage has changed; its devices start without history.",
@@ -326,6 +328,19 @@ class Pipeline:
         open_anomalies = sum(detector.open_events for detector in self._detectors.values())
         telemetry.open_anomalies.set(open_anomalies)
         telemetry.unhealthy_sensors.set(self._monitor.unhealthy)
+
+
+def _restore_stage(
+    name: str, stage: StatefulStage, selection: Selection, block: StateBlock
+) -> None:
+    stage.forget(selection)
+    try:
+        stage.restore(selection, checked(block, stage.snapshot(selection), selection))
+    except DataError as error:
+        raise DataError(error.reason, f"{name}: {error.detail}") from error
+    except Exception as error:
+        # Whatever a stage stumbles over: it was not its own state.
+        raise DataError("bad_record", f"{name}: {error!r}") from error
 
 
 def build_pipeline(

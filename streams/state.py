@@ -3,21 +3,27 @@
 The devices of a partition are spread over ``BUCKETS`` buckets. A bucket is one record: its key
 is the bucket's number, so compaction keeps the newest snapshot of each, and its value holds the
 state of all the bucket's devices as plain arrays (safetensors, LZ4), with the offset in
-``readings`` up to which that state is complete. A bucket is written only when one of its devices
+``readings`` up to which each of them is complete. A bucket is written only when one of its devices
 has moved, and replaying ``readings`` from the committed offset skips, device by device, what the
 bucket's snapshot already holds.
+
+A bucket that is too large for a record is divided by a hash of its devices: ``7`` into ``7/0`` and
+``7/1``, ``7/1`` into ``7/10`` and ``7/11``. What a key is about never changes, so whatever has been
+written of a division when the process is killed, each device is in the newest record that is about
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import BaseModel, NonNegativeInt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -33,12 +39,16 @@ from headgate.core.wire import schema_of
 #: device must be found again in the bucket it was written to.
 BUCKETS = 32
 
+#: How often a bucket can be divided.
+PART_BITS = 64
+
 STATE_SCHEMA = b"state/2"
 
 #: State as it was written when devices were told apart by feed and name alone.
 OLD_STATE_SCHEMA = b"state/1"
 
-_HEAD = "head"
+# Names of what is no stage's.
+_HEAD, _COVERED, _SILENT = "head", "covered", "silent_ns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,10 @@ class Snapshot:
     """The state of one bucket's devices.
 
     Attributes:
-        next_offset: State is complete for all ``readings`` records below this offset.
+        next_offset: State is complete for all ``readings`` records below this offset …
+        covered: … of each device, int64[d]: further for some after a restart. None: as far.
+        silent_ns: int64[c], for how long of the time that the gateway ran nothing has come of each
+            channel. None: it is not known.
         devices: In the order of the blocks' device positions; without tags where they were told
             apart by their names alone.
         channels: Channel keys in the order of the blocks' channel positions.
@@ -59,6 +72,8 @@ class Snapshot:
     channels: list[str]
     fingerprints: dict[str, str]
     blocks: dict[str, StateBlock]
+    covered: NDArray[np.int64] | None = None
+    silent_ns: NDArray[np.int64] | None = None
 
 
 class Placement:
@@ -69,6 +84,14 @@ class Placement:
         self._partitions = partitions
         self._partition = np.empty(0, np.int32)
         self._bucket = np.empty(0, np.int32)
+
+    def is_in(self, device: Device, partition: int, bucket: int) -> bool:
+        """Whether a device, of the table or not, is kept there."""
+        number = device_hash(device.feed, device.name)
+        return (number % self._partitions, number // self._partitions % BUCKETS) == (
+            partition,
+            bucket,
+        )
 
     @property
     def partition(self) -> NDArray[np.int32]:
@@ -100,8 +123,32 @@ def selection_of(channels: ChannelTable, devices: NDArray[np.int32]) -> Selectio
     return Selection(devices, np.flatnonzero(is_selected[channels.device_of]).astype(np.int32))
 
 
-def snapshot_record(bucket: int, snapshot: Snapshot) -> Record:
-    """The snapshot as a record of the ``state`` topic."""
+def bucket_key(bucket: int, path: str = "") -> bytes:
+    """The key of a bucket's record, or of a part's: the bits of its devices' ``part_bits``."""
+    return (f"{bucket}/{path}" if path else str(bucket)).encode()
+
+
+def bucket_of_key(key: bytes | None) -> int:
+    """The bucket that a record is about; raises DataError when its key is none."""
+    number, slash, path = (key or b"").partition(b"/")
+    is_path = bool(slash) == bool(path) and not set(path) - set(b"01")
+    if not number.isdigit() or int(number) >= BUCKETS or not is_path:
+        raise DataError("bad_record", f"no key of a state snapshot: {key!r}")
+    return int(number)
+
+
+def part_bits(device: Device) -> str:
+    """Which way a device goes each time that its bucket is divided."""
+    name = orjson.dumps((device.feed, device.name, device.tags))
+    return f"{int.from_bytes(blake2b(name, digest_size=8).digest()):0{PART_BITS}b}"
+
+
+def snapshot_record(key: bytes, snapshot: Snapshot) -> Record:
+    """The snapshot as a record of the ``state`` topic.
+
+    Raises:
+        DataError: ``too_large`` when no reader would take it.
+    """
     head = {
         "next_offset": snapshot.next_offset,
         "devices": [(each.feed, each.name, dict(each.tags)) for each in snapshot.devices],
@@ -111,16 +158,26 @@ def snapshot_record(bucket: int, snapshot: Snapshot) -> Record:
     tensors: dict[str, NDArray[np.generic]] = {
         _HEAD: np.frombuffer(orjson.dumps(head), np.uint8),
     }
+    if snapshot.covered is not None:
+        tensors[_COVERED] = snapshot.covered
+    if snapshot.silent_ns is not None:
+        tensors[_SILENT] = snapshot.silent_ns
     for stage, block in snapshot.blocks.items():
         for name, array in block.items():
             tensors[f"{stage}/{name}"] = np.ascontiguousarray(array)
+    size = sum(array.nbytes for array in tensors.values())
+    if size > MAX_UNPACKED_BYTES // 2:
+        raise DataError("too_large", f"{len(snapshot.devices)} devices, {size} bytes")
     raw = save(tensors)
     value = len(raw).to_bytes(8, "little") + pa.compress(raw, codec="lz4", asbytes=True)
-    return Record(value, key=str(bucket).encode(), headers=(("schema", STATE_SCHEMA),))
+    return Record(value, key=key, headers=(("schema", STATE_SCHEMA),))
 
 
 def read_snapshot(record: StoredRecord) -> Snapshot:
     """Read a snapshot back, of this version or the one before.
+
+    What stands in it is only held against itself: whether it is the state of such devices, the
+    pipeline has to find out.
 
     Raises:
         DataError: ``bad_record`` when the record is damaged or of another version.
@@ -133,23 +190,8 @@ def read_snapshot(record: StoredRecord) -> Snapshot:
         if size > MAX_UNPACKED_BYTES:
             raise ValueError(f"{size} bytes, unpacked")
         raw = pa.decompress(record.value[8:], size, codec="lz4", asbytes=True)
-        tensors: Mapping[str, NDArray[np.generic]] = load(raw)
-        head = orjson.loads(tensors[_HEAD].tobytes())
-        blocks: dict[str, StateBlock] = {}
-        for path, array in tensors.items():
-            if path != _HEAD:
-                stage, name = path.split("/", 1)
-                blocks.setdefault(stage, {})[name] = array
-        return Snapshot(
-            next_offset=head["next_offset"],
-            devices=[
-                Device(feed, name, tuple(sorted(tags.items())))
-                for feed, name, tags in _with_tags(head["devices"])
-            ],
-            channels=head["channels"],
-            fingerprints=head["fingerprints"],
-            blocks=blocks,
-        )
+        tensors: dict[str, NDArray[np.generic]] = load(raw)
+        return _snapshot_of(_Head.model_validate_json(tensors.pop(_HEAD).tobytes()), tensors)
     except (
         pa.ArrowException,
         OSError,
@@ -157,11 +199,41 @@ def read_snapshot(record: StoredRecord) -> Snapshot:
         ValueError,
         KeyError,
         TypeError,
-        AttributeError,
     ) as error:
-        raise DataError("bad_record", f"no state snapshot: {error}") from error
+        raise DataError("bad_record", f"no state snapshot: {str(error)[:500]}") from error
 
 
-def _with_tags(devices: list[list[Any]]) -> Iterator[tuple[Any, Any, Any]]:
-    for feed, name, *tags in devices:
-        yield feed, name, (tags[0] if tags else {})
+class _Head(BaseModel, strict=True):
+    next_offset: NonNegativeInt
+    devices: list[tuple[str, str] | tuple[str, str, dict[str, str]]]
+    channels: list[str]
+    fingerprints: dict[str, str]
+
+
+def _snapshot_of(head: _Head, tensors: dict[str, NDArray[np.generic]]) -> Snapshot:
+    devices = [
+        Device(feed, name, tuple(sorted(tags[0].items()))) if tags else Device(feed, name)
+        for feed, name, *tags in head.devices
+    ]
+    if len({*devices}) < len(devices) or len({*head.channels}) < len(head.channels):
+        raise ValueError("a device or channel is there twice")
+    numbers: dict[str, NDArray[np.int64]] = {}
+    for name, count in ((_COVERED, len(devices)), (_SILENT, len(head.channels))):
+        if name in tensors:
+            array: NDArray[Any] = tensors.pop(name)
+            if array.dtype != np.int64 or array.shape != (count,) or (array < 0).any():
+                raise ValueError(f"{name}: expected {count} int64, none below 0")
+            numbers[name] = array.astype(np.int64)
+    blocks: dict[str, StateBlock] = {}
+    for path, array in tensors.items():
+        stage, name = path.split("/", 1)
+        blocks.setdefault(stage, {})[name] = array
+    return Snapshot(
+        next_offset=head.next_offset,
+        devices=devices,
+        channels=head.channels,
+        fingerprints=head.fingerprints,
+        blocks=blocks,
+        covered=numbers.get(_COVERED),
+        silent_ns=numbers.get(_SILENT),
+    )

@@ -13,14 +13,18 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.batch import Quality
+from headgate.core.batch import UNUSABLE, Quality
 from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
 from headgate.core.runs import runs
-from headgate.core.sketch import Buckets
+from headgate.core.sketch import KEY_LIMIT, Buckets
 from headgate.core.stage import Selection, StateBlock
 from streams.arrays import NEVER_NS, grown, position_of_channels, stable_order
 from streams.rowstore import Columns, RowStore
 from streams.summary import Moments, Summary, concat_summaries, join, summarize
+
+#: More readings than any window has.
+_MOST_READINGS = 1 << 48
 
 #: Readings of closing panes summarized at once, and those of one more device.
 _ROWS_CLOSED_AT_ONCE = 1 << 16
@@ -155,6 +159,8 @@ class Windows:
             if f"{name}_channel" not in block:
                 continue
             columns = _columns(block, name, store.empty())
+            if not _is_sound(name, columns, block):
+                raise DataError("bad_record", f"{name}: no readings, or no windows")
             columns["channel"] = selection.channels[columns["channel"]]
             device = self._channels.device_of[columns["channel"]]
             order = stable_order(device)
@@ -261,6 +267,22 @@ class Windows:
             devices = device[starts]
             first_ns = np.minimum.reduceat(end_ns, starts)
             self._due_ns[devices] = np.minimum(self._due_ns[devices], first_ns)
+
+
+def _is_sound(name: str, columns: Columns, block: Mapping[str, NDArray[np.generic]]) -> bool:
+    """Whether a store's columns can be joined and summarized."""
+    channel = columns["channel"]
+    if "quality" in columns:
+        is_of_use = columns["quality"] & np.uint16(UNUSABLE) == 0
+        return bool((np.isfinite(columns["value"]) | ~is_of_use).all())
+    if "key" in columns:
+        key, count = columns["key"], columns["count"]
+        is_key = (key > -KEY_LIMIT) & (key < KEY_LIMIT) & (count > 0) & (count < _MOST_READINGS)
+        windows = block.get(name.replace("sketch_", "window_") + "_channel", channel[:0])
+        return bool(is_key.all() and np.isin(channel, windows).all())
+    counts = [columns[each] for each in ("n", "flagged", "spikes", "stuck")]
+    is_count = [bool(((each >= 0) & (each < _MOST_READINGS)).all()) for each in counts]
+    return all(is_count) and len(np.unique(channel)) == len(channel)
 
 
 def _columns(block: Mapping[str, NDArray[np.generic]], store: str, empty: Columns) -> Columns:

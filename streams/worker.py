@@ -46,15 +46,14 @@ from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
     READINGS_SCHEMA,
     KeyRows,
-    QuarantinedMessage,
     check_schema,
     decode_readings,
-    messages_record,
 )
 from streams.in_hand import InHand
 from streams.pipeline import Pipeline
 from streams.presence import PresenceReport
 from streams.recovery import StateKeeper
+from streams.refusals import Refusals
 from streams.route import Route
 from streams.snapshots import Snapshots
 from streams.state import Placement
@@ -149,14 +148,17 @@ class Worker:
         self._placement = Placement(self._channels, config.log.partitions)
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
-        self._keeper = StateKeeper(log, topic(config, STATE), pipeline, self._placement)
+        self._refusals = Refusals(self._quarantine, topic(config, STATE), clock, telemetry)
+        self._keeper = StateKeeper(
+            log, topic(config, STATE), pipeline, self._placement, now_ns=clock.monotonic_ns
+        )
         self._snapshots = Snapshots(
             topic(config, STATE),
             config.streams.snapshot_interval,
             self._keeper,
             clock,
             telemetry,
-            append=self._append,
+            append=self._append_snapshots,
             in_thread=in_thread,
         )
         self._route = Route(
@@ -277,7 +279,9 @@ class Worker:
         group = consumer_group(self._config, STREAMS)
         committed = await self._insist(lambda: self._log.committed(group, at))
         start, end = await self._insist(lambda: self._log.offsets(at))
-        count = await self._insist(lambda: self._keeper.restore(partition))
+        bad_before = self._keeper.bad_snapshots
+        count = await self._insist(lambda: self._keeper.restore(partition, end))
+        self._telemetry.bad_snapshots.inc(self._keeper.bad_snapshots - bad_before)
         if committed is None or committed > end:
             # New to us, or made anew: it ends before the place where we left the old one.
             committed = start
@@ -354,11 +358,10 @@ class Worker:
                 batches.append(self._readings_of(event.message))
                 rows += len(batches[-1])
             except DataError as error:
-                self._telemetry.quarantined.labels(error.reason).inc()
                 self._telemetry.refused.note(error.reason, "", b"the log", detail=error.detail)
-                at = TopicPartition(self._quarantine, event.message.partition)
                 limit = self._config.ingest.quarantine_payload
-                refused.setdefault(at, []).append(self._refusal(event.message, error, limit))
+                at, record = self._refusals.of_record(event.message, error, limit)
+                refused.setdefault(at, []).append(record)
         batch = self._keeper.without_applied(concat(batches, self._channels))
         return batch, refused, done
 
@@ -368,21 +371,6 @@ class Worker:
         check_schema(tuple(pairs), READINGS_SCHEMA)
         origin = Origin(message.topic, message.partition, message.offset)
         return decode_readings(message.value or b"", self._channels, origin, self._key_rows)
-
-    def _refusal(self, message: Message, error: DataError, limit: int) -> Record:
-        payload = message.value or b""
-        return messages_record(
-            [
-                QuarantinedMessage(
-                    ingest_ns=self._clock.wall_ns(),
-                    source=f"log:{message.topic}/{message.partition}@{message.offset}",
-                    payload=payload[:limit],
-                    reason=error.reason,
-                    detail=error.detail,
-                    payload_bytes=len(payload),
-                )
-            ]
-        )
 
     def _poisoned(self, message: Message, step: str) -> dict[TopicPartition, list[Record]]:
         """A poison record, whole, for quarantine."""
@@ -401,11 +389,9 @@ class Worker:
             else:
                 self._telemetry.quarantined.labels("poison").inc(len(batch))
                 return self._route.rejected((Rejected("poison", batch),))
-        self._telemetry.quarantined.labels("poison").inc()
-        refusal = self._refusal(
-            message, DataError("poison", f"ends the process in: {step}"), _POISON_BYTES
-        )
-        return {TopicPartition(self._quarantine, message.partition): [refusal]}
+        error = DataError("poison", f"ends the process in: {step}")
+        at, refusal = self._refusals.of_record(message, error, _POISON_BYTES)
+        return {at: [refusal]}
 
     async def _wait_for_the_unheard(self, now_ns: int) -> None:
         """Keep devices from being silent whose readings may be on their way."""
@@ -444,6 +430,13 @@ class Worker:
             else:
                 self._unacknowledged.append(event)
         self._in_hand.finished(partition, next_offset)
+
+    async def _append_snapshots(self, snapshots: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        records = {at: [*some] for at, some in snapshots.items()}
+        for found in self._keeper.take_too_large():
+            at, refusal = self._refusals.of_state(found)
+            records.setdefault(at, []).append(refusal)
+        await self._append(records)
 
     async def _append(self, records: Mapping[TopicPartition, Sequence[Record]]) -> None:
         if records:

@@ -67,6 +67,10 @@ class StatefulStage(Protocol):
     State arrays are indexed by device row or channel row and grow on demand when a row is met
     that is not there yet. In a ``StateBlock`` rows are *positions in the selection* (0 … d-1 or
     0 … c-1), never table rows: a restored process numbers devices and channels anew.
+
+    A block is checked before it is restored (``streams.blocks``), by its names: ``PREFIXdevice``
+    and ``PREFIXchannel`` hold positions, and the arrays ``PREFIX…`` beside one have as many rows;
+    ``…_ns`` are times. Types, and shapes without the rows, are always those of ``snapshot``.
     """
 
     def snapshot(self, selection: Selection) -> StateBlock:

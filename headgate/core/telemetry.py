@@ -80,6 +80,11 @@ class Telemetry:
         self.open_rows = Gauge(
             "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
         )
+        self.bad_snapshots = Counter(
+            "headgate_bad_snapshots",
+            "Snapshots of device state that could not be taken up: history that was lost.",
+            registry=registry,
+        )
         self.windows = Counter(
             "headgate_windows", "Windows scored by a model.", ["model"], registry=registry
         )

@@ -147,7 +147,7 @@ def _state(rng: random.Random) -> bytes:
             "frame.m": {"ring": np.ones((devices, 4, 3), np.float32), "open": np.zeros(2, bool)},
         },
     )
-    return snapshot_record(7, snapshot).value
+    return snapshot_record(b"7", snapshot).value
 
 
 def _note(rng: random.Random) -> bytes:

@@ -40,7 +40,7 @@ class _Lane:
 
     def take_up(self, snapshots: Iterable[Snapshot]) -> None:
         for snapshot in snapshots:
-            self.keeper._take_over(snapshot)
+            self.keeper._take_over(snapshot, set(), None)
 
     def work_on(self, offset: int, value: bytes, made: Made) -> None:
         batch = decode_readings(value, self.table, Origin("readings", 0, offset))
@@ -279,7 +279,7 @@ def test_records_of_before_a_change_are_taken_as_it_is_now() -> None:
 def test_snapshots_say_the_tags() -> None:
     """Devices of one name come back as two."""
     devices = [Device("f", "d", (("line", "a"),)), Device("f", "d", (("line", ""),))]
-    record = snapshot_record(0, Snapshot(7, devices, [], {}, {}))
+    record = snapshot_record(b"0", Snapshot(7, devices, [], {}, {}))
 
     back = read_snapshot(StoredRecord(0, 0, record.value, record.key, record.headers))
 

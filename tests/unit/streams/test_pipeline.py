@@ -130,7 +130,7 @@ def _taken_up(pipeline: Pipeline, config: Config) -> tuple[Pipeline, ChannelTabl
     old = pipeline.channels
     selection = selection_of(old, np.arange(_DEVICES, dtype=np.int32))
     record = snapshot_record(
-        0,
+        b"0",
         Snapshot(
             0,
             [old.devices[row] for row in selection.devices],

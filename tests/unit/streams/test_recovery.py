@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from headgate.core.log import TopicPartition, TopicSpec
 from streams.pipeline import Pipeline, Results, build_pipeline
 from streams.recovery import StateKeeper
 from streams.state import Placement
+from tests.unit.streams.test_keeper import limit
 
 _CONFIG = Config.model_validate(
     {
@@ -72,7 +74,10 @@ def _record(offset: int, channels: ChannelTable) -> Batch:
     """Readings of some devices: not all are in every record, and none in step with another."""
     rng = np.random.default_rng(offset)
     devices = np.flatnonzero(rng.random(_DEVICES) < 0.7)
-    rows = [channels.row(Channel("f", f"d{device}", "f", "x")) for device in devices]
+    rows = [
+        channels.row(Channel("f", f"d{device % 3}", "f", "x", "", (("line", str(device)),)))
+        for device in devices
+    ]
     times_ns = [(3 * offset + int(device) % 3) * 10**9 for device in devices]
     values = rng.normal(size=len(devices))
     origin = Origin("readings", 0, offset)
@@ -84,11 +89,17 @@ def _record(offset: int, channels: ChannelTable) -> Batch:
     crash=st.integers(1, _BATCHES - 1),
     interval=st.integers(1, 6),
     at_once=st.integers(1, 6),
+    most=st.sampled_from([99, 2, 1]),
+    torn=st.integers(0, 9),
 )
 def test_a_round_of_snapshots_may_be_cut_off_anywhere(
-    crash: int, interval: int, at_once: int
+    crash: int, interval: int, at_once: int, most: int, torn: int
 ) -> None:
-    """Buckets whose snapshots are newer than the committed offset are not fed twice."""
+    """Buckets whose snapshots are newer than the committed offset are not fed twice.
+
+    Nor when they are divided, into more parts or fewer each time, and only some of the last
+    snapshot's records, whichever come first, were written.
+    """
 
     async def work(log: SqliteLog) -> tuple[Windows, Windows]:
         await log.start()
@@ -102,6 +113,8 @@ def test_a_round_of_snapshots_may_be_cut_off_anywhere(
         lane, committed, left, target = _Lane(log), 0, list[int](), 0
         for offset in range(crash):
             lane.work_on(offset, windows)
+            limits.undo()
+            limit(limits, most * (1 + offset % 3))
             if not left and offset % interval == 0:
                 left, target = lane.keeper.moved_buckets(0), offset + 1
             some, left = left[:at_once], left[at_once:]
@@ -109,6 +122,11 @@ def test_a_round_of_snapshots_may_be_cut_off_anywhere(
                 await log.append(_AT, lane.keeper.snapshot(0, some, offset + 1))
                 lane.keeper.settle(0, some)
                 committed = committed if left else target
+        limits.undo()
+        limit(limits, most)
+        every = lane.keeper.snapshot(0, lane.keeper.moved_buckets(0), crash)
+        await log.append(_AT, every[: torn * len(every) // 9])
+        assert not lane.keeper.take_too_large()
 
         lane = _Lane(log)
         await lane.keeper.restore(0)
@@ -117,7 +135,7 @@ def test_a_round_of_snapshots_may_be_cut_off_anywhere(
         await log.stop()
         return whole, windows
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as limits:
         whole, windows = asyncio.run(work(SqliteLog(Path(folder) / "log.db", SystemClock())))
 
     assert len(whole) > 20

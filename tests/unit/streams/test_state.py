@@ -12,6 +12,7 @@ from streams.state import (
     BUCKETS,
     Placement,
     Snapshot,
+    bucket_key,
     read_snapshot,
     selection_of,
     snapshot_record,
@@ -27,7 +28,7 @@ def _table(devices: int, fields: int = 2) -> ChannelTable:
 
 
 def _stored(bucket: int, snapshot: Snapshot) -> StoredRecord:
-    record = snapshot_record(bucket, snapshot)
+    record = snapshot_record(bucket_key(bucket), snapshot)
     return StoredRecord(0, 0, record.value, record.key, record.headers)
 
 
