@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, in_process, inference, services
+from benchmarks import end_to_end, hostile, in_process, inference, services
 from benchmarks.plant import Plant
 from headgate import __version__
 from tests.kafka.jars import CannotFetchError
@@ -40,6 +40,7 @@ PARTS = (
     "inference",
     "stages",
     "growth",
+    "hostile",
 )
 
 _LOGS = ("sqlite", "kafka")
@@ -218,6 +219,18 @@ class Bench:
     def _growth(self) -> None:
         self.result["growth"] = in_process.growth(is_quick=self._is_quick)
 
+    def _hostile(self) -> None:
+        """One message at its worst, refused beside good ones, honest devices beside attacks."""
+        seconds = self._seconds
+        self.result["hostile"] = {
+            "messages": {
+                attack.name: self._medians(partial(hostile.message, attack, version))
+                for attack, version in hostile.MESSAGES
+            },
+            "refused": self._medians(hostile.refused),
+            "delays": self._medians(lambda: hostile.delays(seconds, self._say)),
+        }
+
     def _load(self, plant: Plant, log: str, qos: int) -> dict[str, Any]:
         with end_to_end.gateway(plant, log, self._kafka, qos=qos) as at:
             return end_to_end.full_load(at, plant, seconds=self._seconds, qos=qos)
@@ -229,12 +242,17 @@ class Bench:
             found.append(measure())
             self._say(f"  {number + 1}: {_short(found[-1])}")
         medians: dict[str, Any] = {}
-        spread: dict[str, list[float]] = {}
+        spread: dict[str, Any] = {}
         for name, first in found[0].items():
             if isinstance(first, dict):
                 medians[name] = {
                     key: float(np.median([each[name].get(key, 0.0) for each in found]))
                     for key in first
+                }
+                spread[name] = {
+                    key: [min(values), max(values)]
+                    for key in first
+                    for values in ([each[name].get(key, 0.0) for each in found],)
                 }
             else:
                 values = [each[name] for each in found]
@@ -300,6 +318,7 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
     for case, figures in result.get("inference with state", {}).items():
         add(f"inference of {case} devices, x bare", figures["ratio"], 1.3)
     _add_growth_goals(add, result.get("growth", {}))
+    rows += hostile.goals(result.get("hostile", {}))
     return rows
 
 
@@ -353,6 +372,8 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
     for name in ("stages", "growth"):
         for table in _part_tables(name, result.get(name, {})):
             console.print(table)
+    for table in hostile.tables(result.get("hostile", {})):
+        console.print(table)
     table = Table("goal", "measured", "limit", "", title="Goals", title_justify="left")
     for row in result["goals"]:
         measured, limit = f"{row['measured']:,.2f}", f"{row['limit']:g}"

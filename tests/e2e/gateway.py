@@ -59,6 +59,11 @@ class Gateway:
             sys.stderr.write(f"--- {self.output_file}\n{self.output()[-8000:]}\n")
 
     @property
+    def url(self) -> str:
+        """Where the console listens."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def pid(self) -> int:
         """Process id of the supervisor."""
         assert self._process is not None
@@ -114,7 +119,7 @@ class Gateway:
     def get(self, path: str) -> tuple[int, bytes]:
         """HTTP status and body of a page of the console."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as reply:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as reply:
                 return reply.status, reply.read()
         except urllib.error.HTTPError as error:
             with error:
