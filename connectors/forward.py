@@ -30,7 +30,16 @@ from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
-from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition
+from headgate.core.in_hand import InHand
+from headgate.core.log import (
+    AGGREGATES,
+    ANOMALIES,
+    QUARANTINE,
+    THINNED,
+    Log,
+    StoredRecord,
+    TopicPartition,
+)
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from headgate.core.wire import (
@@ -157,6 +166,13 @@ class _Consumer:
         self._watchdog = watchdog
         self._group = sink_group(config, sink.name)
         self._channels = ChannelTable()
+        self._in_hand = InHand(config.gateway.data_dir / f"forward-{sink.name}.in-hand")
+        # Records are told apart by a number for each topic and partition.
+        self._places = [
+            TopicPartition(topic(config, name), number)
+            for name in (ANOMALIES, AGGREGATES, *THINNED)
+            for number in range(config.log.partitions)
+        ]
         self._next_aggregates_ns = 0
         self._next_look_ns = 0
         self._next_piece_ns = 0
@@ -180,6 +196,7 @@ class _Consumer:
         self._oldest_ms: int | None = None
 
     async def run(self) -> None:
+        self._in_hand.open()
         await self.sink.start()
         try:
             while True:
@@ -386,24 +403,25 @@ class _Consumer:
         self._upkeep.show(self._backlogs.values(), records, self._oldest_ms)
 
     async def _points(self, kind: Kind, at: TopicPartition, record: StoredRecord) -> list[Point]:
-        gateway = self._config.gateway.name
+        """A record's points; one that can't be read, or ends the process, goes to quarantine."""
+        place = self._places.index(at)
+        step = self._in_hand.is_poison(place, record.offset)
         try:
-            if kind == "anomalies":
-                if schema_of(record.headers) in (HEALTH_SCHEMA, OLD_HEALTH_SCHEMA):
-                    return health_points(decode_health(record.value), gateway)
-                check_schema(record.headers, ANOMALIES_SCHEMA, *OLD_ANOMALIES_SCHEMAS)
-                return anomaly_points(decode_anomalies(record.value), gateway)
-            check_schema(record.headers, AGGREGATES_SCHEMA)
-            if len(self._channels.devices) > self._config.ingest.max_devices:
-                # Devices come and go; the table would only grow.
-                self._channels = ChannelTable()
-            aggregates = decode_aggregates(record.value, self._channels, has_sketches=False)
-            return aggregate_points(aggregates, self._channels, gateway)
+            if step is not None:
+                raise DataError("poison", f"ends the process in: {step}")
+            # Nothing is awaited while it is in hand: who dies meanwhile, of a crash or of an error
+            # that is not caught here, has died of it.
+            self._in_hand.take({place: (record.offset, record.offset + 1)}, f"points for {kind}")
+            points = self._points_of(kind, record)
         except DataError as error:
             trouble = error
         except (ValueError, TypeError, OverflowError) as error:
             # The columns are right and what is in them is not: somebody else wrote it.
             trouble = DataError("bad_record", f"{type(error).__name__}: {error}")
+        else:
+            self._in_hand.put_down()
+            return points
+        self._in_hand.put_down()
         _logger.error("A record can't be read; it goes to quarantine.", at=at, error=str(trouble))
         await self._quarantine(
             at.partition,
@@ -411,6 +429,20 @@ class _Consumer:
             [(record.value, trouble.reason, trouble.detail)],
         )
         return []
+
+    def _points_of(self, kind: Kind, record: StoredRecord) -> list[Point]:
+        gateway = self._config.gateway.name
+        if kind == "anomalies":
+            if schema_of(record.headers) in (HEALTH_SCHEMA, OLD_HEALTH_SCHEMA):
+                return health_points(decode_health(record.value), gateway)
+            check_schema(record.headers, ANOMALIES_SCHEMA, *OLD_ANOMALIES_SCHEMAS)
+            return anomaly_points(decode_anomalies(record.value), gateway)
+        check_schema(record.headers, AGGREGATES_SCHEMA)
+        if len(self._channels.devices) > self._config.ingest.max_devices:
+            # Devices come and go; the table would only grow.
+            self._channels = ChannelTable()
+        aggregates = decode_aggregates(record.value, self._channels, has_sketches=False)
+        return aggregate_points(aggregates, self._channels, gateway)
 
     async def _quarantine_refused(self, refused: Sequence[Refused]) -> None:
         if refused:

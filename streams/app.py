@@ -22,10 +22,10 @@ from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
+from headgate.core.in_hand import InHand
 from headgate.core.log import READINGS, STREAMS, Log, Share
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
-from streams.in_hand import InHand
 from streams.pipeline import build_pipeline
 from streams.worker import Worker
 

@@ -28,6 +28,7 @@ from headgate.core.batch import Batch, Origin, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
+from headgate.core.in_hand import InHand
 from headgate.core.log import (
     AGGREGATES,
     ANOMALIES,
@@ -49,7 +50,6 @@ from headgate.core.wire import (
     check_schema,
     decode_readings,
 )
-from streams.in_hand import InHand
 from streams.pipeline import Pipeline
 from streams.presence import PresenceReport
 from streams.recovery import StateKeeper

@@ -21,6 +21,7 @@ from connectors.mqtt.results import MqttResults
 from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.core import wire
+from headgate.core.in_hand import InHand
 from headgate.core.ipc import to_ipc
 from headgate.core.log import AGGREGATES, ANOMALIES, QUARANTINE, Record, TopicPartition
 from headgate.core.stage import SensorHealth
@@ -312,3 +313,28 @@ async def test_a_sink_that_never_answers_slows_no_other(tmp_path: Path) -> None:
             for window in range(5):
                 await rig.put(AGGREGATES, aggregates_of(["p"], window=window))
             await until(lambda: rig.written("local_store", "aggregates") == 5)
+
+
+async def test_a_record_that_ends_each_process_goes_to_quarantine_after_three(
+    tmp_path: Path,
+) -> None:
+    """A native crash leaves a note of what was in hand; the records behind it go on."""
+    async with open_rig(make_config(tmp_path, "http://127.0.0.1:1")) as rig:
+        await rig.put(ANOMALIES, anomalies_record([make_anomaly("bad")]))
+        await rig.put(ANOMALIES, anomalies_record([make_anomaly("good")]))
+        path = rig.config.gateway.data_dir / "forward-local_store.in-hand"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(3):  # each dies with the first record of partition 0 in hand
+            dying = InHand(path)
+            dying.open()
+            dying.take({0: (0, 1)}, "points for anomalies")
+        store = LocalStore(tmp_path / "p.db", 10**18, 10**9, rig.clock, rig.telemetry)
+        async with rig.forwarding(store):
+            await until(lambda: rig.written("local_store", "anomalies") == 1)
+        records = await rig.log.read(TopicPartition(topic(rig.config, QUARANTINE), 0), 0)
+
+    (message,) = wire.decode_messages(records[0].value)
+    assert (message.reason, message.detail) == (
+        "poison",
+        "ends the process in: points for anomalies",
+    )

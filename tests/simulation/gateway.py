@@ -17,9 +17,9 @@ from connectors.mqtt.connection import Connection
 from connectors.mqtt.ingest import IngestLane
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
+from headgate.core.in_hand import InHand
 from headgate.core.log import READINGS, STREAMS
 from headgate.core.telemetry import Telemetry
-from streams.in_hand import InHand
 from streams.pipeline import Pipeline
 from streams.worker import Worker
 from tests.simulation.world import (

@@ -73,7 +73,7 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
         monkeypatch.setattr(IngestLane, "_append", append_later)
     else:
-        monkeypatch.setattr("streams.in_hand.InHand.take", lambda *_arguments: None)
+        monkeypatch.setattr("headgate.core.in_hand.InHand.take", lambda *_arguments: None)
     return word
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streams.in_hand import InHand
+from headgate.core.in_hand import InHand
 
 
 def _started(path: Path) -> InHand:

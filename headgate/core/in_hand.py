@@ -21,7 +21,7 @@ Span = tuple[int, int]
 
 
 class InHand:
-    """The note of one streams lane.
+    """The note of one reader of records, such as a streams lane.
 
     Args:
         path: A file of its own.
