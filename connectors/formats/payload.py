@@ -105,6 +105,8 @@ def _literal_spans(text: bytes) -> list[tuple[int, int]]:
     """Where such literals may stand, in texts or not; in order."""
     spans, lowered = [], text.lower()
     for word in _WORDS:
+        if word not in lowered:
+            continue
         at = -len(word)
         for _ in range(_MAX_LITERALS):
             at = lowered.find(word, at + len(word))

@@ -76,7 +76,7 @@ class _Kind:
 
     told_ns: int
     count: int = 0
-    topic: str = ""
+    topic: bytes = b""
 
 
 class Refusals:
@@ -113,17 +113,21 @@ class Refusals:
             refused: Position and reason of each.
             into: By partition, what goes there.
         """
+        # By reason and topic: how many, and the last of them. Nothing is done for each message but
+        # what is kept of it.
+        alike: dict[tuple[str, bytes], tuple[int, int, DataError]] = {}
         for position, error in refused:
-            self._telemetry.quarantined.labels(error.reason).inc()
-            self._telemetry.refused.note(
-                error.reason,
-                feed,
-                messages.topics[position],
-                example=messages.payloads[position],
-                detail=error.detail,
-            )
+            kind = (error.reason, messages.topics[position])
+            count, _, _ = alike.get(kind, (0, 0, error))
+            alike[kind] = (count + 1, position, error)
             self._add(messages, position, error, into)
-            self._tell(feed, error, messages, position)
+        for (reason, topic), (count, position, error) in alike.items():
+            self._telemetry.quarantined.labels(reason).inc(count)
+            example = messages.payloads[position]
+            self._telemetry.refused.note(
+                reason, feed, topic, count, example=example, detail=error.detail
+            )
+            self._tell(feed, error, messages, position, count)
 
     def keep_examples(
         self,
@@ -157,7 +161,7 @@ class Refusals:
                 reason=reason,
                 count=kind.count,
                 within_s=round((now_ns - kind.told_ns) / NS_PER_S),
-                topic=kind.topic,
+                topic=shown_topic(kind.topic),
             )
             self._kinds[feed, reason] = _Kind(now_ns)
 
@@ -180,14 +184,17 @@ class Refusals:
             )
         )
 
-    def _tell(self, feed: str, error: DataError, messages: Messages, position: int) -> None:
+    def _tell(
+        self, feed: str, error: DataError, messages: Messages, position: int, count: int
+    ) -> None:
         kind = self._kinds.get((feed, error.reason))
         topic = messages.topics[position]
         if kind is not None:
-            kind.count += 1
-            kind.topic = shown_topic(topic)
+            kind.count += count
+            kind.topic = topic
             return
-        self._kinds[feed, error.reason] = _Kind(self._clock.monotonic_ns())
+        now_ns = self._clock.monotonic_ns()
+        self._kinds[feed, error.reason] = _Kind(now_ns, count - 1, topic)
         head = messages.payloads[position][:_HEAD_BYTES]
         _logger.warning(
             "A message went to quarantine; of more of this kind there is a line a minute.",

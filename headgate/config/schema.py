@@ -413,6 +413,12 @@ class Feed(Table):
                 raise ValueError(f"a wildcard must be a whole level, got {level!r}")
         if "#" in topic and not topic.endswith("#"):
             raise ValueError("'#' may stand only at the end")
+        if topic.startswith(("$share/", "$queue/")):
+            # Messages come without these levels, so none would be of the feed.
+            raise ValueError(
+                f"no message has a topic that begins with {topic.partition('/')[0]!r}; write the "
+                "topic without that, and give mqtt.shared_group"
+            )
         if not topic or "\x00" in topic or len(topic.encode()) > 65535:
             raise ValueError("expected an MQTT topic of 1 to 65535 bytes")
         return topic

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from structlog.testing import capture_logs
 from connectors.embedded_log.store import SqliteLog
 from connectors.logs import topic, topic_specs
 from connectors.mqtt.ingest import IngestLane
+from connectors.mqtt.refusals import Messages
+from connectors.mqtt.translate import Translated
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
@@ -299,6 +302,59 @@ async def test_what_cannot_be_read_is_kept_with_its_reason(
 
         assert await rig.values() == [1, 2]
         assert sorted(await rig.reasons()) == ["not_json", "not_utf8", "too_deep", "too_large"]
+
+
+async def test_hostile_messages_leave_one_entry_each_and_the_honest_go_on(
+    mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full of numbers, of objects, of names; between their slices the loop does other things."""
+    numbers = b"[" + b"1," * 524_000 + b"1]"
+    objects = b"[" + b"{}," * 349_000 + b"{}]"
+    hostile = [
+        ("in/d", numbers, "too_many_records"),  # of which none is one
+        ("in/d", objects, "too_many_records"),
+        ("in/d", b"[" * 50_000, "too_deep"),
+        ("in/d", b"[" + b'{"x":"?"},' * 9_999 + b"1]", "not_object"),
+        ("in/" + "d" * 65_000, b'{"x": 1}', "name_too_long"),
+    ]
+    turns = 0
+    seen: list[int] = []
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with running(_config(mosquitto, tmp_path)) as rig:
+        take = rig.lane._translator.take
+
+        def counted(messages: Messages, into: Translated) -> None:
+            seen.append(turns)
+            take(messages, into)
+
+        monkeypatch.setattr(rig.lane._translator, "take", counted)
+        turning = asyncio.create_task(turn())
+
+        def work() -> None:
+            with Publisher("127.0.0.1", mosquitto.port, SystemClock()) as publisher:
+                for number in range(30):
+                    name, payload, _ = hostile[number % len(hostile)]
+                    publisher.publish(name, payload)
+                    publisher.publish("in/honest", _GOOD % number)
+                publisher.flush()
+
+        await asyncio.to_thread(work)
+        await rig.has(30 + 6 * 9_999)
+        turning.cancel()
+        reasons = Counter(await rig.reasons())
+        examples = reasons.pop("bad_field")
+
+        assert reasons == Counter([reason for *_, reason in hostile] * 6)
+        assert 1 <= examples <= 2
+        assert len(seen) >= 24
+        assert len(set(seen)) == len(seen)
+        assert set(range(30)) <= set(await rig.values())
 
 
 async def test_a_wrong_password_is_said_once(

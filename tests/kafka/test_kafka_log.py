@@ -108,7 +108,7 @@ async def test_an_append_to_a_kafka_that_hangs_is_given_up_and_can_be_repeated(
 async def test_settings_are_applied_to_topics_that_exist(
     kafka: str, log: KafkaLog, at: TopicPartition
 ) -> None:
-    """Retention follows the configuration; a setting that somebody else made stays."""
+    """Ours are as they should be again, whoever changed them; one that is not ours stays."""
     await log.ensure_topics([TopicSpec(at.topic, 1, retention_s=60)])
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
@@ -123,9 +123,10 @@ async def test_settings_are_applied_to_topics_that_exist(
     finally:
         await admin.close()
 
-    assert before["retention.ms"] == "60000"
+    # The log itself deletes what is old: Kafka would by a clock that may be wrong.
+    assert before["retention.ms"] == "-1"
     assert before["flush.messages"] == "1"
-    assert after["retention.ms"] == "120000"
+    assert after["retention.ms"] == "-1"
     assert after["flush.messages"] == "1"
     assert after["file.delete.delay.ms"] == "1234"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from connectors.forward import ForwardLane
-from connectors.logs import consumer_group, topic
+from connectors.logs import consumer_group, topic, topic_specs
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.ingest import IngestLane
 from headgate.config.schema import Config
@@ -62,6 +62,8 @@ class Gateway:
 
     def start(self) -> None:
         """Start every lane."""
+        specs = topic_specs(self._config)
+        self._world.readers = {spec.name: spec.readers for spec in specs if spec.readers}
         for name in ("ingest", "streams", "forward"):
             self._start(name)
 
@@ -109,8 +111,10 @@ class Gateway:
 
     async def _forward(self, process: Process) -> None:
         clock = self._world.clock
-        sink = SimulatedSink(process)
-        lane = ForwardLane(self._config, SimulatedLog(process), clock, Telemetry(clock), [sink])
+        sinks = [SimulatedSink(process)]
+        if self._world.later is not None:
+            sinks.append(SimulatedSink(process, "influxdb"))
+        lane = ForwardLane(self._config, SimulatedLog(process), clock, Telemetry(clock), sinks)
         await lane.run(process.stop)
 
     async def _streams(self, process: Process) -> None:

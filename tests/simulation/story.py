@@ -10,9 +10,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,45 +18,43 @@ from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs import topic
 from connectors.points import aggregate_points, anomaly_points, health_points
-from connectors.simulator.faults import Fault
-from connectors.simulator.fleet import CHANNELS, Fleet
-from connectors.simulator.payload import PayloadWriter
+from connectors.simulator.fleet import CHANNELS
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
 from headgate.core.log import QUARANTINE, READINGS, StoredRecord, TopicPartition
 from headgate.core.wire import REJECTED_SCHEMA, decode_readings, decode_rejected, schema_of
 from headgate.demo.config import PUMP_MODEL
-from models.package import ModelPackage
-from models.runtime import Runtime
-from streams.infer import Inferer
-from streams.pipeline import Pipeline, Results
+from streams.pipeline import Pipeline
 from tests.faults.auditor import agree
 from tests.faults.store import fields_of_line
 from tests.simulation.gateway import Gateway
 from tests.simulation.loop import VirtualClock, VirtualLoop, run
-from tests.simulation.world import Message, World
+from tests.simulation.messages import (
+    AHEAD_MS,
+    FUTURE_MS,
+    PERIOD_MS,
+    START_MS,
+    closing,
+    pump_messages,
+)
+from tests.simulation.pipelines import POISON, make_pipeline
+from tests.simulation.world import LATER_SINK, Message, World
 
-_PERIOD_MS = 100
 _WINDOW_NS = 10**9
 _LANES = ("ingest", "streams", "forward")
 _FAULTS = (
     *("kill", "kill", "kill all", "stop", "log away", "log unsure", "broker away"),
-    *("connection lost", "sink fails", "rebalance", "clock"),
+    *("connection lost", "sink fails", "rebalance", "clock", "clock of 1970"),
 )
 
 #: Parts of all stories.
+_LATER, _AWAY = 0.2, 0.2
 _PUMP_STORIES, _EXACT_STORIES, _POISON_STORIES = 0.06, 0.8, 0.08
 
-_START_MS = 1_750_000_000_000
-_LONG_MS = 10**7
 
-#: What a clock that is wrong is ahead by: decades, because the gateway believes that it is no
-#: earlier than its own files are. And a time in between, which no clock that is right has reached.
-_AHEAD_MS, _FUTURE_MS = 20 * 365 * 86_400_000, _START_MS + 10 * 365 * 86_400_000
-
-#: A reading of this value ends every process that works on it, in a story with poison.
-_POISON = 13.5
+#: From today back to 1970, s.
+_DECADES_S = 55 * 365 * 86_400
 
 #: Virtual seconds after the last fault within which all must be settled.
 _PATIENCE_S = 400.0
@@ -89,29 +85,6 @@ class Outcome:
     points: int = 0
 
 
-class _PoisonedPipeline(Pipeline):
-    """A pipeline one of whose stages can't bear a certain reading."""
-
-    def process(self, batch: Batch, now_ns: int) -> Results:
-        if (batch.value == _POISON).any():
-            raise ArithmeticError("a reading that a stage can't bear")
-        return super().process(batch, now_ns)
-
-
-@lru_cache(1)
-def _pump() -> tuple[ModelPackage, Runtime]:
-    package = ModelPackage.load(PUMP_MODEL)
-    return package, Runtime(package, provider="cpu", threads=1, max_batch=64)
-
-
-def _make_pipeline(config: Config, channels: ChannelTable, *, can_bear_all: bool) -> Pipeline:
-    packages, runtimes = {}, {}
-    if config.model:
-        packages["pump"], runtimes["pump"] = _pump()
-    kind = Pipeline if can_bear_all else _PoisonedPipeline
-    return kind(config, channels, packages, Inferer(runtimes, channels))
-
-
 class Story:
     """What happens in one run; everything follows from the seed.
 
@@ -130,9 +103,13 @@ class Story:
         self.is_exact = not self.has_poison and self.random.random() < _EXACT_STORIES
         #: Topics of devices whose clock is set forward for good.
         self.set_forward: set[bytes] = set()
-        messages = _pump_messages(seed % 3) if has_pumps else self._made_up_messages()
-        self.messages = [*messages, *_closing(messages, self.set_forward)]
+        messages = pump_messages(seed % 3) if has_pumps else self._made_up_messages()
+        self.messages = [*messages, *closing(messages, self.set_forward)]
         self.feed = "pump" if has_pumps else "press"
+        #: Another sink of the configuration is there for the first time after so long, s.
+        self.later_s = self.random.uniform(0, 40) if self.random.random() < _LATER else None
+        #: The first one is away from the first start on for so long, s.
+        self.away_s = self.random.uniform(0, 40) if self.random.random() < _AWAY else 0.0
 
     def _made_up_messages(self) -> list[Message]:
         """Presses that send in order and not, twice, late, and with clocks that are years off.
@@ -147,9 +124,9 @@ class Story:
         forward = {device: draw.choice((99, 99, 99, 5, 8)) for device in range(devices)}
         for step in range(draw.randint(10, 45)):
             for device in range(devices):
-                time_ms = _START_MS + off_ms[device] + step * _PERIOD_MS
+                time_ms = START_MS + off_ms[device] + step * PERIOD_MS
                 if step >= forward[device] or draw.random() < wrong[device]:
-                    time_ms += _AHEAD_MS
+                    time_ms += AHEAD_MS
                 payload = {"t": time_ms, "force": (7 * step + 3 * device) % 50, "stroke": step / 7}
                 message = (b"hall/press-%d" % device, json.dumps(payload).encode())
                 kind = draw.random()
@@ -163,7 +140,7 @@ class Story:
                     messages.insert(place, messages.pop())
         self.set_forward = {b"hall/press-%d" % each for each in forward if forward[each] < 99}
         if self.has_poison:
-            poison = {"t": _START_MS, "force": _POISON}
+            poison = {"t": START_MS, "force": POISON}
             message = (b"hall/press-9", json.dumps(poison).encode())
             messages.insert(draw.randint(0, len(messages)), message)
         return messages
@@ -198,13 +175,15 @@ class Story:
                 },
                 "local_store": {},
                 "feed": {self.feed: pump if is_pump else feed},
+                "influxdb": None if self.later_s is None else LATER_SINK,
                 "model": {"pump": {"package": str(PUMP_MODEL)}} if is_pump else {},
             }
         )
 
     async def tell(self, world: World, gateway: Gateway) -> None:
         """Publish everything while things go wrong."""
-        faults = [self._fault(world, gateway) for _ in range(self.random.randint(1, 5))]
+        faults = [self._first_start(world), self._later_sink(world, gateway)]
+        faults += [self._fault(world, gateway) for _ in range(self.random.randint(1, 5))]
         duration_s = self.random.uniform(2, 6)
         breaking = [asyncio.create_task(fault) for fault in faults]
         while len(self.messages) > self.outcome.messages:
@@ -215,6 +194,18 @@ class Story:
                 self.outcome.messages += 1
             await asyncio.sleep(duration_s * count / len(self.messages))
         await asyncio.gather(*breaking)
+
+    async def _first_start(self, world: World) -> None:
+        if self.away_s:
+            world.sink_fails = 1.0
+            await asyncio.sleep(self.away_s)
+            world.sink_fails = 0.0
+
+    async def _later_sink(self, world: World, gateway: Gateway) -> None:
+        if self.later_s is not None:
+            await asyncio.sleep(self.later_s)
+            world.later = {}
+            gateway.kill("forward")
 
     async def _fault(self, world: World, gateway: Gateway) -> None:
         await asyncio.sleep(self.random.uniform(0, 6))
@@ -249,6 +240,11 @@ class Story:
         elif kind == "clock":
             assert isinstance(world.clock, VirtualClock)
             world.clock.offset_s += self.random.choice((86_400, -86_400, 3600, -10))
+        elif kind == "clock of 1970":
+            assert isinstance(world.clock, VirtualClock)
+            world.clock.offset_s -= _DECADES_S
+            await asyncio.sleep(lasts_s)
+            world.clock.offset_s += _DECADES_S
         elif kind == "broker away":
             world.broker_is_away = True
             world.disconnect()
@@ -286,10 +282,10 @@ async def _play(story: Story, loop: VirtualLoop, folder: Path) -> Outcome:
     config = story.config(folder)
     world = World(story.random, VirtualClock(loop))
 
-    def make_pipeline(channels: ChannelTable) -> Pipeline:
-        return _make_pipeline(config, channels, can_bear_all=not story.has_poison)
+    def make(channels: ChannelTable) -> Pipeline:
+        return make_pipeline(config, channels, can_bear_all=not story.has_poison)
 
-    gateway = Gateway(world, config, folder, make_pipeline)
+    gateway = Gateway(world, config, folder, make)
     account = _Account(story, config, world)
     gateway.start()
     await story.tell(world, gateway)
@@ -326,7 +322,7 @@ def _readings(config: Config, story: Story) -> Batch:
     channels = ChannelTable()
     decoder = FeedDecoder(story.feed, config.feed[story.feed], channels, config.ingest)
     topics = [topic for topic, _ in story.messages]
-    arrival_ns = np.full(len(topics), _FUTURE_MS * 1_000_000)
+    arrival_ns = np.full(len(topics), FUTURE_MS * 1_000_000)
     decoded = decoder.decode(topics, [payload for _, payload in story.messages], arrival_ns)
     decoded = Arrivals(config.feed[story.feed], channels).settle(decoded, arrival_ns)
     assert not decoded.refused
@@ -343,7 +339,7 @@ def _names(batch: Batch) -> list[Reading]:
 
 def _expected(batch: Batch, config: Config) -> _Expected:
     """What comes out of an undisturbed pipeline."""
-    pipeline = _make_pipeline(config, batch.channels, can_bear_all=True)
+    pipeline = make_pipeline(config, batch.channels, can_bear_all=True)
     results = pipeline.process(batch, 0)
     expected = _Expected()
     gateway = config.gateway.name
@@ -380,7 +376,22 @@ class _Account:
         self._read = [0] * config.log.partitions
 
     def problem(self) -> str:
-        """What is wrong; empty when nothing is."""
+        """What is wrong, at any sink; empty when nothing is."""
+        return self._problem() or self._later_problem()
+
+    def _later_problem(self) -> str:
+        """The other sink must have what the first one has, whenever it came."""
+        if self._story.later_s is None:
+            return ""
+        stored, later = self._world.stored, self._world.later or {}
+        for identity in stored.keys() ^ later.keys():
+            return f"one sink alone has {identity}"
+        for identity, line in stored.items():
+            if not agree(later[identity], line):
+                return f"the sinks have {line} and {later[identity]}"
+        return ""
+
+    def _problem(self) -> str:
         if self._story.is_exact:
             return self._point_problem() or self._quarantine_problem()
         quarantined = self._in_quarantine()
@@ -466,37 +477,3 @@ def _count_problem(sent: Batch, quarantined: dict[Reading, set[str]], world: Wor
         if counted[window] + aside[window] < count:
             return f"{window}: {count} sent, {counted[window]} counted, {aside[window]} aside"
     return ""
-
-
-def _closing(messages: Sequence[Message], set_forward: set[bytes]) -> list[Message]:
-    """More of each device, so late that every window before them closes.
-
-    As many as it takes to be believed where they are ahead.
-    """
-    last: dict[bytes, tuple[str, dict[str, Any]]] = {}
-    for topic_name, payload in messages:
-        content = json.loads(payload)
-        key = "t" if "t" in content else "time"
-        is_wrong = content[key] > _FUTURE_MS and topic_name not in set_forward
-        if payload.count(b"13.5") == 0 and not is_wrong:
-            newest = last[topic_name][1][key] if topic_name in last else 0
-            content[key] = max(newest, content[key] + _LONG_MS)
-            last[topic_name] = key, content
-    return [
-        (topic_name, json.dumps({**content, key: content[key] + number * _PERIOD_MS}).encode())
-        for topic_name, (key, content) in last.items()
-        for number in range(3)
-    ]
-
-
-@lru_cache(3)
-def _pump_messages(variant: int) -> tuple[Message, ...]:
-    start_ns = _START_MS * 1_000_000
-    faults = [Fault("cavitation", 0, start_ns + 4 * 10**9, start_ns + 10 * 10**9)]
-    fleet = Fleet(2, 10, variant, start_ns=start_ns, faults=faults)
-    writer = PayloadWriter(fleet)
-    return tuple(
-        (topic_name.encode(), payload)
-        for _ in range(130)
-        for topic_name, payload in writer.messages(fleet.step())
-    )

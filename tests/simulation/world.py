@@ -24,6 +24,12 @@ from streams.worker import Event
 
 Message = tuple[bytes, bytes]
 
+#: Settings of a sink that is never asked for: one of the simulation's own has its name.
+LATER_SINK = {"url": "http://127.0.0.1:1", "org": "o", "bucket": "b", "token_env": "T"}
+
+#: Records are deleted when they are so old, s, and all readers are done with them.
+_RETENTION_S = 1.0
+
 #: How long a reader waits for readings.
 _FETCH_S = 0.25
 
@@ -61,12 +67,15 @@ class World:
         clock: The only clock.
         topics: The log: records by partition.
         committed: Offsets by consumer group and partition.
+        readers: By topic, the groups that must be done with a record before age deletes it.
+        oldest: By partition, the first offset that age has left.
         log_is_away: Every call to the log fails.
         log_is_unsure: Appends and commits happen, and then fail all the same, this often.
         unsent: The broker's queue for the gateway.
         in_flight: What it has sent over the present connection without an answer, by packet id.
         broker_is_away: Nobody can connect.
         stored: The sink: last line by identity.
+        later: Another one, which is configured from the start and comes later; None before.
         written: Every line the sink was ever given, by identity.
         sink_fails: How often a write fails, and in half of these cases has happened.
     """
@@ -77,6 +86,8 @@ class World:
         default_factory=lambda: defaultdict(list)
     )
     committed: dict[tuple[str, TopicPartition], int] = field(default_factory=dict)
+    readers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    oldest: defaultdict[TopicPartition, int] = field(default_factory=lambda: defaultdict(int))
     log_is_away: bool = False
     log_is_unsure: float = 0.0
     unsent: list[Message] = field(default_factory=list)
@@ -85,12 +96,24 @@ class World:
     connection: SimulatedConnection | None = None
     stored: dict[str, str] = field(default_factory=dict)
     written: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    later: dict[str, str] | None = None
     sink_fails: float = 0.0
     appended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def happens(self, probability: float) -> bool:
         """Draw."""
         return probability > 0 and self.random.random() < probability
+
+    def expire(self, at: TopicPartition, now_ms: int) -> None:
+        """Delete what is old and done with."""
+        groups = self.readers.get(at.topic, ())
+        limit = min((self.committed.get((group, at), 0) for group in groups), default=0)
+        records = self.topics[at]
+        while (
+            self.oldest[at] < limit
+            and records[self.oldest[at]].timestamp_ms < now_ms - 1000 * _RETENTION_S
+        ):
+            self.oldest[at] += 1
 
     def publish(self, message: Message) -> None:
         """A device publishes, and has the broker's word for it."""
@@ -137,6 +160,7 @@ class SimulatedLog:
                 StoredRecord(len(partition) + number, now_ms, each.value, each.key, each.headers)
                 for number, each in enumerate(records)
             )
+            self._world.expire(at, now_ms)
         self._world.appended.set()
         await self._answer()
 
@@ -159,7 +183,7 @@ class SimulatedLog:
         deadline_s = loop.time() + wait_s
         while True:
             found = {
-                at: _some(self._world.topics[at][max(0, offset) :], max_bytes)
+                at: _some(self._world.topics[at][max(offset, self._world.oldest[at]) :], max_bytes)
                 for at, offset in offsets.items()
                 if len(self._world.topics[at]) > offset
             }
@@ -175,13 +199,13 @@ class SimulatedLog:
 
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
         await self._call(0.005)
-        return 0, len(self._world.topics[at])
+        return self._world.oldest[at], len(self._world.topics[at])
 
     async def offsets_many(
         self, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, int]]:
         await self._call(0.005)
-        return {at: (0, len(self._world.topics[at])) for at in partitions}
+        return {at: (self._world.oldest[at], len(self._world.topics[at])) for at in partitions}
 
     async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         await self._call(0.01)
@@ -416,14 +440,19 @@ class SimulatedReader:
 
 
 class SimulatedSink:
-    """Keeps points by identity, as a time-series store does."""
+    """Keeps points by identity, as a time-series store does.
 
-    name = "store"
+    Args:
+        process: Whose.
+        name: Of the two that the gateway's configuration has.
+    """
+
     kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
     max_points = 50
     max_wait_s = 0.2
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, name: str = "local_store") -> None:
+        self.name = name
         self._process = process
         self._world = process.world
 
@@ -441,7 +470,10 @@ class SimulatedSink:
                 line = point.line()
                 head, _, time_ns = line.partition(" ")[0], "", line.rpartition(" ")[2]
                 identity = f"{head} {time_ns}"
-                self._world.stored[identity] = line
+                if self.name == "local_store":
+                    self._world.stored[identity] = line
+                elif self._world.later is not None:
+                    self._world.later[identity] = line
                 self._world.written[identity].add(line)
         await self._process.takes(0.02)
         if fails:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from headgate.core.ipc import from_ipc, rows_to_ipc
+from headgate.core.ipc import from_ipc, to_ipc
 from headgate.core.wire.schemas import TIME
 
 _MESSAGES = pa.schema(
@@ -45,18 +45,19 @@ class QuarantinedMessage:
 
 def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
     """Quarantined messages as a ``quarantine`` record's value."""
-    rows = [
-        {
-            "ingest_time": message.ingest_ns,
-            "source": _clean_text(message.source),
-            "payload": message.payload,
-            "reason": message.reason,
-            "detail": _clean_text(message.detail),
-            "payload_bytes": message.payload_bytes,
-        }
-        for message in messages
+    # Column by column: rows of Python objects would take several times as long.
+    columns: list[list[object]] = [
+        [message.ingest_ns for message in messages],
+        [_clean_text(message.source) for message in messages],
+        [message.payload for message in messages],
+        [message.reason for message in messages],
+        [_clean_text(message.detail) for message in messages],
+        [message.payload_bytes for message in messages],
     ]
-    return rows_to_ipc(_MESSAGES, rows)
+    return to_ipc(
+        _MESSAGES,
+        [pa.array(column, field.type) for column, field in zip(columns, _MESSAGES, strict=True)],
+    )
 
 
 def decode_messages(value: bytes) -> list[QuarantinedMessage]:
