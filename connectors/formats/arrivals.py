@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from connectors.formats.columns import Decoded
 from headgate.config.schema import Feed
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Remaining
 from headgate.core.runs import runs
 
 
@@ -65,6 +65,11 @@ class Arrivals:
     def has_caught_up(self) -> bool:
         """Whether what was settled last had not waited, for the most part, after all."""
         return self._times is not None and self._times.has_caught_up
+
+    def keep(self, remaining: Remaining) -> None:
+        """Forget all but what remains of the table, which takes its place."""
+        if self._times is not None:
+            self._times.keep(remaining)
 
     def recall(self, batch: Batch) -> None:
         """Learn from readings of earlier when the devices were last heard, and at what pace."""
@@ -118,6 +123,13 @@ class ArrivalTimes:
             flag = np.where(np.repeat(is_marked, lengths), int(Quality.ESTIMATED_TIME), 0)
             quality = quality | flag.astype(np.uint16)
         return replace(decoded, time_ns=np.repeat(rows_ns, lengths), quality=quality)
+
+    def keep(self, remaining: Remaining) -> None:
+        """Forget all but what remains of the table, which takes its place."""
+        self._grow()
+        kept = np.flatnonzero(remaining.devices >= 0)
+        self._channels = remaining.table
+        self._last_ns, self._pace_ns = self._last_ns[kept], self._pace_ns[kept]
 
     def recall(self, batch: Batch) -> None:
         """Learn from readings of earlier, of whichever devices."""

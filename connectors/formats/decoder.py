@@ -35,7 +35,7 @@ from connectors.formats.times import EventTimes
 from connectors.formats.typed import Typed, TypedDecoder
 from headgate.config.schema import Feed, Ingest
 from headgate.core.batch import Quality
-from headgate.core.channels import ChannelTable, Tags
+from headgate.core.channels import ChannelTable, Remaining, Tags
 from headgate.core.errors import DataError
 
 #: Whole numbers of this size and more may not fit into a float.
@@ -86,6 +86,19 @@ class FeedDecoder:
     def tag_values(self) -> int:
         """How many values the placeholder has had that has had most."""
         return self._devices.tag_values
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something was refused, since ``keep``, for being one too many."""
+        return self._devices.is_full
+
+    def keep_whole(self, is_kept: NDArray[np.bool_]) -> None:
+        """Mark all channels that belong together with one that is marked, bool[channels]."""
+        self._devices.keep_whole(is_kept)
+
+    def keep(self, remaining: Remaining) -> None:
+        """Forget all but what remains of the table, which takes its place."""
+        self._devices.keep(remaining)
 
     @property
     def zoneless(self) -> str:

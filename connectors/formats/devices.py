@@ -8,7 +8,7 @@ end is bounded: devices, channels, and topics that are remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import Typed
 from headgate.config.device_name import DeviceName
 from headgate.config.schema import Feed, Ingest
-from headgate.core.channels import Channel, ChannelTable, Device, Tags, telling_tags
+from headgate.core.channels import Channel, ChannelTable, Device, Remaining, Tags, telling_tags
 from headgate.core.errors import DataError
 
 #: Longest device name, and longest value of a tag, in characters. They stand in every point.
@@ -30,6 +30,9 @@ MAX_TOPIC_BYTES = 1024
 
 #: Messages that the typed way can't take, by position; why they are refused, where it is known.
 Failed: TypeAlias = dict[int, DataError | None]
+
+
+_Key = TypeVar("_Key")
 
 
 class Devices:
@@ -64,6 +67,8 @@ class Devices:
         # What the two say together, for the typed way.
         self._place_of_topic: dict[bytes, int] = {}
         self._place_of_pair: dict[tuple[bytes, object], int] = {}
+        #: Whether something was refused, since ``keep``, for being one too many.
+        self.is_full = False
         #: int32[place, channel], rows of the table; grown by doubling.
         self.rows: NDArray[np.int32] = np.empty((16, len(self._signals)), np.int32)
 
@@ -142,8 +147,7 @@ class Devices:
         if place is not None:
             return place
         self._check_room(tags, device)
-        for name, value in tags:
-            self._values.setdefault(name, set()).add(value)
+        self._note_values(tags)
         place = len(self._places)
         if place == len(self.rows):
             self.rows = np.resize(self.rows, (2 * place, self.rows.shape[1]))
@@ -156,8 +160,42 @@ class Devices:
         self._places[tags, device] = place
         return place
 
+    def keep_whole(self, is_kept: NDArray[np.bool_]) -> None:
+        """Mark all channels of those places of which one is marked, bool[channels of the table]."""
+        rows = self.rows[: len(self._places)]
+        is_kept[rows[is_kept[rows].any(axis=1)]] = True
+
+    def keep(self, remaining: Remaining) -> None:
+        """Forget all but what remains of the table; of a place all or nothing does."""
+        self._channels = remaining.table
+        self.is_full = False
+        rows = remaining.channels[self.rows[: len(self._places)]]
+        is_kept = rows[:, 0] >= 0
+        place = np.where(is_kept, np.cumsum(is_kept) - 1, -1).tolist()
+        rows = rows[is_kept]
+        self.rows = np.concatenate([rows, np.empty((max(16, len(rows)), rows.shape[1]), np.int32)])
+        self._places = _kept(self._places, place)
+        self._place_of_topic = _kept(self._place_of_topic, place)
+        self._place_of_pair = _kept(self._place_of_pair, place)
+        self._topics = {}
+        self._made_of = {key: parts for key, parts in self._made_of.items() if key in self._places}
+        self._values = {}
+        for tags, _ in self._places:
+            self._note_values(tags)
+
+    def _note_values(self, tags: Tags) -> None:
+        for name, value in tags:
+            self._values.setdefault(name, set()).add(value)
+
     def _check_room(self, tags: Tags, device: str) -> None:
         """Refuse, with DataError, one of anything too many, without a look at all there are."""
+        try:
+            self._check_limits(tags, device)
+        except DataError:
+            self.is_full = True
+            raise
+
+    def _check_limits(self, tags: Tags, device: str) -> None:
         limits = self._limits
         if len(self._channels.devices) >= limits.max_devices:
             owner = Device(self._name, device, telling_tags(tags, self._identity))
@@ -218,6 +256,11 @@ class Devices:
         if len(topic) <= MAX_TOPIC_BYTES and len(known) < self._max_topics:
             known[key] = place
         return place
+
+
+def _kept(places: dict[_Key, int], new: list[int]) -> dict[_Key, int]:
+    """The keys of the places that are left, with the numbers that these have now."""
+    return {key: new[place] for key, place in places.items() if new[place] >= 0}
 
 
 def _filled(name: DeviceName, values: Mapping[str, str]) -> tuple[str, ...]:

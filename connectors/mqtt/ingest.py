@@ -40,7 +40,7 @@ from headgate.core.batch import Quality
 from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import READINGS, Log, Record, TopicPartition
-from headgate.core.pulse import PULSE_INTERVAL_S, Pulse
+from headgate.core.pulse import PULSE_INTERVAL_S, HeardTime, Pulse
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 
@@ -150,7 +150,14 @@ class IngestLane:
         self._unheard = UnheardFeeds(config.feed, telemetry)
         self._in_hand = MessagesInHand(config.gateway.data_dir / "ingest.in-hand")
         self._refusals = Refusals(config, telemetry, clock)
-        self._translator = Translator(config, telemetry, self._refusals, self._unheard)
+        self._heard_time = HeardTime()
+        self._translator = Translator(
+            config,
+            telemetry,
+            self._refusals,
+            self._unheard,
+            now_ns=self._heard_time.now_ns,
+        )
         self._readings = topic(config, READINGS)
         self._retained = RetainedMessages(config, telemetry)
         self._kept = KeptMessages()
@@ -262,6 +269,7 @@ class IngestLane:
                 )
             self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
             self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
+            self._heard_time.look(self._clock.monotonic_ns(), is_heard=is_flowing)
             self._look_at_clock()
             self._refusals.tell()
             self._certificates.look()
@@ -311,6 +319,7 @@ class IngestLane:
                 connection.resume()
 
     async def _write_messages(self, messages: Messages) -> None:
+        self._translator.forget_silent()
         translated = Translated()
         for first, end in self._in_hand.pieces(messages):
             part = messages.part(first, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,8 @@ from connectors.mqtt.refusals import Messages, Refusals, shown_topic
 from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
-from headgate.core.channels import ChannelTable, device_partition
+from headgate.core.channels import ChannelTable, Remaining, device_partition
+from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
@@ -42,6 +43,11 @@ _SLICE_MESSAGES = 2048
 #: it weighs, in bytes of others. A message of as many records as are allowed fills a slice.
 _LOOKED_AT_BYTES = 2048
 _OBJECT_WEIGHS = 100
+
+#: How often there is a look whether something has been silent for long, and how often while
+#: something that is bounded is full, ns.
+_LOOK_EVERY_NS = 3600 * NS_PER_S
+_FULL_EVERY_NS = 60 * NS_PER_S
 
 
 @dataclass(slots=True)
@@ -71,10 +77,17 @@ class Translator:
         telemetry: Where messages and readings are counted.
         refusals: Where to go with what can't be used.
         unheard: Is told of feeds that are heard.
+        now_ns: Time by which devices are silent for long.
     """
 
     def __init__(
-        self, config: Config, telemetry: Telemetry, refusals: Refusals, unheard: UnheardFeeds
+        self,
+        config: Config,
+        telemetry: Telemetry,
+        refusals: Refusals,
+        unheard: UnheardFeeds,
+        *,
+        now_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         self._config = config
         self._telemetry = telemetry
@@ -90,12 +103,14 @@ class Translator:
         }
         self._zoneless: set[str] = set()
         self._feed_of_topic: dict[bytes, str] = {}
+        self._max_topics = 2 * config.ingest.max_devices
         self._partition_of_device = np.empty(0, np.int32)
-        self._key_groups = {
-            (name, partition): KeyGroup(self._channels)
-            for name in config.feed
-            for partition in range(config.log.partitions)
-        }
+        self._key_groups = self._new_key_groups()
+        self._now_ns = now_ns
+        # By channel row, of so many as are dated; a channel counts as heard when it is added.
+        self._heard_ns = np.empty(0, np.int64)
+        self._dated = 0
+        self._looked_ns = now_ns()
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
 
@@ -123,6 +138,8 @@ class Translator:
                 examples = decoded.bad_fields
                 self._refusals.keep_examples(feed, of_feed, examples, into.quarantined)
             if len(decoded.value):
+                self._date_new()
+                self._heard_ns[decoded.channel] = self._now_ns()
                 into.batches.setdefault(feed, []).append(decoded.batch(self._channels))
                 into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
             if decoder.zoneless and feed not in self._zoneless:
@@ -173,6 +190,63 @@ class Translator:
             translated.records.setdefault(at, []).extend(messages_records(messages))
         translated.batches, translated.quarantined = {}, {}
 
+    def forget_silent(self) -> None:
+        """Forget what has been silent for ``gateway.forget_after``; while nothing is in hand.
+
+        Once an hour there is a look, and once a minute while anything is refused because something
+        that is bounded is full.
+        """
+        now_ns = self._now_ns()
+        is_full = any(decoder.is_full for decoder in self._decoders.values())
+        if now_ns - self._looked_ns < (_FULL_EVERY_NS if is_full else _LOOK_EVERY_NS):
+            return
+        self._looked_ns = now_ns
+        self._date_new()
+        known = len(self._channels)
+        is_kept = self._heard_ns[:known] >= now_ns - self._config.forget_after
+        for decoder in self._decoders.values():
+            decoder.keep_whole(is_kept)
+        are_topics_full = len(self._feed_of_topic) >= self._max_topics
+        if is_kept.all() and not are_topics_full:
+            return
+        # Topics are not noted with a time: those that are heard come back by themselves.
+        self._feed_of_topic = {}
+        remaining = self._channels.only(is_kept)
+        channels = known - len(remaining.table)
+        devices = len(self._channels.devices) - len(remaining.table.devices)
+        self._keep(remaining)
+        if channels:
+            self._telemetry.forgotten.labels("devices").inc(devices)
+            self._telemetry.forgotten.labels("channels").inc(channels)
+            _logger.info("Forgot what has been silent.", devices=devices, channels=channels)
+
+    def _keep(self, remaining: Remaining) -> None:
+        self._heard_ns = self._heard_ns[: self._dated][remaining.channels >= 0]
+        self._dated = len(self._heard_ns)
+        devices = remaining.devices[: len(self._partition_of_device)]
+        self._partition_of_device = self._partition_of_device[devices >= 0]
+        self._channels = remaining.table
+        for decoder in self._decoders.values():
+            decoder.keep(remaining)
+        for arrivals in self._arrivals.values():
+            arrivals.keep(remaining)
+        self._key_groups = self._new_key_groups()
+
+    def _date_new(self) -> None:
+        known = len(self._channels)
+        if known > len(self._heard_ns):
+            self._heard_ns = np.concatenate([self._heard_ns, np.empty(known, np.int64)])
+        if known > self._dated:
+            self._heard_ns[self._dated : known] = self._now_ns()
+            self._dated = known
+
+    def _new_key_groups(self) -> dict[tuple[str, int], KeyGroup]:
+        return {
+            (name, partition): KeyGroup(self._channels)
+            for name in self._config.feed
+            for partition in range(self._config.log.partitions)
+        }
+
     def count(self) -> None:
         """Tell how much is known of what is bounded; call it now and then."""
         known = self._telemetry.known
@@ -217,7 +291,7 @@ class Translator:
         )
         # Bounded: a device that makes up topics must not fill the memory.
         is_short = len(mqtt_topic) <= MAX_TOPIC_BYTES
-        has_room = len(self._feed_of_topic) < 2 * self._config.ingest.max_devices
+        has_room = len(self._feed_of_topic) < self._max_topics
         if feed is not None and is_short and has_room:
             self._feed_of_topic[mqtt_topic] = feed
         return feed

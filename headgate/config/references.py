@@ -15,8 +15,13 @@ from typing import Any
 from headgate.config.certificates import key_problem
 from headgate.config.lines import KeyPath
 from headgate.config.problems import Problem, shown_key
-from headgate.config.schema import Config, Log, read_secret, room_for_backlog
-from headgate.config.units import format_size, parse_size_bytes
+from headgate.config.schema import Config, Log, Mqtt, read_secret, room_for_backlog
+from headgate.config.units import (
+    format_duration,
+    format_size,
+    parse_duration_ns,
+    parse_size_bytes,
+)
 
 #: Characters of a token that we ask for ourselves; others' have their own rules.
 _MIN_TOKEN = 16
@@ -46,6 +51,7 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
             ("streams", "workers"), f"expected at most log.partitions, {partitions}, got {workers}"
         )
     yield from _backlog_without_room(raw)
+    yield from _forgotten_too_soon(raw)
     yield from _overlapping_topics(feeds)
 
 
@@ -125,6 +131,29 @@ def _backlog_without_room(raw: Mapping[str, Any]) -> Iterator[Problem]:
             f"expected at most {format_size(room)}, for which log.retention_bytes has room, got "
             f'"{text}"; raise log.retention_bytes too',
         )
+
+
+def _forgotten_too_soon(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Devices that would be forgotten while readings of theirs may still wait somewhere."""
+    text = _table(raw, "gateway").get("forget_after")
+    if text is None:
+        return
+    for table, key, model, bound in (
+        ("log", "retention", Log, "more than"),
+        ("mqtt", "session_expiry", Mqtt, "at least"),
+    ):
+        other = _table(raw, table).get(key)
+        try:
+            forget_ns = parse_duration_ns(text)
+            default_ns: int = model.model_fields[key].default
+            other_ns = default_ns if other is None else parse_duration_ns(other)
+        except ValueError:
+            continue
+        if forget_ns < other_ns or (bound == "more than" and forget_ns == other_ns):
+            yield Problem(
+                ("gateway", "forget_after"),
+                f'expected {bound} {table}.{key}, {format_duration(other_ns)}, got "{text}"',
+            )
 
 
 def _overlapping_topics(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +44,10 @@ def _ns(text: str) -> int:
 _LOW_WAIT = _ns("2ms")
 
 
+#: How much later a device is forgotten by default than the log deletes its last reading, where that
+#: is kept for long, ns.
+_FORGET_LATER = _ns("1d")
+
 #: Part of ``log.retention_bytes`` that aggregates may take, and thinned ones once more each.
 AGGREGATES_SHARE = 0.1
 
@@ -70,6 +75,8 @@ class Gateway(Table):
     data_dir: FilePath = Field(default=Path("data"), validate_default=True)
     #: "low" makes ``ingest.max_wait`` and ``streams.max_wait`` "2ms" where they are not given.
     latency: Literal["normal", "low"] = "normal"
+    #: What has been silent for longer is forgotten; see ``Config.forget_after``.
+    forget_after: DurationNs = _ns("30d")
 
 
 class Tls(Table):
@@ -516,6 +523,9 @@ class Config(Table):
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
         room = room_for_backlog(self.log.retention_bytes)
+        problems += [
+            f"gateway.forget_after: expected {wanted}" for wanted in self._too_soon_forgotten()
+        ]
         if self.max_backlog > room:
             problems.append(f"forward.max_backlog: at most {format_size(room)}")
         if problems:
@@ -526,6 +536,20 @@ class Config(Table):
     def max_backlog(self) -> int:
         """Bytes of aggregates that may wait for a sink before they are thinned."""
         return self.forward.max_backlog or room_for_backlog(self.log.retention_bytes)
+
+    @property
+    def forget_after(self) -> int:
+        """After how long a silence a device is forgotten, ns; by default longer if it must be."""
+        if "forget_after" in self.gateway.model_fields_set:
+            return self.gateway.forget_after
+        least = max(self.log.retention + _FORGET_LATER, self.mqtt.session_expiry)
+        return max(self.gateway.forget_after, least)
+
+    def _too_soon_forgotten(self) -> Iterator[str]:
+        if self.forget_after <= self.log.retention:
+            yield "more than log.retention"
+        if self.forget_after < self.mqtt.session_expiry:
+            yield "at least mqtt.session_expiry"
 
     @property
     def ingest_wait(self) -> int:

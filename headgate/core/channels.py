@@ -2,7 +2,7 @@
 
 A batch carries one small integer a row instead of names; the ``ChannelTable`` turns that
 integer into the channel's names, and back. It only ever grows, so a number stays valid for the
-life of the process. Numbers are never written to a topic: there the names go (``Channel.key``).
+life of the table. Numbers are never written to a topic: there the names go (``Channel.key``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -167,6 +168,32 @@ class ChannelTable:
         channels = self.channels
         return [channels[row].key for row in rows.tolist()]
 
+    def only(self, is_kept: NDArray[np.bool_]) -> Remaining:
+        """A table of some of the channels and their devices, numbered anew in the same order.
+
+        Args:
+            is_kept: bool[channels].
+        """
+        channel_rows = _numbered(is_kept)
+        has_kept = np.zeros(len(self.devices), np.bool_)
+        has_kept[self.device_of[is_kept]] = True
+        device_rows = _numbered(has_kept)
+        row_of, device_of = channel_rows.tolist(), device_rows.tolist()
+        table = ChannelTable(
+            list(compress(self.channels, is_kept.tolist())),
+            list(compress(self.devices, has_kept.tolist())),
+            self.identities,
+            {key: row_of[row] for key, row in self._channel_rows.items() if row_of[row] >= 0},
+            {
+                each: device_of[row]
+                for each, row in self._device_rows.items()
+                if device_of[row] >= 0
+            },
+        )
+        kept = device_rows[self.device_of[is_kept]]
+        table._device_of = np.concatenate([kept, np.empty(max(64, len(kept)), np.int32)])
+        return Remaining(table, channel_rows, device_rows)
+
     def _add(self, channel: Channel, known_as: str | None = None) -> int:
         if channel.feed in self.identities:
             channel = replace(channel, identity=self.identities[channel.feed])
@@ -182,3 +209,25 @@ class ChannelTable:
             # A key in another notation, or of another configuration, is looked up once only.
             self._channel_rows[known_as] = row
         return row
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What is left of a table.
+
+    Attributes:
+        table: The channels and devices that are left, in the order they had.
+        channels: int32[c], by row of the former table the row in this one, or -1.
+        devices: int32[d], likewise.
+    """
+
+    table: ChannelTable
+    channels: NDArray[np.int32]
+    devices: NDArray[np.int32]
+
+
+def _numbered(is_kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Numbers from 0 for those that are kept, -1 for the others."""
+    numbers = (np.cumsum(is_kept) - 1).astype(np.int32)
+    numbers[~is_kept] = -1
+    return numbers

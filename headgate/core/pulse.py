@@ -22,6 +22,33 @@ PULSE_INTERVAL_S = 0.5
 _STALE_S = 3.0
 
 
+class HeardTime:
+    """Time that counts only while devices can be heard: by it they are silent for long.
+
+    While the broker is away, or the log takes nothing, it stands still; so it does while the
+    gateway is off.
+    """
+
+    def __init__(self) -> None:
+        self._counted_ns = 0
+        self._looked_ns: int | None = None
+
+    def now_ns(self) -> int:
+        """Nanoseconds counted."""
+        return self._counted_ns
+
+    def look(self, now_ns: int, *, is_heard: bool) -> None:
+        """Count the time since the last look, if devices can be heard; often.
+
+        Args:
+            now_ns: Of the monotonic clock.
+            is_heard: Whether they can be.
+        """
+        if is_heard and self._looked_ns is not None:
+            self._counted_ns += now_ns - self._looked_ns
+        self._looked_ns = now_ns
+
+
 class Pulse:
     """One end of the file; either side may be started first.
 

@@ -53,6 +53,12 @@ class Telemetry:
             ["kind"],
             registry=registry,
         )
+        self.forgotten = Counter(
+            "headgate_forgotten",
+            "Devices and channels that were forgotten, silent for gateway.forget_after.",
+            ["kind"],
+            registry=registry,
+        )
         self.zoneless = Gauge(
             "headgate_times_without_zone",
             "1 when a feed's times without a zone were taken for UTC.",
