@@ -21,14 +21,13 @@ from typing import Final
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
+from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.schema import Config, Feed
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
 
-#: A longer topic is not remembered, bytes.
-_MAX_TOPIC_BYTES: Final = 1024
 _DIGEST_BYTES: Final = 8
 
 #: What an MQTT 5 broker is asked to do with what it retains: send it at each subscribing, only
@@ -69,8 +68,8 @@ class RetainedMessages:
             name for name, feed in self._feeds.items() if feed.handles_retained == "ignore"
         }
         self._feed_of_topic: dict[bytes, str] = {}
-        # By topic, the digest of its newest payload; those of which something retained came; and
-        # those that have been forgotten since the last note.
+        # By topic, the digest of its newest payload; those of which something retained came, the
+        # file's among them; and those of these that have been forgotten since the last note.
         self._digests: dict[bytes, bytes] = {}
         self._retaining: set[bytes] = set()
         self._forgotten: list[bytes] = []
@@ -99,7 +98,7 @@ class RetainedMessages:
             first = at
             if feeds[at] in self._ignored:
                 left_out.add(at)
-            elif feeds[at] in self._once and len(topics[at]) <= _MAX_TOPIC_BYTES:
+            elif feeds[at] in self._once and len(topics[at]) <= MAX_TOPIC_BYTES:
                 self._retaining.add(topics[at])
                 if self._digests.get(topics[at]) == _digest(payloads[at]):
                     left_out.add(at)
@@ -140,7 +139,7 @@ class RetainedMessages:
             ),
             "",
         )
-        if len(topic) <= _MAX_TOPIC_BYTES and len(self._feed_of_topic) < self._most:
+        if len(topic) <= MAX_TOPIC_BYTES and len(self._feed_of_topic) < self._most:
             self._feed_of_topic[topic] = found
         return found
 
@@ -160,15 +159,16 @@ class RetainedMessages:
         digests = {
             topic: _digest(payload)
             for topic, payload in payload_of.items()
-            if len(topic) <= _MAX_TOPIC_BYTES
+            if len(topic) <= MAX_TOPIC_BYTES
         }
         self._digests |= digests
         while len(self._digests) > self._most:
             # The oldest goes: its value may count once more, but no topic is shut out for ever.
             oldest = next(iter(self._digests))
             del self._digests[oldest]
-            self._retaining.discard(oldest)
-            self._forgotten.append(oldest)
+            if oldest in self._retaining:
+                self._retaining.remove(oldest)
+                self._forgotten.append(oldest)
         return digests
 
     def _open(self) -> None:
