@@ -72,7 +72,11 @@ class Arrivals:
             self._times.keep(remaining)
 
     def recall(self, batch: Batch) -> None:
-        """Learn from readings of earlier when the devices were last heard, and at what pace."""
+        """Learn from readings of earlier when the devices were last heard, and at what pace.
+
+        Args:
+            batch: Readings of this feed. They point into another table than what is settled.
+        """
         if self._times is not None:
             self._times.recall(batch)
 
@@ -132,14 +136,18 @@ class ArrivalTimes:
         self._last_ns, self._pace_ns = self._last_ns[kept], self._pace_ns[kept]
 
     def recall(self, batch: Batch) -> None:
-        """Learn from readings of earlier, of whichever devices."""
+        """Learn from readings of earlier, of whichever devices, in a table of their own."""
+        if not len(batch):
+            return
+        # The batch points into a table of its own.
+        theirs, position = np.unique(batch.device, return_inverse=True)
+        devices = [batch.channels.devices[row] for row in theirs.tolist()]
+        ours = np.array([self._channels.device_row(each) for each in devices], np.int32)
+        device, time_ns = ours[position.reshape(-1)], batch.time_ns
         self._grow()
-        device, time_ns = batch.device, batch.time_ns
         order = np.lexsort((time_ns, device))
         device, time_ns = device[order], time_ns[order]
         starts, lengths = runs(device)
-        if not len(starts):
-            return
         rows = device[starts]
         self._last_ns[rows] = np.maximum(self._last_ns[rows], time_ns[starts + lengths - 1])
         step_ns = np.diff(time_ns)

@@ -155,19 +155,20 @@ class Translator:
 
     def recall(self, records: Sequence[StoredRecord]) -> None:
         """Learn when devices were last heard from earlier records of ``readings``, in order."""
+        # Into a table of their own: channels stand in ours in the order that their feed has now.
+        earlier = ChannelTable(identities=self._config.identities)
         batches = []
         for record in records:
             try:
                 check_schema(record.headers, READINGS_SCHEMA)
-                batches.append(decode_readings(record.value, self._channels))
+                batches.append(decode_readings(record.value, earlier))
             except DataError:
                 continue  # the streams lane puts it into quarantine
-        batch = concat(batches, self._channels)
-        is_arrival = (batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0
-        devices = self._channels.devices
-        feeds = np.array([each.feed for each in devices], np.object_)[batch.device]
+        batch = concat(batches, earlier)
+        batch = batch.take((batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0)
+        feeds = np.array([each.feed for each in earlier.devices], np.object_)[batch.device]
         for name, arrivals in self._arrivals.items():
-            arrivals.recall(batch.take(is_arrival & (feeds == name)))
+            arrivals.recall(batch.take(feeds == name))
 
     def put_aside(self, message: Messages, into: Translated) -> None:
         """Refuse a message that ends the process in which it is decoded."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.schema import Feed, Ingest
-from headgate.core.batch import Quality, concat
-from headgate.core.channels import ChannelTable
+from connectors.mqtt.refusals import Messages, Refusals
+from connectors.mqtt.translate import Translated, Translator
+from connectors.mqtt.unheard import UnheardFeeds
+from headgate.config.schema import Config, Feed, Ingest
+from headgate.core.batch import Batch, Quality, concat
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.log import StoredRecord
+from headgate.core.telemetry import Telemetry
+from headgate.core.wire import readings_record
+from headgate.testing import ManualClock
 
 _NOW_S = 1_800_000_000
 
@@ -158,11 +164,33 @@ def test_what_the_log_holds_tells_when_devices_were_last_heard() -> None:
         decoded = feed.decoder.decode([b"a"], [b'{"x": 1, "y": 2}'], arrival_ns)
         batches.append(feed.arrivals.settle(decoded, arrival_ns).batch(feed.channels))
     again.times_s("b", -100)
-    batch = concat(batches, feed.channels)
-    rows = np.array([again.channels.row(each) for each in feed.channels.channels], np.int32)
-    again.arrivals.recall(replace(batch, channels=again.channels, channel=rows[batch.channel]))
+    again.arrivals.recall(concat(batches, feed.channels))
 
     assert again.times_s("aaa", 200, unheard_s=45) == pytest.approx([50, 60, 70])
+
+
+@pytest.mark.parametrize("then", ["xy", "yx", "y"])
+def test_channels_may_have_stood_in_another_order(then: str) -> None:
+    """In records of before, for that is how they stood in the configuration."""
+    config = Config.model_validate({"feed": {"f": _feed(time={}).model_dump()}, "local_store": {}})
+    earlier = ChannelTable()
+    rows = [earlier.row(Channel("f", "d", "f", name)) for name in then]
+    times_ns = [(_NOW_S - 10) * NS_PER_S] * len(rows)
+    flags = [int(Quality.ARRIVAL_TIME)] * len(rows)
+    batch = Batch.from_columns(earlier, times_ns, rows, [1.0] * len(rows), quality=flags)
+    record = readings_record(batch, "f")
+    clock = ManualClock()
+    telemetry = Telemetry(clock)
+    unheard = UnheardFeeds(config.feed, telemetry)
+    translator = Translator(config, telemetry, Refusals(config, telemetry, clock), unheard)
+    translator.recall([StoredRecord(0, 0, record.value, None, record.headers)])
+    translated = Translated()
+    arrival_ns = np.full(1, _NOW_S * NS_PER_S)
+    translator.take(Messages([b"d"], [b'{"x": 1, "y": 2}'], arrival_ns, {}), translated)
+    (found,) = translated.batches["f"]
+
+    assert found.time_ns.tolist() == [_NOW_S * NS_PER_S] * 2
+    assert (found.quality == int(Quality.ARRIVAL_TIME)).all()
 
 
 def test_who_has_caught_up_ends_the_spreading() -> None:
