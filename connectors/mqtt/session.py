@@ -111,7 +111,8 @@ class BrokerSession:
     def _tell_loss(self) -> None:
         lost_ns = self._known.lost_ns
         self._telemetry.session_lost_seconds.set(lost_ns / NS_PER_S)
-        if self._clock.wall_ns() - lost_ns < _TELL_FOR_NS:
+        # A clock that has not been set yet is near 0 itself.
+        if lost_ns and self._clock.wall_ns() - lost_ns < _TELL_FOR_NS:
             at = datetime.fromtimestamp(lost_ns // NS_PER_S, UTC).isoformat()
             self._telemetry.warn(
                 "mqtt session",

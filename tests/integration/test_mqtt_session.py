@@ -15,9 +15,10 @@ from structlog.testing import capture_logs
 from connectors.mqtt.session import BrokerSession, results_client_id
 from headgate.config.schema import Config
 from headgate.console.details import warnings
-from headgate.core.clock import SystemClock
+from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
+from headgate.testing import ManualClock
 from tests.integration.test_mqtt_in import _config, publish, running, until
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
@@ -168,3 +169,19 @@ async def test_the_file_says_what_is_known(mosquitto: Mosquitto, tmp_path: Path)
         pass
 
     assert json.loads(file.read_text())["session"] == f"{name}@127.0.0.1:{mosquitto.port}"
+
+
+def test_a_clock_that_is_not_set_yet_finds_no_loss(tmp_path: Path) -> None:
+    """It is near 1970, which is how never is written."""
+    config = Config.model_validate(
+        {
+            "gateway": {"data_dir": str(tmp_path)},
+            "local_store": {},
+            "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
+        }
+    )
+    clock = ManualClock(wall_ns=60 * NS_PER_S)
+    telemetry = Telemetry(clock)
+    BrokerSession(config, clock, telemetry)
+
+    assert not warnings([telemetry.details])
