@@ -293,9 +293,11 @@ class _Auditor:
         start, _ = await self._log.offsets(at)
         async for record in self._records(at):
             channels = self._table()
-            if schema_of(record.headers) != AGGREGATES_SCHEMA:
+            try:
+                check_schema(record.headers, AGGREGATES_SCHEMA)
+                aggregates = decode_aggregates(record.value, channels, has_sketches=False)
+            except DataError:
                 continue  # damaged: its readings are missing, and the account says so
-            aggregates = decode_aggregates(record.value, channels)
             counts = aggregates.n + aggregates.flagged
             columns = (aggregates.channel, aggregates.start_ns, aggregates.window_ns, counts)
             for row, start_ns, window_ns, count in zip(
@@ -325,16 +327,19 @@ class _Auditor:
             self._rejections_from[partition] = math.inf
         async for record in self._records(at):
             schema = schema_of(record.headers)
-            if schema == MESSAGES_SCHEMA:
-                messages = decode_messages(record.value)
-                self._messages.update(message.reason for message in messages)
-                self._sinks.note_refused(messages)
-            elif schema in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA):
-                if part_of(record.headers)[0] == 0:
-                    together.clear()
-                for source, counter in self._rejections(record, partition).items():
-                    together[source] += counter
-                    fullest[source] = fullest.get(source, Counter()) | together[source]
+            is_rejected = schema in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA)
+            if is_rejected and part_of(record.headers)[0] == 0:
+                together.clear()
+            try:
+                messages = decode_messages(record.value) if schema == MESSAGES_SCHEMA else []
+                found = self._rejections(record, partition) if is_rejected else {}
+            except DataError:
+                continue  # damaged: what was rejected is missing, and the account says so
+            self._messages.update(message.reason for message in messages)
+            self._sinks.note_refused(messages)
+            for source, counter in found.items():
+                together[source] += counter
+                fullest[source] = fullest.get(source, Counter()) | together[source]
         for counter in fullest.values():
             for (device, span, reason, is_past), count in counter.items():
                 account = self._accounts[device, span]

@@ -61,8 +61,13 @@ class Books:
 
     async def aggregated(self, window: int, n: int, flagged: int = 0) -> None:
         """A window of 10 s has closed."""
+        aggregates = self.windows(window, n, flagged)
+        await self.append(AGGREGATES, aggregates_record(aggregates, self.table))
+
+    def windows(self, window: int, n: int, flagged: int = 0) -> Aggregates:
+        """A closed window of 10 s."""
         one = np.ones(1, np.int64)
-        aggregates = Aggregates(
+        return Aggregates(
             channel=np.array([self._row], np.int32),
             start_ns=one * window * 10 * _S,
             window_ns=one * 10 * _S,
@@ -73,7 +78,6 @@ class Books:
             sketch_keys=[np.empty(0, np.int32)],
             sketch_counts=[np.empty(0, np.int64)],
         )
-        await self.append(AGGREGATES, aggregates_record(aggregates, self.table))
 
     async def rejected(self, origin: Origin, reason: str, *seconds: int) -> None:
         """Readings of a record were rejected."""
@@ -297,3 +301,23 @@ async def test_rejections_of_one_record_in_parts_are_added_up_and_a_replay_is_no
 
     assert account.rejected == {"late": 6}
     assert result.is_balanced
+
+
+@pytest.mark.parametrize("name", [AGGREGATES, QUARANTINE])
+async def test_what_a_damaged_record_held_is_a_gap(books: Books, name: str) -> None:
+    """The account is settled all the same, whatever stands in the log."""
+    origin = await books.received(1, 2, 11)
+    await books.aggregated(0, 1)
+    await books.rejected(origin, "late", 2)
+    for record in (
+        aggregates_record(books.windows(1, 1), books.table),
+        rejected_record(books.batch([11], origin), ["late"]),
+        messages_record([QuarantinedMessage(0, "mqtt:in", b"?", "not_json", "", 1)]),
+    ):
+        await books.append(name, replace(record, value=record.value[:-100]))
+    await books.committed(1)
+    result, _ = await books.settle()
+
+    assert not result.unchecked
+    assert result.sum().received == 3
+    assert result.sum().aggregated + result.sum().rejected.total() == 2
