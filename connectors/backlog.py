@@ -314,10 +314,7 @@ class Backlog:
     async def save(self) -> None:
         """Write down what is pending, and commit; both durable when it returns."""
         if self.needs_note:
-            tiers = [_noted(tier) for tier in self.tiers]
-            note = Note(live=self.live, tiers=tiers).model_dump_json().encode()
-            await self._log.append(self._state, [Record(note, self._key, _HEADERS)])
-            self._is_noted, self._is_outdated = bool(self), False
+            await self._write_note()
         await self.commit()
 
     async def commit(self, ends: Mapping[TopicPartition, tuple[int, int]] | None = None) -> None:
@@ -329,6 +326,9 @@ class Backlog:
         """
         for tier in self.tiers:
             tier.forget((ends or {}).get(tier.at, (0, 0))[0])
+        if self._is_outdated:
+            # An offset that moves past what was let go would be all that is known of it.
+            await self._write_note()
         offsets = {self.at: self.live}
         for tier in self.tiers[1:]:
             offsets[tier.at] = max(
@@ -349,6 +349,12 @@ class Backlog:
         if end > self.live:
             self.tiers[0].ranges = united([*self.tiers[0].ranges, (self.live, end)])
             self.live = end
+
+    async def _write_note(self) -> None:
+        tiers = [_noted(tier) for tier in self.tiers]
+        note = Note(live=self.live, tiers=tiers).model_dump_json().encode()
+        await self._log.append(self._state, [Record(note, self._key, _HEADERS)])
+        self._is_noted, self._is_outdated = bool(self), False
 
     async def _newest_note(self) -> tuple[Note | None, bool]:
         """The newest note that can be read, if any, and whether there is one that can't.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.backlog import Backlog, read_note
+from connectors.backlog import EVICTED, Backlog, read_note
 from connectors.embedded_log.store import SqliteLog
 from connectors.logs import topic, topic_specs
 from headgate.config.schema import Config
@@ -115,3 +115,20 @@ async def test_a_backlog_of_very_many_ranges_still_has_a_note(
 
     assert len(ranges) <= 10_000
     assert (ranges[0][0], ranges[-1][1]) == (0, 999_991)
+
+
+async def test_what_was_evicted_is_noted_before_the_offset_moves(
+    config: Config, log: SqliteLog
+) -> None:
+    """Whoever looks next, an audit or the lane after a crash, knows of it."""
+    backlog = Backlog(config, log, "s", 0)
+    await backlog.load()
+    backlog.fall_behind(300)
+    await backlog.save()
+    backlog.let_go(backlog.tiers[0], (0, 100), EVICTED, 100)
+    await backlog.commit()
+    back = Backlog(config, log, "s", 0)
+    await back.look()
+
+    assert back.tiers[0].ranges == [(100, 300)]
+    assert back.tiers[0].counts[EVICTED] == 100
