@@ -187,10 +187,10 @@ class _Exchange(asyncio.Protocol):
         elif len(self._head) > _MAX_HEAD_BYTES:
             self._send(_too_large(bytes(self._head)))
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> None:
+        # An answer that is under way goes out all the same; then the connection ends.
         if not self.is_answered:
             self.abort()
-        return True  # the other direction stays open until the answer is out
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._forget()

@@ -154,6 +154,31 @@ async def test_those_who_hold_connections_keep_nobody_out() -> None:
             writer.close()
 
 
+async def test_a_peer_that_has_its_answer_takes_nobodys_place() -> None:
+    """It closes, and so does the server, however long its deadline is."""
+    async with _serving(max_connections=4, deadline_s=600.0) as (port, asked):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_GET[:-2])
+        for _ in range(10):
+            assert _status(await _talk(port, _GET)) == 200
+        writer.write(_GET[-2:])
+
+        assert _status(await asyncio.wait_for(reader.read(), 20)) == 200
+        assert len(asked) == 11
+        writer.close()
+
+
+async def test_who_closes_its_side_after_asking_gets_the_whole_answer() -> None:
+    """As some simple clients do."""
+    async with _serving(body=5_000_000 * b"x") as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_GET)
+        writer.write_eof()
+
+        assert len(await asyncio.wait_for(reader.read(), 20)) > 5_000_000
+        writer.close()
+
+
 async def test_a_page_that_fails_is_said_and_the_next_is_served() -> None:
     """The connection ends all the same."""
 
