@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from connectors.formats.columns import Decoded
 from headgate.config.schema import Feed
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import ChannelTable, Remaining
+from headgate.core.channels import ChannelTable, Device, Remaining
 from headgate.core.runs import runs
 
 
@@ -96,6 +96,10 @@ class ArrivalTimes:
         # By device row: the newest time given, and the pace; 0 while there is none.
         self._last_ns = np.zeros(0, np.int64)
         self._pace_ns = np.zeros(0, np.int64)
+        self._known = 0
+        # Last time and pace of devices that were heard by an earlier process, until they are heard
+        # again: they take no place in the table before.
+        self._recalled: dict[Device, tuple[int, int]] = {}
 
     def settle(
         self,
@@ -134,28 +138,25 @@ class ArrivalTimes:
         kept = np.flatnonzero(remaining.devices >= 0)
         self._channels = remaining.table
         self._last_ns, self._pace_ns = self._last_ns[kept], self._pace_ns[kept]
+        self._known = len(kept)
 
     def recall(self, batch: Batch) -> None:
         """Learn from readings of earlier, of whichever devices, in a table of their own."""
-        if not len(batch):
-            return
-        # The batch points into a table of its own.
-        theirs, position = np.unique(batch.device, return_inverse=True)
-        devices = [batch.channels.devices[row] for row in theirs.tolist()]
-        ours = np.array([self._channels.device_row(each) for each in devices], np.int32)
-        device, time_ns = ours[position.reshape(-1)], batch.time_ns
-        self._grow()
-        order = np.lexsort((time_ns, device))
-        device, time_ns = device[order], time_ns[order]
-        starts, lengths = runs(device)
-        rows = device[starts]
-        self._last_ns[rows] = np.maximum(self._last_ns[rows], time_ns[starts + lengths - 1])
+        order = np.lexsort((batch.time_ns, batch.device))
+        device, time_ns = batch.device[order], batch.time_ns[order]
         step_ns = np.diff(time_ns)
         steps = np.flatnonzero((step_ns > 0) & (device[1:] == device[:-1]))
         steps = steps[np.lexsort((step_ns[steps], device[steps]))]
         starts, lengths = runs(device[steps])
-        if len(starts):
-            self._pace_ns[device[steps[starts]]] = step_ns[steps[starts + lengths // 2]]
+        middle = steps[starts + lengths // 2]
+        pace_ns = dict(zip(device[middle].tolist(), step_ns[middle].tolist(), strict=True))
+        starts, lengths = runs(device)
+        ends = starts + lengths - 1
+        for row, last_ns in zip(device[starts].tolist(), time_ns[ends].tolist(), strict=True):
+            each = batch.channels.devices[row]
+            before_ns, before_pace_ns = self._recalled.get(each, (0, 0))
+            self._recalled[each] = max(before_ns, last_ns), pace_ns.get(row, before_pace_ns)
+        self._known = 0
 
     def _times_of(
         self,
@@ -208,11 +209,18 @@ class ArrivalTimes:
         return time_ns, wanted_ns < arrived_ns
 
     def _grow(self) -> None:
-        missing = len(self._channels.devices) - len(self._last_ns)
+        devices = self._channels.devices
+        missing = len(devices) - len(self._last_ns)
         if missing > 0:
             more = np.zeros(max(missing, len(self._last_ns), 64), np.int64)
             self._last_ns = np.concatenate([self._last_ns, more])
             self._pace_ns = np.concatenate([self._pace_ns, more])
+        if self._recalled:
+            for row in range(self._known, len(devices)):
+                last_ns, pace_ns = self._recalled.pop(devices[row], (0, 0))
+                self._last_ns[row] = max(self._last_ns[row], last_ns)
+                self._pace_ns[row] = pace_ns or self._pace_ns[row]
+        self._known = len(devices)
 
 
 def _rising(value: NDArray[np.int64], starts: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -165,6 +165,7 @@ def test_what_the_log_holds_tells_when_devices_were_last_heard() -> None:
         batches.append(feed.arrivals.settle(decoded, arrival_ns).batch(feed.channels))
     again.times_s("b", -100)
     again.arrivals.recall(concat(batches, feed.channels))
+    assert len(again.channels.devices) == 1
 
     assert again.times_s("aaa", 200, unheard_s=45) == pytest.approx([50, 60, 70])
 
