@@ -36,4 +36,4 @@ def test_topics_that_never_come_again_leave_nothing_behind() -> None:
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert held < 100_000
+    assert held < 400_000  # of a megabyte that came
