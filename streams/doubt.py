@@ -126,9 +126,13 @@ class Doubts:
         verdict = np.full(len(every), _TAKEN, np.int8)
         source = every.source.copy()
         first = len(every) - len(batch)
-        for group in np.flatnonzero(is_judged).tolist():
+        held_from = np.searchsorted(held_of, devices[is_judged])
+        held_to = np.searchsorted(held_of, devices[is_judged], side="right")
+        for group, begin, end in zip(
+            np.flatnonzero(is_judged).tolist(), held_from.tolist(), held_to.tolist(), strict=True
+        ):
             row, start = int(devices[group]), int(groups.starts[group])
-            held = np.flatnonzero(held_of == row)
+            held = np.arange(begin, end)
             rows = order[start : start + int(groups.lengths[group])] + first
             _Judge(every, verdict, source, self._feeds[self._feed[row]]).judge(
                 held, rows, int(newest_ns[row]), int(floor_ns[row]), self._step_ns, row
@@ -140,9 +144,10 @@ class Doubts:
     def due(self, devices: NDArray[np.intp], passed_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool[d]: whether something held of these devices is not ahead of these times."""
         found = np.zeros(len(devices), np.bool_)
-        for at in np.flatnonzero(self._held.count(devices)).tolist():
-            _, rows = self._held.peek(devices[at : at + 1])
-            found[at] = bool((rows["time_ns"] <= passed_ns[at]).any())
+        holding = np.flatnonzero(self._held.count(devices))
+        device, rows = self._held.peek(devices[holding])
+        owner = np.searchsorted(devices, device)
+        found[owner[rows["time_ns"] <= passed_ns[owner]]] = True
         return found
 
     def release(self, devices: NDArray[np.intp], passed_ns: NDArray[np.int64]) -> Batch:
