@@ -98,12 +98,17 @@ def key_problem(path: Path) -> str:
     except OSError:
         return ""  # who opens it says so
     is_ours = state.st_uid == os.geteuid()
-    if is_ours and state.st_mode & 0o077 and not path.absolute().is_relative_to(_CONTAINER_SECRETS):
+    if is_ours and state.st_mode & 0o077 and not is_handed_over(path):
         return (
             f"expected a key that only its owner can read, found {path} with mode "
             f"{state.st_mode & 0o777:04o}; chmod 600 {path}"
         )
     return ""
+
+
+def is_handed_over(path: Path) -> bool:
+    """Whether a secret is one that Docker has handed over to this container."""
+    return path.absolute().is_relative_to(_CONTAINER_SECRETS)
 
 
 def shown(time: datetime) -> str:

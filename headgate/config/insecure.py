@@ -10,11 +10,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from headgate.config.certificates import is_handed_over
 from headgate.config.hosts import host_of, is_loopback
 from headgate.config.schema import Config
-
-#: Docker hands secrets over here, readable by all: who can look is inside the container already.
-_CONTAINER_SECRETS = Path("/run/secrets")
 
 
 def insecure(config: Config, path: Path) -> Iterator[str]:
@@ -108,7 +106,7 @@ def _readable(config: Config) -> Iterator[str]:
         "mqtt.tls.key_file": None if config.mqtt.tls is None else config.mqtt.tls.key_file,
     }
     for key, file in files.items():
-        if file is None or file.absolute().is_relative_to(_CONTAINER_SECRETS):
+        if file is None or is_handed_over(file):
             continue
         if _open_to_others(file, stat.S_IROTH | stat.S_IWOTH):
             yield f"{key}: others on this machine can read or change {file}; chmod 600 {file}"
