@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.channels import ChannelTable
 from headgate.core.runs import runs
 from headgate.core.sketch import count_buckets, quantiles

@@ -25,7 +25,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.stage import Selection, StateBlock

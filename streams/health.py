@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError

@@ -26,7 +26,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from headgate.config.schema import Config, Feed, Model
+from headgate.config.feed import Feed
+from headgate.config.schema import Config, Model
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError, DataError, TransientError

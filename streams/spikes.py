@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.schema import Spike
+from headgate.config.feed import Spike
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
 from streams.arrays import grown

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.channels import ChannelTable
 from streams.arrays import grown
 from streams.health import HealthMonitor

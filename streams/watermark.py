@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.columns import Decoded
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device, Remaining
 from headgate.core.runs import runs

@@ -33,7 +33,8 @@ from connectors.formats.payload import loads
 from connectors.formats.signals import SKIP, Signal
 from connectors.formats.times import EventTimes
 from connectors.formats.typed import Typed, TypedDecoder
-from headgate.config.schema import Feed, Ingest
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Remaining, Tags
 from headgate.core.errors import DataError

@@ -18,7 +18,8 @@ from connectors.formats.paths import first, getter
 from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import Typed
 from headgate.config.device_name import DeviceName
-from headgate.config.schema import Feed, Ingest
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
 from headgate.core.channels import Channel, ChannelTable, Device, Remaining, Tags, telling_tags
 from headgate.core.errors import DataError
 

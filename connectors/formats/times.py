@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import ABSENT
-from headgate.config.schema import TimeMapping
+from headgate.config.feed import TimeMapping
 from headgate.core.errors import DataError
 
 _NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

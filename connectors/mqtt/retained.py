@@ -23,7 +23,8 @@ from paho.mqtt.client import topic_matches_sub
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.mqtt.received import Received, Subscription
-from headgate.config.schema import Config, Feed
+from headgate.config.feed import Feed
+from headgate.config.schema import Config
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()

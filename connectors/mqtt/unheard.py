@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 

@@ -15,8 +15,9 @@ from connectors.history import Asked, read_history
 from connectors.log_contents import Filter, readings_of
 from connectors.logs import open_existing_log
 from headgate.cli.times import UNITS, refuse_without_data, time_ns
+from headgate.config.feed import Feed
 from headgate.config.load import load_config
-from headgate.config.schema import Config, Feed
+from headgate.config.schema import Config
 from headgate.config.units import format_duration, parse_duration_ns
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable

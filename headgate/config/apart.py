@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from headgate.config.schema import Config, Feed
+from headgate.config.feed import Feed
+from headgate.config.schema import Config
 
 
 def split_devices(config: Config) -> Iterator[str]:

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.hostile import GOOD, REFUSED, goals, tables
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.schema import Feed, Ingest
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from connectors.thinning import concat, source_windows, thin
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S

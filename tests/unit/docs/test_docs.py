@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from headgate.config.schema import Config, Table
+from headgate.config.schema import Config
+from headgate.config.table import Table
 from headgate.core import wire
 from headgate.core.batch import Quality
 from headgate.core.wire import messages, readings, results

@@ -13,7 +13,8 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.mqtt.refusals import Messages, Refusals
 from connectors.mqtt.translate import Translated, Translator
 from connectors.mqtt.unheard import UnheardFeeds
-from headgate.config.schema import Config, Feed, Ingest
+from headgate.config.feed import Feed
+from headgate.config.schema import Config, Ingest
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S

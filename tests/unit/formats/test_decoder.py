@@ -17,7 +17,8 @@ from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.times import EventTimes, number_to_ns
 from connectors.formats.topics import TopicPattern
-from headgate.config.schema import Feed, Ingest, TimeMapping
+from headgate.config.feed import Feed, TimeMapping
+from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Device
 from headgate.core.errors import DataError

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.typed import TypedDecoder
-from headgate.config.schema import Feed, Ingest
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S

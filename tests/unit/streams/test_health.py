@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S

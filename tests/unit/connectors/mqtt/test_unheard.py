@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectors.mqtt.unheard import UnheardFeeds
-from headgate.config.schema import Feed
+from headgate.config.feed import Feed
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock

@@ -1,0 +1,223 @@
+"""``[feed.NAME]`` in ``headgate.toml``: a kind of device, its messages and its channels."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+
+from headgate.config.device_name import DeviceName, NameSource, device_name
+from headgate.config.table import Table
+from headgate.config.units import DurationNs, parse_duration_ns
+from headgate.config.values import Flag, Int, Name, Number, Range
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+#: Placeholders become tags; these names are taken, by points or by InfluxDB.
+_RESERVED_TAGS = ("gateway", "time", "_field", "_measurement", "_time", "_value")
+
+
+class Spike(Table):
+    """Hampel identifier: a reading further than ``threshold`` scaled MADs from the median of the
+    last ``window`` usable readings of its channel is a spike.
+    """
+
+    window: Annotated[Int, Field(ge=3, le=101)] = 11
+    threshold: Annotated[Number, Field(gt=0)] = 6.0
+    #: Smallest scale (in the channel's unit): a quantized signal has a MAD of 0.
+    min_scale: Annotated[Number, Field(ge=0)] = 0.0
+
+
+class Gap(Table):
+    """How missing steps are filled: up to ``limit`` long, one reading each ``feed.period``."""
+
+    fill: Literal["hold", "linear"] = "hold"
+    limit: DurationNs = parse_duration_ns("5s")
+
+
+class ChannelConfig(Table):
+    """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload."""
+
+    path: str | None = None
+    unit: str = ""
+    range: Range | None = None
+    spike: Spike | None = None
+    stuck_after: DurationNs | None = None
+    gap: Gap | None = None
+    scale: Number = 1.0
+    offset: Number = 0.0
+    required: Flag = False
+
+    @field_validator("scale")
+    @classmethod
+    def _keeps_the_value(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("expected any number but 0, which would make every reading equal")
+        return scale
+
+
+class TimeMapping(Table):
+    """``[feed.NAME.time]``: where the event time stands, and how it is written.
+
+    Without ``path`` the arrival time is taken, and the readings are marked so.
+    """
+
+    path: str | None = None
+    unit: Literal["s", "ms", "us", "ns", "iso8601"] = "ms"
+    #: Times further in the future than this are refused, as are those before ``not_before``.
+    max_ahead: DurationNs = parse_duration_ns("1d")
+    #: Readings that must agree before a device's clock that runs ahead of all before is believed.
+    confirm: Annotated[Int, Field(ge=1, le=1000)] = 3
+    not_before: str = "2000-01-01T00:00:00Z"
+    #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
+    zone: str | None = None
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (OSError, ValueError, KeyError):
+                raise ValueError('expected a time zone such as "Europe/Berlin"') from None
+        return zone
+
+    @model_validator(mode="after")
+    def _zone_is_of_texts(self) -> Self:
+        if self.zone is not None and self.unit != "iso8601":
+            raise ValueError('zone is for texts: set unit = "iso8601" or leave zone out')
+        return self
+
+    @field_validator("not_before")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError('expected a time such as "2000-01-01T00:00:00Z"') from None
+        return text
+
+
+class Aggregate(Table):
+    """``[[feed.NAME.aggregates]]``: tumbling event-time windows over each channel."""
+
+    window: DurationNs = parse_duration_ns("10s")
+
+    @field_validator("window")
+    @classmethod
+    def _not_zero(cls, window_ns: int) -> int:
+        if window_ns < 1_000_000:
+            raise ValueError('expected at least "1ms"')
+        return window_ns
+
+
+class Feed(Table):
+    """``[feed.NAME]``: one kind of device, and how its messages are read and treated."""
+
+    topic: str
+    qos: Literal[0, 1, 2] = 1
+    measurement: str | None = None
+    #: Path of the array of records inside the payload; a payload that is an array needs none.
+    records: str | None = None
+    #: The device's name, for topics without ``{device}``: a path in the record or the payload
+    #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
+    #: placeholders of the topic and paths.
+    device: NameSource | None = None
+    #: The placeholders, besides the name, that tell devices apart; None: all of the topic's. An
+    #: empty list: devices are told by their names alone.
+    identity: tuple[Name, ...] | None = None
+    #: What a message means that the broker had retained and sends to a new subscriber: a reading
+    #: once until its value changes, none, or a reading each time. None: ``handles_retained``.
+    retained: Literal["once", "ignore", "reading"] | None = None
+    #: True refuses a record for one field that is no number; otherwise the field is missing.
+    strict: Flag = False
+    time: TimeMapping = TimeMapping()
+    period: DurationNs = parse_duration_ns("1s")
+    grace: DurationNs = parse_duration_ns("2s")
+    channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)]
+    aggregates: tuple[Aggregate, ...] = (Aggregate(),)
+    #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
+    sensor_health: Flag = True
+    models: tuple[Name, ...] = ()
+
+    @field_validator("topic")
+    @classmethod
+    def _pattern(cls, topic: str) -> str:
+        names = _PLACEHOLDER.findall(topic)
+        if len(set(names)) != len(names):
+            raise ValueError("a placeholder may stand only once")
+        if reserved := set(names).intersection(_RESERVED_TAGS):
+            raise ValueError(f"{{{min(reserved)}}} is a reserved name; choose another")
+        for level in topic.split("/"):
+            if "{" in level or "}" in level:
+                if _PLACEHOLDER.fullmatch(level) is None:
+                    raise ValueError(
+                        f"a placeholder must be a whole level like {{device}}, got {level!r}"
+                    )
+            elif ("+" in level or "#" in level) and level not in ("+", "#"):
+                raise ValueError(f"a wildcard must be a whole level, got {level!r}")
+        if "#" in topic and not topic.endswith("#"):
+            raise ValueError("'#' may stand only at the end")
+        if topic.startswith(("$share/", "$queue/")):
+            # Messages come without these levels, so none would be of the feed.
+            raise ValueError(
+                f"no message has a topic that begins with {topic.partition('/')[0]!r}; write the "
+                "topic without that, and give mqtt.shared_group"
+            )
+        if not topic or "\x00" in topic or len(topic.encode()) > 65535:
+            raise ValueError("expected an MQTT topic of 1 to 65535 bytes")
+        return topic
+
+    @model_validator(mode="after")
+    def _has_device(self) -> Self:
+        has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
+        if self.device is None and not has_placeholder:
+            raise ValueError("no device: put {device} into topic, or give device = PATH")
+        if has_placeholder and "device" not in self.device_name.placeholders:
+            raise ValueError(
+                "device: the topic's {device} names the device too; put + in its place, or make "
+                'the name of both, such as "{device}/{PATH}"'
+            )
+        windows = [each.window for each in self.aggregates]
+        if len(set(windows)) != len(windows):
+            raise ValueError("aggregates: the same window stands twice; leave one out")
+        if len(set(self.models)) != len(self.models):
+            raise ValueError("models: the same model stands twice; leave one out")
+        for name in self.identity or ():
+            if name not in self.tag_names:
+                known = ", ".join(self.tag_names) or "none"
+                raise ValueError(
+                    f"identity: no placeholder {{{name}}} beside the name in topic; those there "
+                    f"are: {known}"
+                )
+        return self
+
+    @field_validator("period")
+    @classmethod
+    def _not_zero(cls, period_ns: int) -> int:
+        if period_ns == 0:
+            raise ValueError('expected more than "0s"')
+        return period_ns
+
+    @property
+    def device_name(self) -> DeviceName:
+        """What the device's name is made of."""
+        return device_name(self.device, _PLACEHOLDER.findall(self.topic))
+
+    @property
+    def tag_names(self) -> list[str]:
+        """Placeholders of the topic that become tags: all but the device's name."""
+        return sorted({*_PLACEHOLDER.findall(self.topic)} - {"device"})
+
+    @property
+    def handles_retained(self) -> Literal["once", "ignore", "reading"]:
+        """How retained messages are taken, if not said: by their time they are recognized."""
+        return self.retained or ("once" if self.time.path is None else "reading")
+
+    @property
+    def topic_filter(self) -> str:
+        """The MQTT topic filter to subscribe to: each placeholder becomes ``+``."""
+        return _PLACEHOLDER.sub("+", self.topic)
