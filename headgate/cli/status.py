@@ -27,9 +27,6 @@ _MAX_SAID_BYTES = 500
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: A certificate is shown when it expires within so many days.
-_SOON_DAYS = 30
-
 #: Kinds of refusals that are shown, sources of each, and characters of a text; --json has more.
 _MOST_REFUSED = 8
 _MOST_SOURCES = 2
@@ -130,7 +127,7 @@ def _print(status: dict[str, Any]) -> None:
     # A console of an older release tells nothing of these.
     for line in status.get("warnings", []):
         console.print(printable(f"warning: {line}"))
-    for line in [*_session(status), *_certificates(status)]:
+    for line in _session(status):
         console.print(printable(line))
     if status.get("feeds"):
         console.print(_feeds(status["feeds"]))
@@ -179,15 +176,6 @@ def _session(status: dict[str, Any]) -> list[str]:
     at = f"{_EPOCH + timedelta(seconds=session['lost_at_s']):%Y-%m-%d %H:%M:%S}"
     times = f"{session['lost']:,.0f} times since the start"
     return [f"session    the broker lost it, and what was queued in it, at {at} UTC ({times})"]
-
-
-def _certificates(status: dict[str, Any]) -> list[str]:
-    """What there is to say of certificates that have expired, or soon will."""
-    return [
-        f"warning: {name} {f'expires in {days:.0f} days' if days >= 0 else 'has expired'}"
-        for name, days in status.get("certificate_days", {}).items()
-        if days < _SOON_DAYS
-    ]
 
 
 def _feeds(feeds: dict[str, Any]) -> Table:
