@@ -40,12 +40,16 @@ class InHand:
     def open(self) -> None:
         """Take up what the last process left behind."""
         content = self._note.read()
-        self._suspects = {int(key): (a, b) for key, (a, b) in content.get("suspects", {}).items()}
-        self._deaths = {_place(key): count for key, count in content.get("deaths", {}).items()}
-        self._poison = {_place(key): step for key, step in content.get("poison", {}).items()}
-        held = {int(key): (a, b) for key, (a, b) in content.get("held", {}).items()}
-        if held:
-            self._blame(held, str(content.get("step", "")))
+        try:
+            suspects, held = (_spans(content.get(name, {})) for name in ("suspects", "held"))
+            deaths = {_place(key): int(n) for key, n in content.get("deaths", {}).items()}
+            poison = {_place(key): str(step) for key, step in content.get("poison", {}).items()}
+        except (TypeError, ValueError, AttributeError):
+            pass  # nothing that this program has written
+        else:
+            self._suspects, self._deaths, self._poison = suspects, deaths, poison
+            if held:
+                self._blame(held, str(content.get("step", "")))
         self._write()
 
     def is_poison(self, partition: int, offset: int) -> str | None:
@@ -117,6 +121,10 @@ class InHand:
                 "poison": {f"{at[0]}@{at[1]}": step for at, step in self._poison.items()},
             }
         )
+
+
+def _spans(noted: Mapping[str, Span]) -> dict[int, Span]:
+    return {int(key): (int(first), int(end)) for key, (first, end) in noted.items()}
 
 
 def _place(text: str) -> tuple[int, int]:

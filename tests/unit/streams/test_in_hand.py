@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from headgate.core.in_hand import InHand
 
 
@@ -66,3 +68,26 @@ def test_a_torn_note_is_no_note(tmp_path: Path) -> None:
     for content in (b"", b'{"held": {"0": [1', b"[]", b"\xff\xfe", b"null"):
         path.write_bytes(content)
         assert _started(path).count_together([(0, 1), (0, 2)]) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"held": [1]}',
+        '{"held": {"0": 3}}',
+        '{"suspects": {"a": [1, 2]}}',
+        '{"deaths": {"0@1": null}}',
+        '{"poison": {"0-1": "decode"}}',
+        "[]",
+        "\0\0\0",
+    ],
+)
+def test_a_note_that_is_none_keeps_no_lane_from_starting(tmp_path: Path, content: str) -> None:
+    """After a power cut anything may stand in it."""
+    path = tmp_path / "note"
+    path.write_text(content)
+    note = _started(path)
+
+    assert note.count_together((0, offset) for offset in range(5)) == 5
+    note.take({0: (0, 1)}, "decode")
+    assert _started(path).count_together((0, offset) for offset in range(5)) == 1
