@@ -214,6 +214,10 @@ class Inferer:
             for name, memory in self.memories.items()
         }
 
+    def renewed(self, channels: ChannelTable) -> Inferer:
+        """The same models, remembering nothing, with another table."""
+        return Inferer(self._models, channels, self._telemetry)
+
     def process(self, frames: Sequence[Frames]) -> list[Scores]:
         """Score frames; those of one model share a run. Models without windows give nothing."""
         if len(frames) == 1 and len(frames[0].device):

@@ -17,7 +17,6 @@ tests and in an evaluation.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -52,11 +51,10 @@ from streams.blocks import checked
 from streams.clean import Cleaner
 from streams.conflicts import Conflicts
 from streams.detect import Detector, DetectSpec
-from streams.frame import Framer, FrameSpec
 from streams.health import HOUR_NS, HealthMonitor
 from streams.heirs import Heirs
 from streams.infer import Inferer
-from streams.normalize import Normalizer
+from streams.model_routes import channel_names, model_routes
 from streams.presence import Presence
 from streams.refused import note_rejected
 from streams.state import Snapshot
@@ -94,21 +92,6 @@ class Results:
     moved: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """The way of one feed's readings to models that want the same windows of them.
-
-    Attributes:
-        name: Of the windows: the same for the same, whatever the models are called.
-        models: Their names in the configuration.
-    """
-
-    name: str
-    models: list[str]
-    normalizer: Normalizer
-    framer: Framer
-
-
 class Pipeline:
     """All stages of all feeds and models.
 
@@ -132,6 +115,8 @@ class Pipeline:
         watch: Callable[[Scores], None] | None = None,
     ) -> None:
         self.channels = channels
+        self._config = config
+        self._packages = packages
         self._watch = watch
         self._silent_after_ns = config.streams.silent_after
         self._telemetry = telemetry
@@ -141,7 +126,7 @@ class Pipeline:
         self._aggregator = Aggregator(config.feed, channels)
         self._monitor = HealthMonitor(config.feed, channels, _recall_ns(config, packages))
         self._inferer = inferer
-        self._routes = _routes(config, channels, packages)
+        self._routes = model_routes(config, channels, packages)
         self._detectors = _detectors(config, channels, packages, self._monitor)
         self._stages: dict[str, tuple[StatefulStage, str]] = {
             "watermark": (self._watermarks, ""),
@@ -278,6 +263,30 @@ class Pipeline:
         """Drop the state of these devices."""
         for stage, _ in self._stages.values():
             stage.forget(selection)
+
+    def busy(self, selection: Selection) -> NDArray[np.bool_]:
+        """bool[c]: channels of which anything is open: windows, held readings, an anomaly."""
+        is_busy = np.zeros(len(selection.channels), np.bool_)
+        for stage in (self._watermarks, self._aggregator):
+            for name, array in stage.snapshot(selection).items():
+                if name.endswith("channel"):
+                    is_busy[array.astype(np.intp)] = True
+        is_alarmed = np.zeros(len(self.channels.devices), np.bool_)
+        for detector in self._detectors.values():
+            is_alarmed[selection.devices] |= detector.is_open(selection.devices)
+        return is_busy | is_alarmed[self.channels.device_of[selection.channels]]
+
+    def renewed(self) -> Pipeline:
+        """A pipeline like this one that has seen nothing yet, with an empty table."""
+        channels = ChannelTable(identities=self._config.identities)
+        return type(self)(
+            self._config,
+            channels,
+            self._packages,
+            self._inferer.renewed(channels),
+            self._telemetry,
+            watch=self._watch,
+        )
 
     def _score(self, batch: Batch) -> list[Anomaly]:
         with self._timed("normalize"):
@@ -416,41 +425,6 @@ def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> li
     return problems
 
 
-def _routes(
-    config: Config, channels: ChannelTable, packages: Mapping[str, ModelPackage]
-) -> list[_Route]:
-    routes: dict[str, _Route] = {}
-    for feed_name, feed in config.feed.items():
-        for name in feed.models:
-            manifest = packages[name].manifest
-            framing = manifest.framing
-            names = _channel_names(packages[name])
-            normalizer = Normalizer(
-                feed_name,
-                names,
-                [channel.offset for channel in manifest.channels],
-                [channel.scale for channel in manifest.channels],
-                channels,
-            )
-            spec = FrameSpec(
-                feed=feed_name,
-                channel_names=names,
-                period_ns=framing.period,
-                window=framing.window,
-                hop=framing.hop,
-                resample=framing.resample,
-                hold_limit=framing.hold_limit,
-            )
-            constants = [(channel.offset, channel.scale) for channel in manifest.channels]
-            windows = hashlib.sha256(repr((spec, constants)).encode()).hexdigest()[:16]
-            route = f"{feed_name}.{windows}"
-            if route in routes:
-                routes[route].models.append(name)
-            else:
-                routes[route] = _Route(route, [name], normalizer, Framer(name, spec, channels))
-    return list(routes.values())
-
-
 def _detectors(
     config: Config,
     channels: ChannelTable,
@@ -461,7 +435,7 @@ def _detectors(
     for name, package in packages.items():
         framing, alarm = package.manifest.framing, package.manifest.alarm
         spec = DetectSpec(
-            channel_names=_channel_names(package),
+            channel_names=channel_names(package),
             threshold=alarm.threshold,
             threshold_low=alarm.threshold_low,
             open_after=alarm.open_after,
@@ -486,7 +460,3 @@ def _recall_ns(config: Config, packages: Mapping[str, ModelPackage]) -> int:
         for feed in config.feed.values()
     ]
     return max(HOUR_NS, max(steps_ns, default=0) + max(feeds_ns))
-
-
-def _channel_names(package: ModelPackage) -> tuple[str, ...]:
-    return tuple(channel.name for channel in package.manifest.channels)

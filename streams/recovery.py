@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S
 from headgate.core.divide import DIVIDE_BYTES
 from headgate.core.errors import DataError
 from headgate.core.log import Log, Record, StoredRecord, TopicPartition
@@ -41,6 +42,12 @@ _logger = structlog.get_logger()
 
 #: Bytes asked of the log at a time while state is read back.
 _READ_BYTES = 8 << 20
+
+#: A bucket in which nothing moves is written this often, so that it is known for how long, ns.
+_IDLE_NS = 3600 * NS_PER_S
+
+#: Rows of forgotten channels that a table has at least before it is given up for a new one.
+_WORTH_ROWS = 10_000
 
 #: When a channel was heard of which nothing is known.
 _NEVER_HEARD_NS = -(2**63)
@@ -111,6 +118,7 @@ class StateKeeper:
         self._has_moved = np.empty(0, np.bool_)
         # By channel row, monotonic time; before 0 where it was in another process.
         self._heard_ns = np.empty(0, np.int64)
+        self._is_forgotten = np.empty(0, np.bool_)
         self._written: dict[tuple[int, int], _Written] = {}
         self._too_large: dict[bytes, TooLarge] = {}
         self._new_too_large: list[TooLarge] = []
@@ -183,8 +191,58 @@ class StateKeeper:
     def moved_buckets(self, partition: int) -> list[int]:
         """Buckets of a partition in which a device has moved since its snapshot, rising."""
         self._grow()
-        moved = self._has_moved & (self._placement.partition == partition)
-        buckets: list[int] = np.unique(self._placement.bucket[moved]).tolist()
+        return self._buckets(self._has_moved, partition)
+
+    def due_buckets(self, partition: int) -> list[int]:
+        """Those that have moved, and those whose silence has not been noted for long, rising."""
+        old_ns = self._now_ns() - _IDLE_NS
+        idle = [
+            bucket
+            for bucket in self._buckets(self._known_devices(), partition)
+            if self._records_of(partition, bucket).at_ns <= old_ns
+        ]
+        return sorted({*self.moved_buckets(partition), *idle})
+
+    def forget_silent(self, after_ns: int) -> tuple[int, int]:
+        """Forget the channels that have been silent for longer, and devices that have none left.
+
+        Nothing is forgotten that has anything open. What is forgotten is left out of the next
+        snapshots.
+
+        Returns:
+            How many devices and channels were forgotten.
+        """
+        self._grow()
+        device_of = self._channels.device_of
+        is_known = self._heard_ns > _NEVER_HEARD_NS
+        is_old = is_known & (self._heard_ns < self._now_ns() - after_ns)
+        if not is_old.any():
+            return 0, 0
+        asked = selection_of(self._channels, np.unique(device_of[is_old]).astype(np.int32))
+        is_old[asked.channels[self._pipeline.busy(asked)]] = False
+        has_others = np.zeros(len(self._channels.devices), np.bool_)
+        has_others[device_of[is_known & ~is_old]] = True
+        concerned = np.unique(device_of[is_old]).astype(np.int32)
+        gone = concerned[~has_others[concerned]]
+        self._drop(selection_of(self._channels, gone))
+        channels = np.flatnonzero(is_old).astype(np.int32)
+        self._drop(Selection(gone[:0], channels[has_others[device_of[channels]]]))
+        self._is_forgotten[channels] = True
+        self._has_moved[concerned] = True
+        return len(gone), len(channels)
+
+    @property
+    def is_mostly_forgotten(self) -> bool:
+        """Whether most of the table's rows are of what is forgotten, and it is worth a new one."""
+        self._grow()
+        is_gone = self._is_forgotten & (self._heard_ns == _NEVER_HEARD_NS)
+        count = int(np.count_nonzero(is_gone))
+        # What is too large to be written down would be lost.
+        return count >= _WORTH_ROWS and 2 * count > len(self._channels) and not self._too_large
+
+    def _buckets(self, is_concerned: NDArray[np.bool_], partition: int) -> list[int]:
+        ours = is_concerned & (self._placement.partition == partition)
+        buckets: list[int] = np.unique(self._placement.bucket[ours]).tolist()
         return buckets
 
     def buckets_of(self, devices: NDArray[np.int32]) -> dict[int, list[int]]:
@@ -384,3 +442,5 @@ class StateKeeper:
             missing = channels - len(self._heard_ns)
             never = np.full(missing, _NEVER_HEARD_NS, np.int64)
             self._heard_ns = np.concatenate([self._heard_ns, never])
+            more = np.zeros(missing, np.bool_)
+            self._is_forgotten = np.concatenate([self._is_forgotten, more])

@@ -128,5 +128,5 @@ class Snapshots:
         if now_ns < self._begun_ns.setdefault(partition, now_ns) + self._interval_ns:
             return None
         self._begun_ns[partition] = now_ns
-        buckets = self._keeper.moved_buckets(partition)
+        buckets = self._keeper.due_buckets(partition)
         return _Round(partition, next_offsets[partition], buckets, now_ns)

@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -40,7 +41,7 @@ from headgate.core.log import (
     Record,
     TopicPartition,
 )
-from headgate.core.pulse import Pulse
+from headgate.core.pulse import HeardTime, Pulse
 from headgate.core.stage import Rejected
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
@@ -50,6 +51,7 @@ from headgate.core.wire import (
     check_schema,
     decode_readings,
 )
+from streams.events import Event, Message, spans
 from streams.pipeline import Pipeline
 from streams.presence import PresenceReport
 from streams.recovery import StateKeeper
@@ -71,37 +73,14 @@ _RETRY_CEILING_S = 5.0
 #: A single call to the log that takes this long hangs, s. A log that is away fails earlier.
 _LOG_LIMIT_S = 120.0
 
+#: How often there is a look whether something has been silent for long, ns.
+_FORGET_EVERY_NS = 3600 * NS_PER_S
+
 #: Bytes of a poison record that are put into quarantine when it can't even be decoded.
 _POISON_BYTES = 1 << 20
 
 #: Steps in which a record can be poison.
 _DECODE, _PROCESS = "decode", "process"
-
-
-class Message(Protocol):
-    """A record of ``readings`` as it is brought."""
-
-    topic: str
-    partition: int
-    offset: int
-    headers: Any
-    value: bytes | None
-    generation_id: int
-
-
-class Event(Protocol):
-    """A message that waits for its acknowledgement."""
-
-    value: Any
-
-    @property
-    def message(self) -> Message:
-        """The message."""
-        ...
-
-    def ack(self) -> bool:
-        """Note that everything that came of it is durable."""
-        ...
 
 
 class Worker:
@@ -140,34 +119,14 @@ class Worker:
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
-        self._pipeline = pipeline
-        self._channels: ChannelTable = pipeline.channels
         self._in_hand = in_hand
         self._in_thread = in_thread
-        self._key_rows = KeyRows(self._channels)
-        self._placement = Placement(self._channels, config.log.partitions)
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
         self._refusals = Refusals(self._quarantine, topic(config, STATE), clock, telemetry)
-        self._keeper = StateKeeper(
-            log, topic(config, STATE), pipeline, self._placement, now_ns=clock.monotonic_ns
-        )
-        self._snapshots = Snapshots(
-            topic(config, STATE),
-            config.streams.snapshot_interval,
-            self._keeper,
-            clock,
-            telemetry,
-            append=self._append_snapshots,
-            in_thread=in_thread,
-        )
-        self._route = Route(
-            self._placement,
-            self._channels,
-            aggregates=topic(config, AGGREGATES),
-            anomalies=topic(config, ANOMALIES),
-            quarantine=self._quarantine,
-        )
+        self._heard_time = HeardTime()
+        self._forget_next_ns = 0
+        self._use(pipeline)
         self._pulse = Pulse(config.gateway.data_dir)
         self._assigned: set[int] = set()
         self._revoked: set[int] = set()
@@ -176,6 +135,34 @@ class Worker:
         self._ended_generations: set[int | None] = set()
         self._unacknowledged: list[Event] = []
         self._presence = PresenceReport(config.feed, telemetry)
+
+    def _use(self, pipeline: Pipeline) -> None:
+        """Work with this pipeline, of which nothing is known yet, from now on."""
+        config = self._config
+        self._pipeline = pipeline
+        self._channels: ChannelTable = pipeline.channels
+        self._key_rows = KeyRows(self._channels)
+        self._placement = Placement(self._channels, config.log.partitions)
+        state = topic(config, STATE)
+        self._keeper = StateKeeper(
+            self._log, state, pipeline, self._placement, now_ns=self._heard_time.now_ns
+        )
+        self._snapshots = Snapshots(
+            state,
+            config.streams.snapshot_interval,
+            self._keeper,
+            self._clock,
+            self._telemetry,
+            append=self._append_snapshots,
+            in_thread=self._in_thread,
+        )
+        self._route = Route(
+            self._placement,
+            self._channels,
+            aggregates=topic(config, AGGREGATES),
+            anomalies=topic(config, ANOMALIES),
+            quarantine=self._quarantine,
+        )
 
     def revoke(self, partitions: Iterable[int], generation: int | None) -> None:
         """Note that partitions are taken away, and which assignment ends with that."""
@@ -227,7 +214,31 @@ class Worker:
             for partition, buckets in self._keeper.buckets_of(results.moved).items():
                 if partition in self.next_offsets:
                     await self._snapshots.write(partition, buckets, self.next_offsets[partition])
+        await self._forget_silent(now_ns)
         await self._snapshot_some()
+
+    async def _forget_silent(self, now_ns: int) -> None:
+        """Once an hour, forget what has been silent for ``gateway.forget_after``."""
+        self._heard_time.look(now_ns, is_heard=self._pulse.heard_ns(now_ns) != now_ns)
+        if self._heard_time.now_ns() < self._forget_next_ns:
+            return
+        self._forget_next_ns = self._heard_time.now_ns() + _FORGET_EVERY_NS
+        forget_after = self._config.forget_after
+        devices, channels = await self._in_thread(self._keeper.forget_silent, forget_after)
+        self._telemetry.forgotten.labels("devices").inc(devices)
+        self._telemetry.forgotten.labels("channels").inc(channels)
+        if channels:
+            _logger.info("Forgot what has been silent.", devices=devices, channels=channels)
+        if self._keeper.is_mostly_forgotten:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        """Give the rows of what is forgotten back: by way of the log, as at a restart."""
+        await self.finish()
+        self._use(self._pipeline.renewed())
+        for partition in self.next_offsets:
+            await self._insist(partial(self._keeper.restore, partition))
+        self._telemetry.bad_snapshots.inc(self._keeper.bad_snapshots)
 
     async def finish(self) -> None:
         """Snapshot and acknowledge all that is done."""
@@ -323,10 +334,10 @@ class Worker:
         self, events: Sequence[Event]
     ) -> tuple[dict[TopicPartition, list[Record]], int]:
         """Steps 1 to 3: the records to append, and how many events went into them."""
-        self._in_hand.take(_spans(events), _DECODE)
+        self._in_hand.take(spans(events), _DECODE)
         with self._telemetry.timed("decode"):
             batch, records, done = self._decode(events)
-        self._in_hand.take(_spans(events[:done]), _PROCESS)
+        self._in_hand.take(spans(events[:done]), _PROCESS)
         with self.watchdog.limit(
             f"the pipeline ({len(batch)} readings)", self._config.streams.stage_timeout / NS_PER_S
         ):
@@ -464,13 +475,3 @@ class Worker:
         elif self.trouble and not trouble:
             _logger.info("The log can be used again.")
         self.trouble = trouble
-
-
-def _spans(events: Sequence[Event]) -> dict[int, tuple[int, int]]:
-    """By partition, the offsets that these events reach from and to."""
-    spans: dict[int, tuple[int, int]] = {}
-    for event in events:
-        at = event.message
-        first, _ = spans.get(at.partition, (at.offset, 0))
-        spans[at.partition] = (first, at.offset + 1)
-    return spans

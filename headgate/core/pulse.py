@@ -21,6 +21,9 @@ _LAYOUT = struct.Struct("<qq")
 PULSE_INTERVAL_S = 0.5
 _STALE_S = 3.0
 
+#: Time between two looks that counts at most, ns.
+_LONGEST_LOOK_NS = 60 * NS_PER_S
+
 
 class HeardTime:
     """Time that counts only while devices can be heard: by it they are silent for long.
@@ -45,7 +48,8 @@ class HeardTime:
             is_heard: Whether they can be.
         """
         if is_heard and self._looked_ns is not None:
-            self._counted_ns += now_ns - self._looked_ns
+            # Nobody knows what was between two looks that are far apart.
+            self._counted_ns += min(now_ns - self._looked_ns, _LONGEST_LOOK_NS)
         self._looked_ns = now_ns
 
 

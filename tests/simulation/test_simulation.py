@@ -12,7 +12,8 @@ import pytest
 
 from connectors.mqtt.ingest import IngestLane
 from headgate.core.log import TopicPartition
-from streams.worker import Event, Worker
+from streams.events import Event
+from streams.worker import Worker
 from tests.accounts import NoteAccount, Tally
 from tests.simulation.__main__ import play_all
 from tests.simulation.story import play

@@ -20,7 +20,7 @@ from connectors.sink import Refused
 from headgate.core.clock import Clock
 from headgate.core.errors import TransientError
 from headgate.core.log import Record, StoredRecord, TopicPartition, TopicSpec
-from streams.worker import Event
+from streams.events import Event
 
 Message = tuple[bytes, bytes]
 

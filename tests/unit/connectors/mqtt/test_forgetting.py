@@ -198,6 +198,8 @@ def test_time_counts_only_while_devices_can_be_heard() -> None:
     assert time.now_ns() == 2
     time.look(2001, is_heard=True)
     assert time.now_ns() == 3
+    time.look(10**18, is_heard=True)
+    assert time.now_ns() == 3 + 60 * NS_PER_S
 
 
 def test_nothing_is_forgotten_by_default_before_the_log_and_the_broker_have_forgotten_it() -> None:
