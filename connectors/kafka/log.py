@@ -26,7 +26,7 @@ from connectors.kafka.retention import delete_old, interval_s
 from connectors.kafka.security import Security
 from connectors.kafka.topics import FRAMING_BYTES, check_topics, ensure_topics, partition_counts
 from headgate.core.clock import Clock
-from headgate.core.errors import HeadgateError, PermanentError, TransientError
+from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import (
     MAX_RECORD_BYTES,
     Record,
@@ -313,7 +313,7 @@ class KafkaLog:
                     await delete_old(self._admin, self._asker, specs, self.now_ms())
                 if self._time.is_due:
                     await asyncio.to_thread(self._keep_time, self._time.note)
-            except HeadgateError as error:
+            except Exception as error:  # noqa: BLE001  (whatever the client raises)
                 if not isinstance(error, TransientError) and str(error) != told:
                     told = str(error)
                     _logger.warning(
