@@ -15,13 +15,10 @@ from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.times import EventTimes, number_to_ns
-from connectors.formats.topics import TopicPattern
-from headgate.config.feed import Feed, TimeMapping
+from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Device
-from headgate.core.errors import DataError
 
 _NOW_NS = 1_800_000_000 * 10**9
 _T_MS = 1_750_000_000_000
@@ -85,97 +82,6 @@ def test_paths_reach_into_nested_payloads() -> None:
     assert decoded.value.tolist() == [5.0]
     assert decoded.time_ns.tolist() == [(1577836800 - 3600) * 10**9]
     assert table.devices == [Device("f", "9")]
-
-
-def _devices(messages: list[tuple[str, object]], **feed: object) -> tuple[list[str], list[str]]:
-    """The devices that these messages make, and why others were refused."""
-    table = ChannelTable()
-    decoder = FeedDecoder(
-        "f", Feed.model_validate({"channels": {"x": {}}, **feed}), table, Ingest(max_devices=10)
-    )
-    decoded = decoder.decode(
-        [topic.encode() for topic, _ in messages],
-        [orjson.dumps(payload) for _, payload in messages],
-        np.full(len(messages), _NOW_NS),
-    )
-    refused = [f"{error.reason}: {error.detail}" for _, error in decoded.refused]
-    return [device.label for device in table.devices], refused
-
-
-def test_a_name_may_be_made_of_placeholders() -> None:
-    """Which stay tags; what is in the payload does not matter."""
-    found, refused = _devices(
-        [("hall/a b/p/1", {"x": 1}), ("hall//ü/1", {"x": 1}), ("hall/a b/p/1", {"x": 2})],
-        topic="hall/{line}/{device}/{unit}",
-        device="{line}/{device}",
-    )
-
-    assert found == ["a b/p line=a b unit=1", "/ü line= unit=1"]
-    assert refused == []
-
-
-def test_a_name_may_be_made_of_several_fields() -> None:
-    """Numbers and texts alike; a part that is not there is named."""
-    messages: list[tuple[str, object]] = [
-        ("in", {"model": "Prologue-TH", "id": 5, "x": 1}),
-        ("in", {"model": "Schrader", "id": 5, "x": 1}),
-        ("in", {"model": "Smoke", "x": 1}),
-        ("in", {"model": "Smoke", "id": [1], "x": 1}),
-        ("in", {"model": "Schrader", "id": "5", "x": 1}),
-    ]
-
-    found, refused = _devices(messages, topic="in", device="{model}-{id}")
-    assert found == ["Prologue-TH-5", "Schrader-5"]
-    assert refused == [
-        "bad_device: id: expected a device's name, got nothing",
-        "bad_device: id: expected a device's name, got an array of 1",
-    ]
-    assert _devices(messages, topic="in", device=["model", "id"])[0] == [
-        "Prologue-TH/5",
-        "Schrader/5",
-    ]
-
-
-@pytest.mark.parametrize("records", [None, "all"])
-def test_a_name_may_be_made_of_topic_and_payload(records: str | None) -> None:
-    """A placeholder comes before a field of its name, and a path may lead out of the record."""
-    payload: dict[str, object] = {"meta": {"serial": 7}, "line": "z", "x": 1}
-
-    found, refused = _devices(
-        [("hall/a", {**payload, "all": [{"x": 1}]})],
-        topic="hall/{line}",
-        device="{line}.{meta.serial}!",
-        records=records,
-    )
-
-    assert found == ["a.7! line=a"]
-    assert refused == []
-
-
-@pytest.mark.parametrize("records", [None, "all"])
-def test_two_devices_never_get_one_name(records: str | None) -> None:
-    """Where parts that differ would make the same name the second is refused."""
-    messages: list[tuple[str, object]] = [
-        ("in", {"model": "A-1", "id": 2, "x": 1, "all": [{"x": 1}]}),
-        ("in", {"model": "A", "id": "1-2", "x": 1, "all": [{"x": 1}]}),
-        ("in", {"model": "A-1", "id": 2, "x": 1, "all": [{"x": 1}]}),
-    ]
-
-    found, refused = _devices(messages, topic="in", device="{model}-{id}", records=records)
-
-    assert found == ["A-1-2"]
-    (only,) = refused
-    assert only.startswith("bad_device: 'A-1-2' is made of ('A-1', '2') already")
-
-
-def test_devices_of_one_name_count_as_what_they_are() -> None:
-    """Each line's is a further device, unless the name alone tells them apart."""
-    messages: list[tuple[str, object]] = [(f"hall/{n}/p", {"x": 1}) for n in range(12)]
-
-    found, refused = _devices(messages, topic="hall/{line}/{device}")
-    assert len(found) == 10
-    assert {each.split(":")[0] for each in refused} == {"too_many_devices"}
-    assert _devices(messages, topic="hall/{line}/{device}", identity=[]) == (["p"], [])
 
 
 def test_a_records_path_must_lead_somewhere() -> None:
@@ -476,104 +382,6 @@ def _bad_records(decoded: Decoded, records: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit_ns", "ns"),
-    [(0.1, 10**9, 10**8), (1750000000.123456789, 10**9, 1750000000123456717), (3, 1, 3)],
-)
-def test_numbers_of_units_are_exact(value: float, unit_ns: int, ns: int) -> None:
-    """A decimal fraction is taken as written."""
-    assert abs(number_to_ns(value, unit_ns) - ns) <= 128
-
-
-def _time_ns(value: object, arrived_ns: int = _NOW_NS, **mapping: object) -> int:
-    settings = {"path": "t", "unit": "iso8601", "not_before": "1900-01-01", **mapping}
-    return EventTimes(TimeMapping.model_validate(settings)).time_ns(value, arrived_ns)
-
-
-@pytest.mark.parametrize(
-    ("text", "ns"),
-    [
-        ("1970-01-01T00:00:01Z", 10**9),
-        ("1970-01-01T00:00:01.123456789Z", 1_123_456_789),
-        ("1970-01-01 01:00:00+01:00", 0),
-        ("1970-01-01T01:00:00+0100", 0),
-        ("19700101T000001Z", 10**9),
-        ("1970-01-01T00:00", 0),
-    ],
-)
-def test_iso_8601(text: str, ns: int) -> None:
-    """With and without offset, down to the nanosecond."""
-    assert _time_ns(text) == ns
-
-
-@pytest.mark.parametrize(
-    ("value", "detail"),
-    [
-        ("yesterday", "expected an ISO 8601 text"),
-        (5, "expected an ISO 8601 text"),
-        (None, "expected an ISO 8601 text"),
-        (float("inf"), "expected an ISO 8601 text"),
-        ("2020-13-01", "expected an ISO 8601 text"),
-        ("2020-12-01", "without a time of day"),
-        ("20201201", "without a time of day"),
-        ("2020-W10-1", "without a time of day"),
-        ("1850-01-01T00:00", "before time.not_before"),
-        ("2100-01-01T00:00", "further ahead than time.max_ahead"),
-        (["2020-12-01T00:00"], "got an array of 1"),
-    ],
-)
-def test_what_is_no_time_has_its_reason(value: object, detail: str) -> None:
-    """A day alone is none: midnight would be a guess."""
-    with pytest.raises(DataError, match=f"bad_time: .*{detail}"):
-        _time_ns(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "utc"),
-    [
-        ("2027-01-10T13:00:00", "2027-01-10T12:00:00Z"),
-        ("2026-07-10 14:00:00.5", "2026-07-10T12:00:00.5Z"),
-        ("2026-07-10T14:00:00Z", "2026-07-10T14:00:00Z"),
-        # In the night the clock goes back an hour comes twice; it is 01:10 UTC when these come.
-        ("2026-10-25T02:05:00", "2026-10-25T01:05:00Z"),
-        ("2026-10-25T02:50:00", "2026-10-25T00:50:00Z"),
-    ],
-)
-def test_a_local_time_is_of_the_feeds_zone(text: str, utc: str) -> None:
-    """In the hour that comes twice it is the later one that has come."""
-    arrived_ns = _time_ns("2026-10-25T01:10:00Z")
-    options = {"zone": "Europe/Berlin", "max_ahead": "365d"}
-
-    assert _time_ns(text, arrived_ns, **options) == _time_ns(utc)
-
-
-def test_a_local_time_without_a_zone_means_utc_and_is_told() -> None:
-    """The first of them, as an example."""
-    times = EventTimes(TimeMapping(path="t", unit="iso8601"))
-    assert times.time_ns("2026-01-01T00:00:00Z", _NOW_NS) == 1767225600 * 10**9
-    assert times.zoneless == ""
-
-    assert times.time_ns("2026-01-01T00:00:00", _NOW_NS) == 1767225600 * 10**9
-    times.time_ns("2026-01-01T00:00:01", _NOW_NS)
-    assert times.zoneless == "2026-01-01T00:00:00"
-
-
-@pytest.mark.parametrize(
-    ("value", "ns"),
-    [("1750000000", 1750000000 * 10**9), (" 1750000000.25 ", 1750000000_250_000_000)],
-)
-def test_a_number_in_a_text_is_a_time(value: str, ns: int) -> None:
-    """To the nanosecond."""
-    assert _time_ns(value, unit="s") == ns
-
-
-@pytest.mark.parametrize("value", ["1e400", "1e-400", "1e999999999", "1e-999999999999999999999"])
-def test_a_number_without_end_is_no_time(value: str) -> None:
-    """Its digits are never written out."""
-    with pytest.raises(DataError, match="bad_time"):
-        _time_ns(value, unit="s")
-
-
-@pytest.mark.parametrize(
     ("value", "unit", "hint"),
     [
         (1750000000000, "s", "ms"),
@@ -606,12 +414,3 @@ def test_an_array_that_is_not_reached_is_told() -> None:
     assert '"d.samples"; arrays below records are not read' in inner.refused[0][1].detail
     assert inner.refused[0][1].detail.startswith("2 of 2 records; the first, number 1: no event")
     assert 'no array at "records"; there is one at "list"' in missing.refused[0][1].detail
-
-
-def test_topic_patterns() -> None:
-    """Placeholders are whole levels; wildcards match as MQTT has them."""
-    pattern = TopicPattern("plant/{line}/+/{device}/#")
-
-    assert pattern.match("plant/l1/x/p.1/a/b") == {"line": "l1", "device": "p.1"}
-    assert pattern.match("plant/l1/p.1") is None
-    assert TopicPattern("a.b/{device}").match("axb/p") is None
