@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -296,3 +296,18 @@ def _nothing() -> Aggregates:
     none = np.empty(0, np.int64)
     stats = {name: np.empty(0) for name in STATISTICS}
     return Aggregates(none.astype(np.int32), none, none, none, none, none, stats)
+
+
+def concat_aggregates(parts: Sequence[Aggregates]) -> Aggregates:
+    """Windows one after the other."""
+    parts = [part for part in parts if len(part)]
+    if len(parts) <= 1:
+        return parts[0] if parts else _nothing()
+    columns = ("channel", "start_ns", "window_ns", "n", "flagged", "expected")
+    return Aggregates(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        stats={name: np.concatenate([part.stats[name] for part in parts]) for name in STATISTICS},
+        sketch_keys=[keys for part in parts for keys in part.sketch_keys],
+        sketch_counts=[counts for part in parts for counts in part.sketch_counts],
+        signs={name: np.concatenate([part.signs[name] for part in parts]) for name in SIGNS},
+    )

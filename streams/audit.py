@@ -6,8 +6,11 @@ read from end to end. Whatever a replay wrote twice is counted once: aggregates 
 rejected readings by the record they came from.
 
 A device's *horizon* is the end of its last closed window. Readings before it must all be accounted
-for; readings past it are open. Those at or behind the offset that the streams lane has committed
-may or may not have been worked on yet, so they may be accounted for but need not.
+for; readings past it are open. (Of a device whose clock was set back the last window is not the
+latest: later ones, its *island*, are closed, too, and what lies between is open. Until the first of
+its windows since then is closed, its readings since then may be open.) Those at or behind the
+offset that the streams lane has committed may or may not have been worked on yet, so they may be
+accounted for but need not.
 
 Retention deletes the oldest records, of each topic at its own pace. Spans of which a record may be
 gone can't be settled and are marked as evicted; an account with such spans is not balanced, because
@@ -55,6 +58,7 @@ from headgate.core.wire import (
     part_of,
     schema_of,
 )
+from streams.horizon import Horizon, Returns
 from streams.sink_audit import SinkAccount, SinkAuditor
 
 Rejection: TypeAlias = tuple[Device, int, str, bool]
@@ -74,6 +78,8 @@ class Account:
         past_horizon: Received past the device's horizon.
         rejected_past_horizon: Rejected past the device's horizon.
         in_log_before_horizon: Those of ``in_log`` that lie before the horizon.
+        set_back: Others before the horizon, which may be open: the device's clock went back with
+            them, to where no window was ever closed, and nothing has come since that refutes it.
         is_evicted: Retention has deleted part of the span, so it can't be checked.
     """
 
@@ -84,6 +90,7 @@ class Account:
     past_horizon: int = 0
     rejected_past_horizon: int = 0
     in_log_before_horizon: int = 0
+    set_back: int = 0
     is_evicted: bool = False
 
     @property
@@ -100,7 +107,7 @@ class Account:
         settled = self.aggregated + self.rejected.total() - self.rejected_past_horizon
         if settled > due:
             return due - settled
-        return max(0, due - self.in_log_before_horizon - settled)
+        return max(0, due - self.in_log_before_horizon - self.set_back - settled)
 
 
 @dataclass(slots=True)
@@ -154,6 +161,7 @@ class Audit:
             total.past_horizon += account.past_horizon
             total.rejected_past_horizon += account.rejected_past_horizon
             total.in_log_before_horizon += account.in_log_before_horizon
+            total.set_back += account.set_back
         return total
 
 
@@ -193,7 +201,7 @@ class _Auditor:
         }
         self._span_ns = int(np.lcm.reduce([span_ns, *filter(None, self._window_ns.values())]))
         self._accounts: defaultdict[tuple[Device, int], Account] = defaultdict(Account)
-        self._horizon: defaultdict[Device, int] = defaultdict(lambda: -(2**63))
+        self._horizons: defaultdict[Device, Horizon] = defaultdict(Horizon)
         self._grace_ns = {name: feed.grace for name, feed in config.feed.items()}
         # What retention has taken. By device, the last span that it reaches into; partitions whose
         # readings have lost their beginning; by partition, the source offset below which
@@ -245,6 +253,7 @@ class _Auditor:
         committed = await self._log.committed(consumer_group(self._config, STREAMS), at) or 0
         self._unread += max(0, start - committed)
         met: set[Device] = set()
+        returns = Returns(self._horizons, self._grace_ns, self._window_ns)
         async for record in self._records(at):
             channels = self._table()
             try:
@@ -252,9 +261,14 @@ class _Auditor:
                 batch = decode_readings(record.value, channels)
             except DataError:
                 continue  # no readings: the streams lane has put it into quarantine as a message
-            horizons = np.array([self._horizon[device] for device in channels.devices], np.int64)
-            is_past = batch.time_ns >= horizons[batch.device]
+            horizons = [self._horizons[device] for device in channels.devices]
+            limits = np.array([each.limits for each in horizons], np.int64).reshape(-1, 3)
+            closed_ns, island_ns, end_ns = limits[batch.device].T
+            is_past = (batch.time_ns >= end_ns) | (
+                (batch.time_ns >= closed_ns) & (batch.time_ns < island_ns)
+            )
             in_log = record.offset >= committed
+            returns.look(batch, is_counted=not in_log)
             for device, span, count, past in self._count(channels, batch, is_past):
                 account = self._accounts[device, span]
                 account.received += count
@@ -268,6 +282,9 @@ class _Auditor:
                 self._note_eviction(record.offset, partition, batch, met)
         if start > 0:
             self._evicting.add(partition)
+        for device, times_ns in returns.open_ns.items():
+            for time_ns in times_ns:
+                self._accounts[device, self._span_of(time_ns)].set_back += 1
 
     def _note_eviction(self, offset: int, partition: int, batch: Batch, met: set[Device]) -> None:
         """Find out, from the first kept record of each device, how far eviction reaches.
@@ -309,7 +326,7 @@ class _Auditor:
                 device = channel.owner
                 if start > 0 and device not in self._evicted_to:
                     self._evict_to(device, start_ns)
-                self._horizon[device] = max(self._horizon[device], start_ns + window_ns)
+                self._horizons[device].close(start_ns, start_ns + window_ns)
                 newest[channel.key, start_ns] = count
                 owners[channel.key] = device
         for (key, start_ns), count in newest.items():
@@ -362,7 +379,7 @@ class _Auditor:
             strict=True,
         ):
             device = channels.devices[row]
-            is_past = time_ns >= self._horizon[device]
+            is_past = self._horizons[device].is_past(time_ns)
             met[source][device, self._span_of(time_ns), reason, is_past] += 1
             if reason == "late":
                 self._late.add((*source, device))

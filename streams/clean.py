@@ -118,13 +118,16 @@ class Cleaner:
         self._spikes.restore(channels, block)
 
     def forget(self, selection: Selection) -> None:
+        self.go_back(selection.channels)
+        self._spikes.forget(selection.channels)
+
+    def go_back(self, channels: NDArray[np.int32]) -> None:
+        """Forget when these channels were heard: their clock was set back."""
         self._extend()
-        channels = selection.channels
         self._time_ns[channels] = NO_TIME_NS
         self._value[channels] = np.nan
         self._since_ns[channels] = NO_TIME_NS
         self._recent.forget(channels)
-        self._spikes.forget(channels)
 
     def _follow(
         self,

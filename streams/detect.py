@@ -175,6 +175,13 @@ class Detector:
         self._state["over"][devices] = 0
         return self._close(devices[is_open].astype(np.int64))
 
+    def go_back(self, devices: NDArray[np.int32]) -> list[Anomaly]:
+        """Close what is open at these devices, and forget when that was: their clocks went back."""
+        anomalies = self.close_silent(devices)
+        self._state["last_ns"][devices] = NO_TIME_NS
+        self._state["is_past"][devices] = False
+        return anomalies
+
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
         return {name: column[selection.devices] for name, column in self._state.items()}

@@ -13,6 +13,15 @@ though somebody has set the device's clock. So it is held, and what comes next d
 - time itself: when it is not in the future of its device any more, and nothing else has come, it is
   taken.
 
+A jump that was believed leaves a gap: windows that nothing has come for, and of which nothing was
+told. The jump may have been wrong and the clock be set right again. So readings behind the
+watermark that fall into the gap are held, too: once there are ``feed.time.confirm`` of them with
+different times that go on from each other, and none on time in between, the device has *gone
+back*; all are taken, and its watermark follows them. So it is when the device falls silent. A
+reading on time refutes them: they are late. What the device had sent after the jump is its
+*island*: its windows are closed when it goes back, so what comes for them later is late, and
+tells nothing of the device's clock.
+
 What is held belongs to the reading that decides on it: whether that comes twice, and when, decides
 what an account has to make of it.
 """
@@ -20,7 +29,7 @@ what an account has to make of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +37,41 @@ from numpy.typing import NDArray
 from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin, Quality, concat
 from headgate.core.channels import ChannelTable
+from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.arrays import (
-    NO_TIME_NS,
     group_by,
     grown,
     max_before,
     position_of_channels,
     stable_order,
 )
+from streams.gaps import Gaps
+from streams.judge import HELD, LATE, REFUTED, TAKEN, Judge, Said
 from streams.rowstore import Columns, RowStore
 
-#: Readings of a device held at most; one more, and all of them are refuted.
-_MOST_HELD = 4096
+_NOBODY: NDArray[np.int64] = np.empty((2, 0), np.int64)
 
-_TAKEN, _REFUTED, _HELD = 0, 1, 2
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What there is to go on with.
+
+    Attributes:
+        batch: Readings in arrival order.
+        turn: int64[n], how often its device has gone back in this batch before each.
+        refuted: Those whose times were wrong.
+        late: Those that were held because their device might have gone back, and has not; and what
+            came for an island.
+        back: By turn, int64[2, d]: rows of the devices that have gone back with it, and what older
+            than is late for them now. None in the first.
+    """
+
+    batch: Batch
+    turn: NDArray[np.int64]
+    refuted: Batch
+    late: Batch
+    back: list[NDArray[np.int64]]
 
 
 class Doubts:
@@ -70,6 +99,7 @@ class Doubts:
         self._period_ns = np.empty(0, np.int64)
         self._grace_ns = np.empty(0, np.int64)
         self._step_ns = np.empty(0, np.int64)
+        self._gaps = Gaps()
 
     def grow(self, rows: int, feed: NDArray[np.int32]) -> None:
         """Make room for so many devices; ``feed`` is int32[r], the numbers of the last ones'."""
@@ -77,6 +107,7 @@ class Doubts:
         self._period_ns = grown(self._period_ns, rows, 0)
         self._grace_ns = grown(self._grace_ns, rows, 0)
         self._step_ns = grown(self._step_ns, rows, 0)
+        self._gaps.grow(rows)
         new = slice(rows - len(feed), rows)
         self._feed[new] = feed
         for number, each in enumerate(self._feeds):
@@ -90,29 +121,28 @@ class Doubts:
 
     def sift(
         self, batch: Batch, newest_ns: NDArray[np.int64], floor_ns: NDArray[np.int64]
-    ) -> tuple[Batch, Batch]:
+    ) -> Sifted:
         """Take out what is doubtful, and put in what no longer is.
 
         Args:
             batch: Readings in arrival order.
             newest_ns: int64, by device row: newest event time before this batch.
             floor_ns: int64, likewise: whatever the newest is, older readings are late.
-
-        Returns:
-            The readings to go on with, in arrival order, and those that were refuted.
         """
         device = batch.device
         is_ahead = (batch.quality & np.uint16(Quality.AHEAD)) != 0
         nothing = batch.take(np.empty(0, np.intp))
-        if not is_ahead.any() and not self._held.count(device).any():
-            return batch, nothing
+        as_it_is = Sifted(batch, np.zeros(len(batch), np.int64), nothing, nothing, [_NOBODY])
+        is_behind = self._gaps.concern(device, batch.time_ns)
+        if not is_behind.any() and not is_ahead.any() and not self._held.count(device).any():
+            return as_it_is
         groups = group_by(device)
         devices, order = groups.keys, groups.order
         time_ns = batch.time_ns[order]
         is_ahead = is_ahead[order] & (self._feed[device[order]] >= 0)
         before_ns = max_before(time_ns, groups.starts, groups.lengths, newest_ns[devices])
         allowed_ns = np.repeat(self._allowed_ns(devices), groups.lengths)
-        is_doubtful = is_ahead & (time_ns > before_ns + allowed_ns)
+        is_doubtful = is_ahead & (time_ns > before_ns + allowed_ns) | is_behind[order]
         is_judged = np.logical_or.reduceat(is_doubtful, groups.starts)
         is_judged |= self._held.count(devices) > 0
         steps = np.flatnonzero(
@@ -121,11 +151,11 @@ class Doubts:
         # Of several steps of a device the last one stays.
         self._step_ns[device[order[steps]]] = time_ns[steps] - before_ns[steps]
         if not is_judged.any():
-            return batch, nothing
+            return as_it_is
         every, held_of = self._with_held(batch, devices[is_judged])
-        verdict = np.full(len(every), _TAKEN, np.int8)
-        source = every.source.copy()
+        said = Said(every.source.copy())
         first = len(every) - len(batch)
+        back: list[list[tuple[int, int]]] = [[]]
         held_from = np.searchsorted(held_of, devices[is_judged])
         held_to = np.searchsorted(held_of, devices[is_judged], side="right")
         for group, begin, end in zip(
@@ -134,28 +164,90 @@ class Doubts:
             row, start = int(devices[group]), int(groups.starts[group])
             held = np.arange(begin, end)
             rows = order[start : start + int(groups.lengths[group])] + first
-            _Judge(every, verdict, source, self._feeds[self._feed[row]]).judge(
-                held, rows, int(newest_ns[row]), int(floor_ns[row]), self._step_ns, row
+            judge = Judge(every, said, self._feeds[self._feed[row]], self._gaps, row)
+            self._step_ns[row], floors_ns = judge.judge(
+                held, rows, int(newest_ns[row]), int(floor_ns[row]), int(self._step_ns[row])
             )
-        every = replace(every, source=source)
-        self._hold(every.take(verdict == _HELD))
-        return every.take(verdict == _TAKEN), every.take(verdict == _REFUTED)
+            for turn, later_ns in enumerate(floors_ns, 1):
+                if turn == len(back):
+                    back.append([])
+                back[turn].append((row, later_ns))
+        every = replace(every, source=said.source)
+        self._hold(every.take(said.verdict == HELD))
+        is_taken = said.verdict == TAKEN
+        return Sifted(
+            every.take(is_taken),
+            said.turn[is_taken],
+            every.take(said.verdict == REFUTED),
+            every.take(said.verdict == LATE),
+            [np.array(each, np.int64).reshape(-1, 2).T for each in back],
+        )
 
-    def due(self, devices: NDArray[np.intp], passed_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """bool[d]: whether something held of these devices is not ahead of these times."""
+    def fill(self, devices: NDArray[np.int32]) -> None:
+        """Have these devices never go back to where they were."""
+        self._gaps.fill(devices)
+
+    def due(
+        self,
+        devices: NDArray[np.intp],
+        passed_ns: NDArray[np.int64],
+        newest_ns: NDArray[np.int64],
+        is_gone: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """bool[d]: whether time confirms something that is held of these devices.
+
+        Args:
+            devices: Rows.
+            passed_ns: int64[d], what time it is by their clocks.
+            newest_ns: int64, by device row: newest event time.
+            is_gone: bool[d], whether nothing that would refute what is behind is waited for.
+        """
         found = np.zeros(len(devices), np.bool_)
         holding = np.flatnonzero(self._held.count(devices))
         device, rows = self._held.peek(devices[holding])
         owner = np.searchsorted(devices, device)
-        found[owner[rows["time_ns"] <= passed_ns[owner]]] = True
+        is_behind = rows["time_ns"] < newest_ns[device]
+        is_due = np.where(is_behind, is_gone[owner], rows["time_ns"] <= passed_ns[owner])
+        found[owner[is_due]] = True
         return found
 
-    def release(self, devices: NDArray[np.intp], passed_ns: NDArray[np.int64]) -> Batch:
-        """What is held of these devices (rising) and not ahead of these times; held no longer."""
+    def release(
+        self,
+        devices: NDArray[np.intp],
+        passed_ns: NDArray[np.int64],
+        newest_ns: NDArray[np.int64],
+        floor_ns: NDArray[np.int64],
+    ) -> Sifted:
+        """What is held of these devices, all of them due, and not ahead; held no longer.
+
+        Args:
+            devices: Rows, rising.
+            passed_ns: int64[d], what time it is by their clocks.
+            newest_ns: int64, by device row: newest event time.
+            floor_ns: int64, likewise: whatever the newest is, older readings are late.
+        """
         device, rows = self._held.take(devices)
         is_due = rows["time_ns"] <= passed_ns[np.searchsorted(devices, device)]
         self._held.append(device[~is_due], {name: rows[name][~is_due] for name in rows})
-        return self._batch({name: rows[name][is_due] for name in rows})
+        batch = self._batch({name: rows[name][is_due] for name in rows})
+        device = device[is_due]
+        behind = np.flatnonzero(batch.time_ns < newest_ns[device])
+        rising = behind[np.lexsort((batch.time_ns[behind], device[behind]))]
+        back = []
+        for first in rising[runs(device[rising])[0]].tolist():
+            row = int(device[first])
+            later_ns = self._gaps.go_back(
+                row,
+                int(batch.time_ns[first]),
+                int(newest_ns[row]),
+                int(floor_ns[row]),
+                self._feeds[self._feed[row]],
+            )
+            back.append((row, later_ns))
+        nothing = batch.take(np.empty(0, np.intp))
+        went = np.array(back, np.int64).reshape(-1, 2).T
+        turn = np.isin(device, went[0]).astype(np.int64)
+        return Sifted(batch, turn, nothing, nothing, [_NOBODY, went])
 
     def snapshot(self, selection: Selection) -> StateBlock:
         """Copy out what is held of these devices, and how they moved on."""
@@ -163,12 +255,14 @@ class Doubts:
         position = position_of_channels(selection, len(self._channels))
         rows["channel"] = position[rows["channel"]]
         held = {f"held_{name}": column for name, column in rows.items()}
-        return {"step_ns": self._step_ns[selection.devices], **held}
+        gaps = self._gaps.snapshot(selection.devices)
+        return {"step_ns": self._step_ns[selection.devices], **gaps, **held}
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a snapshot; an older version's holds nothing."""
         self.forget(selection)
         self._step_ns[selection.devices] = block.get("step_ns", 0)
+        self._gaps.restore(selection.devices, block)
         if "held_channel" in block:
             rows: Columns = {name: block[f"held_{name}"] for name in self._held.empty()}
             rows["channel"] = selection.channels[rows["channel"]]
@@ -178,6 +272,7 @@ class Doubts:
         """Drop what is known of these devices."""
         self._held.take(np.sort(selection.devices))
         self._step_ns[selection.devices] = 0
+        self._gaps.forget(selection.devices)
 
     def _allowed_ns(self, devices: NDArray[np.int64]) -> NDArray[np.int64]:
         """By how much these devices may move on while they are ahead."""
@@ -229,114 +324,3 @@ class Doubts:
         device = self._channels.device_of[rows["channel"]]
         order = stable_order(device)
         self._held.append(device[order], {name: column[order] for name, column in rows.items()})
-
-
-class _Judge:
-    """Judges the readings of devices some of which are doubtful, one after the other.
-
-    Args:
-        every: What was held, and a batch.
-        verdict: int8, gets the verdict on each of its readings.
-        source: int32, gets the source of the reading that decided.
-        feed: The device's feed.
-    """
-
-    def __init__(
-        self, every: Batch, verdict: NDArray[np.int8], source: NDArray[np.int32], feed: Feed
-    ) -> None:
-        self._time_ns = every.time_ns
-        self._channel = every.channel
-        self._is_ahead = (every.quality & np.uint16(Quality.AHEAD)) != 0
-        self._verdict = verdict
-        self._source = source
-        self._feed = feed
-        #: The doubtful readings in a row, how many different times they have, and their last.
-        self._run: list[int] = []
-        self._times = 0
-        self._last_ns = NO_TIME_NS
-        self._met: set[tuple[int, int]] = set()
-
-    def judge(
-        self,
-        held: NDArray[np.intp],
-        rows: NDArray[np.intp],
-        newest_ns: int,
-        floor_ns: int,
-        step_ns: NDArray[np.int64],
-        device: int,
-    ) -> None:
-        """Judge a device's readings.
-
-        Args:
-            held: Positions of those that were held.
-            rows: Positions of the new ones, in arrival order.
-            newest_ns: The device's newest event time before them.
-            floor_ns: Older readings are late.
-            step_ns: int64, by device row: the last step of each; this device's is renewed.
-            device: The device's row.
-        """
-        grace_ns, period_ns = self._feed.grace, self._feed.period
-        step = int(step_ns[device])
-        for position in held.tolist():
-            self._add(position)
-        for position in rows.tolist():
-            time_ns = int(self._time_ns[position])
-            is_ahead = bool(self._is_ahead[position])
-            usual_ns = 2 * max(step, period_ns) if step else period_ns
-            if is_ahead and time_ns > newest_ns + usual_ns + grace_ns:
-                allowed_ns = usual_ns + grace_ns
-                if not self._agrees(position, newest_ns, allowed_ns, grace_ns):
-                    self._decide(_REFUTED, position)
-                if (int(self._channel[position]), time_ns) in self._met:
-                    self._verdict[position] = _REFUTED
-                    continue
-                self._add(position)
-                if self._times >= self._feed.time.confirm:
-                    step = self._last_step()
-                    newest_ns = self._last_ns
-                    self._decide(_TAKEN, position)
-            elif time_ns >= max(newest_ns - grace_ns, floor_ns):
-                self._decide(_REFUTED, position)
-                if time_ns > newest_ns:
-                    step = time_ns - newest_ns if is_ahead and newest_ns > NO_TIME_NS else step
-                    newest_ns = time_ns
-        self._verdict[self._run] = _HELD
-        step_ns[device] = step
-
-    def _agrees(self, position: int, newest_ns: int, allowed_ns: int, grace_ns: int) -> bool:
-        """Whether a doubtful reading goes on from those before it."""
-        if not self._run:
-            return True
-        if len(self._run) >= _MOST_HELD:
-            return False
-        time_ns = int(self._time_ns[position])
-        if newest_ns > NO_TIME_NS:
-            # They are nearer to each other than they are to what was before.
-            allowed_ns = max(allowed_ns, int(self._time_ns[self._run[0]]) - newest_ns)
-        elif self._times > 1:
-            allowed_ns = max(allowed_ns, 3 * self._last_step())
-        else:
-            allowed_ns = -NO_TIME_NS
-        return self._last_ns - grace_ns <= time_ns <= self._last_ns + allowed_ns
-
-    def _add(self, position: int) -> None:
-        time_ns = int(self._time_ns[position])
-        self._run.append(position)
-        self._met.add((int(self._channel[position]), time_ns))
-        if time_ns > self._last_ns:
-            self._last_ns = time_ns
-            self._times += 1
-
-    def _last_step(self) -> int:
-        """The step to the newest of the readings in a row; 0 when there is only one time."""
-        earlier_ns = [
-            int(self._time_ns[each]) for each in self._run if self._time_ns[each] < self._last_ns
-        ]
-        return self._last_ns - max(earlier_ns) if earlier_ns else 0
-
-    def _decide(self, verdict: int, position: int) -> None:
-        """Let this reading decide on those in a row."""
-        self._verdict[self._run] = verdict
-        self._source[self._run] = self._source[position]
-        self._run, self._met = [], set()
-        self._times, self._last_ns = 0, NO_TIME_NS

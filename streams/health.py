@@ -137,6 +137,11 @@ class HealthMonitor:
         answer: NDArray[np.bool_] = faulty
         return answer
 
+    def go_back(self, channels: NDArray[np.int32]) -> None:
+        """Forget when these sensors changed, and not how they are: their clock went back."""
+        for channel in channels.tolist():
+            self._changes.pop(channel, None)
+
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
         block: StateBlock = {

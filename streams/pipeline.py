@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -38,7 +38,6 @@ from headgate.core.stage import (
     Rejected,
     Scores,
     Selection,
-    SensorHealth,
     StateBlock,
     StatefulStage,
 )
@@ -46,7 +45,7 @@ from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
 from models.runtime import Runtime
 from streams.aggregate import Aggregator
-from streams.arrays import stable_order
+from streams.arrays import NEVER_NS, stable_order
 from streams.blocks import checked
 from streams.clean import Cleaner
 from streams.conflicts import Conflicts
@@ -57,9 +56,10 @@ from streams.infer import Inferer
 from streams.model_routes import channel_names, model_routes
 from streams.presence import Presence
 from streams.refused import note_rejected
+from streams.results import Results, joined
 from streams.state import Snapshot
 from streams.verdict import ModelSensors
-from streams.watermark import Watermarks
+from streams.watermark import Turn, Watermarks
 
 _logger = structlog.get_logger()
 
@@ -71,25 +71,6 @@ _COUNTED = (
     Quality.STUCK,
     Quality.IMPUTED,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What came of a batch, or of time passing.
-
-    Attributes:
-        aggregates: Windows that closed.
-        anomalies: Anomalies that opened, changed or closed, in order.
-        health: Sensors whose health has changed, in order.
-        rejected: Readings that went no further, by reason.
-        moved: int32[d], rows of the devices whose state has changed.
-    """
-
-    aggregates: Aggregates
-    anomalies: list[Anomaly]
-    health: list[SensorHealth]
-    rejected: tuple[Rejected, ...]
-    moved: NDArray[np.int32]
 
 
 class Pipeline:
@@ -158,9 +139,33 @@ class Pipeline:
         batch = batch.take(stable_order(batch.device))
         device = batch.device
         moved = device[runs(device)[0]]
+        turns = self._watermarks.turns(batch, now_ns)
         with self._timed("watermark"):
-            on_time = self._watermarks.process(batch, now_ns)
-        return self._work_on(len(batch), on_time, moved)
+            turn = next(turns)
+        results = self._work_on(len(batch), turn.output, moved)
+        # More than one where a device's clock was set back: that is rare.
+        return joined([results, *(self._take_turn(turn, moved) for turn in turns)])
+
+    def _take_turn(self, turn: Turn, moved: NDArray[np.int32]) -> Results:
+        """Take devices back, and then what came after that."""
+        return joined([self._go_back(turn.back), self._work_on(0, turn.output, moved)])
+
+    def _go_back(self, devices: NDArray[np.int32]) -> Results:
+        """End what is open at devices whose clocks were set back, and forget when it was."""
+        aggregates = self._aggregator.close(devices, lambda rows: np.full(len(rows), NEVER_NS))
+        health = self._monitor.process(aggregates)
+        anomalies = [
+            anomaly
+            for detector in self._detectors.values()
+            for anomaly in detector.go_back(devices)
+        ]
+        channels = np.flatnonzero(np.isin(self.channels.device_of, devices)).astype(np.int32)
+        self._cleaner.go_back(channels)
+        self._monitor.go_back(channels)
+        for route in self._routes:
+            route.framer.forget(Selection(devices, channels))
+        self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
+        return Results(aggregates, anomalies, health, (), devices)
 
     def _work_on(self, rows: int, on_time: Output, moved: NDArray[np.int32]) -> Results:
         """All stages behind the first."""
@@ -191,9 +196,12 @@ class Pipeline:
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
         """
-        released = self._watermarks.release(now_ns, self._silent_after_ns)
-        if len(released):
-            return self._work_on(0, Output(released), np.unique(released.device))
+        released = [
+            self._take_turn(turn, np.unique(turn.output.main.device))
+            for turn in self._watermarks.release(now_ns, self._silent_after_ns)
+        ]
+        if released:
+            return joined(released)
         silence = self._watermarks.advance(now_ns, self._silent_after_ns)
         aggregates = self._aggregator.close(silence.closing, self._watermarks.watermark_ns)
         health = self._monitor.process(aggregates)

@@ -23,7 +23,7 @@ from headgate.core.wire import (
     health_records,
     rejected_records,
 )
-from streams.pipeline import Results
+from streams.results import Results
 from streams.state import Placement
 
 #: What is told of a device, rarely enough to be objects.

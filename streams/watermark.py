@@ -11,14 +11,14 @@ and its grace too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.config.feed import Feed
-from headgate.core.batch import Batch, Quality
+from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
@@ -29,6 +29,8 @@ from streams.presence import Presence, presence
 
 #: Arrival time of devices that have not sent anything since they were restored.
 _NOT_SEEN = np.int64(-1)
+
+_NOBODY: NDArray[np.int32] = np.empty(0, np.int32)
 
 #: Periods of a device that have to pass without a word of it.
 _PERIODS = 3
@@ -52,6 +54,19 @@ class Silence:
     def devices(self) -> NDArray[np.int32]:
         """All of them, each once."""
         return np.union1d(self.silent, self.closing).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Readings between two times that devices go back.
+
+    Attributes:
+        back: int32[d], rows of the devices that went back right before: their clocks were set.
+        output: What is passed on, and what is rejected.
+    """
+
+    back: NDArray[np.int32]
+    output: Output
 
 
 class Watermarks:
@@ -85,6 +100,16 @@ class Watermarks:
         self._doubts = Doubts(feeds, channels)
 
     def process(self, batch: Batch, now_ns: int) -> Output:
+        """All of ``turns`` at once, for those who need not know when devices go back."""
+        turns = list(self.turns(batch, now_ns))
+        if len(turns) == 1:
+            return turns[0].output
+        return Output(
+            concat((turn.output.main for turn in turns), self._channels),
+            tuple(part for turn in turns for part in turn.output.rejected),
+        )
+
+    def turns(self, batch: Batch, now_ns: int) -> Iterator[Turn]:
         """Move the watermarks by these readings, and reject the late ones.
 
         A reading is late when it is older than its device's watermark at its turn, in arrival
@@ -94,14 +119,39 @@ class Watermarks:
         Args:
             batch: Readings in arrival order.
             now_ns: Monotonic time, for noticing silence.
+
+        Yields:
+            What is passed on and rejected; another turn each time that devices go back. The
+            watermarks are those of the turn until the next one is asked for.
         """
         if not len(batch):
-            return Output(batch)
+            yield Turn(_NOBODY, Output(batch))
+            return
         self._extend()
-        batch, refuted = self._doubts.sift(batch, self._newest_ns, self._floor_ns)
-        ahead = (Rejected("ahead", refuted),) if len(refuted) else ()
-        if not len(batch):
-            return Output(batch, ahead)
+        sifted = self._doubts.sift(batch, self._newest_ns, self._floor_ns)
+        first = []
+        if len(sifted.refuted):
+            first.append(Rejected("ahead", sifted.refuted))
+        if len(sifted.late):
+            first.append(_late(sifted.late))
+        for number, back in enumerate(sifted.back):
+            part = sifted.batch
+            if len(sifted.back) > 1:
+                part = part.take(sifted.turn == number)
+            devices = self._go_back(back)
+            output = self._move(part, now_ns) if len(part) else Output(part)
+            yield Turn(devices, replace(output, rejected=(*first, *output.rejected)))
+            first = []
+
+    def _go_back(self, back: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Let devices go back; int32[d], which."""
+        self._newest_ns[back[0]] = NO_TIME_NS
+        self._floor_ns[back[0]] = back[1]
+        devices: NDArray[np.int32] = back[0].astype(np.int32)
+        return devices
+
+    def _move(self, batch: Batch, now_ns: int) -> Output:
+        """Move the watermarks by these readings."""
         groups = group_by(batch.device)
         devices = groups.keys
         arrived_ns = batch.time_ns[groups.order]
@@ -123,8 +173,7 @@ class Watermarks:
         self._arrival_ns[moved] = now_ns
         self._is_silent[moved] = False
         self._is_settled[moved] = False
-        output = self._output(batch, is_late)
-        return replace(output, rejected=(*ahead, *output.rejected)) if ahead else output
+        return self._output(batch, is_late)
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
@@ -141,26 +190,36 @@ class Watermarks:
             now_ns: Monotonic time, of the same clock as in ``process``.
             silent_after_ns: The least silence that counts.
         """
-        waiting, passed_ns = self._waiting(now_ns, silent_after_ns)
-        due = waiting[self._doubts.due(waiting, passed_ns)].astype(np.int32)
+        due = self._due(now_ns, silent_after_ns)[0].astype(np.int32)
         return np.union1d(self._look(now_ns, silent_after_ns).devices, due).astype(np.int32)
 
-    def release(self, now_ns: int, silent_after_ns: int) -> Batch:
+    def release(self, now_ns: int, silent_after_ns: int) -> Iterator[Turn]:
         """The readings that were held and that time itself has confirmed, on time all of them.
 
         To be called before ``advance``, with the same arguments: the device's watermark moves on
-        by them, and windows that they fall into close.
+        by them, or back to them, and windows that they fall into close.
+
+        Yields:
+            As ``turns``; turns without readings are left out.
         """
-        waiting, passed_ns = self._waiting(now_ns, silent_after_ns)
-        is_due = self._doubts.due(waiting, passed_ns)
-        devices, passed_ns = waiting[is_due], passed_ns[is_due]
-        released = self._doubts.release(devices, passed_ns)
-        device = released.device
-        np.maximum.at(self._newest_ns, device, released.time_ns)
-        # The device's clock is where it was.
-        self._arrival_ns[devices] = now_ns - (passed_ns - self._newest_ns[devices])
-        self._is_settled[devices] = False
-        return released
+        devices, passed_ns = self._due(now_ns, silent_after_ns)
+        if not len(devices):
+            return
+        sifted = self._doubts.release(devices, passed_ns, self._newest_ns, self._floor_ns)
+        for number, went in enumerate(sifted.back):
+            batch = sifted.batch.take(sifted.turn == number)
+            if not len(batch):
+                continue
+            back = self._go_back(went)
+            device = batch.device
+            np.maximum.at(self._newest_ns, device, batch.time_ns)
+            # The device's clock is where it was; of one that was set back it is not known where.
+            is_here = ~np.isin(devices, went[0]) if number == 0 else np.isin(devices, went[0])
+            here = devices[is_here]
+            since_ns = passed_ns[is_here] - self._newest_ns[here] if number == 0 else 0
+            self._arrival_ns[here] = now_ns - since_ns
+            self._is_settled[here] = False
+            yield Turn(back, Output(batch))
 
     def held(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: readings of these devices that are held."""
@@ -194,6 +253,8 @@ class Watermarks:
         np.maximum.at(self._floor_ns, devices, watermark_ns)
         # Without this a device that never sends again would keep open what it has open.
         np.maximum.at(self._newest_ns, devices, newest_ns)
+        # What others of the name have closed, they must not go back to.
+        self._doubts.fill(devices)
 
     def presence(self, now_ns: int) -> Mapping[str, Presence]:
         """By feed, how many devices are silent, and for how long.
@@ -268,6 +329,23 @@ class Watermarks:
             np.where((arrival_ns >= 0) & (initial_ns > NO_TIME_NS), now_ns - arrival_ns, -1),
         )
 
+    def _due(self, now_ns: int, silent_after_ns: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """The devices of which something held is confirmed by time, and their clocks' time."""
+        waiting, passed_ns = self._waiting(now_ns, silent_after_ns)
+        is_gone = self._are_gone(waiting, passed_ns - self._newest_ns[waiting])
+        is_due = self._doubts.due(waiting, passed_ns, self._newest_ns, is_gone)
+        return waiting[is_due], passed_ns[is_due]
+
+    def _are_gone(
+        self, devices: NDArray[np.intp], elapsed_ns: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """bool[d]: which of these devices have said nothing for so long that it is enough."""
+        pace_ns = self._pace.pace_ns[devices]
+        pace_ns = np.where(pace_ns > 0, pace_ns, self._prior_ns[devices])
+        longest_ns = np.maximum(pace_ns, self._pace.delay_ns[devices])
+        are_gone: NDArray[np.bool_] = elapsed_ns >= _PERIODS * longest_ns
+        return are_gone
+
     def _waiting(
         self, now_ns: int, silent_after_ns: int
     ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -294,7 +372,7 @@ class Watermarks:
         pace_ns = self._pace.pace_ns[waiting]
         pace_ns = np.where(pace_ns > 0, pace_ns, self._prior_ns[waiting])
         delay_ns = self._pace.delay_ns[waiting]
-        is_gone = elapsed_ns >= _PERIODS * np.maximum(pace_ns, delay_ns)
+        is_gone = self._are_gone(waiting, elapsed_ns)
         passed_ns = now_there_ns - self._grace_ns[waiting]
         floor_ns = np.full(len(waiting), NO_TIME_NS)
         last_ns = np.full(len(waiting), NO_TIME_NS)
@@ -336,8 +414,7 @@ class Watermarks:
             rejected.append(Rejected("unknown_feed", batch.take(is_unknown)))
         is_late &= ~is_unknown
         if is_late.any():
-            late = batch.take(is_late)
-            rejected.append(Rejected("late", late.flagged(np.arange(len(late)), Quality.LATE)))
+            rejected.append(_late(batch.take(is_late)))
         return Output(batch.take(~is_rejected), tuple(rejected))
 
     def _extend(self) -> None:
@@ -366,6 +443,10 @@ class Watermarks:
         ]
         self._doubts.grow(known, self._feed[self._known : known])
         self._known = known
+
+
+def _late(batch: Batch) -> Rejected:
+    return Rejected("late", batch.flagged(np.arange(len(batch)), Quality.LATE))
 
 
 def _prior_ns(feed: Feed) -> int:

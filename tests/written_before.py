@@ -14,7 +14,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.log import Record
 from headgate.core.stage import Aggregates, Anomaly
 from headgate.core.wire import decode_aggregates, decode_anomalies
-from streams.pipeline import Results
+from streams.results import Results
 
 _ROOT = Path(__file__).parents[1]
 

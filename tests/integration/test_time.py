@@ -155,6 +155,36 @@ async def test_one_time_far_ahead_stops_no_device(mosquitto: Mosquitto, tmp_path
         assert (await audit(gateway.config, gateway.log)).is_balanced
 
 
+async def test_a_wrong_jump_that_was_believed_costs_nothing_of_what_is_right_again(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Three of tomorrow, and then a clock that is right; the account is whole all the time."""
+    async with _running(_config(mosquitto, tmp_path, period="1s", grace="2s")) as gateway:
+
+        async def send(offsets_s: Sequence[float]) -> None:
+            await _publish(
+                mosquitto, [{"ts": now_ms + round(1000 * at), "v": at} for at in offsets_s]
+            )
+
+        now_ms = gateway.clock.wall_ns() * 1000 // NS_PER_S // 2000 * 2000
+        await send([-61, -60.5, 72_000, 72_001, 72_002])
+        # Held until the third comes, which is in the log by then.
+        await send([-58, -57])
+        await gateway.settled(2)
+        await asyncio.sleep(0.5)
+        assert (await audit(gateway.config, gateway.log)).is_balanced
+
+        await send([-56, -55.5])
+        await gateway.settled(5)
+        assert (await audit(gateway.config, gateway.log)).is_balanced
+        await send([at / 2 for at in range(-110, 0)])
+        await gateway.settled(9 + 110)
+
+        assert not await gateway.rejected()
+        assert await gateway.aggregated() == 9 + 110
+        assert (await audit(gateway.config, gateway.log)).is_balanced
+
+
 async def _publish_slowly(broker: Mosquitto, first: int, last: int, period_s: float) -> None:
     for number in range(first, last):
         await _publish(broker, [{"v": number}])

@@ -14,7 +14,8 @@ from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output
-from streams.pipeline import Pipeline, Results, build_pipeline
+from streams.pipeline import Pipeline, build_pipeline
+from streams.results import Results
 from streams.watermark import Watermarks
 from tests.strategies import everything
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, Origin
+from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import ConfigError
 from headgate.core.log import StoredRecord
@@ -20,7 +21,8 @@ from models.package import ModelPackage
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 from streams.heirs import heirs_of
-from streams.pipeline import Pipeline, Results, build_pipeline
+from streams.pipeline import Pipeline, build_pipeline
+from streams.results import Results
 from streams.state import Snapshot, read_snapshot, selection_of, snapshot_record
 
 _STEP_NS = 10**9
@@ -187,6 +189,45 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
     assert [(each.device, each.channel, each.state) for each in expected[0].health] == [
         ("d2", "x", "stuck")
     ]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(0, 600), max_size=4), st.booleans())
+def test_clocks_that_leap_to_and_fro_change_nothing_of_that(
+    package: Path, cuts: list[int], restarts: bool
+) -> None:
+    """Two devices are a day ahead for a while; one of them in the middle of an anomaly."""
+    config = _config(package)
+    table = _table()
+    whole = build_pipeline(config, table)
+    batch = _readings(table)
+    step = (batch.time_ns - _START_NS) // _STEP_NS
+    is_wrong = np.where(batch.device == 1, (step >= 62) & (step < 70), (step >= 30) & (step < 45))
+    is_wrong &= batch.device > 0
+    batch = replace(
+        batch,
+        time_ns=batch.time_ns + np.where(is_wrong, 72_000 * _STEP_NS, 0),
+        quality=np.where(is_wrong, int(Quality.AHEAD), 0).astype(np.uint16),
+    )
+    expected = [whole.process(batch, 0), whole.advance(10**9), whole.advance(_LONG_NS)]
+
+    table = _table()
+    pipeline = build_pipeline(config, table)
+    results: list[Results] = []
+    bounds = [0, *sorted(min(cut, len(batch)) for cut in cuts), len(batch)]
+    for first, last in pairwise(bounds):
+        part = _moved(batch, table).take(np.arange(first, last))
+        results.append(pipeline.process(part, 0))
+        if restarts:
+            pipeline, table = _taken_up(pipeline, config)
+    results += [pipeline.advance(10**9), pipeline.advance(_LONG_NS)]
+
+    assert _counts(results) == _counts(expected)
+    assert _lines(results, table) == _lines(expected, whole.channels)
+    aggregated = sum(int((each.aggregates.n + each.aggregates.flagged).sum()) for each in results)
+    assert aggregated + sum(_counts(results).values()) == len(batch)
+    backs = whole._watermarks._doubts._gaps.backs
+    assert [backs(row) for row in range(3)] == [0, 1, 1]
 
 
 def test_every_reading_is_aggregated_or_rejected(package: Path) -> None:

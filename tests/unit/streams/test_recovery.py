@@ -18,8 +18,9 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import TopicPartition, TopicSpec
-from streams.pipeline import Pipeline, Results, build_pipeline
+from streams.pipeline import Pipeline, build_pipeline
 from streams.recovery import StateKeeper
+from streams.results import Results
 from streams.state import Placement
 from tests.unit.streams.test_keeper import limit
 

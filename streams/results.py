@@ -1,0 +1,44 @@
+"""What comes out of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.stage import Aggregates, Anomaly, Rejected, SensorHealth
+from streams.aggregate import concat_aggregates
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What came of a batch, or of time passing.
+
+    Attributes:
+        aggregates: Windows that closed.
+        anomalies: Anomalies that opened, changed or closed, in order.
+        health: Sensors whose health has changed, in order.
+        rejected: Readings that went no further, by reason.
+        moved: int32[d], rows of the devices whose state has changed.
+    """
+
+    aggregates: Aggregates
+    anomalies: list[Anomaly]
+    health: list[SensorHealth]
+    rejected: tuple[Rejected, ...]
+    moved: NDArray[np.int32]
+
+
+def joined(parts: Sequence[Results]) -> Results:
+    """One after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Results(
+        concat_aggregates([part.aggregates for part in parts]),
+        [anomaly for part in parts for anomaly in part.anomalies],
+        [each for part in parts for each in part.health],
+        tuple(rejected for part in parts for rejected in part.rejected),
+        np.unique(np.concatenate([part.moved for part in parts])),
+    )
