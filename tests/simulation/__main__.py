@@ -25,14 +25,15 @@ def play_all(first: int, count: int, processes: int) -> tuple[list[Outcome], lis
     """Play the stories of so many seeds; what they were like, and what failed."""
     context = multiprocessing.get_context("fork")
     with context.Pool(processes, silence) as pool:
-        results = pool.map(_try, range(first, first + count), chunksize=20)
+        results = pool.map(try_to_play, range(first, first + count), chunksize=20)
     return (
         [result for result in results if isinstance(result, Outcome)],
         [result for result in results if isinstance(result, str)],
     )
 
 
-def _try(seed: int) -> Outcome | str:
+def try_to_play(seed: int) -> Outcome | str:
+    """Play the story of a seed; what it was like, or what failed."""
     try:
         return play(seed)
     except Exception as error:  # noqa: BLE001  (whatever it is, the seed gives it again)

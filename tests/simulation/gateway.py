@@ -22,9 +22,9 @@ from headgate.core.log import READINGS, STREAMS
 from headgate.core.telemetry import Telemetry
 from streams.pipeline import Pipeline
 from streams.worker import Worker
+from tests.simulation.broker import SimulatedConnection
 from tests.simulation.world import (
     Process,
-    SimulatedConnection,
     SimulatedLog,
     SimulatedReader,
     SimulatedSink,
@@ -90,7 +90,7 @@ class Gateway:
     def _ended(self, name: str, process: Process, task: asyncio.Task[None]) -> None:
         process.is_alive = False
         if name == "ingest":
-            self._world.disconnect()
+            self._world.broker.died()
         if not task.cancelled() and task.exception() is not None:
             self.failures.append(cast("BaseException", task.exception()))
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What surrounds the gateway in the simulation: log, broker, brought readings, sink.
+"""What surrounds the gateway in the simulation: log, brought readings, sink; and the broker.
 
 Each fails as it is told, and takes a little while for everything. What a process has of them ends
 with the process: an answer to the dead never comes, and what they had asked for may have happened.
@@ -9,20 +9,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from connectors.mqtt.received import Received
 from connectors.points import Kind, Point
 from connectors.sink import Refused
 from headgate.core.clock import Clock
 from headgate.core.errors import TransientError
 from headgate.core.log import Record, StoredRecord, TopicPartition, TopicSpec
 from streams.events import Event
-
-Message = tuple[bytes, bytes]
+from tests.simulation.broker import Broker
 
 #: Settings of a sink that is never asked for: one of the simulation's own has its name.
 LATER_SINK = {"url": "http://127.0.0.1:1", "org": "o", "bucket": "b", "token_env": "T"}
@@ -71,9 +69,7 @@ class World:
         oldest: By partition, the first offset that age has left.
         log_is_away: Every call to the log fails.
         log_is_unsure: Appends and commits happen, and then fail all the same, this often.
-        unsent: The broker's queue for the gateway.
-        in_flight: What it has sent over the present connection without an answer, by packet id.
-        broker_is_away: Nobody can connect.
+        broker: Where the devices publish.
         stored: The sink: last line by identity.
         later: Another one, which is configured from the start and comes later; None before.
         written: Every line the sink was ever given, by identity.
@@ -90,10 +86,7 @@ class World:
     oldest: defaultdict[TopicPartition, int] = field(default_factory=lambda: defaultdict(int))
     log_is_away: bool = False
     log_is_unsure: float = 0.0
-    unsent: list[Message] = field(default_factory=list)
-    in_flight: dict[int, Message] = field(default_factory=dict)
-    broker_is_away: bool = False
-    connection: SimulatedConnection | None = None
+    broker: Broker = field(default_factory=Broker)
     stored: dict[str, str] = field(default_factory=dict)
     written: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     later: dict[str, str] | None = None
@@ -114,20 +107,6 @@ class World:
             and records[self.oldest[at]].timestamp_ms < now_ms - 1000 * _RETENTION_S
         ):
             self.oldest[at] += 1
-
-    def publish(self, message: Message) -> None:
-        """A device publishes, and has the broker's word for it."""
-        self.unsent.append(message)
-        if self.connection is not None:
-            self.connection.wake()
-
-    def disconnect(self) -> None:
-        """The connection ends; what was not acknowledged will be sent again, in order."""
-        self.unsent[:0] = self.in_flight.values()
-        self.in_flight.clear()
-        if self.connection is not None:
-            self.connection.lost()
-            self.connection = None
 
 
 class SimulatedLog:
@@ -156,10 +135,10 @@ class SimulatedLog:
         now_ms = self.now_ms()
         for at, records in batches.items():
             partition = self._world.topics[at]
-            partition.extend(
-                StoredRecord(len(partition) + number, now_ms, each.value, each.key, each.headers)
-                for number, each in enumerate(records)
-            )
+            partition += [
+                StoredRecord(number, now_ms, each.value, each.key, each.headers)
+                for number, each in enumerate(records, len(partition))
+            ]
             self._world.expire(at, now_ms)
         self._world.appended.set()
         await self._answer()
@@ -247,87 +226,6 @@ def _some(records: Sequence[StoredRecord], max_bytes: int) -> list[StoredRecord]
         some.append(record)
         size += len(record.value)
     return some
-
-
-class SimulatedConnection:
-    """Stands in for ``connectors.mqtt.connection.Connection``, with a simulated broker behind."""
-
-    def __init__(
-        self, process: Process, *, on_messages: Callable[[Received], None], **_settings: object
-    ) -> None:
-        self._process = process
-        self._world = process.world
-        self._on_messages = on_messages
-        self._lost = asyncio.Event()
-        self._woken = asyncio.Event()
-        self._is_closing = False
-        self._next_id = 1
-        self.is_paused = False
-        self.generation = 0
-        self.trouble = "not connected yet"
-
-    async def run(self) -> None:
-        """Connect again and again; deliver what waits."""
-        while not self._is_closing:
-            await self._process.takes(0.3)
-            if self._world.broker_is_away:
-                continue
-            self._world.disconnect()
-            self._world.connection = self
-            self._lost.clear()
-            self.generation += 1
-            self.trouble = ""
-            await self._deliver()
-            self.trouble = "the connection ended"
-
-    async def _deliver(self) -> None:
-        while not self._lost.is_set() and not self._is_closing:
-            if self.is_paused or not self._world.unsent:
-                self._woken.clear()
-                await self._woken.wait()
-                continue
-            await self._process.takes(0.01)
-            if self._lost.is_set():
-                return
-            count = self._world.random.randint(1, 20)
-            some, self._world.unsent[:count] = self._world.unsent[:count], []
-            ids = list(range(self._next_id, self._next_id + len(some)))
-            self._next_id += len(some)
-            self._world.in_flight.update(zip(ids, some, strict=True))
-            topics, payloads = [topic for topic, _ in some], [payload for _, payload in some]
-            self._on_messages(
-                Received(topics, payloads, ids, [], self.generation, sum(map(len, payloads)))
-            )
-
-    def wake(self) -> None:
-        """Something has changed."""
-        self._woken.set()
-
-    def lost(self) -> None:
-        """The connection has ended."""
-        self._lost.set()
-        self._woken.set()
-
-    def pause(self) -> None:
-        self.is_paused = True
-
-    def resume(self) -> None:
-        self.is_paused = False
-        self._woken.set()
-
-    def ack(self, received: Received) -> None:
-        if received.connection == self.generation and not self._lost.is_set():
-            for packet_id in received.packet_ids:
-                self._world.in_flight.pop(packet_id, None)
-
-    async def settle(self) -> None:
-        await self._process.takes(0.01)
-
-    def close(self) -> None:
-        self._is_closing = True
-        if self._world.connection is self and self._process.is_alive:
-            self._world.disconnect()
-        self._woken.set()
 
 
 @dataclass
