@@ -127,7 +127,8 @@ class Alarm(_Table):
     An anomaly opens after ``open_after`` scores in a row at or over ``threshold`` and closes after
     ``close_after`` in a row below ``threshold_low``, or after fewer that would be as improbable
     as ``close_surprise`` in an event that goes on. One that would open within ``refractory`` steps
-    of the end of another is the other, which goes on.
+    of the end of another is the other, which goes on. Within ``quiet`` steps of the highest score
+    of one that has ended only a higher score opens another, so that one trouble is told once.
     """
 
     threshold: Annotated[float, Field(gt=0)]
@@ -136,6 +137,7 @@ class Alarm(_Table):
     close_after: Annotated[int, Field(ge=1)] = 5
     close_surprise: Annotated[float, Field(ge=0, lt=1)] = 0.0
     refractory: Annotated[int, Field(ge=0)] = 0
+    quiet: Annotated[int, Field(ge=0)] = 0
     adapt: Adapt | None = None
     chosen_by: str = ""
 
@@ -160,6 +162,8 @@ class Alarm(_Table):
     def _ordered(self) -> Self:
         if self.threshold_low > self.threshold:
             raise ValueError("threshold_low: expected at most threshold")
+        if self.quiet and self.open_after > 1:
+            raise ValueError("quiet: expected open_after = 1 beside it")
         if isinstance(self.adapt, Conformal) and self.adapt.limit >= self.threshold:
             raise ValueError("adapt.limit: expected less than threshold")
         return self

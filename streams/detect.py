@@ -38,6 +38,8 @@ class DetectSpec:
             for ``close_after`` always.
         refractory: A device that is over the threshold again within so many steps of an anomaly's
             end goes on with that one, so that one trouble is one anomaly.
+        quiet: Within so many steps of the highest score of an anomaly that has ended only a higher
+            one counts towards opening, so that one trouble is told once.
         adapt: How the thresholds follow each device; None leaves them as they are.
         sensitivity: What the thresholds are multiplied by. What a device's scores say of where they
             should be is the same with any.
@@ -53,6 +55,7 @@ class DetectSpec:
     step_ns: int
     close_surprise: float = 0.0
     refractory: int = 0
+    quiet: int = 0
     adapt: Adapt | None = None
     sensitivity: float = 1.0
 
@@ -91,6 +94,7 @@ class Detector:
         self._adaptation = adaptation(spec.adapt) if spec.adapt else None
         self._gap_ns = (spec.close_after + 1) * spec.step_ns
         self._refractory_ns = spec.refractory * spec.step_ns
+        self._quiet_ns = spec.quiet * spec.step_ns
         # All by device row. ``over`` and ``below`` count scores in a row; the event's columns are
         # kept from the first score over the threshold on, whether or not it has opened yet.
         self._state: dict[str, NDArray[Any]] = {
@@ -211,17 +215,13 @@ class Detector:
     ) -> None:
         """One score of each of these devices."""
         state, spec = self._state, self._spec
-        is_after_gap = time_ns - state["last_ns"][device] > self._gap_ns
-        state["last_ns"][device] = time_ns
-        if is_after_gap.any():
-            broken = device[is_after_gap]
-            anomalies.extend(self._close(broken[state["is_open"][broken]]))
-            state["over"][broken] = 0
+        anomalies.extend(self._end_before_gaps(device, time_ns))
         lift = np.exp(state["lift"][device])
+        was_open = state["is_open"][device]
         is_over = score >= self._threshold * lift
+        is_over &= was_open | ~self._is_told(device, time_ns, score)
         over = np.where(is_over, state["over"][device] + 1, 0)
         state["over"][device] = over
-        was_open = state["is_open"][device]
         # The first score over the threshold begins an event that may or may not open.
         is_soon = time_ns - state["closed_ns"][device] <= self._refractory_ns
         begins = ~was_open & (over == 1) & ~(state["is_past"][device] & is_soon)
@@ -264,6 +264,29 @@ class Detector:
             # nothing.
             sound = ~was_open & (score < spec.threshold * lift)
             self._adaptation.follow(state, device[sound], score[sound])
+
+    def _end_before_gaps(
+        self, device: NDArray[np.int64], time_ns: NDArray[np.int64]
+    ) -> list[Anomaly]:
+        """Close what was open at devices of which nothing is known for longer than it may pause."""
+        state = self._state
+        is_after_gap = time_ns - state["last_ns"][device] > self._gap_ns
+        state["last_ns"][device] = time_ns
+        broken = device[is_after_gap]
+        ended = self._close(broken[state["is_open"][broken]])
+        state["over"][broken] = 0
+        return ended
+
+    def _is_told(
+        self, device: NDArray[np.int64], time_ns: NDArray[np.int64], score: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """bool[d]: whether an anomaly that has ended not long ago was as high as this."""
+        state = self._state
+        is_soon = time_ns - state["peak_ns"][device] <= self._quiet_ns
+        is_told: NDArray[np.bool_] = (
+            state["is_past"][device] & is_soon & (score <= state["peak_score"][device])
+        )
+        return is_told
 
     def _judge(
         self,

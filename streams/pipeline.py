@@ -450,6 +450,7 @@ def _detectors(
             close_after=alarm.close_after,
             close_surprise=alarm.close_surprise,
             refractory=alarm.refractory,
+            quiet=alarm.quiet,
             adapt=alarm.adapt,
             sensitivity=config.model[name].sensitivity,
             step_ns=framing.period * framing.hop,

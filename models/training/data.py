@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,16 @@ _MICROSECOND = timedelta(microseconds=1)
 
 #: Rows between two words about how far reading has come.
 _TOLD_ROWS = 10_000
+
+#: Words of a column of labels, and what they mean.
+LABEL_WORDS = dict.fromkeys(
+    ("false", "no", "n", "normal", "healthy", "ok", "good", "off"), "0"
+) | dict.fromkeys(
+    ("true", "yes", "y", "anomaly", "anomalous", "abnormal", "fault", "faulty", "bad", "attack"),
+    "1",
+)
+
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 #: Some 280 years from 1970: what int64 holds with room to subtract.
 _FARTHEST_NS = 2**63 - 2**58
@@ -93,7 +104,8 @@ class TrainingData:
         if strange:
             raise ConfigError(
                 f"--labels: expected 0 or 1 in every row of {column!r}, found neither in {strange} "
-                f"of {len(label)}; is it the right column, and as long as the others?"
+                f"of {len(label)}, nor words such as true and false; is it the right column, and "
+                "as long as the others?"
             )
         names = (*self.names[:at], *self.names[at + 1 :])
         if not names:
@@ -102,6 +114,23 @@ class TrainingData:
                 "--channels, or leave it out"
             )
         return replace(self, names=names, values=np.delete(self.values, at, axis=1)), label > 0
+
+    def select(self, is_wanted: NDArray[np.bool_]) -> TrainingData:
+        """The same rows with the channels under this mask only."""
+        names = tuple(name for name, kept in zip(self.names, is_wanted, strict=True) if kept)
+        return replace(self, names=names, values=self.values[:, is_wanted])
+
+    @property
+    def is_state(self) -> NDArray[np.bool_]:
+        """bool[channel]: those that only take 0 and 1: switches and commands.
+
+        A channel that stood still on 0 or 1 is one where another takes both: commands come by the
+        dozen, and most are never given. Alone it may be a measurement that has not moved yet.
+        """
+        only = np.all(np.isin(self.values, (0, 1)) | np.isnan(self.values), axis=0)
+        both = only & (self.values == 0).any(axis=0) & (self.values == 1).any(axis=0)
+        is_state: NDArray[np.bool_] = only if both.any() else both
+        return is_state
 
     def rounded(self, decimals: int) -> TrainingData:
         """The same rows with values of so many decimals."""
@@ -169,6 +198,8 @@ def read_csv(
     channels: Sequence[str] | None = None,
     device_column: str = "device",
     first_rows: int | None = None,
+    period_ns: int | None = None,
+    label_column: str | None = None,
     progress: Progress = silent,
     note: Callable[[str], None] = lambda _line: None,
 ) -> TrainingData:
@@ -183,6 +214,8 @@ def read_csv(
         channels: Columns to take; None takes all columns that hold numbers throughout.
         device_column: Column with the device's name; may be absent.
         first_rows: Take only so many rows of each file.
+        period_ns: Time between two rows of files without a time column; None wants one.
+        label_column: Column whose words for right and wrong are 0 and 1; see ``LABEL_WORDS``.
         progress: Is told how much has been read.
         note: Is told of what was found in place of numbers, a line each.
 
@@ -198,10 +231,15 @@ def read_csv(
     for path in paths:
         rows, lines = csv_rows(path, first_rows, progress)
         header = list(rows[0])
-        if time_column not in header:
+        if time_column not in header and period_ns is None:
             raise ConfigError(
-                f"{path}: expected a time column {time_column!r}, found {', '.join(header)}"
+                f"{path}: expected a time column {time_column!r}, found {', '.join(header)}; "
+                "name it with --time, or say how far rows are apart with --period"
             )
+        for line in _points_for_commas(path, rows):
+            note(line)
+        if label_column in header:
+            _words_to_numbers(rows, label_column)
         if names is None:
             names = _numeric_columns(rows, {time_column, device_column})
             left_out = _left_out(path, rows, {*names, time_column, device_column})
@@ -218,6 +256,8 @@ def read_csv(
                 ],
                 np.int64,
             )
+            if time_column in header
+            else np.arange(len(rows), dtype=np.int64) * (period_ns or 0)
         )
         devices.append(
             np.array(
@@ -269,6 +309,36 @@ def csv_rows(
     if not rows:
         raise ConfigError(f"{path}: expected rows under the header, found none")
     return rows, lines
+
+
+def _points_for_commas(path: Path, rows: list[dict[str, str]]) -> list[str]:
+    """Turn decimal commas into points, and a line where there were any.
+
+    Only where commas don't part the cells, and all that a column holds are numbers then: ``1,234``
+    beside ``1.5`` has a comma for thousands, which nobody can tell from a decimal one by itself.
+    """
+    told = []
+    for name in rows[0]:
+        cells = [row[name] for row in rows if row[name]]
+        if not any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells):
+            continue
+        if any("." in cell for cell in cells):
+            raise ConfigError(
+                f"{path}: expected one sign for decimals in column {name!r}, found commas and "
+                "points; write numbers without thousands"
+            )
+        if all(_DECIMAL_COMMA.fullmatch(cell) or cell.lstrip("-").isdigit() for cell in cells):
+            for row in rows:
+                row[name] = row[name].replace(",", ".")
+            told.append(name)
+    return [f"{path.name}: commas are decimal ones in {', '.join(told)}"] if told else []
+
+
+def _words_to_numbers(rows: list[dict[str, str]], column: str) -> None:
+    for row in rows:
+        word = row[column].strip().lower()
+        if word in LABEL_WORDS:
+            row[column] = LABEL_WORDS[word]
 
 
 def _numeric_columns(rows: list[dict[str, str]], others: set[str]) -> tuple[str, ...]:

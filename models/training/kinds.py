@@ -32,6 +32,7 @@ class AlarmRule:
         open_after: Scores in a row over the threshold that open an anomaly.
         close_after: Scores in a row under the lower threshold that close it, at most.
         close_surprise: See ``models.package.Alarm``.
+        quiet: Likewise.
     """
 
     method: Method
@@ -42,6 +43,7 @@ class AlarmRule:
     open_after: int = 1
     close_after: int = 5
     close_surprise: float = 0.0
+    quiet: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Kind:
         has_window: Whether another number of steps makes sense.
         rule: Its alarms, unless told otherwise.
         about: What it looks at, in a line.
+        takes_states: Whether channels that only take 0 and 1 help it to explain the others. Where
+            they don't they have no vote: a command never given in training is no fault.
     """
 
     fit: Callable[[Windows, int, Limit, Progress], Fitted]
@@ -61,6 +65,7 @@ class Kind:
     has_window: bool
     rule: AlarmRule
     about: str
+    takes_states: bool = False
 
 
 def fusion_member(name: str, seed: int, tell: Progress) -> fusion.Member:
@@ -86,7 +91,8 @@ KINDS: Mapping[str, Kind] = {
         fit=lambda windows, _seed, _meets, tell: novelty.fit(windows, tell),
         window=novelty.WINDOW,
         has_window=False,
-        rule=AlarmRule("probability", 0.01, low=1.0, close_after=1),
+        # One in a hundred by what lately was, and as rare by what training had.
+        rule=AlarmRule("probability", 0.01, margin=1.25, quiet=150),
         about="what a device has never done before",
     ),
     "pca": Kind(
@@ -123,6 +129,7 @@ KINDS: Mapping[str, Kind] = {
             close_surprise=0.002,
         ),
         about="channels that the others do not explain, with limits that follow drift",
+        takes_states=True,
     ),
     "fusion": Kind(
         fit=lambda windows, seed, _meets, tell: fusion.fit(

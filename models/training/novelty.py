@@ -16,19 +16,29 @@ Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization", ICM
 A value never had, or a stretch never had, is news by itself; a jump is not, of which a noisy series
 is full, but counts with the rest. So the score is the largest of three: the rarity of the value
 among all, that of the stretch, and the mean of all four; less what chance gives to so many
-(Bonferroni), so that a score of 2 is one in a hundred on any device. An event is said once: after a
-score only a higher one counts for a while.
+(Bonferroni), so that a score of 2 is one in a hundred on any device.
+
+All that asks whether something is unlike what lately was, and gets used to whatever lasts. So the
+score also grows with how far the last few steps are from every stretch of the training part: by a
+quarter of how rare that distance was there, and by half of each power of ten that it is beyond the
+largest. With one in a hundred of both a score is 2.5. The score says how abnormal each step is;
+that an event is told once is the alarm's rule (``AlarmRule.quiet``).
 
 The squared distances of the last stretch to all earlier ones follow from those a step ago: a term
 enters and one leaves. They are kept in whole units, so that what has entered leaves exactly.
 
-Nothing is learned from training data but the scale: the memory is each device's own.
+The memory of what lately was is each device's own; what is learned from training data is the scale,
+and the stretches that were healthy.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import spox.opset.ai.onnx.v17 as op
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from spox import Var
 
 from models.training.graphs import axes, build_stateful, columns, number, shares
@@ -75,30 +85,118 @@ _EFFECTIVE = 0.75
 #: Steps before the first score.
 _WARM_UP = 50
 
-#: For so many steps after a score only a higher one counts.
-_QUIET = 150
-
 #: Training windows that are scored; their scores only matter to those who ask for a quantile.
 _SCORED = 2000
 
 #: Where nothing is remembered yet: farther than any distance.
 _NOWHERE = 1e6
 
+#: Steps in a stretch of the training part, how many stretches are kept of a channel, and of how
+#: many it is looked how far they are from the rest.
+_HEALTHY_STRETCH, _HEALTHY, _HEALTHY_ASKED = 20, 512, 2000
+
+#: What the distance from the training part counts for: how rare it was there, and each power of ten
+#: beyond the largest.
+_RARE_THERE, _BEYOND = 0.25, 0.5
+
+#: Steps in which a rarity rises, and the smallest distance that is told from none.
+_KNOTS, _SAME = 64, 1e-3
+
+#: Values are cut off and counted in these units where training stretches are compared, so that sums
+#: of products are exact in whatever order they are added up.
+_HEALTHY_CUT_OFF, _HEALTHY_UNIT = 100.0, 2.0**-14
+
 _Step = tuple[Var, Var]
 
 
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """Stretches of the training part, by channel.
+
+    Attributes:
+        stretches: float64[channel, step, stretch].
+        knots: float64[channel, knot], distances that are passed with rising rarity.
+        rises: float64[knot], by how much, ``-log10`` of a probability.
+        largest: float64[channel], the largest distance of a training stretch from the others.
+    """
+
+    stretches: NDArray[np.float64]
+    knots: NDArray[np.float64]
+    rises: NDArray[np.float64]
+    largest: NDArray[np.float64]
+
+
 def fit(windows: Windows, progress: Progress = silent) -> Fitted:
-    """Score some of the training data; there is nothing to fit."""
-    graph = to_graph(windows.values.shape[2])
+    """Keep stretches of the training data, and score some of it."""
+    graph = to_graph(windows.values.shape[2], healthy_stretches(windows))
     some = windows.take(slice(0, _SCORED))
     scored = score_windows(graph, some, np.empty(0, np.intp), progress)
     return Fitted(graph, scored.score, some.device, some.end_ns)
 
 
-def to_graph(channels: int) -> Graph:
+def healthy_stretches(windows: Windows) -> Healthy | None:
+    """What is kept of windows of one step; None where no whole stretch lies apart from the rest.
+
+    How far a training stretch is from the others is asked without those that overlap it, or lie
+    within as many steps: they are alike because they are near.
+    """
+    length = _HEALTHY_STRETCH
+    rows = windows.values[:, 0].astype(np.float64)
+    if len(rows) < 4 * length:
+        return None
+    step_ns = np.diff(windows.end_ns)
+    usual_ns = np.median(step_ns[np.diff(windows.device) == 0])
+    is_break = np.append(True, (np.diff(windows.device) != 0) | (step_ns > 1.5 * usual_ns))
+    place = np.arange(len(rows))
+    since = place - np.maximum.accumulate(np.where(is_break, place, 0))
+    ends = np.flatnonzero(since >= length - 1)
+    if len(ends) < 4 * length:
+        return None
+    whole = in_units(sliding_window_view(rows, length, axis=0))
+    kept = ends[np.linspace(0, len(ends) - 1, min(_HEALTHY, len(ends))).round().astype(int)]
+    asked = ends[np.linspace(0, len(ends) - 1, min(_HEALTHY_ASKED, len(ends))).round().astype(int)]
+    is_near = np.abs(asked[:, None] - kept) < 2 * length
+    if is_near.all(axis=1).any():
+        return None
+    # Rarities rise evenly up to one in as many as were asked.
+    steps = np.linspace(0, np.log10(len(asked) + 1), _KNOTS + 1)[1:]
+    knots, largest = [], []
+    for channel in range(rows.shape[1]):
+        theirs = whole[kept - length + 1, channel]
+        apart = np.concatenate(
+            [
+                np.where(near, np.inf, ((theirs - ours) ** 2).sum(axis=1)).min(keepdims=True)
+                for near, ours in zip(is_near, whole[asked - length + 1, channel], strict=True)
+            ]
+        )
+        falling = np.sort(np.sqrt(apart))[::-1]
+        # So many of the asked lie as far away as the knot, or farther.
+        count = np.floor((len(asked) + 1) * 10**-steps).astype(int)
+        knots.append(falling[np.clip(count - 1, 0, len(asked) - 1)])
+        largest.append(falling[0])
+    return Healthy(
+        np.ascontiguousarray(np.moveaxis(whole[kept - length + 1], 0, -1)),
+        np.maximum(np.array(knots), _SAME),
+        np.diff(steps, prepend=0),
+        np.maximum(np.array(largest), _SAME),
+    )
+
+
+def in_units(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values cut off and rounded as the graph does it where it compares them with training."""
+    cut: NDArray[np.float64] = np.clip(values, -_HEALTHY_CUT_OFF, _HEALTHY_CUT_OFF)
+    rounded: NDArray[np.float64] = np.round(cut / _HEALTHY_UNIT) * _HEALTHY_UNIT
+    return rounded
+
+
+def to_graph(channels: int, healthy: Healthy | None = None) -> Graph:
     """The graph. The state, by channel: remembered values, newest steps, squared distances to the
     earlier stretches (their leading digits, and the rest), the histograms, and the distance from
-    which a value is news; then the steps seen, the last score, and its age.
+    which a value is news; then the steps seen.
+
+    Args:
+        channels: How many.
+        healthy: What is kept of the training part; None where it is too short.
     """
     sizes = (_VALUES, _STEPS, _EARLIER, _EARLIER, _DISTANCES * _BINS, 1)
     ends = np.cumsum([0, *(channels * size for size in sizes)]).tolist()
@@ -110,7 +208,7 @@ def to_graph(channels: int) -> Graph:
             op.reshape(columns(state, first, end), axes(-1, channels, size))
             for first, end, size in zip(ends[:-1], ends[1:], sizes, strict=True)
         )
-        seen, peak, age = (columns(state, ends[-1] + at, ends[-1] + at + 1) for at in range(3))
+        seen = columns(state, ends[-1], ends[-1] + 1)
         is_new_device = op.equal(seen, number(0))
         nearest = _known(op.reduce_min(op.abs(op.sub(values, value)), axes=[2], keepdims=1))
         last, recent = _from_recent(steps, value, seen)
@@ -122,9 +220,9 @@ def to_graph(channels: int) -> Graph:
         is_news = op.or_(is_news, op.unsqueeze(is_new_device, axes(1)))
         values = op.where(is_news, op.concat([_tail(values, _VALUES - 1), value], axis=2), values)
         rarest = _rarest(rarity)
-        worst = op.sub(op.reduce_max(rarest, axes=[1], keepdims=1), by_chance)
-        score, peak, age = _once(worst, peak, age)
-        following = op.min([op.add(seen, number(1)), number(1e6)])
+        if healthy is not None:
+            rarest = op.add(rarest, _unlike_healthy(steps, seen, healthy))
+        score = op.sub(op.reduce_max(rarest, axes=[1], keepdims=0), by_chance)
         flat = axes(0, -1)
         after = op.concat(
             [
@@ -139,17 +237,50 @@ def to_graph(channels: int) -> Graph:
                         limit,
                     )
                 ),
-                following,
-                peak,
-                age,
+                op.min([op.add(seen, number(1)), number(1e6)]),
             ],
             axis=1,
         )
-        return op.squeeze(score, axes(1)), shares(op.mul(rarest, rarest)), after
+        return op.max([score, number(0)]), shares(op.mul(rarest, rarest)), after
 
-    initial = np.zeros(ends[-1] + 3, np.float32)
+    initial = np.zeros(ends[-1] + 1, np.float32)
     initial[: ends[1]] = _NOWHERE
     return build_stateful(body, WINDOW, channels, initial)
+
+
+def _unlike_healthy(steps: Var, seen: Var, healthy: Healthy) -> Var:
+    """float32[batch, channel]: what the distance from all training stretches adds to the score."""
+    cut = op.clip(
+        _tail(steps, _HEALTHY_STRETCH), number(-_HEALTHY_CUT_OFF), number(_HEALTHY_CUT_OFF)
+    )
+    unit = op.const(np.float64(_HEALTHY_UNIT))
+    last = op.mul(op.round(op.div(op.cast(cut, to=np.float64), unit)), unit)
+    # [batch, channel, step] and [channel, step, stretch], a channel after the other: of the
+    # products only those of the same channel are wanted.
+    by_channel = op.transpose(last, perm=[1, 0, 2])
+    products = op.matmul(by_channel, op.const(healthy.stretches))
+    squares = op.reduce_sum(op.mul(by_channel, by_channel), axes(2), keepdims=1)
+    theirs = op.const((healthy.stretches**2).sum(axis=1, keepdims=True))
+    squared = op.add(op.sub(theirs, op.mul(products, op.const(np.float64(2)))), squares)
+    nearest = op.sqrt(
+        op.max([op.reduce_min(squared, axes=[2], keepdims=1), op.const(np.float64(0))])
+    )
+    # [channel, batch, 1] to [batch, channel, 1].
+    distance = op.transpose(nearest, perm=[1, 0, 2])
+    is_passed = op.cast(op.greater(distance, op.const(healthy.knots)), to=np.float64)
+    rarity = op.reduce_sum(op.mul(is_passed, op.const(healthy.rises)), axes(2), keepdims=0)
+    beyond = op.max(
+        [
+            op.div(op.squeeze(distance, axes(2)), op.const(healthy.largest)),
+            op.const(np.float64(1)),
+        ]
+    )
+    added = op.add(
+        op.mul(op.cast(rarity, to=np.float32), number(_RARE_THERE)),
+        op.mul(op.log(op.cast(beyond, to=np.float32)), number(_BEYOND / np.log(10))),
+    )
+    is_whole = op.cast(op.greater_or_equal(seen, number(_HEALTHY_STRETCH - 1)), to=np.float32)
+    return op.mul(added, is_whole)
 
 
 def _tail(x: Var, count: int) -> Var:
@@ -269,12 +400,3 @@ def _news(distance: Var, limit: Var, seen: Var) -> _Step:
     )
     moved = op.add(limit, op.mul(step, op.sub(is_over, number(1 - _NEWS))))
     return op.max([moved, number(0)]), is_news
-
-
-def _once(worst: Var, peak: Var, age: Var) -> tuple[Var, Var, Var]:
-    """The score where it is higher than the last one that was said, or that is long ago."""
-    peak = op.where(op.less(age, number(_QUIET)), peak, number(0))
-    is_higher = op.greater(worst, peak)
-    score = op.where(is_higher, worst, number(0))
-    older = op.min([op.add(age, number(1)), number(1e6)])
-    return score, op.max([peak, score]), op.where(is_higher, number(0), older)

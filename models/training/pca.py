@@ -29,6 +29,9 @@ _LIMIT_QUANTILE = 0.99
 #: Smallest variance of a component, relative to the largest, that T² divides by.
 _SMALLEST_VARIANCE = 1e-6
 
+#: Smallest variance of a component in itself; the channels are scaled to 1.
+_LEAST_VARIANCE = 1e-12
+
 #: Most values in a window: the covariance of more does not fit the memory of most machines.
 _MOST_VALUES = 8192
 
@@ -86,7 +89,8 @@ def _fit(windows: NDArray[np.float32]) -> Pca:
     # An eigenvector's sign is arbitrary; fixing it makes equal data give equal packages.
     plane = directions[:, :size]
     plane = plane * np.sign(plane[np.abs(plane).argmax(axis=0), np.arange(size)])
-    variance = np.maximum(variances[:size], np.finfo(np.float32).tiny)
+    # Of channels that stood still there is none; float32 must be able to divide by it.
+    variance = np.maximum(variances[:size], _LEAST_VARIANCE)
     scores = (flat - mean) @ plane
     residual = flat - mean - scores @ plane.T
     t2 = (scores**2 / variance).sum(axis=1)

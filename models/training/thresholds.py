@@ -15,6 +15,9 @@ from models.package import Adapt, Conformal, Dspot
 
 Method = Literal["quantile", "events", "pot", "probability"]
 
+#: Above a score, but by less than rounding moves one.
+_ABOVE = 1 + 1e-5
+
 #: Scores over the threshold that lie closer together than this are one event, steps.
 _APART = 24
 
@@ -48,12 +51,21 @@ def choose(
         rate: Above 0.
     """
     if method == "quantile":
-        return float(np.quantile(score, 1 - rate))
+        return _above_ties(score, float(np.quantile(score, 1 - rate)), rate)
     if method == "probability":
         return -float(np.log10(rate))
     if method == "pot":
         return _by_peaks(score.astype(np.float64), rate)
     return _by_events(score, device, rate)
+
+
+def _above_ties(score: NDArray[np.float32], threshold: float, rate: float) -> float:
+    """The threshold, or what is just above it where far more scores than may are equal to it.
+
+    Of channels that stand still, or of a model with few answers, most scores are the same one.
+    """
+    passing = float(np.mean(score >= threshold))
+    return threshold * _ABOVE if passing > 2 * rate + 2 / len(score) else threshold
 
 
 def adapt(

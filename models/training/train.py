@@ -30,6 +30,12 @@ Normalization = Literal["zscore", "minmax", "robust"]
 #: Golden windows kept in a package.
 _GOLDEN_WINDOWS = 16
 
+#: The threshold where every training score is 0.
+_STILL_THRESHOLD = 1.0
+
+#: Names of channels in a note.
+_TOLD_NAMES = 5
+
 #: Steps for which a channel without a reading keeps its last value.
 _HOLD_LIMIT = 3
 
@@ -104,27 +110,11 @@ def train(
     _check(settings)
     if settings.decimals is not None:
         data = data.rounded(settings.decimals)
-    offset, scale = _constants(data, settings.normalization)
-    period_ns = settings.period_ns or usual_period_ns(data)
-    normalized = (data.values - offset) / scale
-
-    def cut(window: int) -> Windows:
-        return cut_windows(
-            data,
-            normalized,
-            period_ns=period_ns,
-            window=window,
-            hold_limit=_hold_limit(data, window),
-            resample=settings.resample,
-        )
-
-    if settings.kind != "auto":
-        choice = Choice(settings.kind, "asked for")
-    elif settings.window is not None:
-        choice = Choice("pca", "it works on windows of any length, and one was asked for")
-    else:
-        choice = choose_kind(cut)
+    choice = _chosen(data, settings)
     kind = KINDS[choice.kind]
+    data, left_out = _voting(data, kind)
+    cut = _Cutter(data, settings)
+    period_ns, offset, scale = cut.period_ns, cut.offset, cut.scale
     windows = cut(_window(settings, kind, choice.kind))
     progress("cutting windows", len(windows), len(windows))
     fitted = kind.fit(windows, settings.seed, partial(_threshold, settings, kind.rule), progress)
@@ -171,6 +161,7 @@ def train(
             },
             "notes": [
                 *notes,
+                *left_out,
                 *notes_on(
                     data,
                     period_ns,
@@ -179,6 +170,7 @@ def train(
                 ),
                 *_few(settings, kind.rule, fitted),
                 *resting_on(fitted, partial(_threshold, settings, kind.rule)),
+                *_still(settings, kind.rule, fitted),
             ],
         },
     }
@@ -192,6 +184,60 @@ def train(
     )
     progress("writing", 1, 1)
     return ModelPackage.load(out)
+
+
+class _Cutter:
+    """Cuts normalized windows from training data.
+
+    Attributes:
+        period_ns: Length of a step.
+        offset: float64[channel], what is taken off each.
+        scale: float64[channel], what each is then divided by.
+    """
+
+    def __init__(self, data: TrainingData, settings: TrainSettings) -> None:
+        self.offset, self.scale = _constants(data, settings.normalization)
+        self.period_ns = settings.period_ns or usual_period_ns(data)
+        self._data = data
+        self._resample = settings.resample
+        self._normalized = (data.values - self.offset) / self.scale
+
+    def __call__(self, window: int) -> Windows:
+        """Windows of so many steps."""
+        return cut_windows(
+            self._data,
+            self._normalized,
+            period_ns=self.period_ns,
+            window=window,
+            hold_limit=_hold_limit(self._data, window),
+            resample=self._resample,
+        )
+
+
+def _chosen(data: TrainingData, settings: TrainSettings) -> Choice:
+    """The kind, and why."""
+    if settings.kind != "auto":
+        return Choice(settings.kind, "asked for")
+    if settings.window is not None:
+        return Choice("pca", "it works on windows of any length, and one was asked for")
+    is_state = data.is_state
+    if np.count_nonzero(~is_state) == 1:
+        data = data.select(~is_state)
+    return choose_kind(_Cutter(data, settings))
+
+
+def _voting(data: TrainingData, kind: Kind) -> tuple[TrainingData, list[str]]:
+    """The channels that the kind judges, and a note of those it does not."""
+    is_state = data.is_state
+    if kind.takes_states or not is_state.any() or is_state.all():
+        return data, []
+    names = [name for name, is_out in zip(data.names, is_state, strict=True) if is_out]
+    told = ", ".join(names[:_TOLD_NAMES]) + (", …" if len(names) > _TOLD_NAMES else "")
+    note = (
+        f"{len(names)} of {len(data.names)} channels only take 0 and 1 ({told}): states and "
+        "commands, which have no vote and are left out of the model"
+    )
+    return data.select(~is_state), [note]
 
 
 def _hold_limit(data: TrainingData, window: int) -> int:
@@ -222,6 +268,17 @@ def _threshold(
     return margin * thresholds.choose(method, score, device, rate)
 
 
+def _still(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> list[str]:
+    """Says when every training score is 0: did the right columns come in?"""
+    if _threshold(settings, rule, fitted.held_out, fitted.device) > 0:
+        return []
+    line = (
+        "every score of the training data is 0, as if no channel moved: any that moves later is an "
+        "anomaly; did the right columns come in?"
+    )
+    return [line]
+
+
 def _few(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> list[str]:
     """Says when there are too few scores for the quantile that the threshold is."""
     rate = rule.rate if settings.false_alarm_rate is None else settings.false_alarm_rate
@@ -241,15 +298,16 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
     margin = rule.margin if settings.margin is None else settings.margin
     threshold = _threshold(settings, rule, fitted.held_out, fitted.device)
     if threshold <= 0:
-        raise ConfigError(
-            "training data: expected channels that move, every score is 0; did the right columns "
-            "come in?"
-        )
+        # Nothing moved in training: whatever moves by its own size is abnormal.
+        threshold = _STILL_THRESHOLD
     low = (
         rule.low * threshold
         if rule.low_rate is None
         else min(threshold, float(np.quantile(fitted.held_out, 1 - rule.low_rate)))
     )
+    if low <= 0:
+        # Most training scores are 0.
+        low = rule.low * threshold
     adapting = {}
     if settings.adapt:
         adapt = thresholds.adapt(
@@ -276,6 +334,7 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
         "close_surprise": rule.close_surprise,
         # What would not have ended it had it come a little sooner is no other trouble.
         "refractory": rule.close_after,
+        "quiet": rule.quiet,
         **adapting,
         "chosen_by": (
             f"{margin:g} x {found_by}, of the scores of {len(fitted.held_out)} training windows"

@@ -267,7 +267,7 @@ def test_a_span_of_a_file_is_a_span(recording: Path) -> None:
         ),
         ("time,x,wrong\n1,2,0\n2,3,7\n", "found neither in 1 of 2"),
         ("time,x,wrong\n1,2,0\n2,3\n", "found neither in 1 of 2"),
-        ("time,x,wrong\n1,2,good\n2,3,bad\n", "found neither in 2 of 2"),
+        ("time,x,wrong\n1,2,red\n2,3,blue\n", "found neither in 2 of 2"),
         ("time,x,wrong\n1,2,1\n2,3,1\n", "expected rows with 0 in 'wrong', found 1 in all 2"),
         ("time,x\n1,2\n2,3\n", "expected columns ['wrong'], found time, x"),
     ],

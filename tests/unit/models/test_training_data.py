@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from headgate.core.errors import ConfigError
 from models.training.data import TrainingData, csv_columns, read_csv
@@ -151,18 +150,11 @@ def test_a_channel_without_values_is_refused(tmp_path: Path) -> None:
         train("m", "f", _data(values), {}, tmp_path / "m", TrainSettings(window=2))
 
 
-@pytest.mark.parametrize(
-    ("values", "problem"),
-    [
-        (np.tile([5.0, 7.0], (200, 1)), "expected channels that move, every score is 0"),
-        (np.outer(np.arange(200), [1e305, 1.0]), r"too large; .*unit"),
-    ],
-)
-def test_values_without_a_spread_are_refused(
-    values: NDArray[np.float64], problem: str, tmp_path: Path
-) -> None:
-    """None, or one that no number holds: one line, and nothing is written."""
-    with pytest.raises(ConfigError, match=problem):
+def test_a_spread_that_no_number_holds_is_refused(tmp_path: Path) -> None:
+    """One line, and nothing is written."""
+    values = np.outer(np.arange(200), [1e305, 1.0])
+
+    with pytest.raises(ConfigError, match=r"too large; .*unit"):
         train("m", "f", _data(values.tolist()), {}, tmp_path / "m", TrainSettings())
     assert not list(tmp_path.iterdir())
 
@@ -198,3 +190,47 @@ def test_windows_too_long_for_the_memory_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="--window: expected at most 4096 steps of 2 channels"):
         train("m", "f", data, {}, tmp_path / "m", TrainSettings(window=4097))
+
+
+def test_commas_are_decimal_signs_where_they_part_no_cells(tmp_path: Path) -> None:
+    """Told in a note; where points stand as well nobody can know, and it is refused."""
+    file = _write(tmp_path / "a.csv", "time;x;n\n1;2,5;3\n2;-0,25;4\n")
+    told: list[str] = []
+    data = read_csv([file], time_column="time", note=told.append)
+    both = _write(tmp_path / "b.csv", "time;x\n1;2,5\n2;1.234,5\n")
+
+    assert data.values[:, 0].tolist() == [2.5, -0.25]
+    assert told == ["a.csv: commas are decimal ones in x"]
+    with pytest.raises(ConfigError, match="column 'x', found commas and points"):
+        read_csv([both], time_column="time")
+
+
+def test_rows_without_times_are_as_far_apart_as_is_said(tmp_path: Path) -> None:
+    """And without being told so, it is asked for."""
+    file = _write(tmp_path / "a.csv", "x\n1\n2\n3\n")
+    data = read_csv([file], time_column="time", period_ns=10**9)
+
+    assert data.time_ns.tolist() == [0, 10**9, 2 * 10**9]
+    with pytest.raises(ConfigError, match="how far rows are apart with --period"):
+        read_csv([file], time_column="time")
+
+
+def test_labels_may_be_words(tmp_path: Path) -> None:
+    """In any case; a word that means neither is refused where labels are taken apart."""
+    file = _write(tmp_path / "a.csv", "time,x,w\n1,2,Normal\n2,3,FAULT\n3,4,true\n4,5,no\n")
+    data = read_csv([file], time_column="time", label_column="w")
+    _, label = data.split_labels("w")
+
+    assert label.tolist() == [False, True, True, False]
+
+
+def test_columns_of_0_and_1_are_states_beside_one_that_takes_both() -> None:
+    """Commands come by the dozen, and most are never given; alone it may not have moved yet."""
+    switch, never = np.arange(50) % 2, np.zeros(50)
+    measured = np.linspace(0, 1, 50)
+    beside = _data(np.column_stack([switch, never, measured]).tolist())
+    alone = _data(np.column_stack([never, measured]).tolist())
+
+    assert beside.is_state.tolist() == [True, True, False]
+    assert alone.is_state.tolist() == [False, False]
+    assert beside.select(~beside.is_state).names == ("c2",)
