@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import count
 from headgate.cli.output import note
-from headgate.cli.times import UNITS
+from headgate.cli.times import UNITS, duration_ns
 from headgate.core.text import printable
 
 if TYPE_CHECKING:
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 _MOST_ACROSS = 5
 
 #: What the folder of a benchmark has in it.
-_HOLDS = {"skab": "*/*.csv", "nab": "labels/combined_windows.json", "batadal": "*.csv"}
+_HOLDS = {
+    "skab": "*/*.csv",
+    "nab": "labels/combined_windows.json",
+    "batadal": "*.csv",
+    "nasa": "*.*",
+    "suite": "*.*",
+}
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -61,6 +67,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
                 ("--attacks", f"{their_attacks}, else those of dataset 04)"),
             ):
                 benchmark.add_argument(option, type=Path, metavar="FILE", help=meaning)
+    _add_folders(commands)
     own = commands.add_parser(
         "csv",
         help="your own labelled recordings, of one device or several",
@@ -101,6 +108,42 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     _add_common(own)
 
 
+def _add_folders(commands: Any) -> None:  # noqa: ANN401
+    """Add the commands that score every recording of a folder."""
+    for name, what, where in (
+        (
+            "nasa",
+            "NASA's telemetry of SMAP and MSL: VUS-PR",
+            "series as .csv or .parquet, and a README.md with a table of series and train rows",
+        ),
+        (
+            "suite",
+            "any folder of labelled recordings, each with a model of its own",
+            "recordings as .csv or .parquet, in and below it",
+        ),
+    ):
+        parser = commands.add_parser(name, help=what)
+        parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=where)
+        parser.add_argument(
+            "--labels",
+            metavar="COLUMN",
+            help="0 or 1, or words (default: label, fault, anomaly, attack …, the first there is)",
+        )
+        parser.add_argument("--time", metavar="COLUMN", help="default: time, timestamp or datetime")
+        parser.add_argument("--time-unit", choices=tuple(UNITS), default="s")
+        parser.add_argument(
+            "--channels", metavar="A,B,…", help="columns (default: all with numbers)"
+        )
+        if name == "suite":
+            parser.add_argument(
+                "--rows",
+                type=count,
+                metavar="N",
+                help="rows of each recording to train on (default: its first quarter)",
+            )
+        _add_common(parser)
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     import json
@@ -130,13 +173,42 @@ def run(args: argparse.Namespace) -> int:
         console.print(Text(f"Plots are in {write_report(evaluation, args.report)}."))
     for each in evaluation.notes:
         note(f"note: {each}")
+    for problem in evaluation.failed:
+        note(f"not scored: {problem}")
     if args.json:
-        print(json.dumps(evaluation.figures), flush=True)
-    return 0
+        print(json.dumps(_figures(evaluation)), flush=True)
+    return 1 if evaluation.failed else 0
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    """The figures, and between what 95 % of draws of as many recordings lie where that is known."""
+    figures = dict(evaluation.figures)
+    for name, (low, high) in evaluation.intervals.items():
+        figures[f"{name}_low"], figures[f"{name}_high"] = low, high
+    return figures
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", default="auto", help="of model (default: auto)")
+    parser.add_argument(
+        "--window", type=count, metavar="STEPS", help="steps in a window (default: the kind's)"
+    )
+    parser.add_argument(
+        "--period",
+        metavar="DURATION",
+        help="time between two steps, and between rows without times (default: the data's)",
+    )
+    parser.add_argument(
+        "--resample",
+        choices=("instant", "mean"),
+        default="instant",
+        help="of several rows in a step: the first, or their mean (default: instant)",
+    )
+    parser.add_argument(
+        "--threshold",
+        choices=("quantile", "events", "pot", "probability"),
+        help="how the threshold is chosen (default: the kind's)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--report", type=Path, metavar="DIR", help="plots and a page go there")
     parser.add_argument(
@@ -149,10 +221,19 @@ def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
     from headgate.evaluation import batadal, nab, skab
     from models.training.train import TrainSettings
 
-    settings = TrainSettings(kind=args.kind, seed=args.seed)
+    settings = TrainSettings(
+        kind=args.kind,
+        seed=args.seed,
+        window=args.window,
+        period_ns=duration_ns("--period", args.period),
+        resample=args.resample,
+        threshold=args.threshold,
+    )
     if args.benchmark == "csv":
         return _own(args, settings, say)
     folder = _folder(args)
+    if args.benchmark in ("nasa", "suite"):
+        return _of_folder(args, folder, settings, say)
     if args.benchmark == "skab":
         return skab.evaluate(folder, settings, say)
     if args.benchmark == "nab":
@@ -170,6 +251,29 @@ def _evaluate(args: argparse.Namespace, say: Any) -> Evaluation:  # noqa: ANN401
         usual=folder / batadal.ATTACKS,
         choose=None if choose is None else (choose, _file(args, args.choose_attacks)),
         say=say,
+    )
+
+
+def _of_folder(
+    args: argparse.Namespace,
+    folder: Path,
+    settings: TrainSettings,
+    say: Any,  # noqa: ANN401
+) -> Evaluation:
+    from headgate.evaluation import suite
+
+    columns = suite.Columns(
+        time=args.time,
+        time_unit_ns=UNITS[args.time_unit],
+        period_ns=settings.period_ns,
+        label=args.labels,
+        channels=None if args.channels is None else args.channels.split(","),
+    )
+    if args.benchmark == "suite":
+        return suite.evaluate(folder, settings, columns, rows=args.rows, say=say)
+    training = suite.training_rows(folder)
+    return suite.evaluate(
+        folder, settings, columns, training=training, title="NASA SMAP and MSL", say=say
     )
 
 

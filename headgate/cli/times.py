@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
+from headgate.config.units import parse_duration_ns
 from headgate.core.errors import ConfigError
 
 #: Units of times that are numbers, ns.
@@ -63,3 +64,15 @@ def time_ns(option: str, text: str | None) -> int | None:
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
     return round(time.timestamp() * 1000) * 1_000_000
+
+
+def duration_ns(option: str, text: str | None) -> int | None:
+    """A duration such as ``"10s"`` as ns; None stays None.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return None if text is None else parse_duration_ns(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error

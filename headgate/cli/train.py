@@ -154,14 +154,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, history_ns: int | None) -> TrainSettings:
-    from headgate.config.units import format_duration, parse_duration_ns
+    from headgate.cli.times import duration_ns
+    from headgate.config.units import format_duration
     from headgate.core.errors import ConfigError
     from models.training.train import TrainSettings
 
-    try:
-        period_ns = None if args.period is None else parse_duration_ns(args.period)
-    except ValueError as error:
-        raise ConfigError(f"--period: {error}") from error
+    period_ns = duration_ns("--period", args.period)
     resample: Resample = args.resample or "instant"
     if history_ns is not None:
         if period_ns not in (None, history_ns):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from connectors.history import Asked, read_history
 from connectors.log_contents import Filter, readings_of
 from connectors.logs import open_existing_log
-from headgate.cli.times import UNITS, refuse_without_data, time_ns
+from headgate.cli.times import UNITS, duration_ns, refuse_without_data, time_ns
 from headgate.config.feed import Feed
 from headgate.config.load import load_config
 from headgate.config.schema import Config
@@ -85,6 +85,8 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
         time_unit_ns=UNITS[args.time_unit or "s"],
         channels=channels,
         first_rows=args.rows,
+        period_ns=duration_ns("--period", args.period),
+        label_column=None if file is not None else args.labels,
         progress=progress,
         note=notes.append,
     )
@@ -295,6 +297,8 @@ def recordings_for(
             if names is None
             # Labels come first: a channel may be the label itself.
             else ([] if column is None else [column]) + [spaced.get(name, name) for name in names],
+            period_ns=duration_ns("--period", getattr(args, "period", None)),
+            label_column=column,
             progress=progress,
         )
         label = None

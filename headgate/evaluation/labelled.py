@@ -8,36 +8,23 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
+from headgate.evaluation.compare import compare
 from headgate.evaluation.drive import drive_together
-from headgate.evaluation.metrics import Confusion, delays, events, false_alarms, vus_pr
+from headgate.evaluation.judged import Judged, figures
+from headgate.evaluation.metrics import events
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.package import ModelPackage
 from models.training.data import TrainingData, joined
 from models.training.progress import Progress, silent
 from models.training.train import TrainSettings, train
-
-_DAY_S = 86_400
-
-_COLUMNS = (
-    "precision",
-    "recall",
-    "f1",
-    "mcc",
-    "events",
-    "detected",
-    "delay_s",
-    "false_alarms_per_day",
-    "vus_pr",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +40,6 @@ class Recording:
     name: str
     data: TrainingData
     label: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a detector has said to the scored rows of one device.
-
-    Attributes:
-        counts: Of rows.
-        late_s: From the beginning of each event that it found to its alarm.
-        events: How many there were.
-        false_alarms: Alarms that touch none of them.
-        span_s: From the first row to the last.
-        volume: VUS-PR; None without events.
-    """
-
-    counts: Confusion
-    late_s: list[float]
-    events: int
-    false_alarms: int
-    span_s: float
-    volume: float | None
 
 
 def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, float]:
@@ -92,13 +58,17 @@ def judge(recordings: Sequence[Recording], package: ModelPackage) -> dict[str, f
             "are the labels in the right column?"
         )
     traces = drive_together(package, [each.data for each in recordings])
-    figures = _figures(
+    found = figures(
         [
-            _found(trace.is_alarmed, trace.score, each)
+            Judged.of(
+                Evaluated.of(each.name, package, each.data, each.label, trace),
+                trace.is_alarmed,
+                trace.score,
+            )
             for trace, each in zip(traces, recordings, strict=True)
         ]
     )
-    return {name: figures[name] for name in ("precision", "recall", "f1", "vus_pr")}
+    return {name: found[name] for name in ("precision", "recall", "f1", "vus_pr")}
 
 
 def evaluate(
@@ -130,7 +100,6 @@ def evaluate(
     else:
         fit_rows = [0 if package is not None else len(each.data) // 4 for each in recordings]
     _check(recordings, fit_rows)
-    is_fitted = any(fit_rows)
     fit, notes = _healthy(recordings, fit_rows, say)
     with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
         if package is None:
@@ -139,32 +108,12 @@ def evaluate(
         rows_of_all = [each.data for each in recordings]
         say("scoring")
         traces = drive_together(package, rows_of_all)
-        beside = []
-        if is_fitted:
-            say("T2+Q beside it")
-            plain = train("p", title, fit, {}, Path(folder) / "p", replace(settings, kind="pca"))
-            beside = drive_together(plain, rows_of_all)
-    ours, plainly, always = [], [], []
-    for at, (each, first) in enumerate(zip(recordings, fit_rows, strict=True)):
-        ours.append(_found(traces[at].is_alarmed, traces[at].score, each, first))
-        if is_fitted:
-            plainly.append(_found(beside[at].is_alarmed, beside[at].score, each, first))
-        every = np.ones(len(each.label), np.bool_)
-        always.append(_found(every, every.astype(np.float64), each, first))
-    table = {"headgate": _figures(ours)}
-    if len(recordings) > 1:
-        for each, found in zip(recordings, ours, strict=True):
-            table[f"headgate, {each.name}"] = _figures([found])
-    if is_fitted:
-        table["T2+Q"] = _figures(plainly)
-    table["all ones"] = _figures(always)
-    shown = tuple(
+    shown = [
         Evaluated.of(each.name, package, each.data, each.label, trace, first)
         for each, trace, first in zip(recordings, traces, fit_rows, strict=True)
-    )
-    return Evaluation(
-        title, table["headgate"], _COLUMNS, table, recordings=shown, notes=tuple(notes)
-    )
+    ]
+    say("the plain ways beside it")
+    return compare(title, shown, notes)
 
 
 def look(
@@ -194,8 +143,7 @@ def look(
             "alarmed_part": float(trace.is_alarmed.mean()),
         }
         if label is not None and label.any():
-            recording = Recording(name, data, label)
-            found |= _figures([_found(trace.is_alarmed, trace.score, recording)])
+            found |= figures([Judged.of(recordings[-1], trace.is_alarmed, trace.score)])
         rows[name] = found
     columns = tuple(dict.fromkeys(column for row in rows.values() for column in row))
     filled = {
@@ -203,49 +151,6 @@ def look(
         for name, row in rows.items()
     }
     return Evaluation(title, {}, columns, filled, recordings=tuple(recordings))
-
-
-def _found(
-    alarm: NDArray[np.bool_], score: NDArray[np.float64], recording: Recording, first: int = 0
-) -> _Found:
-    """From this row on."""
-    alarm, label, time_ns = alarm[first:], recording.label[first:], recording.data.time_ns[first:]
-    spans = events(label)
-    late_s = [
-        float(time_ns[begin + late] - time_ns[begin]) / NS_PER_S
-        for (begin, _), late in zip(spans, delays(alarm, label), strict=True)
-        if late is not None
-    ]
-    return _Found(
-        Confusion.of(alarm, label),
-        late_s,
-        len(spans),
-        false_alarms(alarm, label),
-        float(time_ns[-1] - time_ns[0]) / NS_PER_S,
-        # Rows without a score say nothing: they rank last.
-        vus_pr(np.nan_to_num(score[first:], nan=-np.inf), label) if spans else None,
-    )
-
-
-def _figures(devices: Sequence[_Found]) -> dict[str, float]:
-    """Of all devices together; what has no value, such as a delay of nothing found, is NaN."""
-    counts = Confusion()
-    for each in devices:
-        counts += each.counts
-    late_s = [late for each in devices for late in each.late_s]
-    days = max(sum(each.span_s for each in devices) / _DAY_S, 1e-9)
-    volumes = [each.volume for each in devices if each.volume is not None]
-    return {
-        "precision": counts.precision,
-        "recall": counts.recall,
-        "f1": counts.f1,
-        "mcc": counts.mcc,
-        "events": float(sum(each.events for each in devices)),
-        "detected": float(len(late_s)),
-        "delay_s": float(np.median(late_s)) if late_s else math.nan,
-        "false_alarms_per_day": sum(each.false_alarms for each in devices) / days,
-        "vus_pr": float(np.mean(volumes)) if volumes else math.nan,
-    }
 
 
 def _healthy(

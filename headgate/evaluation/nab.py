@@ -6,10 +6,12 @@ A model is fitted on a file's probationary rows; nothing else of a file is known
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,10 @@ from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
-from headgate.evaluation.drive import Trace, drive
+from headgate.evaluation.baselines import PLAIN_WAYS, Plain, scaled
+from headgate.evaluation.compare import kinds
+from headgate.evaluation.drive import drive
+from headgate.evaluation.finished import finished
 from headgate.evaluation.nab_score import PROFILES, Scored, best_score, probation, score_at
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.training.data import TrainingData, read_csv
@@ -25,9 +30,27 @@ from models.training.train import TrainSettings, train
 
 _LABELS = "labels/combined_windows.json"
 
-_COLUMNS = ("standard", "low_fp", "low_fn", "standard_shipped")
+_BEST = tuple(profile.name for profile in PROFILES)
+_SHIPPED = tuple(f"{name}_shipped" for name in _BEST)
 
 Window = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What was said to one file.
+
+    Attributes:
+        recording: As it was scored.
+        scored: Its scores, each told once.
+        shipped: 1 where an anomaly opened by the threshold that ships.
+        quiet: For how many steps an alarm is quiet.
+    """
+
+    recording: Evaluated
+    scored: Scored
+    shipped: Scored
+    quiet: int
 
 
 def evaluate(
@@ -51,30 +74,27 @@ def evaluate(
         raise ConfigError(
             f"--data: expected NAB's {_LABELS} in {folder} or in its folder nab: {error}"
         ) from error
-    recordings, scored, shipped, plain = [], [], [], []
-    for number, (name, spans) in enumerate(sorted(labels.items()), 1):
-        say(f"{name} ({number} of {len(labels)})")
-        data = read_csv([folder / "data" / name], time_column="timestamp")
-        windows = rows_of(data, spans)
-        recording, trace = _recording(name, data, windows, settings)
-        recordings.append(recording)
-        scored.append(Scored(trace.score, windows))
-        shipped.append(Scored(opened(trace.is_alarmed).astype(np.float64), windows))
-        _, baseline = _recording(name, data, windows, TrainSettings(kind="pca", window=1))
-        plain.append(Scored(baseline.score, windows))
-    ours = _figures(scored)
-    ours["standard_shipped"] = score_at(shipped, PROFILES[0], 1.0)
-    ones = [Scored(np.ones(len(each.score)), each.windows) for each in scored]
+    one = partial(_file, folder, labels, settings)
+    files, failed = finished(sorted(labels), one, say)
+    recordings = [each.recording for each in files]
+    ours = _figures([each.scored for each in files])
+    ours |= {
+        name: score_at([each.shipped for each in files], profile, 1.0)
+        for name, profile in zip(_SHIPPED, PROFILES, strict=True)
+    }
+    say("the plain ways beside it")
+    plain = {name: [_plainly(each, way) for each in files] for name, way in PLAIN_WAYS.items()}
+    ones = [Scored(np.ones(len(each.scored.score)), each.scored.windows) for each in files]
     return Evaluation(
-        title=f"NAB, {len(labels)} files",
+        title=f"NAB, {len(files)} files",
         figures=ours,
-        columns=_COLUMNS,
-        rows={
-            "headgate": ours,
-            "T2+Q": _figures(plain),
-            "all ones": _figures(ones),
-        },
+        columns=(*_BEST, *_SHIPPED),
+        rows={"headgate": ours}
+        | {name: _figures(scored) for name, scored in plain.items()}
+        | {"all ones": _figures(ones)},
         recordings=tuple(recordings),
+        notes=tuple(kinds(recordings)),
+        failed=failed,
     )
 
 
@@ -91,34 +111,74 @@ def rows_of(data: TrainingData, spans: Sequence[Sequence[str]]) -> list[Window]:
     return found
 
 
-def _recording(
-    name: str, data: TrainingData, windows: Sequence[Window], settings: TrainSettings
-) -> tuple[Evaluated, Trace]:
+def told(score: NDArray[np.float64], quiet: int) -> NDArray[np.float64]:
+    """Scores that would open an anomaly, had it no end; 0 where one has said as much not long ago.
+
+    NAB charges every row over the threshold outside a window, so a detector says an event once.
+    What the package's alarm does at one threshold this does at all of them.
+
+    Args:
+        score: float64[n], NaN where there is none.
+        quiet: So many steps after the last score that was told only a higher one is; 0 tells all.
+    """
+    if not quiet:
+        return score
+    once = np.where(np.isnan(score), np.nan, 0.0)
+    peak, since = 0.0, 0
+    for row, each in enumerate(score.tolist()):
+        if row - since > quiet:
+            peak = 0.0
+        if each > peak:
+            once[row] = peak = each
+            since = row
+    return once
+
+
+def _file(
+    folder: Path,
+    labels: Mapping[str, Sequence[Sequence[str]]],
+    settings: TrainSettings,
+    name: str,
+) -> _File:
+    data = read_csv([folder / "data" / name], time_column="timestamp")
+    windows = rows_of(data, labels[name])
     first_scored = probation(len(data))
     # Rows come when they come: at the finest spacing each has a step of its own.
     spacing_ns = np.diff(data.time_ns)
     period_ns = int(spacing_ns[spacing_ns > 0].min())
-    with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headgate-evaluate-") as there:
         package = train(
             "nab",
             "series",
             data.head(first_scored),
             {},
-            Path(folder) / "m",
-            replace(settings, period_ns=period_ns),
+            Path(there) / "m",
+            replace(settings, period_ns=settings.period_ns or period_ns),
         )
         trace = drive(package, data)
     label = np.zeros(len(data), np.bool_)
     for first, last in windows:
         label[first : last + 1] = True
-    recording = Evaluated.of(name.removesuffix(".csv"), package, data, label, trace, first_scored)
-    return recording, trace
+    quiet = package.manifest.alarm.quiet
+    return _File(
+        Evaluated.of(name.removesuffix(".csv"), package, data, label, trace, first_scored),
+        Scored(told(trace.score, quiet), windows),
+        Scored(opened(trace.is_alarmed).astype(np.float64), windows),
+        quiet,
+    )
+
+
+def _plainly(file: _File, way: Plain) -> Scored:
+    """A plain way's scores, told once as the detector's are."""
+    recording = file.recording
+    score = way(scaled(recording), recording.first_scored)
+    return Scored(told(score, file.quiet), file.scored.windows)
 
 
 def _figures(files: Sequence[Scored]) -> dict[str, float]:
-    return {profile.name: best_score(files, profile)[0] for profile in PROFILES} | {
-        "standard_shipped": float("nan")
-    }
+    return {profile.name: best_score(files, profile)[0] for profile in PROFILES} | dict.fromkeys(
+        _SHIPPED, math.nan
+    )
 
 
 def opened(is_alarmed: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -20,6 +20,8 @@ class Evaluated:
     Attributes:
         name: For people: the file's name.
         kind: Kind of the model.
+        why: It was chosen because of this.
+        notes: What training had to say, a line each.
         time_ns: int64[n].
         names: The channels.
         values: float64[n, channel], as recorded.
@@ -40,6 +42,8 @@ class Evaluated:
     is_alarmed: NDArray[np.bool_]
     label: NDArray[np.bool_]
     first_scored: int
+    why: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -63,6 +67,8 @@ class Evaluated:
             is_alarmed=trace.is_alarmed,
             label=label,
             first_scored=first_scored,
+            why=package.manifest.training.chosen_because,
+            notes=package.manifest.training.notes,
         )
 
     @property
@@ -84,6 +90,8 @@ class Evaluation:
         spread: By figure, the least, median and largest over files.
         recordings: As they were scored.
         notes: What a person should know beside the figures, a line each.
+        failed: What could not be scored, a line each.
+        intervals: By figure of ours, what 95 % of draws of as many recordings lie between.
     """
 
     title: str
@@ -93,14 +101,8 @@ class Evaluation:
     spread: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     recordings: tuple[Evaluated, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def total(recordings: tuple[Evaluated, ...]) -> Confusion:
-    """The confusion of all recordings together."""
-    whole = Confusion()
-    for each in recordings:
-        whole += each.confusion
-    return whole
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
 
 
 def spread_of(values: list[float]) -> tuple[float, float, float]:

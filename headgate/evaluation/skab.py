@@ -7,16 +7,20 @@ later rows are scored, and rows are counted over all files.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.errors import ConfigError
+from headgate.evaluation.baselines import PLAIN_WAYS
+from headgate.evaluation.compare import compare
 from headgate.evaluation.drive import drive
-from headgate.evaluation.metrics import Confusion
-from headgate.evaluation.result import Evaluated, Evaluation, spread_of, total
+from headgate.evaluation.finished import finished
+from headgate.evaluation.judged import Judged, figures
+from headgate.evaluation.result import Evaluated, Evaluation, spread_of
 from models.training.data import TrainingData, read_csv
 from models.training.train import TrainSettings, train
 
@@ -37,7 +41,7 @@ CHANNELS = (
 #: Rows between which most files have their fault: what a clock would say without any data.
 _CLOCK = (572, 972)
 
-_COLUMNS = ("f1", "far", "mar", "mcc")
+_COLUMNS = ("f1", "far", "mar", "mcc", "far_before", "far_after", "endless", "vus_pr")
 
 
 def evaluate(
@@ -61,29 +65,19 @@ def evaluate(
             f"--data: expected SKAB's labelled files in folders of {folder} or of its folder skab, "
             "found none"
         )
-    recordings, baseline = [], []
-    for path in paths:
-        say(f"{path.parent.name}/{path.stem}")
-        recordings.append(_recording(path, settings))
-        baseline.append(_recording(path, TrainSettings(kind="pca")))
-    ours, plain = total(tuple(recordings)), total(tuple(baseline))
-    return Evaluation(
-        title=f"SKAB, {len(paths)} files",
-        figures=_figures(ours),
+    by_name = {f"{path.parent.name}/{path.stem}": path for path in paths}
+    recordings, failed = finished(by_name, lambda name: _recording(by_name[name], settings), say)
+    compared = compare(f"SKAB, {len(recordings)} files", recordings)
+    shown = ("headgate", *PLAIN_WAYS, "all ones")
+    return replace(
+        compared,
         columns=_COLUMNS,
-        rows={
-            "headgate": _figures(ours),
-            "T2+Q": _figures(plain),
-            "all ones": _figures(_constant(recordings, lambda rows: np.ones_like(rows, bool))),
-            "clock only": _figures(
-                _constant(recordings, lambda rows: (rows >= _CLOCK[0]) & (rows < _CLOCK[1]))
-            ),
-        },
+        rows={name: compared.rows[name] for name in shown} | {"clock only": _by_clock(recordings)},
         spread={
-            name: spread_of([_figures(each.confusion)[name] for each in recordings])
-            for name in _COLUMNS
+            name: spread_of([compared.rows[f"headgate, {each.name}"][name] for each in recordings])
+            for name in _COLUMNS[:4]
         },
-        recordings=tuple(recordings),
+        failed=failed,
     )
 
 
@@ -103,21 +97,14 @@ def _recording(path: Path, settings: TrainSettings) -> Evaluated:
     return Evaluated.of(f"{path.parent.name}/{path.stem}", package, data, label, trace, FIT_ROWS)
 
 
-def _constant(
-    recordings: Iterable[Evaluated],
-    rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
-) -> Confusion:
+def _by_clock(recordings: Sequence[Evaluated]) -> dict[str, float]:
     """Of a detector that reads nothing but the row's number."""
-    counts = Confusion()
+    found = []
     for each in recordings:
         rows = np.arange(len(each.label))
-        scored = rows >= each.first_scored
-        counts += Confusion.of(rule(rows)[scored], each.label[scored])
-    return counts
-
-
-def _figures(counts: Confusion) -> dict[str, float]:
-    return {"f1": counts.f1, "far": counts.far, "mar": counts.mar, "mcc": counts.mcc}
+        alarm = (rows >= _CLOCK[0]) & (rows < _CLOCK[1])
+        found.append(Judged.of(each, alarm, alarm.astype(np.float64)))
+    return figures(found)
 
 
 def _header(path: Path) -> list[str]:
