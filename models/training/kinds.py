@@ -92,7 +92,7 @@ KINDS: Mapping[str, Kind] = {
         window=novelty.WINDOW,
         has_window=False,
         # One in a hundred by what lately was, and as rare by what training had.
-        rule=AlarmRule("probability", 0.01, margin=1.25, quiet=150),
+        rule=AlarmRule("probability", 0.01, margin=1.1, quiet=150),
         about="what a device has never done before",
     ),
     "pca": Kind(

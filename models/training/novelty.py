@@ -20,8 +20,8 @@ among all, that of the stretch, and the mean of all four; less what chance gives
 
 All that asks whether something is unlike what lately was, and gets used to whatever lasts. So the
 score also grows with how far the last few steps are from every stretch of the training part: by a
-quarter of how rare that distance was there, and by half of each power of ten that it is beyond the
-largest. With one in a hundred of both a score is 2.5. The score says how abnormal each step is;
+tenth of how rare that distance was there, and by half of each power of ten that it is beyond the
+largest. With one in a hundred of both a score is 2.2. The score says how abnormal each step is;
 that an event is told once is the alarm's rule (``AlarmRule.quiet``).
 
 The squared distances of the last stretch to all earlier ones follow from those a step ago: a term
@@ -97,7 +97,7 @@ _HEALTHY_STRETCH, _HEALTHY, _HEALTHY_ASKED = 20, 512, 2000
 
 #: What the distance from the training part counts for: how rare it was there, and each power of ten
 #: beyond the largest.
-_RARE_THERE, _BEYOND = 0.25, 0.5
+_RARE_THERE, _BEYOND = 0.1, 0.5
 
 #: Steps in which a rarity rises, and the smallest distance that is told from none.
 _KNOTS, _SAME = 64, 1e-3

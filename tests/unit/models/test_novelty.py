@@ -51,7 +51,7 @@ def test_distances_from_training_are_those_of_plain_arithmetic() -> None:
         apart = np.sqrt(((kept - last[:, None]) ** 2).sum(axis=0).min())
         rarity = healthy.rises[apart > healthy.knots[0]].sum()
         beyond = np.log10(max(apart / healthy.largest[0], 1))
-        added[row] = 0.25 * rarity + 0.5 * beyond
+        added[row] = 0.1 * rarity + 0.5 * beyond
     is_above = without > 0
 
     assert added[-40:].min() > 0.5
