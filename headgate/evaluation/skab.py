@@ -74,7 +74,13 @@ def evaluate(
         columns=_COLUMNS,
         rows={name: compared.rows[name] for name in shown} | {"clock only": _by_clock(recordings)},
         spread={
-            name: spread_of([compared.rows[f"headgate, {each.name}"][name] for each in recordings])
+            # A single file has no row of its own beside that of all.
+            name: spread_of(
+                [
+                    compared.rows.get(f"headgate, {each.name}", compared.figures)[name]
+                    for each in recordings
+                ]
+            )
             for name in _COLUMNS[:4]
         },
         failed=failed,
