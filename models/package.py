@@ -275,7 +275,7 @@ class ModelPackage:
         """What the state of its stages depends on: the graph, the framing and the alarm."""
         alarm = self.manifest.alarm
         # State that an older version has kept of a package like this one still holds.
-        unused = {name for name in ("refractory", "adapt") if not getattr(alarm, name)}
+        unused = {name for name in ("refractory", "quiet", "adapt") if not getattr(alarm, name)}
         text = self.manifest.model_dump_json(
             include={"channels", "framing", "alarm"}, exclude={"alarm": unused}
         )
