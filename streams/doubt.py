@@ -40,6 +40,8 @@ from headgate.core.channels import ChannelTable
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.arrays import (
+    NO_TIME_NS,
+    Groups,
     group_by,
     grown,
     max_before,
@@ -141,13 +143,13 @@ class Doubts:
         time_ns = batch.time_ns[order]
         is_ahead = is_ahead[order] & (self._feed[device[order]] >= 0)
         before_ns = max_before(time_ns, groups.starts, groups.lengths, newest_ns[devices])
-        allowed_ns = np.repeat(self._allowed_ns(devices), groups.lengths)
+        is_step = is_ahead & (time_ns > before_ns) & (before_ns > NO_TIME_NS)
+        step_ns = _last_before(is_step, time_ns - before_ns, groups, self._step_ns[devices])
+        allowed_ns = self._allowed_ns(device[order], step_ns)
         is_doubtful = is_ahead & (time_ns > before_ns + allowed_ns) | is_behind[order]
         is_judged = np.logical_or.reduceat(is_doubtful, groups.starts)
         is_judged |= self._held.count(devices) > 0
-        steps = np.flatnonzero(
-            is_ahead & (time_ns > before_ns) & ~np.repeat(is_judged, groups.lengths)
-        )
+        steps = np.flatnonzero(is_step & ~np.repeat(is_judged, groups.lengths))
         # Of several steps of a device the last one stays.
         self._step_ns[device[order[steps]]] = time_ns[steps] - before_ns[steps]
         if not is_judged.any():
@@ -274,13 +276,14 @@ class Doubts:
         self._step_ns[selection.devices] = 0
         self._gaps.forget(selection.devices)
 
-    def _allowed_ns(self, devices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """By how much these devices may move on while they are ahead."""
-        step_ns = self._step_ns[devices]
-        period_ns = self._period_ns[devices]
+    def _allowed_ns(
+        self, device: NDArray[np.int32], step_ns: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """int64[n]: by how much these devices may move on after such last steps while ahead."""
+        period_ns = self._period_ns[device]
         # Within one period and the grace nothing that follows can become late by it.
         usual_ns = np.where(step_ns > 0, 2 * np.maximum(step_ns, period_ns), period_ns)
-        return usual_ns + self._grace_ns[devices]
+        return usual_ns + self._grace_ns[device]
 
     def _with_held(
         self, batch: Batch, devices: NDArray[np.int64]
@@ -324,3 +327,18 @@ class Doubts:
         device = self._channels.device_of[rows["channel"]]
         order = stable_order(device)
         self._held.append(device[order], {name: column[order] for name, column in rows.items()})
+
+
+def _last_before(
+    is_one: NDArray[np.bool_],
+    value: NDArray[np.int64],
+    groups: Groups,
+    initial: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """int64[n]: the value of the last one before each row of its group, or else its initial one."""
+    rows = np.arange(len(value))
+    last = np.empty(len(value), np.int64)
+    last[:1] = -1
+    last[1:] = np.maximum.accumulate(np.where(is_one, rows, -1))[:-1]
+    is_of_group = last >= np.repeat(groups.starts, groups.lengths)
+    return np.where(is_of_group, value[last], np.repeat(initial, groups.lengths))

@@ -249,8 +249,8 @@ _STEPS = st.lists(
 )
 
 
-def _drawn(table: ChannelTable, drawn: _Drawn) -> Batch:
-    times = [(_NOW_S + n + offset_s) * NS_PER_S for n, (offset_s, _) in enumerate(drawn)]
+def _drawn(table: ChannelTable, drawn: Sequence[tuple[float, int]]) -> Batch:
+    times = [round((_NOW_S + n + offset_s) * NS_PER_S) for n, (offset_s, _) in enumerate(drawn)]
     quality = [int(Quality.AHEAD) * (offset_s > 1) for offset_s, _ in drawn]
     batch = Batch.from_columns(
         table, times, [row for _, row in drawn], list(range(len(drawn))), quality=quality
@@ -299,6 +299,21 @@ def test_cuts_and_restarts_change_nothing(drawn: _Drawn, cuts: list[int], restar
     passed = sum(len(output.main) for output in outputs)
     rejected = sum(len(part.batch) for output in outputs for part in output.rejected)
     assert passed + rejected + int(watermarks.held(devices).sum()) == len(batch)
+
+
+def test_a_step_counts_from_the_next_reading_on_wherever_the_batch_ends() -> None:
+    """A long step allows a long one after it, and no longer once short ones have followed."""
+    offsets_s = [0.0, *[4000.0] * 4, *[4002.0] * 3, 4008.0, *[4002.0] * 3]
+    batch = _drawn(table := _table(), [(offset_s, 0) for offset_s in offsets_s])
+    whole = Watermarks(_config().feed, table)
+    expected = _told([whole.process(batch, 0)], 0)
+    assert [value for value, _ in expected[1]["ahead"]] == [8]  # type: ignore[index]
+
+    for cut in range(1, len(batch)):
+        watermarks = Watermarks(_config().feed, table)
+        parts = [np.arange(cut), np.arange(cut, len(batch))]
+        outputs = [watermarks.process(batch.take(rows), 0) for rows in parts]
+        assert _told(outputs, 0) == expected, cut
 
 
 def test_what_is_held_outlives_the_process_with_other_numbers() -> None:
