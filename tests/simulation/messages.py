@@ -93,7 +93,9 @@ def presses(draw: random.Random, *, has_poison: bool) -> Told:
     topics = [b"hall/%s/press-%d" % (b"ab"[each % 2 :][:1], each // 2) for each in range(devices)]
     off_ms = {device: draw.choice((0, 0, 0, -(10**11))) for device in range(devices)}
     wrong = {device: draw.choice((0.0, 0.0, 0.0, 0.05)) for device in range(devices)}
-    forward = {device: draw.choice((99, 99, 99, 5, 8)) for device in range(devices)}
+    # What is put aside with poison can't confirm a clock, and what it was to confirm is held.
+    steps = (99,) if has_poison else (99, 99, 99, 5, 8)
+    forward = {device: draw.choice(steps) for device in range(devices)}
     no_good = draw.choice((0.0, 0.0, 0.05))
     for step in range(draw.randint(10, 45)):
         for device in range(devices):
