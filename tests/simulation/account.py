@@ -304,8 +304,10 @@ def _count_problem(
     for device, name, time_ns in sent:
         window = (device, name, time_ns // _WINDOW_NS * _WINDOW_NS)
         in_window[window] += 1
-        newest_ns[device] = max(newest_ns[device], time_ns)
-        aside[window] += (device, name, time_ns) in quarantined
+        if (device, name, time_ns) in quarantined:
+            aside[window] += 1
+        else:
+            newest_ns[device] = max(newest_ns[device], time_ns)
     counted: Counter[Reading] = Counter()
     for line in stored.values():
         if line.startswith("anomalies,"):
