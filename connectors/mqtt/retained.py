@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -69,9 +70,10 @@ class RetainedMessages:
             name for name, feed in self._feeds.items() if feed.handles_retained == "ignore"
         }
         self._feed_of_topic: dict[bytes, str] = {}
-        # By topic, the digest of its newest payload; those of which something retained came, the
-        # file's among them; and those of these that have been forgotten since the last note.
-        self._digests: dict[bytes, bytes] = {}
+        # By topic, the one heard longest ago first, the digest of its newest payload; those of
+        # which something retained came, the file's among them; and those of these that have been
+        # forgotten since the last note.
+        self._digests: OrderedDict[bytes, bytes] = OrderedDict()
         self._retaining: set[bytes] = set()
         self._forgotten: list[bytes] = []
         self._database: sqlite3.Connection | None = None
@@ -162,11 +164,13 @@ class RetainedMessages:
             for topic, payload in payload_of.items()
             if len(topic) <= MAX_TOPIC_BYTES
         }
-        self._digests |= digests
+        for topic, digest in digests.items():
+            self._digests[topic] = digest
+            self._digests.move_to_end(topic)
         while len(self._digests) > self._most:
-            # The oldest goes: its value may count once more, but no topic is shut out for ever.
-            oldest = next(iter(self._digests))
-            del self._digests[oldest]
+            # What was heard longest ago goes: its value may count once more, but made-up topics
+            # push out neither those that go on nor, for ever, any other.
+            oldest, _ = self._digests.popitem(last=False)
             if oldest in self._retaining:
                 self._retaining.remove(oldest)
                 self._forgotten.append(oldest)
@@ -175,7 +179,7 @@ class RetainedMessages:
     def _open(self) -> None:
         try:
             self._database = _opened(self._path)
-            self._digests = _read(self._database)
+            self._digests = OrderedDict(_read(self._database))
         except sqlite3.Error as error:
             _logger.warning(
                 "The note of retained messages can't be read and is begun anew; they may count "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 from connectors.mqtt.received import Received
 from connectors.mqtt.retained import RetainedMessages
@@ -37,3 +38,15 @@ def test_topics_that_never_come_again_leave_nothing_behind() -> None:
     tracemalloc.stop()
 
     assert held < 400_000  # of a megabyte that came
+
+
+def test_made_up_topics_push_out_none_that_is_heard_meanwhile() -> None:
+    """A value that comes again as retained is known whatever came since it was first heard."""
+    messages = RetainedMessages(_config(), Telemetry(ManualClock()))
+    messages.sift(_received([b"honest"]))
+    messages.sift(_received([b"made-up-%d" % number for number in range(15)]))
+    messages.sift(_received([b"honest"]))
+    messages.sift(_received([b"made-up-%d" % number for number in range(15, 30)]))
+    again = replace(_received([b"honest"]), retained=[0])
+
+    assert not messages.sift(again).topics
