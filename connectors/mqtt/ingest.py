@@ -330,20 +330,23 @@ class IngestLane:
                 with self._telemetry.timed("decode"):
                     self._translator.take(part, translated)
                     if is_suspect:
-                        self._translator.encode(translated)
+                        self._encode(translated)
             # A keepalive, or the watchdog, waits for one slice and not for all.
             await asyncio.sleep(0)
-        self._mark_estimated(translated)
         if translated.has_caught_up:
             self._kept.caught_up()
         with self._telemetry.timed("encode"):
-            self._translator.encode(translated)
+            self._encode(translated)
         self._in_hand.put_down()
         with self._telemetry.timed("append"):
             await self._append(translated.records)
         self._in_hand.finished(len(messages))
         for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)
+
+    def _encode(self, translated: Translated) -> None:
+        self._mark_estimated(translated)
+        self._translator.encode(translated)
 
     def _mark_estimated(self, translated: Translated) -> None:
         """Flag the readings that have nothing but an estimated time."""
