@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from headgate.config.units import parse_duration_ns
 from headgate.core.errors import ConfigError
 
 #: Units of times that are numbers, ns.
@@ -72,6 +71,8 @@ def duration_ns(option: str, text: str | None) -> int | None:
     Raises:
         ConfigError: It is none.
     """
+    from headgate.config.units import parse_duration_ns
+
     try:
         return None if text is None else parse_duration_ns(text)
     except ValueError as error:

@@ -22,7 +22,7 @@ from models.package import ModelPackage, write_package
 from models.runtime import BareModel
 from models.training.data import TrainingData
 from models.training.distill import pruned, student
-from models.training.rowwise import with_rowwise_products
+from models.training.rowwise import constant_matrices, with_rowwise_products
 from models.training.scoring import Graph, score_windows
 from models.training.windows import Windows, cut_windows
 
@@ -250,7 +250,7 @@ def _with_half_products(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = model.graph
     nodes = list(graph.node)
-    tensors = {each.name: each for each in graph.initializer}
+    tensors = constant_matrices(graph)
     del graph.node[:]
     for node in nodes:
         if node.op_type != "MatMul" or node.input[1] not in tensors:
@@ -288,8 +288,7 @@ def _with_half_products(model: onnx.ModelProto) -> onnx.ModelProto:
 def _with_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Matrices in 8 bits with a scale for each column; onnxruntime unfolds them in each run."""
     graph = model.graph
-    wanted = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
-    for tensor in [each for each in graph.initializer if each.name in wanted]:
+    for tensor in constant_matrices(graph).values():
         weight = numpy_helper.to_array(tensor)
         scale = np.maximum(np.abs(weight).max(axis=0), 1e-30) / 127
         name = tensor.name

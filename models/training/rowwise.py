@@ -49,7 +49,7 @@ def with_rowwise_products(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = model.graph
     nodes = list(graph.node)
-    matrices = {each.name: each for each in graph.initializer if len(each.dims) >= 2}
+    matrices = constant_matrices(graph)
     del graph.node[:]
     rows: dict[str, str] = {}
     columns: dict[str, str] = {}
@@ -78,6 +78,19 @@ def with_rowwise_products(model: onnx.ModelProto) -> onnx.ModelProto:
     for unused in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(unused)
     return model
+
+
+def constant_matrices(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """By name, the constant matrices that something is multiplied by and that may be coarser.
+
+    Not those in double precision: a kind that counts in it needs every digit.
+    """
+    factors = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    return {
+        each.name: each
+        for each in graph.initializer
+        if each.name in factors and each.data_type == TensorProto.FLOAT and len(each.dims) >= 2
+    }
 
 
 def _by_column(name: str, matrix: NDArray[np.float32]) -> list[onnx.TensorProto]:
