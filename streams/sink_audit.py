@@ -34,6 +34,9 @@ from headgate.core.wire import (
 
 _READ_BYTES = 8 << 20
 
+#: Places of a record that has not been let go.
+WAITING, ACKNOWLEDGED = "waiting", "acknowledged"
+
 
 @dataclass(slots=True)
 class SinkAccount:
@@ -63,6 +66,33 @@ class SinkAccount:
     def is_balanced(self) -> bool:
         """Nothing is missing: what stands in the log is in one of these places each."""
         return not self.evicted
+
+
+class Places:
+    """Where the records of one tier are for a sink.
+
+    Args:
+        backlog: The sink's, looked at.
+        tier: One of the backlog's.
+    """
+
+    def __init__(self, backlog: Backlog, tier: Tier) -> None:
+        self._tier = tier
+        self._is_first = tier is backlog.tiers[0]
+        #: Offsets that wait.
+        self.pending = [*tier.ranges, (backlog.live, 2**62)] if self._is_first else tier.ranges
+
+    def of(self, offset: int) -> str | None:
+        """``WAITING``, ``ACKNOWLEDGED``, why it was let go, or None: it is another sink's."""
+        place = (offset, offset + 1)
+        if overlap(self.pending, place):
+            return WAITING
+        for reason, ranges in self._tier.gone.items():
+            if reason != EVICTED and overlap(ranges, place):
+                return reason
+        if self._is_first or overlap(self._tier.owned, place):
+            return ACKNOWLEDGED
+        return None
 
 
 class SinkAuditor:
@@ -120,21 +150,20 @@ class SinkAuditor:
         points: Mapping[int, int],
         start: int,
     ) -> None:
-        is_first = tier is backlog.tiers[0]
-        pending = [*tier.ranges, (backlog.live, 2**62)] if is_first else tier.ranges
+        places = Places(backlog, tier)
         for offset, count in points.items():
-            place = (offset, offset + 1)
-            if overlap(pending, place):
+            place = places.of(offset)
+            if place is None:
+                continue
+            if place == WAITING:
                 account.waiting += count
-            elif reason := _reason(tier, offset):
-                account.let_go[reason] += count
-            elif is_first or overlap(tier.owned, place):
+            elif place == ACKNOWLEDGED:
                 account.acknowledged += count
             else:
-                continue  # another sink's
+                account.let_go[place] += count
             account.made += count
         # What waits before the first record there is will wait for ever.
-        account.evicted += sum(end - first for first, end in _before(pending, start))
+        account.evicted += sum(end - first for first, end in _before(places.pending, start))
         if self._since_ms is None or (tier.evicted_ms or 0) >= self._since_ms:
             account.evicted += tier.counts[EVICTED]
         account.let_go_ever.update(
@@ -169,13 +198,6 @@ class SinkAuditor:
 
 def _before(ranges: Sequence[tuple[int, int]], start: int) -> list[tuple[int, int]]:
     return without(ranges, (start, 2**62))
-
-
-def _reason(tier: Tier, offset: int) -> str:
-    for reason, ranges in tier.gone.items():
-        if reason != EVICTED and overlap(ranges, (offset, offset + 1)):
-            return reason
-    return ""
 
 
 def _told_in(record: StoredRecord) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import pytest
+
+#: How the name of a sink's count begins.
+_LOST_AT = "lost_at_"
 
 
 @dataclass
@@ -19,6 +22,8 @@ class Tally:
         messages: Messages in the ledger.
         lost: Readings and points that are missing.
         duplicated: What is there twice, or unexpectedly.
+        lost_at: Points of the log that are missing at a sink, by its name, of each one that was
+            held to account.
     """
 
     kills: int = 0
@@ -26,18 +31,40 @@ class Tally:
     messages: int = 0
     lost: int = 0
     duplicated: int = 0
+    lost_at: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.kills + other.kills,
+            self.seeds + other.seeds,
+            self.messages + other.messages,
+            self.lost + other.lost,
+            self.duplicated + other.duplicated,
+            {
+                sink: self.lost_at.get(sink, 0) + other.lost_at.get(sink, 0)
+                for sink in sorted({*self.lost_at, *other.lost_at})
+            },
+        )
 
     def __str__(self) -> str:
         """The line that a run ends with."""
         return (
             f"kills={self.kills} seeds={self.seeds} messages={self.messages} "
             f"lost={self.lost} duplicated={self.duplicated}"
+            + "".join(f" {_LOST_AT}{sink}={lost}" for sink, lost in self.lost_at.items())
         )
 
     @classmethod
     def parse(cls, line: str) -> Tally:
         """From such a line."""
-        return cls(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)})
+        given = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+        lost_at = {
+            name.removeprefix(_LOST_AT): given.pop(name)
+            for name in list(given)
+            if name.startswith(_LOST_AT)
+        }
+        return cls(**given, lost_at=lost_at)
 
 
 #: Notes what became of a run.
@@ -73,8 +100,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     accounts = _accounts(reporter)
     if accounts:
-        total = Tally(*map(sum, zip(*map(astuple, accounts.values()), strict=True)))
-        reporter.line(str(total))
+        reporter.line(str(sum(accounts.values(), Tally())))
 
 
 def _accounts(reporter: pytest.TerminalReporter) -> dict[str, Tally]:

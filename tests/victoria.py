@@ -21,6 +21,9 @@ from tests.services import require
 
 _HOW = "install VictoriaMetrics (on Debian: apt-get install victoria-metrics)"
 
+#: Matches every series.
+_ANY = '{__name__!=""}'
+
 
 class Victoria:
     """One store process. Its data outlives ``stop`` and ``start``.
@@ -76,12 +79,17 @@ class Victoria:
             end(self._process, within_s=20)
             self._process = None
 
-    def series(self, match: str = '{__name__!=""}') -> list[dict[str, Any]]:
-        """All series that match: ``metric`` (labels), ``values`` and ``timestamps`` (ms)."""
-        urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=10).close()
-        query = urllib.parse.urlencode({"match[]": match})
-        with urllib.request.urlopen(f"{self.url}/api/v1/export?{query}", timeout=10) as reply:
-            return [json.loads(line) for line in reply.read().splitlines()]
+    def series(self, match: str = _ANY) -> list[dict[str, Any]]:
+        """All series that match, as ``series_at`` has them."""
+        return series_at(self.url, match)
+
+
+def series_at(url: str, match: str = _ANY) -> list[dict[str, Any]]:
+    """All series of a store that match: ``metric`` (labels), ``values`` and ``timestamps`` (ms)."""
+    urllib.request.urlopen(f"{url}/internal/force_flush", timeout=10).close()
+    query = urllib.parse.urlencode({"match[]": match})
+    with urllib.request.urlopen(f"{url}/api/v1/export?{query}", timeout=10) as reply:
+        return [json.loads(line) for line in reply.read().splitlines()]
 
 
 @pytest.fixture

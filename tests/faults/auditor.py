@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.faults.plant import Expected, Identity, Ledger
+from tests.faults.sinks import SinkTally
 from tests.faults.store import Store, fields_of_line, identity_of_line
 
 #: How far scores may be off: a model gives the last bits differently for another batch size.
@@ -31,6 +32,7 @@ class Account:
         points: Points that arrived as expected.
         anomalies: Anomalies among them.
         rewritten: Times that a point was written again with the same content.
+        sinks: What became of the points in the log at each sink, by its name.
     """
 
     messages: int = 0
@@ -43,11 +45,22 @@ class Account:
     points: int = 0
     anomalies: int = 0
     rewritten: int = 0
+    sinks: dict[str, SinkTally] = field(default_factory=dict)
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything is where it belongs, once."""
-        return not self.lost and not self.duplicated and not self.problems
+        """Whether everything is where it belongs, once, and nothing waits for any sink."""
+        return not (
+            self.lost
+            or self.duplicated
+            or self.problems
+            or any(tally.lost or tally.waiting for tally in self.sinks.values())
+        )
+
+    @property
+    def lost_at(self) -> dict[str, int]:
+        """Points that were lost at each sink."""
+        return {sink: tally.lost for sink, tally in self.sinks.items()}
 
     def __str__(self) -> str:
         """Some lines for a person."""
@@ -55,7 +68,11 @@ class Account:
             f"messages={self.messages} readings={self.readings} aggregated={self.aggregated} "
             f"quarantined={dict(self.quarantined)} lost={self.lost} "
             f"duplicated={self.duplicated} points={self.points} anomalies={self.anomalies} "
-            f"rewritten={self.rewritten}\n" + "\n".join(self.problems[:20])
+            f"rewritten={self.rewritten}\n"
+            + "".join(f"{sink}: {tally}\n" for sink, tally in self.sinks.items())
+            + "\n".join(
+                [*self.problems[:20], *(p for t in self.sinks.values() for p in t.problems[:20])]
+            )
         )
 
 

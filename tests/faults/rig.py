@@ -3,6 +3,8 @@
 ::
 
     plant ──▶ mosquitto ──▶ gateway (log: SQLite or Apache Kafka) ──▶ HTTP store ──▶ VictoriaMetrics
+                                                                ├──▶ local store
+                                                                └──▶ mosquitto ──▶ listener
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import os
 import random
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +38,14 @@ from tests.accounts import Tally
 from tests.e2e.gateway import Gateway
 from tests.faults.auditor import Account, settle
 from tests.faults.plant import Plant, expected_points
+from tests.faults.sinks import (
+    Content,
+    Listener,
+    LocalContent,
+    SinkTally,
+    StoreContent,
+    settle_sinks,
+)
 from tests.faults.store import Store
 from tests.mosquitto import Mosquitto
 
@@ -46,7 +56,6 @@ LANES = ("ingest", "streams", "forward")
 _CONFIG = """
 [mqtt]
 port = {broker_port}
-publish_anomalies = false
 [log]
 url = "{log_url}"
 partitions = 2
@@ -63,6 +72,7 @@ token_file = "{token}"
 max_points = 200
 max_wait = "200ms"
 timeout = "2s"
+[local_store]
 [feed.pump]
 topic = "{topic}"
 time = {{ path = "time", unit = "ms" }}
@@ -91,7 +101,7 @@ class Rig:
         broker: Runs already.
         log_url: As in the configuration.
         seed: Decides what the plant sends and what is drawn.
-        behind: URL of a store that really keeps the points.
+        behind: URL of a VictoriaMetrics that really keeps the points.
         workers: Streams lanes.
         more: More lines of configuration.
         silent_after: As in the configuration; long, because every silence of the plant is a
@@ -108,7 +118,7 @@ class Rig:
         log_url: str,
         *,
         seed: int,
-        behind: str | None = None,
+        behind: str,
         workers: int = 1,
         more: str = "",
         silent_after: str = "10m",
@@ -120,6 +130,9 @@ class Rig:
         self.random = random.Random(seed)
         self.broker = broker
         self.store = Store(behind)
+        #: Hears what is published at the broker.
+        self.listener = Listener(broker.port)
+        self._behind = behind
         self.plant = Plant(broker.port, seed, devices=devices, steps_per_s=steps_per_s)
         self.faults = folder / "faults"
         self.faults.mkdir()
@@ -137,6 +150,7 @@ class Rig:
 
     def __enter__(self) -> Self:
         self.store.__enter__()
+        self.listener.__enter__()
         token = self._folder / "token"
         token.write_text("a-token")
         config = _CONFIG.format(
@@ -168,6 +182,7 @@ class Rig:
         try:
             self.gateway.__exit__(kind, error, trace)
         finally:
+            self.listener.__exit__(kind, error, trace)
             self.store.__exit__(kind, error, trace)
 
     @property
@@ -180,7 +195,14 @@ class Rig:
     def tally(self) -> Tally:
         """What it was put through, and what the last account says."""
         account = self._account
-        return Tally(self.kills, 1, account.messages, account.lost, account.duplicated)
+        return Tally(
+            self.kills, 1, account.messages, account.lost, account.duplicated, account.lost_at
+        )
+
+    @property
+    def local_store(self) -> Path:
+        """The local store's file."""
+        return self.gateway.folder / "data" / "points.db"
 
     @property
     def lanes(self) -> tuple[str, ...]:
@@ -262,33 +284,57 @@ class Rig:
         deadline = time.perf_counter() + within_s
         was_settled = False
         while True:
-            readings, lines = self.quarantined()
+            readings, by_sink = self.quarantined()
             account = self._account = settle(
                 ledger,
                 expected,
                 self.store,
                 quarantined=None if exact else readings,
-                refused=lines if refused else (),
+                refused=by_sink["influxdb"] if refused else (),
                 extra=extra,
             )
+            is_over = time.perf_counter() > deadline
+            if account.is_settled or is_over:
+                account.sinks = self.settle_sinks()
             # Twice, because what comes twice may come late.
             if account.is_settled and was_settled:
                 return account
             was_settled = account.is_settled
-            if time.perf_counter() > deadline:
+            if is_over:
                 return account
             time.sleep(1)
 
-    def quarantined(self) -> tuple[Counter[str], list[str]]:
-        """Readings in quarantine by reason, without duplicates, and the lines a sink refused."""
+    def settle_sinks(self) -> dict[str, SinkTally]:
+        """What became of each point in the log at each sink, and is really there."""
+        _, refused = self.quarantined()
+        return asyncio.run(self._settle_sinks(refused))
+
+    async def _settle_sinks(self, refused: Mapping[str, Iterable[str]]) -> dict[str, SinkTally]:
+        config = load_config(self.gateway.config_file, check_files=False)
+        log: Log = open_log(config, SystemClock())
+        try:
+            await log.start()
+            return await settle_sinks(config, log, self._contents, refused)
+        finally:
+            await log.stop()
+
+    def _contents(self) -> dict[str, Content]:
+        return {
+            "influxdb": StoreContent(self._behind),
+            "local_store": LocalContent(self.local_store),
+            "mqtt": self.listener,
+        }
+
+    def quarantined(self) -> tuple[Counter[str], dict[str, list[str]]]:
+        """Readings in quarantine by reason, without duplicates, and refused lines by sink."""
         return asyncio.run(self._quarantined())
 
-    async def _quarantined(self) -> tuple[Counter[str], list[str]]:
+    async def _quarantined(self) -> tuple[Counter[str], dict[str, list[str]]]:
         config = load_config(self.gateway.config_file, check_files=False)
         log: Log = open_log(config, SystemClock())
         readings: Counter[str] = Counter()
         met: dict[tuple[int, int], Counter[str]] = {}
-        lines: dict[str, None] = {}
+        lines: defaultdict[str, dict[str, None]] = defaultdict(dict)
         try:
             await log.start()
             for partition in range(config.log.partitions):
@@ -303,18 +349,20 @@ class Rig:
                         if schema == REJECTED_SCHEMA:
                             _count_rejected(record.value, met)
                         elif schema == MESSAGES_SCHEMA:
-                            lines.update(
-                                (message.payload.decode(), None)
-                                for message in decode_messages(record.value)
-                                if message.reason == "rejected_by_sink"
-                            )
+                            _note_refused(record.value, lines)
                     position = records[-1].offset + 1
         finally:
             await log.stop()
         for counter in met.values():
             readings.update(counter)
         del readings["duplicate"]
-        return +readings, list(lines)
+        return +readings, defaultdict(list, {sink: list(each) for sink, each in lines.items()})
+
+
+def _note_refused(value: bytes, lines: defaultdict[str, dict[str, None]]) -> None:
+    for message in decode_messages(value):
+        if message.reason == "rejected_by_sink":
+            lines[message.source][message.payload.decode()] = None
 
 
 def _count_rejected(value: bytes, met: dict[tuple[int, int], Counter[str]]) -> None:

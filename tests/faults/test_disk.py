@@ -44,7 +44,7 @@ def test_a_full_disk_under_log_and_store_costs_nothing(make_rig: MakeRig, tmp_pa
     """The gateway says so, lives, and goes on by itself when there is room again."""
     data = tmp_path / "rig" / "gateway" / "data"
     with _small_disk(data, "64m"):
-        rig = make_rig("sqlite:///log.db", more="[local_store]")
+        rig = make_rig("sqlite:///log.db")
         rig.start()
         rig.plant.start()
         time.sleep(2)

@@ -103,9 +103,11 @@ def test_a_point_the_store_refuses_does_not_hold_up_the_others(
     rig.plant.start()
     time.sleep(6)
     account = rig.settle(refused=True)
-    _, refused = rig.quarantined()
+    refused = rig.quarantined()[1]["influxdb"]
 
     assert account.is_settled, account
+    assert account.sinks["influxdb"].refused == len(refused)
+    assert account.sinks["local_store"].refused == 0
     assert len(refused) > 5
     assert all("device=pump-02," in line for line in refused)
 
