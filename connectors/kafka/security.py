@@ -10,6 +10,47 @@ from typing import Any
 from headgate.core.errors import ConfigError
 
 
+class _Context(ssl.SSLContext):
+    """What Kafka's clients are given once, and keep: each connection gets one of the file's now.
+
+    Adding what is in a renewed file to a living context would leave the old authority trusted.
+    """
+
+    ca_file: Path
+
+    @classmethod
+    def of(cls, ca_file: Path) -> _Context:
+        """Of a file's certificates.
+
+        Raises:
+            OSError: They can't be read; the message says what was expected.
+        """
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.ca_file = ca_file
+        _load(context, ca_file)
+        return context
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:  # noqa: ANN401
+        """A new connection, as asyncio makes it.
+
+        Raises:
+            OSError: The file can't be read now; the client tries again.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _load(context, self.ca_file)
+        return context.wrap_bio(*arguments, **options)
+
+
+def _load(context: ssl.SSLContext, ca_file: Path) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(str(ca_file))
+    except OSError as error:  # ssl.SSLError is one
+        raise OSError(
+            f"log.tls_ca_file: expected a PEM file of certificates, got {ca_file}: {error}"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Security:
     """Credentials and trust.
@@ -29,17 +70,17 @@ class Security:
     def ssl_context(self) -> ssl.SSLContext | None:
         """A context that checks Kafka's certificate and name; None for no TLS.
 
+        The certificates are read anew for each connection that is made with it.
+
         Raises:
             ConfigError: The certificates can't be read.
         """
         if self.ca_file is None:
             return None
         try:
-            return ssl.create_default_context(cafile=str(self.ca_file))
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigError(
-                f"log.tls_ca_file: expected a PEM file of certificates, got {self.ca_file}: {error}"
-            ) from error
+            return _Context.of(self.ca_file)
+        except OSError as error:
+            raise ConfigError(str(error)) from error
 
     def client_settings(self) -> dict[str, Any]:
         """Arguments for aiokafka's clients."""

@@ -22,9 +22,10 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=BROKER://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller},\
-PASSWORD://127.0.0.1:{password}
-advertised.listeners=BROKER://127.0.0.1:{broker},PASSWORD://127.0.0.1:{password}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_PLAINTEXT
+PASSWORD://127.0.0.1:{password}{tls}
+advertised.listeners=BROKER://127.0.0.1:{broker},PASSWORD://127.0.0.1:{password}{tls}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_PLAINTEXT,\
+TLS:SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=BROKER
 sasl.enabled.mechanisms=PLAIN
@@ -43,6 +44,12 @@ log.cleaner.backoff.ms=200
 log.retention.check.interval.ms=500
 """
 
+#: A certificate and its key, in one file.
+_TLS = """\
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={file}
+"""
+
 
 @dataclass
 class KafkaServer:
@@ -52,6 +59,7 @@ class KafkaServer:
         address: ``host:port``, without credentials.
         password_address: Where user ``gateway`` with password ``secret`` (PLAIN) is asked for;
             None for a broker that was there before.
+        tls_address: Where TLS is spoken; None without a certificate.
         process: None for a broker that was there before.
         command: What starts it again.
         output: Where it writes what it has to say.
@@ -59,6 +67,7 @@ class KafkaServer:
 
     address: str
     password_address: str | None = None
+    tls_address: str | None = None
     process: subprocess.Popen[bytes] | None = None
     command: tuple[str, ...] = ()
     output: Path = Path(os.devnull)
@@ -106,13 +115,19 @@ class KafkaServer:
             end(self.process, within_s=_STOP_TIMEOUT_S)
 
 
-def start(jars: Path, folder: Path) -> KafkaServer:
+def start(jars: Path, folder: Path, *, certificate: Path | None = None) -> KafkaServer:
     """Format storage below ``folder``, start a broker and wait until it takes connections.
+
+    Args:
+        jars: Kafka's.
+        folder: For all of its files.
+        certificate: PEM file of a key and its certificate, read at each start: the broker speaks
+            TLS, too.
 
     Raises:
         RuntimeError: It did not start; the message ends with what it wrote last.
     """
-    broker, controller, password = _free_ports(3)
+    broker, controller, password, tls = _free_ports(4)
     properties = folder / "server.properties"
     properties.write_text(
         _PROPERTIES.format(
@@ -121,7 +136,9 @@ def start(jars: Path, folder: Path) -> KafkaServer:
             password=password,
             module=_LOGIN_MODULE,
             folder=folder,
+            tls=f",TLS://127.0.0.1:{tls}" if certificate else "",
         )
+        + (_TLS.format(file=certificate) if certificate else "")
     )
     output = folder / "server.log"
     environment = {**os.environ, "JAVA_TOOL_OPTIONS": ""}
@@ -142,6 +159,7 @@ def start(jars: Path, folder: Path) -> KafkaServer:
     server = KafkaServer(
         f"127.0.0.1:{broker}",
         f"127.0.0.1:{password}",
+        f"127.0.0.1:{tls}" if certificate else None,
         command=(*java, "kafka.Kafka", str(properties)),
         output=output,
     )
