@@ -15,13 +15,15 @@ RUN python3 -m venv --without-pip /opt/headgate \
  && /opt/build/bin/pip --python /opt/headgate/bin/python install --require-hashes \
       -r deploy/image/gateway.lock
 
-COPY pyproject.toml README.md LICENSE ./
-COPY headgate headgate
-COPY streams streams
-COPY connectors connectors
-COPY models models
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index -w /tmp/wheel . \
- && /opt/build/bin/pip --python /opt/headgate/bin/python install --no-deps --no-index /tmp/wheel/*.whl \
+# What .dockerignore lets through: the sources, of which the wheel is built here; or, in a folder that
+# `headgate init` has written, the wheel that it has put there.
+COPY . .
+RUN if [ -f pyproject.toml ]; then \
+      rm -f deploy/image/*.whl \
+      && /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index -w deploy/image . ; \
+    fi \
+ && /opt/build/bin/pip --python /opt/headgate/bin/python install --no-deps --no-index \
+      deploy/image/*.whl \
  && /opt/headgate/bin/python -m compileall -q /opt/headgate/lib
 
 FROM ${PYTHON}

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from headgate import __version__
 from headgate.cli.output import note
@@ -20,6 +18,7 @@ from headgate.core.errors import ConfigError, HeadgateError
 #: In the order of ``headgate --help``; each is a module of this package with ``add_parser`` and
 #: ``run``. The modules import what they need only when they run.
 _COMMANDS = (
+    "init",
     "run",
     "check",
     "status",
@@ -33,8 +32,6 @@ _COMMANDS = (
     "bench",
     "lane",
 )
-
-_OWN_PACKAGES = ("streams", "connectors", "models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser.parse_args(arguments)
     except SystemExit as request:
         return request.code if isinstance(request.code, int) else 2
+    from headgate.installed.packages import check_packages
+
     try:
-        _check_packages()
+        check_packages()
         code: int = modules[args.command].run(args)
     except ConfigError as error:
         for problem in error.problems:
@@ -69,20 +68,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
-
-
-def _check_packages() -> None:
-    """Refuse to run with somebody else's package in the place of one of ours.
-
-    ``streams``, ``connectors`` and ``models`` are common names: a folder of that name in the
-    working directory, or another distribution, could take their place.
-    """
-    root = Path(__file__).parents[2]
-    for name in _OWN_PACKAGES:
-        spec = importlib.util.find_spec(name)
-        found = Path(spec.origin) if spec is not None and spec.origin else None
-        if found is None or found.parents[1] != root:
-            raise ConfigError(
-                f"headgate: expected its own package {name!r} in {root}, got {found}; "
-                "install Headgate in a virtual environment of its own"
-            )

@@ -1,0 +1,13 @@
+"""What can be installed beside Headgate, and how it is told."""
+
+from __future__ import annotations
+
+from headgate import __version__
+
+
+def with_extra(name: str) -> str:
+    """The command that installs an extra, for the end of a message.
+
+    Headgate is on no index, so it is its wheel that is named.
+    """
+    return f"pip install './headgate-{__version__}-py3-none-any.whl[{name}]'"
