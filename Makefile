@@ -1,8 +1,9 @@
 # make run    sets everything up, then runs the demo
 # make test   sets everything up, then runs the checks and the tests
+# make wheel  builds dist/headgate-VERSION-py3-none-any.whl, which is what is installed elsewhere
 # make soak   breaks the running gateway again and again, for MINUTES=10 on each log
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check lint format services lock clean
+.PHONY: help run test wheel soak check lint format services lock clean
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -25,6 +26,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 run: $(VENV)/.ready
 	@$(BIN)/headgate demo
+
+wheel: $(VENV)/.ready
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@ls dist/headgate-*.whl
 
 # The tests' real services, where they can be had: mosquitto and VictoriaMetrics from Debian, Kafka's
 # own jars from Maven Central. Fetched before the tests, whose time is limited.

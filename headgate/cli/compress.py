@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.cli.numbers import rate
 from headgate.cli.times import UNITS
+from headgate.installed.extras import with_extra
 
 if TYPE_CHECKING:
     from models.package import ModelPackage
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"headgate model {args.model_command}: expected the package {error.name!r}; "
-            "install it with: pip install 'headgate[train]'"
+            f"install it with: {with_extra('train')}"
         ) from error
     from models.package import ModelPackage
 

@@ -10,6 +10,7 @@ from headgate.cli.numbers import count
 from headgate.cli.output import note
 from headgate.cli.times import UNITS, duration_ns
 from headgate.core.text import printable
+from headgate.installed.extras import with_extra
 
 if TYPE_CHECKING:
     from headgate.evaluation.result import Evaluation
@@ -36,7 +37,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         help="score models on labelled recordings and public benchmarks",
         description=(
             "Send labelled recordings through the gateway's own pipeline, row by row, and score "
-            "what it finds. Needs the extra: pip install 'headgate[train]'"
+            f"what it finds. Needs the extra `train`: {with_extra('train')}"
         ),
     )
     commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
@@ -158,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"headgate evaluate: expected the package {error.name!r}; "
-            "install it with: pip install 'headgate[train]'"
+            f"install it with: {with_extra('train')}"
         ) from error
     console = Console(stderr=True)
     with console.status("…") as status:

@@ -10,6 +10,7 @@ from headgate.cli import compress, train
 from headgate.cli.output import say
 from headgate.cli.times import add_columns, refuse_without_data
 from headgate.cli.train import print_package
+from headgate.installed.extras import with_extra
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -99,7 +100,7 @@ def _report_on(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"headgate model report: expected the package {error.name!r}; "
-            "install it with: pip install 'headgate[train]'"
+            f"install it with: {with_extra('train')}"
         ) from error
     from models.package import ModelPackage
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.cli.numbers import count, positive, rate
 from headgate.cli.output import note, say
 from headgate.cli.times import add_columns
+from headgate.installed.extras import with_extra
 
 if TYPE_CHECKING:
     from models.package import ModelPackage
@@ -26,8 +27,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  (argparse hides the type
         help="train a package on recorded data",
         description=(
             "Fit a model to recorded healthy data and write a package that [model.NAME] can name. "
-            "The same data and options give the same package. Needs the extra: "
-            "pip install 'headgate[train]'"
+            "The same data and options give the same package. Needs the extra "
+            f"`train`: {with_extra('train')}"
         ),
     )
     train.add_argument("--feed", required=True, metavar="NAME", help="the feed it is for")
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"headgate model train: expected the package {error.name!r}; "
-            "install it with: pip install 'headgate[train]'"
+            f"install it with: {with_extra('train')}"
         ) from error
     with on_terminal() as progress:
         source = gathered(args, progress)

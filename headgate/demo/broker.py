@@ -14,6 +14,7 @@ from typing import Literal
 from headgate.core.clock import Clock
 from headgate.core.errors import ConfigError
 from headgate.demo.processes import Child
+from headgate.installed.extras import with_extra
 
 #: Debian keeps mosquitto in /usr/sbin, which is not on every user's path.
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
@@ -81,5 +82,5 @@ def make_broker(folder: Path, port: int, clock: Clock, *, may_use_mosquitto: boo
         return Broker("amqtt", port, "3.1.1", Child("amqtt", command, output, clock))
     raise ConfigError(
         "demo: expected mosquitto or the Python package amqtt, got neither; "
-        "run apt-get install mosquitto, or pip install 'headgate[embedded]'"
+        f"run apt-get install mosquitto, or {with_extra('embedded')}"
     )

@@ -10,6 +10,7 @@ from connectors.simulator.recording import write_csv
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
 from headgate.demo.config import MIN_RATE_HZ
+from headgate.installed.extras import with_extra
 
 #: Healthy pumps, and how long they are watched, s. Their seed is not the demo's.
 _PUMPS, _SECONDS, _SEED = 20, 60, 1007
@@ -29,8 +30,7 @@ def train_pump_model(kind: str, package: Path) -> Path:
         from models.training.train import TrainSettings, train  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"--model: expected the package {error.name!r}; "
-            "install it with: pip install 'headgate[train]'"
+            f"--model: expected the package {error.name!r}; install it with: {with_extra('train')}"
         ) from error
     fleet = Fleet(_PUMPS, MIN_RATE_HZ, _SEED, start_ns=_START_NS)
     with tempfile.TemporaryDirectory(prefix="headgate-demo-") as folder:

@@ -1,4 +1,4 @@
-"""What can be installed beside Headgate, and how it is told."""
+"""What can be installed beside Headgate, and how that is told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from headgate import __version__
 
 
 def with_extra(name: str) -> str:
-    """The command that installs an extra, for the end of a message.
+    """The command that adds an extra, for a message.
 
     Headgate is on no index, so it is its wheel that is named.
     """
-    return f"pip install './headgate-{__version__}-py3-none-any.whl[{name}]'"
+    return (
+        f"pip install './headgate-{__version__}-py3-none-any.whl[{name}]' "
+        "(headgate init FOLDER puts the wheel into FOLDER/deploy/image)"
+    )
