@@ -23,7 +23,7 @@ from headgate.evaluation.drive import drive
 from models.package import Adapt
 from models.training.thresholds import adapt
 from models.training.train import TrainSettings, train
-from streams.adapt import adaptation
+from streams.stages.detect.adapt import adaptation
 
 #: Asked for: false alarms a score.
 _RATE = 0.002

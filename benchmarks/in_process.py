@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks import services
 from benchmarks.plant import Packets, Plant, configuration, train_model
-from connectors.embedded_log.store import SqliteLog
 from connectors.formats.decoder import FeedDecoder
-from connectors.influxdb.sink import InfluxSink
-from connectors.logs import topic_specs
+from connectors.logs.configured import topic_specs
+from connectors.logs.embedded.store import SqliteLog
 from connectors.mqtt.packets import Publishes, take_publishes
-from connectors.points import Point, aggregate_points
+from connectors.sinks.influxdb.sink import InfluxSink
+from connectors.sinks.points import Point, aggregate_points
 from headgate.config.schema import Config, InfluxDb
 from headgate.core.batch import Origin, concat
 from headgate.core.channels import ChannelTable, device_partition
@@ -37,7 +37,8 @@ from headgate.core.wire import (
     decode_readings,
     readings_record,
 )
-from streams.pipeline import Pipeline, build_pipeline
+from streams.build import build_pipeline
+from streams.pipeline import Pipeline
 
 _START_MS = 1_700_000_000_000
 _ARRIVAL_NS = 1_800_000_000 * 10**9

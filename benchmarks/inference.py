@@ -17,10 +17,10 @@ from benchmarks import services
 from benchmarks.plant import Plant, train_model
 from headgate.config.schema import Model
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import Frames
+from headgate.core.results import Frames
 from models.package import ModelPackage
 from models.runtime import Runtime
-from streams.infer import Inferer
+from streams.stages.infer import Inferer
 
 #: Windows of one run, as in a configuration that says nothing of it.
 _MOST: int = Model.model_fields["max_batch"].default

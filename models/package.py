@@ -34,8 +34,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from headgate.config.units import DurationNs
 from headgate.core.errors import ConfigError
+from headgate.core.units import DurationNs
 
 #: Version of this layout. One of another is refused, never guessed at; 1 had no state.
 FORMAT = 2
@@ -62,7 +62,7 @@ class ModelChannel(_Table):
 
 
 class Framing(_Table):
-    """How readings become windows; see ``streams.frame.FrameSpec``."""
+    """How readings become windows; see ``streams.stages.frame.FrameSpec``."""
 
     period: Annotated[DurationNs, Field(gt=0)]
     window: Annotated[int, Field(ge=1, le=65536)]
@@ -72,7 +72,7 @@ class Framing(_Table):
 
 
 class _Adapt(_Table):
-    """How a device's thresholds follow its sound scores; see ``streams.adapt``.
+    """How a device's thresholds follow its sound scores; see ``streams.stages.detect.adapt``.
 
     A score changes both by the part ``step`` at most, and all scores together by no more than
     ``most`` times or to one in ``most``.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
-from streams.state import Snapshot
+from headgate.core.stage import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,41 +25,28 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
-from headgate.config.schema import Config, Model
+from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
-from headgate.core.errors import ConfigError, DataError, TransientError
+from headgate.core.errors import DataError
+from headgate.core.results import Aggregates, Anomaly, Scores
 from headgate.core.runs import runs
-from headgate.core.stage import (
-    Aggregates,
-    Anomaly,
-    Output,
-    Rejected,
-    Scores,
-    Selection,
-    StateBlock,
-    StatefulStage,
-)
+from headgate.core.stage import Output, Rejected, Selection, Snapshot, StateBlock, StatefulStage
 from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
-from models.runtime import Runtime
-from streams.aggregate import Aggregator
-from streams.arrays import NEVER_NS, stable_order
-from streams.blocks import checked
-from streams.clean import Cleaner
-from streams.conflicts import Conflicts
-from streams.detect import Detector, DetectSpec
-from streams.health import HOUR_NS, HealthMonitor
 from streams.heirs import Heirs
-from streams.infer import Inferer
-from streams.model_routes import channel_names, model_routes
-from streams.presence import Presence
-from streams.refused import note_rejected
+from streams.model_stages import detectors, model_routes, recall_ns
+from streams.rejected import note_rejected
 from streams.results import Results, joined
-from streams.state import Snapshot
-from streams.verdict import ModelSensors
-from streams.watermark import Turn, Watermarks
+from streams.stages.aggregate.stage import Aggregator
+from streams.stages.arrays import NEVER_NS, stable_order
+from streams.stages.blocks import checked
+from streams.stages.clean.conflicts import Conflicts
+from streams.stages.clean.stage import Cleaner
+from streams.stages.health.stage import HealthMonitor
+from streams.stages.infer import Inferer
+from streams.stages.watermark.presence import Presence
+from streams.stages.watermark.stage import Turn, Watermarks
 
 _logger = structlog.get_logger()
 
@@ -105,10 +92,10 @@ class Pipeline:
         self._watermarks = Watermarks(config.feed, channels)
         self._cleaner = Cleaner(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
-        self._monitor = HealthMonitor(config.feed, channels, _recall_ns(config, packages))
+        self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
-        self._detectors = _detectors(config, channels, packages, self._monitor)
+        self._detectors = detectors(config, channels, packages, self._monitor)
         self._stages: dict[str, tuple[StatefulStage, str]] = {
             "watermark": (self._watermarks, ""),
             "clean": (self._cleaner, self._cleaner.fingerprint),
@@ -359,113 +346,3 @@ def _restore_stage(
     except Exception as error:
         # Whatever a stage stumbles over: it was not its own state.
         raise DataError("bad_record", f"{name}: {error!r}") from error
-
-
-def build_pipeline(
-    config: Config, channels: ChannelTable, telemetry: Telemetry | None = None
-) -> Pipeline:
-    """The pipeline of a configuration, its model packages loaded and verified.
-
-    Raises:
-        ConfigError: A package is damaged, or does not fit its feed; one line a problem.
-        TransientError: A model does not answer.
-    """
-    packages, problems = load_packages(config)
-    runtimes: dict[str, Runtime] = {}
-    for name, package in packages.items():
-        try:
-            runtimes[name] = open_model(config.model[name], package)
-        except ConfigError as error:
-            problems.extend(f"model.{name}: {problem}" for problem in error.problems)
-        except TransientError as error:
-            raise TransientError(f"model.{name}: {error}") from error
-    if problems:
-        raise ConfigError(problems)
-    return Pipeline(config, channels, packages, Inferer(runtimes, channels, telemetry), telemetry)
-
-
-def load_packages(config: Config) -> tuple[dict[str, ModelPackage], list[str]]:
-    """The model packages by name, none of them run; and what is wrong with them, a line each."""
-    problems: list[str] = []
-    packages: dict[str, ModelPackage] = {}
-    for name, model in config.model.items():
-        try:
-            packages[name] = ModelPackage.load(model.package)
-        except ConfigError as error:
-            problems.extend(f"model.{name}: {problem}" for problem in error.problems)
-    for feed_name, feed in config.feed.items():
-        for name in feed.models:
-            if name in packages:
-                problems.extend(_misfits(feed_name, feed, name, packages[name]))
-    return packages, problems
-
-
-def open_model(settings: Model, package: ModelPackage) -> Runtime:
-    """The model of a package, verified by its golden outputs.
-
-    Raises:
-        ConfigError: It is not what it was at training.
-        TransientError: It does not answer.
-    """
-    return Runtime(
-        package,
-        provider=settings.provider,
-        threads=settings.threads,
-        max_batch=settings.max_batch,
-    )
-
-
-def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> list[str]:
-    """Why a package can't be fed by a feed."""
-    problems = []
-    for channel in package.manifest.channels:
-        where = f"feed.{feed_name}.models: {name}"
-        if channel.name not in feed.channels:
-            problems.append(
-                f"{where}: expected a channel {channel.name!r} in the feed, found "
-                f"{', '.join(feed.channels)}"
-            )
-        elif channel.unit and feed.channels[channel.name].unit != channel.unit:
-            problems.append(
-                f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "
-                f"{channel.unit!r}, got {feed.channels[channel.name].unit!r}"
-            )
-    return problems
-
-
-def _detectors(
-    config: Config,
-    channels: ChannelTable,
-    packages: Mapping[str, ModelPackage],
-    monitor: HealthMonitor,
-) -> dict[str, Detector]:
-    detectors = {}
-    for name, package in packages.items():
-        framing, alarm = package.manifest.framing, package.manifest.alarm
-        spec = DetectSpec(
-            channel_names=channel_names(package),
-            threshold=alarm.threshold,
-            threshold_low=alarm.threshold_low,
-            open_after=alarm.open_after,
-            close_after=alarm.close_after,
-            close_surprise=alarm.close_surprise,
-            refractory=alarm.refractory,
-            quiet=alarm.quiet,
-            adapt=alarm.adapt,
-            sensitivity=config.model[name].sensitivity,
-            step_ns=framing.period * framing.hop,
-        )
-        sensors = ModelSensors(spec.channel_names, monitor, config.feed, channels)
-        detectors[name] = Detector(name, spec, channels, sensors)
-    return detectors
-
-
-def _recall_ns(config: Config, packages: Mapping[str, ModelPackage]) -> int:
-    """How far back steps may lie that are scored now, with all that may hold them up."""
-    framings = [package.manifest.framing for package in packages.values()]
-    steps_ns = [framing.period * (framing.hold_limit + 2) for framing in framings]
-    feeds_ns = [
-        feed.grace + max((each.window for each in feed.aggregates), default=0)
-        for feed in config.feed.values()
-    ]
-    return max(HOUR_NS, max(steps_ns, default=0) + max(feeds_ns))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.stage import Aggregates, Anomaly, Rejected, SensorHealth
-from streams.aggregate import concat_aggregates
+from headgate.core.results import Aggregates, Anomaly, SensorHealth
+from headgate.core.stage import Rejected
+from streams.stages.aggregate.stage import concat_aggregates
 
 
 @dataclass(frozen=True, slots=True)

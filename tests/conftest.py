@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -14,6 +15,12 @@ pytest_plugins = [
     "tests.victoria",
     "tests.accounts",
 ]
+
+
+# A shell that starts the tests in its background has them ignore SIGINT, and every process that
+# they start would inherit that: what an interrupt does could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

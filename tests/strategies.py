@@ -18,7 +18,8 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.stage import Aggregates, Selection
+from headgate.core.results import Aggregates
+from headgate.core.stage import Selection
 
 START_NS = 1_700_000_000 * NS_PER_S
 FIELDS = ("level", "flow", "speed")

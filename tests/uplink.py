@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 from aiohttp import web
 
-from connectors.forward import ForwardLane
-from connectors.logs import consumer_group, open_log, topic, topic_specs
-from connectors.points import Kind
-from connectors.sink import Sink
+from connectors.logs.configured import consumer_group, open_log, topic, topic_specs
+from connectors.sinks.points import Kind
+from connectors.sinks.sink import Sink
 from headgate.config.schema import Config
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import Clock, SystemClock
 from headgate.core.log import QUARANTINE, Record, TopicPartition
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly
+from headgate.core.results import STATISTICS, Aggregates, Anomaly
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import (
     aggregates_record,
     decode_messages,
 )
+from streams.forward.lane import ForwardLane
 
 START_NS = 1_750_000_000 * 10**9
 TOKEN = "a-token-nobody-may-see"

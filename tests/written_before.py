@@ -12,7 +12,7 @@ from typing import Any
 
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Record
-from headgate.core.stage import Aggregates, Anomaly
+from headgate.core.results import Aggregates, Anomaly
 from headgate.core.wire import decode_aggregates, decode_anomalies
 from streams.results import Results
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from headgate.config.schema import Config
-    from streams.audit import Account, Audit
-    from streams.sink_audit import SinkAccount
+    from headgate.inspect.audit import Account, Audit
+    from headgate.inspect.sink_audit import SinkAccount
 
 #: Accounts shown as rows; a fleet has more devices than a screen has lines.
 _MOST_ROWS = 50
@@ -46,8 +46,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     from headgate.config.load import load_config
-    from headgate.config.units import parse_duration_ns
     from headgate.core.errors import ConfigError
+    from headgate.core.units import parse_duration_ns
 
     given: dict[str, int | None] = {"span": None, "since": None}
     for name in given:
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _audit(config: Config, span_ns: int, age_ns: int | None) -> Audit:
-    from connectors.logs import open_existing_log
+    from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
-    from streams.audit import audit
+    from headgate.inspect.audit import audit
 
     log = await open_existing_log(config, SystemClock())
     try:

@@ -122,7 +122,7 @@ def _checked(path: Path) -> Config:
     from headgate.cli.check_models import verify_models
     from headgate.config.load import load_config, located
     from headgate.core.errors import ConfigError
-    from streams.pipeline import load_packages
+    from streams.build import load_packages
 
     config = load_config(path)
     packages, problems = load_packages(config)

@@ -21,9 +21,9 @@ def wait_s(text: str) -> float:
     Raises:
         ConfigError: It is no duration, or too long a one.
     """
-    from headgate.config.units import parse_duration_ns
     from headgate.core.clock import NS_PER_S
     from headgate.core.errors import ConfigError
+    from headgate.core.units import parse_duration_ns
 
     try:
         seconds = parse_duration_ns(text) / NS_PER_S
@@ -36,9 +36,9 @@ def wait_s(text: str) -> float:
 
 def ask(config: Config, seconds: float) -> tuple[list[Finding], bool]:
     """What everything that the configuration names says; and whether something is stuck."""
-    from connectors.probe import probe
     from headgate.core.clock import SystemClock
     from headgate.core.logging import configure_logging
+    from headgate.inspect.probe import probe
 
     # What client libraries say by the way is in the findings, in plain words.
     configure_logging("error", config.logging.format)

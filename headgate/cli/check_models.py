@@ -139,7 +139,7 @@ def _main(config_file: Path, models: Sequence[str]) -> None:
     from headgate.core.errors import ConfigError, TransientError
     from headgate.gateway.process import die_with_parent
     from models.package import ModelPackage
-    from streams.pipeline import open_model
+    from streams.build import open_model
 
     die_with_parent()
     config = load_config(config_file)

@@ -16,8 +16,8 @@ from headgate.cli.times import time_ns
 from headgate.core.text import csv_cell, json_line, printable
 
 if TYPE_CHECKING:
-    from connectors.log_contents import TopicReport
     from headgate.config.schema import Config
+    from headgate.inspect.log_contents import TopicReport
 
 _TOPICS = ("readings", "aggregates", "anomalies", "quarantine")
 
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
 async def _verify(config: Config) -> tuple[list[TopicReport], list[str]]:
     from rich.progress import Progress
 
-    from connectors.log_contents import verify
-    from connectors.logs import open_existing_log
+    from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
+    from headgate.inspect.log_contents import verify
 
     log = await open_existing_log(config, SystemClock())
     try:
@@ -90,8 +90,8 @@ async def _verify(config: Config) -> tuple[list[TopicReport], list[str]]:
         await log.stop()
     problems: list[str] = []
     if config.log.is_embedded:
-        from connectors.embedded_log.database import open_reader
-        from connectors.embedded_log.upkeep import file_problems
+        from connectors.logs.embedded.database import open_reader
+        from connectors.logs.embedded.upkeep import file_problems
 
         with closing(open_reader(config.log_path)) as connection:
             problems = await asyncio.to_thread(file_problems, connection, config.log_path)
@@ -101,10 +101,10 @@ async def _verify(config: Config) -> tuple[list[TopicReport], list[str]]:
 async def _export(config: Config, args: argparse.Namespace) -> int:
     import sys
 
-    from connectors.log_contents import Filter, exported
-    from connectors.logs import open_existing_log
+    from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
+    from headgate.inspect.log_contents import Filter, exported
 
     wanted = Filter(time_ns("--from", args.begin), time_ns("--to", args.end), args.device)
     log = await open_existing_log(config, SystemClock())

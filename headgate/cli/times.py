@@ -71,7 +71,7 @@ def duration_ns(option: str, text: str | None) -> int | None:
     Raises:
         ConfigError: It is none.
     """
-    from headgate.config.units import parse_duration_ns
+    from headgate.core.units import parse_duration_ns
 
     try:
         return None if text is None else parse_duration_ns(text)

@@ -156,8 +156,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace, history_ns: int | None) -> TrainSettings:
     from headgate.cli.times import duration_ns
-    from headgate.config.units import format_duration
     from headgate.core.errors import ConfigError
+    from headgate.core.units import format_duration
     from models.training.train import TrainSettings
 
     period_ns = duration_ns("--period", args.period)
@@ -189,7 +189,7 @@ def _settings(args: argparse.Namespace, history_ns: int | None) -> TrainSettings
 
 def print_package(package: ModelPackage) -> None:
     """Describe a package on stdout."""
-    from headgate.config.units import format_duration
+    from headgate.core.units import format_duration
 
     manifest = package.manifest
     framing, alarm, training = manifest.framing, manifest.alarm, manifest.training

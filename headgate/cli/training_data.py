@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.history import Asked, read_history
-from connectors.log_contents import Filter, readings_of
-from connectors.logs import open_existing_log
+from connectors.logs.configured import open_existing_log
 from headgate.cli.times import UNITS, duration_ns, refuse_without_data, time_ns
 from headgate.config.feed import Feed
 from headgate.config.load import load_config
 from headgate.config.schema import Config
-from headgate.config.units import format_duration, parse_duration_ns
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
+from headgate.core.units import format_duration, parse_duration_ns
+from headgate.inspect.history import Asked, read_history
+from headgate.inspect.log_contents import Filter, readings_of
 from models.training.data import TrainingData, csv_columns, from_readings, read_csv, time_text
 from models.training.labels import marked, read_spans, spans_file
 from models.training.progress import Progress, silent
-from streams.arrays import stable_order
-from streams.clean import Cleaner
+from streams.stages.arrays import stable_order
+from streams.stages.clean.stage import Cleaner
 
 
 @dataclass(frozen=True, slots=True)

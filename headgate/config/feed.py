@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from headgate.config.device_name import DeviceName, NameSource, device_name
 from headgate.config.table import Table
-from headgate.config.units import DurationNs, parse_duration_ns
 from headgate.config.values import Flag, Int, Name, Number, Range
+from headgate.core.units import DurationNs, parse_duration_ns
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

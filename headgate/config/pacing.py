@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headgate.config.schema import Config
-from headgate.config.units import format_duration
+from headgate.core.units import format_duration
 
 #: Periods of a device for which it is waited, whatever ``streams.silent_after`` says.
 _PERIODS = 3

@@ -16,7 +16,7 @@ from headgate.config.certificates import key_problem
 from headgate.config.lines import KeyPath
 from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, Log, Mqtt, read_secret, room_for_backlog
-from headgate.config.units import (
+from headgate.core.units import (
     format_duration,
     format_size,
     parse_duration_ns,

@@ -20,14 +20,14 @@ from pydantic import Field, field_validator, model_validator
 
 from headgate.config.feed import Feed
 from headgate.config.table import Table
-from headgate.config.units import (
+from headgate.config.values import FilePath, Flag, Host, Int, Name, Number, Port, Variable
+from headgate.core.units import (
     DurationNs,
     SizeBytes,
     format_size,
     parse_duration_ns,
     parse_size_bytes,
 )
-from headgate.config.values import FilePath, Flag, Host, Int, Name, Number, Port, Variable
 
 
 def _ns(text: str) -> int:

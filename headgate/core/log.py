@@ -1,6 +1,6 @@
 """The contract of the log: topics of records, durable, read by offset.
 
-Two logs keep it: ``connectors.kafka`` and ``connectors.embedded_log``. One test suite
+Two logs keep it: ``connectors.logs.kafka`` and ``connectors.logs.embedded``. One test suite
 (``tests/contract``) runs against both. Faust agents read the log through a Faust transport of the
 same connector; everything else (ingest, forwarding, state, audit) uses this contract.
 """

@@ -21,8 +21,8 @@ _TALKATIVE = (
     "faust",
     "kafka",
     "mode",
-    "connectors.embedded_log.transport",
-    "connectors.kafka.transport",
+    "connectors.logs.embedded.transport",
+    "connectors.logs.kafka.transport",
 )
 
 _OWN_PACKAGES = ("connectors", "headgate", "models", "streams")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import models
-from headgate.config.units import format_duration
 from headgate.core.clock import NS_PER_S
+from headgate.core.units import format_duration
 
 #: The shipped model of the simulated pumps.
 PUMP_MODEL = Path(models.__file__).parent / "zoo" / "pump"

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.logs import open_log
+from connectors.logs.configured import open_log
 from connectors.replay.publisher import Publisher
 from connectors.simulator.faults import demo_faults
 from connectors.simulator.fleet import CHANNELS, Fleet
@@ -33,7 +33,7 @@ from headgate.demo.report import Report
 from headgate.demo.results import Results
 from headgate.demo.screen import Screen, Snapshot
 from headgate.demo.truth import FLAG_OF, judge
-from streams.audit import Audit, audit
+from headgate.inspect.audit import Audit, audit
 
 _BROKER_START_S = 10.0
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import Anomaly, Scores
+from headgate.core.results import Anomaly, Scores
 from models.package import ModelPackage
 from models.runtime import Runtime
 from models.training.data import TrainingData
-from streams.infer import Inferer
 from streams.pipeline import Pipeline
+from streams.stages.infer import Inferer
 
 _FEED, _MODEL = "feed", "model"
 

@@ -20,7 +20,7 @@ from typing import NoReturn, Protocol
 import structlog
 from prometheus_client import disable_created_metrics, generate_latest
 
-from connectors.logs import open_log, topic_specs
+from connectors.logs.configured import open_log, topic_specs
 from headgate.config.load import located
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, Clock, SystemClock
@@ -223,20 +223,20 @@ class _Host:
 
 
 def _ingest(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:
-    from connectors.mqtt.ingest import IngestLane  # noqa: PLC0415  (a lane loads its own parts)
+    from streams.ingest.lane import IngestLane  # noqa: PLC0415  (a lane loads its own parts)
 
     return IngestLane(config, log, clock, telemetry)
 
 
 def _streams(config: Config, log: Log, clock: Clock, telemetry: Telemetry, share: Share) -> Lane:
-    from streams.app import StreamsLane  # noqa: PLC0415
+    from streams.process.lane import StreamsLane  # noqa: PLC0415
 
     return StreamsLane(config, log, clock, telemetry, share)
 
 
 def _forward(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:
-    from connectors.forward import ForwardLane  # noqa: PLC0415
-    from connectors.sinks import open_sinks  # noqa: PLC0415
+    from connectors.sinks.configured import open_sinks  # noqa: PLC0415
+    from streams.forward.lane import ForwardLane  # noqa: PLC0415
 
     sinks = open_sinks(config, clock, telemetry)
     return ForwardLane(config, log, clock, telemetry, sinks)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from headgate.config.units import format_duration
+from headgate.core.units import format_duration
 from models.training.data import TrainingData, time_text
 
 #: A channel whose spread is below this, relative to its size, did not move.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.units import format_duration
+from headgate.core.units import format_duration
 from models.package import Manifest
 from models.training.page import Page, new_figure, png
 from models.training.scoring import Scored

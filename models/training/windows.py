@@ -9,11 +9,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from headgate.config.units import format_duration
 from headgate.core.errors import ConfigError
+from headgate.core.units import format_duration
 from models.training.data import TrainingData
 
-#: What stands in a step; see ``streams.frame.FrameSpec``.
+#: What stands in a step; see ``streams.stages.frame.FrameSpec``.
 Resample = Literal["instant", "mean"]
 
 #: Fewer windows tell too little of what is normal to set a limit by.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from connectors.points import Point, aggregate_points, anomaly_points, health_points
+from connectors.sinks.points import Point, aggregate_points, anomaly_points, health_points
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: dict[str, Any] = json.loads(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.embedded_log.store import SqliteLog
-from connectors.kafka.log import KafkaLog
-from connectors.logs import sqlite_url
+from connectors.logs.configured import sqlite_url
+from connectors.logs.embedded.store import SqliteLog
+from connectors.logs.kafka.log import KafkaLog
 from headgate.core.clock import SystemClock
 from headgate.core.log import Log, Record, StoredRecord, TopicPartition, TopicSpec
 

@@ -11,9 +11,10 @@ from headgate.core.batch import Origin
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Log, Record, TopicPartition, TopicSpec
 from headgate.core.wire import decode_readings
-from streams.pipeline import Pipeline, build_pipeline
-from streams.recovery import StateKeeper
-from streams.state import Placement
+from streams.build import build_pipeline
+from streams.pipeline import Pipeline
+from streams.process.recovery import StateKeeper
+from streams.process.state import Placement
 from tests.contract.logs import Workshop, read_all
 from tests.written_before import Before, Made
 

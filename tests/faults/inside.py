@@ -79,14 +79,14 @@ class _Log:
 
 
 def _wrap_log(faults: _Faults) -> None:
-    from connectors import logs
+    from connectors.logs import configured
 
-    real = logs.open_log
+    real = configured.open_log
 
     def open_log(*arguments: Any) -> Any:  # noqa: ANN401
         return _Log(real(*arguments), faults)
 
-    logs.open_log = open_log  # type: ignore[assignment]
+    configured.open_log = open_log  # type: ignore[assignment]
 
 
 def _wrap_pipeline(word: str) -> None:

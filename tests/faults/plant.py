@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
-from connectors.points import Point, aggregate_points, anomaly_points, health_points
 from connectors.replay.publisher import Publisher
 from connectors.simulator.faults import Fault
 from connectors.simulator.fleet import CHANNELS, Fleet
 from connectors.simulator.payload import PayloadWriter
+from connectors.sinks.points import Point, aggregate_points, anomaly_points, health_points
 from headgate.config.load import load_config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
-from streams.pipeline import build_pipeline
+from streams.build import build_pipeline
 
 START_NS = 1_750_000_000 * NS_PER_S
 RATE_HZ = 10.0

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from connectors.logs import open_log, topic
+from connectors.logs.configured import open_log, topic
 from connectors.simulator.payload import DEFAULT_TOPIC
 from headgate.config.load import load_config
 from headgate.core.channels import ChannelTable

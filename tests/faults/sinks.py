@@ -22,9 +22,8 @@ from typing import Any, Protocol, Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from connectors.backlog import Backlog, Tier
-from connectors.points import Kind, Point, aggregate_points, anomaly_points, health_points
-from connectors.sinks import configured_sinks
+from connectors.sinks.configured import configured_sinks
+from connectors.sinks.points import Kind, Point, aggregate_points, anomaly_points, health_points
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Log, StoredRecord
@@ -35,7 +34,8 @@ from headgate.core.wire import (
     decode_health,
     schema_of,
 )
-from streams.sink_audit import ACKNOWLEDGED, WAITING, Places, SinkAuditor
+from headgate.inspect.sink_audit import ACKNOWLEDGED, WAITING, Places, SinkAuditor
+from streams.forward.backlog import Backlog, Tier
 from tests.faults.plant import Identity, identity_of
 from tests.faults.store import identity_of_line
 from tests.victoria import series_at

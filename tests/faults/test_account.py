@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.points import Point
+from connectors.sinks.points import Point
 from tests.accounts import Tally
 from tests.faults.conftest import MakeRig
 from tests.faults.rig import Rig, until

@@ -19,16 +19,17 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from connectors.backlog import read_note
 from headgate.core import wire
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.stage import Snapshot
 from headgate.core.wire import messages as message_columns
 from headgate.core.wire import readings, results
-from streams.state import STATE_SCHEMA, Snapshot, read_snapshot, snapshot_record
+from streams.forward.backlog import read_note
+from streams.process.state import STATE_SCHEMA, read_snapshot, snapshot_record
 
 #: Memory that no record may make its reader take, bytes, the process itself included.
 _MEMORY_BYTES = 1 << 30

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from connectors.logs import open_log, topic
+from connectors.logs.configured import open_log, topic
 from headgate.config.load import load_config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
@@ -38,7 +38,7 @@ from headgate.core.wire import (
     REJECTED_SCHEMA,
     encode_readings,
 )
-from streams.state import STATE_SCHEMA
+from streams.process.state import STATE_SCHEMA
 from tests.hostile.fuzzing import KINDS, altered
 from tests.hostile.scene import ROOM_BYTES, Scene
 from tests.mosquitto import Mosquitto

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.influxdb.sink import InfluxSink
-from connectors.logs import topic
+from connectors.logs.configured import topic
+from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.config.schema import Config
 from headgate.core.log import AGGREGATES, TopicPartition
 from headgate.core.wire import anomalies_record
@@ -88,8 +88,8 @@ async def test_live_points_go_first_and_the_backlog_beside_them(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     """In the order that is asked for, and each point once."""
-    monkeypatch.setattr("connectors.forward._LIVE_MS", 300)
-    monkeypatch.setattr("connectors.forward._READ_BYTES", 4096)
+    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
+    monkeypatch.setattr("streams.forward.lane._READ_BYTES", 4096)
     config = _config(tmp_path, server.url, backlog_order=order)
     async with open_rig(config) as rig:
         for window in range(200):
@@ -112,7 +112,7 @@ async def test_what_waits_is_shown(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Points, bytes and age, while the sink is away."""
-    monkeypatch.setattr("connectors.forward._LIVE_MS", 300)
+    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
     async with open_rig(_config(tmp_path, server.url)) as rig:
         for window in range(20):
             await rig.put("aggregates", aggregates_of(["a", "b"], window=window))
@@ -141,8 +141,8 @@ async def test_a_day_without_the_sink_is_spanned_from_end_to_end(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under a cap it is thinned instead of cut off; newest finest, every anomaly kept."""
-    monkeypatch.setattr("connectors.forward._LIVE_MS", 300)
-    monkeypatch.setattr("connectors.backlog_upkeep._READ_BYTES", 400_000)
+    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
+    monkeypatch.setattr("streams.forward.upkeep._READ_BYTES", 400_000)
     config = _config(tmp_path, server.url, max_backlog="1500kB")
     async with open_rig(config) as rig:
         await _outage(rig, 24)
@@ -179,9 +179,9 @@ async def test_a_lane_that_dies_while_it_thins_or_drains_loses_nothing(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ended at any moment and started again, on the same log; each reading in one point."""
-    monkeypatch.setattr("connectors.forward._LIVE_MS", 300)
-    monkeypatch.setattr("connectors.backlog_upkeep._READ_BYTES", 30_000)
-    monkeypatch.setattr("connectors.forward._READ_BYTES", 8192)
+    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
+    monkeypatch.setattr("streams.forward.upkeep._READ_BYTES", 30_000)
+    monkeypatch.setattr("streams.forward.lane._READ_BYTES", 8192)
     config = _config(tmp_path, server.url, max_backlog="300kB")
     async with open_rig(config) as rig:
         await _outage(rig, 4)
@@ -222,7 +222,7 @@ async def test_what_has_waited_for_too_long_is_given_up_and_counted(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Aggregates, that is; an anomaly is kept however old."""
-    monkeypatch.setattr("connectors.forward._LIVE_MS", 100)
+    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 100)
     config = _config(tmp_path, server.url, max_age="1s")
     async with open_rig(config) as rig:
         await rig.put("aggregates", *(aggregates_of(["d"], window=n) for n in range(30)))

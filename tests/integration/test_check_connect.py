@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 import connectors.mqtt.probe
-from connectors.logs import open_log, topic_specs
+from connectors.logs.configured import open_log, topic_specs
 from connectors.mqtt.probe import subscriptions
 from headgate.cli import main
 from headgate.config.load import load_config

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from connectors.influxdb.sink import InfluxSink
-from connectors.logs import topic
-from connectors.points import Point
+from connectors.logs.configured import topic
+from connectors.sinks.influxdb.sink import InfluxSink
+from connectors.sinks.points import Point
 from headgate.core.clock import SystemClock
 from headgate.core.errors import TransientError
 from headgate.core.log import AGGREGATES, QUARANTINE, TopicPartition

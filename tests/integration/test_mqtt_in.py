@@ -13,11 +13,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from connectors.embedded_log.store import SqliteLog
-from connectors.logs import topic, topic_specs
-from connectors.mqtt.ingest import IngestLane
-from connectors.mqtt.refusals import Messages
-from connectors.mqtt.translate import Translated
+from connectors.logs.configured import topic, topic_specs
+from connectors.logs.embedded.store import SqliteLog
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
@@ -27,6 +24,9 @@ from headgate.core.errors import TransientError
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import QuarantinedMessage, decode_messages, decode_readings
+from streams.ingest.lane import IngestLane
+from streams.ingest.refusals import Messages
+from streams.ingest.translate import Translated
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]

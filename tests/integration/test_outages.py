@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from connectors.influxdb.sink import InfluxSink
-from connectors.logs import topic, topic_specs
+from connectors.logs.configured import topic, topic_specs
+from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record, TopicPartition

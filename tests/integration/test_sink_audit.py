@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from connectors.embedded_log.database import OFFSET_BITS
-from connectors.influxdb.sink import InfluxSink
-from connectors.logs import topic
+from connectors.logs.configured import topic
+from connectors.logs.embedded.database import OFFSET_BITS
+from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.cli.main import main
 from headgate.config.schema import Config
 from headgate.core.errors import TransientError
 from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record
 from headgate.core.wire import anomalies_record
-from streams.audit import Audit, audit
-from streams.sink_audit import SinkAccount
+from headgate.inspect.audit import Audit, audit
+from headgate.inspect.sink_audit import SinkAccount
 from tests.uplink import Rig, Server, aggregates_of, make_anomaly, make_config, open_rig, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -103,7 +103,7 @@ async def test_what_was_given_up_and_thinned_is_told_with_its_reason(
     tmp_path: Path, log_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also by a lane that is started anew, and by one that has had nothing to do since."""
-    monkeypatch.setattr("connectors.forward._LIVE_MS", 100)
+    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 100)
     server = Server()
     async with server.running():
         pass

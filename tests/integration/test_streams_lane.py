@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connectors.embedded_log.store import SqliteLog
-from connectors.logs import consumer_group, topic, topic_specs
+from connectors.logs.configured import consumer_group, topic, topic_specs
+from connectors.logs.embedded.store import SqliteLog
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable, device_partition
@@ -19,8 +19,8 @@ from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import decode_aggregates, decode_messages, readings_record
-from streams.app import StreamsLane
-from streams.audit import audit
+from headgate.inspect.audit import audit
+from streams.process.lane import StreamsLane
 
 pytestmark = pytest.mark.timeout(60)
 _START_NS = 1_750_000_000 * 10**9
@@ -158,8 +158,8 @@ async def test_a_lane_that_is_assigned_nothing_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group that never settles who reads what is left and joined again."""
-    monkeypatch.setattr("streams.app._ASSIGNMENT_LIMIT_S", 0.3)
-    monkeypatch.setattr("streams.app._PROGRESS_CHECK_S", 0.05)
+    monkeypatch.setattr("streams.process.lane._ASSIGNMENT_LIMIT_S", 0.3)
+    monkeypatch.setattr("streams.process.lane._PROGRESS_CHECK_S", 0.05)
     config = _config(tmp_path)
     async with _log(config) as log:
         lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
@@ -172,8 +172,8 @@ async def test_a_lane_that_is_brought_no_readings_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When they wait in the log; it is started anew then. One without readings waits on."""
-    monkeypatch.setattr("streams.app._STALL_S", 0.3)
-    monkeypatch.setattr("streams.app._PROGRESS_CHECK_S", 0.05)
+    monkeypatch.setattr("streams.process.lane._STALL_S", 0.3)
+    monkeypatch.setattr("streams.process.lane._PROGRESS_CHECK_S", 0.05)
     config, table = _config(tmp_path), ChannelTable()
     at = TopicPartition(topic(config, READINGS), _PARTITION)
     async with _log(config) as log:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.embedded_log.store import SqliteLog
-from connectors.logs import topic, topic_specs
-from connectors.mqtt.ingest import IngestLane
+from connectors.logs.configured import topic, topic_specs
+from connectors.logs.embedded.store import SqliteLog
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
 from headgate.core.batch import Quality, concat
@@ -23,8 +22,9 @@ from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, StoredRecord, TopicPartition
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import decode_aggregates, decode_readings, decode_rejected
-from streams.app import StreamsLane
-from streams.audit import audit
+from headgate.inspect.audit import audit
+from streams.ingest.lane import IngestLane
+from streams.process.lane import StreamsLane
 from tests.mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(90)]

@@ -14,17 +14,17 @@ import pyarrow as pa
 import pytest
 from structlog.testing import capture_logs
 
-from connectors.influxdb.sink import InfluxSink
-from connectors.local_store.store import LocalStore
-from connectors.logs import consumer_group, topic
-from connectors.mqtt.results import MqttResults
-from connectors.points import Kind, Point
-from connectors.sink import Refused
+from connectors.logs.configured import consumer_group, topic
+from connectors.sinks.influxdb.sink import InfluxSink
+from connectors.sinks.local_store.store import LocalStore
+from connectors.sinks.mqtt.sink import MqttResults
+from connectors.sinks.points import Kind, Point
+from connectors.sinks.sink import Refused
 from headgate.core import wire
 from headgate.core.in_hand import InHand
 from headgate.core.ipc import to_ipc
 from headgate.core.log import AGGREGATES, ANOMALIES, QUARANTINE, Record, TopicPartition
-from headgate.core.stage import SensorHealth
+from headgate.core.results import SensorHealth
 from headgate.core.wire import (
     anomalies_record,
     health_record,
@@ -147,7 +147,7 @@ async def test_anomalies_without_end_do_not_starve_aggregates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Aggregates have a turn after each read, however many anomalies wait."""
-    monkeypatch.setattr("connectors.forward._READ_BYTES", 5000)
+    monkeypatch.setattr("streams.forward.lane._READ_BYTES", 5000)
     server = Server()
     async with (
         server.running(),

@@ -12,8 +12,8 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from connectors.kafka.log import KafkaLog
-from connectors.kafka.security import Security
+from connectors.logs.kafka.log import KafkaLog
+from connectors.logs.kafka.security import Security
 from headgate.core.clock import SystemClock
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import Record, TopicPartition, TopicSpec
@@ -157,7 +157,7 @@ async def test_more_partitions_than_readers_can_be_read(
     log: KafkaLog, at: TopicPartition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection that was idle longest makes room."""
-    monkeypatch.setattr("connectors.kafka.log._MAX_READERS", 2)
+    monkeypatch.setattr("connectors.logs.kafka.log._MAX_READERS", 2)
     partitions = [TopicPartition(at.topic, number) for number in range(5)]
     await log.ensure_topics([TopicSpec(at.topic, 5)])
     await log.append_many({each: [Record(str(each.partition).encode())] for each in partitions})

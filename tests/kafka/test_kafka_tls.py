@@ -11,9 +11,9 @@ import faust
 import pytest
 from aiokafka.errors import KafkaError
 
-from connectors.kafka.log import KafkaLog
-from connectors.kafka.security import Security
-from connectors.kafka.transport import faust_credentials
+from connectors.logs.kafka.log import KafkaLog
+from connectors.logs.kafka.security import Security
+from connectors.logs.kafka.transport import faust_credentials
 from headgate.core.clock import SystemClock
 from headgate.core.errors import HeadgateError
 from headgate.core.log import Record, TopicPartition, TopicSpec

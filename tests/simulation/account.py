@@ -11,8 +11,8 @@ import numpy as np
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from connectors.logs import topic
-from connectors.points import aggregate_points, anomaly_points, health_points
+from connectors.logs.configured import topic
+from connectors.sinks.points import aggregate_points, anomaly_points, health_points
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, concat
 from headgate.core.channels import ChannelTable

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from connectors.forward import ForwardLane
-from connectors.logs import consumer_group, topic, topic_specs
+from connectors.logs.configured import consumer_group, topic, topic_specs
 from connectors.mqtt.connection import Connection
-from connectors.mqtt.ingest import IngestLane
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.in_hand import InHand
 from headgate.core.log import READINGS, STREAMS
 from headgate.core.telemetry import Telemetry
+from streams.forward.lane import ForwardLane
+from streams.ingest.lane import IngestLane
 from streams.pipeline import Pipeline
-from streams.worker import Worker
+from streams.process.worker import Worker
 from tests.simulation.broker import SimulatedConnection
 from tests.simulation.world import (
     Process,

@@ -10,9 +10,9 @@ from headgate.core.channels import ChannelTable
 from headgate.demo.config import PUMP_MODEL
 from models.package import ModelPackage
 from models.runtime import Runtime
-from streams.infer import Inferer
 from streams.pipeline import Pipeline
 from streams.results import Results
+from streams.stages.infer import Inferer
 
 #: A reading of this value ends every process that works on it, in a story with poison.
 POISON = 13.5

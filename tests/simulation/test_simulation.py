@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from connectors.mqtt.ingest import IngestLane
 from headgate.core.log import TopicPartition
-from streams.events import Event
-from streams.worker import Worker
+from streams.ingest.lane import IngestLane
+from streams.process.events import Event
+from streams.process.worker import Worker
 from tests.accounts import NoteAccount, Tally
 from tests.simulation.__main__ import try_to_play
 from tests.simulation.story import play
@@ -56,15 +56,15 @@ _REPLACED: dict[str, tuple[str, object]] = {
         lambda *_arguments: None,
     ),
     "counts again what is retained": (
-        "connectors.mqtt.retained.RetainedMessages.sift",
+        "streams.ingest.retained.RetainedMessages.sift",
         lambda _self, received: received,
     ),
     "forgets over a restart what was retained": (
-        "connectors.mqtt.retained.RetainedMessages._note",
+        "streams.ingest.retained.RetainedMessages._note",
         lambda _self, _digests: None,
     ),
     "drops what it refuses": (
-        "connectors.mqtt.refusals.Refusals.refuse",
+        "streams.ingest.refusals.Refusals.refuse",
         lambda *_arguments: None,
     ),
     "gives what waited the time at which it came": (
@@ -93,7 +93,7 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         monkeypatch.setattr(Worker, "_due", acknowledging)
     elif word == "applies again what a snapshot holds":
         monkeypatch.setattr(
-            "streams.recovery.StateKeeper.without_applied", lambda _self, batch: batch
+            "streams.process.recovery.StateKeeper.without_applied", lambda _self, batch: batch
         )
     elif word == "acknowledges before the append":
         append = IngestLane._append

@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from connectors.points import Kind, Point
-from connectors.sink import Refused
+from connectors.sinks.points import Kind, Point
+from connectors.sinks.sink import Refused
 from headgate.core.clock import Clock
 from headgate.core.errors import TransientError
 from headgate.core.log import Record, StoredRecord, TopicPartition, TopicSpec
-from streams.events import Event
+from streams.process.events import Event
 from tests.simulation.broker import Broker
 
 #: Settings of a sink that is never asked for: one of the simulation's own has its name.

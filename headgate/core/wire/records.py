@@ -12,7 +12,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.divide import DIVIDE_BYTES, divided
 from headgate.core.errors import Bug, DataError
 from headgate.core.log import Headers, Record
-from headgate.core.stage import Aggregates, Anomaly, SensorHealth
+from headgate.core.results import Aggregates, Anomaly, SensorHealth
 from headgate.core.wire.keys import KeyGroup
 from headgate.core.wire.messages import QuarantinedMessage, encode_messages
 from headgate.core.wire.readings import encode_readings, encode_rejected

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable, Tags
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, numbers, rows_to_ipc, to_ipc
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 from headgate.core.sketch import KEY_LIMIT
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
 from headgate.core.wire.keys import channel_rows, key_column
 from headgate.core.wire.schemas import NAMES, TIME, check_times
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.embedded_log import database, upkeep
-from connectors.embedded_log.database import open_reader, open_writer
-from connectors.embedded_log.engine import Engine
-from connectors.embedded_log.store import SqliteLog
+from connectors.logs.embedded import database, upkeep
+from connectors.logs.embedded.database import open_reader, open_writer
+from connectors.logs.embedded.engine import Engine
+from connectors.logs.embedded.store import SqliteLog
 from headgate.core.errors import HeadgateError, TransientError
 from headgate.core.log import Record, TopicPartition, TopicSpec
 from headgate.testing import ManualClock
@@ -63,7 +63,7 @@ def _small_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(database, "_CHECKPOINT_PAGES", 40)
         patch.setattr(upkeep, "_SPARE_PAGES", 4)
         patch.setattr(upkeep, "WAL_LIMIT_BYTES", 400_000)
-        patch.setattr("connectors.embedded_log.store._UPKEEP_INTERVAL_NS", 0)
+        patch.setattr("connectors.logs.embedded.store._UPKEEP_INTERVAL_NS", 0)
         yield
 
 

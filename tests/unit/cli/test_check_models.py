@@ -15,7 +15,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.errors import TransientError
 from models.package import ModelPackage
 from models.runtime import Runtime
-from streams.pipeline import build_pipeline
+from streams.build import build_pipeline
 from tests.looping_model import write_looping_package
 
 _ZOO = Path(__file__).parents[3] / "models" / "zoo" / "pump"

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from connectors.logs import open_log, topic, topic_specs
+from connectors.logs.configured import open_log, topic, topic_specs
 from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import ANOMALIES, QUARANTINE, READINGS, TopicPartition
-from headgate.core.stage import Anomaly, SensorHealth
+from headgate.core.results import Anomaly, SensorHealth
 from headgate.core.wire import (
     QuarantinedMessage,
     anomalies_record,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import headgate
-from connectors.logs import open_log, topic_specs
+from connectors.logs.configured import open_log, topic_specs
 from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.testing import ManualClock

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from connectors.history import Asked, read_history
-from connectors.local_store.store import LocalStore
-from connectors.logs import topic
+from connectors.logs.configured import topic
+from connectors.sinks.local_store.store import LocalStore
 from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, TopicPartition
-from headgate.core.stage import Aggregates, Frames, Scores
+from headgate.core.results import Aggregates, Frames, Scores
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import aggregates_record
+from headgate.inspect.history import Asked, read_history
 from models.package import Manifest, ModelPackage
 from models.runtime import Runtime
-from streams.infer import Inferer
 from streams.pipeline import Pipeline
+from streams.stages.infer import Inferer
 from tests.uplink import open_rig, until_done
 
 _START_NS = 1_750_000_000 * 10**9

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connectors.logs import open_log, topic, topic_specs
+from connectors.logs.configured import open_log, topic, topic_specs
 from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.core.batch import Batch

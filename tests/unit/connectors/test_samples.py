@@ -25,10 +25,11 @@ def _load(table: str, values: dict[str, Any]) -> Any:  # noqa: ANN401  (any of t
     return getattr(Config.model_validate(raw), table)
 
 
-@pytest.mark.parametrize("name", ["mqtt", "influxdb", "local_store"])
-def test_the_sample_is_true(name: str) -> None:
+@pytest.mark.parametrize("folder", ["mqtt", "sinks/influxdb", "sinks/local_store"])
+def test_the_sample_is_true(folder: str) -> None:
     """Loaded as it is, and with each default that it shows, it is the same configuration."""
-    sample = (_ROOT / name / "sample.toml").read_text()
+    name = Path(folder).name
+    sample = (_ROOT / folder / "sample.toml").read_text()
     table, _, _ = sample.partition("# [mqtt.tls]")
     given = tomllib.loads(table)[name]
     shown = tomllib.loads(
@@ -39,6 +40,6 @@ def test_the_sample_is_true(name: str) -> None:
         # Made from the gateway's name and a random part when it is not given.
         assert defaults.pop("client_id").startswith("headgate-gateway-")
 
-    assert sample.rstrip() in (_ROOT / name / "README.md").read_text()
+    assert sample.rstrip() in (_ROOT / folder / "README.md").read_text()
     assert defaults
     assert _load(name, {**given, **defaults}) == _load(name, given)

@@ -13,7 +13,7 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.divide import DIVIDE_BYTES, divided
 from headgate.core.errors import DataError
 from headgate.core.log import MAX_RECORD_BYTES, Record
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 _RNG = np.random.default_rng(5)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.config.units import format_duration, parse_duration_ns, parse_size_bytes
+from headgate.core.units import format_duration, parse_duration_ns, parse_size_bytes
 
 
 @pytest.mark.parametrize(

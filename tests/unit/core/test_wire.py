@@ -16,7 +16,7 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.ipc import to_ipc
-from headgate.core.stage import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 
 _CHANNELS = [
     Channel("pump", "p 1", "pump", "flow", "l/min", (("line", "a,b"),)),

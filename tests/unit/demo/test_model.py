@@ -13,7 +13,7 @@ from headgate.core.errors import ConfigError
 from headgate.demo.config import demo_config
 from headgate.demo.model import train_pump_model
 from models.training.kinds import KINDS
-from streams.pipeline import build_pipeline
+from streams.build import build_pipeline
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -17,7 +17,12 @@ from headgate.core.wire import messages, readings, results
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "deploy/README.md")
+    for path in (
+        *ROOT.glob("docs/*.md"),
+        *(ROOT / "connectors").glob("**/README.md"),
+        *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "deploy/README")),
+        ROOT / "benchmarks/README.md",
+    )
 )
 FOLDERS = ("headgate", "streams", "connectors", "models", "tests", "deploy", "docs")
 
@@ -114,7 +119,7 @@ def test_named_settings_exist(name: str) -> None:
     """A setting in a document can stand in the configuration file."""
     sections = Config.model_fields
     for section, key in re.findall(r"`(\w+)\.(\w+)(?: = [^`]*)?`", prose(name)):
-        if section in sections and section not in ("feed", "model"):
+        if key != "py" and section in sections and section not in ("feed", "model"):
             table = sections[section].annotation
             if not (isinstance(table, type) and issubclass(table, Table)):
                 continue

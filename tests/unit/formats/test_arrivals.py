@@ -10,9 +10,6 @@ import pytest
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from connectors.mqtt.refusals import Messages, Refusals
-from connectors.mqtt.translate import Translated, Translator
-from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.feed import Feed
 from headgate.config.schema import Config, Ingest
 from headgate.core.batch import Batch, Quality, concat
@@ -22,6 +19,9 @@ from headgate.core.log import StoredRecord
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import readings_record
 from headgate.testing import ManualClock
+from streams.ingest.refusals import Messages, Refusals
+from streams.ingest.translate import Translated, Translator
+from streams.ingest.unheard import UnheardFeeds
 
 _NOW_S = 1_800_000_000
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.package import Adapt, Conformal, Dspot
 from models.training.thresholds import adapt
-from streams.adapt import adaptation
+from streams.stages.detect.adapt import adaptation
 
 _RATE = 0.002
 #: Of each sort.

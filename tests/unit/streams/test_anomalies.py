@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import Anomaly, Scores
+from headgate.core.results import Anomaly, Scores
 from models.package import Adapt, Conformal, Dspot
-from streams.detect import Detector, DetectSpec
-from streams.state import selection_of
+from streams.process.state import selection_of
+from streams.stages.detect.stage import Detector, DetectSpec
 
 _STEP_NS = 1_000_000_000
 _SPEC = DetectSpec(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.runs import runs
-from streams.arrays import group_by, grown, ramp, running_max, stable_order
+from streams.stages.arrays import group_by, grown, ramp, running_max, stable_order
 
 _KEYS = st.lists(st.integers(0, 5) | st.integers(0, 2**62), max_size=40)
 

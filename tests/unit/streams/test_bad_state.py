@@ -16,12 +16,13 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.stage import Selection
+from headgate.core.stage import Selection, Snapshot
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
+from streams.build import build_pipeline
 from streams.heirs import heirs_of
-from streams.pipeline import Pipeline, build_pipeline
-from streams.state import Snapshot, selection_of
+from streams.pipeline import Pipeline
+from streams.process.state import selection_of
 
 _S = 10**9
 _START_NS = 1_750_000_000 * _S

@@ -16,8 +16,8 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output, Rejected
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
-from streams.clean import Cleaner
-from streams.conflicts import Conflicts
+from streams.stages.clean.conflicts import Conflicts
+from streams.stages.clean.stage import Cleaner
 from tests.strategies import everything
 
 

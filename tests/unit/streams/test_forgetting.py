@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from connectors.embedded_log.store import SqliteLog
-from connectors.logs import topic, topic_specs
+from connectors.logs.configured import topic, topic_specs
+from connectors.logs.embedded.store import SqliteLog
 from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
@@ -20,10 +20,10 @@ from headgate.core.log import AGGREGATES, READINGS, STATE, TopicPartition
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import READINGS_SCHEMA, decode_aggregates, encode_readings
 from headgate.testing import ManualClock
-from streams import recovery
-from streams.pipeline import build_pipeline
-from streams.state import read_snapshot
-from streams.worker import Worker
+from streams.build import build_pipeline
+from streams.process import recovery
+from streams.process.state import read_snapshot
+from streams.process.worker import Worker
 
 _HOUR = 3600
 _DAY = 24 * _HOUR

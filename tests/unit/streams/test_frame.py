@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import Frames
-from streams.frame import Framer, FrameSpec
-from streams.normalize import ModelRows
+from headgate.core.results import Frames
+from streams.stages.frame import Framer, FrameSpec
+from streams.stages.normalize import ModelRows
 from tests.strategies import everything
 
 #: Device, column, time and value; and for an imputed reading when it was due.

@@ -12,10 +12,10 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.stage import SensorHealth
-from streams.aggregate import Aggregator
-from streams.health import HealthMonitor
-from streams.state import selection_of
+from headgate.core.results import SensorHealth
+from streams.process.state import selection_of
+from streams.stages.aggregate.stage import Aggregator
+from streams.stages.health.stage import HealthMonitor
 
 _NAMES = ("a", "b", "c", "d")
 _START_NS = 1_700_000_000 * NS_PER_S

@@ -14,11 +14,12 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import Record, StoredRecord
+from headgate.core.stage import Snapshot
 from headgate.core.wire import decode_readings, encode_readings
+from streams.build import build_pipeline
 from streams.heirs import heirs_of
-from streams.pipeline import build_pipeline
-from streams.recovery import StateKeeper
-from streams.state import Placement, Snapshot, read_snapshot, snapshot_record
+from streams.process.recovery import StateKeeper
+from streams.process.state import Placement, read_snapshot, snapshot_record
 from tests.written_before import Before, Made
 
 _S = 10**9

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.stage import Frames
+from headgate.core.results import Frames
 from models.runtime import Answer, Runtime
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
-from streams.infer import Inferer
-from streams.state import selection_of
+from streams.process.state import selection_of
+from streams.stages.infer import Inferer
 
 
 class _Counting:

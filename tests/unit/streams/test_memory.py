@@ -9,18 +9,18 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from connectors.mqtt.refusals import Messages, Refusals
-from connectors.mqtt.translate import Translated, Translator
-from connectors.mqtt.unheard import UnheardFeeds
 from headgate.config.schema import Config
 from headgate.core.batch import Origin
 from headgate.core.channels import ChannelTable
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import decode_readings
 from headgate.testing import ManualClock
-from streams.pipeline import build_pipeline
-from streams.recovery import StateKeeper
-from streams.state import Placement
+from streams.build import build_pipeline
+from streams.ingest.refusals import Messages, Refusals
+from streams.ingest.translate import Translated, Translator
+from streams.ingest.unheard import UnheardFeeds
+from streams.process.recovery import StateKeeper
+from streams.process.state import Placement
 
 _DEVICES = 2000
 

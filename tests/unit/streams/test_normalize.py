@@ -9,7 +9,7 @@ import pytest
 
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
-from streams.normalize import Normalizer
+from streams.stages.normalize import Normalizer
 
 
 @pytest.fixture

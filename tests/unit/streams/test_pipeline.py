@@ -16,14 +16,16 @@ from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import ConfigError
 from headgate.core.log import StoredRecord
+from headgate.core.stage import Snapshot
 from headgate.core.wire import encode_anomalies, encode_health
 from models.package import ModelPackage
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
+from streams.build import build_pipeline
 from streams.heirs import heirs_of
-from streams.pipeline import Pipeline, build_pipeline
+from streams.pipeline import Pipeline
+from streams.process.state import read_snapshot, selection_of, snapshot_record
 from streams.results import Results
-from streams.state import Snapshot, read_snapshot, selection_of, snapshot_record
 
 _STEP_NS = 10**9
 _DEVICES, _STEPS = 3, 90

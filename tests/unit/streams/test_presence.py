@@ -10,8 +10,8 @@ from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
-from streams.pipeline import build_pipeline
-from streams.presence import Presence, PresenceReport, presence
+from streams.build import build_pipeline
+from streams.stages.watermark.presence import Presence, PresenceReport, presence
 
 _DEVICES = [
     *(Device("pump", f"p{number}") for number in range(8)),

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
-from headgate.core.stage import Aggregates, Frames, Output
-from streams.aggregate import Aggregator
-from streams.clean import Cleaner
-from streams.frame import Framer, FrameSpec
-from streams.normalize import Normalizer
-from streams.watermark import Watermarks
+from headgate.core.results import Aggregates, Frames
+from headgate.core.stage import Output
+from streams.stages.aggregate.stage import Aggregator
+from streams.stages.clean.stage import Cleaner
+from streams.stages.frame import Framer, FrameSpec
+from streams.stages.normalize import Normalizer
+from streams.stages.watermark.stage import Watermarks
 from tests.strategies import (
     FEEDS,
     FIELDS,

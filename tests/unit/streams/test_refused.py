@@ -6,7 +6,7 @@ from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.refused import RefusedKinds
 from headgate.core.stage import Rejected
-from streams.refused import note_rejected
+from streams.rejected import note_rejected
 
 
 def test_devices_with_the_most_are_named_and_all_are_counted() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streams.rowstore import RowStore
+from streams.stages.rowstore import RowStore
 
 
 def _ints(values: list[int]) -> NDArray[np.int64]:

@@ -12,8 +12,8 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
-from streams.pace import LONGEST_PACE_NS
-from streams.watermark import Watermarks
+from streams.stages.watermark.pace import LONGEST_PACE_NS
+from streams.stages.watermark.stage import Watermarks
 from tests.strategies import everything
 
 _SILENT_AFTER_NS = 10 * NS_PER_S

@@ -10,7 +10,7 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.testing import ManualClock
-from streams.watermark import Watermarks
+from streams.stages.watermark.stage import Watermarks
 from tests.strategies import everything
 
 _FEEDS = {

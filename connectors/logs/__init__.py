@@ -1,0 +1,1 @@
+"""The logs, a folder each, and which one the configuration asks for."""

@@ -1,0 +1,1 @@
+"""Where results go, a folder each, and the contract that they keep."""

@@ -1,0 +1,1 @@
+"""The newest anomaly of each device, back to the plant."""

@@ -1,0 +1,63 @@
+"""Anomalies and sensors' health back to MQTT, retained, for devices and local screens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import orjson
+
+from connectors.mqtt.publish import ResultsPublisher
+from connectors.sinks.points import Kind, Point
+from connectors.sinks.sink import Refused
+from headgate.config.schema import Config
+from headgate.core.clock import Clock
+from headgate.core.telemetry import Telemetry
+
+
+class MqttResults:
+    """A sink of the forward lane: JSON, QoS 1, retained.
+
+    Anomalies go to ``headgate/{gateway}/anomalies/{device}``, a sensor's health to
+    ``headgate/{gateway}/sensor_health/{device}/{channel}``. Where devices are told apart by more
+    than their names, a level with the value of each such tag follows, in the order of the tags'
+    names. Characters that a topic level can't hold are percent-encoded in names.
+    """
+
+    name = "mqtt"
+    kinds: tuple[Kind, ...] = ("anomalies",)
+    max_points = 500
+    max_wait_s = 0.0
+
+    def __init__(self, config: Config, clock: Clock, telemetry: Telemetry) -> None:
+        self._gateway = config.gateway.name
+        self._publisher = ResultsPublisher(config, clock)
+        self._telemetry = telemetry
+
+    async def start(self) -> None:
+        await self._publisher.start()
+
+    async def stop(self) -> None:
+        await self._publisher.stop()
+
+    async def write(self, points: Sequence[Point]) -> list[Refused]:
+        for point in points:
+            time = "start_ns" if point.measurement == "anomalies" else "time_ns"
+            tags = {"tags": dict(point.device_tags)} if point.device_tags else {}
+            payload = orjson.dumps(
+                {**dict(point.tags), time: point.time_ns, **point.fields, **tags}
+            )
+            await self._publisher.publish(self._topic(point), payload, retain=True)
+            self._telemetry.uplink_bytes.labels(self.name).inc(len(payload))
+        return []
+
+    def _topic(self, point: Point) -> str:
+        levels = ["headgate", self._gateway, point.measurement, _level(point.tag("device"))]
+        if channel := point.tag("channel"):
+            levels.append(_level(channel))
+        levels += [_level(value) for _, value in point.device_tags]
+        return "/".join(levels)
+
+
+def _level(name: str) -> str:
+    return quote(name, safe=" !$&'()*,:;=@[]\"<>\\^`{|}~")

@@ -1,0 +1,217 @@
+"""Points: what leaves the gateway, in InfluxDB's terms, the same for every sink.
+
+Aggregates of one device and window share a point in the measurement ``<measurement>_<window>``
+(``pump_10s``), tagged ``gateway``, ``device`` and the feed's tags; fields are named
+``<channel>_<statistic>``. Anomalies are points of the measurement ``anomalies`` at the time of
+their start, changes of a sensor's health points of ``sensor_health`` at their own. A point's
+identity (measurement, tags, time) follows from the data alone, so writing it again overwrites it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from headgate.core.channels import ChannelTable, Tags
+from headgate.core.clock import NS_PER_S
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.units import format_duration
+
+Kind = Literal["anomalies", "aggregates"]
+FieldValue = float | int | bool | str
+
+#: Names, of each kind, that are remembered in the form they are written in.
+_NAMES_KEPT = 1 << 14
+
+#: Tags of their own that points which tell something of a device have.
+_TOLD_TAGS = ("channel", "device", "feed", "gateway", "model")
+
+_MEASUREMENT_ESCAPES = str.maketrans(
+    {",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+)
+_KEY_ESCAPES = _MEASUREMENT_ESCAPES | {ord("="): "\\="}
+#: Stores disagree on what two backslashes before a separator are: InfluxDB 2 reads an escaped
+#: separator, InfluxDB 3 and others an escaped backslash and then a real separator.
+_DOUBTFUL_BACKSLASH = re.compile(r"\\(?=[,= ]|\Z)")
+_STRING_ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"})
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point.
+
+    Attributes:
+        kind: Which topic it came from; decides priority and what a sink does with it.
+        measurement: InfluxDB measurement.
+        tags: Sorted by name; empty values are left out, as InfluxDB has no empty tags.
+        fields: Never empty, never NaN.
+        time_ns: ns since 1970 UTC.
+        device_tags: Of what is told of a device: what else than its name tells it from others.
+    """
+
+    kind: Kind
+    measurement: str
+    tags: Tags
+    fields: Mapping[str, FieldValue]
+    time_ns: int
+    device_tags: Tags = ()
+
+    def tag(self, name: str) -> str:
+        """A tag's value, empty when there is none."""
+        return dict(self.tags).get(name, "")
+
+    def line(self) -> str:
+        """The point in line protocol, without a line break at its end."""
+        fields = ",".join(
+            [f"{_field_key(name)}={_field(value)}" for name, value in self.fields.items()]
+        )
+        return f"{_head(self.measurement, self.tags)} {fields} {self.time_ns}"
+
+
+def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: str) -> list[Point]:
+    """One point for each device and window of these aggregates."""
+    fields_of: dict[tuple[str, Tags, int], dict[str, FieldValue]] = {}
+    counts = (aggregates.n, aggregates.flagged, aggregates.expected)
+    n, flagged, expected = (column.tolist() for column in counts)
+    stats = np.stack([aggregates.stats[name] for name in STATISTICS], axis=1).tolist()
+    columns = (aggregates.channel, aggregates.window_ns, aggregates.start_ns)
+    rows = zip(*(column.tolist() for column in columns), stats, n, flagged, expected, strict=True)
+    for row, window_ns, start_ns, values, *of_window in rows:
+        channel = channels.channels[row]
+        tags = _aggregate_tags(gateway, channel.device, channel.tags)
+        key = (aggregate_measurement(channel.measurement, window_ns), tags, start_ns)
+        fields = fields_of.setdefault(key, {})
+        names = aggregate_fields(channel.field)
+        for name, value in zip(names, values, strict=False):
+            if math.isfinite(value):
+                fields[name] = value
+        for name, count in zip(names[len(values) :], of_window, strict=True):
+            # An older version expected 0 of a window that is shorter than the feed's period.
+            if count or not name.endswith("_expected"):
+                fields[name] = count
+    return [
+        Point("aggregates", measurement, tags, fields, time_ns)
+        for (measurement, tags, time_ns), fields in fields_of.items()
+    ]
+
+
+def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:
+    """One point for each change of a sensor's health."""
+    points = []
+    for each in health:
+        figures = {"found": each.found, "usual": each.usual}
+        fields: dict[str, FieldValue] = {
+            "state": each.state,
+            "is_faulty": each.state != "ok",
+            "since_ns": each.since_ns,
+            **{name: value for name, value in figures.items() if math.isfinite(value)},
+        }
+        own = {"feed": each.feed, "channel": each.channel}
+        tags = _told_tags(gateway, each.device, own, each.tags)
+        points.append(Point("anomalies", "sensor_health", tags, fields, each.time_ns, each.tags))
+    return points
+
+
+def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
+    """One point for each anomaly; of several states of one anomaly the last stays in a sink."""
+    points = []
+    for anomaly in anomalies:
+        fields: dict[str, FieldValue] = {
+            "severity": anomaly.severity,
+            "peak_score": anomaly.peak_score,
+            "threshold": anomaly.threshold,
+            "duration_s": (anomaly.end_ns - anomaly.start_ns) / NS_PER_S,
+            "end_ns": anomaly.end_ns,
+            "peak_ns": anomaly.peak_ns,
+            "is_open": anomaly.is_open,
+            "revision": anomaly.revision,
+            "top_channel": anomaly.shares[0][0] if anomaly.shares else "",
+            "opened_ns": anomaly.opened_ns,
+            "verdict": anomaly.verdict,
+            "faulty_channels": ",".join(anomaly.faulty),
+        }
+        fields.update((f"share_{name}", share) for name, share in anomaly.shares)
+        own = {"feed": anomaly.feed, "model": anomaly.model}
+        tags = _told_tags(gateway, anomaly.device, own, anomaly.tags)
+        points.append(Point("anomalies", "anomalies", tags, fields, anomaly.start_ns, anomaly.tags))
+    return points
+
+
+# Names repeat with every window; what is made of them is kept. Bounded, so that a plant with very
+# many devices costs time and not memory.
+@lru_cache(_NAMES_KEPT)
+def aggregate_fields(channel: str) -> tuple[str, ...]:
+    """Names of a channel's fields: the statistics, then the counts."""
+    return tuple(f"{channel}_{name}" for name in (*STATISTICS, "n", "flagged", "expected"))
+
+
+@lru_cache(_NAMES_KEPT)
+def aggregate_measurement(measurement: str, window_ns: int) -> str:
+    """Name of the measurement that windows of this length are written to."""
+    return f"{measurement}_{format_duration(window_ns)}"
+
+
+@lru_cache(_NAMES_KEPT)
+def _aggregate_tags(gateway: str, device: str, others: Tags) -> Tags:
+    return _tags(gateway=gateway, device=device, others=dict(others))
+
+
+def _told_tags(gateway: str, device: str, own: Mapping[str, str], others: Tags) -> Tags:
+    """Tags of a point that tells something of a device; ``own`` are those of the point's kind."""
+    named = dict(own)
+    for name, value in others:
+        # A placeholder may be called as one of these tags is: {model} is no model package.
+        while name in named or name in _TOLD_TAGS:
+            name = f"device_{name}"  # noqa: PLW2901
+        named[name] = value
+    return _tags(gateway=gateway, device=device, others=named)
+
+
+def _tags(*, gateway: str, device: str, others: Mapping[str, str]) -> Tags:
+    named = {**others, "gateway": gateway, "device": device}
+    return tuple(sorted((name, value) for name, value in named.items() if value))
+
+
+@lru_cache(_NAMES_KEPT)
+def _head(measurement: str, tags: Tags) -> str:
+    """A line up to its fields."""
+    parts = [_name(measurement), *(f"{_key(name)}={_key(value)}" for name, value in tags)]
+    return ",".join(parts)
+
+
+@lru_cache(_NAMES_KEPT)
+def _field_key(name: str) -> str:
+    return _key(name)
+
+
+def _name(text: str) -> str:
+    # A line that begins with # is a comment.
+    visible = f"_{text}" if text.startswith("#") else text
+    return _without_doubt(visible).translate(_MEASUREMENT_ESCAPES)
+
+
+def _key(text: str) -> str:
+    return _without_doubt(text).translate(_KEY_ESCAPES)
+
+
+def _without_doubt(text: str) -> str:
+    # Line protocol has no escape for a backslash that all stores read alike, so no backslash may
+    # stand before a separator, nor at the end, where one follows.
+    return _DOUBTFUL_BACKSLASH.sub(r"\\_", text)
+
+
+def _field(value: FieldValue) -> str:
+    # Floats are nearly all there is.
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value}i"
+    return f'"{value.translate(_STRING_ESCAPES)}"'

@@ -1,0 +1,1 @@
+"""What reads what stands in the log and the store, for people."""

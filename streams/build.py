@@ -1,0 +1,85 @@
+"""Makes the pipeline of a configuration: its packages loaded, and held against the feeds."""
+
+from __future__ import annotations
+
+from headgate.config.feed import Feed
+from headgate.config.schema import Config, Model
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import ConfigError, TransientError
+from headgate.core.telemetry import Telemetry
+from models.package import ModelPackage
+from models.runtime import Runtime
+from streams.pipeline import Pipeline
+from streams.stages.infer import Inferer
+
+
+def build_pipeline(
+    config: Config, channels: ChannelTable, telemetry: Telemetry | None = None
+) -> Pipeline:
+    """The pipeline of a configuration, its model packages loaded and verified.
+
+    Raises:
+        ConfigError: A package is damaged, or does not fit its feed; one line a problem.
+        TransientError: A model does not answer.
+    """
+    packages, problems = load_packages(config)
+    runtimes: dict[str, Runtime] = {}
+    for name, package in packages.items():
+        try:
+            runtimes[name] = open_model(config.model[name], package)
+        except ConfigError as error:
+            problems.extend(f"model.{name}: {problem}" for problem in error.problems)
+        except TransientError as error:
+            raise TransientError(f"model.{name}: {error}") from error
+    if problems:
+        raise ConfigError(problems)
+    return Pipeline(config, channels, packages, Inferer(runtimes, channels, telemetry), telemetry)
+
+
+def load_packages(config: Config) -> tuple[dict[str, ModelPackage], list[str]]:
+    """The model packages by name, none of them run; and what is wrong with them, a line each."""
+    problems: list[str] = []
+    packages: dict[str, ModelPackage] = {}
+    for name, model in config.model.items():
+        try:
+            packages[name] = ModelPackage.load(model.package)
+        except ConfigError as error:
+            problems.extend(f"model.{name}: {problem}" for problem in error.problems)
+    for feed_name, feed in config.feed.items():
+        for name in feed.models:
+            if name in packages:
+                problems.extend(_misfits(feed_name, feed, name, packages[name]))
+    return packages, problems
+
+
+def open_model(settings: Model, package: ModelPackage) -> Runtime:
+    """The model of a package, verified by its golden outputs.
+
+    Raises:
+        ConfigError: It is not what it was at training.
+        TransientError: It does not answer.
+    """
+    return Runtime(
+        package,
+        provider=settings.provider,
+        threads=settings.threads,
+        max_batch=settings.max_batch,
+    )
+
+
+def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> list[str]:
+    """Why a package can't be fed by a feed."""
+    problems = []
+    for channel in package.manifest.channels:
+        where = f"feed.{feed_name}.models: {name}"
+        if channel.name not in feed.channels:
+            problems.append(
+                f"{where}: expected a channel {channel.name!r} in the feed, found "
+                f"{', '.join(feed.channels)}"
+            )
+        elif channel.unit and feed.channels[channel.name].unit != channel.unit:
+            problems.append(
+                f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "
+                f"{channel.unit!r}, got {feed.channels[channel.name].unit!r}"
+            )
+    return problems

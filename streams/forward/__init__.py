@@ -1,0 +1,1 @@
+"""The forward lane: results out of the log, to each sink."""

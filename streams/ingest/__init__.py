@@ -1,0 +1,1 @@
+"""The ingest lane: from the broker into the log."""

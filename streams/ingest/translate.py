@@ -1,0 +1,357 @@
+"""MQTT messages into records of the log: which feed each is of, its readings, and its refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from connectors.formats.arrivals import Arrivals
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.devices import MAX_TOPIC_BYTES
+from connectors.logs.configured import topic
+from headgate.config.schema import Config
+from headgate.core.batch import Batch, Quality, concat
+from headgate.core.channels import ChannelTable, Remaining, device_partition
+from headgate.core.clock import NS_PER_S
+from headgate.core.errors import DataError
+from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
+from headgate.core.telemetry import Telemetry
+from headgate.core.wire import (
+    READINGS_SCHEMA,
+    KeyGroup,
+    QuarantinedMessage,
+    check_schema,
+    decode_readings,
+    messages_records,
+    readings_records,
+)
+from streams.ingest.refusals import Messages, Refusals, shown_topic
+from streams.ingest.unheard import UnheardFeeds
+
+_logger = structlog.get_logger()
+
+#: Messages are decoded so many bytes, or so many messages, at a time: between two such slices the
+#: event loop has its turn, and nothing waits for longer than one takes.
+SLICE_BYTES = 1 << 20
+_SLICE_MESSAGES = 2048
+
+#: A payload of this size and more is looked at before it is weighed, bytes; and what an object in
+#: it weighs, in bytes of others. A message of as many records as are allowed fills a slice.
+_LOOKED_AT_BYTES = 2048
+_OBJECT_WEIGHS = 100
+
+#: How often there is a look whether something has been silent for long, and how often while
+#: something that is bounded is full, ns.
+_LOOK_EVERY_NS = 3600 * NS_PER_S
+_FULL_EVERY_NS = 60 * NS_PER_S
+
+
+@dataclass(slots=True)
+class Translated:
+    """What a run of messages holds, on its way to the log.
+
+    Attributes:
+        batches: By feed, readings.
+        quarantined: By partition, messages and examples.
+        rows: By feed, how many readings.
+        records: By partition of the log, what of it has been made into records.
+        has_caught_up: Whether what comes now has not waited at the broker, by the devices' pace.
+    """
+
+    batches: dict[str, list[Batch]] = field(default_factory=dict)
+    quarantined: dict[int, list[QuarantinedMessage]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
+    has_caught_up: bool = False
+
+
+class Translator:
+    """Knows the feeds, and the channels that have been met.
+
+    Args:
+        config: The whole configuration.
+        telemetry: Where messages and readings are counted.
+        refusals: Where to go with what can't be used.
+        unheard: Is told of feeds that are heard.
+        now_ns: Time by which devices are silent for long.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        telemetry: Telemetry,
+        refusals: Refusals,
+        unheard: UnheardFeeds,
+        *,
+        now_ns: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._config = config
+        self._telemetry = telemetry
+        self._refusals = refusals
+        self._unheard = unheard
+        self._channels = ChannelTable(identities=config.identities)
+        self._decoders = {
+            name: FeedDecoder(name, feed, self._channels, config.ingest)
+            for name, feed in config.feed.items()
+        }
+        self._arrivals = {
+            name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
+        }
+        self._zoneless: set[str] = set()
+        self._feed_of_topic: dict[bytes, str] = {}
+        self._max_topics = 2 * config.ingest.max_devices
+        self._partition_of_device = np.empty(0, np.int32)
+        self._key_groups = self._new_key_groups()
+        self._now_ns = now_ns
+        # By channel row, of so many as are dated; a channel counts as heard when it is added.
+        self._heard_ns = np.empty(0, np.int64)
+        self._dated = 0
+        self._looked_ns = now_ns()
+        self._readings = topic(config, READINGS)
+        self._quarantine = topic(config, QUARANTINE)
+
+    def take(self, messages: Messages, into: Translated) -> None:
+        """Decode messages; never raises for what they hold."""
+        for feed, positions in self._by_feed(messages, into).items():
+            of_feed = messages
+            if len(positions) < len(messages):
+                of_feed = Messages(
+                    [messages.topics[at] for at in positions],
+                    [messages.payloads[at] for at in positions],
+                    messages.arrival_ns[positions],
+                    {},
+                    None if messages.unheard_ns is None else messages.unheard_ns[positions],
+                )
+            payloads = of_feed.payloads
+            decoder = self._decoders[feed]
+            decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
+            arrivals = self._arrivals[feed]
+            decoded = arrivals.settle(decoded, of_feed.arrival_ns, of_feed.unheard_ns)
+            into.has_caught_up |= arrivals.has_caught_up
+            if decoded.refused:
+                self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
+            if decoded.bad_fields:
+                examples = decoded.bad_fields
+                self._refusals.keep_examples(feed, of_feed, examples, into.quarantined)
+            if len(decoded.value):
+                self._date_new()
+                self._heard_ns[decoded.channel] = self._now_ns()
+                into.batches.setdefault(feed, []).append(decoded.batch(self._channels))
+                into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
+            if decoder.zoneless and feed not in self._zoneless:
+                self._tell_zoneless(feed, decoder.zoneless)
+            self._telemetry.messages.labels(feed).inc(len(positions))
+            self._unheard.heard(feed)
+            self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
+
+    @property
+    def gives_times(self) -> bool:
+        """Whether there are readings without times of their own."""
+        return any(feed.time.path is None for feed in self._config.feed.values())
+
+    def recall(self, records: Sequence[StoredRecord]) -> None:
+        """Learn when devices were last heard from earlier records of ``readings``, in order."""
+        # Into a table of their own: channels stand in ours in the order that their feed has now.
+        earlier = ChannelTable(identities=self._config.identities)
+        batches = []
+        for record in records:
+            try:
+                check_schema(record.headers, READINGS_SCHEMA)
+                batches.append(decode_readings(record.value, earlier))
+            except DataError:
+                continue  # the streams lane puts it into quarantine
+        batch = concat(batches, earlier)
+        batch = batch.take((batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0)
+        feeds = np.array([each.feed for each in earlier.devices], np.object_)[batch.device]
+        for name, arrivals in self._arrivals.items():
+            arrivals.recall(batch.take(feeds == name))
+
+    def put_aside(self, message: Messages, into: Translated) -> None:
+        """Refuse a message that ends the process in which it is decoded."""
+        feed = self._feed_of(message.topics[0]) or ""
+        _logger.error(
+            "A message ends every process that decodes it; it goes to quarantine.",
+            feed=feed,
+            topic=shown_topic(message.topics[0]),
+            payload_bytes=len(message.payloads[0]),
+        )
+        poison = DataError("poison", "ends the process in which it is decoded")
+        self._refusals.refuse(feed, message, [(0, poison)], into.quarantined)
+
+    def encode(self, translated: Translated) -> None:
+        """Make records of what was taken so far."""
+        for feed, batches in translated.batches.items():
+            self._add_readings(feed, concat(batches, self._channels), translated.records)
+        for partition, messages in translated.quarantined.items():
+            at = TopicPartition(self._quarantine, partition)
+            translated.records.setdefault(at, []).extend(messages_records(messages))
+        translated.batches, translated.quarantined = {}, {}
+
+    def forget_silent(self) -> None:
+        """Forget what has been silent for ``gateway.forget_after``; while nothing is in hand.
+
+        Once an hour there is a look, and once a minute while anything is refused because something
+        that is bounded is full.
+        """
+        now_ns = self._now_ns()
+        is_full = any(decoder.is_full for decoder in self._decoders.values())
+        if now_ns - self._looked_ns < (_FULL_EVERY_NS if is_full else _LOOK_EVERY_NS):
+            return
+        self._looked_ns = now_ns
+        self._date_new()
+        known = len(self._channels)
+        is_kept = self._heard_ns[:known] >= now_ns - self._config.forget_after
+        for decoder in self._decoders.values():
+            decoder.keep_whole(is_kept)
+        are_topics_full = len(self._feed_of_topic) >= self._max_topics
+        if is_kept.all() and not are_topics_full:
+            return
+        # Topics are not noted with a time: those that are heard come back by themselves.
+        self._feed_of_topic = {}
+        remaining = self._channels.only(is_kept)
+        channels = known - len(remaining.table)
+        devices = len(self._channels.devices) - len(remaining.table.devices)
+        self._keep(remaining)
+        if channels:
+            self._telemetry.forgotten.labels("devices").inc(devices)
+            self._telemetry.forgotten.labels("channels").inc(channels)
+            _logger.info("Forgot what has been silent.", devices=devices, channels=channels)
+
+    def _keep(self, remaining: Remaining) -> None:
+        self._heard_ns = self._heard_ns[: self._dated][remaining.channels >= 0]
+        self._dated = len(self._heard_ns)
+        devices = remaining.devices[: len(self._partition_of_device)]
+        self._partition_of_device = self._partition_of_device[devices >= 0]
+        self._channels = remaining.table
+        for decoder in self._decoders.values():
+            decoder.keep(remaining)
+        for arrivals in self._arrivals.values():
+            arrivals.keep(remaining)
+        self._key_groups = self._new_key_groups()
+
+    def _date_new(self) -> None:
+        known = len(self._channels)
+        if known > len(self._heard_ns):
+            self._heard_ns = np.concatenate([self._heard_ns, np.empty(known, np.int64)])
+        if known > self._dated:
+            self._heard_ns[self._dated : known] = self._now_ns()
+            self._dated = known
+
+    def _new_key_groups(self) -> dict[tuple[str, int], KeyGroup]:
+        return {
+            (name, partition): KeyGroup(self._channels)
+            for name in self._config.feed
+            for partition in range(self._config.log.partitions)
+        }
+
+    def count(self) -> None:
+        """Tell how much is known of what is bounded; call it now and then."""
+        known = self._telemetry.known
+        known.labels("devices").set(len(self._channels.devices))
+        known.labels("channels").set(len(self._channels))
+        known.labels("topics").set(len(self._feed_of_topic))
+        values = max(decoder.tag_values for decoder in self._decoders.values())
+        known.labels("tag_values").set(values)
+
+    def _by_feed(self, messages: Messages, into: Translated) -> dict[str, Sequence[int]]:
+        """Positions of each feed's messages; what is refused unseen is put aside."""
+        limit = self._config.ingest.max_payload
+        topics, payloads, cut = messages.topics, messages.payloads, messages.cut
+        feeds = list(map(self._feed_of_topic.get, topics))
+        first = feeds[0]
+        is_plain = len(self._decoders) == 1 and None not in feeds and not cut
+        if first is not None and is_plain and max(map(len, payloads)) <= limit:
+            return {first: range(len(topics))}
+        by_feed: dict[str, list[int]] = {}
+        refused: list[tuple[int, DataError]] = []
+        for position, topic_name in enumerate(topics):
+            feed = feeds[position] or self._feed_of(topic_name)
+            if feed is None:
+                refused.append((position, DataError("unknown_topic", "no feed has this topic")))
+            elif position in cut or len(payloads[position]) > limit:
+                size = cut.get(position, len(payloads[position]))
+                detail = f"{size} bytes; ingest.max_payload is {limit}"
+                if size <= limit:
+                    detail = "its properties are too large"
+                refused.append((position, DataError("too_large", detail)))
+            else:
+                by_feed.setdefault(feed, []).append(position)
+        self._refusals.refuse("", messages, refused, into.quarantined)
+        return {**by_feed}
+
+    def _feed_of(self, mqtt_topic: bytes) -> str | None:
+        known = self._feed_of_topic.get(mqtt_topic)
+        if known is not None:
+            return known
+        feed = next(
+            (name for name, decoder in self._decoders.items() if decoder.matches(mqtt_topic)), None
+        )
+        # Bounded: a device that makes up topics must not fill the memory.
+        is_short = len(mqtt_topic) <= MAX_TOPIC_BYTES
+        has_room = len(self._feed_of_topic) < self._max_topics
+        if feed is not None and is_short and has_room:
+            self._feed_of_topic[mqtt_topic] = feed
+        return feed
+
+    def _tell_zoneless(self, feed: str, example: str) -> None:
+        self._zoneless.add(feed)
+        self._telemetry.zoneless.labels(feed).set(1)
+        line = (
+            f"feed.{feed}: times without a zone, such as {example[:40]!r}, are taken for UTC; if "
+            f'they are local, set feed.{feed}.time.zone, such as "Europe/Berlin"'
+        )
+        self._telemetry.warn(f"zone of {feed}", line)
+        _logger.warning("Times without a zone are taken for UTC.", about=line)
+
+    def _add_readings(
+        self, feed: str, batch: Batch, records: dict[TopicPartition, list[Record]]
+    ) -> None:
+        partitions = self._partitions(batch)
+        for partition in np.unique(partitions).tolist():
+            rows = np.flatnonzero(partitions == partition)
+            for first in range(0, len(rows), self._config.ingest.max_rows):
+                part = batch.take(rows[first : first + self._config.ingest.max_rows])
+                at = TopicPartition(self._readings, partition)
+                more = readings_records(part, feed, self._key_groups[feed, partition])
+                records.setdefault(at, []).extend(more)
+
+    def _partitions(self, batch: Batch) -> NDArray[np.int32]:
+        devices = self._channels.devices
+        known = len(self._partition_of_device)
+        if known < len(devices):
+            new = [
+                device_partition(each.feed, each.name, self._config.log.partitions)
+                for each in devices[known:]
+            ]
+            self._partition_of_device = np.concatenate(
+                [self._partition_of_device, np.array(new, np.int32)]
+            )
+        return self._partition_of_device[batch.device]
+
+
+def slices(payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Where to cut messages that are decoded: first and end of each part, one message at least.
+
+    A part is bounded by what it takes to decode it.
+    """
+    sizes = list(map(len, payloads))
+    if not sizes:
+        return
+    if max(sizes) < _LOOKED_AT_BYTES:
+        is_little = sum(sizes) <= SLICE_BYTES
+        most = _SLICE_MESSAGES if is_little else SLICE_BYTES // _LOOKED_AT_BYTES
+        yield from ((at, min(at + most, len(sizes))) for at in range(0, len(sizes), most))
+        return
+    first = weight = 0
+    for at, size in enumerate(sizes):
+        if size >= _LOOKED_AT_BYTES:
+            size = max(size, _OBJECT_WEIGHS * payloads[at].count(b"{"))  # noqa: PLW2901
+        if at > first and (weight + size > SLICE_BYTES or at - first == _SLICE_MESSAGES):
+            yield first, at
+            first, weight = at, 0
+        weight += size
+    yield first, len(sizes)

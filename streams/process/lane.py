@@ -1,0 +1,250 @@
+"""The streams lane: the Faust agent that brings readings to the worker, and what keeps it safe.
+
+Faust is used so that it holds: raw bytes, ``noack_take``, one agent, acknowledged in order and by
+hand, no tables, no web server, nothing escapes the agent's body.
+
+Anything unexpected stops the process: it restarts and replays from the committed offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import faust
+import structlog
+
+from connectors.logs.configured import broker_url, consumer_group, faust_settings, topic
+from headgate.config.apart import split_devices
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import TransientError
+from headgate.core.in_hand import InHand
+from headgate.core.log import READINGS, STREAMS, Log, Share
+from headgate.core.telemetry import Telemetry
+from headgate.core.watchdog import Watchdog
+from streams.build import build_pipeline
+from streams.process.worker import Worker
+
+_logger = structlog.get_logger()
+_T = TypeVar("_T")
+
+#: How often silent devices are looked for, s. A silent device's window closes this much later
+#: than ``streams.silent_after`` at most.
+_LOOK_INTERVAL_S = 0.25
+
+#: Readings that wait in the log for so long without any being brought, s, mean that Faust does not
+#: read any more; looked at this often, s. Longer than a group of several workers takes to settle.
+_STALL_S = 20.0
+_PROGRESS_CHECK_S = 5.0
+
+#: Being assigned partitions takes this long at most, s, while the log answers.
+_ASSIGNMENT_LIMIT_S = 60.0
+
+#: A member that died is noticed after this long; below 6 s a Kafka broker refuses by default.
+_SESSION_TIMEOUT_S = 6.0
+
+
+class StreamsLane:
+    """Has the worker work on ``readings``, as Faust brings them.
+
+    Args:
+        config: The whole configuration.
+        log: A started log, for everything but the readings, which come through Faust.
+        clock: Source of time; wall time is never used for deciding about data.
+        telemetry: Metrics of this lane.
+        share: Which of several such lanes this is.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        telemetry: Telemetry,
+        share: Share = Share(),  # noqa: B008  (frozen)
+    ) -> None:
+        self._config = config
+        self._share = share
+        self._clock = clock
+        # One thread: the stages are not re-entrant, and two cores are all there is.
+        self._thread = ThreadPoolExecutor(1, "pipeline")
+        in_hand = InHand(config.gateway.data_dir / f"streams-{share.number}.in-hand")
+        in_hand.open()
+        self._worker = Worker(
+            config,
+            log,
+            clock,
+            telemetry,
+            build_pipeline(config, ChannelTable(identities=config.identities), telemetry),
+            in_hand,
+            in_thread=self._in_thread,
+        )
+        # The agent and the look-round take turns on the worker.
+        self._turn = asyncio.Lock()
+        # When the last readings were worked on.
+        self._worked_ns = clock.monotonic_ns()
+        self._failure: asyncio.Future[None] | None = None
+        for line in split_devices(config):
+            # Nobody would miss the alarms of a model that gets no windows.
+            telemetry.warn(line.partition(":")[0], line)
+        self._trouble = "starting"
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """Knows what the lane is at."""
+        return self._worker.watchdog
+
+    def health(self) -> tuple[bool, str]:
+        """Whether readings are being worked on; when not, why."""
+        trouble = self._trouble or self._worker.trouble
+        if not trouble and not self._worker.has_all:
+            trouble = "taking up its partitions"
+        return not trouble, trouble
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then snapshot and commit what is done.
+
+        Raises:
+            Exception: Whatever went wrong inside; the process must end and start anew.
+        """
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        app = self._build_app()
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        # Starting ends when partitions are assigned, and a stop may come before that.
+        starting = asyncio.create_task(app.start(), name="faust")
+        progress = asyncio.create_task(self._watch_progress(), name="progress")
+        tasks = [stopping, starting, progress]
+        try:
+            await self._first_of(stopping, starting, progress)
+            if not stop.is_set():
+                self._trouble = ""
+                looking = asyncio.create_task(self._look_around(), name="look-around")
+                watch = asyncio.create_task(self._watch_app(app), name="faust-watch")
+                tasks += [looking, watch]
+                await self._first_of(stopping, looking, watch, progress)
+            async with self._turn:
+                await self._worker.finish()
+                # Still inside the turn: the agent can't begin another take while Faust stops.
+                await app.stop()
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _first_of(self, *tasks: asyncio.Task[Any]) -> None:
+        """Wait until one of these ends, or the agent fails; raises what it raised."""
+        assert self._failure is not None  # noqa: S101  (for the type checker)
+        done, _ = await asyncio.wait({*tasks, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            future.result()
+
+    def _build_app(self) -> faust.App:
+        streams = self._config.streams
+        app = faust.App(
+            consumer_group(self._config, STREAMS),
+            broker=broker_url(self._config, self._share),
+            key_serializer="raw",
+            value_serializer="raw",
+            topic_partitions=self._config.log.partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            datadir=str(self._config.gateway.data_dir / f"faust-{self._share.number}"),
+            stream_wait_empty=False,
+            stream_buffer_maxsize=2 * streams.max_records,
+            broker_session_timeout=_SESSION_TIMEOUT_S,
+            broker_heartbeat_interval=_SESSION_TIMEOUT_S / 4,
+            broker_commit_interval=0.5,
+            consumer_auto_offset_reset="earliest",
+            worker_redirect_stdouts=False,
+            **faust_settings(self._config),
+        )
+        readings = app.topic(
+            topic(self._config, READINGS), value_type=bytes, key_type=bytes, internal=False
+        )
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_partitions_assigned.connect(self._on_assigned)
+
+        async def work(stream: faust.StreamT[bytes]) -> None:
+            takes: AsyncIterator[Sequence[faust.EventT[bytes]]] = stream.noack_take(
+                streams.max_records, within=self._config.streams_wait / NS_PER_S
+            )
+            async for events in takes:
+                try:
+                    async with self._turn:
+                        await self._worker.work_on(events)
+                    self._worked_ns = self._clock.monotonic_ns()
+                except Exception as error:  # noqa: BLE001  (nothing may escape an agent's body)
+                    self._fail(error)
+                    # The process is about to end. Returning would make Faust acknowledge.
+                    await asyncio.Event().wait()
+
+        app.agent(readings, concurrency=1, name="readings")(work)
+        return app
+
+    async def _on_revoked(self, app: faust.App, revoked: Iterable[Any], **_kwargs: object) -> None:
+        self._worker.revoke((at.partition for at in revoked), app.consumer_generation_id)
+
+    async def _on_assigned(self, app: faust.App, assigned: Iterable[Any], **_kw: object) -> None:
+        self._worker.assign((at.partition for at in assigned), app.consumer_generation_id)
+
+    async def _look_around(self) -> None:
+        """Have the worker look after what no reading sets off."""
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+            async with self._turn:
+                await self._worker.look_around()
+
+    async def _watch_app(self, app: faust.App) -> None:
+        """Turn a crash inside Faust, which it would only log, into the end of this process."""
+        while not app.should_stop and not app.crashed:  # noqa: ASYNC110  (Faust has no event)
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+        raise RuntimeError("Faust stopped by itself") from app.crash_reason
+
+    async def _watch_progress(self) -> None:
+        """End the process when Faust does not do its part although the log answers.
+
+        After Kafka had been away for longer than the session lasts it has been seen to stop
+        reading without a word, and a group may never settle who reads what. A process that starts
+        anew goes on at the committed offset.
+        """
+        waits: dict[str, int] = {}
+        while True:
+            worked_ns = self._worked_ns
+            await asyncio.sleep(_PROGRESS_CHECK_S)
+            now_ns = self._clock.monotonic_ns()
+            if self._worked_ns != worked_ns or self._turn.locked():
+                waits = {}
+                continue
+            try:
+                troubles = await self._troubles()
+            except TransientError:
+                # The log is away, and with it the readings and whoever assigns partitions.
+                troubles = {}
+            waits = {trouble: waits.get(trouble, now_ns) for trouble in troubles}
+            for trouble, since_ns in waits.items():
+                waited_s = (now_ns - since_ns) / NS_PER_S
+                if waited_s >= troubles[trouble]:
+                    raise RuntimeError(f"{trouble}, for {waited_s:.0f} s now")
+
+    async def _troubles(self) -> dict[str, float]:
+        """What Faust is to blame for at this moment, and how long it may last, s."""
+        waiting = await self._worker.waiting_records()
+        if waiting:
+            return {"records wait in the log, and none is brought": _STALL_S}
+        if not self._worker.next_offsets:
+            return {"no partition has been assigned": _ASSIGNMENT_LIMIT_S}
+        return {}
+
+    async def _in_thread(self, call: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    def _fail(self, error: BaseException) -> None:
+        self._trouble = f"failed: {error}"
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)

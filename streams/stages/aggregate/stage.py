@@ -1,0 +1,314 @@
+"""Tumbling event-time windows over each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.config.feed import Feed
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S
+from headgate.core.results import SIGNS, STATISTICS, Aggregates
+from headgate.core.sketch import quantiles
+from headgate.core.stage import Selection, StateBlock
+from streams.stages.aggregate.summary import Moments, Summary, concat_summaries
+from streams.stages.aggregate.windows import Windows
+from streams.stages.arrays import group_by, grown
+from streams.stages.rowstore import Columns
+
+#: Gives the watermark of each of some device rows, ns since 1970 UTC.
+WatermarkOf: TypeAlias = Callable[[NDArray[np.int32]], NDArray[np.int64]]
+
+#: Longest slice of time whose readings are kept as they are: longer means more memory, shorter
+#: more work for joining slices.
+_LONGEST_PANE_NS = 10 * NS_PER_S
+
+#: Readings of a channel in a pane, about, where they come fast. A fleet whose windows close
+#: together also has less to do at that moment then.
+_PANE_READINGS = 100
+
+#: Names of the quantiles, and the quantiles.
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+class Aggregator:
+    """Counts, moments and quantiles of every channel by window. A stateful stage.
+
+    The same readings give the same windows to the last bit, in whatever order (within the grace)
+    and batches they arrive. Unusable readings are counted and otherwise left out; imputed ones are
+    left out altogether. Windows without any reading give nothing.
+
+    Args:
+        feeds: ``config.feed``: period and aggregates of each feed.
+        channels: The pipeline's table.
+    """
+
+    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+        self._channels = channels
+        self._order = _NameOrder(channels)
+        self._numbers = {name: number for number, name in enumerate(feeds)}
+        # By feed number; the last entry stands for feeds that are not in the configuration.
+        self._period_ns = np.array([*(feed.period for feed in feeds.values()), 1], np.int64)
+        self._shortest_ns = [
+            min((aggregate.window for aggregate in feed.aggregates), default=0)
+            for feed in feeds.values()
+        ]
+        # By the length of their panes, and of their windows.
+        self._plans: dict[tuple[int, tuple[int, ...]], _Plan] = {}
+        for number, feed in enumerate(feeds.values()):
+            for pane_ns, lengths_ns in _panes(feed).items():
+                if (pane_ns, lengths_ns) not in self._plans:
+                    serves = np.zeros(len(feeds) + 1, np.bool_)
+                    windows = Windows(pane_ns, lengths_ns, channels)
+                    self._plans[pane_ns, lengths_ns] = _Plan(serves, windows)
+                self._plans[pane_ns, lengths_ns].serves[number] = True
+        # By device row: the number of its feed, or -1.
+        self._feed = np.empty(0, np.int32)
+        self._known = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on: which lengths the windows have."""
+        return repr(sorted(self._plans))
+
+    def process(self, batch: Batch, watermark_of: WatermarkOf) -> Aggregates:
+        """Take readings in, and close windows.
+
+        Args:
+            batch: Readings that were on time, none of them older than its device's watermark
+                was at its turn.
+            watermark_of: Gives the devices' watermarks once this batch is in.
+
+        Returns:
+            The closed windows, ordered by end, device, field and length.
+        """
+        is_measured = (batch.quality & np.uint16(Quality.IMPUTED)) == 0
+        if not is_measured.all():
+            batch = batch.take(is_measured)
+        groups = group_by(batch.device)
+        order = groups.order
+        rows: Columns = {
+            "channel": batch.channel[order],
+            "time_ns": batch.time_ns[order],
+            "value": batch.value[order],
+            "quality": batch.quality[order],
+        }
+        device = np.repeat(groups.keys, groups.lengths)
+        return self._add(device, rows, groups.keys, watermark_of)
+
+    def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Aggregates:
+        """Close the windows of these devices that their watermarks have passed.
+
+        For devices that have gone silent: their watermarks move without a reading.
+        """
+        rows: Columns = {
+            "channel": np.empty(0, np.int32),
+            "time_ns": np.empty(0, np.int64),
+            "value": np.empty(0, np.float64),
+            "quality": np.empty(0, np.uint16),
+        }
+        ordered = np.sort(devices).astype(np.int64)
+        return self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
+
+    def pending(self, selection: Selection) -> NDArray[np.int64]:
+        """int64[d]: readings in open windows, of the shortest length that the feed has."""
+        self._extend()
+        count = np.zeros(len(selection.devices), np.int64)
+        feed = self._feed[selection.devices]
+        for number in np.unique(feed[feed >= 0]).tolist():
+            positions = np.flatnonzero(feed == number)
+            shortest_ns = self._shortest_ns[number]
+            for (_, lengths_ns), plan in self._plans.items():
+                if shortest_ns in lengths_ns and plan.serves[number]:
+                    devices = selection.devices[positions]
+                    count[positions] = plan.windows.waiting(devices, shortest_ns)
+        return count
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        return {
+            f"{_prefix(key)}{name}": array
+            for key, plan in self._plans.items()
+            for name, array in plan.windows.snapshot(selection).items()
+        }
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        for key, plan in self._plans.items():
+            prefix = _prefix(key)
+            part = {
+                name.removeprefix(prefix): array
+                for name, array in block.items()
+                if name.startswith(prefix)
+            }
+            plan.windows.restore(selection, part)
+
+    def forget(self, selection: Selection) -> None:
+        for plan in self._plans.values():
+            plan.windows.forget(selection)
+
+    def _add(
+        self,
+        device: NDArray[np.int64],
+        rows: Columns,
+        devices: NDArray[np.int64],
+        watermark_of: WatermarkOf,
+    ) -> Aggregates:
+        self._extend()
+        watermark_ns = watermark_of(devices.astype(np.int32))
+        closed: list[tuple[int, Summary]] = []
+        for plan in self._plans.values():
+            is_ours = plan.serves[self._feed[devices]]
+            if is_ours.all():
+                closed += plan.windows.add(device, rows, devices, watermark_ns).items()
+                continue
+            mask = plan.serves[self._feed[device]]
+            ours = {name: column[mask] for name, column in rows.items()}
+            closed += plan.windows.add(
+                device[mask], ours, devices[is_ours], watermark_ns[is_ours]
+            ).items()
+        return self._aggregates([(length, part) for length, part in closed if len(part.moments)])
+
+    def _aggregates(self, closed: list[tuple[int, Summary]]) -> Aggregates:
+        if not closed:
+            return _nothing()
+        every = concat_summaries([part for _, part in closed])
+        moments, buckets = every.moments, every.buckets
+        window_ns = np.repeat(
+            np.array([length for length, _ in closed], np.int64),
+            [len(part.moments) for _, part in closed],
+        )
+        ranks = self._order.ranks(moments.channel)
+        order = np.lexsort((window_ns, ranks, moments.start_ns + window_ns))
+        moments, window_ns = moments.take(order), window_ns[order]
+        period_ns = self._period_ns[self._feed[self._channels.device_of[moments.channel]]]
+        ends = np.cumsum(np.bincount(buckets.cell, minlength=len(order)))
+        spans = list(
+            zip(np.append(0, ends[:-1])[order].tolist(), ends[order].tolist(), strict=True)
+        )
+        return Aggregates(
+            channel=moments.channel,
+            start_ns=moments.start_ns,
+            window_ns=window_ns,
+            n=moments.n,
+            flagged=moments.flagged,
+            # A window that is shorter than the period is only there when a reading fell into it.
+            expected=np.maximum((window_ns + period_ns // 2) // period_ns, 1),
+            stats=_statistics(
+                moments, quantiles(buckets, len(order), list(_QUANTILES.values()))[order]
+            ),
+            sketch_keys=[buckets.key[first:end] for first, end in spans],
+            sketch_counts=[buckets.count[first:end] for first, end in spans],
+            signs={name: getattr(moments, name) for name in SIGNS},
+        )
+
+    def _extend(self) -> None:
+        """Look up the feeds of the devices that the table has got since the last call."""
+        new = self._channels.devices[self._known :]
+        if new:
+            known = self._known + len(new)
+            self._feed = grown(self._feed, known, -1)
+            self._feed[self._known : known] = [self._numbers.get(each.feed, -1) for each in new]
+            self._known = known
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Windows of certain lengths, and by feed number whether the feed has them."""
+
+    serves: NDArray[np.bool_]
+    windows: Windows
+
+
+class _NameOrder:
+    """Ranks channels by device and field, whatever order the table has them in."""
+
+    def __init__(self, channels: ChannelTable) -> None:
+        self._channels = channels
+        self._rank = np.empty(0, np.int64)
+
+    def ranks(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        """int64[n]: numbers that rise with the channels' names."""
+        ranked, known = len(self._rank), len(self._channels)
+        if rows.max(initial=-1) < ranked:
+            return self._rank[rows]
+        # Sorting every name for each new channel would be slow while a fleet is coming up; then
+        # only the names at hand are sorted.
+        if 4 * known < 5 * ranked:
+            distinct, of = np.unique(rows, return_inverse=True)
+            return self._ranked(distinct)[of]
+        self._rank = self._ranked(np.arange(known, dtype=np.int32))
+        return self._rank[rows]
+
+    def _ranked(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        channels = self._channels.channels
+        names = [
+            (channel.owner, channel.field, channel.key)
+            for channel in (channels[row] for row in rows.tolist())
+        ]
+        rank = np.empty(len(rows), np.int64)
+        rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(rows))
+        return rank
+
+
+def _panes(feed: Feed) -> dict[int, tuple[int, ...]]:
+    """The feed's window lengths by the length of the panes they are cut into."""
+    by_pane: dict[int, list[int]] = {}
+    for length_ns in sorted({aggregate.window for aggregate in feed.aggregates}):
+        longest_ns = min(max(_PANE_READINGS * feed.period, NS_PER_S), _LONGEST_PANE_NS)
+        by_pane.setdefault(_pane_ns(length_ns, longest_ns), []).append(length_ns)
+    return {pane_ns: tuple(lengths_ns) for pane_ns, lengths_ns in by_pane.items()}
+
+
+def _pane_ns(length_ns: int, longest_ns: int) -> int:
+    """The longest pane that divides the window; the window itself when only tiny ones would."""
+    fewest = -(-length_ns // longest_ns)
+    for pieces in range(fewest, 2 * fewest):
+        if length_ns % pieces == 0:
+            return length_ns // pieces
+    return length_ns
+
+
+def _prefix(key: tuple[int, tuple[int, ...]]) -> str:
+    pane_ns, lengths_ns = key
+    return f"{pane_ns}:" + "+".join(str(length) for length in lengths_ns) + "."
+
+
+def _statistics(moments: Moments, quantile: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """``Aggregates.stats``; NaN where a window has no usable reading."""
+    is_empty = moments.n == 0
+    # The sketch knows values to 1 %, the range exactly: a constant signal reads as it is.
+    quantile = np.clip(quantile, moments.low[:, None], moments.high[:, None])
+    stats = {
+        "mean": moments.mean,
+        "min": moments.low,
+        "max": moments.high,
+        "std": np.sqrt(moments.squares / np.maximum(moments.n, 1)),
+        "last": moments.last,
+        **{name: quantile[:, column] for column, name in enumerate(_QUANTILES)},
+    }
+    return {name: np.where(is_empty, np.nan, stats[name]) for name in STATISTICS}
+
+
+def _nothing() -> Aggregates:
+    none = np.empty(0, np.int64)
+    stats = {name: np.empty(0) for name in STATISTICS}
+    return Aggregates(none.astype(np.int32), none, none, none, none, none, stats)
+
+
+def concat_aggregates(parts: Sequence[Aggregates]) -> Aggregates:
+    """Windows one after the other."""
+    parts = [part for part in parts if len(part)]
+    if len(parts) <= 1:
+        return parts[0] if parts else _nothing()
+    columns = ("channel", "start_ns", "window_ns", "n", "flagged", "expected")
+    return Aggregates(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        stats={name: np.concatenate([part.stats[name] for part in parts]) for name in STATISTICS},
+        sketch_keys=[keys for part in parts for keys in part.sketch_keys],
+        sketch_counts=[counts for part in parts for counts in part.sketch_counts],
+        signs={name: np.concatenate([part.signs[name] for part in parts]) for name in SIGNS},
+    )

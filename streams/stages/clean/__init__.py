@@ -1,0 +1,1 @@
+"""Readings that can't be trusted are flagged, one rule a module."""

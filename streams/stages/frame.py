@@ -1,0 +1,499 @@
+"""From readings to windows: the channels of a device lined up on one grid of steps.
+
+A step is ``time // period``. A device works on one step at a time, the newest it has sent a
+reading for. A step closes when it is complete or when a later one begins; what arrives for a closed
+step is of no more use to a model that has to answer now. Steps that the device left out close
+together with the step after them, with what was imputed for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from headgate.core.channels import ChannelTable
+from headgate.core.results import Frames
+from headgate.core.runs import runs
+from headgate.core.stage import Selection, StateBlock
+from streams.stages.arrays import grown, position_of, ramp, running_max, stable_order
+from streams.stages.blocks import check_steps
+from streams.stages.normalize import ModelRows
+from streams.stages.rowstore import Columns, RowStore
+
+#: Before any step, and far enough from int64's end to be subtracted from.
+_NO_STEP = -(2**62)
+
+#: Steps that a device's history has room for beyond a window, at least. More room means fewer
+#: moves, and more memory for each device.
+_FEWEST_SPARE_STEPS = 32
+
+#: Age of a channel that has never had a value: longer than anything is held.
+_NO_VALUE = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSpec:
+    """What windows a model wants.
+
+    Attributes:
+        feed: The feed that the model is for.
+        channel_names: The model's channels in its order.
+        period_ns: Length of a step.
+        window: Steps in a window.
+        hop: A window ends at each step whose number is a multiple of this.
+        resample: What stands in a step: ``"instant"``, the first reading that arrives for it, or
+            ``"mean"``, the mean of all that arrive until a later step begins; imputed readings
+            count only where nothing was measured, as in the aggregates.
+        hold_limit: Steps for which a channel without a reading keeps its last value. A window
+            holds only steps in which every channel has a value.
+    """
+
+    feed: str
+    channel_names: tuple[str, ...]
+    period_ns: int
+    window: int
+    hop: int
+    resample: Literal["instant", "mean"]
+    hold_limit: int
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name}: expected {least} or more, got {value}"
+            for name, value, least in (
+                ("channel_names", len(self.channel_names), 1),
+                ("period_ns", self.period_ns, 1),
+                ("window", self.window, 1),
+                ("hop", self.hop, 1),
+                ("hold_limit", self.hold_limit, 0),
+            )
+            if value < least
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Closed steps, held values filled in, ordered by device and step.
+
+    Attributes:
+        device: int64[d], device rows.
+        starts: intp[d], where each device's steps begin.
+        lengths: intp[d], how many steps it has.
+        step: int64[s].
+        is_break: bool[s], True where the step does not follow on the one before.
+        value: float32[s, channel], NaN where there is nothing to hold any more.
+        age: int64[s, channel], steps since the value was read.
+    """
+
+    device: NDArray[np.int64]
+    starts: NDArray[np.intp]
+    lengths: NDArray[np.intp]
+    step: NDArray[np.int64]
+    is_break: NDArray[np.bool_]
+    value: NDArray[np.float32]
+    age: NDArray[np.int64]
+
+
+class Framer:
+    """Makes the windows of one model. A stateful stage.
+
+    Args:
+        model: Name of the model in the configuration.
+        spec: What windows it wants.
+        channels: The pipeline's table.
+    """
+
+    def __init__(self, model: str, spec: FrameSpec, channels: ChannelTable) -> None:
+        self._model = model
+        self._spec = spec
+        self._channels = channels
+        width = len(spec.channel_names)
+        self._open = RowStore(column=np.int32, time_ns=np.int64, due_ns=np.int64, value=np.float32)
+        # By device row, its slot: devices of other feeds take no room in the arrays below.
+        self._slot = np.empty(0, np.int64)
+        self._slots = 0
+        self._closed = np.empty(0, np.int64)
+        self._run = np.empty(0, np.int64)
+        self._age = np.empty((0, width), np.int64)
+        self._history = _History(spec.window, width)
+
+    def process(self, rows: ModelRows) -> Frames:
+        """Take readings in, and give the windows that they complete, by device and time."""
+        if not len(rows):
+            return self._no_frames()
+        device, columns = self._with_open(rows)
+        cells = self._close_whole(device, columns) or self._close(device, columns)
+        if not len(cells["step"]):
+            return self._no_frames()
+        steps = self._fill(cells)
+        run = self._run_lengths(steps)
+        frames = self._frames(steps, run)
+        self._remember(steps, run)
+        return frames
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        self._extend()
+        position = np.flatnonzero(self._slot[selection.devices] >= 0)
+        slot = self._slot[selection.devices[position]]
+        owner, waiting = self._open.peek(np.sort(selection.devices))
+        position_of_device = position_of(selection.devices, len(self._slot))
+        return {
+            "device": position,
+            "closed": self._closed[slot],
+            "run": self._run[slot],
+            "age": self._age[slot],
+            "recent": self._history.newest(slot),
+            "open_device": position_of_device[owner],
+            **{f"open_{name}": column for name, column in waiting.items()},
+        }
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        self.forget(selection)
+        check_steps(block, len(selection.devices), self._spec.period_ns, _NO_STEP)
+        devices = selection.devices[np.asarray(block["device"], np.intp)]
+        self._give_slots(devices)
+        slot = self._slot[devices]
+        self._closed[slot] = block["closed"]
+        self._run[slot] = block["run"]
+        self._age[slot] = block["age"]
+        self._history.put(slot, np.asarray(block["recent"], np.float32))
+        owner = selection.devices[np.asarray(block["open_device"], np.intp)]
+        order = stable_order(owner)
+        waiting: Columns = {name: block[f"open_{name}"][order] for name in self._open.empty()}
+        self._open.append(owner[order], waiting)
+
+    def forget(self, selection: Selection) -> None:
+        self._extend()
+        self._open.take(np.sort(selection.devices))
+        slot = self._slot[selection.devices]
+        slot = slot[slot >= 0]
+        self._closed[slot] = _NO_STEP
+        self._run[slot] = 0
+        self._age[slot] = _NO_VALUE
+        self._history.forget(slot)
+
+    def _with_open(self, rows: ModelRows) -> tuple[NDArray[np.int64], Columns]:
+        """These readings behind those of the steps still open, by device."""
+        devices = np.unique(rows.device)
+        self._extend()
+        self._give_slots(devices)
+        owner, waiting = self._open.take(devices)
+        device = np.concatenate([owner, rows.device])
+        order = stable_order(device)
+        columns = {
+            name: np.concatenate([column, getattr(rows, name)])[order]
+            for name, column in waiting.items()
+        }
+        return device[order], columns
+
+    def _close_whole(self, device: NDArray[np.int64], columns: Columns) -> Columns | None:
+        """What ``_close`` gives for devices that sent whole steps in order and nothing else.
+
+        That is what healthy devices do whose messages hold all of the model's channels, and it can
+        be told at a fraction of the cost. None when there is anything else.
+        """
+        spec, width = self._spec, len(self._spec.channel_names)
+        if spec.resample != "instant" or len(device) % width:
+            return None
+        whole = (columns["column"].reshape(-1, width) == np.arange(width)).all()
+        if not whole or (columns["due_ns"] != columns["time_ns"]).any():
+            return None
+        step = columns["time_ns"] // spec.period_ns
+        first, first_device = step[::width], device[::width]
+        if (step.reshape(-1, width) != first[:, None]).any():
+            return None
+        if (device.reshape(-1, width) != first_device[:, None]).any():
+            return None
+        before = np.empty_like(first)
+        before[1:] = first[:-1]
+        starts, _ = runs(first_device)
+        before[starts] = self._closed[self._slot[first_device[starts]]]
+        if (first <= before).any():
+            return None
+        return {
+            "device": device,
+            "step": step,
+            "column": columns["column"],
+            "value": columns["value"],
+        }
+
+    def _close(self, device: NDArray[np.int64], columns: Columns) -> Columns:
+        """Cells of the steps that close: ``device``, ``step``, ``column``, ``value``.
+
+        Readings that are of use to a step still open are put back.
+        """
+        spec = self._spec
+        due = columns["due_ns"] // spec.period_ns
+        starts, lengths = runs(device)
+        closed = np.repeat(self._closed[self._slot[device[starts]]], lengths)
+        rows = np.flatnonzero((due == running_max(due, starts, lengths)) & (due > closed))
+        if not len(rows):
+            return {"step": rows}
+        device, due, closed = device[rows], due[rows], closed[rows]
+        step = columns["time_ns"][rows] // spec.period_ns
+
+        # A turn is what a device sends while one step is its newest.
+        turns, lengths = runs(device, due)
+        is_first = np.ones(len(turns), np.bool_)
+        is_first[1:] = device[turns[1:]] != device[turns[:-1]]
+        is_last = np.append(is_first[1:], True)
+        before = np.empty(len(turns), np.int64)
+        before[1:] = due[turns[:-1]]
+        before[is_first] = closed[turns[is_first]]
+        # Nothing was left out before the very first step.
+        before = np.where(before == _NO_STEP, due[turns] - 1, before)
+        turn = np.repeat(np.arange(len(turns)), lengths)
+        useful = np.flatnonzero(step > before[turn])
+
+        order = useful[np.lexsort((columns["column"][rows[useful]], step[useful], turn[useful]))]
+        column = columns["column"][rows[order]]
+        starts, lengths = runs(turn[order], step[order], column)
+        first = order[starts]
+        cell_turn = turn[first]
+        if spec.resample == "instant":
+            is_now = step[first] == due[first]
+            filled = np.bincount(cell_turn[is_now], minlength=len(turns))
+            is_complete = filled == len(spec.channel_names)
+            # A step that is complete is closed: what came after that is of no use.
+            done_at = np.zeros(len(turns), np.intp)
+            np.maximum.at(done_at, cell_turn[is_now], first[is_now])
+            done_at[~is_complete] = len(rows)
+            in_time = first <= done_at[cell_turn]
+            starts, first, cell_turn = starts[in_time], first[in_time], cell_turn[in_time]
+            value = columns["value"][rows[first]]
+            stays_open = is_last & ~is_complete
+            kept = np.sort(first[stays_open[cell_turn]])
+        else:
+            cell = np.repeat(np.arange(len(first)), lengths)
+            value = _means(cell, {name: array[rows[order]] for name, array in columns.items()})
+            stays_open = is_last
+            kept = np.sort(useful[stays_open[turn[useful]]])
+        self._open.append(
+            device[kept], {name: array[rows[kept]] for name, array in columns.items()}
+        )
+        closes = ~stays_open[cell_turn]
+        first = first[closes]
+        return {
+            "device": device[first],
+            "step": step[first],
+            "column": columns["column"][rows[first]],
+            "value": value[closes],
+        }
+
+    def _fill(self, cells: Columns) -> _Steps:
+        """Lay the cells out by step, add the steps left out, and hold values."""
+        limit = self._spec.hold_limit
+        starts, lengths = runs(cells["device"], cells["step"])
+        device, step = cells["device"][starts], cells["step"][starts]
+        firsts, _ = runs(device)
+        slot = self._slot[device[firsts]]
+        before = np.empty_like(step)
+        before[1:] = step[:-1]
+        before[firsts] = self._closed[slot]
+        missing = step - before - 1
+        is_break = missing > limit
+        # Behind the limit nothing is held, so steps left out there say nothing.
+        held = np.where(before == _NO_STEP, 0, np.minimum(missing, limit))
+
+        place = ramp(held + 1)
+        is_read = place == np.repeat(held, held + 1)
+        every_step = np.where(
+            is_read, np.repeat(step, held + 1), np.repeat(before, held + 1) + 1 + place
+        )
+        every_break = is_read & np.repeat(is_break, held + 1)
+        device_starts, device_lengths = runs(np.repeat(device, held + 1))
+
+        value = np.full((len(every_step), len(self._spec.channel_names)), np.nan, np.float32)
+        read_at = np.flatnonzero(is_read)
+        value[np.repeat(read_at, lengths), cells["column"]] = cells["value"]
+        is_anchor = ~np.isnan(value)
+        # A device's first step takes what it has not read from the last step before.
+        carried = self._history.last(slot)
+        is_ours = is_anchor[device_starts]
+        value[device_starts] = np.where(is_ours, value[device_starts], carried)
+        read_step = np.broadcast_to(every_step[:, None], value.shape).copy()
+        carried_step = self._closed[slot][:, None] - self._age[slot]
+        read_step[device_starts] = np.where(is_ours, read_step[device_starts], carried_step)
+        is_anchor[device_starts] = True
+        position = np.arange(len(every_step))[:, None]
+        anchor = np.maximum.accumulate(np.where(is_anchor, position, 0), axis=0)
+        age = every_step[:, None] - np.take_along_axis(read_step, anchor, axis=0)
+        value = np.take_along_axis(value, anchor, axis=0)
+        value[age > limit] = np.nan
+        return _Steps(
+            device[firsts], device_starts, device_lengths, every_step, every_break, value, age
+        )
+
+    def _run_lengths(self, steps: _Steps) -> NDArray[np.int64]:
+        """int64[s]: whole steps in a row up to each step, those before this call included."""
+        is_whole = (steps.age <= self._spec.hold_limit).all(axis=1)
+        position = np.arange(len(steps.step))
+        begins = steps.is_break.copy()
+        begins[steps.starts] = True
+        # Position of the last step that does not count.
+        zero = np.maximum.accumulate(
+            np.where(is_whole, np.where(begins, position - 1, -1), position)
+        )
+        run = position - zero
+        earlier = np.where(steps.is_break[steps.starts], 0, self._run[self._slot[steps.device]])
+        is_unbroken = run == ramp(steps.lengths) + 1
+        run += np.where(is_unbroken, np.repeat(earlier, steps.lengths), 0)
+        return run
+
+    def _frames(self, steps: _Steps, run: NDArray[np.int64]) -> Frames:
+        spec = self._spec
+        is_end = (run >= spec.window) & (steps.step % spec.hop == 0)
+        slot = self._slot[steps.device]
+        values = self._history.append(slot, steps.starts, steps.lengths, steps.value, is_end)
+        device = np.repeat(steps.device, steps.lengths)[is_end]
+        end_ns = steps.step[is_end] * spec.period_ns
+        return Frames(self._model, device.astype(np.int32), end_ns, values)
+
+    def _remember(self, steps: _Steps, run: NDArray[np.int64]) -> None:
+        slot = self._slot[steps.device]
+        ends = steps.starts + steps.lengths - 1
+        self._closed[slot] = steps.step[ends]
+        self._run[slot] = np.minimum(run[ends], self._spec.window)
+        self._age[slot] = np.minimum(steps.age[ends], _NO_VALUE)
+
+    def _no_frames(self) -> Frames:
+        none = np.empty(0, np.int64)
+        shape = (0, self._spec.window, len(self._spec.channel_names))
+        return Frames(self._model, none.astype(np.int32), none, np.empty(shape, np.float32))
+
+    def _extend(self) -> None:
+        """Make room for the devices that the table has got since the last call."""
+        self._slot = grown(self._slot, len(self._channels.devices), -1)
+
+    def _give_slots(self, devices: NDArray[np.int64] | NDArray[np.int32]) -> None:
+        """Give slots to those of these devices (each once) that have none yet."""
+        new = devices[self._slot[devices] < 0]
+        if not len(new):
+            return
+        self._slot[new] = np.arange(self._slots, self._slots + len(new))
+        self._slots += len(new)
+        self._closed = grown(self._closed, self._slots, _NO_STEP)
+        self._run = grown(self._run, self._slots, 0)
+        self._age = grown(self._age, self._slots, _NO_VALUE)
+        self._history.reach(self._slots)
+
+
+def _means(cell: NDArray[np.intp], columns: Columns) -> NDArray[np.float32]:
+    """The mean of each cell's measured readings, or where it has none, of its imputed ones."""
+    is_measured = columns["due_ns"] == columns["time_ns"]
+    is_empty = np.bincount(cell, is_measured) == 0
+    weight = (is_measured | is_empty[cell]).astype(np.float64)
+    # bincount adds one after the other, so a step cut in two gives the same sum.
+    total = np.bincount(cell, weight * columns["value"])
+    return (total / np.bincount(cell, weight)).astype(np.float32)
+
+
+class _History:
+    """The last closed steps of every device, laid out so that a window is one piece of memory.
+
+    Each slot has room for more steps than a window; steps are added behind the ones before, and
+    only when the room is full the last window is moved to its front.
+
+    Args:
+        window: Steps in a window.
+        width: Channels.
+    """
+
+    def __init__(self, window: int, width: int) -> None:
+        self._window = window
+        self._room = window + max(window // 2, _FEWEST_SPARE_STEPS)
+        self._steps = np.empty((0, self._room, width), np.float32)
+        # By slot: steps in use, ``window`` at least; NaN where there was none.
+        self._used = np.empty(0, np.int64)
+
+    def reach(self, slots: int) -> None:
+        """Make room for so many slots."""
+        self._steps = grown(self._steps, slots, np.nan)
+        self._used = grown(self._used, slots, self._window)
+
+    def newest(self, slot: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[d, window, channel]: the last steps of each slot, the newest last."""
+        return self._windows(slot, self._used[slot])
+
+    def last(self, slot: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[d, channel]: the last step of each slot."""
+        return self._steps[slot, self._used[slot] - 1]
+
+    def put(self, slot: NDArray[np.int64], newest: NDArray[np.float32]) -> None:
+        """Have these be the last steps of the slots."""
+        self._steps[slot, : self._window] = newest
+        self._used[slot] = self._window
+
+    def forget(self, slot: NDArray[np.int64]) -> None:
+        """Have the slots hold nothing."""
+        self._steps[slot, : self._window] = np.nan
+        self._used[slot] = self._window
+
+    def append(
+        self,
+        slot: NDArray[np.int64],
+        starts: NDArray[np.intp],
+        lengths: NDArray[np.intp],
+        value: NDArray[np.float32],
+        is_end: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Add steps, and give the windows that end at some of them.
+
+        Args:
+            slot: int64[d], each once.
+            starts: intp[d], where each slot's steps begin in ``value``.
+            lengths: intp[d], how many it gets.
+            value: float32[s, channel].
+            is_end: bool[s], the steps that a window ends at.
+
+        Returns:
+            float32[w, window, channel], in the steps' order.
+        """
+        spare = self._room - self._window
+        number = np.cumsum(is_end) - 1
+        windows = np.empty((int(is_end.sum()), self._window, value.shape[1]), np.float32)
+        # A device with a backlog may have more steps than there is room for at once.
+        for done in range(0, int(lengths.max(initial=0)), spare):
+            has_more = lengths > done
+            count = np.minimum(lengths[has_more] - done, spare)
+            owner = slot[has_more]
+            self._make_room(owner, count)
+            place = ramp(count)
+            at = np.repeat(self._used[owner], count) + place
+            rows = np.repeat(starts[has_more] + done, count) + place
+            owners = np.repeat(owner, count)
+            self._steps[owners, at] = value[rows]
+            ends = np.flatnonzero(is_end[rows])
+            if len(ends) == len(windows):
+                windows = self._windows(owners[ends], at[ends] + 1)
+            elif len(ends):
+                windows[number[rows[ends]]] = self._windows(owners[ends], at[ends] + 1)
+            self._used[owner] += count
+        return windows
+
+    def _make_room(self, slot: NDArray[np.int64], count: NDArray[np.intp]) -> None:
+        full = slot[self._used[slot] + count > self._room]
+        if len(full):
+            self._steps[full, : self._window] = self.newest(full)
+            self._used[full] = self._window
+
+    def _windows(self, slot: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The windows that end before these positions; copied, each in one piece."""
+        slots, room, width = self._steps.shape
+        if not slots:
+            return np.empty((len(slot), self._window, width), np.float32)
+        item = self._steps.itemsize
+        pieces = as_strided(
+            self._steps,
+            shape=(slots * room - self._window + 1, self._window * width),
+            strides=(width * item, item),
+            writeable=False,
+        )
+        windows: NDArray[np.float32] = pieces[slot * room + end - self._window]
+        return windows.reshape(len(slot), self._window, width)

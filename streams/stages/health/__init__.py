@@ -1,0 +1,1 @@
+"""Sensors judged by their closed windows."""

@@ -1,0 +1,1 @@
+"""How far each device's time has come."""

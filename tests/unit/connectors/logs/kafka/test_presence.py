@@ -1,0 +1,86 @@
+"""Kafka away and back are a line each, whatever its client says meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from structlog.testing import capture_logs
+
+from connectors.logs.kafka.presence import Presence
+from headgate.testing import ManualClock
+
+
+def _client() -> logging.Logger:
+    """A logger of the client's that no log has listened to yet."""
+    return logging.getLogger(f"aiokafka.{uuid.uuid4().hex}")
+
+
+def _raised_in(module: str) -> BaseException:
+    try:
+        exec("raise KeyError(1)", {"__name__": module})
+    except KeyError as error:
+        return error
+    raise AssertionError
+
+
+def test_an_outage_is_two_lines() -> None:
+    """The first miss, and the first answer after a time without one."""
+    clock = ManualClock()
+    presence = Presence("kafka:9092", clock)
+    client = _client()
+    presence.watch()
+    try:
+        with capture_logs() as logs:
+            client.error("Unable connect to node with id %s: %s", 1, "refused")
+            assert logs == []  # nobody has reached it yet; whoever starts the log says so
+            presence.answered()
+            for _ in range(100):
+                client.error("Unable connect to node with id %s: %s", 1, "refused")
+                client.error("Failed fetch messages from %s: %s", 1, "NodeNotReadyError: no")
+                presence.answered()  # another server
+                clock.advance(1)
+            trace = _raised_in("aiokafka.producer.sender")
+            never_retrieved = (KeyError, trace, trace.__traceback__)
+            record = client.makeRecord("asyncio", 40, "", 0, "unheard", (), never_retrieved)
+            assert not presence._filter.filter(record)
+            clock.advance(5)
+            presence.answered()
+            presence.answered()
+    finally:
+        presence.unwatch()
+
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("warning", "Kafka does not answer; will keep trying."),
+        ("info", "Kafka answers again."),
+    ]
+
+
+def test_what_is_no_outage_passes() -> None:
+    """What a person has to mend, and errors of anybody else's."""
+    presence = Presence("kafka:9092", ManualClock())
+    client = _client()
+    presence.watch()
+    presence.answered()
+    try:
+        (own,) = (each for each in client.filters if each is presence._filter)
+        refused = client.makeRecord(
+            client.name,
+            40,
+            "",
+            0,
+            "Failed fetch messages from 1: TopicAuthorizationFailed",
+            (),
+            None,
+        )
+        trace = _raised_in("headgate.core.wire")
+        ours = client.makeRecord(
+            "asyncio", 40, "", 0, "never retrieved", (), (KeyError, trace, trace.__traceback__)
+        )
+        presence.missed("gone")
+
+        assert own.filter(refused)
+        assert own.filter(ours)
+    finally:
+        presence.unwatch()
+    assert presence._filter not in client.filters

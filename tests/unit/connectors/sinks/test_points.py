@@ -1,0 +1,153 @@
+"""A point is one line of line protocol, whatever its device is called."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.sinks.points import Point, aggregate_points, anomaly_points, health_points
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+
+_TEXT = st.text(min_size=1, max_size=12) | st.text(
+    alphabet=st.sampled_from(list('a,= "\\\n\r\t#')), min_size=1, max_size=8
+)
+_VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**62), 2**62),
+    st.floats(allow_nan=False, allow_infinity=False),
+    _TEXT,
+)
+
+
+def _key(line: str, at: int, ends: str, escaped: str) -> int:
+    """Where a measurement, tag or key that begins at ``at`` ends."""
+    while at < len(line) and line[at] not in ends:
+        # A backslash means something only before what it can escape.
+        at += 2 if line[at] == "\\" and line[at + 1 : at + 2] in tuple(escaped) else 1
+    return at
+
+
+def _value(line: str, at: int, escaped: str) -> int:
+    """Where a field's value ends."""
+    if line[at] != '"':
+        return _key(line, at, ", ", escaped)
+    at += 1
+    while line[at] != '"':
+        at += 2 if line[at] == "\\" else 1
+    return at + 1
+
+
+def _parse(line: str, escaped: str) -> tuple[int, int, int]:
+    """Number of tags, number of fields, and the time of a line."""
+    tags = fields = 0
+    at = _key(line, 0, ", ", escaped)
+    while line[at] == ",":
+        at = _key(line, at + 1, "=", escaped)
+        at = _key(line, at + 1, ", ", escaped)
+        tags += 1
+    assert line[at] == " "
+    while fields == 0 or line[at] == ",":
+        at = _value(line, _key(line, at + 1, "=", escaped) + 1, escaped)
+        fields += 1
+    assert line[at] == " "
+    return tags, fields, int(line[at + 1 :])
+
+
+@given(
+    _TEXT,
+    st.dictionaries(_TEXT, _TEXT, max_size=3),
+    st.dictionaries(_TEXT, _VALUES, min_size=1, max_size=3),
+    st.integers(-(2**60), 2**60),
+)
+def test_a_point_is_one_line_with_its_own_parts_only(
+    measurement: str,
+    tags: dict[str, str],
+    fields: dict[str, float | int | bool | str],
+    time_ns: int,
+) -> None:
+    """No text can begin another line, another measurement, another tag or another field."""
+    line = Point("aggregates", measurement, tuple(sorted(tags.items())), fields, time_ns).line()
+
+    assert not {"\n", "\r"} & set(line)
+    assert not line.startswith("#")  # a comment
+    # InfluxDB 2, and stores for which a backslash escapes a backslash too.
+    for escaped in (",= ", ",= \\"):
+        assert _parse(line, escaped) == (len(tags), len(fields), time_ns)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.0, "2.0"), (2, "2i"), (True, "true"), (1e300, "1e+300"), ('a"b\\', r'"a\"b\\"')],
+)
+def test_a_field_keeps_its_type(value: float | bool | str, text: str) -> None:
+    """A float never turns into an integer: InfluxDB refuses a field that changes its type."""
+    assert Point("aggregates", "m", (), {"x": value}, 1).line() == f"m x={text} 1"
+
+
+def _aggregates(table: ChannelTable, rows: list[int], n: list[int]) -> Aggregates:
+    k = len(rows)
+    mean = np.array([1.5 if count else math.nan for count in n])
+    return Aggregates(
+        channel=np.array(rows, np.int32),
+        start_ns=np.full(k, 60 * 10**9),
+        window_ns=np.full(k, 10**10),
+        n=np.array(n),
+        flagged=np.zeros(k, np.int64),
+        expected=np.full(k, 10),
+        stats=dict.fromkeys(STATISTICS, mean),
+        sketch_keys=[],
+        sketch_counts=[],
+    )
+
+
+def test_a_devices_channels_share_the_points_of_a_window() -> None:
+    """One point a device and window; a window without usable readings has counts only."""
+    table = ChannelTable()
+    rows = [
+        table.row(Channel("f", device, "pump", name, "", (("line", "l"),)))
+        for device in ("a", "b")
+        for name in ("flow", "temp")
+    ]
+    points = aggregate_points(_aggregates(table, rows, [5, 0, 3, 3]), table, "gw")
+
+    assert [(each.measurement, each.tag("device"), each.time_ns) for each in points] == [
+        ("pump_10s", "a", 60 * 10**9),
+        ("pump_10s", "b", 60 * 10**9),
+    ]
+    assert points[0].fields["flow_mean"] == 1.5
+    assert points[0].fields["temp_n"] == 0
+    assert "temp_mean" not in points[0].fields
+    assert points[0].tags == (("device", "a"), ("gateway", "gw"), ("line", "l"))
+
+
+def test_all_states_of_an_anomaly_have_one_identity() -> None:
+    """So that the store keeps the last of them."""
+    states = [
+        Anomaly(
+            "f", "d", "m", 10, 10, 10 + n, 10, 2.0 + n, 1.0, "minor", (("x", 1.0),),
+            "sensor" if n else "process", ("x",) if n else (), n < 2, n,
+        )
+        for n in range(3)
+    ]  # fmt: skip
+    points = anomaly_points(states, "gw")
+
+    assert len({(each.measurement, each.tags, each.time_ns) for each in points}) == 1
+    assert points[-1].fields["is_open"] is False
+    assert points[-1].fields["share_x"] == 1.0
+    assert points[-1].fields["verdict"] == "sensor"
+    assert points[-1].fields["faulty_channels"] == "x"
+
+
+def test_health_is_a_series_a_sensor() -> None:
+    """Its state is a text, and a figure that is not known is left out."""
+    (point,) = health_points([SensorHealth("f", "d", "x", 20, "stuck", 10, 4.5, math.nan)], "gw")
+
+    assert point.measurement == "sensor_health"
+    assert point.tags == (("channel", "x"), ("device", "d"), ("feed", "f"), ("gateway", "gw"))
+    assert point.fields == {"state": "stuck", "is_faulty": True, "since_ns": 10, "found": 4.5}
+    assert point.time_ns == 20

@@ -1,0 +1,133 @@
+"""Merged windows are what the long windows of the same readings would have been."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from headgate.config.feed import Feed
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.clock import NS_PER_S
+from headgate.core.results import STATISTICS, Aggregates
+from streams.forward.thinning import concat, source_windows, thin
+from streams.stages.aggregate.stage import Aggregator
+
+_MINUTE = 60 * NS_PER_S
+
+
+def _feed(*window: str) -> Feed:
+    return Feed.model_validate(
+        {
+            "topic": "{device}",
+            "period": "1s",
+            "channels": {"x": {}},
+            "aggregates": [{"window": each} for each in window],
+        }
+    )
+
+
+def _aggregates(
+    channels: ChannelTable, feed: Feed, readings: list[tuple[int, int, float, bool]]
+) -> Aggregates:
+    """All windows of readings ``(channel, second, value, usable)``, in order of time."""
+    readings = sorted(readings, key=lambda reading: reading[1])
+    batch = Batch.from_columns(
+        channels,
+        [second * NS_PER_S for _, second, _, _ in readings],
+        [row for row, *_ in readings],
+        [value for _, _, value, _ in readings],
+        quality=[0 if usable else int(Quality.SPIKE) for *_, usable in readings],
+    )
+    aggregator = Aggregator({"f": feed}, channels)
+
+    def far(devices: NDArray[np.int32]) -> NDArray[np.int64]:
+        return np.full(len(devices), 10**18, np.int64)
+
+    rows = aggregator.process(batch, far)
+    return rows.take(np.argsort(rows.start_ns, kind="stable"))
+
+
+def _by_window(rows: Aggregates) -> dict[tuple[int, int], list[float]]:
+    return {
+        (channel, start_ns): [
+            *(float(rows.stats[name][row]) for name in STATISTICS),
+            *(int(column[row]) for column in (rows.n, rows.flagged, rows.expected)),
+        ]
+        for row, (channel, start_ns) in enumerate(
+            zip(rows.channel.tolist(), rows.start_ns.tolist(), strict=True)
+        )
+    }
+
+
+def _table() -> ChannelTable:
+    channels = ChannelTable()
+    for device in "ab":
+        channels.row(Channel("f", device, "f", "x"))
+    return channels
+
+
+_readings = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.integers(0, 400),
+        st.floats(-1e6, 1e6).map(lambda value: round(value, 3)),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=120,
+    unique_by=lambda reading: reading[:2],
+)
+
+
+@settings(deadline=None)
+@given(_readings, st.integers(0, 50))
+def test_thinning_in_pieces_gives_the_windows_of_the_readings(
+    readings: list[tuple[int, int, float, bool]], cut: int
+) -> None:
+    """Cut anywhere: what waits in one piece is merged in the next."""
+    channels = _table()
+    # So late that all before it is complete.
+    closing = [(row, 1000, 0.0, True) for row in (0, 1)]
+    short = _aggregates(channels, _feed("10s"), readings + closing)
+    long = _by_window(_aggregates(channels, _feed("1m"), readings + closing))
+    sources = source_windows({"f": _feed("10s")}, (_MINUTE,), _MINUTE)
+
+    every = np.arange(len(short))
+    first, waiting = thin(short.take(every[:cut]), channels, _MINUTE, sources)
+    second, left = thin(concat([waiting, short.take(every[cut:])]), channels, _MINUTE, sources)
+    merged = _by_window(concat([first, second]))
+
+    last = 1000 * NS_PER_S // _MINUTE * _MINUTE
+    assert len(merged) == len(first) + len(second)
+    assert merged.keys() == {window for window in long if window[1] != last}
+    for window, values in merged.items():
+        np.testing.assert_allclose(values, long[window], rtol=1e-9, atol=1e-4)
+    assert set(left.start_ns.tolist()) == {1000 * NS_PER_S}
+
+
+def test_a_feed_s_own_long_windows_win() -> None:
+    """Its short ones go, because its long ones stand for the same readings; theirs pass."""
+    channels = _table()
+    feed = _feed("10s", "1m")
+    readings = [(0, second, float(second), True) for second in range(200)]
+    rows = _aggregates(channels, feed, readings)
+    sources = source_windows({"f": feed}, (_MINUTE, 10 * _MINUTE), _MINUTE)
+
+    merged, waiting = thin(rows, channels, _MINUTE, sources)
+
+    assert sources == {"f": 0}
+    assert set(merged.window_ns.tolist()) == {_MINUTE}
+    assert _by_window(merged) == _by_window(_aggregates(channels, _feed("1m"), readings))
+    assert not len(waiting)
+
+
+def test_windows_are_merged_from_the_longest_that_fits() -> None:
+    """Of the feed's own, and of those that were made of them."""
+    targets = (_MINUTE, 10 * _MINUTE)
+
+    assert source_windows({"f": _feed("1s", "10s")}, targets, _MINUTE) == {"f": 10 * NS_PER_S}
+    assert source_windows({"f": _feed("10s")}, targets, 10 * _MINUTE) == {"f": _MINUTE}
+    assert source_windows({"f": _feed("7s")}, targets, _MINUTE) == {"f": None}

@@ -1,0 +1,52 @@
+"""What is remembered of retained messages is bounded, whatever topics devices make up."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+from connectors.mqtt.received import Received
+from headgate.config.schema import Config
+from headgate.core.telemetry import Telemetry
+from headgate.testing import ManualClock
+from streams.ingest.retained import RetainedMessages
+
+
+def _config() -> Config:
+    return Config.model_validate(
+        {
+            "local_store": {},
+            "ingest": {"max_devices": 10},
+            "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
+        }
+    )
+
+
+def _received(topics: list[bytes]) -> Received:
+    return Received(topics, [b"1"] * len(topics), [], [], 1, 0)
+
+
+def test_topics_that_never_come_again_leave_nothing_behind() -> None:
+    """Nothing of them is retained, so nothing of them has to be forgotten in the file."""
+    messages = RetainedMessages(_config(), Telemetry(ManualClock()))
+    messages.sift(_received([b"%04d" % number + 500 * b"x" for number in range(100)]))
+
+    tracemalloc.start()
+    for number in range(100, 2100):
+        messages.sift(_received([b"%04d" % number + 500 * b"x"]))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held < 400_000  # of a megabyte that came
+
+
+def test_made_up_topics_push_out_none_that_is_heard_meanwhile() -> None:
+    """A value that comes again as retained is known whatever came since it was first heard."""
+    messages = RetainedMessages(_config(), Telemetry(ManualClock()))
+    messages.sift(_received([b"honest"]))
+    messages.sift(_received([b"made-up-%d" % number for number in range(15)]))
+    messages.sift(_received([b"honest"]))
+    messages.sift(_received([b"made-up-%d" % number for number in range(15, 30)]))
+    again = replace(_received([b"honest"]), retained=[0])
+
+    assert not messages.sift(again).topics
