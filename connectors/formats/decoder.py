@@ -42,6 +42,8 @@ from headgate.core.errors import DataError
 #: Whole numbers of this size and more may not fit into a float.
 _LARGE = 2**1000
 
+_NO_CHANNELS = "none of the feed's channels is in the record"
+
 
 class FeedDecoder:
     """Decodes the messages of one feed.
@@ -78,10 +80,6 @@ class FeedDecoder:
         # Of every reading of the feed.
         self._flags = int(Quality.ARRIVAL_TIME if self._time is None else Quality.GOOD)
         self._typed = _typed_decoder(feed)
-
-    def matches(self, topic: bytes) -> bool:
-        """Whether a topic belongs to this feed."""
-        return self._devices.matches(topic)
 
     @property
     def tag_values(self) -> int:
@@ -126,7 +124,7 @@ class FeedDecoder:
                 if len(payload) > self._bounds.unseen_bytes and not self._bounds.check(payload):
                     seen[position] = b""  # no record: the careful way takes it
             except DataError as error:
-                refused.append((position, error))
+                refused.append((position, error.with_traceback(None)))
             else:
                 kept.append(position)
         with _no_garbage_collection():
@@ -154,12 +152,12 @@ class FeedDecoder:
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
         is_absent = typed.is_absent
-        is_odd = is_absent.all(axis=1) | (is_absent & self._is_required).any(axis=1)
-        if is_odd.any():
-            _fail(failed, typed.owner[is_odd])
+        self._fail_for_channels(typed, payloads, failed)
         owner, value = typed.owner, typed.value
         if failed:
-            is_good = ~np.isin(owner, np.fromiter(failed, np.intp))
+            is_good = np.ones(len(topics), np.bool_)
+            is_good[list(failed)] = False
+            is_good = is_good[owner]
             owner, places, time_ns = owner[is_good], places[is_good], time_ns[is_good]
             value, is_absent = value[is_good], is_absent[is_good]
         careful = Rows()
@@ -175,9 +173,26 @@ class FeedDecoder:
         if typed.time is None or self._times is None:
             return arrival_ns
         times_ns, is_bad = self._times.column(typed.time, arrival_ns)
-        if is_bad.any():
-            _fail(failed, typed.owner[is_bad])
+        for row in np.flatnonzero(is_bad).tolist():
+            # Where there is none, the careful way looks around for one.
+            value, arrived_ns = typed.time[row], int(arrival_ns[row])
+            position = int(typed.owner[row])
+            if position not in failed:
+                is_known = value is not None and not typed.has_arrays
+                failed[position] = self._times.refusal(value, arrived_ns) if is_known else None
         return times_ns
+
+    def _fail_for_channels(self, typed: Typed, payloads: Sequence[bytes], failed: Failed) -> None:
+        """Have those records fail that lack a required channel, or all of them."""
+        is_odd = typed.is_absent.all(axis=1) | (typed.is_absent & self._is_required).any(axis=1)
+        if not is_odd.any():
+            return
+        is_known = not typed.has_arrays and not self._is_required.any()
+        for position in typed.owner[is_odd].tolist():
+            if position not in failed:
+                # An array in it may be where they are: the careful way looks.
+                is_flat = is_known and b"[" not in payloads[position]
+                failed[position] = DataError("no_channels", _NO_CHANNELS) if is_flat else None
 
     def _columns(
         self,
@@ -244,7 +259,8 @@ class FeedDecoder:
                     position, topics[position], payloads[position], int(arrival_ns[position]), rows
                 )
             except DataError as error:
-                rows.refused.append((position, error))
+                # Without frames: a run of messages would keep thousands of them.
+                rows.refused.append((position, error.with_traceback(None)))
         return rows
 
     def _decode_message(
@@ -253,11 +269,9 @@ class FeedDecoder:
         """Add a message's readings, and raise DataError once if anything of it is refused."""
         tags, texts = self._devices.names(topic)
         envelope, records = self._records_of(payload)
-        # Those of the device that was met last, which is that of all records as a rule.
-        last, channels = "", list[int]()
         is_named = self._devices.is_named_by_topic
-        if is_named:
-            last, channels = texts[0], self._channels_of(tags, texts[0])
+        # The device that was met last, which is that of all records as a rule, and its channels.
+        last, channels = texts[0] if is_named else "", list[int]()
         refusal: DataError | None = None
         number = count = 0
         for index, record in enumerate(records):
@@ -269,6 +283,8 @@ class FeedDecoder:
                     if device != last:
                         last, channels = device, self._channels_of(tags, device)
                 time_ns = self._time_ns(record, envelope, arrived_ns)
+                if not channels:
+                    channels = self._channels_of(tags, last)
                 self._add_record(record, channels, position, time_ns, rows)
             except DataError as error:
                 count += 1
@@ -335,7 +351,7 @@ class FeedDecoder:
                 rows.quality.append(flags | more)
             count = len(rows.channel) - before
             if not count:
-                raise DataError("no_channels", "none of the feed's channels is in the record")
+                raise DataError("no_channels", _NO_CHANNELS)
         except DataError:
             rows.cut(before)
             raise
@@ -348,23 +364,20 @@ class FeedDecoder:
         self, error: DataError, record: object, envelope: object, arrived_ns: int
     ) -> DataError:
         """The error with what may help, where something can be guessed."""
+        if error.reason not in ("bad_time", "no_channels"):
+            return error
         hint, value = "", ABSENT
         if error.reason == "bad_time" and self._time is not None and self._times is not None:
             value = first(self._time, record, envelope)
             hint = self._times.hint(value, arrived_ns)
         below = array_below(record)
-        if value is ABSENT and below and error.reason in ("bad_time", "no_channels"):
+        if value is ABSENT and below:
             hint = f'there is an array of objects at "{below}"; ' + (
                 f'records = "{below}" reads it'
                 if self._records is None and record is envelope
                 else "arrays below records are not read"
             )
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
-
-
-def _fail(failed: Failed, positions: NDArray[np.intp]) -> None:
-    for position in positions.tolist():
-        failed.setdefault(position, None)
 
 
 def _typed_decoder(feed: Feed) -> TypedDecoder | None:

@@ -78,10 +78,6 @@ class Devices:
         """Whether the payload has no part of the device's name."""
         return not self._parts
 
-    def matches(self, topic: bytes) -> bool:
-        """Whether a topic belongs to this feed."""
-        return self._pattern.match(topic.decode(errors="replace")) is not None
-
     def names(self, topic: bytes) -> tuple[Tags, tuple[str, ...]]:
         """What a topic says: tags, and the texts around what the payload has of the device's name.
 
@@ -99,7 +95,8 @@ class Devices:
         texts = _filled(self._device_name, values)
         values.pop("device", None)
         for placeholder, value in values.items():
-            _check_length(f"{{{placeholder}}}", value)
+            if len(value) > MAX_NAME:
+                raise _too_long(f"{{{placeholder}}}", value)
         names = (tuple(sorted(values.items())), texts)
         if not self._parts:
             _check_device(texts[0])
@@ -147,7 +144,10 @@ class Devices:
         place = self._places.get((tags, device))
         if place is not None:
             return place
-        self._check_room(tags, device)
+        trouble = self._one_too_many(tags, device)
+        if trouble is not None:
+            self.is_full = True
+            raise trouble
         self._note_values(tags)
         place = len(self._places)
         if place == len(self.rows):
@@ -188,29 +188,21 @@ class Devices:
         for name, value in tags:
             self._values.setdefault(name, set()).add(value)
 
-    def _check_room(self, tags: Tags, device: str) -> None:
-        """Refuse, with DataError, one of anything too many, without a look at all there are."""
-        try:
-            self._check_limits(tags, device)
-        except DataError:
-            self.is_full = True
-            raise
-
-    def _check_limits(self, tags: Tags, device: str) -> None:
+    def _one_too_many(self, tags: Tags, device: str) -> DataError | None:
+        """Why there is no room for a device, without a look at all there are."""
         limits = self._limits
         if len(self._channels.devices) >= limits.max_devices:
             owner = Device(self._name, device, telling_tags(tags, self._identity))
             if not self._channels.has_device(owner):
-                raise DataError("too_many_devices", f"ingest.max_devices is {limits.max_devices}")
+                return DataError("too_many_devices", f"ingest.max_devices is {limits.max_devices}")
         if len(self._channels) + len(self._signals) > limits.max_channels:
-            raise DataError("too_many_channels", f"ingest.max_channels is {limits.max_channels}")
+            return DataError("too_many_channels", f"ingest.max_channels is {limits.max_channels}")
         for name, value in tags:
             values = self._values.get(name, ())
             if len(values) >= limits.max_tag_values and value not in values:
-                raise DataError(
-                    "too_many_tag_values",
-                    f"{{{name}}}: ingest.max_tag_values is {limits.max_tag_values}",
-                )
+                detail = f"{{{name}}}: ingest.max_tag_values is {limits.max_tag_values}"
+                return DataError("too_many_tag_values", detail)
+        return None
 
     @property
     def tag_values(self) -> int:
@@ -239,17 +231,17 @@ class Devices:
         return np.array(known, np.intp)
 
     def _new_place(self, key: Any, typed: Typed, position: int, failed: Failed) -> int:  # noqa: ANN401
-        topic, named = (key, None) if typed.device is None else key
+        topic, named = (key, ()) if typed.device is None else key
+        parts = [named] if len(self._parts) == 1 else named
         try:
             tags, texts = self.names(topic)
-            parts = [named] if len(self._parts) == 1 else named or ()
             device = self._named(tags, texts, parts)
             place = self.place_of(tags, device)
         except DataError as error:
-            # Of several records the careful way says how many are so, and of a name in the payload
-            # what stands in its place.
-            is_all = typed.device is None and not typed.has_arrays
-            failed[int(typed.owner[position])] = error if is_all else None
+            # Of several records the careful way says how many are so, and of a name that is not in
+            # the payload what stands in its place.
+            is_all = not typed.has_arrays and None not in parts
+            failed[int(typed.owner[position])] = error.with_traceback(None) if is_all else None
             return 0
         known: dict[Any, int] = (
             self._place_of_topic if typed.device is None else self._place_of_pair
@@ -289,9 +281,12 @@ def _part(path: str, value: object) -> str:
 def _check_device(device: str) -> None:
     if not device:
         raise DataError("bad_device", "the device's name is empty")
-    _check_length("the device's name", device)
+    if len(device) > MAX_NAME:
+        raise _too_long("the device's name", device)
     # Spaces, commas, quotes and any letters are fine. Control characters, and lone surrogates,
     # are not: no display shows them and line protocol can't carry a line break.
+    if device.isprintable():
+        return
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in device):
         raise DataError("bad_device", "a control character in the device's name")
     try:
@@ -300,8 +295,7 @@ def _check_device(device: str) -> None:
         raise DataError("bad_device", "the device's name is no Unicode text") from None
 
 
-def _check_length(what: str, name: str) -> None:
-    if len(name) > MAX_NAME:
-        raise DataError(
-            "name_too_long", f"{what}: expected at most {MAX_NAME} characters, got {len(name)}"
-        )
+def _too_long(what: str, name: str) -> DataError:
+    return DataError(
+        "name_too_long", f"{what}: expected at most {MAX_NAME} characters, got {len(name)}"
+    )

@@ -41,6 +41,7 @@ _KINDS = (
     (b"\xfd7zXZ", "xz"),
     (b"\x04\x22\x4d\x18", "LZ4"),
 )
+_BEGINS = (b"\x78", *(begin for begin, _ in _KINDS))
 
 _loads = msgspec.json.Decoder().decode
 
@@ -59,7 +60,9 @@ def loads(payload: bytes, *, takes_literals: bool = True) -> object:
     try:
         return _loads(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        trouble: Exception = error
+        # Without this function's frame, which holds it: that would be a cycle for each message, and
+        # looking for cycles takes longer than all else.
+        trouble: Exception = error.with_traceback(None)
     bare = payload.removeprefix(_BYTE_ORDER_MARK).strip(_BLANKS).removeprefix(_BYTE_ORDER_MARK)
     if not bare:
         raise DataError("empty", "nothing in it; so are retained messages cleared")
@@ -69,7 +72,7 @@ def loads(payload: bytes, *, takes_literals: bool = True) -> object:
         try:
             return _loads(bare)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            trouble = error
+            trouble = error.with_traceback(None)
     if _TOO_LARGE in str(trouble):
         # A number that no float can hold does not make a message bad, least of all in a field that
         # nobody wants: it is infinite here, as a whole number of as many digits is.
@@ -139,6 +142,8 @@ def _why_not_json(payload: bytes, error: Exception) -> DataError:
 
 
 def _kind_of(payload: bytes) -> str:
+    if not payload.startswith(_BEGINS):
+        return ""
     for begin, name in _KINDS:
         if payload.startswith(begin):
             return name

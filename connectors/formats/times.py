@@ -90,6 +90,16 @@ class EventTimes:
         latest_ns = arrival_ns + self._max_ahead_ns
         return times_ns, (times_ns < self._not_before_ns) | (times_ns > latest_ns)
 
+    def refusal(self, value: object, arrived_ns: int) -> DataError | None:
+        """Why a value is none to believe, with what may help; None for one that is."""
+        try:
+            self.time_ns(value, arrived_ns)
+        except DataError as error:
+            hint = self.hint(value, arrived_ns)
+            detail = f"{error.detail}; {hint}" if hint else error.detail
+            return DataError(error.reason, detail)
+        return None
+
     def hint(self, value: object, arrived_ns: int) -> str:
         """What to change in the configuration so that a refused time is one; empty for nothing."""
         for unit, ns in _NS_PER_UNIT.items():

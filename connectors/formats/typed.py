@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ class Typed:
             device.
         value: float64[r, channel], NaN for null.
         is_absent: bool[r, channel], True where the record has no such field.
-        failed: Positions of the payloads that are not as the feed says, rising.
+        failed: Positions of the payloads that are not as the feed says.
         has_arrays: True when there may be several records of one payload.
         is_one_each: True when every payload is one record, so that ``owner`` counts from 0.
     """
@@ -110,25 +111,22 @@ class TypedDecoder:
 
     def _parse(self, payloads: Sequence[bytes]) -> tuple[list[Any], list[int]]:
         """The payloads' contents, and the positions of those that can't be had."""
-        decode = self._decode
-        # The parser does not look into texts that nobody wants; UTF-8 they must be all the same.
-        if _is_utf8(b"\n".join(payloads)):
-            try:
-                return list(map(decode, payloads)), []
-            except (msgspec.MsgspecError, RecursionError):
-                pass
         records: list[Any] = []
         failed: list[int] = []
-        for position, payload in enumerate(payloads):
+        # An exception ends the list, but not what it is made of: that goes on behind its payload.
+        rest = map(self._decode, payloads)
+        while True:
             try:
-                record = decode(payload)
+                records.extend(rest)
+                break
             except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                failed.append(position)
-                continue
-            if _is_utf8(payload):
-                records.append(record)
-            else:
-                failed.append(position)
+                failed.append(len(records) + len(failed))
+        # The parser does not look into texts that nobody wants; UTF-8 they must be all the same.
+        if not _is_utf8(b"\n".join(payloads)):
+            parsed = np.delete(np.arange(len(payloads)), failed).tolist()
+            is_text = [_is_utf8(payloads[at]) for at in parsed]
+            records = list(compress(records, is_text))
+            failed += [at for at, is_good in zip(parsed, is_text, strict=True) if not is_good]
         return records, failed
 
 

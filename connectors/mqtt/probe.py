@@ -25,6 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.finding import Finding, State
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.topics import TopicPatterns
 from connectors.mqtt.tls import cause, tls_context
 from headgate.config.schema import Config, Mqtt, read_secret
 from headgate.core.batch import Batch, Quality
@@ -80,6 +81,8 @@ class BrokerProbe:
             name: FeedDecoder(name, feed, self._channels, config.ingest)
             for name, feed in config.feed.items()
         }
+        self._feeds = tuple(config.feed)
+        self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
         self._changed = threading.Condition()
         self._answer: ReasonCode | None = None
         self._has_session = False
@@ -265,9 +268,10 @@ class BrokerProbe:
     def _on_message(self, client: Client, _data: object, message: MQTTMessage) -> None:
         # Not ``message.topic``: that decodes UTF-8.
         topic: bytes = message._topic  # noqa: SLF001
-        feed = next((name for name, each in self._decoders.items() if each.matches(topic)), None)
-        if feed is None:
+        at = self._patterns.first(topic)
+        if at is None:
             return
+        feed = self._feeds[at]
         heard = self._heard[feed]
         if heard.good is not None or heard.tries >= _MAX_TRIES:
             return

@@ -60,10 +60,13 @@ class DataError(HeadgateError):
         detail: What exactly was found, for the person who looks into quarantine.
     """
 
+    # There may be thousands of them a second, of which nobody asks what they read.
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class Bug(HeadgateError):  # noqa: N818  (a word, not a category)

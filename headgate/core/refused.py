@@ -15,7 +15,7 @@ _MAX_KINDS: Final = 200
 
 #: Kinds that are told, the most frequent ones, and sources of each.
 _TOLD_KINDS: Final = 20
-_SOURCES: Final = 5
+MAX_SOURCES: Final = 5
 
 #: So much is kept of a source, of an example and of its detail.
 _SOURCE_BYTES: Final = 256
@@ -35,7 +35,7 @@ class _Kind:
     def add_source(self, source: bytes, count: int) -> None:
         """Count a source. A new one takes the place, and the number, of the least frequent."""
         sources = self.sources
-        if source not in sources and len(sources) >= _SOURCES:
+        if source not in sources and len(sources) >= MAX_SOURCES:
             least = min(sources, key=lambda each: sources[each])
             count += sources.pop(least)
         sources[source] = sources.get(source, 0) + count

@@ -7,6 +7,7 @@ goes on, once a minute with how many there were.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
@@ -20,6 +21,7 @@ from connectors.formats.devices import MAX_TOPIC_BYTES
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
+from headgate.core.refused import MAX_SOURCES
 from headgate.core.telemetry import Telemetry
 from headgate.core.wire import QuarantinedMessage
 
@@ -113,21 +115,38 @@ class Refusals:
             refused: Position and reason of each.
             into: By partition, what goes there.
         """
-        # By reason and topic: how many, and the last of them. Nothing is done for each message but
-        # what is kept of it.
-        alike: dict[tuple[str, bytes], tuple[int, int, DataError]] = {}
-        for position, error in refused:
-            kind = (error.reason, messages.topics[position])
-            count, _, _ = alike.get(kind, (0, 0, error))
-            alike[kind] = (count + 1, position, error)
-            self._add(messages, position, error, into)
-        for (reason, topic), (count, position, error) in alike.items():
-            self._telemetry.quarantined.labels(reason).inc(count)
-            example = messages.payloads[position]
-            self._telemetry.refused.note(
-                reason, feed, topic, count, example=example, detail=error.detail
+        # Nothing is done for each message but what is kept of it.
+        topics, payloads, cut = messages.topics, messages.payloads, messages.cut
+        arrival_ns = messages.arrival_ns.tolist()
+        by_reason: defaultdict[str, list[tuple[int, DataError]]] = defaultdict(list)
+        # By topic: its name in quarantine, and what goes to its partition there.
+        kept_of: dict[bytes, tuple[str, list[QuarantinedMessage]]] = {}
+        for each in refused:
+            position, error = each
+            by_reason[error.reason].append(each)
+            topic, payload = topics[position], payloads[position]
+            kept = kept_of.get(topic)
+            if kept is None:
+                partition = crc32(topic) % self._partitions
+                kept = (f"mqtt:{shown_topic(topic)}", into.setdefault(partition, []))
+                kept_of[topic] = kept
+            source, messages_kept = kept
+            size = cut.get(position, len(payload)) if cut else len(payload)
+            messages_kept.append(
+                QuarantinedMessage(
+                    arrival_ns[position],
+                    source,
+                    payload[: self._kept_bytes],
+                    error.reason,
+                    error.detail[:_MAX_DETAIL],
+                    size,
+                )
             )
-            self._tell(feed, error, messages, position, count)
+        for reason, alike in by_reason.items():
+            position, error = alike[-1]
+            self._telemetry.quarantined.labels(reason).inc(len(alike))
+            self._note(feed, messages, alike)
+            self._tell(feed, error, messages, position, len(alike))
 
     def keep_examples(
         self,
@@ -165,24 +184,15 @@ class Refusals:
             )
             self._kinds[feed, reason] = _Kind(now_ns)
 
-    def _add(
-        self,
-        messages: Messages,
-        position: int,
-        error: DataError,
-        into: dict[int, list[QuarantinedMessage]],
-    ) -> None:
-        topic, payload = messages.topics[position], messages.payloads[position]
-        into.setdefault(crc32(topic) % self._partitions, []).append(
-            QuarantinedMessage(
-                ingest_ns=int(messages.arrival_ns[position]),
-                source=f"mqtt:{shown_topic(topic)}",
-                payload=payload[: self._kept_bytes],
-                reason=error.reason,
-                detail=error.detail[:_MAX_DETAIL],
-                payload_bytes=messages.cut.get(position, len(payload)),
-            )
-        )
+    def _note(self, feed: str, messages: Messages, alike: Sequence[tuple[int, DataError]]) -> None:
+        """Take note of refusals of one reason, for people: whose most of them are, and the last."""
+        position, error = alike[-1]
+        kinds, example = self._telemetry.refused, messages.payloads[position]
+        named = Counter(messages.topics[at] for at, _ in alike).most_common(MAX_SOURCES)
+        for topic, count in reversed(named):
+            kinds.note(error.reason, feed, topic, count, example=example, detail=error.detail)
+        others = len(alike) - sum(count for _, count in named)
+        kinds.note(error.reason, feed, b"", others)
 
     def _tell(
         self, feed: str, error: DataError, messages: Messages, position: int, count: int

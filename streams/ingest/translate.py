@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.devices import MAX_TOPIC_BYTES
+from connectors.formats.topics import TopicPatterns
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
@@ -102,6 +103,8 @@ class Translator:
             name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
         }
         self._zoneless: set[str] = set()
+        self._feeds = tuple(config.feed)
+        self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
         self._feed_of_topic: dict[bytes, str] = {}
         self._max_topics = 2 * config.ingest.max_devices
         self._partition_of_device = np.empty(0, np.int32)
@@ -287,9 +290,8 @@ class Translator:
         known = self._feed_of_topic.get(mqtt_topic)
         if known is not None:
             return known
-        feed = next(
-            (name for name, decoder in self._decoders.items() if decoder.matches(mqtt_topic)), None
-        )
+        at = self._patterns.first(mqtt_topic)
+        feed = None if at is None else self._feeds[at]
         # Bounded: a device that makes up topics must not fill the memory.
         is_short = len(mqtt_topic) <= MAX_TOPIC_BYTES
         has_room = len(self._feed_of_topic) < self._max_topics

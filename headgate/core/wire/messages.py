@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -22,8 +23,7 @@ _MESSAGES = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedMessage:
+class QuarantinedMessage(NamedTuple):
     """Something that could not even be decoded: an MQTT message, a log record, a refused point.
 
     Attributes:
@@ -46,35 +46,27 @@ class QuarantinedMessage:
 def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
     """Quarantined messages as a ``quarantine`` record's value."""
     # Column by column: rows of Python objects would take several times as long.
-    columns: list[list[object]] = [
-        [message.ingest_ns for message in messages],
-        [_clean_text(message.source) for message in messages],
-        [message.payload for message in messages],
-        [message.reason for message in messages],
-        [_clean_text(message.detail) for message in messages],
-        [message.payload_bytes for message in messages],
-    ]
+    columns = zip(*messages, strict=True) if messages else repeat((), len(_MESSAGES))
     return to_ipc(
         _MESSAGES,
-        [pa.array(column, field.type) for column, field in zip(columns, _MESSAGES, strict=True)],
+        [_array(column, field.type) for column, field in zip(columns, _MESSAGES, strict=True)],
     )
 
 
 def decode_messages(value: bytes) -> list[QuarantinedMessage]:
     """Read quarantined messages back; raises DataError like ``decode_readings``."""
     table = from_ipc(value, _MESSAGES)
-    return [
-        QuarantinedMessage(time, source, payload, reason, detail, size)
-        for time, source, payload, reason, detail, size in zip(
-            table.column("ingest_time").cast(pa.int64()).to_pylist(),
-            table.column("source").to_pylist(),
-            table.column("payload").to_pylist(),
-            table.column("reason").to_pylist(),
-            table.column("detail").to_pylist(),
-            table.column("payload_bytes").to_pylist(),
-            strict=True,
-        )
-    ]
+    times = table.column("ingest_time").cast(pa.int64())
+    columns = [times, *(table.column(name) for name in _MESSAGES.names[1:])]
+    rows = zip(*(column.to_pylist() for column in columns), strict=True)
+    return list(map(QuarantinedMessage._make, rows))
+
+
+def _array(values: Sequence[object], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([_clean_text(str(text)) for text in values], kind)
 
 
 def _clean_text(text: str) -> str:

@@ -154,8 +154,7 @@ def _part(number: int, count: int) -> Headers:
 
 
 def _cut(message: QuarantinedMessage) -> QuarantinedMessage:
-    return replace(
-        message,
+    return message._replace(
         source=message.source[:_CUT_TEXT],
         payload=message.payload[:_CUT_PAYLOAD_BYTES],
         detail=message.detail[:_CUT_TEXT],

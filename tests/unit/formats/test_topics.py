@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.formats.topics import TopicPattern
+from connectors.formats.topics import TopicPattern, TopicPatterns
 
 
 def test_topic_patterns() -> None:
@@ -12,3 +12,16 @@ def test_topic_patterns() -> None:
     assert pattern.match("plant/l1/x/p.1/a/b") == {"line": "l1", "device": "p.1"}
     assert pattern.match("plant/l1/p.1") is None
     assert TopicPattern("a.b/{device}").match("axb/p") is None
+
+
+def test_the_first_of_several_patterns_that_matches_is_found() -> None:
+    """Whatever stands in a placeholder, also bytes that are no text."""
+    patterns = TopicPatterns(["plant/{line}/{device}", "plant/#", "+/{device}", "a.b/ü/{device}"])
+
+    assert patterns.first(b"plant/1/p") == 0
+    assert patterns.first(b"plant/1/p/x") == 1
+    assert patterns.first(b"plant/1") == 1
+    assert patterns.first(b"other/\xff\n") == 2
+    assert patterns.first("a.b/ü/p".encode()) == 3
+    assert patterns.first("axb/ü/p".encode()) is None
+    assert patterns.first(b"plants") is None

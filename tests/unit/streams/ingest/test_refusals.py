@@ -56,6 +56,23 @@ def test_a_message_is_refused_once() -> None:
     assert rig.counted("headgate_messages_total", feed="f") == 2
 
 
+def test_many_topics_in_one_run_are_told_by_the_most_frequent() -> None:
+    """All of them are kept and counted, each under its own topic."""
+    rig = Rig()
+    topics = [b"in/often"] * 10 + [b"in/%d" % number for number in range(50)]
+    translated = Translated()
+    messages = Messages(topics, [b"{"] * 60, np.full(60, _NOW_NS), {})
+    rig.translator.take(messages, translated)
+    (kept,) = translated.quarantined.values()
+    (told,) = rig.telemetry.refused.as_json()
+
+    assert [message.source for message in kept] == [f"mqtt:{topic.decode()}" for topic in topics]
+    assert told["count"] == 60
+    assert told["sources"][0] == ["in/often", 10]
+    assert len(told["sources"]) == 5
+    assert rig.counted("headgate_quarantined_total", reason="not_json") == 60
+
+
 def test_bad_fields_are_counted_and_an_example_is_kept_once_a_minute() -> None:
     """By channel and kind; the readings beside them are no matter of quarantine."""
     rig = Rig()
