@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (
-        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/**/*.md"),
         *(ROOT / "connectors").glob("**/README.md"),
         *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "deploy/README")),
         ROOT / "benchmarks/README.md",
