@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks import services
 from benchmarks.measure import counters, cpu_s
-from tests.hostile.attacks import GROUPS, OLD, Attack
+from tests.hostile.attacks import GROUPS, INGEST, OLD, Attack
 from tests.hostile.honest import GRACE_MS, Honest, stored
 from tests.hostile.peer import Peer
 from tests.hostile.scene import Scene
@@ -149,7 +149,7 @@ def delays(seconds: float, say: Callable[[str], None]) -> dict[str, dict[str, fl
         attack
         for group, every in GROUPS.items()
         # Again and again, a time that is far ahead is what it takes to be believed.
-        if not group.endswith(OLD) and group != "times"
+        if not group.endswith(OLD) and group != "times" and group not in INGEST
         for attack in (every[:1] if group == "messages" else every)
     ]
     with _scene(devices=_DEVICES) as scene:

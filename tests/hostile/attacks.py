@@ -27,11 +27,13 @@ class Attack:
         name: Of a test, or a row in a table.
         send: Sends it; is given the broker's port and the time, ms.
         reasons: One of these must be counted for it. None: nothing is refused, it only takes work.
+        ends: How often the ingest lane ends because of it.
     """
 
     name: str
     send: Callable[[int, int], None]
     reasons: tuple[str, ...] = ()
+    ends: int = 0
 
 
 def _device(name: str, line: str = "line-1") -> str:
@@ -140,6 +142,16 @@ def _new_devices(port: int, now_ms: int) -> None:
         peer.flush()
 
 
+def _new_channels(port: int, now_ms: int) -> None:
+    """Ever new channels: of devices that there are, under other tags, and of new ones."""
+    payload = _of_channels(now_ms, b'"a":1,"b":2')
+    with Peer(port) as peer:
+        for number in range(2500):
+            peer.send(_device(f"honest-{number % 5}", f"line-{2 + number % 10}"), payload)
+            peer.send(_device(f"made-up-{number}"), payload)
+        peer.flush()
+
+
 def _properties(port: int, now_ms: int) -> None:
     """A user property as long as there may be, on each of many messages."""
     payload = _of_channels(now_ms, b'"a":1')
@@ -212,6 +224,22 @@ def _impostor(port: int, _now_ms: int) -> None:
             peer.flush()
 
 
+def take_over(port: int, client_id: str) -> None:
+    """Log in under the gateway's own client id, with a clean start, so that its session is gone."""
+    with Peer(port, client_id=client_id) as peer:
+        peer.send("nobody/listens", b"")
+        peer.flush()
+
+
+#: A decoder that crashes on it, as ``tests.faults.inside`` makes it. It dies in company once and
+#: alone three times; then it is known.
+POISON = Attack(
+    "a message that ends the process that decodes it",
+    partial(_once, b'{"t":1,"poison":1}'),
+    ("poison",),
+    ends=4,
+)
+
 _FLOODS = [
     Attack("user properties", _properties),
     Attack("retained messages", _retained, ("too_many_devices",)),
@@ -236,6 +264,7 @@ GROUPS: dict[str, list[Attack]] = {
         Attack("ever new tag values", _new_lines, ("too_many_tag_values",)),
         Attack("ever new devices", _new_devices, ("too_many_devices",)),
     ],
+    "channels": [Attack("ever new channels", _new_channels, ("too_many_channels",))],
     "floods": _FLOODS,
     f"floods{OLD}": [each for each in _FLOODS if each.name in ("retained messages", "QoS 2")],
     "times": [
@@ -244,3 +273,6 @@ GROUPS: dict[str, list[Attack]] = {
     ],
     "sessions": [Attack("the gateway's own name", _impostor)],
 }
+
+#: More lines of ``[ingest]`` for a group: another limit would be reached first.
+INGEST: dict[str, str] = {"channels": "max_channels = 30"}

@@ -161,16 +161,18 @@ class Scene:
         """How often each lane was started anew."""
         return {name: lane["restarts"] for name, lane in self.gateway.status()["lanes"].items()}
 
-    def wait_for_honest(self) -> None:
+    def wait_for_honest(self, within_s: float = LONGEST_S) -> None:
         """Wait until all that honest devices have sent up to now is in the store, once.
 
         Raises:
-            AssertionError: Something of it is missing, or counted twice, after ``LONGEST_S``.
+            AssertionError: Something of it is missing, or counted twice, after that long.
         """
         # The last windows are closed by what comes after their grace.
         until_ms = self.now_ms // self.honest.window_ms * self.honest.window_ms
         begins = [begin for begin in list(self.honest.readings) if begin < until_ms]
-        self.until(lambda: not self._wrong(begins), lambda: f"windows: {self._wrong(begins)}")
+        self.until(
+            lambda: not self._wrong(begins), lambda: f"windows: {self._wrong(begins)}", within_s
+        )
 
     def _wrong(self, begins: Iterable[int]) -> dict[int, tuple[int, int]]:
         """Expected and found readings of the windows in which these differ."""
@@ -195,9 +197,14 @@ class Scene:
         assert self.gateway.stop() == 0
         self.gateway.start(ready_within_s=60)
 
-    def until(self, condition: Callable[[], bool], what: Callable[[], str]) -> None:
+    def until(
+        self,
+        condition: Callable[[], bool],
+        what: Callable[[], str],
+        within_s: float = LONGEST_S,
+    ) -> None:
         """Wait until something holds."""
-        deadline = time.perf_counter() + LONGEST_S
+        deadline = time.perf_counter() + within_s
         while not condition():
-            assert time.perf_counter() < deadline, f"not within {LONGEST_S:g} s: {what()}"
+            assert time.perf_counter() < deadline, f"not within {within_s:g} s: {what()}"
             time.sleep(0.2)
