@@ -48,6 +48,7 @@ def thin(
     channels: ChannelTable,
     target_ns: int,
     sources: Mapping[str, int | None],
+    feeds: Mapping[str, Feed],
 ) -> tuple[Aggregates, Aggregates]:
     """Merge windows into windows of a length that is a multiple of theirs.
 
@@ -60,41 +61,46 @@ def thin(
         channels: The table they point into.
         target_ns: Length of the long windows.
         sources: Of ``source_windows``.
+        feeds: The feeds, by name.
 
     Returns:
         The merged windows with all rows that are long enough already, and the rows that have to
         wait for more.
     """
     source_ns = _by_channel(rows, channels, sources)
+    period_ns = {name: feed.period for name, feed in feeds.items()}
     is_short = (rows.window_ns < target_ns) & (source_ns >= 0)
     begin_ns = rows.start_ns // target_ns * target_ns
     newest_ns = np.full(len(channels), np.iinfo(np.int64).min)
     np.maximum.at(newest_ns, rows.channel, rows.start_ns + rows.window_ns)
     is_complete = begin_ns + target_ns <= newest_ns[rows.channel]
     is_merged = is_short & is_complete & (rows.window_ns == source_ns)
-    merged = _merge(rows.take(np.flatnonzero(is_merged)), target_ns)
+    short = rows.take(np.flatnonzero(is_merged))
+    merged = _merge(short, target_ns, _by_channel(short, channels, period_ns))
     long_enough = rows.take(np.flatnonzero(~is_short))
     waiting = rows.take(np.flatnonzero(is_short & ~is_complete))
     return concat([merged, long_enough]), waiting
 
 
 def _by_channel(
-    rows: Aggregates, channels: ChannelTable, sources: Mapping[str, int | None]
+    rows: Aggregates, channels: ChannelTable, of_feed: Mapping[str, int | None]
 ) -> NDArray[np.int64]:
-    """int64[k]: each row's source window, -1 where there is none."""
+    """int64[k]: what stands for each row's feed, -1 where there is nothing."""
     of_channel = np.full(len(channels), -1, np.int64)
     for row in np.unique(rows.channel).tolist():
-        source = sources.get(channels.channels[row].feed)
-        if source is not None:
-            of_channel[row] = source
+        value = of_feed.get(channels.channels[row].feed)
+        if value is not None:
+            of_channel[row] = value
     return of_channel[rows.channel]
 
 
-def _merge(rows: Aggregates, target_ns: int) -> Aggregates:
+def _merge(rows: Aggregates, target_ns: int, period_ns: NDArray[np.int64]) -> Aggregates:
+    """Long windows of all of these rows, of feeds with these periods, int64[k]."""
     if not len(rows):
         return rows
     begin_ns = rows.start_ns // target_ns * target_ns
-    rows = rows.take(np.lexsort((rows.start_ns, begin_ns, rows.channel)))
+    order = np.lexsort((rows.start_ns, begin_ns, rows.channel))
+    rows, period_ns = rows.take(order), period_ns[order]
     begin_ns = rows.start_ns // target_ns * target_ns
     starts, lengths = runs(rows.channel, begin_ns)
     group = np.repeat(np.arange(len(starts)), lengths)
@@ -136,11 +142,24 @@ def _merge(rows: Aggregates, target_ns: int) -> Aggregates:
         window_ns=np.full(len(starts), target_ns),
         n=n,
         flagged=np.add.reduceat(rows.flagged, starts),
-        # As many as the long window should have, whether each short one was there or not.
-        expected=np.maximum.reduceat(rows.expected, starts) * (target_ns // rows.window_ns[starts]),
+        expected=_expected(rows, target_ns, period_ns, starts),
         stats=stats,
         sketch_keys=np.split(buckets.key, cut),
         sketch_counts=np.split(buckets.count, cut),
+    )
+
+
+def _expected(
+    rows: Aggregates, target_ns: int, period_ns: NDArray[np.int64], starts: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """As many as each long window should have, whether each short one was there or not."""
+    of_short = np.maximum.reduceat(rows.expected, starts)
+    of_period = (target_ns + period_ns[starts] // 2) // period_ns[starts]
+    # One is expected of a short window however long the period is.
+    return np.where(
+        of_short > 1,
+        of_short * (target_ns // rows.window_ns[starts]),
+        np.maximum(of_period, 1),
     )
 
 

@@ -74,6 +74,7 @@ class BacklogUpkeep:
         self._room_bytes = config.max_backlog / config.log.partitions
         targets = config.forward.thin
         self._targets = targets
+        self._feeds = config.feed
         self._sources = [source_windows(config.feed, targets, each) for each in targets]
         self._next_warning_ns = 0
         self._given_up = 0
@@ -160,7 +161,7 @@ class BacklogUpkeep:
         carried = await self._carried(target)
         rows, unreadable = _rows([*carried, *records], channels)
         merged, waiting = await asyncio.to_thread(
-            thin, rows, channels, self._targets[number], self._sources[number]
+            thin, rows, channels, self._targets[number], self._sources[number], self._feeds
         )
         # What can't be read stays as it is: whoever sends it puts it into quarantine.
         done, kept = [*unreadable, *_cut(merged, channels)], _cut(waiting, channels)

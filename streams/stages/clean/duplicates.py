@@ -20,6 +20,9 @@ _MOST = 512
 #: Comparisons done in one go: 8 MiB of times, and as much of values.
 _BLOCK_ELEMENTS = 1 << 20
 
+#: The value of a reading that is missing.
+_MISSING = np.array([np.nan]).view(np.int64)[0]
+
 #: Stands for the value of a reading of which only the time is known: a NaN that no computation
 #: gives, told by its bits.
 _UNKNOWN = np.int64(0x7FF8_0000_0000_0BAD)
@@ -30,8 +33,10 @@ class Recent:
 
     Each channel has a ring of its last readings in arrival order, repeated ones included. A
     reading is repeated when its time is among the last ``size`` of its channel: a duplicate with
-    the same value, in conflict with another. Anything that comes back later than that is older
-    than the watermark, unless the device sends twice as fast as its feed says.
+    the same value, in conflict with another. One that is missing says nothing: beside any other it
+    is a duplicate, and a value beside nothing but missing ones is no repetition. Anything that
+    comes back later than that is older than the watermark, unless the device sends twice as fast
+    as its feed says.
     """
 
     def __init__(self) -> None:
@@ -65,7 +70,7 @@ class Recent:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """bool[n], twice: repeated readings, and those of them with a value that is known already.
 
-        All of them are remembered. Two missing values are the same.
+        All of them are remembered.
 
         Args:
             groups: The readings by channel row.
@@ -80,9 +85,16 @@ class Recent:
         # A reading newer than all before it can't be repeated, and most are.
         suspects = np.flatnonzero(time_ns <= before_ns)
         if len(suspects):
-            self._check_batch(groups, suspects, ordinal, is_repeated, time_ns)
+            is_missing = bits == _MISSING
+            is_anything = np.zeros(len(time_ns), np.bool_)
+            self._check_batch(groups, suspects, ordinal, is_anything, time_ns)
+            self._check_batch(
+                groups, suspects, ordinal, is_repeated, time_ns, is_missing.astype(np.int64)
+            )
+            is_repeated |= is_anything & is_missing
             self._check_batch(groups, suspects, ordinal, is_same, time_ns, bits)
             self._check_ring(groups, suspects, time_ns, bits, ordinal, is_repeated, is_same)
+            is_same |= is_repeated & is_missing
         ends = groups.starts + groups.lengths - 1
         self._newest_ns[channels] = np.maximum(before_ns[ends], time_ns[ends])
         self._count[channels] += groups.lengths
@@ -187,6 +199,8 @@ class Recent:
                 places = self._first[owner][:, None] + slots
                 is_again = self._ring[places] == time_ns[part][:, None]
                 is_again &= (held >= 0) & (ordinal[part][:, None] - held <= size)
+                is_nothing = self._ring_bits[places] == _MISSING
+                is_again &= ~is_nothing | (bits[part] == _MISSING)[:, None]
                 found = is_again.any(axis=1)
                 is_repeated[part[found]] = True
                 known = self._ring_bits[places[found]]

@@ -75,14 +75,25 @@ def _rejected(output: Output) -> dict[str, list[float]]:
     return {part.reason: part.batch.value.tolist() for part in output.rejected}
 
 
-def test_two_missing_values_are_the_same() -> None:
-    """As are 0 and -0; a value where there was none is another one."""
-    values = [math.nan, 0.0, math.nan, -0.0, 1.0, math.nan, math.inf]
-    output = _clean({}, [1, 2, 1, 2, 1, 2, 1], values)
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_missing_value_is_in_conflict_with_none(cut: int) -> None:
+    """It says nothing new beside another, and takes no value's place; 0 and -0 are the same."""
+    channels = _table()
+    cleaner = Cleaner(_feeds(), channels)
+    seconds = np.array([1, 2, 1, 2, 1, 2, 1, 1, 3]) * NS_PER_S
+    values = [math.nan, 0.0, 5.0, -0.0, math.nan, math.nan, 5.0, 6.0, math.inf]
+    batch = Batch.from_columns(channels, seconds, [0] * 9, values)
+    found: dict[str, list[float]] = {"duplicate": [], "conflict": []}
+    main: list[float] = []
+    for part in (np.arange(cut), np.arange(cut, 9)):
+        output = cleaner.process(batch.take(part))
+        main += output.main.value.tolist()
+        for rejected in output.rejected:
+            found[rejected.reason] += rejected.batch.value.tolist()
 
-    found = {part.reason: part.batch.time_ns // NS_PER_S for part in output.rejected}
-    assert found["duplicate"].tolist() == [1, 2, 1]
-    assert found["conflict"].tolist() == [1, 2]
+    assert np.array_equal(main, [math.nan, 0.0, 5.0, math.nan], equal_nan=True)
+    assert found["conflict"] == [6.0]
+    assert np.array_equal(found["duplicate"], [-0.0, math.nan, math.nan, 5.0], equal_nan=True)
 
 
 @pytest.mark.parametrize("cut", range(1, 10))

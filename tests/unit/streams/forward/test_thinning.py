@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -18,11 +19,11 @@ from streams.stages.aggregate.stage import Aggregator
 _MINUTE = 60 * NS_PER_S
 
 
-def _feed(*window: str) -> Feed:
+def _feed(*window: str, period: str = "1s") -> Feed:
     return Feed.model_validate(
         {
             "topic": "{device}",
-            "period": "1s",
+            "period": period,
             "channels": {"x": {}},
             "aggregates": [{"window": each} for each in window],
         }
@@ -96,8 +97,10 @@ def test_thinning_in_pieces_gives_the_windows_of_the_readings(
     sources = source_windows({"f": _feed("10s")}, (_MINUTE,), _MINUTE)
 
     every = np.arange(len(short))
-    first, waiting = thin(short.take(every[:cut]), channels, _MINUTE, sources)
-    second, left = thin(concat([waiting, short.take(every[cut:])]), channels, _MINUTE, sources)
+    first, waiting = thin(short.take(every[:cut]), channels, _MINUTE, sources, {"f": _feed("10s")})
+    second, left = thin(
+        concat([waiting, short.take(every[cut:])]), channels, _MINUTE, sources, {"f": _feed("10s")}
+    )
     merged = _by_window(concat([first, second]))
 
     last = 1000 * NS_PER_S // _MINUTE * _MINUTE
@@ -116,7 +119,7 @@ def test_a_feed_s_own_long_windows_win() -> None:
     rows = _aggregates(channels, feed, readings)
     sources = source_windows({"f": feed}, (_MINUTE, 10 * _MINUTE), _MINUTE)
 
-    merged, waiting = thin(rows, channels, _MINUTE, sources)
+    merged, waiting = thin(rows, channels, _MINUTE, sources, {"f": feed})
 
     assert sources == {"f": 0}
     assert set(merged.window_ns.tolist()) == {_MINUTE}
@@ -131,3 +134,19 @@ def test_windows_are_merged_from_the_longest_that_fits() -> None:
     assert source_windows({"f": _feed("1s", "10s")}, targets, _MINUTE) == {"f": 10 * NS_PER_S}
     assert source_windows({"f": _feed("10s")}, targets, 10 * _MINUTE) == {"f": _MINUTE}
     assert source_windows({"f": _feed("7s")}, targets, _MINUTE) == {"f": None}
+
+
+@pytest.mark.parametrize("period", ["3s", "8s", "20s", "5m"])
+def test_slow_devices_are_expected_no_more_often_than_they_report(period: str) -> None:
+    """One reading is expected of any window, but not six of a minute for six of ten seconds."""
+    channels = _table()
+    feed = _feed("10s", period=period)
+    readings = [(0, second, 1.0, True) for second in range(0, 200, 20)]
+    short = _aggregates(channels, feed, readings)
+    sources = source_windows({"f": feed}, (_MINUTE,), _MINUTE)
+    merged, _ = thin(short, channels, _MINUTE, sources, {"f": feed})
+    long = _aggregates(channels, _feed("1m", period=period), readings)
+
+    expected = {"3s": 18, "8s": 8, "20s": 3, "5m": 1}[period]
+    assert set(merged.expected.tolist()) == {expected}
+    assert abs(expected - int(long.expected[0])) <= 2
