@@ -28,8 +28,7 @@ from headgate.core.batch import Origin, concat
 from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.clock import SystemClock
 from headgate.core.log import READINGS, Record, TopicPartition
-from headgate.core.telemetry import Telemetry
-from headgate.core.wire import (
+from headgate.core.records import (
     KeyGroup,
     KeyRows,
     aggregates_record,
@@ -37,6 +36,7 @@ from headgate.core.wire import (
     decode_readings,
     readings_record,
 )
+from headgate.core.telemetry import Telemetry
 from streams.build import build_pipeline
 from streams.pipeline import Pipeline
 

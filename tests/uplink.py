@@ -18,12 +18,12 @@ from headgate.config.schema import Config
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import Clock, SystemClock
 from headgate.core.log import QUARANTINE, Record, TopicPartition
-from headgate.core.results import STATISTICS, Aggregates, Anomaly
-from headgate.core.telemetry import Telemetry
-from headgate.core.wire import (
+from headgate.core.records import (
     aggregates_record,
     decode_messages,
 )
+from headgate.core.results import STATISTICS, Aggregates, Anomaly
+from headgate.core.telemetry import Telemetry
 from streams.forward.lane import ForwardLane
 
 START_NS = 1_750_000_000 * 10**9

@@ -12,8 +12,8 @@ from typing import Any
 
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Record
+from headgate.core.records import decode_aggregates, decode_anomalies
 from headgate.core.results import Aggregates, Anomaly
-from headgate.core.wire import decode_aggregates, decode_anomalies
 from streams.results import Results
 
 _ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +20,9 @@ import numpy as np
 
 from headgate.core.channels import ChannelTable, Tags
 from headgate.core.clock import NS_PER_S
+from headgate.core.errors import DataError
+from headgate.core.log import StoredRecord
+from headgate.core.records import decode_anomalies, decode_health, kind_of
 from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 from headgate.core.units import format_duration
 
@@ -141,6 +144,25 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
         tags = _told_tags(gateway, anomaly.device, own, anomaly.tags)
         points.append(Point("anomalies", "anomalies", tags, fields, anomaly.start_ns, anomaly.tags))
     return points
+
+
+#: By kind of record, the points of those that tell something of a device.
+_TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
+    "anomalies": lambda value, gateway: anomaly_points(decode_anomalies(value), gateway),
+    "health": lambda value, gateway: health_points(decode_health(value), gateway),
+}
+
+
+def told_points(record: StoredRecord, gateway: str) -> list[Point]:
+    """The points of a record of the topic ``anomalies``.
+
+    Raises:
+        DataError: ``bad_record`` when it is no such record.
+    """
+    kind = kind_of(record.headers)
+    if kind.name not in _TOLD:
+        raise DataError("bad_record", f"expected {' or '.join(_TOLD)}, got {kind.name}")
+    return _TOLD[kind.name](record.value, gateway)
 
 
 # Names repeat with every window; what is made of them is kept. Bounded, so that a plant with very

@@ -44,7 +44,7 @@ from headgate.core.log import (
     StoredRecord,
     TopicPartition,
 )
-from headgate.core.wire import (
+from headgate.core.records import (
     AGGREGATES_SCHEMA,
     MESSAGES_SCHEMA,
     READINGS_SCHEMA,

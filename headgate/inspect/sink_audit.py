@@ -20,14 +20,7 @@ from connectors.sinks.points import Kind
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
 from headgate.core.log import Log, StoredRecord, TopicPartition
-from headgate.core.wire import (
-    HEALTH_SCHEMA,
-    OLD_HEALTH_SCHEMA,
-    QuarantinedMessage,
-    decode_anomalies,
-    decode_health,
-    schema_of,
-)
+from headgate.core.records import QuarantinedMessage, kind_of
 from streams.forward.backlog import EVICTED, Backlog, Tier
 from streams.forward.ranges import overlap, without
 from streams.forward.upkeep import points_in
@@ -203,8 +196,6 @@ def _before(ranges: Sequence[tuple[int, int]], start: int) -> list[tuple[int, in
 def _told_in(record: StoredRecord) -> int:
     """Anomalies and changes of health in a record; a point each."""
     try:
-        if schema_of(record.headers) in (HEALTH_SCHEMA, OLD_HEALTH_SCHEMA):
-            return len(decode_health(record.value))
-        return len(decode_anomalies(record.value))
+        return kind_of(record.headers).count(record.value)
     except DataError:
         return 0

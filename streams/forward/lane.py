@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from connectors.logs.configured import sink_group, topic
-from connectors.sinks.points import Kind, Point, aggregate_points, anomaly_points, health_points
+from connectors.sinks.points import Kind, Point, aggregate_points, told_points
 from connectors.sinks.sink import Refused, Sink
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
@@ -37,22 +37,15 @@ from headgate.core.log import (
     StoredRecord,
     TopicPartition,
 )
-from headgate.core.telemetry import Telemetry
-from headgate.core.watchdog import Watchdog
-from headgate.core.wire import (
+from headgate.core.records import (
     AGGREGATES_SCHEMA,
-    ANOMALIES_SCHEMA,
-    HEALTH_SCHEMA,
-    OLD_ANOMALIES_SCHEMAS,
-    OLD_HEALTH_SCHEMA,
     QuarantinedMessage,
     check_schema,
     decode_aggregates,
-    decode_anomalies,
-    decode_health,
     messages_records,
-    schema_of,
 )
+from headgate.core.telemetry import Telemetry
+from headgate.core.watchdog import Watchdog
 from streams.forward.backlog import EVICTED, Backlog
 from streams.forward.ranges import Range
 from streams.forward.upkeep import BacklogUpkeep
@@ -433,10 +426,7 @@ class _Consumer:
     def _points_of(self, kind: Kind, record: StoredRecord) -> list[Point]:
         gateway = self._config.gateway.name
         if kind == "anomalies":
-            if schema_of(record.headers) in (HEALTH_SCHEMA, OLD_HEALTH_SCHEMA):
-                return health_points(decode_health(record.value), gateway)
-            check_schema(record.headers, ANOMALIES_SCHEMA, *OLD_ANOMALIES_SCHEMAS)
-            return anomaly_points(decode_anomalies(record.value), gateway)
+            return told_points(record, gateway)
         check_schema(record.headers, AGGREGATES_SCHEMA)
         if len(self._channels.devices) > self._config.ingest.max_devices:
             # Devices come and go; the table would only grow.

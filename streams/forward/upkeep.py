@@ -19,14 +19,14 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
 from headgate.core.log import Log, Record, StoredRecord
-from headgate.core.results import Aggregates
-from headgate.core.telemetry import Telemetry
-from headgate.core.wire import (
+from headgate.core.records import (
     AGGREGATES_SCHEMA,
     aggregates_records,
     check_schema,
     decode_aggregates,
 )
+from headgate.core.results import Aggregates
+from headgate.core.telemetry import Telemetry
 from streams.forward.backlog import EVICTED, Backlog, Tier
 from streams.forward.ranges import Range, overlap, without
 from streams.forward.thinning import concat, source_windows, thin

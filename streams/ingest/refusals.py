@@ -21,9 +21,9 @@ from connectors.formats.devices import MAX_TOPIC_BYTES
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
+from headgate.core.records import QuarantinedMessage
 from headgate.core.refused import MAX_SOURCES
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import QuarantinedMessage
 
 _logger = structlog.get_logger()
 

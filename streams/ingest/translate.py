@@ -20,8 +20,7 @@ from headgate.core.channels import ChannelTable, Remaining, device_partition
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
-from headgate.core.telemetry import Telemetry
-from headgate.core.wire import (
+from headgate.core.records import (
     READINGS_SCHEMA,
     KeyGroup,
     QuarantinedMessage,
@@ -30,6 +29,7 @@ from headgate.core.wire import (
     messages_records,
     readings_records,
 )
+from headgate.core.telemetry import Telemetry
 from streams.ingest.refusals import Messages, Refusals, shown_topic
 from streams.ingest.unheard import UnheardFeeds
 

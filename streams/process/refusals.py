@@ -7,8 +7,8 @@ from typing import Protocol
 from headgate.core.clock import Clock
 from headgate.core.errors import DataError
 from headgate.core.log import Record, TopicPartition
+from headgate.core.records import QuarantinedMessage, messages_record
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import QuarantinedMessage, messages_record
 from streams.process.recovery import TooLarge
 
 

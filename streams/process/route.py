@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from headgate.core.batch import Batch, concat
 from headgate.core.channels import ChannelTable, Device
 from headgate.core.log import Record, TopicPartition
-from headgate.core.results import Aggregates, Anomaly, SensorHealth
-from headgate.core.stage import Rejected
-from headgate.core.wire import (
+from headgate.core.records import (
     aggregates_records,
     anomalies_records,
     health_records,
     rejected_records,
 )
+from headgate.core.results import Aggregates, Anomaly, SensorHealth
+from headgate.core.stage import Rejected
 from streams.process.state import Placement
 from streams.results import Results
 

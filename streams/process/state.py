@@ -30,8 +30,8 @@ from headgate.core.channels import ChannelTable, Device, device_hash
 from headgate.core.errors import DataError
 from headgate.core.ipc import MAX_UNPACKED_BYTES
 from headgate.core.log import Record, StoredRecord
+from headgate.core.records import schema_of
 from headgate.core.stage import Selection, Snapshot, StateBlock
-from headgate.core.wire import schema_of
 
 #: Records per partition that its devices' state is spread over. More buckets make smaller
 #: records (50,000 devices in 4 partitions are some 400 a bucket); a fixed number, because a

@@ -42,15 +42,15 @@ from headgate.core.log import (
     TopicPartition,
 )
 from headgate.core.pulse import HeardTime, Pulse
-from headgate.core.stage import Rejected
-from headgate.core.telemetry import Telemetry
-from headgate.core.watchdog import Watchdog
-from headgate.core.wire import (
+from headgate.core.records import (
     READINGS_SCHEMA,
     KeyRows,
     check_schema,
     decode_readings,
 )
+from headgate.core.stage import Rejected
+from headgate.core.telemetry import Telemetry
+from headgate.core.watchdog import Watchdog
 from streams.pipeline import Pipeline
 from streams.process.events import Event, Message, spans
 from streams.process.recovery import StateKeeper

@@ -10,7 +10,7 @@ from headgate.config.schema import Config
 from headgate.core.batch import Origin
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Log, Record, TopicPartition, TopicSpec
-from headgate.core.wire import decode_readings
+from headgate.core.records import decode_readings
 from streams.build import build_pipeline
 from streams.pipeline import Pipeline
 from streams.process.recovery import StateKeeper

@@ -26,7 +26,7 @@ from headgate.config.load import load_config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import QUARANTINE, Log, TopicPartition
-from headgate.core.wire import (
+from headgate.core.records import (
     MESSAGES_SCHEMA,
     REJECTED_SCHEMA,
     decode_messages,

@@ -27,7 +27,7 @@ from connectors.sinks.points import Kind, Point, aggregate_points, anomaly_point
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Log, StoredRecord
-from headgate.core.wire import (
+from headgate.core.records import (
     HEALTH_SCHEMA,
     decode_aggregates,
     decode_anomalies,

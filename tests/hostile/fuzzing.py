@@ -19,15 +19,19 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from headgate.core import wire
+from headgate.core import records as kinds
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
+from headgate.core.records import aggregates as aggregate_columns
+from headgate.core.records import anomalies as anomaly_columns
+from headgate.core.records import health as health_columns
+from headgate.core.records import messages as message_columns
+from headgate.core.records import readings as reading_columns
+from headgate.core.records import rejected as rejected_columns
 from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 from headgate.core.stage import Snapshot
-from headgate.core.wire import messages as message_columns
-from headgate.core.wire import readings, results
 from streams.forward.backlog import read_note
 from streams.process.state import STATE_SCHEMA, read_snapshot, snapshot_record
 
@@ -54,18 +58,18 @@ def _batch(rng: random.Random, count: int) -> Batch:
 
 
 def _readings(rng: random.Random) -> bytes:
-    return wire.encode_readings(_batch(rng, rng.randint(0, 60)))
+    return kinds.encode_readings(_batch(rng, rng.randint(0, 60)))
 
 
 def _rejected(rng: random.Random) -> bytes:
     batch = _batch(rng, rng.randint(0, 40))
-    return wire.encode_rejected(batch, [rng.choice(["late", "duplicate"]) for _ in batch.time_ns])
+    return kinds.encode_rejected(batch, [rng.choice(["late", "duplicate"]) for _ in batch.time_ns])
 
 
 def _messages(rng: random.Random) -> bytes:
-    return wire.encode_messages(
+    return kinds.encode_messages(
         [
-            wire.QuarantinedMessage(n, f"mqtt:a/{n}", rng.randbytes(n), "not_json", "é", n)
+            kinds.QuarantinedMessage(n, f"mqtt:a/{n}", rng.randbytes(n), "not_json", "é", n)
             for n in range(rng.randint(0, 20))
         ]
     )
@@ -75,7 +79,7 @@ def _aggregates(rng: random.Random) -> bytes:
     table, k = _table(rng), rng.randint(0, 12)
     sizes = [rng.randint(0, 9) for _ in range(k)]
     one = np.ones(k, np.int64)
-    return wire.encode_aggregates(
+    return kinds.encode_aggregates(
         Aggregates(
             channel=np.array([rng.randrange(len(table)) for _ in range(k)], np.int32),
             start_ns=np.arange(k),
@@ -114,7 +118,7 @@ def _anomaly(rng: random.Random, number: int) -> Anomaly:
 
 
 def _anomalies(rng: random.Random) -> bytes:
-    return wire.encode_anomalies([_anomaly(rng, number) for number in range(rng.randint(0, 9))])
+    return kinds.encode_anomalies([_anomaly(rng, number) for number in range(rng.randint(0, 9))])
 
 
 def _old_anomalies(rng: random.Random) -> bytes:
@@ -124,7 +128,7 @@ def _old_anomalies(rng: random.Random) -> bytes:
 
 
 def _health(rng: random.Random) -> bytes:
-    return wire.encode_health(
+    return kinds.encode_health(
         [
             SensorHealth("f", f"d{n}", "c", n, "stuck", n, rng.random(), np.nan)
             for n in range(rng.randint(0, 9))
@@ -178,24 +182,24 @@ Decoder = Callable[[bytes], object]
 
 #: By kind: makes a record's value, and reads it.
 KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
-    "readings": (_readings, lambda value: wire.decode_readings(value, ChannelTable())),
-    "rejected": (_rejected, lambda value: wire.decode_rejected(value, ChannelTable())),
-    "messages": (_messages, wire.decode_messages),
-    "aggregates": (_aggregates, lambda value: wire.decode_aggregates(value, ChannelTable())),
-    "anomalies": (_anomalies, wire.decode_anomalies),
-    "old_anomalies": (_old_anomalies, wire.decode_anomalies),
-    "health": (_health, wire.decode_health),
+    "readings": (_readings, lambda value: kinds.decode_readings(value, ChannelTable())),
+    "rejected": (_rejected, lambda value: kinds.decode_rejected(value, ChannelTable())),
+    "messages": (_messages, kinds.decode_messages),
+    "aggregates": (_aggregates, lambda value: kinds.decode_aggregates(value, ChannelTable())),
+    "anomalies": (_anomalies, kinds.decode_anomalies),
+    "old_anomalies": (_old_anomalies, kinds.decode_anomalies),
+    "health": (_health, kinds.decode_health),
     "state": (_state, _read_state),
     "note": (_note, read_note),
 }
 
 _SCHEMAS = {
-    "readings": readings._READINGS,
-    "rejected": readings._REJECTED,
+    "readings": reading_columns._READINGS,
+    "rejected": rejected_columns._REJECTED,
     "messages": message_columns._MESSAGES,
-    "aggregates": results._AGGREGATES,
-    "anomalies": results._ANOMALIES,
-    "health": results._HEALTH,
+    "aggregates": aggregate_columns._AGGREGATES,
+    "anomalies": anomaly_columns._ANOMALIES,
+    "health": health_columns._HEALTH,
 }
 
 

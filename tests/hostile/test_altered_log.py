@@ -28,7 +28,7 @@ from headgate.core.log import (
     Record,
     TopicPartition,
 )
-from headgate.core.wire import (
+from headgate.core.records import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
     HEALTH_SCHEMA,

@@ -12,7 +12,7 @@ from connectors.logs.configured import topic
 from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.config.schema import Config
 from headgate.core.log import AGGREGATES, TopicPartition
-from headgate.core.wire import anomalies_record
+from headgate.core.records import anomalies_record
 from tests.uplink import (
     START_NS,
     Rig,

@@ -22,8 +22,8 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import Clock, SystemClock, built_ns
 from headgate.core.errors import TransientError
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
+from headgate.core.records import QuarantinedMessage, decode_messages, decode_readings
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import QuarantinedMessage, decode_messages, decode_readings
 from streams.ingest.lane import IngestLane
 from streams.ingest.refusals import Messages
 from streams.ingest.translate import Translated

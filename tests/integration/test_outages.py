@@ -18,7 +18,7 @@ from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record, TopicPartition
-from headgate.core.wire import anomalies_record
+from headgate.core.records import anomalies_record
 from tests.uplink import (
     Rig,
     Server,

@@ -18,7 +18,7 @@ from headgate.cli.main import main
 from headgate.config.schema import Config
 from headgate.core.errors import TransientError
 from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record
-from headgate.core.wire import anomalies_record
+from headgate.core.records import anomalies_record
 from headgate.inspect.audit import Audit, audit
 from headgate.inspect.sink_audit import SinkAccount
 from tests.uplink import Rig, Server, aggregates_of, make_anomaly, make_config, open_rig, until

@@ -17,8 +17,8 @@ from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable, device_partition
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
+from headgate.core.records import decode_aggregates, decode_messages, readings_record
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_aggregates, decode_messages, readings_record
 from headgate.inspect.audit import audit
 from streams.process.lane import StreamsLane
 

@@ -20,8 +20,8 @@ from headgate.core.batch import Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, StoredRecord, TopicPartition
+from headgate.core.records import decode_aggregates, decode_readings, decode_rejected
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_aggregates, decode_readings, decode_rejected
 from headgate.inspect.audit import audit
 from streams.ingest.lane import IngestLane
 from streams.process.lane import StreamsLane

@@ -20,16 +20,16 @@ from connectors.sinks.local_store.store import LocalStore
 from connectors.sinks.mqtt.sink import MqttResults
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
-from headgate.core import wire
+from headgate.core import records as kinds
 from headgate.core.in_hand import InHand
 from headgate.core.ipc import to_ipc
 from headgate.core.log import AGGREGATES, ANOMALIES, QUARANTINE, Record, TopicPartition
-from headgate.core.results import SensorHealth
-from headgate.core.wire import (
+from headgate.core.records import (
+    anomalies,
     anomalies_record,
     health_record,
-    results,
 )
+from headgate.core.results import SensorHealth
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
     ODD_NAMES,
@@ -233,8 +233,8 @@ async def test_a_record_with_the_right_columns_and_nothing_in_them_goes_to_quara
     tmp_path: Path,
 ) -> None:
     """Somebody else may write to the topics; the lane outlives it."""
-    table = pa.Table.from_pylist([{"device": "p"}], schema=results._ANOMALIES)
-    value = to_ipc(results._ANOMALIES, [column.combine_chunks() for column in table.columns])
+    table = pa.Table.from_pylist([{"device": "p"}], schema=anomalies._ANOMALIES)
+    value = to_ipc(anomalies._ANOMALIES, [column.combine_chunks() for column in table.columns])
     async with open_rig(make_config(tmp_path, "http://127.0.0.1:1")) as rig:
         store = LocalStore(tmp_path / "p.db", 10**18, 10**9, rig.clock, rig.telemetry)
         await rig.put(ANOMALIES, Record(value), anomalies_record([make_anomaly("p")]))
@@ -242,7 +242,7 @@ async def test_a_record_with_the_right_columns_and_nothing_in_them_goes_to_quara
             await until(lambda: rig.written("local_store", "anomalies") == 1)
         records = await rig.log.read(TopicPartition(topic(rig.config, QUARANTINE), 0), 0)
 
-    (message,) = wire.decode_messages(records[0].value)
+    (message,) = kinds.decode_messages(records[0].value)
     assert (message.reason, message.payload) == ("bad_record", value)
 
 
@@ -333,7 +333,7 @@ async def test_a_record_that_ends_each_process_goes_to_quarantine_after_three(
             await until(lambda: rig.written("local_store", "anomalies") == 1)
         records = await rig.log.read(TopicPartition(topic(rig.config, QUARANTINE), 0), 0)
 
-    (message,) = wire.decode_messages(records[0].value)
+    (message,) = kinds.decode_messages(records[0].value)
     assert (message.reason, message.detail) == (
         "poison",
         "ends the process in: points for anomalies",

@@ -17,7 +17,7 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.log import QUARANTINE, READINGS, StoredRecord, TopicPartition
-from headgate.core.wire import (
+from headgate.core.records import (
     MESSAGES_SCHEMA,
     REJECTED_SCHEMA,
     decode_messages,

@@ -19,8 +19,7 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import ANOMALIES, QUARANTINE, READINGS, TopicPartition
-from headgate.core.results import Anomaly, SensorHealth
-from headgate.core.wire import (
+from headgate.core.records import (
     QuarantinedMessage,
     anomalies_record,
     health_record,
@@ -28,6 +27,7 @@ from headgate.core.wire import (
     readings_record,
     rejected_record,
 )
+from headgate.core.results import Anomaly, SensorHealth
 
 #: Clears a screen in both ways of writing it, breaks the line, and turns the writing round.
 _HOSTILE = "a\x1b[2J\x9b2J\nb\u2028\u202e"

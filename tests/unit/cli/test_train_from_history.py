@@ -18,9 +18,9 @@ from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, TopicPartition
+from headgate.core.records import aggregates_record
 from headgate.core.results import Aggregates, Frames, Scores
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import aggregates_record
 from headgate.inspect.history import Asked, read_history
 from models.package import Manifest, ModelPackage
 from models.runtime import Runtime

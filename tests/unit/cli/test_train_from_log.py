@@ -15,7 +15,7 @@ from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import READINGS, TopicPartition
-from headgate.core.wire import readings_record
+from headgate.core.records import readings_record
 from models.package import ModelPackage
 
 _START_NS = 1_750_000_000 * 10**9

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from headgate.core import wire
+from headgate.core import records as kinds
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.divide import DIVIDE_BYTES, divided
@@ -77,9 +77,9 @@ def test_items_keep_their_order_and_only_what_is_too_large_alone_is_left_out() -
 def test_readings_of_names_that_are_too_long_together_become_several_records() -> None:
     """400 devices with names as long as a topic allows: none is lost, and all records fit."""
     table = _table(400)
-    records = wire.readings_records(_batch(table), "f", wire.KeyGroup(table))
+    records = kinds.readings_records(_batch(table), "f", kinds.KeyGroup(table))
     other = ChannelTable()
-    back = [wire.decode_readings(record.value, other) for record in records]
+    back = [kinds.decode_readings(record.value, other) for record in records]
 
     assert max(record.size_bytes for record in records) <= MAX_RECORD_BYTES
     assert np.concatenate([part.time_ns for part in back]).tolist() == list(range(400))
@@ -89,10 +89,10 @@ def test_readings_of_names_that_are_too_long_together_become_several_records() -
 def test_a_groups_long_names_are_not_written_again_and_again() -> None:
     """A record of few channels has theirs only, when those of the group are many bytes."""
     table = _table(100)
-    group = wire.KeyGroup(table)
+    group = kinds.KeyGroup(table)
     batch = _batch(table)
-    wire.readings_records(batch, "f", group)
-    (record,) = wire.readings_records(batch.take(np.arange(25)), "f", group)
+    kinds.readings_records(batch, "f", group)
+    (record,) = kinds.readings_records(batch.take(np.arange(25)), "f", group)
 
     assert record.size_bytes < 26 * 65_000
 
@@ -100,23 +100,23 @@ def test_a_groups_long_names_are_not_written_again_and_again() -> None:
 def test_rejected_readings_that_are_too_many_become_parts_that_say_so() -> None:
     """Parts are of another version: a reader that takes each for the whole must not read them."""
     batch = _batch(_table(200))
-    records = wire.rejected_records(batch, ["late"] * 200)
-    parts = [wire.part_of(record.headers) for record in records]
+    records = kinds.rejected_records(batch, ["late"] * 200)
+    parts = [kinds.part_of(record.headers) for record in records]
 
     assert max(record.size_bytes for record in records) <= MAX_RECORD_BYTES
     assert parts == [(number, len(records)) for number in range(len(records))]
-    assert {wire.schema_of(record.headers) for record in records} == {wire.REJECTED_PART_SCHEMA}
+    assert {kinds.schema_of(record.headers) for record in records} == {kinds.REJECTED_PART_SCHEMA}
     assert (
-        sum(len(wire.decode_rejected(each.value, ChannelTable()).batch) for each in records) == 200
+        sum(len(kinds.decode_rejected(each.value, ChannelTable()).batch) for each in records) == 200
     )
 
 
 def test_rejected_readings_that_fit_are_as_they_were() -> None:
     """Every reader knows them."""
-    (record,) = wire.rejected_records(_batch(_table(2)), ["late"] * 2)
+    (record,) = kinds.rejected_records(_batch(_table(2)), ["late"] * 2)
 
-    assert wire.schema_of(record.headers) == wire.REJECTED_SCHEMA
-    assert wire.part_of(record.headers) == (0, 1)
+    assert kinds.schema_of(record.headers) == kinds.REJECTED_SCHEMA
+    assert kinds.part_of(record.headers) == (0, 1)
 
 
 def test_windows_with_long_names_or_long_sketches_become_several_records() -> None:
@@ -135,9 +135,9 @@ def test_windows_with_long_names_or_long_sketches_become_several_records() -> No
         sketch_keys=[sketch] * 90,
         sketch_counts=[_RNG.integers(1, 2**40, len(sketch)) for _ in range(90)],
     )
-    records = wire.aggregates_records(aggregates, table)
+    records = kinds.aggregates_records(aggregates, table)
     other = ChannelTable()
-    back = [wire.decode_aggregates(record.value, other) for record in records]
+    back = [kinds.decode_aggregates(record.value, other) for record in records]
 
     assert max(record.size_bytes for record in records) <= MAX_RECORD_BYTES
     assert np.concatenate([part.start_ns for part in back]).tolist() == list(range(90))
@@ -149,18 +149,18 @@ def test_what_is_told_of_devices_with_long_names_becomes_several_records(kind: s
     """Anomalies and sensors' health, 160 devices at a time."""
     names = [_long_name() for _ in range(160)]
     if kind == "anomalies":
-        records = wire.anomalies_records(
+        records = kinds.anomalies_records(
             [
                 Anomaly("f", name, "m", 1, 1, 2, 2, 2.0, 1.0, "minor", (), "process", (), True, 0)
                 for name in names
             ]
         )
-        found = [each.device for record in records for each in wire.decode_anomalies(record.value)]
+        found = [each.device for record in records for each in kinds.decode_anomalies(record.value)]
     else:
-        records = wire.health_records(
+        records = kinds.health_records(
             [SensorHealth("f", name, "x", 1, "stuck", 1, 0.0, 0.0) for name in names]
         )
-        found = [each.device for record in records for each in wire.decode_health(record.value)]
+        found = [each.device for record in records for each in kinds.decode_health(record.value)]
 
     assert max(record.size_bytes for record in records) <= MAX_RECORD_BYTES
     assert found == names
@@ -170,11 +170,11 @@ def test_messages_are_divided_and_one_that_is_too_large_is_cut() -> None:
     """However much of a payload is configured to be kept."""
     large = _RNG.bytes(3 << 20)
     messages = [
-        wire.QuarantinedMessage(1, f"mqtt:{number}", payload, "not_json", "", len(payload))
+        kinds.QuarantinedMessage(1, f"mqtt:{number}", payload, "not_json", "", len(payload))
         for number, payload in enumerate([large, large, large, _RNG.bytes(9 << 20)])
     ]
-    records = wire.messages_records(messages)
-    back = [each for record in records for each in wire.decode_messages(record.value)]
+    records = kinds.messages_records(messages)
+    back = [each for record in records for each in kinds.decode_messages(record.value)]
 
     assert max(record.size_bytes for record in records) <= MAX_RECORD_BYTES
     assert back[:3] == messages[:3]
@@ -184,7 +184,7 @@ def test_messages_are_divided_and_one_that_is_too_large_is_cut() -> None:
 
 def test_lengths_of_records_rise_no_more_than_by_half() -> None:
     """A part is never so small that dividing makes a flood of records."""
-    records = wire.readings_records(_batch(_table(600)), "f")
+    records = kinds.readings_records(_batch(_table(600)), "f")
     sizes = [record.size_bytes for record in records]
 
     assert all(DIVIDE_BYTES // 3 < size <= DIVIDE_BYTES for size in sizes)

@@ -12,8 +12,8 @@ from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.ipc import MAX_ROWS, MAX_UNPACKED_BYTES, from_ipc, to_ipc
 from headgate.core.log import MAX_RECORD_BYTES
-from headgate.core.wire import decode_readings
-from headgate.core.wire.readings import _READINGS
+from headgate.core.records import decode_readings
+from headgate.core.records.readings import _READINGS
 
 _NUMBERS = pa.schema([pa.field("x", pa.int64(), nullable=False)])
 

@@ -10,9 +10,9 @@ import pytest
 
 from headgate.config.schema import Config
 from headgate.config.table import Table
-from headgate.core import wire
+from headgate.core import records as kinds
 from headgate.core.batch import Quality
-from headgate.core.wire import messages, readings, results
+from headgate.core.records import aggregates, anomalies, health, messages, readings, rejected
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted(
@@ -67,9 +67,9 @@ def test_links_lead_somewhere(name: str) -> None:
     [
         ("`readings/1`", readings._READINGS),
         ("`messages/1` (in `quarantine`)", messages._MESSAGES),
-        ("`aggregates/1`", results._AGGREGATES),
-        ("`anomalies/3`", results._ANOMALIES),
-        ("`sensor_health/2` (in `anomalies`)", results._HEALTH),
+        ("`aggregates/1`", aggregates._AGGREGATES),
+        ("`anomalies/3`", anomalies._ANOMALIES),
+        ("`sensor_health/2` (in `anomalies`)", health._HEALTH),
     ],
 )
 def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:
@@ -87,7 +87,7 @@ def test_rejected_columns_are_described() -> None:
     section = text.split("### `rejected/1` (in `quarantine`)\n")[1].split("\n### ")[0]
     names = re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
 
-    assert readings._READINGS.names + names == readings._REJECTED.names
+    assert readings._READINGS.names + names == rejected._REJECTED.names
 
 
 def test_versions_are_the_ones_written() -> None:
@@ -95,12 +95,12 @@ def test_versions_are_the_ones_written() -> None:
     text = (ROOT / "docs/formats.md").read_text()
 
     for schema in (
-        wire.READINGS_SCHEMA,
-        wire.AGGREGATES_SCHEMA,
-        wire.ANOMALIES_SCHEMA,
-        wire.HEALTH_SCHEMA,
-        wire.REJECTED_SCHEMA,
-        wire.MESSAGES_SCHEMA,
+        kinds.READINGS_SCHEMA,
+        kinds.AGGREGATES_SCHEMA,
+        kinds.ANOMALIES_SCHEMA,
+        kinds.HEALTH_SCHEMA,
+        kinds.REJECTED_SCHEMA,
+        kinds.MESSAGES_SCHEMA,
     ):
         assert f"### `{schema.decode()}`" in text
 

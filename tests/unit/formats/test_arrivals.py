@@ -16,8 +16,8 @@ from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.log import StoredRecord
+from headgate.core.records import readings_record
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import readings_record
 from headgate.testing import ManualClock
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translated, Translator

@@ -19,8 +19,7 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record, TopicPartition
-from headgate.core.results import STATISTICS, Aggregates
-from headgate.core.wire import (
+from headgate.core.records import (
     REJECTED_PART_SCHEMA,
     QuarantinedMessage,
     aggregates_record,
@@ -28,6 +27,7 @@ from headgate.core.wire import (
     readings_record,
     rejected_record,
 )
+from headgate.core.results import STATISTICS, Aggregates
 from headgate.inspect.audit import Account, Audit, audit
 
 _S = 10**9

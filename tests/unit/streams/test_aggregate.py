@@ -12,9 +12,9 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.records import encode_aggregates
 from headgate.core.results import Aggregates
 from headgate.core.stage import Selection
-from headgate.core.wire import encode_aggregates
 from streams.stages.aggregate.stage import Aggregator, WatermarkOf
 from tests.strategies import everything, windows
 

@@ -17,8 +17,8 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.in_hand import InHand
 from headgate.core.log import AGGREGATES, READINGS, STATE, TopicPartition
+from headgate.core.records import READINGS_SCHEMA, decode_aggregates, encode_readings
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import READINGS_SCHEMA, decode_aggregates, encode_readings
 from headgate.testing import ManualClock
 from streams.build import build_pipeline
 from streams.process import recovery

@@ -14,8 +14,8 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import Record, StoredRecord
+from headgate.core.records import decode_readings, encode_readings
 from headgate.core.stage import Snapshot
-from headgate.core.wire import decode_readings, encode_readings
 from streams.build import build_pipeline
 from streams.heirs import heirs_of
 from streams.process.recovery import StateKeeper

@@ -12,8 +12,8 @@ import pytest
 from headgate.config.schema import Config
 from headgate.core.batch import Origin
 from headgate.core.channels import ChannelTable
+from headgate.core.records import decode_readings
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_readings
 from headgate.testing import ManualClock
 from streams.build import build_pipeline
 from streams.ingest.refusals import Messages, Refusals

@@ -16,8 +16,8 @@ from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import ConfigError
 from headgate.core.log import StoredRecord
+from headgate.core.records import encode_anomalies, encode_health
 from headgate.core.stage import Snapshot
-from headgate.core.wire import encode_anomalies, encode_health
 from models.package import ModelPackage
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train

@@ -10,8 +10,8 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.log import Record, TopicPartition
 from headgate.core.pulse import HeardTime
+from headgate.core.records import decode_readings
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_readings
 from headgate.testing import ManualClock
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translated, Translator

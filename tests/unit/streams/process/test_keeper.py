@@ -18,8 +18,8 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.divide import DIVIDE_BYTES
 from headgate.core.log import MAX_RECORD_BYTES, Record, TopicPartition, TopicSpec
+from headgate.core.records import decode_messages
 from headgate.core.telemetry import Telemetry
-from headgate.core.wire import decode_messages
 from headgate.testing import ManualClock
 from streams.build import build_pipeline
 from streams.process.recovery import StateKeeper, TooLarge

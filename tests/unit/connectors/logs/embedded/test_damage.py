@@ -12,7 +12,7 @@ from connectors.logs.embedded.store import SqliteLog
 from headgate.core.clock import SystemClock
 from headgate.core.errors import DataError, PermanentError
 from headgate.core.log import Record, TopicPartition, TopicSpec
-from headgate.core.wire import READINGS_SCHEMA, check_schema
+from headgate.core.records import READINGS_SCHEMA, check_schema
 
 _AT = TopicPartition("readings", 0)
 _HEADERS = (("schema", READINGS_SCHEMA),)

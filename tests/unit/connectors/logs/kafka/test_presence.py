@@ -73,7 +73,7 @@ def test_what_is_no_outage_passes() -> None:
             (),
             None,
         )
-        trace = _raised_in("headgate.core.wire")
+        trace = _raised_in("headgate.core.records")
         ours = client.makeRecord(
             "asyncio", 40, "", 0, "never retrieved", (), (KeyError, trace, trace.__traceback__)
         )

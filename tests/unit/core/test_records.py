@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.core import wire
+from headgate.core import records as kinds
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
@@ -48,7 +48,7 @@ def test_readings_come_back_as_they_were(rows: list[tuple[int, int, float, int]]
     batch = Batch.from_columns(_table(), times, channel, values, quality=quality)
     other = ChannelTable()
     other.row(_CHANNELS[1])
-    back = wire.decode_readings(wire.encode_readings(batch), other)
+    back = kinds.decode_readings(kinds.encode_readings(batch), other)
 
     assert back.time_ns.tobytes() == batch.time_ns.tobytes()
     assert back.value.tobytes() == batch.value.tobytes()
@@ -61,14 +61,14 @@ def test_a_groups_keys_are_as_good_as_a_records_own() -> None:
     table = ChannelTable()
     for number in range(40):
         table.row(Channel("f", f"d{number % 9}", "f", f"c{number}"))
-    group, other = wire.KeyGroup(table), ChannelTable()
-    key_rows = wire.KeyRows(other)
+    group, other = kinds.KeyGroup(table), ChannelTable()
+    key_rows = kinds.KeyRows(other)
     rng = np.random.default_rng(1)
     for count in (30, 3, 40, 1, 200, 40, 5):
         rows = rng.integers(0, 40, count).astype(np.int32)
         batch = Batch.from_columns(table, rows.astype(np.int64), rows, rows.astype(float))
         origin = Origin("r", int(rng.integers(0, 2)), 1)
-        back = wire.decode_readings(wire.encode_readings(batch, group), other, origin, key_rows)
+        back = kinds.decode_readings(kinds.encode_readings(batch, group), other, origin, key_rows)
 
         assert [other.channels[row].key for row in back.channel] == table.keys(batch.channel)
 
@@ -77,7 +77,7 @@ def test_a_group_brings_no_channels_that_were_never_written() -> None:
     """A feed may list channels that its devices never send; readers need not know of them."""
     table, other = _table(), ChannelTable()
     batch = Batch.from_columns(table, [1], [1], [1.0])
-    wire.decode_readings(wire.encode_readings(batch, wire.KeyGroup(table)), other)
+    kinds.decode_readings(kinds.encode_readings(batch, kinds.KeyGroup(table)), other)
 
     assert [channel.key for channel in other.channels] == [_CHANNELS[1].key]
 
@@ -86,7 +86,7 @@ def test_rejected_readings_name_their_source_record() -> None:
     """Reason, partition and offset stand beside every rejected reading."""
     table = _table()
     batch = Batch.from_columns(table, [1, 2], [0, 1], [1.0, 2.0], origin=Origin("r", 3, 42))
-    back = wire.decode_rejected(wire.encode_rejected(batch, ["late", "duplicate"]), table)
+    back = kinds.decode_rejected(kinds.encode_rejected(batch, ["late", "duplicate"]), table)
 
     assert back.reasons == ["late", "duplicate"]
     assert back.partition.tolist() == [3, 3]
@@ -96,8 +96,8 @@ def test_rejected_readings_name_their_source_record() -> None:
 
 def test_quarantined_messages_come_back() -> None:
     """Payload bytes that are no text, and text that UTF-8 can't carry, are kept or replaced."""
-    message = wire.QuarantinedMessage(5, "mqtt:a/\ud800", b"\xff\x00", "not_json", "é", 2)
-    (back,) = wire.decode_messages(wire.encode_messages([message]))
+    message = kinds.QuarantinedMessage(5, "mqtt:a/\ud800", b"\xff\x00", "not_json", "é", 2)
+    (back,) = kinds.decode_messages(kinds.encode_messages([message]))
 
     assert (back.payload, back.source, back.detail) == (b"\xff\x00", "mqtt:a/?", "é")
 
@@ -116,7 +116,7 @@ def test_aggregates_come_back() -> None:
         sketch_keys=[np.array([1, 2], np.int32), np.array([], np.int32)],
         sketch_counts=[np.array([2, 1]), np.array([], np.int64)],
     )
-    back = wire.decode_aggregates(wire.encode_aggregates(aggregates, table), table)
+    back = kinds.decode_aggregates(kinds.encode_aggregates(aggregates, table), table)
 
     assert back.channel.tolist() == [1, 0]
     assert back.n.tolist() == [3, 0]
@@ -131,7 +131,7 @@ def test_anomalies_come_back() -> None:
     """An anomaly is equal to itself after the trip."""
     anomaly = _anomaly()
 
-    assert wire.decode_anomalies(wire.encode_anomalies([anomaly])) == [anomaly]
+    assert kinds.decode_anomalies(kinds.encode_anomalies([anomaly])) == [anomaly]
 
 
 def _without(value: bytes, *names: str) -> bytes:
@@ -143,10 +143,10 @@ def _without(value: bytes, *names: str) -> bytes:
 def test_anomalies_of_the_versions_before_are_read() -> None:
     """Those that waited in the log while the gateway was updated have no tags or verdict yet."""
     anomaly = replace(_anomaly(), tags=())
-    value = wire.encode_anomalies([anomaly])
+    value = kinds.encode_anomalies([anomaly])
 
-    assert wire.decode_anomalies(_without(value, "tag_names", "tag_values")) == [anomaly]
-    assert wire.decode_anomalies(
+    assert kinds.decode_anomalies(_without(value, "tag_names", "tag_values")) == [anomaly]
+    assert kinds.decode_anomalies(
         _without(value, "opened", "verdict", "faulty", "tag_names", "tag_values")
     ) == [replace(anomaly, opened_ns=1, verdict="process", faulty=())]
 
@@ -156,7 +156,7 @@ def test_health_comes_back() -> None:
     known = SensorHealth("pump", "p1", "flow", 9, "noise", 5, 3.5, 0.5, (("line", "a"),))
     unknown = SensorHealth("pump", "p1", "flow", 9, "ok", 9, math.nan, math.nan)
 
-    back = wire.decode_health(wire.encode_health([known, unknown]))
+    back = kinds.decode_health(kinds.encode_health([known, unknown]))
 
     assert back[0] == known
     assert math.isnan(back[1].found)
@@ -190,21 +190,21 @@ def _anomaly() -> Anomaly:
         b"",
         b"\x00" * 40,
         b"not arrow",
-        wire.encode_messages([]),
-        wire.encode_readings(Batch.from_columns(_table(), [1], [0], [1.0]))[:100],
+        kinds.encode_messages([]),
+        kinds.encode_readings(Batch.from_columns(_table(), [1], [0], [1.0]))[:100],
     ],
     ids=["empty", "zeros", "text", "another kind", "cut off"],
 )
 def test_a_record_that_is_none_is_a_data_error(value: bytes) -> None:
     """Bytes that are no readings record are refused, never half read."""
     with pytest.raises(DataError, match="bad_record"):
-        wire.decode_readings(value, ChannelTable())
+        kinds.decode_readings(value, ChannelTable())
 
 
 def test_a_channel_key_that_is_none_is_a_data_error() -> None:
     """A dictionary entry that is no channel key spoils its record only."""
     schema = pa.ipc.open_stream(
-        wire.encode_readings(Batch.from_columns(_table(), [1], [0], [1.0]))
+        kinds.encode_readings(Batch.from_columns(_table(), [1], [0], [1.0]))
     ).schema
     table = pa.table(
         {"time": [1], "channel": ["nonsense"], "value": [1.0], "quality": [0]}, schema=schema
@@ -214,4 +214,4 @@ def test_a_channel_key_that_is_none_is_a_data_error() -> None:
         writer.write_table(table)
 
     with pytest.raises(DataError, match="channel key"):
-        wire.decode_readings(sink.getvalue().to_pybytes(), ChannelTable())
+        kinds.decode_readings(sink.getvalue().to_pybytes(), ChannelTable())

@@ -1,0 +1,130 @@
+"""How records of the log's topics are written: Arrow IPC streams, LZ4 compressed.
+
+Any Kafka consumer with Arrow can read them; ``docs/formats.md`` is the description for such
+readers. Every record carries the headers ``schema`` (its kind and version) and ``feed`` or
+nothing. A reader refuses a version it does not know instead of guessing, and bytes that are not
+what they should be, with DataError: whatever stands in a log, no reader crashes on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headgate.core.errors import DataError
+from headgate.core.log import Headers
+from headgate.core.records import aggregates, anomalies, health, messages, readings, rejected
+from headgate.core.records.aggregates import (
+    AGGREGATES_SCHEMA,
+    aggregates_record,
+    aggregates_records,
+    decode_aggregates,
+    encode_aggregates,
+)
+from headgate.core.records.anomalies import (
+    ANOMALIES_SCHEMA,
+    OLD_ANOMALIES_SCHEMAS,
+    anomalies_record,
+    anomalies_records,
+    decode_anomalies,
+    encode_anomalies,
+)
+from headgate.core.records.health import (
+    HEALTH_SCHEMA,
+    OLD_HEALTH_SCHEMA,
+    decode_health,
+    encode_health,
+    health_record,
+    health_records,
+)
+from headgate.core.records.keys import KeyGroup, KeyRows
+from headgate.core.records.kind import RecordKind, check_schema, schema_of
+from headgate.core.records.messages import (
+    MESSAGES_SCHEMA,
+    QuarantinedMessage,
+    decode_messages,
+    encode_messages,
+    messages_record,
+    messages_records,
+)
+from headgate.core.records.readings import (
+    READINGS_SCHEMA,
+    decode_readings,
+    encode_readings,
+    readings_record,
+    readings_records,
+)
+from headgate.core.records.rejected import (
+    REJECTED_PART_SCHEMA,
+    REJECTED_SCHEMA,
+    RejectedReadings,
+    decode_rejected,
+    encode_rejected,
+    part_of,
+    rejected_record,
+    rejected_records,
+)
+
+__all__ = [
+    "AGGREGATES_SCHEMA",
+    "ANOMALIES_SCHEMA",
+    "HEALTH_SCHEMA",
+    "KINDS",
+    "MESSAGES_SCHEMA",
+    "OLD_ANOMALIES_SCHEMAS",
+    "OLD_HEALTH_SCHEMA",
+    "READINGS_SCHEMA",
+    "REJECTED_PART_SCHEMA",
+    "REJECTED_SCHEMA",
+    "KeyGroup",
+    "KeyRows",
+    "QuarantinedMessage",
+    "RecordKind",
+    "RejectedReadings",
+    "aggregates_record",
+    "aggregates_records",
+    "anomalies_record",
+    "anomalies_records",
+    "check_schema",
+    "decode_aggregates",
+    "decode_anomalies",
+    "decode_health",
+    "decode_messages",
+    "decode_readings",
+    "decode_rejected",
+    "encode_aggregates",
+    "encode_anomalies",
+    "encode_health",
+    "encode_messages",
+    "encode_readings",
+    "encode_rejected",
+    "health_record",
+    "health_records",
+    "kind_of",
+    "messages_record",
+    "messages_records",
+    "part_of",
+    "readings_record",
+    "readings_records",
+    "rejected_record",
+    "rejected_records",
+    "schema_of",
+]
+
+_ALL = (readings, rejected, messages, aggregates, anomalies, health)
+
+#: By the header ``schema``, each kind of record in each version that can be read.
+KINDS: Mapping[bytes, RecordKind] = {
+    schema: module.KIND for module in _ALL for schema in module.KIND.schemas
+}
+
+
+def kind_of(headers: Headers) -> RecordKind:
+    """The kind of a record with these headers.
+
+    Raises:
+        DataError: ``bad_record`` when it is of none that is known.
+    """
+    schema = schema_of(headers)
+    if schema not in KINDS:
+        raise DataError("bad_record", f"unknown schema {schema.decode(errors='replace')!r}")
+    return KINDS[schema]

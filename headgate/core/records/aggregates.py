@@ -1,0 +1,188 @@
+"""Closed windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypedDict, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
+from headgate.core.ipc import from_ipc, numbers, to_ipc
+from headgate.core.log import AGGREGATES, Record
+from headgate.core.records.arrow import NAMES, TIME, check_times
+from headgate.core.records.keys import channel_rows, key_column
+from headgate.core.records.kind import RecordKind, Row, Takes, whole
+from headgate.core.records.rows import number, time_text
+from headgate.core.results import STATISTICS, Aggregates
+from headgate.core.sketch import KEY_LIMIT
+
+AGGREGATES_SCHEMA = b"aggregates/1"
+
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+_AGGREGATES = pa.schema(
+    [
+        pa.field("channel", NAMES, nullable=False),
+        pa.field("start", TIME, nullable=False),
+        pa.field("window_ns", pa.int64(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("flagged", pa.int64(), nullable=False),
+        pa.field("expected", pa.int64(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in STATISTICS),
+        pa.field("sketch_keys", pa.list_(pa.int32()), nullable=False),
+        pa.field("sketch_counts", pa.list_(pa.int64()), nullable=False),
+    ]
+)
+
+
+class _Sketches(TypedDict):
+    sketch_keys: list[NDArray[np.int32]]
+    sketch_counts: list[NDArray[np.int64]]
+
+
+def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
+    """Closed windows as an ``aggregates`` record's value."""
+    columns = [
+        key_column(aggregates.channel, channels),
+        pa.array(aggregates.start_ns, TIME),
+        *(
+            pa.array(column)
+            for column in (
+                aggregates.window_ns,
+                aggregates.n,
+                aggregates.flagged,
+                aggregates.expected,
+            )
+        ),
+        *(pa.array(aggregates.stats[name]) for name in STATISTICS),
+        pa.array(aggregates.sketch_keys, pa.list_(pa.int32())),
+        pa.array(aggregates.sketch_counts, pa.list_(pa.int64())),
+    ]
+    return to_ipc(_AGGREGATES, columns)
+
+
+def decode_aggregates(
+    value: bytes, channels: ChannelTable, *, has_sketches: bool = True
+) -> Aggregates:
+    """Read closed windows back; raises DataError like ``decode_readings``.
+
+    Args:
+        value: The record's value.
+        channels: The table that the windows are to point into.
+        has_sketches: False leaves the sketches empty, for a reader that has no use for them.
+    """
+    table = from_ipc(value, _AGGREGATES)
+    start_ns = numbers(table.column("start").cast(pa.int64()), np.int64)
+    window_ns, n, flagged, expected = (
+        numbers(table.column(name), np.int64) for name in ("window_ns", "n", "flagged", "expected")
+    )
+    check_times(start_ns, window_ns)
+    if (window_ns <= 0).any() or min(column.min(initial=0) for column in (n, flagged)) < 0:
+        raise DataError("bad_record", "a window has no length, or fewer readings than none")
+    return Aggregates(
+        channel=channel_rows(table.column("channel"), channels),
+        start_ns=start_ns,
+        window_ns=window_ns,
+        n=n,
+        flagged=flagged,
+        expected=expected,
+        stats={name: numbers(table.column(name), np.float64) for name in STATISTICS},
+        **_sketches(table, has_sketches=has_sketches),
+    )
+
+
+def aggregates_record(aggregates: Aggregates, channels: ChannelTable) -> Record:
+    """An ``aggregates`` record."""
+    headers = (("schema", AGGREGATES_SCHEMA),)
+    return Record(encode_aggregates(aggregates, channels), headers=headers)
+
+
+def aggregates_records(aggregates: Aggregates, channels: ChannelTable) -> list[Record]:
+    """Closed windows as as many records as it takes."""
+    return whole(
+        len(aggregates),
+        lambda first, end: aggregates_record(
+            aggregates
+            if (first, end) == (0, len(aggregates))
+            else aggregates.take(np.arange(first, end)),
+            channels,
+        ),
+    )
+
+
+def _sketches(table: pa.Table, *, has_sketches: bool) -> _Sketches:
+    """Each window's buckets; empty ones when they are of no use."""
+    if not has_sketches:
+        empty = [np.empty(0, np.int32)] * table.num_rows
+        return {"sketch_keys": empty, "sketch_counts": [np.empty(0, np.int64)] * table.num_rows}
+    key, ends = _lists(table.column("sketch_keys"), np.int32)
+    count, count_ends = _lists(table.column("sketch_counts"), np.int64)
+    if not np.array_equal(ends, count_ends):
+        raise DataError("bad_record", "a sketch has not one count for each key")
+    rises = np.diff(key.astype(np.int64), prepend=0) > 0
+    rises[ends[:-1][ends[:-1] < len(key)]] = True
+    is_key = (key > -KEY_LIMIT) & (key < KEY_LIMIT)
+    if not (rises.all() and is_key.all() and count.min(initial=1) > 0):
+        raise DataError("bad_record", "a sketch's keys do not rise, or it counts nothing")
+    return {
+        "sketch_keys": np.split(key, ends[1:-1]) if len(ends) > 1 else [],
+        "sketch_counts": np.split(count, ends[1:-1]) if len(ends) > 1 else [],
+    }
+
+
+def _lists(
+    column: pa.ChunkedArray, dtype: type[_Scalar]
+) -> tuple[NDArray[_Scalar], NDArray[np.int64]]:
+    """What a column's lists hold, one after the other, and where each begins, and the last ends."""
+    lists = column.combine_chunks()
+    values = lists.flatten().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    return values, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _rows(value: bytes, takes: Takes) -> Iterator[Row]:
+    channels = ChannelTable()
+    return _windows(decode_aggregates(value, channels, has_sketches=False), channels, takes)
+
+
+def _windows(rows: Aggregates, channels: ChannelTable, takes: Takes) -> Iterator[Row]:
+    for row in np.flatnonzero(rows.window_ns).tolist():
+        channel = channels.channels[int(rows.channel[row])]
+        start_ns = int(rows.start_ns[row])
+        if takes(start_ns, channel.device):
+            yield {
+                "time": time_text(start_ns),
+                "feed": channel.feed,
+                "device": channel.device,
+                "channel": channel.field,
+                "window_s": int(rows.window_ns[row]) / 1e9,
+                "n": int(rows.n[row]),
+                "flagged": int(rows.flagged[row]),
+                **{name: number(rows.stats[name][row]) for name in STATISTICS},
+                "tags": dict(channel.tags),
+            }
+
+
+KIND = RecordKind(
+    "aggregates",
+    AGGREGATES,
+    (AGGREGATES_SCHEMA,),
+    count=lambda value: len(decode_aggregates(value, ChannelTable())),
+    rows=_rows,
+    columns=(
+        "time",
+        "feed",
+        "device",
+        "channel",
+        "window_s",
+        "n",
+        "flagged",
+        *STATISTICS,
+        "tags",
+    ),
+)
