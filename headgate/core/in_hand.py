@@ -8,7 +8,7 @@ record on which processes died again and again while it was in hand alone is poi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -82,15 +82,22 @@ class InHand:
         self._held = {}
         self._write()
 
-    def finished(self, partition: int, next_offset: int) -> None:
-        """Forget what is below an offset: it will never be met again."""
+    def finished(self, partition: int, next_offset: int, first: int = 0) -> None:
+        """Forget what is below an offset, from the first on: it will never be met again."""
+        self._forget(partition, lambda offset: first <= offset < next_offset)
+
+    def keep_within(self, partition: int, start: int, end: int) -> None:
+        """Forget what is not there: what was, was deleted, or was of a topic since made anew."""
+        self._forget(partition, lambda offset: not start <= offset < end)
+
+    def _forget(self, partition: int, is_gone: Callable[[int], bool]) -> None:
         if not self._suspects and not self._deaths and not self._poison:
             return
-        _, end = self._suspects.get(partition, (0, 0))
-        if end <= next_offset:
-            self._suspects.pop(partition, None)
+        first, end = self._suspects.get(partition, (0, 0))
+        if first < end and is_gone(first) and is_gone(end - 1):
+            del self._suspects[partition]
         for notes in (self._deaths, self._poison):
-            for place in [at for at in notes if at[0] == partition and at[1] < next_offset]:
+            for place in [at for at in notes if at[0] == partition and is_gone(at[1])]:
                 del notes[place]
         self._write()
 

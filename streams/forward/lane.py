@@ -293,9 +293,10 @@ class _Consumer:
         if begin > first:
             backlog.let_go(tier, (first, begin), EVICTED, begin - first)
             self._tell_missed(begin - first)
-        if records:
-            tier.done((begin, records[-1].offset + 1))
+        behind = records[-1].offset + 1 if records else end
+        tier.done((begin, behind))
         await backlog.save()
+        self._in_hand.finished(self._places.index(tier.at), behind, first)
         self._count("aggregates", len(points) - len(refused))
         if sum(len(record.value) for record in records) < _READ_BYTES:
             self._piece_records = min(2 * self._piece_records, _PIECE_RECORDS)
@@ -335,6 +336,8 @@ class _Consumer:
             await self._log.commit(self._group, plain)
             for at in plain:
                 self._backlogs[at].has_committed()
+        for at, (first, end) in offsets.items():
+            self._in_hand.finished(self._places.index(at), end, first)
 
     def _count(self, kind: Kind, points: int) -> None:
         self._telemetry.points.labels(self.sink.name, kind).inc(points)
@@ -352,6 +355,9 @@ class _Consumer:
         """Where the last run left off, looked up once the log can be reached."""
         for backlog in self._backlogs.values():
             await backlog.load()
+        # Of a topic that was made anew, or of records that are gone, nothing counts any more.
+        for at, (start, end) in (await self._log.offsets_many(self._places)).items():
+            self._in_hand.keep_within(self._places.index(at), start, end)
         self._is_ready = True
 
     def _without_old(

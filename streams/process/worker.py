@@ -290,6 +290,7 @@ class Worker:
         group = consumer_group(self._config, STREAMS)
         committed = await self._insist(lambda: self._log.committed(group, at))
         start, end = await self._insist(lambda: self._log.offsets(at))
+        self._in_hand.keep_within(partition, start, end)
         bad_before = self._keeper.bad_snapshots
         count = await self._insist(lambda: self._keeper.restore(partition, end))
         self._telemetry.bad_snapshots.inc(self._keeper.bad_snapshots - bad_before)

@@ -91,3 +91,21 @@ def test_a_note_that_is_none_keeps_no_lane_from_starting(tmp_path: Path, content
     assert note.count_together((0, offset) for offset in range(5)) == 5
     note.take({0: (0, 1)}, "decode")
     assert _started(path).count_together((0, offset) for offset in range(5)) == 1
+
+
+def test_only_what_is_finished_is_forgotten(tmp_path: Path) -> None:
+    """Others may be done with before it, and those behind a topic's end are of none that is."""
+    path = tmp_path / "note"
+    for _ in range(3):
+        _started(path).take({0: (12, 13)}, "decode")
+    note = _started(path)
+    note.put_down()
+    note.finished(0, 30, 20)
+    note.finished(1, 30)
+    note.keep_within(0, 5, 13)
+    assert _started(path).is_poison(0, 12) == "decode"
+
+    note.keep_within(0, 0, 12)
+    note = _started(path)
+    assert note.is_poison(0, 12) is None
+    assert note.count_together([(0, 12), (0, 13)]) == 2
