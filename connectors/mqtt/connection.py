@@ -10,7 +10,6 @@ sends those messages again.
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from connectors.mqtt.received import Received, Subscription
 from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.tls import cause, tls_context
 from headgate.config.schema import Mqtt, read_secret
+from headgate.core.backoff import Backoff
 from headgate.core.clock import NS_PER_S, Clock
 
 _logger = structlog.get_logger()
@@ -118,7 +118,7 @@ class Connection:
 
     async def run(self) -> None:
         """Stay connected until ``close`` is called."""
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_PAUSE_S, _PAUSE_CEILING_S)
         keeping = asyncio.create_task(self._keep_alive(), name="mqtt-keepalive")
         try:
             while True:
@@ -129,9 +129,8 @@ class Connection:
                 if self._is_closing:
                     return
                 if self._clock.monotonic_ns() - started_ns > _STABLE_S * NS_PER_S:
-                    pause_s = _FIRST_PAUSE_S
-                await asyncio.sleep(random.uniform(0.5, 1) * pause_s)  # noqa: S311  (jitter)
-                pause_s = min(2 * pause_s, _PAUSE_CEILING_S)
+                    backoff.reset()
+                await asyncio.sleep(backoff.pause_s())
         finally:
             keeping.cancel()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from prometheus_client import disable_created_metrics, generate_latest
 from connectors.logs.configured import open_log, topic_specs
 from headgate.config.load import located
 from headgate.config.schema import Config
+from headgate.core.backoff import Backoff
 from headgate.core.clock import NS_PER_S, Clock, SystemClock
 from headgate.core.errors import ConfigError, PermanentError, TransientError
 from headgate.core.log import Log, Share
@@ -161,7 +161,7 @@ class _Host:
 
     async def _reach(self, log: Log) -> None:
         """Start the log and make its topics, for as long as it takes."""
-        pause_s = 0.2
+        backoff = Backoff(0.2, _RETRY_CEILING_S)
         while not self._stop.is_set():
             try:
                 await log.start()
@@ -176,9 +176,7 @@ class _Host:
                     )
                 self._waiting_for = reason
                 with suppress(TimeoutError):
-                    jittered_s = random.uniform(0.5, 1) * pause_s  # noqa: S311  (no secret)
-                    await asyncio.wait_for(self._stop.wait(), jittered_s)
-                pause_s = min(2 * pause_s, _RETRY_CEILING_S)
+                    await asyncio.wait_for(self._stop.wait(), backoff.pause_s())
             except PermanentError as error:
                 raise ConfigError(f"log.url: {error}") from error
             else:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import structlog
 
 from headgate.config.schema import Config
 from headgate.console.http import Console
+from headgate.core.backoff import Backoff
 from headgate.core.clock import Clock
 from headgate.core.errors import ConfigError
 from headgate.gateway.lane_process import LaneProcess
@@ -89,21 +90,23 @@ class Supervisor:
             _logger.info("The gateway is ready.")
 
     async def _keep_alive(self, lane: LaneProcess) -> None:
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_PAUSE_S, _PAUSE_CEILING_S)
         while not self._stop.is_set():
             ending = await self._run_once(lane)
             if self._stop.is_set():
                 return
             if lane.worked_s >= _STABLE_S:
-                pause_s = _FIRST_PAUSE_S
+                backoff.reset()
+            pause_s = backoff.pause_s()
             _logger.error(
-                "A lane ended; it will be started anew.", lane=lane.name, ended=ending, in_s=pause_s
+                "A lane ended; it will be started anew.",
+                lane=lane.name,
+                ended=ending,
+                in_s=round(pause_s, 1),
             )
             lane.note_restart(ending)
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause_s)
-            except TimeoutError:
-                pause_s = min(2 * pause_s, _PAUSE_CEILING_S)
 
     async def _run_once(self, lane: LaneProcess) -> str:
         """Run a lane until it ends; how it did."""

@@ -13,7 +13,6 @@ Each sink has a consumer group of its own, so a slow sink holds up nobody else. 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from connectors.logs.configured import sink_group, topic
 from connectors.sinks.points import Kind, Point, aggregate_points, told_points
 from connectors.sinks.sink import Refused, Sink
 from headgate.config.schema import Config
+from headgate.core.backoff import Backoff
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
@@ -151,7 +151,7 @@ class _Consumer:
         # Why the sink took nothing at the last try; only a write that it accepts clears that.
         self._refusal: TransientError | None = None
         self._log_trouble = "starting"
-        self._pause_s = _FIRST_PAUSE_S
+        self._backoff = Backoff(_FIRST_PAUSE_S, _PAUSE_CEILING_S)
         self._config = config
         self._log = log
         self._clock = clock
@@ -201,10 +201,7 @@ class _Consumer:
                         self._log_trouble = str(error)
                     self._warn()
                     self._telemetry.sink_retries.labels(self.sink.name).inc()
-                    factor = random.uniform(0.5, 1)  # noqa: S311  (no secret)
-                    wait_s = error.retry_after_s or factor * self._pause_s
-                    self._pause_s = min(2 * self._pause_s, _PAUSE_CEILING_S)
-                    await self._pause(wait_s)
+                    await self._pause(error.retry_after_s or self._backoff.pause_s())
                 else:
                     self._log_trouble = ""
                     if self._refusal is None:
@@ -483,7 +480,7 @@ class _Consumer:
             self._next_warning_ns = now_ns + round(_WARNING_INTERVAL_S * NS_PER_S)
 
     def _all_clear(self) -> None:
-        self._pause_s = _FIRST_PAUSE_S
+        self._backoff.reset()
         if self._has_warned:
             _logger.info("The sink takes points again.", sink=self.sink.name)
             self._has_warned = False

@@ -16,7 +16,6 @@ channel and event time and rejected as a duplicate.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -29,6 +28,7 @@ from connectors.mqtt.connection import Connection
 from connectors.mqtt.received import Received
 from connectors.mqtt.session import BrokerSession
 from headgate.config.schema import Config
+from headgate.core.backoff import Backoff
 from headgate.core.batch import Quality
 from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
@@ -361,7 +361,7 @@ class IngestLane:
 
     async def _append(self, records: dict[TopicPartition, list[Record]]) -> None:
         """Write to the log, for as long as it takes; meanwhile the broker keeps the rest."""
-        pause_s = 0.1
+        backoff = Backoff(0.1, _RETRY_CEILING_S)
         while records:
             try:
                 with self.watchdog.limit("the log", _LOG_LIMIT_S):
@@ -372,8 +372,7 @@ class IngestLane:
                         "The log does not accept readings; will retry.", error=str(error)
                     )
                 self._log_trouble = f"the log does not accept readings: {error}"
-                await asyncio.sleep(error.retry_after_s or random.uniform(0.5, 1) * pause_s)  # noqa: S311
-                pause_s = min(2 * pause_s, _RETRY_CEILING_S)
+                await asyncio.sleep(error.retry_after_s or backoff.pause_s())
             except PermanentError as error:
                 # Nothing was acknowledged, so nothing is lost by ending here; a person is needed.
                 raise PermanentError(f"the log refuses readings: {error}") from error

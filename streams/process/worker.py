@@ -16,7 +16,6 @@ in the tests brings them from a log that fails as it is told.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ import structlog
 
 from connectors.logs.configured import consumer_group, topic
 from headgate.config.schema import Config
+from headgate.core.backoff import Backoff
 from headgate.core.batch import Batch, Origin, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
@@ -456,15 +456,14 @@ class Worker:
 
     async def _insist(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Ask the log for as long as it takes: readings wait in it meanwhile."""
-        pause_s = 0.1
+        backoff = Backoff(0.1, _RETRY_CEILING_S)
         while True:
             try:
                 with self.watchdog.limit("the log", _LOG_LIMIT_S):
                     answer = await call()
             except TransientError as error:
                 self._set_trouble(f"the log can't be used: {error}")
-                await asyncio.sleep(error.retry_after_s or pause_s * random.uniform(0.5, 1))  # noqa: S311
-                pause_s = min(2 * pause_s, _RETRY_CEILING_S)
+                await asyncio.sleep(error.retry_after_s or backoff.pause_s())
             else:
                 self._set_trouble("")
                 return answer
