@@ -56,6 +56,10 @@ class Devices:
         self._pattern = TopicPattern(feed.topic)
         self._device_name = feed.device_name
         self._paths = self._device_name.paths
+        # Whether {device} of the topic is all of the name, as it mostly is.
+        self._is_plain = self._device_name.fields == ("device",) and not any(
+            [*self._device_name.texts, *self._paths]
+        )
         self._parts = [getter(path) for path in self._paths]
         self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
@@ -87,23 +91,27 @@ class Devices:
             DataError: The topic is of no use, whatever the payload is.
         """
         known = self._topics.get(topic)
-        if known is not None:
-            return known
+        if known is None:
+            known = self._read(topic)
+            if not self._parts:
+                self.place_of(known[0], known[1][0])  # refuses one device too many
+            if len(topic) <= MAX_TOPIC_BYTES and len(self._topics) < self._max_topics:
+                self._topics[topic] = known
+        return known
+
+    def _read(self, topic: bytes) -> tuple[Tags, tuple[str, ...]]:
+        """What ``names`` says of a topic that is not known, but for whether there is room."""
         values = self._pattern.match(topic.decode(errors="replace"))
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
-        texts = _filled(self._device_name, values)
+        texts = (values["device"],) if self._is_plain else _filled(self._device_name, values)
         values.pop("device", None)
         for placeholder, value in values.items():
             if len(value) > MAX_NAME:
                 raise _too_long(f"{{{placeholder}}}", value)
-        names = (tuple(sorted(values.items())), texts)
         if not self._parts:
             _check_device(texts[0])
-            self.place_of(names[0], texts[0])  # refuses one device too many
-        if len(topic) <= MAX_TOPIC_BYTES and len(self._topics) < self._max_topics:
-            self._topics[topic] = names
-        return names
+        return tuple(sorted(values.items())), texts
 
     def named_by(self, record: object, envelope: object, tags: Tags, texts: tuple[str, ...]) -> str:
         """The device's name, its parts from the record or, failing that, the payload around it.
@@ -234,7 +242,8 @@ class Devices:
         topic, named = (key, ()) if typed.device is None else key
         parts = [named] if len(self._parts) == 1 else named
         try:
-            tags, texts = self.names(topic)
+            # Of what a topic alone names, the place is remembered.
+            tags, texts = self.names(topic) if self._parts else self._read(topic)
             device = self._named(tags, texts, parts)
             place = self.place_of(tags, device)
         except DataError as error:

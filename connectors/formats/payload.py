@@ -89,9 +89,11 @@ def is_literal(text: str) -> bool:
 
 
 def _with_literals_quoted(text: bytes) -> bytes:
-    spans = _literal_spans(text)
-    if not spans:
+    lowered = text.lower()
+    # Most are told from those that have some at a glance.
+    if b"nan" not in lowered and b"inf" not in lowered and b"1.#" not in lowered:
         return text
+    spans = _literal_spans(text, lowered)
     # Whether one stands in a text is told by the quotes before it; escaped ones are none.
     quotes = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     parts, at, is_inside, counted = [], 0, False, 0
@@ -104,9 +106,9 @@ def _with_literals_quoted(text: bytes) -> bytes:
     return b"".join([*parts, text[at:]])
 
 
-def _literal_spans(text: bytes) -> list[tuple[int, int]]:
+def _literal_spans(text: bytes, lowered: bytes) -> list[tuple[int, int]]:
     """Where such literals may stand, in texts or not; in order."""
-    spans, lowered = [], text.lower()
+    spans = []
     for word in _WORDS:
         if word not in lowered:
             continue
@@ -126,24 +128,22 @@ def _no_constant(text: str) -> object:
 
 
 def _why_not_json(payload: bytes, error: Exception) -> DataError:
-    kind = _kind_of(payload)
-    if kind:
+    if payload.startswith(_BEGINS) and (kind := _kind_of(payload)):
         return DataError("compressed", f"{kind} data; expected JSON that is not compressed")
-    is_wide = len(payload) >= 4 and not payload[1::2].strip(b"\0")
-    if is_wide or payload.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return DataError("not_utf8", "UTF-16 text; expected UTF-8")
-    try:
-        payload.decode()
-    except UnicodeDecodeError as invalid:
-        return DataError("not_utf8", f"byte {invalid.start}: {invalid.reason}")
+    if not payload.isascii() or b"\0" in payload:
+        is_wide = len(payload) >= 4 and not payload[1::2].strip(b"\0")
+        if is_wide or payload.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return DataError("not_utf8", "UTF-16 text; expected UTF-8")
+        try:
+            payload.decode()
+        except UnicodeDecodeError as invalid:
+            return DataError("not_utf8", f"byte {invalid.start}: {invalid.reason}")
     if isinstance(error, RecursionError):
         return DataError("too_deep", "arrays or objects in each other beyond all need")
     return DataError("not_json", str(error).removeprefix("JSON is malformed: ")[:200])
 
 
 def _kind_of(payload: bytes) -> str:
-    if not payload.startswith(_BEGINS):
-        return ""
     for begin, name in _KINDS:
         if payload.startswith(begin):
             return name
