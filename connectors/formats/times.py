@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -14,10 +14,9 @@ from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import ABSENT
 from headgate.config.feed import TimeMapping
 from headgate.core.errors import DataError
+from headgate.core.iso import moment_ns
 
 _NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 #: No event time is before this one, of the year 1823; before it is an impossible one.
 _EARLIEST_NS = -(2**62)
@@ -133,7 +132,7 @@ class EventTimes:
                     moment = _in_zone(moment, self._zone, arrived_ns)
                 except OverflowError:
                     raise DataError("bad_time", f"no year has it: {shown(value)}") from None
-        return _ns_of(moment, text)
+        return moment_ns(moment, text)
 
 
 def number_to_ns(value: object, ns_per_unit: int) -> int:
@@ -160,7 +159,7 @@ def number_to_ns(value: object, ns_per_unit: int) -> int:
 def _iso8601_to_ns(value: object) -> int:
     """An ISO 8601 text in ns; without an offset it means UTC, without a time midnight."""
     moment = _moment_in(value)
-    return _ns_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC), str(value))
+    return moment_ns(moment if moment.tzinfo else moment.replace(tzinfo=UTC), str(value))
 
 
 def _moment_in(value: object) -> datetime:
@@ -181,19 +180,8 @@ def _in_zone(moment: datetime, zone: tzinfo, arrived_ns: int) -> datetime:
     second = first.replace(fold=1)
     if first.utcoffset() == second.utcoffset():
         return first
-    has_come = (second - _EPOCH) // _MICROSECOND * 1000 <= arrived_ns
+    has_come = moment_ns(second) <= arrived_ns
     return second if has_come else first
-
-
-def _ns_of(moment: datetime, text: str) -> int:
-    """A moment in ns, with digits past the microsecond: two readings may differ in them."""
-    return (moment - _EPOCH) // _MICROSECOND * 1000 + _nanoseconds_past_the_microsecond(text)
-
-
-def _nanoseconds_past_the_microsecond(text: str) -> int:
-    _, point, fraction = text.replace(",", ".").partition(".")
-    digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
-    return int(digits[6:9].ljust(3, "0")) if point and len(digits) > 6 else 0
 
 
 def _multiplied(times: NDArray[np.int64], ns_per_unit: int) -> NDArray[np.int64]:

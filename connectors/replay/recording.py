@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from headgate.core.csv_file import CsvFile
 from headgate.core.errors import ConfigError
+from headgate.core.iso import parse_iso_ns
 
 _DELIMITERS = ";,\t|"
 
@@ -151,9 +151,7 @@ def parse_time_ms(cell: str) -> int | None:
     number = parse_number(cell)
     try:
         if number is None:
-            moment = datetime.fromisoformat(cell.strip())
-            aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-            return round(aware.timestamp() * 1000)
+            return round(parse_iso_ns(cell.strip()) / 1_000_000)
     except (ValueError, OverflowError):
         return None
     for limit, unit_ns in _EPOCH_UNITS_NS:

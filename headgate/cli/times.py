@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 
 from headgate.core.errors import ConfigError
+from headgate.core.iso import parse_iso_ns
 
 #: Units of times that are numbers, ns.
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -55,14 +55,11 @@ def time_ns(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        return parse_iso_ns(text)
     except ValueError as error:
         raise ConfigError(
             f"{option}: expected a time such as 2026-05-01T12:00:00Z, got {text!r}"
         ) from error
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return round(time.timestamp() * 1000) * 1_000_000
 
 
 def duration_ns(option: str, text: str | None) -> int | None:

@@ -10,15 +10,14 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
+from headgate.core.iso import parse_iso_ns
 from headgate.evaluation.baselines import PLAIN_WAYS, Plain, scaled
 from headgate.evaluation.compare import kinds
 from headgate.evaluation.drive import drive
@@ -102,10 +101,7 @@ def rows_of(data: TrainingData, spans: Sequence[Sequence[str]]) -> list[Window]:
     """First and last row of each labelled window, given as times."""
     found = []
     for first, last in spans:
-        begin, end = (
-            int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * NS_PER_S
-            for text in (first, last)
-        )
+        begin, end = parse_iso_ns(first), parse_iso_ns(last)
         rows = np.flatnonzero((data.time_ns >= begin) & (data.time_ns <= end))
         found.append((int(rows[0]), int(rows[-1])))
     return found

@@ -7,7 +7,6 @@ import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,8 @@ from numpy.typing import NDArray
 from headgate.core.clock import NS_PER_S
 from headgate.core.csv_file import CsvFile
 from headgate.core.errors import ConfigError
+from headgate.core.iso import parse_iso_ns
 from models.training.progress import Progress, silent
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 #: Rows between two words about how far reading has come.
 _TOLD_ROWS = 10_000
@@ -426,9 +423,6 @@ def _parsed_ns(text: str, unit_ns: int) -> int | None:
     except (TypeError, ValueError, OverflowError, InvalidOperation):
         pass
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_iso_ns(text)
     except (TypeError, ValueError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND * 1000

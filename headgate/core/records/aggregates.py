@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, numbers, to_ipc
+from headgate.core.iso import iso_text
 from headgate.core.log import AGGREGATES, Record
 from headgate.core.records.arrow import NAMES, TIME, check_times
 from headgate.core.records.keys import channel_rows, key_column
-from headgate.core.records.kind import RecordKind, Row, Takes, whole
-from headgate.core.records.rows import number, time_text
+from headgate.core.records.kind import RecordKind, Row, Takes, finite, whole
 from headgate.core.results import STATISTICS, Aggregates
 from headgate.core.sketch import KEY_LIMIT
 
@@ -156,14 +156,14 @@ def _windows(rows: Aggregates, channels: ChannelTable, takes: Takes) -> Iterator
         start_ns = int(rows.start_ns[row])
         if takes(start_ns, channel.device):
             yield {
-                "time": time_text(start_ns),
+                "time": iso_text(start_ns),
                 "feed": channel.feed,
                 "device": channel.device,
                 "channel": channel.field,
                 "window_s": int(rows.window_ns[row]) / 1e9,
                 "n": int(rows.n[row]),
                 "flagged": int(rows.flagged[row]),
-                **{name: number(rows.stats[name][row]) for name in STATISTICS},
+                **{name: finite(rows.stats[name][row]) for name in STATISTICS},
                 "tags": dict(channel.tags),
             }
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, rows_to_ipc
+from headgate.core.iso import iso_text
 from headgate.core.log import ANOMALIES, Record
 from headgate.core.records.arrow import TAGS, TIME, tag_columns, tags_in, with_numbers
 from headgate.core.records.kind import RecordKind, Row, Takes, whole
-from headgate.core.records.rows import time_text
 from headgate.core.results import Anomaly
 
 ANOMALIES_SCHEMA = b"anomalies/3"
@@ -125,8 +125,8 @@ def _rows(anomalies: Sequence[Anomaly], takes: Takes) -> Iterator[Row]:
     for anomaly in anomalies:
         if takes(anomaly.start_ns, anomaly.device):
             yield {
-                "time": time_text(anomaly.start_ns),
-                "end": time_text(anomaly.end_ns),
+                "time": iso_text(anomaly.start_ns),
+                "end": iso_text(anomaly.end_ns),
                 "feed": anomaly.feed,
                 "device": anomaly.device,
                 "model": anomaly.model,

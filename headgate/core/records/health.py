@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from headgate.core.ipc import from_ipc, rows_to_ipc
+from headgate.core.iso import iso_text
 from headgate.core.log import ANOMALIES, Record
 from headgate.core.records.arrow import TAGS, TIME, tag_columns, tags_in, with_numbers
-from headgate.core.records.kind import RecordKind, Row, Takes, whole
-from headgate.core.records.rows import number, time_text
+from headgate.core.records.kind import RecordKind, Row, Takes, finite, whole
 from headgate.core.results import SensorHealth
 
 HEALTH_SCHEMA = b"sensor_health/2"
@@ -86,14 +86,14 @@ def _rows(health: Sequence[SensorHealth], takes: Takes) -> Iterator[Row]:
     for each in health:
         if takes(each.time_ns, each.device):
             yield {
-                "time": time_text(each.time_ns),
+                "time": iso_text(each.time_ns),
                 "feed": each.feed,
                 "device": each.device,
                 "channel": each.channel,
                 "sensor": each.state,
-                "since": time_text(each.since_ns),
-                "found": number(each.found),
-                "usual": number(each.usual),
+                "since": iso_text(each.since_ns),
+                "found": finite(each.found),
+                "usual": finite(each.usual),
                 "tags": dict(each.tags),
             }
 

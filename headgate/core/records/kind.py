@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -57,6 +58,11 @@ def check_schema(headers: Headers, *expected: bytes) -> None:
     if found not in expected:
         kinds = " or ".join(kind.decode() for kind in expected)
         raise DataError("bad_record", f"expected {kinds}, got {found.decode(errors='replace')!r}")
+
+
+def finite(value: float) -> float | None:
+    """A number for a row, or None where it is none: JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None
 
 
 def whole(count: int, encode: Callable[[int, int], Record]) -> list[Record]:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from headgate.core.divide import DIVIDE_BYTES, divided
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, to_ipc
+from headgate.core.iso import iso_text
 from headgate.core.log import QUARANTINE, Record
 from headgate.core.records.arrow import TIME
 from headgate.core.records.kind import RecordKind, Row, Takes
-from headgate.core.records.rows import time_text
 
 MESSAGES_SCHEMA = b"messages/1"
 
@@ -128,7 +128,7 @@ def _rows(messages: Sequence[QuarantinedMessage], takes: Takes) -> Iterator[Row]
             except UnicodeDecodeError:
                 payload = "base64:" + base64.b64encode(message.payload).decode()
             yield {
-                "time": time_text(message.ingest_ns),
+                "time": iso_text(message.ingest_ns),
                 "source": message.source,
                 "reason": message.reason,
                 "detail": message.detail,

@@ -12,11 +12,11 @@ from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, numbers, to_ipc
+from headgate.core.iso import iso_text
 from headgate.core.log import READINGS, Record
 from headgate.core.records.arrow import NAMES, TIME, check_times
 from headgate.core.records.keys import KeyGroup, KeyRows, channel_rows, key_column
 from headgate.core.records.kind import RecordKind, Row, Takes, whole
-from headgate.core.records.rows import time_text
 
 READINGS_SCHEMA = b"readings/1"
 
@@ -124,7 +124,7 @@ def reading_rows(batch: Batch, takes: Takes) -> Iterator[Row]:
             continue
         flags = [flag.name.lower() for flag in Quality if flag.name and quality & flag]
         yield {
-            "time": time_text(time_ns),
+            "time": iso_text(time_ns),
             "feed": channel.feed,
             "device": channel.device,
             "channel": channel.field,

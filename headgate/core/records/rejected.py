@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -124,8 +123,8 @@ def _rows(value: bytes, takes: Takes) -> Iterator[Row]:
 
 def _rejected(batch: Batch, reasons: list[str], takes: Takes) -> Iterator[Row]:
     """Readings in quarantine, in the shape that messages there have."""
-    for row, reason in zip(reading_rows(batch, lambda *_: True), reasons, strict=True):
-        time_ns = int(datetime.fromisoformat(row["time"]).timestamp() * 1e9)
+    rows = reading_rows(batch, lambda *_: True)
+    for row, time_ns, reason in zip(rows, batch.time_ns.tolist(), reasons, strict=True):
         if takes(time_ns, row["device"]):
             yield {
                 "time": row["time"],
