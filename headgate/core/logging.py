@@ -37,8 +37,13 @@ def configure_logging(level: str, style: str, **context: str) -> None:
         context: Names and values that every line carries, such as the lane.
     """
     is_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+
+    # Not by context variables: libraries have threads of their own, which begin without any.
+    def add_context(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {**context, **event}
+
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -76,7 +81,6 @@ def configure_logging(level: str, style: str, **context: str) -> None:
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    structlog.contextvars.bind_contextvars(**context)
 
 
 def _traceback(target: TextIO, info: structlog.typing.ExcInfo) -> None:

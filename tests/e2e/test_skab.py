@@ -178,7 +178,7 @@ def _scored(found: Found, recordings: list[Recording]) -> tuple[float, float, fl
 
 @pytest.mark.mosquitto
 @pytest.mark.kafka
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(800)
 def test_the_same_faults_are_found_on_both_logs(
     recordings: list[Recording],
     packages: Path,

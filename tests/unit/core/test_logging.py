@@ -42,6 +42,19 @@ def test_a_program_reads_one_json_object_a_line() -> None:
     }
 
 
+def test_a_line_of_a_librarys_thread_names_its_lane_too() -> None:
+    """Such a thread begins without the context of whoever configured logging."""
+    script = """
+    import contextvars, threading
+    threading.Thread(
+        target=contextvars.Context().run, args=(logger.warning, "Kafka does not answer.")
+    ).start()
+    """
+    (line,) = stderr_of("json", script)
+
+    assert json.loads(line)["lane"] == "ingest"
+
+
 def test_what_is_no_terminal_gets_json() -> None:
     """A service manager collects lines for programs."""
     assert json.loads(stderr_of("auto", 'logger.info("Hello.")')[0])["event"] == "Hello."
