@@ -3,7 +3,7 @@
 # make wheel  builds dist/headgate-VERSION-py3-none-any.whl, which is what is installed elsewhere
 # make soak   breaks the running gateway again and again, for MINUTES=10 on each log
 .DEFAULT_GOAL := help
-.PHONY: help run test wheel soak check lint format services lock clean
+.PHONY: help run test suite wheel soak check lint format services lock clean
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -43,6 +43,14 @@ ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/un
 PYTEST := $(BIN)/python -m pytest
 test: $(VENV)/.ready
 	@$(MAKE) --no-print-directory -j 2 services check
+	@installed=$$(sh tests/wheel.sh $(BIN)/python) && \
+	$(MAKE) --no-print-directory suite INSTALLED="$$installed"
+
+# What is tested is the wheel, as it is installed elsewhere: Python finds it before the source.
+suite: export PYTHONPATH = $(INSTALLED)
+suite: export PYTHONSAFEPATH = 1
+suite: export HEADGATE_TEST_INSTALLED = $(INSTALLED)
+suite:
 	@$(PYTEST) $(ALONE) -n 2 --dist worksteal -q
 	@log=$$(mktemp); $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
 	trap 'kill $$simulation 2>/dev/null; exit 130' INT TERM; code=0; \
@@ -76,4 +84,4 @@ lock: $(VENV)/.ready
 	@$(BIN)/$(COMPILE) -c requirements.lock -o deploy/image/gateway.lock pyproject.toml
 
 clean:
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,17 @@ pytest_plugins = [
 # they start would inherit that: what an interrupt does could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart() -> None:
+    """Where ``make test`` has installed the wheel, it is that which is tested, and nothing else."""
+    folder = os.environ.get("HEADGATE_TEST_INSTALLED")
+    if not folder:
+        return
+    for name in ("headgate", "streams", "connectors", "models"):
+        file = import_module(name).__file__
+        if file is None or Path(file).parents[1] != Path(folder):
+            raise pytest.UsageError(f"expected {name} in {folder}, got {file}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -49,8 +49,15 @@ from tests.faults.sinks import (
 from tests.faults.store import Store
 from tests.mosquitto import Mosquitto
 
-#: Where the gateway's processes find ``tests.faults.site``, and what it imports.
-SITE = f"{Path(__file__).parent / 'site'}{os.pathsep}{Path(__file__).parents[2]}"
+#: Where the gateway's processes find ``tests.faults.site``, and what it imports; what is tested is
+#: the same as in this process.
+SITE = os.pathsep.join(
+    [
+        str(Path(__file__).parent / "site"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+        str(Path(__file__).parents[2]),
+    ]
+)
 LANES = ("ingest", "streams", "forward")
 
 _CONFIG = """

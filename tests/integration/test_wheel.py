@@ -186,6 +186,12 @@ def test_the_demo_explains_itself(installed: Environment, tmp_path: Path) -> Non
     assert installed.run(installed.python, "-c", script, cwd=tmp_path).stdout == "True\n"
 
 
+def test_a_benchmark_asks_for_the_source(installed: Environment, tmp_path: Path) -> None:
+    """What it measures beside the gateway is not in the wheel."""
+    done = installed.run(installed.headgate, "bench", "--quick", cwd=tmp_path, code=2)
+    assert done.stderr.startswith("bench: expected a checkout of Headgate's source")
+
+
 def test_a_gateway_starts_in_any_folder(
     installed: Environment, plant: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 import headgate
 from headgate.cli import main
 
-_ROOT = Path(headgate.__file__).parents[1]
+_ROOT = Path(__file__).parents[3]
 
 
 def _files(folder: Path) -> set[str]:

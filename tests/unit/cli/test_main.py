@@ -17,7 +17,7 @@ from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.testing import ManualClock
 
-_ROOT = Path(headgate.__file__).parents[1]
+_ROOT = Path(__file__).parents[3]
 _GOOD = '[local_store]\n[feed.pump]\ntopic = "plant/{device}"\nchannels.flow = {}\n'
 
 
@@ -110,8 +110,6 @@ def test_a_broken_model_package_exits_with_2(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["bench", "--only", "speed"], "--only: expected some of mosquitto_sub, "),
-        (["bench", "--runs", "0"], "--runs: expected 1 or more, got 0"),
         (["run", "-c", "headgate.toml", "--workers", "5"], "--workers: expected 1 to 4"),
         (["run", "-c", "headgate.toml", "--workers", "0"], "--workers: expected 1 to 4"),
         (["lane", "streams-3", "-c", "headgate.toml", "--workers", "2"], "streams-1, streams-2"),
@@ -126,6 +124,29 @@ def test_numbers_that_make_no_sense_exit_with_2(
 
     assert main(arguments) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--only", "speed", "--only: expected some of mosquitto_sub, "),
+        ("--runs", "0", "--runs: expected 1 or more, got 0"),
+    ],
+)
+def test_a_bench_of_nothing_exits_with_2(option: str, value: str, told: str) -> None:
+    """In a checkout, which is the only place where it runs at all."""
+    result = subprocess.run(
+        [sys.executable, "-m", "headgate.cli", "bench", option, value],
+        cwd=_ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert result.returncode == 2
+    assert told in result.stderr
 
 
 def test_no_running_gateway_is_a_runtime_failure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import headgate
 from headgate.installed.extras import with_extra
 
-_ROOT = Path(headgate.__file__).parents[1]
+_ROOT = Path(__file__).parents[3]
 
 
 def _texts() -> dict[Path, str]:

@@ -8,10 +8,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
-import headgate
 from headgate.installed.files import working_files
 
-_ROOT = Path(headgate.__file__).parents[1]
+_ROOT = Path(__file__).parents[3]
 
 
 def test_a_new_file_of_deploy_is_not_forgotten() -> None:
