@@ -175,21 +175,22 @@ class Pipeline:
         """Count the silence of these devices from this time on, if it is later."""
         self._watermarks.keep_waiting(devices, heard_ns)
 
-    def advance(self, now_ns: int) -> Results:
+    def advance(self, now_ns: int, among: NDArray[np.int32] | None = None) -> Results:
         """Let time pass: close what devices that have gone silent left open.
 
         Readings that time has confirmed come first, alone: then windows are closed the next time.
 
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
+            among: int32[d], devices to which this is restricted; None for all.
         """
         released = [
             self._take_turn(turn, np.unique(turn.output.main.device))
-            for turn in self._watermarks.release(now_ns, self._silent_after_ns)
+            for turn in self._watermarks.release(now_ns, self._silent_after_ns, among)
         ]
         if released:
             return joined(released)
-        silence = self._watermarks.advance(now_ns, self._silent_after_ns)
+        silence = self._watermarks.advance(now_ns, self._silent_after_ns, among)
         aggregates = self._aggregator.close(silence.closing, self._watermarks.watermark_ns)
         health = self._monitor.process(aggregates)
         anomalies = [

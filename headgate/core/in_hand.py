@@ -93,9 +93,13 @@ class InHand:
     def _forget(self, partition: int, is_gone: Callable[[int], bool]) -> None:
         if not self._suspects and not self._deaths and not self._poison:
             return
-        first, end = self._suspects.get(partition, (0, 0))
-        if first < end and is_gone(first) and is_gone(end - 1):
-            del self._suspects[partition]
+        first, end = self._suspects.pop(partition, (0, 0))
+        while first < end and is_gone(first):
+            first += 1
+        while first < end and is_gone(end - 1):
+            end -= 1
+        if first < end:
+            self._suspects[partition] = (first, end)
         for notes in (self._deaths, self._poison):
             for place in [at for at in notes if at[0] == partition and is_gone(at[1])]:
                 del notes[place]

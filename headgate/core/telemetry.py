@@ -88,7 +88,7 @@ class Telemetry:
         )
         self.bad_snapshots = Counter(
             "headgate_bad_snapshots",
-            "Snapshots of device state that could not be taken up: history that was lost.",
+            "State of devices that could not be taken up, or gone on with: history that was lost.",
             registry=registry,
         )
         self.windows = Counter(

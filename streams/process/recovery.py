@@ -254,6 +254,20 @@ class StateKeeper:
             found.setdefault(place // BUCKETS, []).append(place % BUCKETS)
         return found
 
+    def in_bucket(
+        self, devices: NDArray[np.int32], partition: int, bucket: int
+    ) -> NDArray[np.int32]:
+        """Those of these devices that are in a bucket."""
+        is_there: NDArray[np.bool_] = (self._placement.partition[devices] == partition) & (
+            self._placement.bucket[devices] == bucket
+        )
+        return devices[is_there]
+
+    def give_up(self, devices: NDArray[np.int32]) -> None:
+        """Let devices start without history; their readings that were applied stay so."""
+        self._pipeline.forget(selection_of(self._channels, devices))
+        self.touch(devices)
+
     def snapshot(self, partition: int, buckets: Sequence[int], next_offset: int) -> list[Record]:
         """Snapshot buckets of a partition.
 

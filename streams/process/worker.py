@@ -53,6 +53,7 @@ from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.pipeline import Pipeline
 from streams.process.events import Event, Message, spans
+from streams.process.passing import PassingTime
 from streams.process.recovery import StateKeeper
 from streams.process.refusals import Refusals
 from streams.process.route import Route
@@ -156,6 +157,16 @@ class Worker:
             append=self._append_snapshots,
             in_thread=self._in_thread,
         )
+        self._passing = PassingTime(
+            pipeline,
+            self._keeper,
+            self._in_hand,
+            self._telemetry,
+            in_thread=self._in_thread,
+            limit=lambda: self.watchdog.limit(
+                "the pipeline (time)", config.streams.stage_timeout / NS_PER_S
+            ),
+        )
         self._route = Route(
             self._placement,
             self._channels,
@@ -203,7 +214,7 @@ class Worker:
         await self._settle_assignment()
         now_ns = self._clock.monotonic_ns()
         await self._wait_for_the_unheard(now_ns)
-        results = await self._in_thread(self._pipeline.advance, now_ns)
+        results = await self._passing.advance(now_ns)
         self._telemetry.open_rows.set(self._pipeline.open_rows())
         self._presence.tell(now_ns, self._pipeline.presence)
         if len(results.moved):
@@ -211,9 +222,11 @@ class Worker:
             await self._append(self._route.records(results))
             # A window closed by the clock would close otherwise in a replay: write the decision
             # down before any reading that it makes late is worked on.
-            for partition, buckets in self._keeper.buckets_of(results.moved).items():
+            moved = self._keeper.buckets_of(results.moved)
+            for partition, buckets in moved.items():
                 if partition in self.next_offsets:
                     await self._snapshots.write(partition, buckets, self.next_offsets[partition])
+            self._passing.finished(moved)
         await self._forget_silent(now_ns)
         await self._snapshot_some()
 

@@ -193,7 +193,9 @@ class Watermarks:
         due = self._due(now_ns, silent_after_ns)[0].astype(np.int32)
         return np.union1d(self._look(now_ns, silent_after_ns).devices, due).astype(np.int32)
 
-    def release(self, now_ns: int, silent_after_ns: int) -> Iterator[Turn]:
+    def release(
+        self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
+    ) -> Iterator[Turn]:
         """The readings that were held and that time itself has confirmed, on time all of them.
 
         To be called before ``advance``, with the same arguments: the device's watermark moves on
@@ -202,7 +204,7 @@ class Watermarks:
         Yields:
             As ``turns``; turns without readings are left out.
         """
-        devices, passed_ns = self._due(now_ns, silent_after_ns)
+        devices, passed_ns = self._due(now_ns, silent_after_ns, among)
         if not len(devices):
             return
         sifted = self._doubts.release(devices, passed_ns, self._newest_ns, self._floor_ns)
@@ -229,14 +231,17 @@ class Watermarks:
         """Count the silence of these devices from this monotonic time on, if it is later."""
         self._arrival_ns[devices] = np.maximum(self._arrival_ns[devices], heard_ns)
 
-    def advance(self, now_ns: int, silent_after_ns: int) -> Silence:
+    def advance(
+        self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
+    ) -> Silence:
         """Let time pass; the watermarks of devices that are not waited for any longer move on.
 
         A silent device's watermark goes to the end of the aggregate windows that hold its newest
         reading, of each length in its time, so all of its windows close; what it sends later and
-        is older than that is late. The arguments are those of ``quiet``.
+        is older than that is late. The arguments are those of ``quiet``, and the devices to which
+        this is restricted.
         """
-        found = self._look(now_ns, silent_after_ns)
+        found = self._look(now_ns, silent_after_ns, among)
         self._floor_ns[found.closing] = found.floor_ns
         self._is_silent[found.silent] = True
         return found
@@ -329,9 +334,11 @@ class Watermarks:
             np.where((arrival_ns >= 0) & (initial_ns > NO_TIME_NS), now_ns - arrival_ns, -1),
         )
 
-    def _due(self, now_ns: int, silent_after_ns: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    def _due(
+        self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """The devices of which something held is confirmed by time, and their clocks' time."""
-        waiting, passed_ns = self._waiting(now_ns, silent_after_ns)
+        waiting, passed_ns = self._waiting(now_ns, silent_after_ns, among)
         is_gone = self._are_gone(waiting, passed_ns - self._newest_ns[waiting])
         is_due = self._doubts.due(waiting, passed_ns, self._newest_ns, is_gone)
         return waiting[is_due], passed_ns[is_due]
@@ -347,7 +354,7 @@ class Watermarks:
         return are_gone
 
     def _waiting(
-        self, now_ns: int, silent_after_ns: int
+        self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None
     ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """The devices that have said nothing for a while, and what time it is by their clocks.
 
@@ -362,11 +369,15 @@ class Watermarks:
             & (self._newest_ns[known] > NO_TIME_NS)
             & (now_ns - arrival_ns >= silent_after_ns)
         )
+        if among is not None:
+            waiting = waiting[np.isin(waiting, among)]
         return waiting, self._newest_ns[waiting] + now_ns - arrival_ns[waiting]
 
-    def _look(self, now_ns: int, silent_after_ns: int) -> Silence:
+    def _look(
+        self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
+    ) -> Silence:
         """What there is to say of which devices at this time."""
-        waiting, now_there_ns = self._waiting(now_ns, silent_after_ns)
+        waiting, now_there_ns = self._waiting(now_ns, silent_after_ns, among)
         newest_ns = self._newest_ns[waiting]
         elapsed_ns = now_there_ns - newest_ns
         pace_ns = self._pace.pace_ns[waiting]
