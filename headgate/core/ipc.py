@@ -9,8 +9,8 @@ offsets or codes point outside of them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -47,8 +47,18 @@ _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
 _DICTIONARY_DATA = 1
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION = 0, 1, 2, 3
 
+#: Columns of a record, and buffers of these: far more than any schema has.
+_MAX_PAIRS = 1024
+
 _CONTINUES = 0xFFFFFFFF
 _SIZES = struct.Struct("<Ii")
+
+# A record's headers are looked through in Python, number by number.
+_Read: TypeAlias = Callable[[bytes, int], tuple[Any, ...]]
+_BYTE, _UINT16, _UINT32, _INT32, _INT64 = (
+    struct.Struct(form).unpack_from for form in ("<B", "<H", "<I", "<i", "<q")
+)
+_UINT32_BYTES, _INT64_BYTES = 4, 8
 
 
 def to_ipc(schema: pa.Schema, columns: Sequence[pa.Array]) -> bytes:
@@ -118,113 +128,124 @@ def _has_nulls(column: pa.ChunkedArray) -> bool:
 def _check_sizes(value: bytes) -> None:
     """Refuse a stream whose headers point outside of it, or say that it unpacks to too much."""
     unpacked = rows = entries = 0
-    for kind, header, body in _messages(value):
+    for kind, header, body, end in _messages(value):
         if kind == _SCHEMA:
             continue
         batch = header if kind == _BATCH else header.table(_DICTIONARY_DATA)
-        length = batch.number(_LENGTH, "<q")
+        length = batch.number(_LENGTH, _INT64)
         rows += length if kind == _BATCH else 0
-        nodes, buffers = batch.pairs(_NODES), batch.pairs(_BUFFERS)
-        if length < 0 or max(rows, length) > MAX_ROWS or (nodes < 0).any():
+        if length < 0 or max(rows, length) > MAX_ROWS:
             raise ValueError(f"{max(rows, length)} rows")
-        if (nodes[:, 1] != 0).any():
+        # Of each column, and of each that lies below one: entries, and how many are missing.
+        nodes = batch.pairs(_NODES)
+        if any(nodes[1::2]) or min(nodes, default=0) < 0:
             raise ValueError("a column lacks values")
-        unpacked += _unpacked_bytes(body, buffers, is_packed=batch.has(_COMPRESSION))
-        entries += sum(nodes[:, 0].tolist())
+        buffers, is_packed = batch.pairs(_BUFFERS), batch.has(_COMPRESSION)
+        unpacked += _unpacked_bytes(value, body, end, buffers, is_packed=is_packed)
+        entries += sum(nodes[::2])
         if unpacked > MAX_UNPACKED_BYTES or entries > _MAX_ENTRIES:
             raise ValueError(f"{entries} entries, {unpacked} bytes when unpacked")
 
 
-def _unpacked_bytes(body: memoryview, buffers: NDArray[np.int64], *, is_packed: bool) -> int:
+def _unpacked_bytes(
+    value: bytes, body: int, end: int, buffers: Sequence[int], *, is_packed: bool
+) -> int:
+    """What buffers take in memory that lie between two positions; their offset and length each."""
     total = 0
-    for offset, length in buffers.tolist():
-        if offset < 0 or length < 0 or offset + length > len(body) or offset % 8:
-            raise ValueError(f"a buffer at {offset}, {length} bytes, in {len(body)}")
+    for offset, length in zip(buffers[::2], buffers[1::2], strict=True):
+        if offset < 0 or length < 0 or body + offset + length > end or offset % 8:
+            raise ValueError(f"a buffer at {offset}, {length} bytes, in {end - body}")
         if not is_packed or not length:
             total += length
             continue
         # Each packed buffer begins with its length; -1 says that it was not worth packing.
-        (unpacked,) = struct.unpack_from("<q", body[offset : offset + length])
+        unpacked = _INT64(value, body + offset)[0] if length >= _INT64_BYTES else -2
         if unpacked < -1:
             raise ValueError(f"a buffer of {unpacked} bytes")
         total += length if unpacked == -1 else unpacked
     return total
 
 
-def _messages(value: bytes) -> Iterator[tuple[int, _Table, memoryview]]:
-    """Kind, header and body of each message of a stream; raises ValueError where there is none."""
-    view = memoryview(value)
-    position = 0
+def _messages(value: bytes) -> Iterator[tuple[int, _Table, int, int]]:
+    """Of each message of a stream its kind and header, and where its body begins and ends.
+
+    Raises:
+        ValueError: Something is no message, or points outside of it.
+    """
+    position, length = 0, len(value)
     for number in range(_MAX_MESSAGES):
-        if position == len(view):
+        if position == length:
             return
-        continues, size = _SIZES.unpack_from(view, position)
-        if continues != _CONTINUES or not 0 <= size <= len(view) - position - _SIZES.size:
+        continues, size = _SIZES.unpack_from(value, position)
+        if continues != _CONTINUES or not 0 <= size <= length - position - _SIZES.size:
             raise ValueError("a message does not begin where it should")
         if not size:
             return
         start = position + _SIZES.size
-        message = _Table.root(view[start : start + size])
-        kind = message.number(_HEADER_TYPE, "<B")
-        body_length = message.number(_BODY_LENGTH, "<q")
+        message = _Table.root(value[start : start + size])
+        kind = message.number(_HEADER_TYPE, _BYTE)
+        body_length = message.number(_BODY_LENGTH, _INT64)
         position = start + size
-        if not 0 <= body_length <= len(view) - position:
-            raise ValueError(f"a body of {body_length} bytes in {len(view) - position}")
+        if not 0 <= body_length <= length - position:
+            raise ValueError(f"a body of {body_length} bytes in {length - position}")
         if (kind == _SCHEMA) != (number == 0) or kind not in (_SCHEMA, _DICTIONARY, _BATCH):
             raise ValueError(f"a message of kind {kind}")
-        yield kind, message.table(_HEADER), view[position : position + body_length]
-        position += body_length
+        end = position + body_length
+        yield kind, message.table(_HEADER), position, end
+        position = end
     raise ValueError(f"more than {_MAX_MESSAGES} messages")
 
 
 class _Table:
     """A table of a flatbuffer, just enough of it to find numbers and tables by their place."""
 
-    def __init__(self, buffer: memoryview, at: int) -> None:
+    __slots__ = ("_at", "_buffer", "_end", "_vtable")
+
+    def __init__(self, buffer: bytes, at: int) -> None:
         self._buffer = buffer
         self._at = at
-        self._vtable = at - _number(buffer, at, "<i")
-        self._fields = (_number(buffer, self._vtable, "<H") - 4) // 2
+        self._vtable = at - _number(buffer, at, _INT32)
+        # Where the offsets of its fields end.
+        self._end = self._vtable + _number(buffer, self._vtable, _UINT16)
 
     @classmethod
-    def root(cls, buffer: memoryview) -> _Table:
-        return cls(buffer, _number(buffer, 0, "<I"))
+    def root(cls, buffer: bytes) -> _Table:
+        return cls(buffer, _number(buffer, 0, _UINT32))
 
     def has(self, field: int) -> bool:
         return bool(self._offset(field))
 
-    def number(self, field: int, form: str) -> int:
+    def number(self, field: int, read: _Read) -> int:
         offset = self._offset(field)
-        return _number(self._buffer, self._at + offset, form) if offset else 0
+        return _number(self._buffer, self._at + offset, read) if offset else 0
 
     def table(self, field: int) -> _Table:
         return _Table(self._buffer, self._target(field))
 
-    def pairs(self, field: int) -> NDArray[np.int64]:
-        """int64[n, 2]: a vector of structs of two int64."""
+    def pairs(self, field: int) -> Sequence[int]:
+        """A vector of structs of two int64, one after the other."""
         if not self.has(field):
-            return np.empty((0, 2), np.int64)
+            return ()
         target = self._target(field)
-        count = _number(self._buffer, target, "<I")
-        if 16 * count > len(self._buffer) - target - 4:
-            raise ValueError("a list is longer than its message")
-        return np.frombuffer(self._buffer, "<i8", 2 * count, target + 4).reshape(-1, 2)
+        count = _number(self._buffer, target, _UINT32)
+        if count > _MAX_PAIRS:
+            raise ValueError(f"a batch of {count} parts")
+        return struct.unpack_from(f"<{2 * count}q", self._buffer, target + _UINT32_BYTES)
 
     def _offset(self, field: int) -> int:
-        if field >= self._fields:
-            return 0
-        return _number(self._buffer, self._vtable + 4 + 2 * field, "<H")
+        at = self._vtable + 4 + 2 * field
+        return _number(self._buffer, at, _UINT16) if at + 2 <= self._end else 0
 
     def _target(self, field: int) -> int:
         offset = self._offset(field)
         if not offset:
             raise ValueError("a message lacks a part")
         at = self._at + offset
-        return at + _number(self._buffer, at, "<I")
+        return at + _number(self._buffer, at, _UINT32)
 
 
-def _number(buffer: memoryview, at: int, form: str) -> int:
+def _number(buffer: bytes, at: int, read: _Read) -> int:
     if at < 0:
         raise ValueError("a message points outside of itself")
-    (number,) = struct.unpack_from(form, buffer, at)
-    return int(number)
+    number: int = read(buffer, at)[0]
+    return number
