@@ -84,22 +84,25 @@ class InHand:
 
     def finished(self, partition: int, next_offset: int, first: int = 0) -> None:
         """Forget what is below an offset, from the first on: it will never be met again."""
-        self._forget(partition, lambda offset: first <= offset < next_offset)
+        begin, end = self._suspects.get(partition, (0, 0))
+        if first <= begin:
+            begin = max(begin, min(next_offset, end))
+        elif end <= next_offset:
+            end = min(end, first)
+        self._forget(partition, (begin, end), lambda offset: first <= offset < next_offset)
 
     def keep_within(self, partition: int, start: int, end: int) -> None:
         """Forget what is not there: what was, was deleted, or was of a topic since made anew."""
-        self._forget(partition, lambda offset: not start <= offset < end)
+        first, last = self._suspects.get(partition, (0, 0))
+        left = (max(first, start), min(last, end))
+        self._forget(partition, left, lambda offset: not start <= offset < end)
 
-    def _forget(self, partition: int, is_gone: Callable[[int], bool]) -> None:
+    def _forget(self, partition: int, left: Span, is_gone: Callable[[int], bool]) -> None:
         if not self._suspects and not self._deaths and not self._poison:
             return
-        first, end = self._suspects.pop(partition, (0, 0))
-        while first < end and is_gone(first):
-            first += 1
-        while first < end and is_gone(end - 1):
-            end -= 1
-        if first < end:
-            self._suspects[partition] = (first, end)
+        self._suspects.pop(partition, None)
+        if left[0] < left[1]:
+            self._suspects[partition] = left
         for notes in (self._deaths, self._poison):
             for place in [at for at in notes if at[0] == partition and is_gone(at[1])]:
                 del notes[place]

@@ -27,6 +27,7 @@ from headgate.core.log import READINGS, STREAMS, Log, Share
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.build import build_pipeline
+from streams.process.passing import SilentInHand
 from streams.process.worker import Worker
 
 _logger = structlog.get_logger()
@@ -74,6 +75,8 @@ class StreamsLane:
         self._thread = ThreadPoolExecutor(1, "pipeline")
         in_hand = InHand(config.gateway.data_dir / f"streams-{share.number}.in-hand")
         in_hand.open()
+        silent = SilentInHand(config.gateway.data_dir / f"streams-{share.number}.silent")
+        silent.open()
         self._worker = Worker(
             config,
             log,
@@ -81,6 +84,7 @@ class StreamsLane:
             telemetry,
             build_pipeline(config, ChannelTable(identities=config.identities), telemetry),
             in_hand,
+            silent,
             in_thread=self._in_thread,
         )
         # The agent and the look-round take turns on the worker.

@@ -1,22 +1,29 @@
 """Letting time pass for devices that have gone silent, though the state of one may end the process.
 
-No record is in hand then that could be put aside. So what is noted is the buckets of the devices
-whose windows are being closed. After a process has died of it they are taken one by one; one on
-which processes died again and again gives up the history of those devices, and all others go on.
+No record is in hand then that could be put aside, so the devices whose windows are being closed are
+noted. After a process has died of it its successor takes them one by one, each noted before by its
+digest; one of which processes died again and again while they had it alone gives up its history,
+and all others go on. Of which device a process will die can't be told before, nor when: it may be
+silent for longer than the others before its turn comes. So what is known of a device stays known
+until it has been dealt with itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import structlog
 from numpy.typing import NDArray
 
-from headgate.core.in_hand import InHand, Span
+from headgate.core.channels import Device
+from headgate.core.note import TRIES_ALONE, Note
 from headgate.core.telemetry import Telemetry
 from streams.pipeline import Pipeline
 from streams.process.recovery import StateKeeper
@@ -24,10 +31,71 @@ from streams.results import Results, joined
 
 _logger = structlog.get_logger()
 
-_STEP: Final = "advance"
+#: What is noted where several are in hand; no digest.
+_TOGETHER: Final = "together"
 
-#: Devices that are named when their history is given up.
-_NAMED: Final = 10
+#: Devices whose deaths are remembered; there is one as a rule.
+_MOST_REMEMBERED: Final = 100
+
+
+class SilentInHand:
+    """The note of which silent devices are being closed.
+
+    Args:
+        path: A file of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._note = Note(path)
+        #: Whether a process has died of it, so that each device is taken alone.
+        self.is_alone = False
+        self._held = ""
+        # By digest of a device, the processes that have died while they had it alone.
+        self._deaths: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Take up what the last process left behind."""
+        content = self._note.read()
+        try:
+            held = str(content.get("held", ""))
+            self._deaths = {str(of): int(count) for of, count in content.get("deaths", {}).items()}
+        except (TypeError, ValueError, AttributeError):
+            held, self._deaths = "", {}  # nothing that this program has written
+        if held:
+            self.is_alone = True
+            if held != _TOGETHER:
+                self._deaths[held] = self._deaths.pop(held, 0) + 1
+                while len(self._deaths) > _MOST_REMEMBERED:
+                    del self._deaths[next(iter(self._deaths))]
+            _logger.warning(
+                "The last process ended while it closed windows of silent devices; they are taken "
+                "one by one."
+            )
+        self._write()
+
+    def has_ended_processes(self, device: Device) -> bool:
+        """Whether processes have died of it often enough."""
+        return bool(self._deaths) and self._deaths.get(_digest(device), 0) >= TRIES_ALONE
+
+    def take(self, device: Device | None) -> None:
+        """Note which device is in hand alone; None: several are."""
+        self._held = _TOGETHER if device is None else _digest(device)
+        self._write()
+
+    def put_down(self) -> None:
+        """Note that nothing is in hand any more."""
+        self._held = ""
+        self._write()
+
+    def finished(self, devices: Iterable[Device]) -> None:
+        """Forget who died of these devices: what they have now is written down."""
+        if self._deaths:
+            for device in devices:
+                self._deaths.pop(_digest(device), None)
+            self._write()
+
+    def _write(self) -> None:
+        self._note.write({"held": self._held, "deaths": self._deaths})
 
 
 class PassingTime:
@@ -35,8 +103,8 @@ class PassingTime:
 
     Args:
         pipeline: Where it is open.
-        keeper: Knows the devices' buckets.
-        in_hand: The lane's note. Buckets stand in it under numbers that no partition has.
+        keeper: Keeps the devices' state.
+        in_hand: The lane's note, opened.
         telemetry: Where lost history is counted.
         in_thread: Calls the pipeline.
         limit: Ends the process when the pipeline hangs.
@@ -46,7 +114,7 @@ class PassingTime:
         self,
         pipeline: Pipeline,
         keeper: StateKeeper,
-        in_hand: InHand,
+        in_hand: SilentInHand,
         telemetry: Telemetry,
         *,
         in_thread: Callable[..., Awaitable[Any]],
@@ -60,63 +128,42 @@ class PassingTime:
         self._limit = limit
 
     async def advance(self, now_ns: int) -> Results:
-        """``Pipeline.advance``, of all silent devices together or, after a death, by bucket."""
+        """``Pipeline.advance``, of all silent devices together or, after a death, of each alone."""
         quiet = self._pipeline.quiet(now_ns)
-        places = [
-            (_number(partition), bucket)
-            for partition, buckets in self._keeper.buckets_of(quiet).items()
-            for bucket in buckets
-        ]
-        parts = []
-        while places:
-            some = places[: self._in_hand.count_together(places)]
-            del places[: len(some)]
-            parts.append(await self._advance_some(now_ns, quiet, some))
-        return joined(parts) if parts else self._pipeline.advance(now_ns, quiet)
+        if self._in_hand.is_alone and len(quiet):
+            return joined([await self._advance_one(now_ns, row) for row in quiet.tolist()])
+        return await self._advance_some(now_ns, quiet, None)
 
-    def finished(self, buckets: Mapping[int, Iterable[int]]) -> None:
-        """Note that these buckets, by partition, are written down as they are now."""
-        for partition, some in buckets.items():
-            for bucket in some:
-                self._in_hand.finished(_number(partition), bucket + 1, bucket)
+    def finished(self, devices: NDArray[np.int32]) -> None:
+        """Note that these devices are written down as they are now."""
+        every = self._pipeline.channels.devices
+        self._in_hand.finished(every[row] for row in devices.tolist())
 
-    async def _advance_some(
-        self, now_ns: int, quiet: NDArray[np.int32], places: list[tuple[int, int]]
-    ) -> Results:
-        devices = np.concatenate(
-            [self._keeper.in_bucket(quiet, _number(at), bucket) for at, bucket in places]
-        )
-        is_poison = self._in_hand.is_poison(*places[0]) is not None
-        if is_poison:
-            self._give_up(devices)
-        self._in_hand.take(_spans(places), _STEP)
-        with self._limit():
-            results: Results = await self._in_thread(self._pipeline.advance, now_ns, devices)
-        self._in_hand.put_down()
-        if is_poison:
-            results = replace(results, moved=np.union1d(results.moved, devices).astype(np.int32))
-        return results
-
-    def _give_up(self, devices: NDArray[np.int32]) -> None:
-        names = [self._pipeline.channels.devices[row].label for row in devices[:_NAMED].tolist()]
+    async def _advance_one(self, now_ns: int, row: int) -> Results:
+        device, rows = self._pipeline.channels.devices[row], np.array([row], np.int32)
+        if not self._in_hand.has_ended_processes(device):
+            return await self._advance_some(now_ns, rows, device)
         _logger.error(
-            "The state of silent devices ends every process that closes their windows; they start "
+            "The state of a silent device ends every process that closes its windows; it starts "
             "without history, and what was open is lost.",
-            devices=len(devices),
-            some=names,
+            feed=device.feed,
+            device=device.label,
         )
         self._telemetry.bad_snapshots.inc()
-        self._keeper.give_up(devices)
+        self._keeper.give_up(rows)
+        return replace(await self._advance_some(now_ns, rows, device), moved=rows)
+
+    async def _advance_some(
+        self, now_ns: int, devices: NDArray[np.int32], alone: Device | None
+    ) -> Results:
+        if len(devices):
+            self._in_hand.take(alone)
+        with self._limit():
+            results: Results = await self._in_thread(self._pipeline.advance, now_ns, devices)
+        if len(devices):
+            self._in_hand.put_down()
+        return results
 
 
-def _number(partition: int) -> int:
-    """Under which number a partition's buckets are noted, and the other way round."""
-    return -1 - partition
-
-
-def _spans(places: Iterable[tuple[int, int]]) -> dict[int, Span]:
-    spans: dict[int, Span] = {}
-    for number, bucket in places:
-        first, end = spans.get(number, (bucket, bucket + 1))
-        spans[number] = (min(first, bucket), max(end, bucket + 1))
-    return spans
+def _digest(device: Device) -> str:
+    return blake2b(orjson.dumps(tuple(device)), digest_size=16).hexdigest()

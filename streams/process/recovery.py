@@ -254,15 +254,6 @@ class StateKeeper:
             found.setdefault(place // BUCKETS, []).append(place % BUCKETS)
         return found
 
-    def in_bucket(
-        self, devices: NDArray[np.int32], partition: int, bucket: int
-    ) -> NDArray[np.int32]:
-        """Those of these devices that are in a bucket."""
-        is_there: NDArray[np.bool_] = (self._placement.partition[devices] == partition) & (
-            self._placement.bucket[devices] == bucket
-        )
-        return devices[is_there]
-
     def give_up(self, devices: NDArray[np.int32]) -> None:
         """Let devices start without history; their readings that were applied stay so."""
         self._pipeline.forget(selection_of(self._channels, devices))
@@ -332,7 +323,7 @@ class StateKeeper:
                 yield record
                 return
             if len(devices) == 1 or len(path) == PART_BITS:
-                self._give_up(key, partition, devices, found)
+                self._note_too_large(key, partition, devices, found)
                 yield self._nobody(key, next_offset)
                 return
         known = self._channels.devices
@@ -356,7 +347,9 @@ class StateKeeper:
         """What takes the place of a record that is not needed any more."""
         return snapshot_record(key, self._snapshot(np.empty(0, np.int32), next_offset))
 
-    def _give_up(self, key: bytes, partition: int, devices: NDArray[np.int32], found: str) -> None:
+    def _note_too_large(
+        self, key: bytes, partition: int, devices: NDArray[np.int32], found: str
+    ) -> None:
         key = b"%d:%b" % (partition, key)
         if key not in self._too_large:
             names = ", ".join(

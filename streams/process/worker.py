@@ -53,7 +53,7 @@ from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.pipeline import Pipeline
 from streams.process.events import Event, Message, spans
-from streams.process.passing import PassingTime
+from streams.process.passing import PassingTime, SilentInHand
 from streams.process.recovery import StateKeeper
 from streams.process.refusals import Refusals
 from streams.process.route import Route
@@ -97,6 +97,7 @@ class Worker:
         telemetry: Metrics of this lane.
         pipeline: The stages.
         in_hand: Where to note what is being worked on.
+        silent: Where to note which silent devices are being closed.
         in_thread: Calls a function where the pipeline runs.
     """
 
@@ -108,6 +109,7 @@ class Worker:
         telemetry: Telemetry,
         pipeline: Pipeline,
         in_hand: InHand,
+        silent: SilentInHand,
         *,
         in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
@@ -121,6 +123,7 @@ class Worker:
         self._clock = clock
         self._telemetry = telemetry
         self._in_hand = in_hand
+        self._silent = silent
         self._in_thread = in_thread
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
@@ -160,7 +163,7 @@ class Worker:
         self._passing = PassingTime(
             pipeline,
             self._keeper,
-            self._in_hand,
+            self._silent,
             self._telemetry,
             in_thread=self._in_thread,
             limit=lambda: self.watchdog.limit(
@@ -226,7 +229,7 @@ class Worker:
             for partition, buckets in moved.items():
                 if partition in self.next_offsets:
                     await self._snapshots.write(partition, buckets, self.next_offsets[partition])
-            self._passing.finished(moved)
+            self._passing.finished(results.moved)
         await self._forget_silent(now_ns)
         await self._snapshot_some()
 

@@ -21,6 +21,7 @@ from headgate.core.telemetry import Telemetry
 from streams.forward.lane import ForwardLane
 from streams.ingest.lane import IngestLane
 from streams.pipeline import Pipeline
+from streams.process.passing import SilentInHand
 from streams.process.worker import Worker
 from tests.simulation.broker import SimulatedConnection
 from tests.simulation.world import (
@@ -128,6 +129,8 @@ class Gateway:
 
         in_hand = InHand(self._folder / "in-hand")
         in_hand.open()
+        silent = SilentInHand(self._folder / "silent")
+        silent.open()
         worker = self.worker = Worker(
             config,
             SimulatedLog(process),
@@ -135,6 +138,7 @@ class Gateway:
             Telemetry(clock),
             self._make_pipeline(ChannelTable(identities=config.identities)),
             in_hand,
+            silent,
             in_thread=in_thread,
         )
         reader = self.reader = SimulatedReader(

@@ -22,6 +22,7 @@ from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.build import build_pipeline
 from streams.process import recovery
+from streams.process.passing import SilentInHand
 from streams.process.state import read_snapshot
 from streams.process.worker import Worker
 
@@ -73,6 +74,8 @@ class Lane:
         self.telemetry = Telemetry(self.clock)
         in_hand = InHand(self.folder / "in-hand")
         in_hand.open()
+        silent = SilentInHand(self.folder / "silent")
+        silent.open()
         self.worker = Worker(
             self.config,
             self.log,
@@ -80,6 +83,7 @@ class Lane:
             self.telemetry,
             build_pipeline(self.config, ChannelTable(), self.telemetry),
             in_hand,
+            silent,
             in_thread=in_thread,
         )
         self.worker.assign({0}, 1)

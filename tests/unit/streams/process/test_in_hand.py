@@ -109,3 +109,20 @@ def test_only_what_is_finished_is_forgotten(tmp_path: Path) -> None:
     note = _started(path)
     assert note.is_poison(0, 12) is None
     assert note.count_together([(0, 12), (0, 13)]) == 2
+
+
+def test_what_is_finished_is_forgotten_however_long_the_span(tmp_path: Path) -> None:
+    """From the front and from the back; what is in the middle leaves both sides suspect."""
+    path = tmp_path / "note"
+    _started(path).take({0: (0, 10**15)}, "process")
+
+    note = _started(path)
+    note.finished(0, 10**14)
+    note.finished(0, 10**15, 10**15 - 5)
+    note.finished(0, 7 * 10**14, 6 * 10**14)
+    for offset, alone in ((10**14 - 1, 2), (10**14, 1), (10**15 - 6, 1), (10**15 - 5, 2)):
+        assert note.count_together([(0, offset), (1, 0)]) == alone
+
+    note.keep_within(0, 2 * 10**14, 3 * 10**14)
+    for offset, alone in ((2 * 10**14 - 1, 2), (2 * 10**14, 1), (3 * 10**14, 2)):
+        assert note.count_together([(0, offset), (1, 0)]) == alone
