@@ -1,1 +1,1 @@
-"""What happens to a batch between the log and the sinks: the stages, and their agents."""
+"""The three lanes, a folder each; the stages that readings go through, and their order."""

@@ -19,7 +19,7 @@ from connectors.sinks.configured import configured_sinks
 from connectors.sinks.points import Kind
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
-from headgate.core.log import Log, StoredRecord, TopicPartition
+from headgate.core.log import ANOMALIES, Log, StoredRecord, TopicPartition
 from headgate.core.records import QuarantinedMessage, kind_of
 from streams.forward.backlog import EVICTED, Backlog, Tier
 from streams.forward.ranges import overlap, without
@@ -196,6 +196,7 @@ def _before(ranges: Sequence[tuple[int, int]], start: int) -> list[tuple[int, in
 def _told_in(record: StoredRecord) -> int:
     """Anomalies and changes of health in a record; a point each."""
     try:
-        return kind_of(record.headers).count(record.value)
+        kind = kind_of(record.headers)
+        return kind.count(record.value) if kind.topic == ANOMALIES else 0
     except DataError:
         return 0

@@ -35,6 +35,11 @@ def check_packages() -> None:
             raise ConfigError(
                 f"headgate: expected its own package {name!r} in {root}, got {found}; {_REMEDY}"
             )
+        if not (root / name / "__init__.py").is_file():
+            raise ConfigError(
+                f"headgate: expected its own package {name!r} in {root}, found it incomplete: "
+                "another distribution had it, and was removed; install Headgate's wheel again"
+            )
     for name in _changed(root):
         # Two distributions with one package in one environment: the last one's files are there.
         others = _others_with(f"{name}/__init__.py")

@@ -115,6 +115,8 @@ class Refusals:
             refused: Position and reason of each.
             into: By partition, what goes there.
         """
+        if not refused:
+            return
         # Nothing is done for each message but what is kept of it.
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
         arrival_ns = messages.arrival_ns.tolist()

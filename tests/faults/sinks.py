@@ -23,16 +23,12 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from connectors.sinks.configured import configured_sinks
-from connectors.sinks.points import Kind, Point, aggregate_points, anomaly_points, health_points
+from connectors.sinks.points import Kind, Point, aggregate_points, told_points
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.log import Log, StoredRecord
 from headgate.core.records import (
-    HEALTH_SCHEMA,
     decode_aggregates,
-    decode_anomalies,
-    decode_health,
-    schema_of,
 )
 from headgate.inspect.sink_audit import ACKNOWLEDGED, WAITING, Places, SinkAuditor
 from streams.forward.backlog import Backlog, Tier
@@ -298,9 +294,7 @@ def _points_of(record: StoredRecord, kind: Kind, gateway: str) -> list[Point]:
         channels = ChannelTable()
         rows = decode_aggregates(record.value, channels, has_sketches=False)
         return aggregate_points(rows, channels, gateway)
-    if schema_of(record.headers) == HEALTH_SCHEMA:
-        return health_points(decode_health(record.value), gateway)
-    return anomaly_points(decode_anomalies(record.value), gateway)
+    return told_points(record, gateway)
 
 
 def _settle_point(

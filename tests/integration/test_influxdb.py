@@ -54,7 +54,7 @@ async def test_one_bad_point_is_found_and_its_neighbours_are_written(tmp_path: P
 
 
 async def test_when_all_points_are_bad_all_are_in_quarantine(tmp_path: Path) -> None:
-    """However many they are: they are divided among records that the log takes."""
+    """However many they are, and in records that the log takes."""
     server = Server()
     server.is_bad = lambda _line: True
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:

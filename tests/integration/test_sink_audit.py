@@ -16,9 +16,11 @@ from connectors.logs.embedded.database import OFFSET_BITS
 from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.cli.main import main
 from headgate.config.schema import Config
+from headgate.core.batch import Batch
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import TransientError
 from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record
-from headgate.core.records import anomalies_record
+from headgate.core.records import anomalies_record, readings_record
 from headgate.inspect.audit import Audit, audit
 from headgate.inspect.sink_audit import SinkAccount
 from tests.uplink import Rig, Server, aggregates_of, make_anomaly, make_config, open_rig, until
@@ -221,3 +223,16 @@ async def test_readings_that_left_the_log_unread_are_a_gap(tmp_path: Path) -> No
 
     assert result.unread == 1
     assert not result.is_balanced
+
+
+async def test_what_is_nothing_that_is_told_makes_no_points(tmp_path: Path) -> None:
+    """A record of readings among the anomalies, as nobody writes it, has no point to be missed."""
+    config = _config(tmp_path, "http://127.0.0.1:1", {})
+    async with open_rig(config) as rig:
+        table = ChannelTable()
+        row = table.row(Channel("f", "a", "f", "x", "", ()))
+        batch = Batch.from_columns(table, [1, 2], [row, row], [1.0, 2.0])
+        await rig.put(ANOMALIES, readings_record(batch, "f"))
+        result = await audit(config, rig.log)
+
+    assert result.sinks["influxdb", ANOMALIES].made == 0

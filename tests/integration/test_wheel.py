@@ -334,6 +334,14 @@ def test_another_distribution_with_our_name_is_named(wheel: Path, tmp_path: Path
     (site,) = (tmp_path / "environment").glob("lib/python3*/site-packages")
     assert f"{site / 'models'} of django_models;" in line
 
+    # As it is when the other one has been removed, and took along what it believed to be its own.
+    (site / "models" / "__init__.py").unlink()
+    done = environment.run(environment.headgate, "check", cwd=tmp_path, code=2)
+
+    (line,) = done.stderr.splitlines()
+    assert "found it incomplete" in line
+    assert "install Headgate's wheel again" in line
+
 
 def _image_step(folder: Path) -> list[str]:
     """What the Dockerfile's step that installs Headgate calls in a folder, without Docker."""

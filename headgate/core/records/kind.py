@@ -39,10 +39,6 @@ class RecordKind:
     rows: Callable[[bytes, Takes], Iterator[Row]]
     columns: tuple[str, ...]
 
-    def is_in(self, headers: Headers) -> bool:
-        """Whether a record with these headers is of this kind."""
-        return schema_of(headers) in self.schemas
-
 
 def schema_of(headers: Headers) -> bytes:
     """The record's kind and version; empty when the header is missing."""

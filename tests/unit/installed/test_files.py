@@ -30,6 +30,17 @@ def test_a_new_file_of_deploy_is_not_forgotten() -> None:
     assert known <= working_files().keys()
 
 
+def test_the_image_is_built_from_no_other_file_of_deploy() -> None:
+    """A key or a password that stands there is none of what travels."""
+    if not (_ROOT / ".dockerignore").exists():
+        pytest.skip("needs the project's files")
+    lines = (_ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_through = {line[1:] for line in lines if line.startswith("!deploy")}
+    travels = {str(path) for path in working_files() if path.is_relative_to("deploy")}
+
+    assert let_through - {"deploy/image/*.whl"} == travels
+
+
 def test_all_that_containers_mount_and_are_built_from_is_there() -> None:
     """Paths of docker-compose.yml and of the Dockerfile, and what setup.sh copies."""
     files = working_files()

@@ -107,6 +107,7 @@ def test_kafkas_certificate_and_name_are_checked(ca_file: Path) -> None:
     assert context is not None
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+    assert context.verify_flags == ssl.create_default_context().verify_flags
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
