@@ -99,7 +99,10 @@ def _config(
         for each in recordings
     )
     return (
-        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker_port}\npublish_anomalies = false\n'
+        # One session for both gateways, one after the other: for the first one, too, the broker
+        # would keep all that the second one is sent, and save it anew with each message.
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker_port}\nclient_id = "skab"\n'
+        f"publish_anomalies = false\n"
         f'[log]\nurl = "{log_url}"\npartitions = 2\ntopic_prefix = "{prefix}"\n'
         f'[streams]\nsilent_after = "2s"\n[local_store]\n{feeds}'
     )
