@@ -81,6 +81,8 @@ def configure_logging(level: str, style: str, **context: str) -> None:
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Of a loop that is a little late; what hangs is told by the watchdog.
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)
 
 
 def _traceback(target: TextIO, info: structlog.typing.ExcInfo) -> None:

@@ -33,12 +33,12 @@ class Honest:
     def __init__(
         self, port: int, *, devices: int = 5, period_ms: int = 200, window_ms: int = 1000
     ) -> None:
+        self.devices = devices
         self.period_ms = period_ms
         self.window_ms = window_ms
         #: Readings that the broker has taken, by the begin of the window they belong to, ms.
         self.readings: Counter[int] = Counter()
         self._port = port
-        self._devices = devices
         self._clock = SystemClock()
         self._stop = threading.Event()
         self._publishing = threading.Event()
@@ -91,7 +91,7 @@ class Honest:
     def _send(self, publisher: Publisher, step: int) -> None:
         time_ms = step * self.period_ms
         payload = json.dumps({"t": time_ms, "a": step % 7, "b": step % 11}).encode()
-        for device in range(self._devices):
+        for device in range(self.devices):
             publisher.publish(topic_of(device), payload)
             self.readings[time_ms // self.window_ms * self.window_ms] += len(CHANNELS)
 

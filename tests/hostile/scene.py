@@ -114,6 +114,9 @@ class Scene:
             stack.enter_context(self.gateway)
             self.gateway.start(ready_within_s=60)
             self.honest.start()
+            if self.honest.devices:
+                # An attack that came before they are known could take their places.
+                self.until(lambda: len(self.honest.readings) > 1, lambda: "nothing published")
             self.wait_for_honest()
             self._stack = stack.pop_all()
         return self

@@ -37,6 +37,9 @@ _ERRORS: Final = (
     "is either not started or not valid",
 )
 
+#: What it says when the group has gone on without it meanwhile, which passes by itself.
+_AFTERMATH: Final = "Heartbeat failed"
+
 
 class Presence:
     """Whether Kafka answers, as far as one log's clients have noticed.
@@ -101,7 +104,7 @@ class _AwayFilter(logging.Filter):
         if message.startswith(_BEGINNINGS) or any(error in message for error in _ERRORS):
             self._presence.missed(message)
             return False
-        return True
+        return not (self._presence.is_away and message.startswith(_AFTERMATH))
 
 
 def _is_clients(record: logging.LogRecord) -> bool:

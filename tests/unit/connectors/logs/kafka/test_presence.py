@@ -24,6 +24,11 @@ def _raised_in(module: str) -> BaseException:
     raise AssertionError
 
 
+def _heartbeat_failed(client: logging.Logger) -> logging.LogRecord:
+    text = "Heartbeat failed: local member_id was not recognized; resetting and re-joining group"
+    return client.makeRecord(client.name, logging.WARNING, "", 0, text, (), None)
+
+
 def test_an_outage_is_two_lines() -> None:
     """The first miss, and the first answer after a time without one."""
     clock = ManualClock()
@@ -44,9 +49,11 @@ def test_an_outage_is_two_lines() -> None:
             never_retrieved = (KeyError, trace, trace.__traceback__)
             record = client.makeRecord("asyncio", 40, "", 0, "unheard", (), never_retrieved)
             assert not presence._filter.filter(record)
+            assert not presence._filter.filter(_heartbeat_failed(client))
             clock.advance(5)
             presence.answered()
             presence.answered()
+            assert presence._filter.filter(_heartbeat_failed(client))
     finally:
         presence.unwatch()
 
