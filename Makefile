@@ -52,7 +52,7 @@ suite: export PYTHONSAFEPATH = 1
 suite: export HEADGATE_TEST_INSTALLED = $(INSTALLED)
 suite:
 	@$(PYTEST) $(ALONE) -n 2 --dist worksteal -q
-	@log=$$(mktemp); $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
+	@log=$$(mktemp); nice -n 19 $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
 	trap 'kill $$simulation 2>/dev/null; exit 130' INT TERM; code=0; \
 	$(PYTEST) $(addprefix --ignore ,tests/simulation tests/faults $(ALONE)) || code=$$?; \
 	$(PYTEST) tests/faults --ignore tests/faults/power -n 2 --dist worksteal || code=$$?; \

@@ -22,7 +22,7 @@ from tests.simulation.world import World
 _SEEDS = int(os.environ.get("HEADGATE_SEEDS", "10000"))
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4800)
 def test_whatever_goes_wrong_every_reading_is_accounted_for_once(note_account: NoteAccount) -> None:
     """``python -m tests.simulation --seed N`` gives a run again."""
     run = subprocess.run(
