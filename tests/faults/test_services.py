@@ -148,6 +148,7 @@ def test_peers_that_come_one_after_the_other_are_waited_for(
         _absent(rig, third, kafka_server) as third_comes,
     ):
         rig.gateway.start_without_waiting()
+        rig.gateway.wait_for("/healthz", 60)
         for who, comes in zip(order, (first_comes, second_comes, third_comes), strict=True):
             time.sleep(3)
             # That the store is away shows when there is something for it.
