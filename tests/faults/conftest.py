@@ -17,19 +17,6 @@ from tests.victoria import Victoria
 MakeRig = Callable[..., Rig]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Blame no test for a connection that whoever settled an account had no time to close.
-
-    Closing a client of Kafka's is given up after some seconds, which a busy machine may take. Only
-    the test's own process is concerned, never the gateway's.
-    """
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            for ignored in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
-                item.add_marker(pytest.mark.filterwarnings(f"ignore::{ignored}"))
-
-
 @pytest.fixture
 def broker(make_mosquitto: MakeMosquitto) -> Mosquitto:
     """A broker that writes its queues down when it is stopped, and need not at each message."""

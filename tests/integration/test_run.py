@@ -79,9 +79,9 @@ async def _start_lane(name: str, gateway: Gateway) -> tuple[LaneProcess, asyncio
         if lane.health[0]:
             ready.set()
 
-    lane = LaneProcess(name, gateway.config_file, SystemClock(), note, silence_limit_s=6)
+    lane = LaneProcess(name, gateway.config_file, SystemClock(), note, silence_limit_s=3)
     running = asyncio.create_task(lane.run(asyncio.Event()))
-    await asyncio.wait_for(ready.wait(), 60)
+    await asyncio.wait_for(ready.wait(), 20)
     return lane, running
 
 
@@ -263,6 +263,6 @@ async def test_a_lane_that_has_fallen_silent_is_killed(
 
     os.kill(lane.pid, signal.SIGSTOP)
 
-    assert await asyncio.wait_for(running, 30) == -signal.SIGKILL
+    assert await asyncio.wait_for(running, 10) == -signal.SIGKILL
     assert lane.health == (False, "not running; will be started anew")
     assert not lane.is_alive

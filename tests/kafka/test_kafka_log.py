@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -172,3 +173,26 @@ async def test_more_partitions_than_readers_can_be_read(
 async def _settings_of(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
     described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     return {entry[0]: entry[1] for entry in described[0].resources[0][4]}
+
+
+async def test_who_has_no_time_to_take_leave_of_kafka_holds_no_socket(
+    kafka: str, at: TopicPartition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine too busy to end each client in order."""
+    log = KafkaLog(kafka, SystemClock())
+    await log.start()
+    await log.ensure_topics([TopicSpec(at.topic, 1)])
+    await log.append(at, numbered(3))
+    assert await read_all(log, at)
+    assert await log.read_many({at: 0}, max_bytes=1 << 20, wait_s=0.1)
+
+    async def takes_its_time(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("aiokafka.consumer.fetcher.Fetcher.close", takes_its_time)
+    monkeypatch.setattr("connectors.logs.kafka.log._STOP_TIMEOUT_S", 0.1)
+
+    await log.stop()
+    del log
+    # A socket that is still open is an error here, as all warnings are.
+    gc.collect()

@@ -55,6 +55,11 @@ class Follower:
         self._is_stopped = True
         await self._consumer.stop()
 
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """What is connected."""
+        return self._consumer
+
     async def read(
         self, offsets: Mapping[TopicPartition, int], max_bytes: int, wait_s: float
     ) -> dict[TopicPartition, list[StoredRecord]]:

@@ -145,9 +145,13 @@ class KafkaLog:
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
-        closing = [reader.stop() for reader in self._readers.values()]
-        closing += [committer.stop() for committer in self._committers.values()]
-        closing += [follower.stop() for follower in self._followers.values()]
+        reading = [*self._readers.values(), *self._followers.values()]
+        closing = [each.stop() for each in (*reading, *self._committers.values())]
+        consumers = [*(each.consumer for each in reading), *self._committers.values()]
+        connected = [*consumers, self._asker, self._admin]
+        # What has the sockets of each; the producer calls it by another name.
+        clients = [each._client for each in connected if each is not None]  # noqa: SLF001
+        clients += [] if self._producer is None else [self._producer.client]
         if self._asker is not None:
             closing.append(self._asker.stop())
         if self._admin is not None:
@@ -159,6 +163,8 @@ class KafkaLog:
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * _STOP_TIMEOUT_S):
                 await asyncio.gather(*closing, *self._discarding, return_exceptions=True)
+        # Who had no time left to take leave of Kafka holds its sockets still.
+        await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
 
     async def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
         admin = self._started(self._admin)

@@ -57,6 +57,11 @@ class PartitionReader:
         self._is_stopped = True
         await self._consumer.stop()
 
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """What is connected."""
+        return self._consumer
+
     async def read(self, offset: int, max_bytes: int, wait_s: float) -> list[StoredRecord]:
         """Like ``Log.read``, but with Kafka's errors."""
         if offset != self._position:
