@@ -33,7 +33,7 @@ class Results:
 
 
 def joined(parts: Sequence[Results]) -> Results:
-    """One after the other."""
+    """One after the other; of none nothing."""
     if len(parts) == 1:
         return parts[0]
     return Results(
@@ -41,5 +41,5 @@ def joined(parts: Sequence[Results]) -> Results:
         [anomaly for part in parts for anomaly in part.anomalies],
         [each for part in parts for each in part.health],
         tuple(rejected for part in parts for rejected in part.rejected),
-        np.unique(np.concatenate([part.moved for part in parts])),
+        np.unique(np.concatenate([np.empty(0, np.int32), *(part.moved for part in parts)])),
     )

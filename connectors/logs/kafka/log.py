@@ -145,7 +145,10 @@ class KafkaLog:
         if self._retaining is not None:
             self._retaining.cancel()
             self._retaining = None
-        reading = [*self._readers.values(), *self._followers.values()]
+        reading: list[PartitionReader | Follower] = [
+            *self._readers.values(),
+            *self._followers.values(),
+        ]
         closing = [each.stop() for each in (*reading, *self._committers.values())]
         consumers = [*(each.consumer for each in reading), *self._committers.values()]
         connected = [*consumers, self._asker, self._admin]
