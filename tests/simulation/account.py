@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 #: Of the feeds: how long a window is, and the most that one waits for readings that come late.
 _WINDOW_NS, _GRACE_NS = 10**9, 5 * 10**8
 
+#: Farther than any clock goes but one that is set.
+_YEARS_NS = 10 * 365 * 86_400 * 10**9
+
 #: Device with what tells it from others of its name, channel, event time in ns.
 Reading = tuple[str, str, int]
 
@@ -100,7 +103,8 @@ class Account:
         """Every sink must have everything, whenever it came."""
         if self._story.is_exact and not self._may_be_believed():
             return self._point_problem(stored)
-        sent = {*_names(self._timed), *_names(self._untimed)}
+        # Each once, in the order of sending.
+        sent = list(dict.fromkeys([*_names(self._timed), *_names(self._untimed)]))
         return _count_problem(sent, self._quarantined, stored, is_closed=not self._story.is_exact)
 
     def _may_be_believed(self) -> bool:
@@ -288,7 +292,7 @@ def _names(batch: Batch) -> list[Reading]:
 
 
 def _count_problem(
-    sent: Iterable[Reading],
+    sent: Sequence[Reading],
     quarantined: Mapping[Reading, set[str]],
     stored: Mapping[str, str],
     *,
@@ -296,18 +300,16 @@ def _count_problem(
 ) -> str:
     """Hold each window's count against the distinct readings that were sent into it.
 
-    Unless silence closes them, windows are open whose end the device's watermark has not reached.
+    Unless silence closes them, windows are open whose end the device's watermark has not reached:
+    that of its clock now. A wrong one that was believed for a while has left nothing open.
     """
-    newest_ns: Counter[str] = Counter()
+    newest_ns = _newest_times(each for each in sent if each not in quarantined)
     in_window: Counter[Reading] = Counter()
     aside: Counter[Reading] = Counter()
     for device, name, time_ns in sent:
         window = (device, name, time_ns // _WINDOW_NS * _WINDOW_NS)
         in_window[window] += 1
-        if (device, name, time_ns) in quarantined:
-            aside[window] += 1
-        else:
-            newest_ns[device] = max(newest_ns[device], time_ns)
+        aside[window] += (device, name, time_ns) in quarantined
     counted: Counter[Reading] = Counter()
     for line in stored.values():
         if line.startswith("anomalies,"):
@@ -321,10 +323,21 @@ def _count_problem(
     for window, count in in_window.items():
         if counted[window] > count:
             return f"{window}: {count} sent, {counted[window]} counted"
-        is_open = not is_closed and window[2] + _WINDOW_NS > newest_ns[window[0]] - _GRACE_NS
+        newest = newest_ns[window[0]]
+        is_behind = window[2] + _WINDOW_NS <= newest - _GRACE_NS
+        is_open = not is_closed and not is_behind and window[2] < newest + _YEARS_NS
         if counted[window] + aside[window] < count and not is_open:
             return f"{window}: {count} sent, {counted[window]} counted, {aside[window]} aside"
     return ""
+
+
+def _newest_times(readings: Iterable[Reading]) -> Mapping[str, int]:
+    """The newest time of each device's clock, after the last time that it was set back."""
+    newest_ns: Counter[str] = Counter()
+    for device, _name, time_ns in readings:
+        was_set_back = time_ns < newest_ns[device] - _YEARS_NS
+        newest_ns[device] = time_ns if was_set_back else max(newest_ns[device], time_ns)
+    return newest_ns
 
 
 def _device_of_line(line: str) -> str:
