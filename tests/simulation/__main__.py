@@ -15,6 +15,9 @@ import structlog
 from tests.accounts import Tally
 from tests.simulation.story import Outcome, play
 
+#: After so many stories it is told how far it is.
+_TOLD = 1000
+
 
 def silence() -> None:
     """Say nothing of what the gateway has to say: things go wrong here all the time."""
@@ -24,12 +27,18 @@ def silence() -> None:
 def play_all(first: int, count: int, processes: int) -> tuple[list[Outcome], list[str]]:
     """Play the stories of so many seeds; what they were like, and what failed."""
     context = multiprocessing.get_context("fork")
+    outcomes, failures = [], []
     with context.Pool(processes, silence) as pool:
-        results = pool.map(try_to_play, range(first, first + count), chunksize=20)
-    return (
-        [result for result in results if isinstance(result, Outcome)],
-        [result for result in results if isinstance(result, str)],
-    )
+        played = pool.imap_unordered(try_to_play, range(first, first + count), chunksize=20)
+        for number, result in enumerate(played, 1):
+            if isinstance(result, Outcome):
+                outcomes.append(result)
+            else:
+                failures.append(result)
+                sys.stderr.write(f"{result}\n")
+            if number % _TOLD == 0:
+                sys.stderr.write(f"{number} of {count} played, {len(failures)} failed\n")
+    return outcomes, failures
 
 
 def try_to_play(seed: int) -> Outcome | str:
