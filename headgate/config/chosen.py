@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, InstanceOf, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from headgate.config.keys import keys_of
@@ -30,8 +37,13 @@ class Chosen:
     table: BaseModel
 
 
+def _written(chosen: Chosen) -> dict[str, Any]:
+    """A choice as it stands in a file."""
+    return {TYPE: chosen.name, **chosen.table.model_dump()}
+
+
 #: A field's type.
-Choice: TypeAlias = InstanceOf[Chosen]
+Choice: TypeAlias = Annotated[InstanceOf[Chosen], PlainSerializer(_written)]
 
 
 def chosen_from(group: str) -> BeforeValidator:

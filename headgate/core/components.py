@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,7 +29,6 @@ MakeT = TypeVar("MakeT")
 #: Where the built-in components of each group stand: a module with a mapping ``BUILT_IN``.
 GROUPS: Mapping[str, str] = {
     "formats": "connectors.formats.components",
-    "sinks": "connectors.sinks.components",
 }
 
 #: Origin of those that come with Headgate.
@@ -43,11 +43,13 @@ class Component(Generic[MakeT]):
         about: What it is, in a line without a full stop.
         table: Its own keys in the configuration, each with its default and its explanation.
         make: Makes what the group is about; see the group's folder.
+        examples: What the docs show and the group's laws are tried with; see there.
     """
 
     about: str
     table: type[BaseModel]
     make: MakeT
+    examples: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,22 @@ def component(group: str, name: str) -> Component[Any]:
         hint = f'; did you mean "{near[0]}"?' if near else ""
         raise ConfigError(f"expected one of {', '.join(sorted(found))}{hint}")
     return found[name].load()
+
+
+def sample(found: Installed) -> str:
+    """A component's part of ``headgate.toml``: the ``sample.toml`` in its folder.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    folder = found.place.partition(":")[0].rpartition(".")[0]
+    try:
+        return (files(folder) / "sample.toml").read_text(encoding="utf-8")
+    except (OSError, ImportError, ValueError) as error:
+        raise ConfigError(
+            f"headgate.{found.group}: {found.name} ({found.origin}) has no sample.toml beside "
+            f"{found.place.partition(':')[0]}"
+        ) from error
 
 
 def _origin(point: EntryPoint) -> str:
