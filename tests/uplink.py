@@ -12,6 +12,7 @@ import numpy as np
 from aiohttp import web
 
 from connectors.logs.configured import consumer_group, open_log, topic, topic_specs
+from connectors.sinks.influxdb.config import InfluxDbConfig
 from connectors.sinks.points import Kind
 from connectors.sinks.sink import Sink
 from headgate.config.schema import Config
@@ -39,6 +40,13 @@ ODD_NAMES = [
     "ünï",
     "d" * 256,
 ]
+
+
+def influxdb_of(config: Config) -> InfluxDbConfig:
+    """The table of the sink ``influxdb``."""
+    table = config.sink["influxdb"].table
+    assert isinstance(table, InfluxDbConfig)
+    return table
 
 
 def make_config(folder: Path, url: str, **influxdb: object) -> Config:
