@@ -123,13 +123,13 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
 
     assert taken == [
         (
-            "2: sink.local_store: expected one of this name, got local_store as well; give this one "
-            "another name, or remove one of the two"
+            "2: sink.local_store: expected one of this name, got local_store as well; give this "
+            "one another name, or remove one of the two"
         ),
         '6: mqtt.prot: unknown key; did you mean "port"?',
         (
-            "7: sink.mqtt: expected one of this name, got mqtt.publish_anomalies as well; give this "
-            "one another name, or remove one of the two"
+            "7: sink.mqtt: expected one of this name, got mqtt.publish_anomalies as well; give "
+            "this one another name, or remove one of the two"
         ),
     ]
 
@@ -167,8 +167,8 @@ def test_mistakes_are_told_as_in_every_other_table(tmp_path: Path) -> None:
         "18: influxdb.bucket: missing; this key is required",
         '20: influxdb.tokn_file: unknown key; did you mean "token_file"?',
         (
-            "21: influxdb.type: unknown key; allowed here: bucket, ca_file, max_points, max_wait, org, "
-            "timeout, token_env, token_file, url, verify_tls"
+            "21: influxdb.type: unknown key; allowed here: bucket, ca_file, max_points, max_wait, "
+            "org, timeout, token_env, token_file, url, verify_tls"
         ),
     ]
 
@@ -197,8 +197,8 @@ def test_no_two_write_one_file(tmp_path: Path) -> None:
             "local_store.path names, too"
         ),
         (
-            f"6: sink.c.path: expected a file of its own, got {tmp_path}/data/log.db, which log.url "
-            "names, too"
+            f"6: sink.c.path: expected a file of its own, got {tmp_path}/data/log.db, which "
+            "log.url names, too"
         ),
     ]
 
