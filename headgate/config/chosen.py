@@ -123,16 +123,15 @@ def _checked(table: type[BaseModel], own: object, info: ValidationInfo, *no: str
 
 def _with_keys(table: type[BaseModel], error: ErrorDetails, *no: str) -> InitErrorDetails:
     """One of the table's errors; of a key that it has not, with those that it has."""
-    kind: str | PydanticCustomError = error["type"]
-    if kind == "extra_forbidden":
+    context = error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
         place = tuple(str(part) for part in error["loc"][:-1])
         allowed = [TYPE] * (not place and TYPE not in no) + keys_of(table, place)
-        kind = PydanticCustomError("extra_forbidden", "unknown key", {"allowed": allowed})
+        context = {"allowed": allowed}
+    # Pydantic takes back not all of its own kinds of error, but each as a custom one.
+    kind = PydanticCustomError(error["type"], error["msg"], context)
     value = HIDDEN if holds_secret(table, error["loc"]) else error["input"]
-    details = InitErrorDetails(type=kind, loc=error["loc"], input=value)
-    if isinstance(kind, str):
-        details["ctx"] = error.get("ctx", {})
-    return details
+    return InitErrorDetails(type=kind, loc=error["loc"], input=value)
 
 
 def _wrong(*errors: InitErrorDetails) -> ValidationError:
