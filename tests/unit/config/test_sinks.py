@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.logs.configured import sink_group, topic_specs
 from connectors.sinks.configured import configured_sinks
 from connectors.sinks.influxdb.config import InfluxDbConfig
 from connectors.sinks.local_store.config import LocalStoreConfig
@@ -66,6 +67,9 @@ def test_a_table_of_an_earlier_version_is_the_same_sink(tmp_path: Path) -> None:
 
     assert _kinds(old) == _kinds(new) == [("local_store", "local_store"), ("mqtt", "mqtt")]
     assert old.sink["local_store"].table == new.sink["local_store"].table
+    # The log keeps records for the same groups, and begins for neither anew.
+    assert topic_specs(old) == topic_specs(new)
+    assert sink_group(old, "local_store") == "headgate.forward-local_store"
 
 
 def test_what_an_old_table_is_called_now_is_said_once(
