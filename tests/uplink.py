@@ -29,17 +29,6 @@ from streams.forward.lane import ForwardLane
 
 START_NS = 1_750_000_000 * 10**9
 TOKEN = "a-token-nobody-may-see"
-ODD_NAMES = [
-    "a b",
-    "a,b=c",
-    'quo"te',
-    "back\\slash",
-    "ends\\",
-    "a\\ x=1 ",
-    "a\\,x=1",
-    "ünï",
-    "d" * 256,
-]
 
 
 def influxdb_of(config: Config) -> InfluxDbConfig:

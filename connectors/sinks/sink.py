@@ -9,7 +9,7 @@ A kind of sink is a folder, or a package of somebody else's, that brings
   ``headgate.sinks``. It is imported whenever the configuration asks for such a sink, also by
   commands that only look; its ``make`` imports what is heavy.
 
-``tests/contract/test_sinks.py`` holds every sink that is installed to what stands here.
+``headgate.testing.sinks`` holds a sink to what stands here.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import pytest
 
 from connectors.replay.publisher import Publisher
 from headgate.core.clock import SystemClock
+from headgate.testing.sinks import LAWS
 from tests.e2e.gateway import Gateway
 from tests.mosquitto import Mosquitto
 
@@ -83,6 +84,20 @@ def test_its_table_is_checked_as_any_other(tmp_path: Path, environment: dict[str
     code, (problem,) = _check(tmp_path, _SINK, {})
     assert code == 2
     assert "plant.toml:2: sink.theirs.type: expected one of " in problem
+
+
+def test_it_is_held_to_the_laws_of_sinks(tmp_path: Path, environment: dict[str, str]) -> None:
+    """By a few lines of its own, with what ours are held to."""
+    done = subprocess.run(
+        [sys.executable, str(_PROJECT / "laws.py"), str(tmp_path)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == len(LAWS)
 
 
 @pytest.mark.mosquitto

@@ -30,9 +30,9 @@ from headgate.core.records import (
     health_record,
 )
 from headgate.core.results import SensorHealth
+from headgate.testing.sinks import ODD_NAMES
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
-    ODD_NAMES,
     START_NS,
     Server,
     aggregates_of,

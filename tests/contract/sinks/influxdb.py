@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from connectors.sinks.points import Point
-from tests.contract.sinks import Stored, point
+from headgate.testing.sinks import StoredPoint, point
 from tests.victoria import Victoria
 
 MARK = pytest.mark.store
 
 
 class Scene:
-    """See ``tests.contract.sinks``."""
+    """See ``SinkScene``."""
 
     overwrites = True
     #: A longer line than the store reads.
@@ -25,8 +25,8 @@ class Scene:
         self._store = Victoria(folder)
         self._store.start()
 
-    def tables(self, sink: str) -> str:
-        """See ``Scene``."""
+    def tables(self) -> str:
+        """See ``SinkScene``."""
         (self._folder / "token").write_text("t")
         return (
             f'url = "{self._store.url}"\norg = "o"\nbucket = "b"\ntoken_file = "token"\n'
@@ -34,17 +34,17 @@ class Scene:
         )
 
     def leave(self) -> None:
-        """See ``Scene``."""
+        """See ``SinkScene``."""
         self._store.stop()
 
     def come_back(self) -> None:
-        """See ``Scene``."""
+        """See ``SinkScene``."""
         self._store.start()
 
-    def stored(self) -> list[Stored]:
-        """See ``Scene``."""
+    def stored(self) -> list[StoredPoint]:
+        """See ``SinkScene``."""
         return [
-            Stored(
+            StoredPoint(
                 each["metric"]["__name__"].removesuffix("_x"),
                 each["metric"]["device"],
                 time_ms * 1_000_000,
@@ -55,5 +55,5 @@ class Scene:
         ]
 
     def close(self) -> None:
-        """See ``Scene``."""
+        """See ``SinkScene``."""
         self._store.stop()

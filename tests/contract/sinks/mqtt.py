@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.sinks.points import Point
-from tests.contract.sinks import Stored
+from headgate.testing.sinks import StoredPoint
 from tests.mosquitto import Mosquitto
 
 MARK = pytest.mark.mosquitto
@@ -19,7 +19,7 @@ _END = "contract/end"
 
 
 class Scene:
-    """See ``tests.contract.sinks``."""
+    """See ``SinkScene``."""
 
     overwrites = True
     refused: Point | None = None
@@ -28,20 +28,20 @@ class Scene:
         self._broker = Mosquitto(folder / "broker")
         self._broker.start()
 
-    def tables(self, sink: str) -> str:
-        """See ``Scene``."""
+    def tables(self) -> str:
+        """See ``SinkScene``."""
         return f"[mqtt]\nport = {self._broker.port}\npublish_anomalies = false\n"
 
     def leave(self) -> None:
-        """See ``Scene``."""
+        """See ``SinkScene``."""
         self._broker.stop()
 
     def come_back(self) -> None:
-        """See ``Scene``."""
+        """See ``SinkScene``."""
         self._broker.start()
 
-    def stored(self) -> list[Stored]:
-        """See ``Scene``."""
+    def stored(self) -> list[StoredPoint]:
+        """See ``SinkScene``."""
         peer = ["-h", "127.0.0.1", "-p", str(self._broker.port)]
         # Behind the retained messages of the first filter come those of the second.
         subprocess.run(["mosquitto_pub", *peer, "-t", _END, "-m", "{}", "-r"], check=True)
@@ -59,7 +59,7 @@ class Scene:
                     break
                 said = json.loads(payload)
                 measurement = topic.split("/")[2]
-                found.append(Stored(measurement, said["device"], said["start_ns"], said["x"]))
+                found.append(StoredPoint(measurement, said["device"], said["start_ns"], said["x"]))
         finally:
             heard.kill()
             heard.wait()
@@ -68,5 +68,5 @@ class Scene:
         return found
 
     def close(self) -> None:
-        """See ``Scene``."""
+        """See ``SinkScene``."""
         self._broker.stop()

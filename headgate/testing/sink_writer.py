@@ -1,6 +1,6 @@
 """Writes batches to a sink until it is killed, again and again.
 
-Run as ``python -m tests.contract.sinks.writer CONFIG SINK``. For each line on its standard input,
+Run as ``python -m headgate.testing.sink_writer CONFIG SINK``. For each line on its standard input,
 the number of a batch, it starts a process that writes this one and those behind it. It says
 ``pid N`` first, ``ack N`` after each batch that the sink has acknowledged, ``ended`` at the end.
 """
@@ -21,7 +21,7 @@ from headgate.core.clock import SystemClock
 from headgate.core.errors import TransientError
 from headgate.core.logging import configure_logging
 from headgate.core.telemetry import Telemetry
-from tests.contract.sinks import batch
+from headgate.testing.sinks import batch
 
 
 async def _write(config: Config, name: str, first: int) -> None:
