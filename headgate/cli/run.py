@@ -29,10 +29,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
-    import structlog
-
-    from headgate.config.former import renamed
-    from headgate.config.load import load_config, located
+    from headgate.config.load import load_config
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
     from headgate.core.logging import configure_logging
@@ -40,8 +37,6 @@ def run(args: argparse.Namespace) -> int:
 
     config = load_config(args.config)
     configure_logging(config.logging.level, config.logging.format, lane="supervisor")
-    for line in located(args.config, renamed(config)):
-        structlog.get_logger().info("Something is called otherwise now.", where=line)
     workers = config.streams.workers if args.workers is None else args.workers
     if not 1 <= workers <= config.log.partitions:
         raise ConfigError(
