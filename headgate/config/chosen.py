@@ -16,12 +16,14 @@ from pydantic import (
     BeforeValidator,
     InstanceOf,
     PlainSerializer,
+    SerializationInfo,
     ValidationError,
     ValidationInfo,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from headgate.config.keys import keys_of
+from headgate.config.keys import HIDDEN, holds_secret, keys_of
+from headgate.config.lines import KeyPath
 from headgate.core.components import component
 from headgate.core.errors import ConfigError
 
@@ -31,15 +33,40 @@ TYPE = "type"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A component by its name, and its checked table."""
+    """A component by its name, and its checked table.
+
+    Attributes:
+        name: What chooses it.
+        table: Its own keys.
+        key: Where the file has it, if not at the place that it is at now.
+    """
 
     name: str
     table: BaseModel
+    key: KeyPath | None = None
 
 
-def _written(chosen: Chosen) -> dict[str, Any]:
-    """A choice as it stands in a file."""
-    return {TYPE: chosen.name, **chosen.table.model_dump()}
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A component that stands where an earlier version had it, without a key that names it.
+
+    Attributes:
+        name: The component's.
+        key: Where the file has it.
+        own: Its own keys, as they were parsed.
+        is_taken: Whether there is another one at the place where it is meant to be now.
+    """
+
+    name: str
+    key: KeyPath
+    own: object
+    is_taken: bool = False
+
+
+def _written(chosen: Chosen, info: SerializationInfo) -> dict[str, Any]:
+    """As it may stand in a file."""
+    dumped = chosen.table.model_dump(mode=info.mode, exclude_unset=info.exclude_unset)
+    return {TYPE: chosen.name, **dumped}
 
 
 #: A field's type.
@@ -52,12 +79,24 @@ def chosen_from(group: str) -> BeforeValidator:
     def choose(value: object, info: ValidationInfo) -> object:
         if isinstance(value, Chosen):
             return value
+        if isinstance(value, Former):
+            return _former(group, value, info)
         keys = {TYPE: value} if isinstance(value, str) else value
         if not isinstance(keys, Mapping):
             raise ValueError("expected a name, or a table")  # noqa: TRY004  (pydantic's contract)
         return _chosen(group, keys, info)
 
     return BeforeValidator(choose)
+
+
+def _former(group: str, former: Former, info: ValidationInfo) -> Chosen:
+    if former.is_taken:
+        raise ValueError(
+            f"expected one of this name, got {'.'.join(former.key)} as well; give this one another "
+            "name, or remove one of the two"
+        )
+    table = component(group, former.name).table
+    return Chosen(former.name, _checked(table, former.own, info, TYPE), former.key)
 
 
 def _chosen(group: str, keys: Mapping[str, Any], info: ValidationInfo) -> Chosen:
@@ -71,23 +110,28 @@ def _chosen(group: str, keys: Mapping[str, Any], info: ValidationInfo) -> Chosen
     except ConfigError as error:
         wrong = PydanticCustomError("value_error", "{error}", {"error": str(error)})
         raise _wrong({"type": wrong, "loc": (TYPE,), "input": name}) from error
+    return Chosen(name, _checked(table, own, info))
+
+
+def _checked(table: type[BaseModel], own: object, info: ValidationInfo, *no: str) -> BaseModel:
+    """The table with these keys; ``no``: keys beside its own that it may not have."""
     try:
-        return Chosen(name, table.model_validate(own, context=info.context))
+        return table.model_validate(own, context=info.context)
     except ValidationError as error:
-        raise _wrong(*(_with_keys(table, each) for each in error.errors())) from error
+        raise _wrong(*(_with_keys(table, each, *no) for each in error.errors())) from error
 
 
-def _with_keys(table: type[BaseModel], error: ErrorDetails) -> InitErrorDetails:
+def _with_keys(table: type[BaseModel], error: ErrorDetails, *no: str) -> InitErrorDetails:
     """One of the table's errors; of a key that it has not, with those that it has."""
-    kind: str | PydanticCustomError = error["type"]
-    if kind == "extra_forbidden":
+    context = error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
         place = tuple(str(part) for part in error["loc"][:-1])
-        allowed = [TYPE] * (not place) + keys_of(table, place)
-        kind = PydanticCustomError("extra_forbidden", "unknown key", {"allowed": allowed})
-    details = InitErrorDetails(type=kind, loc=error["loc"], input=error["input"])
-    if isinstance(kind, str):
-        details["ctx"] = error.get("ctx", {})
-    return details
+        allowed = [TYPE] * (not place and TYPE not in no) + keys_of(table, place)
+        context = {"allowed": allowed}
+    # Pydantic takes back not all of its own kinds of error, but each as a custom one.
+    kind = PydanticCustomError(error["type"], error["msg"], context)
+    value = HIDDEN if holds_secret(table, error["loc"]) else error["input"]
+    return InitErrorDetails(type=kind, loc=error["loc"], input=value)
 
 
 def _wrong(*errors: InitErrorDetails) -> ValidationError:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from headgate.config.keys import keys_of
+from headgate.config.keys import HIDDEN, holds_secret, keys_of
 from headgate.config.lines import KeyPath
 from headgate.config.schema import Config
 
@@ -82,7 +82,7 @@ def shown_key(key: KeyPath) -> str:
 
 def _got(key: KeyPath, value: object) -> str:
     """``, got VALUE`` where showing the value helps and betrays nothing."""
-    if any(_SECRET.search(part) for part in key):
+    if value is HIDDEN or holds_secret(Config, key) or any(map(_SECRET.search, key)):
         return ""
     if isinstance(value, dict):
         return ", got an empty table" if not value else ""
