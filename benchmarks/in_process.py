@@ -21,9 +21,10 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.logs.configured import topic_specs
 from connectors.logs.embedded.store import SqliteLog
 from connectors.mqtt.packets import Publishes, take_publishes
+from connectors.sinks.influxdb.config import InfluxDbConfig
 from connectors.sinks.influxdb.sink import InfluxSink
 from connectors.sinks.points import Point, aggregate_points
-from headgate.config.schema import Config, InfluxDb
+from headgate.config.schema import Config
 from headgate.core.batch import Origin, concat
 from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.clock import SystemClock
@@ -214,7 +215,7 @@ async def _stages(plant: Plant, size: int, seconds: float) -> dict[str, float]:
         log = SqliteLog(folder / "log.db", SystemClock())
         await log.start()
         await log.ensure_topics(topic_specs(config))
-        settings = InfluxDb(url=url, org="o", bucket="b", token_file=folder / "token")
+        settings = InfluxDbConfig(url=url, org="o", bucket="b", token_file=folder / "token")
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         way = Way(plant, config, log, sink)
         await _fill_windows(way, steps, 64)

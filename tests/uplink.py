@@ -12,6 +12,7 @@ import numpy as np
 from aiohttp import web
 
 from connectors.logs.configured import consumer_group, open_log, topic, topic_specs
+from connectors.sinks.influxdb.config import InfluxDbConfig
 from connectors.sinks.points import Kind
 from connectors.sinks.sink import Sink
 from headgate.config.schema import Config
@@ -28,17 +29,13 @@ from streams.forward.lane import ForwardLane
 
 START_NS = 1_750_000_000 * 10**9
 TOKEN = "a-token-nobody-may-see"
-ODD_NAMES = [
-    "a b",
-    "a,b=c",
-    'quo"te',
-    "back\\slash",
-    "ends\\",
-    "a\\ x=1 ",
-    "a\\,x=1",
-    "ünï",
-    "d" * 256,
-]
+
+
+def influxdb_of(config: Config) -> InfluxDbConfig:
+    """The table of the sink ``influxdb``."""
+    table = config.sink["influxdb"].table
+    assert isinstance(table, InfluxDbConfig)
+    return table
 
 
 def make_config(folder: Path, url: str, **influxdb: object) -> Config:

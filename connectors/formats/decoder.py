@@ -1,14 +1,15 @@
-"""JSON messages of one feed to readings, many at a time.
+"""Messages of one feed to readings, many at a time.
 
 There are two ways, with the same result. Payloads that are just as the feed says, nearly all, go
 the typed way (``typed.py``), and their readings are made as whole columns. What fails there goes
 the careful way, record by record, which finds the reason.
 
-A message is a JSON object, an array of objects, or an object that holds such an array at the
-feed's ``records`` path. Each object is a *record*: one time, and a value for any of the feed's
-channels. A record that can't be used is refused by itself; its neighbours in the same message are
-kept, and the message is put into quarantine once, whatever is refused of it. Time and device may
-stand in the record or, for all records, in the payload around them.
+What the bytes are, the feed's format says (``format.py``). A message is an object, an array of
+objects, or an object that holds such an array at the feed's ``records`` path. Each object is a
+*record*: one time, and a value for any of the feed's channels. A record that can't be used is
+refused by itself; its neighbours in the same message are kept, and the message is put into
+quarantine once, whatever is refused of it. Time and device may stand in the record or, for all
+records, in the payload around them.
 
 What a value may be: a number, also as a text, or a boolean; null, which makes a MISSING reading;
 absent, which makes none unless the channel is ``required``. Anything else is a bad field.
@@ -24,12 +25,11 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.bounds import Bounds
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.devices import Devices, Failed
+from connectors.formats.format import Format
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below, first, getter
-from connectors.formats.payload import loads
 from connectors.formats.signals import SKIP, Signal
 from connectors.formats.times import EventTimes
 from connectors.formats.typed import Typed, TypedDecoder
@@ -37,6 +37,7 @@ from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Remaining, Tags
+from headgate.core.components import component
 from headgate.core.errors import DataError
 
 #: Whole numbers of this size and more may not fit into a float.
@@ -53,11 +54,22 @@ class FeedDecoder:
         feed: Its configuration.
         channels: The table that readings point into.
         limits: What one message may hold, and the table.
+        takes_fast_way: False decodes all carefully, with the same result.
     """
 
-    def __init__(self, name: str, feed: Feed, channels: ChannelTable, limits: Ingest) -> None:
+    def __init__(
+        self,
+        name: str,
+        feed: Feed,
+        channels: ChannelTable,
+        limits: Ingest,
+        *,
+        takes_fast_way: bool = True,
+    ) -> None:
         self._devices = Devices(name, feed, channels, limits)
-        self._bounds = Bounds(limits.max_records, len(feed.channels))
+        self._format: Format = component("formats", feed.format.name).make(
+            feed.format.table, feed, limits
+        )
         self._records_path = feed.records
         self._records = None if feed.records is None else getter(feed.records)
         self._is_strict = feed.strict
@@ -79,7 +91,7 @@ class FeedDecoder:
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of every reading of the feed.
         self._flags = int(Quality.ARRIVAL_TIME if self._time is None else Quality.GOOD)
-        self._typed = _typed_decoder(feed)
+        self._typed = _typed_decoder(feed, self._format) if takes_fast_way else None
 
     @property
     def tag_values(self) -> int:
@@ -114,14 +126,14 @@ class FeedDecoder:
             payloads: The payload of each.
             arrival_ns: int64[n], when each arrived, ns since 1970 UTC.
         """
-        if max(map(len, payloads), default=0) <= self._bounds.unseen_bytes:
+        if max(map(len, payloads), default=0) <= self._format.unseen_bytes:
             return self._decode(topics, payloads, payloads, arrival_ns)
         refused: list[tuple[int, DataError]] = []
         seen = list(payloads)
         kept = []
         for position, payload in enumerate(payloads):
             try:
-                if len(payload) > self._bounds.unseen_bytes and not self._bounds.check(payload):
+                if len(payload) > self._format.unseen_bytes and not self._format.check(payload):
                     seen[position] = b""  # no record: the careful way takes it
             except DataError as error:
                 refused.append((position, error.with_traceback(None)))
@@ -268,7 +280,7 @@ class FeedDecoder:
     ) -> None:
         """Add a message's readings, and raise DataError once if anything of it is refused."""
         tags, texts = self._devices.names(topic)
-        envelope, records = self._records_of(payload)
+        envelope, records = self._records_of(topic, payload)
         is_named = self._devices.is_named_by_topic
         # The device that was met last, which is that of all records as a rule, and its channels.
         last, channels = texts[0] if is_named else "", list[int]()
@@ -277,7 +289,7 @@ class FeedDecoder:
         for index, record in enumerate(records):
             try:
                 if type(record) is not dict:
-                    raise DataError("not_object", f"expected a JSON object, got {shown(record)}")
+                    raise DataError("not_object", f"expected an object, got {shown(record)}")
                 if not is_named:
                     device = self._devices.named_by(record, envelope, tags, texts)
                     if device != last:
@@ -306,9 +318,9 @@ class FeedDecoder:
         rows: list[int] = self._devices.rows[self._devices.place_of(tags, device)].tolist()
         return rows
 
-    def _records_of(self, payload: bytes) -> tuple[object, Sequence[object]]:
+    def _records_of(self, topic: bytes, payload: bytes) -> tuple[object, Sequence[object]]:
         """The payload, and the records in it."""
-        envelope = content = loads(payload, takes_literals=not self._is_strict)
+        envelope = content = self._format.read(topic, payload)
         if self._records is not None:
             content = self._records(content)
             if content is ABSENT:
@@ -316,7 +328,7 @@ class FeedDecoder:
                 hint = f'; there is one at "{below}"' if below else ""
                 raise DataError("missing_records", f'no array at "{self._records_path}"{hint}')
         if type(content) is list:
-            self._bounds.check_count(len(content))
+            self._format.check_count(len(content))
             return envelope, content
         return envelope, (content,)
 
@@ -380,14 +392,16 @@ class FeedDecoder:
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
 
 
-def _typed_decoder(feed: Feed) -> TypedDecoder | None:
-    """The feed's typed way; None when its paths need the careful one throughout."""
-    if feed.records is not None:
+def _typed_decoder(feed: Feed, form: Format) -> TypedDecoder | None:
+    """The feed's typed way; None when its format or paths need the careful one throughout."""
+    if feed.records is not None or form.make_typed is None:
         return None
     paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
     time = None if feed.time.path is None else (feed.time.path, feed.time.unit == "iso8601")
     try:
-        return TypedDecoder(paths, time, feed.device_name.paths)
+        return TypedDecoder(
+            paths, time, feed.device_name.paths, form.make_typed, is_utf8=form.is_utf8
+        )
     except ValueError:
         return None
 

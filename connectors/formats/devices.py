@@ -54,6 +54,7 @@ class Devices:
         self._measurement = feed.measurement or name
         self._identity = feed.identity
         self._pattern = TopicPattern(feed.topic)
+        self._tag_names = feed.tag_names
         self._device_name = feed.device_name
         self._paths = self._device_name.paths
         # Whether {device} of the topic is all of the name, as it mostly is.
@@ -105,7 +106,7 @@ class Devices:
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
         texts = (values["device"],) if self._is_plain else _filled(self._device_name, values)
-        values.pop("device", None)
+        values = {name: values[name] for name in self._tag_names}
         for placeholder, value in values.items():
             if len(value) > MAX_NAME:
                 raise _too_long(f"{{{placeholder}}}", value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from connectors.formats.paths import ABSENT
-from connectors.formats.payload import is_literal
 
 #: A number as a text: decimal, with blanks around and zeros before it if need be. What Python
 #: reads beyond that (``1_000``, ``infinity``, digits of other scripts) is none.
@@ -13,6 +12,15 @@ _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.AS
 
 #: Longer texts are no numbers; converting digits takes time with their square.
 MAX_NUMBER = 64
+
+#: Marks a text that stands for what is no text in a payload, but a number that is none, such as
+#: ``NaN`` in JSON; no text that a person writes begins with it.
+_MARK = "\0"
+
+
+def is_literal(text: str) -> bool:
+    """Whether a text of a payload is no text, but a number that is none."""
+    return text.startswith(_MARK)
 
 
 def shown(value: object, most: int = 60) -> str:

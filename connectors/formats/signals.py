@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, nan
 
-from connectors.formats.numbers import MAX_NUMBER, number_text, shown
+from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text, shown
 from connectors.formats.paths import ABSENT, getter
-from connectors.formats.payload import is_literal
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 

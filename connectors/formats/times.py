@@ -49,11 +49,12 @@ class EventTimes:
         """One event time, ns; raises DataError, ``bad_time``, for what is none to believe."""
         if value is ABSENT:
             raise DataError("bad_time", f'no event time at "{self._path}"')
-        time_ns = (
-            self._text_to_ns(value, arrived_ns)
-            if self._is_text
-            else number_to_ns(value, self._ns_per_unit)
-        )
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            time_ns = moment_ns(value)  # a format with times of its own needs no unit
+        elif self._is_text:
+            time_ns = self._text_to_ns(value, arrived_ns)
+        else:
+            time_ns = number_to_ns(value, self._ns_per_unit)
         if time_ns < self._not_before_ns:
             raise DataError(
                 "bad_time", f"not a believable time: {shown(value)} is before time.not_before"

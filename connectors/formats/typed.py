@@ -1,4 +1,4 @@
-"""JSON straight into typed fields: the fast way through a payload that is as its feed says.
+"""Payloads straight into typed fields: the fast way through a payload that is as its feed says.
 
 A parser that is told which fields there are, and of which type, does not build what nobody looks
 at. Whatever is not exactly so (another type, a path that branches, text where a number should be)
@@ -16,6 +16,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from connectors.formats.format import MakeTyped
 
 #: Stands for a number that is not there: a NaN that no computation gives, told by its bits.
 _ABSENT_BITS = 0x7FF8_0000_0000_0BAD
@@ -58,13 +60,21 @@ class TypedDecoder:
         channels: Paths of the channels.
         time: Path of the event time, if there is one, and whether it is a text.
         device: Paths of the parts of the device's name that are in the payload.
+        make: Makes the function that reads a payload into a type.
+        is_utf8: Whether payloads must be UTF-8 where nobody looks at them, too.
 
     Raises:
         ValueError: The paths can't be expressed by types; only the careful way knows them.
     """
 
     def __init__(
-        self, channels: Sequence[str], time: tuple[str, bool] | None, device: Sequence[str]
+        self,
+        channels: Sequence[str],
+        time: tuple[str, bool] | None,
+        device: Sequence[str],
+        make: MakeTyped,
+        *,
+        is_utf8: bool,
     ) -> None:
         tree = _Tree()
         self._values = [tree.add(path, float | None, _ABSENT) for path in channels]
@@ -74,8 +84,8 @@ class TypedDecoder:
             self._time = tree.add(path, str if is_text else int | float, None)
         self._device = [tree.add(path, str | int, None) for path in device]
         record = tree.struct()
-        self._record = record
-        self._decode = msgspec.json.Decoder(record | list[record]).decode  # type: ignore[valid-type]
+        self._must_be_utf8 = is_utf8
+        self._decode = make(record | list[record])  # type: ignore[valid-type]
 
     def decode(self, payloads: Sequence[bytes]) -> Typed:
         """Decode payloads; never raises for what they hold."""
@@ -122,7 +132,7 @@ class TypedDecoder:
             except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                 failed.append(len(records) + len(failed))
         # The parser does not look into texts that nobody wants; UTF-8 they must be all the same.
-        if not _is_utf8(b"\n".join(payloads)):
+        if self._must_be_utf8 and not _is_utf8(b"\n".join(payloads)):
             parsed = np.delete(np.arange(len(payloads)), failed).tolist()
             is_text = [_is_utf8(payloads[at]) for at in parsed]
             records = list(compress(records, is_text))

@@ -22,9 +22,11 @@ class ResultsPublisher:
     Args:
         config: ``[mqtt]`` says where.
         clock: Source of time.
+        suffix: What tells its client id from those of the gateway's other connections.
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, suffix: str = "results") -> None:
+        self._suffix = suffix
         self._config = config
         self._clock = clock
         self._connection: Connection | None = None
@@ -32,9 +34,8 @@ class ResultsPublisher:
 
     async def start(self) -> None:
         """Begin to connect; does not wait for it."""
-        self._connection = Connection(
-            self._config.mqtt, results_client_id(self._config), self._clock
-        )
+        client_id = results_client_id(self._config, self._suffix)
+        self._connection = Connection(self._config.mqtt, client_id, self._clock)
         self._running = asyncio.create_task(self._connection.run(), name="mqtt-results")
 
     async def stop(self) -> None:

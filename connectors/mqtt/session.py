@@ -147,12 +147,12 @@ class BrokerSession:
             _logger.warning("The MQTT session can't be noted down.", error=str(error))
 
 
-def results_client_id(config: Config) -> str:
-    """The client id of the connection that publishes results, which needs no session."""
+def results_client_id(config: Config, suffix: str = "results") -> str:
+    """The client id of a connection that publishes results, which needs no session."""
     if config.mqtt.client_id is not None:
-        return f"{config.mqtt.client_id}-results"
+        return f"{config.mqtt.client_id}-{suffix}"
     # Another each time: nobody can throw out a client whose name nobody knows.
-    return f"{_guessable(config.gateway.name)}-results-{secrets.token_hex(_RANDOM_BYTES)}"
+    return f"{_guessable(config.gateway.name)}-{suffix}-{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def _guessable(gateway: str) -> str:

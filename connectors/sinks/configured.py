@@ -1,42 +1,59 @@
 """Which sinks the configuration asks for."""
-# ruff: noqa: PLC0415  (a sink that is not configured is not loaded)
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from connectors.sinks.points import Kind
-from connectors.sinks.sink import Sink
+from connectors.sinks.sink import Sink, SinkComponent, SinkContext
+from headgate.config.chosen import Chosen
+from headgate.config.problems import shown_key
 from headgate.config.schema import Config
 from headgate.core.clock import Clock
+from headgate.core.components import component
+from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
 
 
 def configured_sinks(config: Config) -> dict[str, tuple[Kind, ...]]:
-    """By name of each configured sink, the kinds of points that it takes; nothing is loaded."""
-    kinds: dict[str, tuple[Kind, ...]] = {}
-    if config.influxdb is not None:
-        kinds["influxdb"] = ("anomalies", "aggregates")
-    if config.local_store is not None:
-        kinds["local_store"] = ("anomalies", "aggregates")
-    if config.mqtt.publish_anomalies:
-        kinds["mqtt"] = ("anomalies",)
-    return kinds
+    """By name of each configured sink, the kinds of points that it takes; none is made.
+
+    Raises:
+        ConfigError: What is installed as a sink is none.
+    """
+    return {name: sink_component(chosen).kinds for name, chosen in config.sink.items()}
 
 
 def open_sinks(config: Config, clock: Clock, telemetry: Telemetry) -> list[Sink]:
     """The configured sinks, not started yet."""
-    sinks: list[Sink] = []
-    if config.influxdb is not None:
-        from connectors.sinks.influxdb.sink import InfluxSink
+    return [
+        sink_component(chosen).make(chosen.table, sink_context(config, name, clock, telemetry))
+        for name, chosen in config.sink.items()
+    ]
 
-        sinks.append(InfluxSink(config.influxdb, telemetry))
-    if config.local_store is not None:
-        from connectors.sinks.local_store.store import LocalStore
 
-        settings = config.local_store
-        path = config.data_path(settings.path)
-        sinks.append(LocalStore(path, settings.retention, settings.max_bytes, clock, telemetry))
-    if config.mqtt.publish_anomalies:
-        from connectors.sinks.mqtt.sink import MqttResults
+def sink_component(chosen: Chosen) -> SinkComponent:
+    """The component of a sink.
 
-        sinks.append(MqttResults(config, clock, telemetry))
-    return sinks
+    Raises:
+        ConfigError: What is installed under its name is no sink.
+    """
+    found = component("sinks", chosen.name)
+    if not isinstance(found, SinkComponent):
+        raise ConfigError(f"headgate.sinks: {chosen.name}: expected a SinkComponent, got {found!r}")
+    return found
+
+
+def sink_context(config: Config, name: str, clock: Clock, telemetry: Telemetry) -> SinkContext:
+    """What the configured sink of this name is made with."""
+    key = config.sink[name].key
+    return SinkContext(name, shown_key(key or ("sink", name)), config, clock, telemetry)
+
+
+def points_file(config: Config) -> Path | None:
+    """The file of the first sink that keeps points on this machine, if there is one."""
+    for chosen in config.sink.values():
+        where = sink_component(chosen).points_file
+        if where is not None:
+            return where(chosen.table, config)
+    return None

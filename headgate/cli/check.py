@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.cli.check_connect import ask, exit_code, lines, wait_s
     from headgate.config.apart import split_devices
     from headgate.config.certificates import expiring
+    from headgate.config.former import renamed
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
@@ -72,12 +73,14 @@ def run(args: argparse.Namespace) -> int:
         *expiring(config, SystemClock().wall_ns()),
     ]
     warnings = located(args.config, told)
+    notes = located(args.config, renamed(config))
     if not args.json:
-        _print(args.config, config, warnings)
+        _print(args.config, config, warnings, notes)
     findings, is_stuck = ask(config, seconds) if args.connect else ([], False)
     code = max(2 if args.strict and warnings else 0, exit_code(findings, is_strict=args.strict))
     if args.json:
-        print(json.dumps(_as_json(config, warnings, findings, is_good=code == 0)))
+        answer = _as_json(config, warnings, findings, is_good=code == 0)
+        print(json.dumps(answer | {"notes": notes}))
     else:
         for line in lines(findings):
             say(line)
@@ -87,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _print(path: Path, config: Config, warnings: Sequence[str]) -> None:
+def _print(path: Path, config: Config, warnings: Sequence[str], notes: Sequence[str]) -> None:
+    for line in notes:
+        note(f"note: {line}")
     for warning in warnings:
         note(f"warning: {warning}")
     say(
@@ -119,12 +124,14 @@ def _checked(path: Path) -> Config:
     Raises:
         ConfigError: They are not; a line a problem.
     """
+    from connectors.sinks.configured import configured_sinks
     from headgate.cli.check_models import verify_models
     from headgate.config.load import load_config, located
     from headgate.core.errors import ConfigError
     from streams.build import load_packages
 
     config = load_config(path)
+    configured_sinks(config)
     packages, problems = load_packages(config)
     problems += verify_models(path, list(packages))
     if problems:

@@ -24,6 +24,7 @@ _COMMANDS = (
     "status",
     "audit",
     "log",
+    "components",
     "demo",
     "replay",
     "simulate",

@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from headgate.config.named import named
 from headgate.config.schema import Config
+from headgate.config.values import Role
 from headgate.core.certificates import validities
 
 #: So long before its end a certificate is warned of.
@@ -59,27 +61,22 @@ class Certificate:
 
 def certificates(config: Config) -> Iterator[Certificate]:
     """Those that can be read, of the files that the configuration names."""
-    trusted = {
-        "mqtt.tls.ca_file": None if config.mqtt.tls is None else config.mqtt.tls.ca_file,
-        "log.tls_ca_file": config.log.tls_ca_file,
-        "influxdb.ca_file": None if config.influxdb is None else config.influxdb.ca_file,
-    }
-    own = {"mqtt.tls.cert_file": None if config.mqtt.tls is None else config.mqtt.tls.cert_file}
-    for key, path in {**own, **trusted}.items():
-        if path is None:
+    for key, names, value in named(config):
+        if names.role not in (Role.OWN_CERTIFICATE, Role.TRUSTED_CERTIFICATES):
             continue
+        path = Path(value)
         try:
             found = validities(path.read_text(errors="replace"))
         except (OSError, ValueError):
             continue  # whoever needs it says so
-        if key in own:
+        if names.role is Role.OWN_CERTIFICATE:
             not_before = max(each.not_before for each in found)
             not_after = min(each.not_after for each in found)
         else:
             # Old and new authorities stand side by side while they are exchanged.
             best = max(found, key=lambda each: each.not_after)
             not_before, not_after = best.not_before, best.not_after
-        yield Certificate(key, str(path), not_before, not_after)
+        yield Certificate(".".join(key), str(path), not_before, not_after)
 
 
 def expiring(config: Config, wall_ns: int) -> list[str]:

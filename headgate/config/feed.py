@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
+from headgate.config.format import FormatConfig
 from headgate.config.table import Table
 from headgate.config.values import Flag, Int, Name, Number, Range
 from headgate.core.units import DurationNs, parse_duration_ns
@@ -119,6 +121,8 @@ class Feed(Table):
 
     topic: str
     qos: Literal[0, 1, 2] = 1
+    #: What the messages are written in: a format's name, or its table with ``type``.
+    format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
     measurement: str | None = None
     #: Path of the array of records inside the payload; a payload that is an array needs none.
     records: str | None = None
@@ -176,6 +180,8 @@ class Feed(Table):
         has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
         if self.device is None and not has_placeholder:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
+        if misfit := self._format_config.misfit(self):
+            raise ValueError(misfit)
         if has_placeholder and "device" not in self.device_name.placeholders:
             raise ValueError(
                 "device: the topic's {device} names the device too; put + in its place, or make "
@@ -209,8 +215,19 @@ class Feed(Table):
 
     @property
     def tag_names(self) -> list[str]:
-        """Placeholders of the topic that become tags: all but the device's name."""
-        return sorted({*_PLACEHOLDER.findall(self.topic)} - {"device"})
+        """Placeholders of the topic that become tags: not the device's name, nor the format's."""
+        taken = {"device", *self._format_config.placeholders}
+        return sorted({*self.placeholders} - taken)
+
+    @property
+    def placeholders(self) -> list[str]:
+        """Placeholders of the topic, in its order."""
+        return _PLACEHOLDER.findall(self.topic)
+
+    @property
+    def _format_config(self) -> FormatConfig:
+        table = self.format.table
+        return table if isinstance(table, FormatConfig) else FormatConfig()
 
     @property
     def handles_retained(self) -> Literal["once", "ignore", "reading"]:

@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headgate.config.certificates import is_handed_over
-from headgate.config.hosts import host_of, is_loopback
+from headgate.config.hosts import is_loopback
+from headgate.config.named import named, tables_of
+from headgate.config.problems import shown_key
 from headgate.config.schema import Config
+from headgate.config.table import Table
+from headgate.config.values import Role
 
 
 def insecure(config: Config, path: Path) -> Iterator[str]:
@@ -24,7 +28,7 @@ def insecure(config: Config, path: Path) -> Iterator[str]:
     """
     yield from _mqtt(config)
     yield from _log(config)
-    yield from _influxdb(config)
+    yield from _components(config)
     yield from _console(config)
     yield from _readable(config)
     if _open_to_others(path, stat.S_IWOTH):
@@ -63,20 +67,12 @@ def _log(config: Config) -> Iterator[str]:
         )
 
 
-def _influxdb(config: Config) -> Iterator[str]:
-    if config.influxdb is None:
-        return
-    url = config.influxdb.url
-    if url.startswith("http://") and not is_loopback(host_of(url)):
-        yield (
-            f"influxdb.url: http:// sends the token to {host_of(url)} as it is, for all in between "
-            "to read; use https://"
-        )
-    if url.startswith("https://") and not config.influxdb.verify_tls:
-        yield (
-            "influxdb.verify_tls: false takes any certificate, so whoever is in between can read "
-            "the token; leave it out, and give influxdb.ca_file for a certificate of your own"
-        )
+def _components(config: Config) -> Iterator[str]:
+    """What tables say of themselves."""
+    for key, table in tables_of(config):
+        if isinstance(table, Table):
+            for line in table.insecure():
+                yield f"{shown_key(key)}.{line}"
 
 
 def _console(config: Config) -> Iterator[str]:
@@ -97,18 +93,14 @@ def _console(config: Config) -> Iterator[str]:
 
 def _readable(config: Config) -> Iterator[str]:
     """Files that other users of this machine can read."""
-    files = {
-        "mqtt.password_file": config.mqtt.password_file,
-        "log.password_file": config.log.password_file,
-        "influxdb.token_file": None if config.influxdb is None else config.influxdb.token_file,
-        "console.token_file": config.console.token_file,
-        # One that is our own is refused anyway.
-        "mqtt.tls.key_file": None if config.mqtt.tls is None else config.mqtt.tls.key_file,
-    }
-    for key, file in files.items():
-        if file is None or is_handed_over(file):
+    found = list(named(config))
+    for each in found:
+        file = Path(each.value)
+        # A key that is our own is refused anyway.
+        if each.names.role not in (Role.SECRET_FILE, Role.PRIVATE_KEY) or is_handed_over(file):
             continue
         if _open_to_others(file, stat.S_IROTH | stat.S_IWOTH):
+            key = shown_key(each.key)
             yield f"{key}: others on this machine can read or change {file}; chmod 600 {file}"
     folder = config.gateway.data_dir
     if _open_to_others(folder, stat.S_IRWXO):
@@ -117,8 +109,9 @@ def _readable(config: Config) -> Iterator[str]:
             f"results are kept; chmod 700 {folder}"
         )
     stores = {"log.url": config.log_path} if config.log.is_embedded else {}
-    if config.local_store is not None:
-        stores["local_store.path"] = config.data_path(config.local_store.path)
+    for each in found:
+        if each.names.role is Role.DATA_FILE:
+            stores[shown_key(each.key)] = config.data_path(Path(each.value))
     for key, file in stores.items():
         is_inside = file.absolute().is_relative_to(folder.absolute())
         if not is_inside and _open_to_others(file, stat.S_IROTH | stat.S_IWOTH):

@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from headgate.config.former import as_written
 from headgate.config.lines import KeyPath, lines_of_keys
 from headgate.config.problems import Problem, problem_of, shown_key
-from headgate.config.references import broken_references, unreadable
+from headgate.config.references import broken_references, shared_files, unreadable
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
 from headgate.core.text import printable
@@ -43,8 +44,11 @@ def load_config(path: Path, *, check_files: bool = True) -> Config:
         config = Config.model_validate(raw, context={"folder": path.absolute().parent})
     except ValidationError as error:
         # Problems of the file as a whole are found below, in spite of other problems.
-        problems.extend(problem_of(details) for details in error.errors() if details["loc"])
+        found = [problem_of(details) for details in error.errors() if details["loc"]]
+        problems.extend(each._replace(key=as_written(each.key, raw)) for each in found)
     problems.extend(broken_references(raw))
+    if config is not None:
+        problems.extend(shared_files(config))
     if config is not None and check_files:
         problems.extend(unreadable(config))
     if problems or config is None:

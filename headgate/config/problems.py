@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from headgate.config.keys import HIDDEN, holds_secret, keys_of
 from headgate.config.lines import KeyPath
 from headgate.config.schema import Config
 
@@ -58,7 +58,8 @@ def problem_of(details: ErrorDetails) -> Problem:
     kind, value = details["type"], details["input"]
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
-        return Problem(key, _unknown_key(key))
+        # Of a component's table, only who chose the component knows the keys.
+        return Problem(key, _unknown_key(key, context.get("allowed") or keys_of(Config, key[:-1])))
     if kind == "missing":
         return Problem(key, "missing; this key is required")
     if kind == "value_error":
@@ -81,7 +82,7 @@ def shown_key(key: KeyPath) -> str:
 
 def _got(key: KeyPath, value: object) -> str:
     """``, got VALUE`` where showing the value helps and betrays nothing."""
-    if any(_SECRET.search(part) for part in key):
+    if value is HIDDEN or holds_secret(Config, key) or any(map(_SECRET.search, key)):
         return ""
     if isinstance(value, dict):
         return ", got an empty table" if not value else ""
@@ -95,38 +96,10 @@ def _got(key: KeyPath, value: object) -> str:
     return f", got {text}"
 
 
-def _unknown_key(key: KeyPath) -> str:
-    allowed = sorted(_allowed_keys(key[:-1]))
+def _unknown_key(key: KeyPath, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(key[-1], allowed, 1, 0.5)
     # A word that a longer key begins or ends with is as near: "password" for "password_file".
     near += [name for name in allowed if key[-1] in name.split("_")]
     if near:
         return f'unknown key; did you mean "{near[0]}"?'
     return f"unknown key; allowed here: {', '.join(allowed)}"
-
-
-def _allowed_keys(table: KeyPath) -> list[str]:
-    """Keys that the schema has at this place."""
-    kind = _bare(Config)
-    for part in table:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(part)
-            kind = None if field is None else _bare(field.annotation)
-        elif get_origin(kind) is dict:
-            kind = _bare(get_args(kind)[1])
-        elif get_origin(kind) is tuple:
-            kind = _bare(get_args(kind)[0])
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return list(kind.model_fields)
-    return []
-
-
-def _bare(kind: Any) -> Any:  # noqa: ANN401  (any annotation may stand in the schema)
-    """The annotation without ``| None`` and ``Annotated``."""
-    while True:
-        if hasattr(kind, "__metadata__"):
-            kind = get_args(kind)[0]
-        elif get_origin(kind) in (Union, UnionType):
-            kind = next(each for each in get_args(kind) if each is not type(None))
-        else:
-            return kind

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from headgate.config.certificates import key_problem
+from headgate.config.former import NO_SINK, has_sink
 from headgate.config.lines import KeyPath
+from headgate.config.named import Named, named
 from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, Log, Mqtt, read_secret, room_for_backlog
+from headgate.config.values import Role
 from headgate.core.units import (
     format_duration,
     format_size,
     parse_duration_ns,
     parse_size_bytes,
 )
-
-#: Characters of a token that we ask for ourselves; others' have their own rules.
-_MIN_TOKEN = 16
 
 _PLACEHOLDER = re.compile(r"\{[^}/]*\}")
 
@@ -42,8 +42,8 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                     ("feed", name, "models"),
                     f"no [{shown_key(('model', model))}] in this file; those there are: {known}",
                 )
-    if "influxdb" not in raw and "local_store" not in raw:
-        yield Problem((), "no sink: give [influxdb], [local_store] or both")
+    if not has_sink(raw):
+        yield Problem((), NO_SINK)
     workers = _table(raw, "streams").get("workers")
     partitions = _table(raw, "log").get("partitions", Log.model_fields["partitions"].default)
     if type(workers) is int and type(partitions) is int and workers > partitions:
@@ -57,13 +57,16 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 def unreadable(config: Config) -> Iterator[Problem]:
     """Secrets, files and folders that the configuration names and that can't be read."""
-    yield from _unreadable_secrets(config)
-    for key, path in _files(config).items():
-        if path is not None and not path.is_file():
-            yield Problem(key, f"expected a file, found none at {path}")
-    tls = config.mqtt.tls
-    if tls is not None and tls.key_file is not None and (problem := key_problem(tls.key_file)):
-        yield Problem(("mqtt", "tls", "key_file"), problem)
+    for each in named(config):
+        if each.names.role in (Role.SECRET_VARIABLE, Role.SECRET_FILE):
+            if problem := _secret_problem(each):
+                yield Problem(each.key, problem)
+        elif each.names.role is not Role.DATA_FILE:
+            path = Path(each.value)
+            if not path.is_file():
+                yield Problem(each.key, f"expected a file, found none at {path}")
+            elif each.names.role is Role.PRIVATE_KEY and (problem := key_problem(path)):
+                yield Problem(each.key, problem)
     for name, model in config.model.items():
         if not (model.package / "model.toml").is_file():
             yield Problem(
@@ -72,42 +75,42 @@ def unreadable(config: Config) -> Iterator[Problem]:
             )
 
 
-def _unreadable_secrets(config: Config) -> Iterator[Problem]:
-    secrets = [
-        ("mqtt", "password", config.mqtt.password_env, config.mqtt.password_file),
-        ("log", "password", config.log.password_env, config.log.password_file),
-    ]
-    if config.influxdb is not None:
-        influxdb = config.influxdb
-        secrets.append(("influxdb", "token", influxdb.token_env, influxdb.token_file))
-    secrets.append(("console", "token", config.console.token_env, config.console.token_file))
-    for table, name, env, file in secrets:
-        key = (table, f"{name}_{'env' if env else 'file'}")
-        try:
-            secret = read_secret(env, file)
-        except ValueError as error:
-            yield Problem(key, str(error))
+def shared_files(config: Config) -> Iterator[Problem]:
+    """Files that two keys name for the gateway to write."""
+    keys: dict[Path, KeyPath] = {}
+    if config.log.is_embedded:
+        keys[config.log_path.absolute()] = ("log", "url")
+    for each in named(config):
+        if each.names.role is not Role.DATA_FILE:
             continue
-        if secret == "":
-            yield Problem(key, f"expected a {name}, found an empty file")
-        elif table == "console" and secret is not None and len(secret) < _MIN_TOKEN:
+        path = config.data_path(Path(each.value)).absolute()
+        other = keys.setdefault(path, each.key)
+        if other != each.key:
             yield Problem(
-                key,
-                f"expected a token of at least {_MIN_TOKEN} characters, that nobody guesses, found "
-                f"{len(secret)}; `openssl rand -hex 16` makes one",
+                each.key,
+                f"expected a file of its own, got {path}, which {shown_key(other)} names, too",
             )
 
 
-def _files(config: Config) -> dict[KeyPath, Path | None]:
-    files: dict[KeyPath, Path | None] = {("log", "tls_ca_file"): config.log.tls_ca_file}
-    tls = config.mqtt.tls
-    if tls is not None:
-        files["mqtt", "tls", "ca_file"] = tls.ca_file
-        files["mqtt", "tls", "cert_file"] = tls.cert_file
-        files["mqtt", "tls", "key_file"] = tls.key_file
-    if config.influxdb is not None:
-        files["influxdb", "ca_file"] = config.influxdb.ca_file
-    return files
+def _secret_problem(secret: Named) -> str:
+    """Why a secret can't be used; empty when it can."""
+    is_variable = secret.names.role is Role.SECRET_VARIABLE
+    try:
+        if is_variable:
+            found = read_secret(str(secret.value), None)
+        else:
+            found = read_secret(None, Path(secret.value))
+    except ValueError as error:
+        return str(error)
+    name = secret.key[-1].removesuffix("_env").removesuffix("_file")
+    if not found:
+        return f"expected a {name}, found an empty file"
+    if len(found) < secret.names.least:
+        return (
+            f"expected a {name} of at least {secret.names.least} characters, that nobody guesses, "
+            f"found {len(found)}; `openssl rand -hex 16` makes one"
+        )
+    return ""
 
 
 def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -11,16 +11,33 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from headgate.config.chosen import Choice, chosen_from
 from headgate.config.feed import Feed
+from headgate.config.former import NO_SINK, is_implied, with_former_sinks
 from headgate.config.table import Table
-from headgate.config.values import FilePath, Flag, Host, Int, Name, Number, Port, Variable
+from headgate.config.values import (
+    CertificatesFile,
+    FilePath,
+    Flag,
+    Host,
+    Int,
+    Name,
+    Number,
+    OwnCertificateFile,
+    Port,
+    PrivateKeyFile,
+    SecretFile,
+    SecretVariable,
+    TokenFile,
+    TokenVariable,
+)
 from headgate.core.units import (
     DurationNs,
     SizeBytes,
@@ -70,9 +87,9 @@ class Gateway(Table):
 class Tls(Table):
     """``[mqtt.tls]``: TLS towards the broker; mutual when a client certificate is given."""
 
-    ca_file: FilePath | None = None
-    cert_file: FilePath | None = None
-    key_file: FilePath | None = None
+    ca_file: CertificatesFile | None = None
+    cert_file: OwnCertificateFile | None = None
+    key_file: PrivateKeyFile | None = None
     server_name: str | None = None
 
     @model_validator(mode="after")
@@ -90,13 +107,14 @@ class Mqtt(Table):
     version: Literal["3.1.1", "5"] = "5"
     client_id: str | None = None
     username: str | None = None
-    password_env: Variable | None = None
-    password_file: FilePath | None = None
+    password_env: SecretVariable | None = None
+    password_file: SecretFile | None = None
     keepalive: DurationNs = _ns("30s")
     session_expiry: DurationNs = _ns("7d")
     receive_maximum: Annotated[Int, Field(ge=1, le=65535)] = 5000
     shared_group: Name | None = None
     tls: Tls | None = None
+    #: Adds the sink ``mqtt``, unless there is a ``[sink.mqtt]``.
     publish_anomalies: Flag = True
 
     @model_validator(mode="after")
@@ -140,11 +158,11 @@ class Log(Table):
     topic_prefix: str = "headgate."
     replication_factor: Annotated[Int, Field(ge=1, le=9)] = 1
     username: str | None = None
-    password_env: Variable | None = None
-    password_file: FilePath | None = None
+    password_env: SecretVariable | None = None
+    password_file: SecretFile | None = None
     #: How the password is proven to Kafka. With PLAIN it is sent as it is: only over TLS.
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    tls_ca_file: FilePath | None = None
+    tls_ca_file: CertificatesFile | None = None
 
     @field_validator("url")
     @classmethod
@@ -206,42 +224,6 @@ class Forward(Table):
         return thin
 
 
-class InfluxDb(Table):
-    """``[influxdb]``: InfluxDB's v2 write API, or any store that speaks it."""
-
-    url: str
-    org: str
-    bucket: str
-    token_env: Variable | None = None
-    token_file: FilePath | None = None
-    max_points: Annotated[Int, Field(ge=1, le=100_000)] = 2000
-    max_wait: DurationNs = _ns("1s")
-    timeout: DurationNs = _ns("10s")
-    verify_tls: Flag = True
-    ca_file: FilePath | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url) is None:
-            raise ValueError('expected "http://HOST:PORT" or "https://HOST:PORT"')
-        return url
-
-    @model_validator(mode="after")
-    def _one_token(self) -> Self:
-        if (self.token_env is None) == (self.token_file is None):
-            raise ValueError("the API token: give either token_env or token_file")
-        return self
-
-
-class LocalStore(Table):
-    """``[local_store]``: the same points in a SQLite file on the gateway."""
-
-    path: Path = Path("points.db")
-    retention: DurationNs = _ns("30d")
-    max_bytes: SizeBytes = parse_size_bytes("1GiB")
-
-
 class Console(Table):
     """``[console]``: HTTP for ``/healthz``, ``/readyz``, ``/metrics`` and ``headgate status``."""
 
@@ -250,8 +232,8 @@ class Console(Table):
     #: Names, besides ``host``, localhost and all addresses, that a request may be meant for.
     hosts: tuple[Host, ...] = ()
     #: Asked for by all pages. Off loopback nothing but ``/healthz`` is answered without one.
-    token_env: Variable | None = None
-    token_file: FilePath | None = None
+    token_env: TokenVariable | None = None
+    token_file: TokenFile | None = None
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -288,12 +270,17 @@ class Config(Table):
     log: Log = Log()
     streams: Streams = Streams()
     forward: Forward = Forward()
-    influxdb: InfluxDb | None = None
-    local_store: LocalStore | None = None
+    #: All of them: those that stand in the file where earlier versions had them are here, too.
+    sink: dict[Name, Annotated[Choice, chosen_from("sinks")]] = Field(default_factory=dict)
     console: Console = Console()
     logging: Logging = Logging()
     feed: Annotated[dict[Name, Feed], Field(min_length=1)]
     model: dict[Name, Model] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former(cls, raw: object) -> object:
+        return with_former_sinks(raw) if isinstance(raw, Mapping) else raw
 
     @model_validator(mode="after")
     def _references(self) -> Self:
@@ -303,8 +290,8 @@ class Config(Table):
             for name in feed.models
             if name not in self.model
         ]
-        if self.influxdb is None and self.local_store is None:
-            problems.append("no sink: give [influxdb], [local_store] or both")
+        if all(is_implied(sink) for sink in self.sink.values()):
+            problems.append(NO_SINK)
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
         room = room_for_backlog(self.log.retention_bytes)

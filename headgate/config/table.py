@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,7 @@ class Table(BaseModel):
     """Base of all tables: unknown keys are refused, values can't be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def insecure(self) -> Iterator[str]:
+        """What of it works and is not secure: ``key: what is wrong; what to do``, a line each."""
+        yield from ()

@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, Strict, ValidationInfo
+
+
+class Role(Enum):
+    """What a value names, outside of the file."""
+
+    SECRET_VARIABLE = auto()
+    SECRET_FILE = auto()
+    TRUSTED_CERTIFICATES = auto()
+    OWN_CERTIFICATE = auto()
+    PRIVATE_KEY = auto()
+    DATA_FILE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """In the annotation of a key: what its value names; ``headgate.config.named`` finds it.
+
+    Attributes:
+        role: What it is.
+        least: Characters that a secret must have at least.
+    """
+
+    role: Role
+    least: int = 0
+
+
+#: Characters of a token that we ask for ourselves; others' have their own rules.
+_MIN_TOKEN = 16
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253})")
@@ -61,7 +91,20 @@ Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), AllowInfNan(False)]  # noqa: FBT003  (pydantic's signature)
 Flag = Annotated[bool, Strict()]
 Port = Annotated[Int, Field(ge=1, le=65535)]
-#: Name of an environment variable that holds a secret.
-Variable = Annotated[str, AfterValidator(_variable)]
+#: Name of an environment variable that holds a secret, and a file that does. What stands under such
+#: a key is never shown. It is looked whether the secret can be read, and the file by nobody else.
+SecretVariable = Annotated[str, AfterValidator(_variable), Names(Role.SECRET_VARIABLE)]
+SecretFile = Annotated[FilePath, Names(Role.SECRET_FILE)]
+#: The same for a secret that is asked of others, so that nobody may guess it.
+TokenVariable = Annotated[str, AfterValidator(_variable), Names(Role.SECRET_VARIABLE, _MIN_TOKEN)]
+TokenFile = Annotated[FilePath, Names(Role.SECRET_FILE, _MIN_TOKEN)]
+#: Certificates (PEM) of authorities that are trusted, one's own, and the key to that. They must be
+#: there; the key must be readable by nobody else, and it is warned before a certificate expires.
+CertificatesFile = Annotated[FilePath, Names(Role.TRUSTED_CERTIFICATES)]
+OwnCertificateFile = Annotated[FilePath, Names(Role.OWN_CERTIFICATE)]
+PrivateKeyFile = Annotated[FilePath, Names(Role.PRIVATE_KEY)]
+#: A file that is written by the gateway; a relative one is meant below ``gateway.data_dir``. No two
+#: keys may name one file, and it is warned when others can read it.
+WritableFile = Annotated[Path, Names(Role.DATA_FILE)]
 #: Two numbers, low below high; infinite where there is no such bound.
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]

@@ -42,7 +42,8 @@ partitions = 2
 [streams]
 silent_after = "{silent_after}"
 
-[local_store] # no InfluxDB: the same points in a SQLite file
+[sink.local_store] # no InfluxDB: the same points in a SQLite file
+type = "local_store"
 path = "points.db"
 
 [console]

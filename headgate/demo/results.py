@@ -6,7 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from headgate.config.schema import Config, LocalStore
+from connectors.sinks.configured import points_file
+from headgate.config.schema import Config
 from headgate.core.clock import Clock
 from headgate.core.errors import Bug
 from headgate.demo.truth import SeenAnomaly
@@ -26,9 +27,10 @@ class Results:
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        if not isinstance(config.local_store, LocalStore):
-            raise Bug("the demo's configuration has no [local_store]")
-        self._path: Path = config.data_path(config.local_store.path)
+        path = points_file(config)
+        if path is None:
+            raise Bug("the demo's configuration has no sink that keeps points on this machine")
+        self._path: Path = path
         self._clock = clock
         self._seen_ns: dict[tuple[str, int], int] = {}
         self.anomalies: list[SeenAnomaly] = []

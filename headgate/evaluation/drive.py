@@ -149,7 +149,7 @@ def _config(package: ModelPackage, sensitivity: float) -> Config:
                     "models": [_MODEL],
                 }
             },
-            "local_store": {},
+            "sink": {"none_is_opened": "local_store"},
             "model": {_MODEL: {"package": str(package.path), "sensitivity": sensitivity}},
         }
     )

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import structlog
 
+from headgate.config.former import renamed
+from headgate.config.load import located
 from headgate.config.schema import Config
 from headgate.console.http import Console
 from headgate.core.backoff import Backoff
@@ -145,6 +147,9 @@ def run_gateway(config: Config, config_file: Path, clock: Clock, workers: int) -
                 f"gateway.data_dir: expected a directory that can be written to, got "
                 f"{folder}: {error.strerror}"
             ) from error
+        # Not before: whoever is not let in is told why, and nothing else.
+        for line in located(config_file, renamed(config)):
+            _logger.info("Something is called otherwise now.", where=line)
         return asyncio.run(_run(config, config_file, clock, workers))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.logs.configured import open_existing_log, topic
+from connectors.sinks.configured import points_file
 from connectors.sinks.points import aggregate_fields, aggregate_measurement
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
@@ -150,9 +151,9 @@ def _joined(source: str, window_ns: int, parts: Iterable[_Part]) -> History:
 def _from_store(
     config: Config, asked: Asked, window_ns: int, progress: Callable[[int], None]
 ) -> History:
-    if config.local_store is None:
-        return _joined("the local store (there is no [local_store])", window_ns, [])
-    path = config.data_path(config.local_store.path)
+    path = points_file(config)
+    if path is None:
+        return _joined("the local store (there is none)", window_ns, [])
     measurement = config.measurement_of(asked.feed)
     others = [
         name

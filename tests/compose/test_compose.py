@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from connectors.sinks.influxdb.config import InfluxDbConfig
 from headgate.cli import simulate
 from headgate.config.schema import Config
 
@@ -272,8 +273,8 @@ def test_setup_gives_tokens_that_can_do_one_thing(tmp_path: Path) -> None:
 
 def test_the_gateway_is_configured_for_its_neighbours() -> None:
     """Hosts, ports, secrets, organization and bucket are those of the other services."""
-    influxdb = GATEWAY.influxdb
-    assert influxdb is not None
+    influxdb = GATEWAY.sink["influxdb"].table
+    assert isinstance(influxdb, InfluxDbConfig)
 
     assert GATEWAY.mqtt.host == "mosquitto"
     assert f"listener {GATEWAY.mqtt.port} " in (ROOT / "deploy/compose/mosquitto.conf").read_text()

@@ -18,6 +18,7 @@ from tests.uplink import (
     Rig,
     Server,
     aggregates_of,
+    influxdb_of,
     make_anomaly,
     make_config,
     open_rig,
@@ -49,7 +50,9 @@ def _config(folder: Path, url: str, **forward: object) -> Config:
         {
             **content,
             "gateway": {"name": "gw-1", "data_dir": str(folder)},
-            "influxdb": {**content["influxdb"], "max_wait": "10ms", "timeout": "2s"},
+            "sink": {
+                "influxdb": {**content["sink"]["influxdb"], "max_wait": "10ms", "timeout": "2s"}
+            },
             "feed": {
                 "f": {
                     "topic": "{device}",
@@ -64,8 +67,7 @@ def _config(folder: Path, url: str, **forward: object) -> Config:
 
 
 def _sink(rig: Rig) -> InfluxSink:
-    assert rig.config.influxdb is not None
-    return InfluxSink(rig.config.influxdb, rig.telemetry)
+    return InfluxSink(influxdb_of(rig.config), rig.telemetry)
 
 
 def _gauge(rig: Rig, name: str) -> float:

@@ -25,6 +25,7 @@ from tests.uplink import (
     Server,
     aggregates_of,
     answer,
+    influxdb_of,
     make_config,
     open_rig,
     until,
@@ -41,9 +42,8 @@ async def test_one_bad_point_is_found_and_its_neighbours_are_written(tmp_path: P
     server = Server()
     server.is_bad = lambda line: "device=p7" in line
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
         await rig.put(AGGREGATES, aggregates_of([f"p{number}" for number in range(20)]))
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
             await until(lambda: rig.written("influxdb", "aggregates") >= 19)
         quarantined = await rig.quarantined()
 
@@ -58,14 +58,13 @@ async def test_when_all_points_are_bad_all_are_in_quarantine(tmp_path: Path) -> 
     server = Server()
     server.is_bad = lambda _line: True
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
         # Each as long as what is kept of it, and together more than goes into a record.
         kept = rig.config.ingest.quarantine_payload
         count = DIVIDE_BYTES // kept + 100
         devices = [f"{number}-".ljust(kept, "p") for number in range(count)]
         await rig.put(AGGREGATES, aggregates_of(devices))
         at = TopicPartition(topic(rig.config, AGGREGATES), 0)
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
             await until_done(rig, at, 1)
         quarantined = await rig.quarantined()
         records = await rig.log.read(TopicPartition(topic(rig.config, QUARANTINE), 0), 0)
@@ -89,8 +88,7 @@ async def test_a_bad_request_that_is_not_the_stores_word_blames_no_point(
     server = Server()
     server.script = [lambda: web.Response(status=400, text=page)]
     async with server.running():
-        settings = make_config(tmp_path, server.url).influxdb
-        assert settings is not None
+        settings = influxdb_of(make_config(tmp_path, server.url))
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         with pytest.raises(TransientError, match=r"check influxdb\.url"):
             await sink.write([_POINT])
@@ -103,8 +101,7 @@ async def test_a_proxys_page_about_too_large_a_request_is_halved_too(tmp_path: P
     server = Server()
     server.script = [lambda: web.Response(status=413, text="<html>413</html>")]
     async with server.running():
-        settings = make_config(tmp_path, server.url).influxdb
-        assert settings is not None
+        settings = influxdb_of(make_config(tmp_path, server.url))
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         assert await sink.write([_POINT, _POINT]) == []
         await sink.stop()
@@ -123,8 +120,7 @@ async def test_no_answer_makes_the_uplink_wait_for_ever(
     server = Server()
     server.script = [answer(503, **{"Retry-After": asked})]
     async with server.running():
-        settings = make_config(tmp_path, server.url).influxdb
-        assert settings is not None
+        settings = influxdb_of(make_config(tmp_path, server.url))
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         with pytest.raises(TransientError) as refused:
             await sink.write([_POINT])
@@ -148,8 +144,7 @@ async def test_an_answer_nobody_expects_is_tried_again(
     server = Server()
     server.script = [reply]
     async with server.running():
-        settings = make_config(tmp_path, server.url).influxdb
-        assert settings is not None
+        settings = influxdb_of(make_config(tmp_path, server.url))
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         with pytest.raises(TransientError):
             await sink.write([_POINT])
@@ -163,8 +158,7 @@ async def test_a_store_that_speaks_no_tls_is_named_with_the_cause(tmp_path: Path
     """The message says more than that there was no response."""
     server = Server()
     async with server.running():
-        settings = make_config(tmp_path, server.url.replace("http:", "https:")).influxdb
-        assert settings is not None
+        settings = influxdb_of(make_config(tmp_path, server.url.replace("http:", "https:")))
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         with pytest.raises(TransientError, match="SSL"):
             await sink.write([_POINT])
@@ -173,8 +167,7 @@ async def test_a_store_that_speaks_no_tls_is_named_with_the_cause(tmp_path: Path
 
 async def test_a_token_that_can_be_no_header_is_not_shown(tmp_path: Path) -> None:
     """Two lines in the token file are a mistake to mend, not a crash that prints the token."""
-    settings = make_config(tmp_path, "http://127.0.0.1:1").influxdb
-    assert settings is not None
+    settings = influxdb_of(make_config(tmp_path, "http://127.0.0.1:1"))
     (tmp_path / "token").write_text(f"{TOKEN}\n{TOKEN}\n")
     sink = InfluxSink(settings, Telemetry(SystemClock()))
     with capture_logs() as logs, pytest.raises(TransientError, match="printable") as refused:
@@ -189,8 +182,7 @@ async def test_a_stopped_sink_gives_up_its_search_for_the_bad_point(tmp_path: Pa
     server = Server()
     server.is_bad = lambda _line: True
     async with server.running():
-        settings = make_config(tmp_path, server.url).influxdb
-        assert settings is not None
+        settings = influxdb_of(make_config(tmp_path, server.url))
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         writing = asyncio.create_task(sink.write([_POINT] * 4000))
         await until(lambda: len(server.tokens) > 3)
@@ -207,11 +199,10 @@ async def test_what_may_pass_is_tried_until_it_does(tmp_path: Path, status: int)
     server = Server()
     server.script = [answer(status, **{"Retry-After": "0.3"})] * 3
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
         await rig.put(AGGREGATES, aggregates_of(["p"]))
         group = f"{rig.config.log.topic_prefix}forward-influxdb"
         at = TopicPartition(topic(rig.config, AGGREGATES), 0)
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)) as lane:
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)) as lane:
             await until(lambda: len(server.script) < 3)
             assert await rig.log.committed(group, at) in (None, 0)
             await until(lambda: str(status) in lane.health()[1])
@@ -230,9 +221,8 @@ async def test_too_large_a_request_is_halved(tmp_path: Path) -> None:
     server = Server()
     server.script = [answer(413)]
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
         await rig.put(AGGREGATES, aggregates_of([f"p{number}" for number in range(9)]))
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
             await until(lambda: len(server.lines) == 9)
 
         assert await rig.quarantined() == []
@@ -244,8 +234,7 @@ async def test_a_revoked_token_loses_nothing_and_is_never_shown(tmp_path: Path) 
     server.script = [answer(401, **{"Retry-After": "0"})]
     config = make_config(tmp_path, "http://127.0.0.1:1")
     async with server.running():
-        assert config.influxdb is not None
-        settings = config.influxdb.model_copy(update={"url": server.url})
+        settings = influxdb_of(config).model_copy(update={"url": server.url})
         sink = InfluxSink(settings, Telemetry(SystemClock()))
         with capture_logs() as logs, pytest.raises(TransientError) as refused:
             await sink.write([_POINT])

@@ -24,6 +24,7 @@ from tests.uplink import (
     Server,
     aggregates_of,
     answer,
+    influxdb_of,
     make_anomaly,
     make_config,
     open_rig,
@@ -69,7 +70,9 @@ def _config(folder: Path, url: str, log: dict[str, Any], **forward: object) -> C
         {
             **content,
             "gateway": {"name": "gw-1", "data_dir": str(folder)},
-            "influxdb": {**content["influxdb"], "max_wait": "10ms", "timeout": "2s"},
+            "sink": {
+                "influxdb": {**content["sink"]["influxdb"], "max_wait": "10ms", "timeout": "2s"}
+            },
             "log": {"partitions": 2, "retention": "1s", **log},
             "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
             "forward": forward,
@@ -78,8 +81,7 @@ def _config(folder: Path, url: str, log: dict[str, Any], **forward: object) -> C
 
 
 def _sink(rig: Rig) -> InfluxSink:
-    assert rig.config.influxdb is not None
-    return InfluxSink(rig.config.influxdb, rig.telemetry)
+    return InfluxSink(influxdb_of(rig.config), rig.telemetry)
 
 
 async def _outlast_retention(rig: Rig) -> None:
@@ -140,7 +142,7 @@ async def test_a_sink_that_is_no_longer_configured_holds_nothing(
         await rig.put(AGGREGATES, aggregates_of(["a"]))
         await _outlast_retention(rig)
         assert await rig.log.offsets(at) == (0, 1)
-        alone = config.model_copy(update={"influxdb": None})
+        alone = config.model_copy(update={"sink": {"mqtt": config.sink["mqtt"]}})
         await rig.log.ensure_topics(topic_specs(alone))
         await _outlast_retention(rig)
         assert await rig.log.offsets(at) == (1, 1)

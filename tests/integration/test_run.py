@@ -70,6 +70,18 @@ def _run(gateway: Gateway) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_what_is_called_otherwise_now_is_said_at_the_start(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Once, however many lanes there are."""
+    with Gateway(tmp_path, _config(mosquitto)) as gateway:
+        gateway.start()
+        assert gateway.stop() == 0
+        said = gateway.output()
+
+    assert said.count("is called [sink.local_store] now") == 1
+
+
 async def _start_lane(name: str, gateway: Gateway) -> tuple[LaneProcess, asyncio.Task[int]]:
     """One lane of a gateway, working, without a supervisor."""
     (gateway.folder / "data").mkdir()

@@ -23,7 +23,16 @@ from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record
 from headgate.core.records import anomalies_record, readings_record
 from headgate.inspect.audit import Audit, audit
 from headgate.inspect.sink_audit import SinkAccount
-from tests.uplink import Rig, Server, aggregates_of, make_anomaly, make_config, open_rig, until
+from tests.uplink import (
+    Rig,
+    Server,
+    aggregates_of,
+    influxdb_of,
+    make_anomaly,
+    make_config,
+    open_rig,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -52,8 +61,7 @@ def _config(folder: Path, url: str, log: dict[str, Any], **forward: object) -> C
 
 
 def _sink(rig: Rig) -> InfluxSink:
-    assert rig.config.influxdb is not None
-    return InfluxSink(rig.config.influxdb, rig.telemetry)
+    return InfluxSink(influxdb_of(rig.config), rig.telemetry)
 
 
 def _is_settled(result: Audit) -> bool:

@@ -30,13 +30,14 @@ from headgate.core.records import (
     health_record,
 )
 from headgate.core.results import SensorHealth
+from headgate.testing.sinks import ODD_NAMES
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
-    ODD_NAMES,
     START_NS,
     Server,
     aggregates_of,
     answer,
+    influxdb_of,
     make_anomaly,
     make_config,
     open_rig,
@@ -52,11 +53,10 @@ pytestmark = pytest.mark.timeout(60)
 async def test_points_reach_a_real_store(victoria: Victoria, tmp_path: Path) -> None:
     """With their tags as they were, however odd the device's name, and once each."""
     config = make_config(tmp_path, victoria.url)
-    assert config.influxdb is not None
     async with open_rig(config) as rig:
         await rig.put(AGGREGATES, aggregates_of(ODD_NAMES), aggregates_of(ODD_NAMES))
         await rig.put(ANOMALIES, anomalies_record([make_anomaly("a b")]))
-        async with rig.forwarding(InfluxSink(config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(config), rig.telemetry)):
             await until(lambda: rig.written("influxdb", "aggregates") >= 2 * len(ODD_NAMES))
         means = victoria.series("pump_10s_flow_mean")
         peaks = victoria.series("anomalies_peak_score")
@@ -79,8 +79,7 @@ async def test_a_store_that_is_absent_or_hangs_holds_up_nobody_else(tmp_path: Pa
     async with server.running():
         pass  # its address, with nobody there
     async with open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
-        influxdb = InfluxSink(rig.config.influxdb, rig.telemetry)
+        influxdb = InfluxSink(influxdb_of(rig.config), rig.telemetry)
         store = LocalStore(tmp_path / "p.db", 10**18, 10**9, rig.clock, rig.telemetry)
         await rig.put(ANOMALIES, anomalies_record([make_anomaly("p")]))
         await rig.put(AGGREGATES, aggregates_of(["p"]))
@@ -90,7 +89,7 @@ async def test_a_store_that_is_absent_or_hangs_holds_up_nobody_else(tmp_path: Pa
             assert rig.written("influxdb", "anomalies") == 0
         async with (
             server.running(),
-            rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)),
+            rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)),
         ):
             await until(lambda: len(server.lines) == 2)
 
@@ -101,11 +100,10 @@ async def test_a_store_that_is_absent_or_hangs_holds_up_nobody_else(tmp_path: Pa
 async def test_a_store_that_is_absent_is_said_once(tmp_path: Path) -> None:
     """A warning at the first try, from the start on; not one for each of the tries after it."""
     async with open_rig(make_config(tmp_path, "http://127.0.0.1:1")) as rig:
-        assert rig.config.influxdb is not None
         await rig.put(AGGREGATES, aggregates_of(["p"]))
         retries = rig.telemetry.sink_retries.labels("influxdb")._value
         with capture_logs() as logs:
-            async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+            async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
                 await until(lambda: retries.get() >= 3)
 
     warnings = [entry for entry in logs if entry["log_level"] == "warning"]
@@ -118,11 +116,10 @@ async def test_a_restart_goes_on_where_the_sink_had_acknowledged(tmp_path: Path)
     """Nothing is left out, and what was committed is not sent again."""
     server = Server()
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
         at = TopicPartition(topic(rig.config, AGGREGATES), 0)
         for window in range(3):
             await rig.put(AGGREGATES, aggregates_of(["p"], float(window), window))
-            async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+            async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
                 await until_done(rig, at, window + 1)
 
     assert len(server.lines) == 3
@@ -136,10 +133,9 @@ async def test_a_backlog_does_not_wait_between_batches(tmp_path: Path) -> None:
         server.running(),
         open_rig(make_config(tmp_path, server.url, max_points=2, max_wait="1h")) as rig,
     ):
-        assert rig.config.influxdb is not None
         for window in range(9):
             await rig.put(AGGREGATES, aggregates_of(["p"], window=window))
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
             await until(lambda: len(server.lines) == 9)
 
 
@@ -153,11 +149,10 @@ async def test_anomalies_without_end_do_not_starve_aggregates(
         server.running(),
         open_rig(make_config(tmp_path, server.url, max_points=1, max_wait="0s")) as rig,
     ):
-        assert rig.config.influxdb is not None
         for device in range(60):
             await rig.put(ANOMALIES, anomalies_record([make_anomaly(f"p{device}")]))
         await rig.put(AGGREGATES, aggregates_of(["p"]))
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
             await until(lambda: len(server.lines) == 61)
 
     kinds = [line.partition(",")[0] for line in server.lines]
@@ -204,12 +199,11 @@ async def test_the_backlog_and_its_age_are_measured(tmp_path: Path) -> None:
     server = Server()
     server.script = [answer(503, **{"Retry-After": "1"})]
     async with server.running(), open_rig(make_config(tmp_path, server.url)) as rig:
-        assert rig.config.influxdb is not None
         records = rig.telemetry.backlog_records.labels("influxdb")._value
         age = rig.telemetry.backlog_age.labels("influxdb")._value
         await rig.put(AGGREGATES, aggregates_of(["p"]), aggregates_of(["q"]))
         await asyncio.sleep(0.05)
-        async with rig.forwarding(InfluxSink(rig.config.influxdb, rig.telemetry)):
+        async with rig.forwarding(InfluxSink(influxdb_of(rig.config), rig.telemetry)):
             await until(lambda: records.get() == 2 and age.get() > 0)
             assert 0.03 < age.get() < 20
             await until(lambda: records.get() == 0)

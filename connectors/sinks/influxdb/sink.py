@@ -17,9 +17,10 @@ from influxdb_client import InfluxDBClient, WritePrecision, WriteService
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
+from connectors.sinks.influxdb.config import InfluxDbConfig
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
-from headgate.config.schema import InfluxDb, read_secret
+from headgate.config.schema import read_secret
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError, TransientError
 from headgate.core.telemetry import Telemetry
@@ -49,19 +50,28 @@ class InfluxSink:
     """A sink of the forward lane.
 
     Args:
-        settings: ``[influxdb]``.
+        settings: Its table.
         telemetry: Counts bytes.
+        name: The sink's.
+        key: Where the configuration has the table, for messages.
     """
 
-    name = "influxdb"
     kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
 
-    def __init__(self, settings: InfluxDb, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        settings: InfluxDbConfig,
+        telemetry: Telemetry,
+        name: str = "influxdb",
+        key: str = "influxdb",
+    ) -> None:
+        self.name = name
         self.max_points = settings.max_points
         self.max_wait_s = settings.max_wait / NS_PER_S
         self._settings = settings
+        self._key = key
         self._telemetry = telemetry
-        self._worker = ThreadPoolExecutor(1, "influxdb")
+        self._worker = ThreadPoolExecutor(1, name)
         self._client: InfluxDBClient | None = None
         self._api: WriteService | None = None
         self._token = ""
@@ -157,13 +167,13 @@ class InfluxSink:
             token = read_secret(settings.token_env, settings.token_file) or ""
         except ValueError as error:
             raise TransientError(
-                f"influxdb: expected a token: {error}", retry_after_s=_SETTINGS_PAUSE_S
+                f"{self._key}: expected a token: {error}", retry_after_s=_SETTINGS_PAUSE_S
             ) from error
         if not (token.isascii() and token.isprintable()):
             # As it stands it can't be a header, and the error about that would show it.
             where = settings.token_env or settings.token_file
             raise TransientError(
-                f"influxdb: expected a token of printable ASCII characters in {where}",
+                f"{self._key}: expected a token of printable ASCII characters in {where}",
                 retry_after_s=_SETTINGS_PAUSE_S,
             )
         if self._client is not None and token == self._token:
@@ -186,12 +196,12 @@ class InfluxSink:
         said = f"{self._settings.url}: {error.status} {_message(error)}"
         if _is_not_the_stores(error):
             return TransientError(
-                f"{said}; this is not the store's answer: check influxdb.url",
+                f"{said}; this is not the store's answer: check {self._key}.url",
                 retry_after_s=_SETTINGS_PAUSE_S,
             )
         if error.status in _SETTINGS:
             return TransientError(
-                f"{said}; check influxdb.org, bucket and token", retry_after_s=_SETTINGS_PAUSE_S
+                f"{said}; check {self._key}.org, bucket and token", retry_after_s=_SETTINGS_PAUSE_S
             )
         return TransientError(said, retry_after_s=_retry_after_s(error))
 

@@ -101,16 +101,23 @@ class LocalStore:
         max_bytes: Size of the file over which the oldest points are deleted.
         clock: Source of time.
         telemetry: Counts the bytes an uplink would have carried.
+        name: The sink's.
     """
 
-    name = "local_store"
     kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
     max_points = 5000
     max_wait_s = 0.25
 
     def __init__(
-        self, path: Path, retention_ns: int, max_bytes: int, clock: Clock, telemetry: Telemetry
+        self,
+        path: Path,
+        retention_ns: int,
+        max_bytes: int,
+        clock: Clock,
+        telemetry: Telemetry,
+        name: str = "local_store",
     ) -> None:
+        self.name = name
         self._path = path
         self._retention_ns = retention_ns
         self._max_bytes = max_bytes
@@ -118,7 +125,7 @@ class LocalStore:
         # Ages of points are told by it, whatever the wall clock is set to.
         self._time = CountedTime(clock)
         self._telemetry = telemetry
-        self._worker = ThreadPoolExecutor(1, "local-store")
+        self._worker = ThreadPoolExecutor(1, name)
         self._database: sqlite3.Connection | None = None
         self._next_upkeep_ns = 0
 
@@ -202,7 +209,9 @@ class LocalStore:
         if deleted:
             self._telemetry.evicted_points.labels(self.name).inc(deleted)
             _logger.warning(
-                "The local store was full; its oldest points were deleted.", points=deleted
+                "The local store was full; its oldest points were deleted.",
+                sink=self.name,
+                points=deleted,
             )
 
     def _delete(self, database: sqlite3.Connection, kind: Kind, before_ns: int) -> int:

@@ -18,20 +18,37 @@ from headgate.core.telemetry import Telemetry
 class MqttResults:
     """A sink of the forward lane: JSON, QoS 1, retained.
 
-    Anomalies go to ``headgate/{gateway}/anomalies/{device}``, a sensor's health to
-    ``headgate/{gateway}/sensor_health/{device}/{channel}``. Where devices are told apart by more
+    Anomalies go to ``{prefix}/{gateway}/anomalies/{device}``, a sensor's health to
+    ``{prefix}/{gateway}/sensor_health/{device}/{channel}``. Where devices are told apart by more
     than their names, a level with the value of each such tag follows, in the order of the tags'
     names. Characters that a topic level can't hold are percent-encoded in names.
+
+    Args:
+        config: The whole configuration; ``[mqtt]`` says where the broker is.
+        clock: Source of time.
+        telemetry: Counts bytes.
+        name: The sink's.
+        prefix: What the topics begin with.
     """
 
-    name = "mqtt"
     kinds: tuple[Kind, ...] = ("anomalies",)
     max_points = 500
     max_wait_s = 0.0
 
-    def __init__(self, config: Config, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        telemetry: Telemetry,
+        name: str = "mqtt",
+        prefix: str = "headgate",
+    ) -> None:
+        self.name = name
+        self._prefix = prefix
         self._gateway = config.gateway.name
-        self._publisher = ResultsPublisher(config, clock)
+        # The first one has the client id that it always had.
+        suffix = "results" if name == "mqtt" else f"results-{name}"
+        self._publisher = ResultsPublisher(config, clock, suffix)
         self._telemetry = telemetry
 
     async def start(self) -> None:
@@ -52,7 +69,7 @@ class MqttResults:
         return []
 
     def _topic(self, point: Point) -> str:
-        levels = ["headgate", self._gateway, point.measurement, _level(point.tag("device"))]
+        levels = [self._prefix, self._gateway, point.measurement, _level(point.tag("device"))]
         if channel := point.tag("channel"):
             levels.append(_level(channel))
         levels += [_level(value) for _, value in point.device_tags]

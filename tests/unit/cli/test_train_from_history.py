@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from connectors.logs.configured import topic
+from connectors.sinks.configured import points_file
 from connectors.sinks.local_store.store import LocalStore
 from headgate.cli import main
 from headgate.config.load import load_config
@@ -89,9 +90,9 @@ async def _store(config_file: Path, pipeline: Pipeline, windows: Sequence[Aggreg
     async with open_rig(config) as rig:
         full = [each for each in windows if len(each)]
         await rig.put(AGGREGATES, *(aggregates_record(each, pipeline.channels) for each in full))
-        if config.local_store is None:
+        path = points_file(config)
+        if path is None:
             return
-        path = config.data_path(config.local_store.path)
         store = LocalStore(path, 10**18, 10**9, rig.clock, Telemetry(rig.clock))
         async with rig.forwarding(store):
             at = TopicPartition(topic(config, AGGREGATES), 0)
@@ -234,7 +235,7 @@ def test_a_mistake_is_one_line(
     ("store", "problem"),
     [
         ("[local_store]\n", "found none in the local store"),
-        (_INFLUX, "found none in the local store (there is no [local_store])"),
+        (_INFLUX, "found none in the local store (there is none)"),
     ],
 )
 def test_a_gateway_without_a_history_is_told_so_in_one_line(

@@ -18,10 +18,6 @@ _EXAMPLES = {
     "feed.pump.measurement",
     "feed.pump.records",
     "feed.pump.retained",
-    "influxdb.bucket",
-    "influxdb.org",
-    "influxdb.token_file",
-    "influxdb.url",
     "mqtt.client_id",
     "mqtt.password_env",
     "mqtt.shared_group",
@@ -30,6 +26,11 @@ _EXAMPLES = {
     "mqtt.tls.key_file",
     "mqtt.tls.server_name",
     "mqtt.username",
+    "sink.influxdb.bucket",
+    "sink.influxdb.org",
+    "sink.influxdb.token_file",
+    "sink.influxdb.type",
+    "sink.influxdb.url",
 }
 
 #: Examples that contradict another line of the file: Kafka's, while the log is a SQLite file.
@@ -61,8 +62,7 @@ def test_the_example_is_good() -> None:
     config = load_config(_FILE)
 
     assert list(config.feed) == ["pump"]
-    assert config.local_store is not None
-    assert config.influxdb is None
+    assert list(config.sink) == ["local_store", "mqtt"]
 
 
 def test_lines_that_are_commented_out_show_the_defaults(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_lines_that_are_commented_out_show_the_defaults(tmp_path: Path) -> None:
 
     assert len(switched_on - _EXAMPLES) > 30
     assert configs[0] == configs[1]
-    assert configs[0].influxdb is not None
+    assert list(configs[0].sink) == ["influxdb", "local_store", "mqtt"]
 
 
 def test_every_table_is_shown() -> None:

@@ -189,7 +189,7 @@ def test_warnings_fail_only_when_asked_to(
 ) -> None:
     """They are on stderr; stdout says that the file is good."""
     file = tmp_path / "plant.toml"
-    file.write_text(f'[local_store]\n[console]\nhost = "0.0.0.0"\n{_FEED}')
+    file.write_text(f'sink.s = "local_store"\n[console]\nhost = "0.0.0.0"\n{_FEED}')
 
     assert main(["check", "-c", str(file)]) == 0
     output = capsys.readouterr()
@@ -205,7 +205,7 @@ def test_json_is_one_object_whatever_is_found(
 ) -> None:
     """Problems and warnings are lists of the same lines, and nothing else is printed."""
     file = tmp_path / "plant.toml"
-    file.write_text(f'[local_store]\n[console]\nhost = "0.0.0.0"\n{_FEED}')
+    file.write_text(f'sink.s = "local_store"\n[console]\nhost = "0.0.0.0"\n{_FEED}')
 
     assert main(["check", "-c", str(file), "--json"]) == 0
     output = capsys.readouterr()

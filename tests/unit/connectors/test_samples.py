@@ -9,37 +9,55 @@ from typing import Any
 import pytest
 
 import connectors
+from connectors.sinks.components import BUILT_IN
+from headgate.config.chosen import TYPE
 from headgate.config.schema import Config
+from headgate.core.components import component
 
 #: Keys that have no default: what the sample shows is an example.
 _EXAMPLES = {"username", "password_env", "password_file", "shared_group", "token_env", "ca_file"}
 _ROOT = Path(connectors.__file__).parent
 
 
-def _load(table: str, values: dict[str, Any]) -> Any:  # noqa: ANN401  (any of the tables)
-    raw = {
-        "local_store": {},
-        "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
-        table: values,
-    }
-    return getattr(Config.model_validate(raw), table)
+def _load(values: dict[str, Any]) -> Config:
+    feed = {"f": {"topic": "{device}", "channels": {"x": {}}}}
+    return Config.model_validate({"sink": {"other": "local_store"}, "feed": feed, **values})
 
 
-@pytest.mark.parametrize("folder", ["mqtt", "sinks/influxdb", "sinks/local_store"])
-def test_the_sample_is_true(folder: str) -> None:
+def _shown(table: str) -> dict[str, Any]:
+    """Keys of a table that are commented out."""
+    lines = [line[2:] for line in table.splitlines() if line.startswith("# ")]
+    return tomllib.loads("\n".join(lines))
+
+
+def _defaults(shown: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in shown.items() if key not in _EXAMPLES}
+
+
+def test_the_connections_sample_is_true() -> None:
     """Loaded as it is, and with each default that it shows, it is the same configuration."""
-    name = Path(folder).name
-    sample = (_ROOT / folder / "sample.toml").read_text()
+    sample = (_ROOT / "mqtt" / "sample.toml").read_text()
     table, _, _ = sample.partition("# [mqtt.tls]")
-    given = tomllib.loads(table)[name]
-    shown = tomllib.loads(
-        "\n".join(line[2:] for line in table.splitlines() if line.startswith("# "))
-    )
-    defaults = {key: value for key, value in shown.items() if key not in _EXAMPLES}
-    if name == "mqtt":
-        # Made from the gateway's name and a random part when it is not given.
-        assert defaults.pop("client_id").startswith("headgate-gateway-")
+    given = tomllib.loads(table)["mqtt"]
+    defaults = _defaults(_shown(table))
+    # Made from the gateway's name and a random part when it is not given.
+    assert defaults.pop("client_id").startswith("headgate-gateway-")
 
-    assert sample.rstrip() in (_ROOT / folder / "README.md").read_text()
+    assert sample.rstrip() in (_ROOT / "mqtt" / "README.md").read_text()
     assert defaults
-    assert _load(name, {**given, **defaults}) == _load(name, given)
+    assert _load({"mqtt": {**given, **defaults}}) == _load({"mqtt": given})
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_sinks_sample_is_true(name: str) -> None:
+    """Loaded as it is, and with each default that it shows, it is the same; no key is left out."""
+    folder = _ROOT / "sinks" / name
+    sample = (folder / "sample.toml").read_text()
+    ((called, given),) = tomllib.loads(sample)["sink"].items()
+    shown = _shown(sample)
+    alone = {"sink": {called: given}}
+
+    assert sample.rstrip() in (folder / "README.md").read_text()
+    assert given[TYPE] == name
+    assert {*given, *shown} - {TYPE} == set(component("sinks", name).table.model_fields)
+    assert _load(alone | {"sink": {called: {**given, **_defaults(shown)}}}) == _load(alone)

@@ -26,5 +26,5 @@ def test_the_configuration_is_valid_and_fits_the_simulator(rate_hz: float) -> No
     assert feed.topic == DEFAULT_TOPIC
     assert {name: channel.unit for name, channel in feed.channels.items()} == CHANNELS
     assert feed.period == round(1e9 / rate_hz)
-    assert config.influxdb is None
+    assert list(config.sink) == ["local_store", "mqtt"]
     assert config.log.is_embedded

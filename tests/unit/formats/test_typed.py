@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -95,10 +96,8 @@ def _decoded(
     feed: Feed, payloads: list[bytes], topics: list[bytes], *, is_typed: bool
 ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], dict[tuple[str, str], int]]:
     table = ChannelTable()
-    decoder = FeedDecoder("f", feed, table, Ingest(max_devices=100))
-    assert decoder._typed is not None
-    if not is_typed:
-        decoder._typed = None
+    decoder = FeedDecoder("f", feed, table, Ingest(max_devices=100), takes_fast_way=is_typed)
+    assert not is_typed or decoder._typed is not None
     decoded: Decoded = decoder.decode(topics, payloads, np.full(len(payloads), _NOW_NS))
     keys = [table.channels[row].key for row in decoded.channel.tolist()]
     bits = decoded.value.view(np.int64).tolist()
@@ -123,7 +122,9 @@ def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject
 
 def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:
     """Numbers of any kind, null, nested fields and arrays of records; not booleans or text."""
-    decoder = TypedDecoder(["x", "n.y"], ("t", False), ())
+    decoder = TypedDecoder(
+        ["x", "n.y"], ("t", False), (), lambda kind: msgspec.json.Decoder(kind).decode, is_utf8=True
+    )
     typed = decoder.decode(
         [b'{"t":1,"x":2,"n":{"y":null}}', b'{"t":1,"x":true}', b'[{"t":2},{"t":3,"x":4e2}]']
     )
@@ -140,7 +141,7 @@ def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:
 def test_paths_that_types_can_not_express_are_refused(paths: list[str]) -> None:
     """Positions in a list, and a value that is also an object."""
     with pytest.raises(ValueError, match=" "):
-        TypedDecoder(paths, None, ())
+        TypedDecoder(paths, None, (), lambda kind: msgspec.json.Decoder(kind).decode, is_utf8=True)
 
 
 @pytest.mark.parametrize("payload", [b'{"x":1,"other":1e999}', b'{"x":-1e999}', b'{"x":1e999,}'])

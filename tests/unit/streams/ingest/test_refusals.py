@@ -50,7 +50,7 @@ def test_a_message_is_refused_once() -> None:
     kept = rig.take(b'[1, {"x": 1}, 2, 3]', b"[" + b"1," * 5000 + b"1]")
 
     assert [reason for reason, _ in kept] == ["not_object", "not_object"]
-    assert kept[0][1].startswith("3 of 4 records; the first, number 1: expected a JSON object")
+    assert kept[0][1].startswith("3 of 4 records; the first, number 1: expected an object")
     assert kept[1][1].startswith("5001 of 5001 records")
     assert rig.counted("headgate_quarantined_total", reason="not_object") == 2
     assert rig.counted("headgate_messages_total", feed="f") == 2

@@ -30,9 +30,6 @@ _WORDS = (b"nan", b"inf", b"1.#")
 #: More of each in one message than broken sensors send are not looked at.
 _MAX_LITERALS = 10_000
 
-#: Marks a text that was such a literal; no text that a person writes begins with it.
-_MARK = "\0"
-
 #: What content begins with that is no text: its name by its first bytes.
 _KINDS = (
     (b"\x1f\x8b", "gzip"),
@@ -52,7 +49,7 @@ def loads(payload: bytes, *, takes_literals: bool = True) -> object:
     Args:
         payload: One JSON value; blanks, NUL bytes and a byte order mark around it are left out.
         takes_literals: Whether ``NaN``, ``inf`` and their like, which JSON has not, are read: as
-            texts that ``is_literal`` knows.
+            texts that ``numbers.is_literal`` knows.
 
     Raises:
         DataError: It can't be read; with the reason.
@@ -81,11 +78,6 @@ def loads(payload: bytes, *, takes_literals: bool = True) -> object:
         except (ValueError, RecursionError):
             pass
     raise _why_not_json(payload, trouble)
-
-
-def is_literal(text: str) -> bool:
-    """Whether a text of a payload is no text, but a number that is none."""
-    return text.startswith(_MARK)
 
 
 def _with_literals_quoted(text: bytes) -> bytes:

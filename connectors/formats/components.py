@@ -1,0 +1,11 @@
+"""The formats that come with Headgate, by the name that a feed's ``format`` has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+BUILT_IN: Mapping[str, str] = {
+    "json": "connectors.formats.json.component:JSON",
+    "msgpack": "connectors.formats.msgpack.component:MSGPACK",
+    "value": "connectors.formats.value.component:VALUE",
+}

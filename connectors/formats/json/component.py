@@ -1,0 +1,44 @@
+"""The component ``json``."""
+# ruff: noqa: PLC0415  (the parser is loaded when there is something to read)
+
+from __future__ import annotations
+
+from connectors.formats.format import Format, FormatExample, MakeFormat
+from headgate.config.feed import Feed
+from headgate.config.format import FormatConfig
+from headgate.config.schema import Ingest
+from headgate.core.components import Component
+
+
+class JsonConfig(FormatConfig):
+    """``[feed.NAME.format]`` with ``type = "json"``: no keys; ``strict`` is the feed's."""
+
+
+def _make(_table: JsonConfig, feed: Feed, limits: Ingest) -> Format:
+    from connectors.formats.json.format import JsonFormat
+
+    return JsonFormat(feed, limits)
+
+
+_EXAMPLES = (
+    FormatExample(
+        feed={
+            "topic": "plant/{device}",
+            "time": {"path": "t"},
+            "channels": {"flow": {}, "pressure": {"path": "p.inlet"}},
+        },
+        topic="plant/pump-7",
+        payload=b'[{"t": 1767225600000, "flow": 33.1, "p": {"inlet": 3.3}},'
+        b' {"t": 1767225601000, "flow": null}]',
+        readings=(
+            ("pump-7", "flow", 33.1),
+            ("pump-7", "pressure", 3.3),
+            ("pump-7", "flow", None),
+        ),
+        times_ns=(1767225600 * 10**9, 1767225600 * 10**9, 1767225601 * 10**9),
+    ),
+)
+
+JSON: Component[MakeFormat] = Component(
+    "JSON objects, and arrays of them", JsonConfig, _make, _EXAMPLES
+)

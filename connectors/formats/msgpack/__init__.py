@@ -1,0 +1,1 @@
+"""MessagePack: what JSON says, in fewer bytes."""

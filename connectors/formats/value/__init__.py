@@ -1,0 +1,1 @@
+"""One value a message: a number, a text, true or false."""

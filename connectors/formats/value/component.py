@@ -1,0 +1,85 @@
+"""The component ``value``."""
+# ruff: noqa: PLC0415  (what reads is loaded when there is something to read)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from connectors.formats.format import Format, FormatExample, MakeFormat
+from headgate.config.format import FormatConfig
+from headgate.config.values import Name
+from headgate.core.components import Component
+
+if TYPE_CHECKING:
+    from headgate.config.feed import Feed
+    from headgate.config.schema import Ingest
+
+#: The topic's level that names the channel, where the configuration does not.
+_PLACEHOLDER = "channel"
+
+
+class ValueConfig(FormatConfig):
+    """``[feed.NAME.format]`` with ``type = "value"``."""
+
+    #: The channel that the messages are of; without it ``{channel}`` in the topic names it.
+    channel: Name | None = None
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """``{channel}``, where it names the channel."""
+        return () if self.channel is not None else (_PLACEHOLDER,)
+
+    def misfit(self, feed: Feed) -> str:
+        """Why the rest of a feed does not go with this."""
+        if self.channel is None and _PLACEHOLDER not in feed.placeholders:
+            return (
+                "format: which channel is it? Put {channel} into topic, or give "
+                '[feed.NAME.format] with type = "value" and channel = "…"'
+            )
+        if self.channel is not None and self.channel not in feed.channels:
+            known = ", ".join(feed.channels)
+            return f"format.channel: no channel {self.channel}; those there are: {known}"
+        if feed.time.path is not None:
+            return "time.path: a message that is one value has no time beside it; leave it out"
+        if feed.records is not None:
+            return "records: a message that is one value has no records; leave it out"
+        if feed.device_name.paths:
+            return "device: a message that is one value names no device; put {device} into topic"
+        return ""
+
+
+def _make(table: ValueConfig, feed: Feed, _limits: Ingest) -> Format:
+    from connectors.formats.value.format import ValueFormat
+
+    return ValueFormat(table.channel, feed)
+
+
+_EXAMPLES = (
+    FormatExample(
+        feed={
+            "topic": "hall/{device}/{channel}",
+            "format": "value",
+            "channels": {"temperature": {"unit": "°C"}, "door": {}},
+        },
+        topic="hall/north/temperature",
+        payload=b"21.5",
+        readings=(("north", "temperature", 21.5),),
+    ),
+    FormatExample(
+        feed={
+            "topic": "hall/{device}/state",
+            "format": {"type": "value", "channel": "door"},
+            "channels": {"door": {}},
+        },
+        topic="hall/north/state",
+        payload=b"true",
+        readings=(("north", "door", 1.0),),
+    ),
+)
+
+VALUE: Component[MakeFormat] = Component(
+    "one value a message, whose channel the topic or the configuration names",
+    ValueConfig,
+    _make,
+    _EXAMPLES,
+)

@@ -1,0 +1,1 @@
+"""Points as lines of a file, for whatever reads files."""

@@ -1,0 +1,24 @@
+"""Results over MQTT as a kind of sink."""
+# ruff: noqa: PLC0415  (a client that nobody asks for is not loaded)
+
+from __future__ import annotations
+
+from connectors.sinks.mqtt.config import MqttResultsConfig
+from connectors.sinks.sink import Sink, SinkComponent, SinkContext
+
+
+def _make(table: MqttResultsConfig, context: SinkContext) -> Sink:
+    from connectors.sinks.mqtt.sink import MqttResults
+
+    return MqttResults(
+        context.config, context.clock, context.telemetry, context.name, table.topic_prefix
+    )
+
+
+# Whether the broker lets it in is told of [mqtt].
+MQTT = SinkComponent(
+    about="the newest anomaly of each device, and its sensors' health, back to the broker",
+    table=MqttResultsConfig,
+    make=_make,
+    kinds=("anomalies",),
+)

@@ -1,0 +1,23 @@
+"""``[sink.NAME]`` with ``type = "mqtt"``."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from headgate.config.table import Table
+
+
+class MqttResultsConfig(Table):
+    """Results back to the broker of ``[mqtt]``."""
+
+    #: What all topics begin with.
+    topic_prefix: str = "headgate"
+
+    @field_validator("topic_prefix")
+    @classmethod
+    def _is_topic(cls, prefix: str) -> str:
+        if not all(prefix.split("/")) or prefix.startswith("$") or set(prefix) & set("+#\0"):
+            raise ValueError(
+                "expected levels of a topic, none of them empty, without + and #, and no $ before"
+            )
+        return prefix

@@ -1,0 +1,72 @@
+"""``headgate components``: what a gateway can be put together from, and how each is configured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from headgate.cli.output import note, say
+from headgate.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from headgate.core.components import Installed
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "components",
+        help="list formats and sinks that are installed, or print how one is configured",
+        description=(
+            "Without NAME, list the components that are installed, by group, with where each comes "
+            "from. With NAME, print its part of headgate.toml: every key with its default and an "
+            "explanation."
+        ),
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="such as value, or formats.value")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; its exit code."""
+    from headgate.core.components import GROUPS, installed
+
+    every = [each for group in GROUPS for each in installed(group).values()]
+    if args.name is not None:
+        return _explain(args.name, every)
+    code = 0
+    rows = []
+    for each in every:
+        try:
+            about = each.load().about
+        except ConfigError as error:
+            # One that is broken must not hide the others.
+            note(str(error))
+            code, about = 1, "can't be loaded"
+        rows.append({"group": each.group, "name": each.name, "from": each.origin, "about": about})
+    if args.json:
+        for row in rows:
+            say(json.dumps(row, ensure_ascii=False))
+        return code
+    columns = ("group", "name", "from")
+    widths = {key: max(len(row[key]) for row in rows) for key in columns}
+    for row in rows:
+        say("  ".join([*(row[key].ljust(widths[key]) for key in columns), row["about"]]))
+    return code
+
+
+def _explain(name: str, every: list[Installed]) -> int:
+    from headgate.core.components import sample
+
+    found = [each for each in every if name in (each.name, f"{each.group}.{each.name}")]
+    if not found:
+        known = ", ".join(f"{each.group}.{each.name}" for each in every)
+        raise ConfigError(f"headgate components: expected one of {known}, got {name}")
+    for number, each in enumerate(found):
+        if number:
+            say("")
+        say(f"## {each.group}.{each.name} ({each.origin}): {each.load().about}")
+        for line in sample(each).splitlines():
+            say(line)
+    return 0

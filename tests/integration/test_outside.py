@@ -1,0 +1,82 @@
+"""A package that is not of the tree: installed beside the gateway, its components are used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PROJECT = Path(__file__).parents[1] / "outside"
+_CONFIG = """
+[local_store]
+[feed.pump]
+topic = "plant/{device}"
+format = { type = "semicolons", keys = ["flow", "pressure"] }
+channels = { flow = {}, pressure = {} }
+"""
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the package is installed in, as pip does it."""
+    folder = tmp_path_factory.mktemp("outside")
+    shutil.copytree(_PROJECT, folder / "project")
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", *options, "--no-build-isolation"),
+            *("--target", str(folder / "site"), str(folder / "project")),
+        ],
+        check=True,
+    )
+    return folder / "site"
+
+
+def _run(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(site)]))
+    return subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_its_components_are_listed_and_explained(site: Path) -> None:
+    """With the package that they come from."""
+    done = _run(site, "-m", "headgate.cli", "components")
+    (line,) = [line for line in done.stdout.splitlines() if " semicolons " in line]
+    assert line.split() == [
+        *("formats", "semicolons", "our-plant", "1.2"),
+        *("values", "between", "semicolons"),
+    ]
+    done = _run(site, "-m", "headgate.cli", "components", "semicolons")
+    assert 'keys = ["flow", "pressure"]' in done.stdout
+
+
+def test_its_format_is_configured_as_any_other(site: Path, tmp_path: Path) -> None:
+    """And a mistake in its table is told as any other is."""
+    path = tmp_path / "headgate.toml"
+    path.write_text(_CONFIG)
+    done = _run(site, "-m", "headgate.cli", "check", "-c", str(path))
+    assert done.returncode == 0, done.stderr
+
+    path.write_text(_CONFIG.replace("keys", "kesy"))
+    done = _run(site, "-m", "headgate.cli", "check", "-c", str(path))
+    assert done.returncode == 2
+    assert f'{path}:5: feed.pump.format.kesy: unknown key; did you mean "keys"?' in done.stderr
+
+
+def test_its_format_is_held_to_the_laws_in_two_lines(site: Path) -> None:
+    """Those that ours keep."""
+    code = "from headgate.testing.formats import hold_format; hold_format('semicolons')"
+    done = _run(site, "-c", code)
+    assert done.returncode == 0, done.stderr

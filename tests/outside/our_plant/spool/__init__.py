@@ -1,0 +1,1 @@
+"""A signed file a point, in a folder that something else empties."""
