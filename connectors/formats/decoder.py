@@ -74,16 +74,15 @@ class FeedDecoder:
         self._records = None if feed.records is None else getter(feed.records)
         self._is_strict = feed.strict
         self._signals = [
-            Signal(
-                channel,
-                mapping.path or channel,
-                mapping.scale,
-                mapping.offset,
-                mapping.required,
-                feed.strict,
-            )
-            for channel, mapping in feed.channels.items()
+            Signal.of(channel, config, is_strict=feed.strict)
+            for channel, config in feed.channels.items()
         ]
+        # By the channel's place, numbers that say there is no reading.
+        self._no_reading = {
+            place: np.array(sorted(signal.no_reading))
+            for place, signal in enumerate(self._signals)
+            if signal.no_reading
+        }
         self._scale = np.array([signal.scale for signal in self._signals])
         self._offset = np.array([signal.offset for signal in self._signals])
         self._is_required = np.array([signal.is_required for signal in self._signals])
@@ -217,6 +216,8 @@ class FeedDecoder:
     ) -> Columns:
         """Readings of good records, record by record, channels in the feed's order."""
         channels = len(self._signals)
+        for place, numbers in self._no_reading.items():
+            value[np.isin(value[:, place], numbers), place] = np.nan
         with np.errstate(over="ignore"):
             numbers = (value * self._scale + self._offset).ravel()
         quality = np.full(len(numbers), self._flags, np.uint16)
@@ -348,7 +349,9 @@ class FeedDecoder:
                 key = signal.key
                 value = signal.get(record) if key is None else record.get(key, ABSENT)
                 more, word = 0, ""
-                if type(value) is float or (type(value) is int and -_LARGE < value < _LARGE):
+                if (
+                    type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)
+                ) and value not in signal.no_reading:
                     number = value * signal.scale + signal.offset
                 else:
                     number, more, word = signal.odd_value(value)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from connectors.formats.paths import ABSENT
 
 #: A number as a text: decimal, with blanks around and zeros before it if need be. What Python
 #: reads beyond that (``1_000``, ``infinity``, digits of other scripts) is none.
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.ASCII)
+
+#: The same as people write it, with groups of three digits, by what stands before the fraction.
+_WRITTEN = {
+    decimal: re.compile(
+        rf"\s*([+-]?(?:\d{{1,3}}(?:(?P<group>[{groups}])\d{{3}}(?:(?P=group)\d{{3}})*)|\d+)"
+        rf"(?:[{decimal}]\d*)?(?:[eE][+-]?\d+)?|[+-]?[{decimal}]\d+)\s*",
+        re.ASCII,
+    )
+    for decimal, groups in ((".", ",'’ \xa0\u2009\u202f"), (",", ".'’ \xa0\u2009\u202f"))
+}
 
 #: Longer texts are no numbers; converting digits takes time with their square.
 MAX_NUMBER = 64
@@ -42,6 +53,41 @@ def number_text(text: str) -> str | None:
         return None
     found = _NUMBER.fullmatch(text)
     return None if found is None else found[1]
+
+
+class Writing:
+    """How numbers are written where they are texts.
+
+    Args:
+        decimal: What stands before the fraction; None: a point, and no groups of digits.
+        suffixes: What may stand behind the number.
+    """
+
+    def __init__(self, decimal: str | None = None, suffixes: Sequence[str] = ()) -> None:
+        self._decimal = decimal
+        # The longest first: with "C" and "°C" the text "21 °C" ends with both.
+        self._suffixes = sorted(suffixes, key=len, reverse=True)
+        #: Whether anything was said of it.
+        self.is_given = decimal is not None or bool(suffixes)
+
+    def number(self, text: str) -> float | None:
+        """The number that a text is; None when it is none."""
+        if len(text) > MAX_NUMBER:
+            return None
+        if self._suffixes:
+            text = text.strip()
+            for suffix in self._suffixes:
+                if text.endswith(suffix):
+                    text = text[: -len(suffix)].strip()
+                    break
+        if self._decimal is None:
+            plain = number_text(text)
+            return None if plain is None else float(plain)
+        found = _WRITTEN[self._decimal].fullmatch(text)
+        if found is None:
+            return None
+        whole, point, fraction = found[1].partition(self._decimal)
+        return float(re.sub(r"[^\d+eE-]", "", whole) + point.replace(",", ".") + fraction)
 
 
 def _cut(text: str, most: int) -> str:

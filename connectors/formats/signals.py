@@ -6,12 +6,13 @@ One bad field takes none of its neighbours down: it is MISSING, marked BAD_FIELD
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf, nan
 
-from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text, shown
+from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, shown
 from connectors.formats.paths import ABSENT, getter
+from headgate.config.feed import ChannelConfig, plain
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 
@@ -40,6 +41,10 @@ class Signal:
         offset: Is added to that.
         is_required: Whether a record without it is refused.
         is_strict: Whether a record in which it is no number is refused.
+        states: By plain text, the number that it means.
+        no_reading: Numbers that say there is none.
+        no_reading_texts: Plain texts that say so.
+        writing: How numbers are written that are texts.
     """
 
     name: str
@@ -48,6 +53,10 @@ class Signal:
     offset: float
     is_required: bool
     is_strict: bool
+    states: Mapping[str, float] = field(default_factory=dict)
+    no_reading: frozenset[float] = frozenset()
+    no_reading_texts: frozenset[str] = frozenset()
+    writing: Writing = field(default_factory=Writing)
     #: The path when it is a key of the record; else None, and ``get`` looks it up.
     key: str | None = field(init=False)
     get: Callable[[object], object] = field(init=False)
@@ -55,6 +64,22 @@ class Signal:
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", None if "." in self.path else self.path)
         object.__setattr__(self, "get", getter(self.path))
+
+    @classmethod
+    def of(cls, name: str, config: ChannelConfig, *, is_strict: bool) -> Signal:
+        """The channel of this name of a feed."""
+        return cls(
+            name,
+            config.path or name,
+            config.scale,
+            config.offset,
+            config.required,
+            is_strict,
+            {plain(text): number for text, number in config.states.items()},
+            frozenset(each for each in config.missing if not isinstance(each, str)),
+            frozenset(plain(each) for each in config.missing if isinstance(each, str)),
+            Writing(config.decimal, config.suffix),
+        )
 
     def odd_value(self, value: object) -> tuple[float, int, str]:
         """What a value is that is no plain number.
@@ -70,19 +95,32 @@ class Signal:
             if self.is_required:
                 raise DataError("missing_field", f"{self.name} is required and absent")
             return SKIP, 0, ""
-        if value is None:
-            return nan, _MISSING, ""
-        if type(value) is str and not self.is_strict:
-            found = _number_in(value)
-            if found is not None:
-                value = found
+        if type(value) is str:
+            value = self._number_in(value)
         if type(value) is int or type(value) is bool or type(value) is float:
+            if type(value) is not bool and value in self.no_reading:
+                return nan, _MISSING, ""
             number = _as_float(value) * self.scale + self.offset
             return (number, 0, "") if number - number == 0 else self.overflown()
+        if value is None:
+            return nan, _MISSING, ""
         word = word_for(value)
         if self.is_strict:
             raise DataError("wrong_type", f"{self.name}: expected a number, got {shown(value)}")
         return nan, _NO_NUMBER if word == "not_finite" else _BAD, word
+
+    def _number_in(self, text: str) -> object:
+        """The number that a text means, None where it means that there is none, or the text."""
+        if self.states or self.no_reading_texts:
+            word = plain(text)
+            if word in self.no_reading_texts:
+                return None
+            if word in self.states:
+                return self.states[word]
+        if self.is_strict and not self.writing.is_given:
+            return text
+        number = self.writing.number(text)
+        return text if number is None else number
 
     def overflown(self) -> tuple[float, int, str]:
         """What ``odd_value`` says of a number that is larger than a float can be."""
@@ -98,11 +136,6 @@ def word_for(value: object) -> str:
             return "not_finite"
         return "text" if value.strip() else "empty"
     return "array" if type(value) is list else "object"
-
-
-def _number_in(text: str) -> float | None:
-    number = number_text(text)
-    return None if number is None else float(number)
 
 
 def _as_float(value: float) -> float:

@@ -22,6 +22,11 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _RESERVED_TAGS = ("gateway", "time", "_field", "_measurement", "_time", "_value")
 
 
+def plain(text: str) -> str:
+    """A text as it is compared: without blanks around, large letters as small ones."""
+    return text.strip().casefold()
+
+
 class Spike(Table):
     """Hampel identifier: a reading further than ``threshold`` scaled MADs from the median of the
     last ``window`` usable readings of its channel is a spike.
@@ -52,6 +57,30 @@ class ChannelConfig(Table):
     scale: Number = 1.0
     offset: Number = 0.0
     required: Flag = False
+    #: What texts mean as numbers, such as ``{ ON = 1, OFF = 0 }``; small letters are large ones.
+    states: dict[str, Number] = Field(default_factory=dict)
+    #: Numbers and texts that say there is no reading, as they stand in the payload.
+    missing: tuple[Number | str, ...] = ()
+    #: What stands before the fraction in numbers that are texts. Given, the other of the two, a
+    #: blank or an apostrophe may stand between thousands.
+    decimal: Literal[".", ","] | None = None
+    #: What may stand behind a number in a text: units, as they are written.
+    suffix: tuple[str, ...] = ()
+
+    @field_validator("states")
+    @classmethod
+    def _are_texts(cls, states: dict[str, float]) -> dict[str, float]:
+        seen: set[str] = set()
+        for text in states:
+            if plain(text) in seen:
+                raise ValueError(f"{text} stands there twice, but for large and small letters")
+            seen.add(plain(text))
+        return states
+
+    @field_validator("missing", "suffix", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else [value]
 
     @field_validator("scale")
     @classmethod

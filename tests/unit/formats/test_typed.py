@@ -37,6 +37,12 @@ _FEEDS: list[dict[str, Any]] = [
         "time": {"path": "n.t", "unit": "iso8601", "zone": "Europe/Berlin"},
         "channels": {"x": {"scale": 1e300}, "y": {"required": True}},
     },
+    {
+        "channels": {
+            "x": {"missing": [0, 1.5, " NAN", ""], "scale": 2.0},
+            "y": {"states": {"nan": 3, "007": 8}, "missing": [8], "decimal": ","},
+        },
+    },
 ]
 
 _numbers = st.one_of(
