@@ -13,6 +13,7 @@ from math import inf, nan
 from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, shown
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import ChannelConfig, plain
+from headgate.config.payload_path import parts_of
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 
@@ -62,7 +63,8 @@ class Signal:
     get: Callable[[object], object] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", None if "." in self.path else self.path)
+        parts = parts_of(self.path)
+        object.__setattr__(self, "key", parts[0] if len(parts) == 1 else None)
         object.__setattr__(self, "get", getter(self.path))
 
     @classmethod

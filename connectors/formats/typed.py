@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.format import MakeTyped
+from headgate.config.payload_path import is_quoted, parts_of
 
 #: Stands for a number that is not there: a NaN that no computation gives, told by its bits.
 _ABSENT_BITS = 0x7FF8_0000_0000_0BAD
@@ -159,9 +160,9 @@ class _Tree:
 
     def add(self, path: str, kind: Any, default: object) -> Callable[[Any], Any]:  # noqa: ANN401
         """Add a path; a function that takes its value out of a record."""
-        parts = path.split(".")
+        parts = parts_of(path)
         tree, names = self, []
-        if len(parts) > 1:
+        if len(parts) > 1 and not is_quoted(path):
             # A key that is the whole path, dots included, would be preferred.
             self.lay(path, _NOTHING, "\0")
         for part in parts[:-1]:

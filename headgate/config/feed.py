@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
 from headgate.config.format import FormatConfig
+from headgate.config.payload_path import PayloadPath, parts_of
 from headgate.config.table import Table
 from headgate.config.values import Flag, Int, Name, Number, Range
 from headgate.core.units import DurationNs, parse_duration_ns
@@ -48,7 +49,7 @@ class Gap(Table):
 class ChannelConfig(Table):
     """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload."""
 
-    path: str | None = None
+    path: PayloadPath | None = None
     unit: str = ""
     range: Range | None = None
     spike: Spike | None = None
@@ -96,7 +97,7 @@ class TimeMapping(Table):
     Without ``path`` the arrival time is taken, and the readings are marked so.
     """
 
-    path: str | None = None
+    path: PayloadPath | None = None
     unit: Literal["s", "ms", "us", "ns", "iso8601"] = "ms"
     #: Times further in the future than this are refused, as are those before ``not_before``.
     max_ahead: DurationNs = parse_duration_ns("1d")
@@ -154,7 +155,7 @@ class Feed(Table):
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
     measurement: str | None = None
     #: Path of the array of records inside the payload; a payload that is an array needs none.
-    records: str | None = None
+    records: PayloadPath | None = None
     #: The device's name, for topics without ``{device}``: a path in the record or the payload
     #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
     #: placeholders of the topic and paths.
@@ -209,6 +210,8 @@ class Feed(Table):
         has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
         if self.device is None and not has_placeholder:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
+        for path in self.device_name.paths:
+            parts_of(path)
         if misfit := self._format_config.misfit(self):
             raise ValueError(misfit)
         if has_placeholder and "device" not in self.device_name.placeholders:

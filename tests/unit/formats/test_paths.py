@@ -1,0 +1,74 @@
+"""Paths into payloads, and quotes in them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import Feed
+from headgate.config.payload_path import parts_of
+from headgate.config.schema import Ingest
+from headgate.core.channels import ChannelTable
+
+_RECORD = {
+    "values": {"Boiler.Temp": 1, "ns=2;s=Line 1/Oven.PV": 2, "Boiler": {"Temp": 3}},
+    "a.b": 4,
+    "a": {"b": 5},
+    "list": [{"x.y": 6}],
+    "7": 7,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("a", ("a",)),
+        ("a.b", ("a", "b")),
+        ('"a.b"', ("a.b",)),
+        ('a."b.c".d', ("a", "b.c", "d")),
+        ('"a b"."c/d"', ("a b", "c/d")),
+    ],
+)
+def test_quotes_hold_a_part_together(path: str, parts: tuple[str, ...]) -> None:
+    """Whatever is in it."""
+    assert parts_of(path) == parts
+
+
+@pytest.mark.parametrize("path", ['"a', 'a"b', '"a"b', '""', 'a."b".', '"a"..b', '."a"'])
+def test_what_is_no_path_is_a_mistake(path: str) -> None:
+    """Of any key that is a path."""
+    feed = {"topic": "in/{device}", "channels": {"x": {}}}
+    for more in (
+        {"channels": {"x": {"path": path}}},
+        {"records": path},
+        {"time": {"path": path}},
+        {"topic": "in", "device": path},
+    ):
+        with pytest.raises(ValueError, match="expected a path such as"):
+            Feed.model_validate({**feed, **more})
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ('values."Boiler.Temp"', 1),
+        ('values."ns=2;s=Line 1/Oven.PV"', 2),
+        ("values.Boiler.Temp", 3),
+        ('values."Boiler".Temp', 3),
+        ("a.b", 4),
+        ('"a.b"', 4),
+        ('a."b"', 5),
+        ('list.0."x.y"', 6),
+        ("7", 7),
+    ],
+)
+def test_both_ways_find_it(path: str, value: int, is_typed: bool) -> None:
+    """Without quotes a key that holds the whole path comes first."""
+    feed = Feed.model_validate({"topic": "in/{device}", "channels": {"x": {"path": path}}})
+    decoder = FeedDecoder("f", feed, ChannelTable(), Ingest(), takes_fast_way=is_typed)
+    found = decoder.decode([b"in/a"], [json.dumps(_RECORD).encode()], np.array([10**18]))
+    assert found.value.tolist() == [value]
