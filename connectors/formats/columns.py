@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.numbers import shown
-from headgate.core.batch import Batch
+from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
+
+_BAD_AT_SOURCE = int(Quality.MISSING | Quality.BAD_AT_SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,22 @@ class Rows:
     refused: list[tuple[int, DataError]] = field(default_factory=list)
     bad_fields: dict[tuple[str, str], BadField] = field(default_factory=dict)
 
+    @property
+    def newest_owner(self) -> int:
+        """The message that the last of them came from; -1 when there is none."""
+        return self.owner[-1] if self.owner else -1
+
     def cut(self, length: int) -> None:
         """Take back what was added to channel, value and quality past this length."""
         del self.channel[length:]
         del self.value[length:]
         del self.quality[length:]
+
+    def doubt(self, length: int) -> None:
+        """Mark what was added past this length as what the sender itself does not believe in."""
+        for at in range(length, len(self.value)):
+            self.value[at] = np.nan
+            self.quality[at] |= _BAD_AT_SOURCE
 
     def note_bad(self, channel: str, kind: str, position: int, value: object) -> None:
         """Count a field that held no usable number."""

@@ -30,6 +30,7 @@ from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import Format
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below, first, getter
+from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
 from connectors.formats.times import EventTimes
 from connectors.formats.typed import Typed, TypedDecoder
@@ -90,6 +91,7 @@ class FeedDecoder:
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of every reading of the feed.
         self._flags = int(Quality.ARRIVAL_TIME if self._time is None else Quality.GOOD)
+        self._shape = shape_of(feed, self._signals, self._format.check_count)
         self._typed = _typed_decoder(feed, self._format) if takes_fast_way else None
 
     @property
@@ -295,9 +297,11 @@ class FeedDecoder:
                     device = self._devices.named_by(record, envelope, tags, texts)
                     if device != last:
                         last, channels = device, self._channels_of(tags, device)
+                if self._shape is not None:
+                    self._add_parts(record, envelope, tags, last, position, arrived_ns, rows)
+                    continue
                 time_ns = self._time_ns(record, envelope, arrived_ns)
-                if not channels:
-                    channels = self._channels_of(tags, last)
+                channels = channels or self._channels_of(tags, last)
                 self._add_record(record, channels, position, time_ns, rows)
             except DataError as error:
                 count += 1
@@ -305,15 +309,41 @@ class FeedDecoder:
                     number = index + 1
                     refusal = self._explained(error, record, envelope, arrived_ns)
         if refusal is not None:
-            if len(records) > 1:
-                detail = f"{count} of {len(records)} records; the first, number {number}: "
-                refusal = DataError(refusal.reason, detail + refusal.detail)
+            raise _of_several(refusal, count, number, len(records))
+        if self._shape is not None and rows.newest_owner != position:
+            raise DataError(
+                "no_channels", f"none of the feed's channels is in it, of {len(records)} records"
+            )
+
+    def _add_parts(
+        self,
+        record: dict[str, object],
+        envelope: object,
+        tags: Tags,
+        device: str,
+        position: int,
+        arrived_ns: int,
+        rows: Rows,
+    ) -> None:
+        """Add the readings of a record of another shape, and raise DataError for the first bad."""
+        refusal: DataError | None = None
+        for part in self._shape.parts(record, envelope) if self._shape is not None else ():
+            try:
+                time_ns = self._time_ns(part.timed, envelope, arrived_ns, part.later_ns)
+                before = len(rows.channel)
+                channels = self._channels_of(tags, device)
+                self._add_record(part.record, channels, position, time_ns, rows)
+                if not part.is_good:
+                    rows.doubt(before)
+            except DataError as error:
+                refusal = refusal or error
+        if refusal is not None:
             raise refusal
 
-    def _time_ns(self, record: object, envelope: object, arrived_ns: int) -> int:
+    def _time_ns(self, record: object, envelope: object, arrived_ns: int, later_ns: int = 0) -> int:
         if self._time is None or self._times is None:
-            return arrived_ns
-        return self._times.time_ns(first(self._time, record, envelope), arrived_ns)
+            return arrived_ns + later_ns
+        return self._times.time_ns(first(self._time, record, envelope), arrived_ns, later_ns)
 
     def _channels_of(self, tags: Tags, device: str) -> list[int]:
         rows: list[int] = self._devices.rows[self._devices.place_of(tags, device)].tolist()
@@ -395,9 +425,18 @@ class FeedDecoder:
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
 
 
+def _of_several(refusal: DataError, count: int, number: int, records: int) -> DataError:
+    """The refusal of a message for so many of its records, of which this is the first."""
+    if records == 1:
+        return refusal
+    detail = f"{count} of {records} records; the first, number {number}: {refusal.detail}"
+    return DataError(refusal.reason, detail)
+
+
 def _typed_decoder(feed: Feed, form: Format) -> TypedDecoder | None:
     """The feed's typed way; None when its format or paths need the careful one throughout."""
-    if feed.records is not None or form.make_typed is None:
+    is_odd = feed.records is not None or feed.pairs is not None or feed.arrays is not None
+    if is_odd or feed.quality is not None or form.make_typed is None:
         return None
     paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
     time = None if feed.time.path is None else (feed.time.path, feed.time.unit == "iso8601")

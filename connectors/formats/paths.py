@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from headgate.config.payload_path import is_quoted, parts_of
+from headgate.config.payload_path import parts_of
 
 #: What a path that leads nowhere gives; None is a value that JSON has.
 ABSENT = object()
@@ -18,8 +18,8 @@ _LONGEST_SHOWN = 60
 def getter(path: str) -> Callable[[object], object]:
     """A function that looks the path up; it returns ``ABSENT`` where it leads nowhere.
 
-    A key that holds the whole path, dots included, is preferred to a nested one, unless there are
-    quotes in it. A part that is a number counts list elements from 0.
+    A key that holds the whole path, dots included, is preferred to a nested one. A part that is a
+    number counts list elements from 0.
     """
     parts = parts_of(path)
     if len(parts) == 1:
@@ -29,10 +29,9 @@ def getter(path: str) -> Callable[[object], object]:
             return record.get(key, ABSENT) if type(record) is dict else ABSENT
 
         return flat
-    has_whole = not is_quoted(path)
 
     def nested(record: object) -> object:
-        if has_whole and type(record) is dict and path in record:
+        if type(record) is dict and path in record:
             return record[path]
         for part in parts:
             if type(record) is dict:

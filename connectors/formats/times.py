@@ -45,8 +45,14 @@ class EventTimes:
         self._not_before_ns = max(_iso8601_to_ns(mapping.not_before), _EARLIEST_NS)
         self._max_ahead_ns = min(mapping.max_ahead, -_EARLIEST_NS)
 
-    def time_ns(self, value: object, arrived_ns: int) -> int:
-        """One event time, ns; raises DataError, ``bad_time``, for what is none to believe."""
+    def time_ns(self, value: object, arrived_ns: int, later_ns: int = 0) -> int:
+        """One event time, ns; raises DataError, ``bad_time``, for what is none to believe.
+
+        Args:
+            value: What stands in the payload.
+            arrived_ns: When the message arrived, ns since 1970 UTC.
+            later_ns: So much later it is than that value says.
+        """
         if value is ABSENT:
             raise DataError("bad_time", f'no event time at "{self._path}"')
         if isinstance(value, datetime) and value.tzinfo is not None:
@@ -55,6 +61,7 @@ class EventTimes:
             time_ns = self._text_to_ns(value, arrived_ns)
         else:
             time_ns = number_to_ns(value, self._ns_per_unit)
+        time_ns += later_ns
         if time_ns < self._not_before_ns:
             raise DataError(
                 "bad_time", f"not a believable time: {shown(value)} is before time.not_before"

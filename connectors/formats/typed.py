@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.format import MakeTyped
-from headgate.config.payload_path import is_quoted, parts_of
+from headgate.config.payload_path import parts_of
 
 #: Stands for a number that is not there: a NaN that no computation gives, told by its bits.
 _ABSENT_BITS = 0x7FF8_0000_0000_0BAD
@@ -162,7 +162,7 @@ class _Tree:
         """Add a path; a function that takes its value out of a record."""
         parts = parts_of(path)
         tree, names = self, []
-        if len(parts) > 1 and not is_quoted(path):
+        if len(parts) > 1:
             # A key that is the whole path, dots included, would be preferred.
             self.lay(path, _NOTHING, "\0")
         for part in parts[:-1]:

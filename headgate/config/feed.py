@@ -133,6 +133,41 @@ class TimeMapping(Table):
         return text
 
 
+class Pairs(Table):
+    """``[feed.NAME.pairs]``: each record is one value, and says the name of its channel."""
+
+    name: PayloadPath = "name"
+    value: PayloadPath = "value"
+
+
+class Arrays(Table):
+    """``[feed.NAME.arrays]``: channels are arrays, an element a time.
+
+    The time is an array as well, or that of the first element; then this says how far elements are
+    apart.
+    """
+
+    step: DurationNs | None = None
+    #: Path of how many elements there are in a second.
+    rate: PayloadPath | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.step is not None and self.rate is not None:
+            raise ValueError("step and rate: give one of them, not both")
+        if self.step == 0:
+            raise ValueError('step: expected more than "0s"')
+        return self
+
+
+class SourceQuality(Table):
+    """``[feed.NAME.quality]``: what the sender says of how good a record is."""
+
+    path: PayloadPath
+    #: What it says where the record is good; whatever else makes its readings missing.
+    good: Annotated[tuple[Flag | Number | str, ...], Field(min_length=1)] = (True, "GOOD")
+
+
 class Aggregate(Table):
     """``[[feed.NAME.aggregates]]``: tumbling event-time windows over each channel."""
 
@@ -156,6 +191,10 @@ class Feed(Table):
     measurement: str | None = None
     #: Path of the array of records inside the payload; a payload that is an array needs none.
     records: PayloadPath | None = None
+    #: Records of a name and a value each; or whose channels are arrays.
+    pairs: Pairs | None = None
+    arrays: Arrays | None = None
+    quality: SourceQuality | None = None
     #: The device's name, for topics without ``{device}``: a path in the record or the payload
     #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
     #: placeholders of the topic and paths.
@@ -210,6 +249,8 @@ class Feed(Table):
         has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
         if self.device is None and not has_placeholder:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
+        if self.pairs is not None and self.arrays is not None:
+            raise ValueError("pairs and arrays: a record is one of them; leave one out")
         for path in self.device_name.paths:
             parts_of(path)
         if misfit := self._format_config.misfit(self):

@@ -36,9 +36,10 @@ def parts_of(path: str) -> tuple[str, ...]:
     )
 
 
-def is_quoted(path: str) -> bool:
-    """Whether quotes say where its parts begin and end; otherwise a key may hold it as a whole."""
-    return '"' in path
+def key_of(path: str) -> str:
+    """The key of a flat record that has a path's value: its only part, or the whole path."""
+    parts = parts_of(path)
+    return parts[0] if len(parts) == 1 else path
 
 
 def _checked(path: str) -> str:

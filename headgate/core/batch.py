@@ -33,6 +33,7 @@ class Quality(IntFlag):
     AHEAD = 512  # ahead of the gateway's clock on arrival, by more than half of the feed's grace
     ESTIMATED_TIME = 1024  # the arrival time is an estimate: it had waited, or no clock was set
     BAD_FIELD = 2048  # the field was there, but held no usable number; MISSING is set too
+    BAD_AT_SOURCE = 4096  # the sender itself says that it is not good; MISSING is set too
 
 
 #: Readings with any of these bits are counted, but take no part in statistics or models.

@@ -41,8 +41,9 @@ class ValueConfig(FormatConfig):
             return f"format.channel: no channel {self.channel}; those there are: {known}"
         if feed.time.path is not None:
             return "time.path: a message that is one value has no time beside it; leave it out"
-        if feed.records is not None:
-            return "records: a message that is one value has no records; leave it out"
+        for key in ("records", "pairs", "arrays", "quality"):
+            if getattr(feed, key) is not None:
+                return f"{key}: a message that is one value has no records; leave it out"
         if feed.device_name.paths:
             return "device: a message that is one value names no device; put {device} into topic"
         return ""

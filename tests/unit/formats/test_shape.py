@@ -1,0 +1,264 @@
+"""Records of a name and a value, channels that are arrays, and what senders say of their values."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.batch import Quality
+from headgate.core.channels import ChannelTable
+
+_NOW_NS = 1_800_000_000 * 10**9
+_S = 10**9
+
+
+class Decoding:
+    """What comes of one payload."""
+
+    def __init__(self, content: object, **feed: object) -> None:
+        table = ChannelTable()
+        config = Feed.model_validate({"topic": "in/{device}", **feed})
+        decoder = FeedDecoder("f", config, table, Ingest(max_records=4))
+        payload = json.dumps(content).encode()
+        found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
+        rows = zip(
+            [table.channels[row] for row in found.channel.tolist()],
+            found.time_ns.tolist(),
+            found.value.tolist(),
+            found.quality.tolist(),
+            strict=True,
+        )
+        self.readings = [
+            (
+                channel.device,
+                channel.field,
+                (time_ns - _NOW_NS) / _S,
+                None if math.isnan(value) else value,
+            )
+            for channel, time_ns, value, _ in rows
+        ]
+        self.quality = [Quality(bits) for bits in found.quality.tolist()]
+        self.refused = [str(error) for _, error in found.refused]
+
+
+_PLC = {
+    "records": "values",
+    "pairs": {"name": "id", "value": "v"},
+    "time": {"path": "t", "unit": "s"},
+    "channels": {"temp": {"path": "Line1.Oven.Temp"}, "pressure": {"path": '"Line1/P"'}},
+}
+
+
+def test_a_record_says_the_name_of_its_channel() -> None:
+    """Dots and slashes in it are part of it; what is not asked for is passed over."""
+    content = {
+        "t": 1_799_999_990,
+        "values": [
+            {"id": "Line1.Oven.Temp", "v": 181.5},
+            {"id": "Line1/P", "v": "2.4", "t": 1_799_999_991},
+            {"id": "Line1.Recipe", "v": "A-17"},
+        ],
+    }
+    found = Decoding(content, **_PLC)
+    assert found.readings == [("a", "temp", -10.0, 181.5), ("a", "pressure", -9.0, 2.4)]
+    assert not found.refused
+
+
+def test_events_that_name_device_and_time_outside() -> None:
+    """With numbers as texts and times in nanoseconds."""
+    found = Decoding(
+        {
+            "deviceName": "rot1",
+            "origin": _NOW_NS - _S,
+            "readings": [
+                {"resourceName": "Speed", "value": "1176"},
+                {"resourceName": "Load", "value": "0.5"},
+            ],
+        },
+        topic="in/+",
+        device="deviceName",
+        records="readings",
+        pairs={"name": "resourceName", "value": "value"},
+        time={"path": "origin", "unit": "ns"},
+        channels={"Speed": {}, "Load": {}},
+    )
+    assert found.readings == [("rot1", "Speed", -1.0, 1176.0), ("rot1", "Load", -1.0, 0.5)]
+
+
+def test_a_channel_may_be_called_as_a_key_of_the_record_is() -> None:
+    """The time stays the record's."""
+    pairs = {"pairs": {}, "time": {"path": "t", "unit": "s"}, "channels": {"t": {}, "value": {}}}
+    content = [
+        {"name": "t", "value": 5, "t": 1_799_999_999},
+        {"name": "value", "value": 6, "t": 1_799_999_999},
+    ]
+    found = Decoding(content, **pairs)
+    assert found.readings == [("a", "t", -1.0, 5.0), ("a", "value", -1.0, 6.0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"t": 1, "values": []}, "no_channels: none of the feed's channels is in it, of 0 records"),
+        ({"values": [{"id": "x", "v": 1, "t": 1_799_999_990}]}, "no_channels: none of the feed's"),
+        ({"values": [{"v": 1}]}, 'no_channels: no name at "id": nothing'),
+        ({"values": [{"id": 7, "v": 1}]}, 'no_channels: no name at "id": 7'),
+        ({"values": [{"id": "Line1/P", "v": 1}]}, "bad_time"),
+        ({"values": [{"id": "Line1/P", "t": 1_799_999_990}]}, "no_channels"),
+        ({"values": [7]}, "not_object"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(content: object, reason: str) -> None:
+    """With what is wrong; a message of which nothing is taken is no good message."""
+    found = Decoding(content, **_PLC)
+    assert not found.readings
+    assert [each.startswith(reason) for each in found.refused] == [True]
+
+
+def test_good_pairs_beside_bad_ones() -> None:
+    """Are kept."""
+    good = {"id": "Line1/P", "v": 1, "t": 1_799_999_990}
+    found = Decoding({"values": [good, {"id": "Line1/P", "v": 2, "t": "x"}, good]}, **_PLC)
+    assert [each[3] for each in found.readings] == [1.0, 1.0]
+    assert found.refused[0].startswith("bad_time: 1 of 3 records; the first, number 2:")
+
+
+_ARRAYS = {
+    "arrays": {},
+    "time": {"path": "time", "unit": "s"},
+    "channels": {"temp": {}, "vib": {"path": "axes.x"}},
+}
+
+
+def test_arrays_beside_an_array_of_times() -> None:
+    """An element a time; null is missing, and paths lead to arrays as to values."""
+    found = Decoding(
+        {"time": [1_799_999_990, 1_799_999_995], "temp": [21.5, None], "axes": {"x": [1, 2]}},
+        **_ARRAYS,
+    )
+    assert found.readings == [
+        ("a", "temp", -10.0, 21.5),
+        ("a", "vib", -10.0, 1.0),
+        ("a", "temp", -5.0, None),
+        ("a", "vib", -5.0, 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "more"),
+    [({"step": "10ms"}, {}), ({"rate": "hz"}, {"hz": 100})],
+)
+def test_a_waveform_has_a_time_and_a_step(arrays: object, more: dict[str, object]) -> None:
+    """Or so many elements a second; what is no array is said once."""
+    feed = {**_ARRAYS, "arrays": arrays}
+    found = Decoding(
+        {"time": 1_799_999_990, "temp": 20, "axes": {"x": [0.1, 0.2, 0.3]}, **more}, **feed
+    )
+    assert found.readings == [
+        ("a", "temp", -10.0, 20.0),
+        ("a", "vib", -10.0, 0.1),
+        ("a", "vib", -9.99, 0.2),
+        ("a", "vib", -9.98, 0.3),
+    ]
+
+
+def test_a_waveform_without_a_time_ends_when_it_arrives() -> None:
+    """Its last element is the newest."""
+    found = Decoding({"x": [1, 2, 3]}, arrays={"step": "1s"}, channels={"x": {}})
+    assert [each[2:] for each in found.readings] == [(-2.0, 1.0), (-1.0, 2.0), (0.0, 3.0)]
+
+
+def test_records_without_arrays_are_as_ever() -> None:
+    """Some devices send arrays only when they have waited."""
+    found = Decoding({"time": 1_799_999_990, "temp": 20, "axes": {"x": 1}}, **_ARRAYS)
+    assert found.readings == [("a", "temp", -10.0, 20.0), ("a", "vib", -10.0, 1.0)]
+    several = [{"time": [1_799_999_990], "temp": [1]}, {"time": [1_799_999_991], "temp": [2]}]
+    assert [each[3] for each in Decoding(several, **_ARRAYS).readings] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "arrays", "reason"),
+    [
+        (
+            {"time": [1, 2], "temp": [1]},
+            {},
+            "uneven_arrays: expected arrays of one length; temp has 1, time has 2",
+        ),
+        ({"time": 1_799_999_990, "temp": [1, 2]}, {}, "bad_time: one time for several elements"),
+        (
+            {"time": 1_799_999_990, "temp": [1, 2], "hz": 0},
+            {"rate": "hz"},
+            "bad_time: hz: expected elements a second, got 0",
+        ),
+        ({"time": 1_799_999_990, "temp": [1, 2]}, {"rate": "hz"}, "bad_time: hz: expected"),
+        ({"time": 1_799_999_990, "temp": [1, 2]}, {"step": "365d"}, "bad_time: 2 elements would"),
+        ({"time": 1_799_999_990, "temp": [1, 2, 3]}, {"step": "50d"}, "bad_time: not a believable"),
+        ({"time": [], "temp": []}, {}, "no_channels: none of the feed's channels is in it"),
+        ({"time": [1_799_999_990] * 5, "temp": [1] * 5}, {}, "too_many_records: 5 records"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(content: object, arrays: object, reason: str) -> None:
+    """With what is wrong."""
+    feed = {**_ARRAYS, "arrays": arrays}
+    found = Decoding(content, **feed)
+    assert [each.startswith(reason) for each in found.refused] == [True], found.refused
+
+
+def test_one_bad_time_among_many_takes_none_of_the_others() -> None:
+    """It is told once."""
+    found = Decoding({"time": [1_799_999_990, "x", 1_799_999_992], "temp": [1, 2, 3]}, **_ARRAYS)
+    assert [each[3] for each in found.readings] == [1.0, 3.0]
+    assert found.refused == ["bad_time: expected a number, got 'x'"]
+
+
+@pytest.mark.parametrize(
+    ("said", "is_good"),
+    [
+        *[(good, True) for good in (True, "good", " GOOD ", 192, 192.0)],
+        *[(bad, False) for bad in (False, 1, "BAD", "uncertain", None)],
+        ([], False),
+    ],
+)
+def test_what_the_sender_does_not_believe_is_missing(said: object, is_good: bool) -> None:
+    """Marked as that; of which nothing is said is good."""
+    quality = {"path": "q", "good": [True, "GOOD", 192]}
+    found = Decoding([{"x": 0, "q": said}, {"x": 5}], quality=quality, channels={"x": {}})
+    assert [each[3] for each in found.readings] == [0.0 if is_good else None, 5.0]
+    assert (Quality.BAD_AT_SOURCE in found.quality[0]) is not is_good
+    assert (Quality.MISSING in found.quality[0]) is not is_good
+    assert not found.refused
+
+
+def test_quality_goes_with_pairs() -> None:
+    """Of each value by itself, or of all where it stands around them."""
+    content = {
+        "t": 1_799_999_990,
+        "values": [{"id": "Line1/P", "v": 1, "q": False}, {"id": "Line1/P", "v": 2, "q": True}],
+    }
+    quality = {"path": "q"}
+    found = Decoding(content, **_PLC, quality=quality)
+    assert [each[3] for each in found.readings] == [None, 2.0]
+    content = {**content, "q": "BAD", "values": [{"id": "Line1/P", "v": 1}]}
+    assert Decoding(content, **_PLC, quality=quality).readings[0][3] is None
+
+
+def test_mistakes_are_told() -> None:
+    """What does not go together."""
+    for feed, told in (
+        ({"pairs": {}, "arrays": {}}, "pairs and arrays: a record is one of them"),
+        ({"arrays": {"step": "1s", "rate": "hz"}}, "step and rate: give one of them"),
+        ({"arrays": {"step": "0s"}}, "step: expected more than"),
+        ({"quality": {"path": "q", "good": []}}, "good"),
+        (
+            {"topic": "{device}/{channel}", "format": "value", "pairs": {}},
+            "pairs: a message that",
+        ),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **feed})
