@@ -342,7 +342,7 @@ class FeedDecoder:
 
     def _time_ns(self, record: object, envelope: object, arrived_ns: int, later_ns: int = 0) -> int:
         if self._time is None or self._times is None:
-            return arrived_ns + later_ns
+            return arrived_ns
         return self._times.time_ns(first(self._time, record, envelope), arrived_ns, later_ns)
 
     def _channels_of(self, tags: Tags, device: str) -> list[int]:
@@ -439,7 +439,7 @@ def _typed_decoder(feed: Feed, form: Format) -> TypedDecoder | None:
     if is_odd or feed.quality is not None or form.make_typed is None:
         return None
     paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
-    time = None if feed.time.path is None else (feed.time.path, feed.time.unit == "iso8601")
+    time = None if feed.time.path is None else (feed.time.path, feed.time.is_text)
     try:
         return TypedDecoder(
             paths, time, feed.device_name.paths, form.make_typed, is_utf8=form.is_utf8

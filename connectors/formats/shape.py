@@ -24,7 +24,7 @@ class Part:
     Attributes:
         record: What its channels are looked up in.
         timed: What its time is looked up in.
-        later_ns: How much later it is than that, or than the arrival.
+        later_ns: How much later it is than that.
         is_good: Whether the sender believes in it.
     """
 
@@ -49,7 +49,7 @@ class Shape:
         self._split: Callable[[dict[str, object], object], Iterator[Part]] = _whole
         if feed.pairs is not None:
             self._split = NamedValues(feed.pairs, signals).parts
-        elif feed.arrays is not None:
+        elif feed.arrays is not None and feed.time.path is not None:
             self._split = ValueArrays(feed.arrays, feed.time.path, signals, check_count).parts
         self._quality = None if feed.quality is None else SenderQuality(feed.quality)
 
@@ -94,13 +94,13 @@ class ValueArrays:
     def __init__(
         self,
         arrays: Arrays,
-        time_path: str | None,
+        time_path: str,
         signals: Sequence[Signal],
         check_count: Callable[[int], None],
     ) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
-        self._time_key = "" if time_path is None else key_of(time_path)
-        self._time = None if time_path is None else getter(time_path)
+        self._time_key = key_of(time_path)
+        self._time = getter(time_path)
         self._step_ns = arrays.step
         self._rate_path = arrays.rate
         self._rate = None if arrays.rate is None else getter(arrays.rate)
@@ -112,7 +112,7 @@ class ValueArrays:
         columns: dict[str, list[object]] = {
             key: value for key, value in found.items() if isinstance(value, list)
         }
-        times = None if self._time is None else self._time(record)
+        times = self._time(record)
         has_times = isinstance(times, list)
         if isinstance(times, list):
             columns[self._time_key] = times
@@ -130,15 +130,13 @@ class ValueArrays:
             step_ns = self._step(record, envelope)
             if step_ns * count > _LONGEST_NS:
                 raise DataError("bad_time", f"{count} elements would be longer than a year")
-        # Of what has no time in it the last element is that of the arrival.
-        begin = 1 - count if self._time is None else 0
         # What is no array is said once, of the first element.
         more = {key: value for key, value in found.items() if type(value) is not list}
         for position in range(count):
             part = {key: value[position] for key, value in columns.items()}
             if position == 0:
                 part |= {key: value for key, value in more.items() if value is not ABSENT}
-            yield Part(part, part if has_times else record, round((begin + position) * step_ns))
+            yield Part(part, part if has_times else record, round(position * step_ns))
 
     def _step(self, record: object, envelope: object) -> float:
         """How far elements are apart, ns."""

@@ -22,6 +22,9 @@ _NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _EARLIEST_NS = -(2**62)
 _NO_TIME_NS = -(2**63)
 
+#: No time is written in more characters.
+_LONGEST_TEXT = 100
+
 #: No ISO 8601 text with a time of day is as short as this: ``2026-W10-1``.
 _DATE_LENGTH = 10
 
@@ -37,7 +40,8 @@ class EventTimes:
         #: A text without a zone that was taken for UTC, for want of ``zone``; empty before any.
         self.zoneless = ""
         self._path = mapping.path
-        self._is_text = mapping.unit == "iso8601"
+        self._is_text = mapping.is_text
+        self._pattern = mapping.pattern
         self._unit = mapping.unit
         self._ns_per_unit = _NS_PER_UNIT.get(mapping.unit, 1)
         self._zone = None if mapping.zone is None else ZoneInfo(mapping.zone)
@@ -126,11 +130,23 @@ class EventTimes:
             return 'with time.unit = "iso8601" it would be one'
         return ""
 
+    def _moment_of_pattern(self, value: object) -> datetime:
+        assert self._pattern is not None  # noqa: S101  (for the type checker)
+        if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+            try:
+                return datetime.strptime(value.strip(), self._pattern)  # noqa: DTZ007  (see zone)
+            except ValueError:
+                pass
+        raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
+
     def _text_to_ns(self, value: object, arrived_ns: int) -> int:
-        moment = _moment_in(value)
         text = str(value)
-        if len(text) <= _DATE_LENGTH:
-            raise DataError("bad_time", f"a date without a time of day: {shown(value)}")
+        if self._pattern is not None:
+            moment = self._moment_of_pattern(value)
+        else:
+            moment = _moment_in(value)
+            if len(text) <= _DATE_LENGTH:
+                raise DataError("bad_time", f"a date without a time of day: {shown(value)}")
         if moment.tzinfo is None:
             if self._zone is None:
                 self.zoneless = self.zoneless or text
@@ -140,7 +156,7 @@ class EventTimes:
                     moment = _in_zone(moment, self._zone, arrived_ns)
                 except OverflowError:
                     raise DataError("bad_time", f"no year has it: {shown(value)}") from None
-        return moment_ns(moment, text)
+        return moment_ns(moment, "" if self._pattern is not None else text)
 
 
 def number_to_ns(value: object, ns_per_unit: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -106,6 +106,31 @@ class TimeMapping(Table):
     not_before: str = "2000-01-01T00:00:00Z"
     #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
     zone: str | None = None
+    #: How times that are texts are written, if not as ISO 8601: as Python's ``strptime`` has it.
+    pattern: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether times are texts, and not numbers."""
+        return self.unit == "iso8601" or self.pattern is not None
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_date_and_time(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
+        try:
+            read = datetime.strptime(example.strftime(pattern), pattern)  # noqa: DTZ007  (see zone)
+            is_whole = read.replace(second=15, tzinfo=UTC) == example
+        except (ValueError, re.error):
+            is_whole = False
+        if not is_whole:
+            raise ValueError(
+                "expected a date and a time of day in strptime's terms, such as "
+                '"%d.%m.%Y %H:%M:%S"'
+            )
+        return pattern
 
     @field_validator("zone")
     @classmethod
@@ -119,8 +144,10 @@ class TimeMapping(Table):
 
     @model_validator(mode="after")
     def _zone_is_of_texts(self) -> Self:
-        if self.zone is not None and self.unit != "iso8601":
+        if self.zone is not None and not self.is_text:
             raise ValueError('zone is for texts: set unit = "iso8601" or leave zone out')
+        if self.pattern is not None and "unit" in self.model_fields_set and self.unit != "iso8601":
+            raise ValueError("pattern is for texts, and unit for numbers: leave one of them out")
         return self
 
     @field_validator("not_before")
@@ -245,12 +272,18 @@ class Feed(Table):
         return topic
 
     @model_validator(mode="after")
+    def _has_one_shape(self) -> Self:
+        if self.pairs is not None and self.arrays is not None:
+            raise ValueError("pairs and arrays: a record is one of them; leave one out")
+        if self.arrays is not None and self.time.path is None:
+            raise ValueError("arrays: nothing says when their elements were; give time.path")
+        return self
+
+    @model_validator(mode="after")
     def _has_device(self) -> Self:
         has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
         if self.device is None and not has_placeholder:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
-        if self.pairs is not None and self.arrays is not None:
-            raise ValueError("pairs and arrays: a record is one of them; leave one out")
         for path in self.device_name.paths:
             parts_of(path)
         if misfit := self._format_config.misfit(self):

@@ -168,12 +168,6 @@ def test_a_waveform_has_a_time_and_a_step(arrays: object, more: dict[str, object
     ]
 
 
-def test_a_waveform_without_a_time_ends_when_it_arrives() -> None:
-    """Its last element is the newest."""
-    found = Decoding({"x": [1, 2, 3]}, arrays={"step": "1s"}, channels={"x": {}})
-    assert [each[2:] for each in found.readings] == [(-2.0, 1.0), (-1.0, 2.0), (0.0, 3.0)]
-
-
 def test_records_without_arrays_are_as_ever() -> None:
     """Some devices send arrays only when they have waited."""
     found = Decoding({"time": 1_799_999_990, "temp": 20, "axes": {"x": 1}}, **_ARRAYS)
@@ -254,6 +248,7 @@ def test_mistakes_are_told() -> None:
         ({"pairs": {}, "arrays": {}}, "pairs and arrays: a record is one of them"),
         ({"arrays": {"step": "1s", "rate": "hz"}}, "step and rate: give one of them"),
         ({"arrays": {"step": "0s"}}, "step: expected more than"),
+        ({"arrays": {"step": "1s"}}, "arrays: nothing says when their elements were"),
         ({"quality": {"path": "q", "good": []}}, "good"),
         (
             {"topic": "{device}/{channel}", "format": "value", "pairs": {}},

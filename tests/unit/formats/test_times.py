@@ -107,3 +107,48 @@ def test_a_number_without_end_is_no_time(value: str) -> None:
     """Its digits are never written out."""
     with pytest.raises(DataError, match="bad_time"):
         _time_ns(value, unit="s")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "ns"),
+    [
+        ("%d.%m.%Y %H:%M:%S", "02.01.1970 00:00:01", 86_401 * 10**9),
+        ("%Y/%m/%d %H:%M:%S.%f", " 1970/01/01 00:00:00.25\n", 250_000_000),
+        ("%a, %d %b %Y %H:%M:%S %z", "Thu, 01 Jan 1970 02:00:01 +0200", 10**9),
+        ("%m/%d/%y %I:%M %p", "01/02/70 01:00 AM", 90_000 * 10**9),
+    ],
+)
+def test_times_as_a_pattern_has_them(pattern: str, text: str, ns: int) -> None:
+    """Without a zone they mean UTC, or the zone that is configured."""
+    settings = {"path": "t", "not_before": "1900-01-01", "pattern": pattern}
+    times = EventTimes(TimeMapping.model_validate(settings))
+    assert times.time_ns(text, _NOW_NS) == ns
+    assert bool(times.zoneless) == ("%z" not in pattern)
+    settings["zone"] = "Asia/Tokyo"
+    if "%z" not in pattern:
+        tokyo = EventTimes(TimeMapping.model_validate(settings))
+        assert tokyo.time_ns(text, _NOW_NS) == ns - 9 * 3600 * 10**9
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-11-28T12:00:00", "", 5, None, "1" * 10_000, "32.01.2026 00:00"]
+)
+def test_what_is_not_of_the_pattern_is_no_time(value: object) -> None:
+    """And the reason says what is expected."""
+    times = EventTimes(TimeMapping(path="t", pattern="%d.%m.%Y %H:%M"))
+    with pytest.raises(DataError, match=r'bad_time: expected a text as "%d\.%m\.%Y %H:%M", got '):
+        times.time_ns(value, _NOW_NS)
+
+
+@pytest.mark.parametrize("pattern", ["%d.%m.%Y", "%H:%M:%S", "%Q", "now", "%d.%m. %H:%M", "%Y %("])
+def test_a_pattern_has_date_and_time(pattern: str) -> None:
+    """Or the times would be of another day."""
+    with pytest.raises(ValueError, match="expected a date and a time of day"):
+        TimeMapping(path="t", pattern=pattern)
+
+
+def test_a_pattern_is_of_texts() -> None:
+    """A unit is of numbers."""
+    with pytest.raises(ValueError, match="pattern is for texts"):
+        TimeMapping(path="t", pattern="%d.%m.%Y %H:%M", unit="s")
+    assert TimeMapping(path="t", pattern="%d.%m.%Y %H:%M", unit="iso8601").is_text
