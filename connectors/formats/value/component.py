@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.format import FormatConfig
+from headgate.config.payload_path import PayloadPath
 from headgate.config.values import Name
 from headgate.core.components import Component
 
@@ -23,6 +24,8 @@ class ValueConfig(FormatConfig):
 
     #: The channel that the messages are of; without it ``{channel}`` in the topic names it.
     channel: Name | None = None
+    #: Where the value stands, in messages that are JSON objects; without it they are the value.
+    path: PayloadPath | None = None
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -39,20 +42,27 @@ class ValueConfig(FormatConfig):
         if self.channel is not None and self.channel not in feed.channels:
             known = ", ".join(feed.channels)
             return f"format.channel: no channel {self.channel}; those there are: {known}"
-        if feed.time.path is not None:
-            return "time.path: a message that is one value has no time beside it; leave it out"
-        for key in ("records", "pairs", "arrays", "quality"):
+        for key in ("records", "pairs", "arrays"):
             if getattr(feed, key) is not None:
-                return f"{key}: a message that is one value has no records; leave it out"
-        if feed.device_name.paths:
-            return "device: a message that is one value names no device; put {device} into topic"
-        return ""
+                return f"{key}: a message of one value has no records; leave it out"
+        return "" if self.path is not None else _beside(feed)
+
+
+def _beside(feed: Feed) -> str:
+    """What a feed wants from beside a value that nothing stands beside."""
+    if feed.time.path is not None:
+        return "time.path: a message that is one value has no time beside it; leave it out"
+    if feed.quality is not None:
+        return "quality: a message that is one value says nothing of it; leave it out"
+    if feed.device_name.paths:
+        return "device: a message that is one value names no device; put {device} into topic"
+    return ""
 
 
 def _make(table: ValueConfig, feed: Feed, _limits: Ingest) -> Format:
     from connectors.formats.value.format import ValueFormat
 
-    return ValueFormat(table.channel, feed)
+    return ValueFormat(table.channel, table.path, feed)
 
 
 _EXAMPLES = (
@@ -75,6 +85,18 @@ _EXAMPLES = (
         topic="hall/north/state",
         payload=b"true",
         readings=(("north", "door", 1.0),),
+    ),
+    FormatExample(
+        feed={
+            "topic": "boilers/{device}/{channel}",
+            "format": {"type": "value", "path": "value"},
+            "time": {"path": "at", "unit": "s"},
+            "channels": {"temperature": {}, "pressure": {}},
+        },
+        topic="boilers/7/pressure",
+        payload=b'{"value": 1.8, "at": 1767225600}',
+        readings=(("7", "pressure", 1.8),),
+        times_ns=(1767225600 * 10**9,),
     ),
 )
 

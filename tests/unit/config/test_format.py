@@ -63,7 +63,7 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
         ),
         (
             'format = "value"\nrecords = "r"',
-            "2: feed.f: records: a message that is one value has no records; leave it out",
+            "2: feed.f: records: a message of one value has no records; leave it out",
         ),
         (
             'format = "value"\nidentity = ["channel"]',

@@ -252,7 +252,7 @@ def test_mistakes_are_told() -> None:
         ({"quality": {"path": "q", "good": []}}, "good"),
         (
             {"topic": "{device}/{channel}", "format": "value", "pairs": {}},
-            "pairs: a message that",
+            "pairs: a message of",
         ),
     ):
         with pytest.raises(ValueError, match=told):

@@ -135,3 +135,45 @@ def test_the_configuration_names_the_channel() -> None:
     assert [(each.field, each.tags) for each in found.channels] == [
         ("door", (("channel", "x"), ("line", "a")))
     ]
+
+
+_OBJECTS = {
+    "format": {"type": "value", "path": "v.value"},
+    "time": {"path": "at", "unit": "s"},
+    "quality": {"path": "q"},
+}
+
+
+def test_a_value_in_an_object_has_what_stands_beside_it() -> None:
+    """Its time, and what the sender says of it."""
+    found = Decoding(
+        {
+            "hall/a/n/t": b'{"v": {"value": 20}, "at": 1799999990}',
+            "hall/a/n/Door State": b'{"v": {"value": "1"}, "at": 1799999990.5, "q": "BAD"}',
+        },
+        **_OBJECTS,
+    )
+    assert [each.field for each in found.channels] == ["t", "door"]
+    assert found.values[0] == 41.0
+    assert found.quality == [Quality.GOOD, Quality.MISSING | Quality.BAD_AT_SOURCE]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"20", "not_object: expected an object, got 20"),
+        (b'{"value": 20, "at": 1799999990}', 'no_channels: no value at "v.value"'),
+        (b'{"v": {"value": 20}}', "bad_time: no event time"),
+        (b'{"v": {"value": 20}, "at": 1799999990, "o": "' + b"x" * 9000 + b'"}', "not_value"),
+    ],
+)
+def test_objects_without_a_value_are_refused(payload: bytes, reason: str) -> None:
+    """With what is wrong."""
+    found = Decoding({"hall/a/n/t": payload}, **_OBJECTS)
+    assert found.refused[0].startswith(reason)
+
+
+def test_a_value_that_is_none_is_a_bad_field_in_an_object() -> None:
+    """As in any other object."""
+    found = Decoding({"hall/a/n/t": b'{"v": {"value": []}, "at": 1799999990}'}, **_OBJECTS)
+    assert found.bad == {("t", "array"): 1}
