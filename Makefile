@@ -1,9 +1,11 @@
 # make run    sets everything up, then runs the demo
-# make test   sets everything up, then runs the checks and the tests
+# make quick  style, types, imports and the tests that take no time: while you work
+# make test   sets everything up, then runs all that a change must pass
+# make test-all  that, and then what takes longest: every fault on both logs, 10,000 simulated runs
 # make wheel  builds dist/headgate-VERSION-py3-none-any.whl, which is what is installed elsewhere
 # make soak   breaks the running gateway again and again, for MINUTES=10 on each log
 .DEFAULT_GOAL := help
-.PHONY: help run test suite wheel soak check lint format services lock clean
+.PHONY: help run quick test test-all suite thorough wheel soak check lint format services lock clean
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -37,26 +39,36 @@ services: $(VENV)/.ready
 	@sh tests/services.sh
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
 
-# What needs no service side by side; then tests with real services, which mostly wait, one after the
-# other, and those that break things two at a time, with the simulation in the time that they leave.
+# Three speeds. What needs no service comes first, side by side; then tests with real services, which
+# mostly wait, and those that break things; then the simulation, by itself: beside others that are
+# started all the time it takes three times as long.
 ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
+quick: check
+	@$(PYTEST) tests/unit -m "not slow and not thorough"
+
 test: $(VENV)/.ready
 	@$(MAKE) --no-print-directory -j 2 services check
-	@installed=$$(sh tests/wheel.sh $(BIN)/python) && \
-	$(MAKE) --no-print-directory suite INSTALLED="$$installed"
+	@$(call on_the_wheel,suite)
+
+test-all: test
+	@$(call on_the_wheel,thorough)
 
 # What is tested is the wheel, as it is installed elsewhere: Python finds it before the source.
-suite: export PYTHONPATH = $(INSTALLED)
-suite: export PYTHONSAFEPATH = 1
-suite: export HEADGATE_TEST_INSTALLED = $(INSTALLED)
+on_the_wheel = installed=$$(sh tests/wheel.sh $(BIN)/python) && \
+	$(MAKE) --no-print-directory $(1) INSTALLED="$$installed"
+suite thorough: export PYTHONPATH = $(INSTALLED)
+suite thorough: export PYTHONSAFEPATH = 1
+suite thorough: export HEADGATE_TEST_INSTALLED = $(INSTALLED)
 suite:
-	@$(PYTEST) $(ALONE) -n 2 --dist worksteal -q
-	@log=$$(mktemp); nice -n 19 $(PYTEST) tests/simulation >$$log 2>&1 & simulation=$$!; \
-	trap 'kill $$simulation 2>/dev/null; exit 130' INT TERM; code=0; \
-	$(PYTEST) $(addprefix --ignore ,tests/simulation tests/faults $(ALONE)) || code=$$?; \
-	$(PYTEST) tests/faults --ignore tests/faults/power -n 2 --dist worksteal || code=$$?; \
-	wait $$simulation || code=1; cat $$log; rm -f $$log; exit $$code
+	@$(PYTEST) $(ALONE) -m "not thorough"
+	@$(PYTEST) $(addprefix --ignore ,tests/simulation $(ALONE)) -m "not thorough"
+	@$(PYTEST) -n 0 tests/simulation
+
+thorough:
+	@$(PYTEST) $(ALONE) -m thorough
+	@$(PYTEST) $(addprefix --ignore ,tests/simulation $(ALONE)) -m thorough
+	@$(BIN)/python -m tests.simulation --first 1000 --seeds 9000
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10

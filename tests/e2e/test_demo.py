@@ -30,6 +30,7 @@ def _demo(*options: str) -> dict[str, Any]:
     return numbers
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(200)
 def test_the_faults_are_found_and_every_reading_is_accounted_for(tmp_path: Path) -> None:
     """All process faults found, both sensors' faults flagged, nothing lost, little forwarded."""
@@ -54,6 +55,7 @@ def test_the_faults_are_found_and_every_reading_is_accounted_for(tmp_path: Path)
     assert verdicts == [("process",)]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(200)
 def test_a_healthy_plant_raises_no_alarm_on_the_embedded_broker_either() -> None:
     """No fault, no anomaly, no flag; and no mosquitto is needed."""

@@ -94,7 +94,7 @@ def _readings(points: Iterable[tuple[str, str, int, str]]) -> int:
     )
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.thorough)])
 def log_url(request: pytest.FixtureRequest) -> str:
     """Each log in turn."""
     if request.param == "sqlite":
@@ -148,6 +148,7 @@ def test_several_workers_share_the_work(mosquitto: Mosquitto, log_url: str, tmp_
         assert gateway.stop() == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.mosquitto
 @pytest.mark.kafka
 @pytest.mark.timeout(180)
@@ -293,6 +294,7 @@ def test_without_kafka_it_is_alive_and_says_so(mosquitto: Mosquitto, tmp_path: P
         assert gateway.stop(within_s=8) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.mosquitto
 @pytest.mark.timeout(120)
 def test_a_flooding_device_costs_the_others_nothing(

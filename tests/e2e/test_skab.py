@@ -179,6 +179,7 @@ def _scored(found: Found, recordings: list[Recording]) -> tuple[float, float, fl
     return _f1(alarm, actual), _f1(np.ones_like(actual), actual), chance
 
 
+@pytest.mark.thorough
 @pytest.mark.mosquitto
 @pytest.mark.kafka
 @pytest.mark.timeout(400)

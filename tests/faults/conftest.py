@@ -23,7 +23,7 @@ def broker(make_mosquitto: MakeMosquitto) -> Mosquitto:
     return make_mosquitto(lines="autosave_on_changes false")
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.thorough)])
 def fault_log_url(request: pytest.FixtureRequest) -> str:
     """Each log in turn."""
     if request.param == "sqlite":

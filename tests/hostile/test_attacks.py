@@ -19,7 +19,17 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(400)]
 _ANEW_S = 30.0
 
 
-@pytest.mark.parametrize("group", GROUPS)
+#: In `make test` too; the others take as long again.
+_ALWAYS = ("messages", "huge", "channels", "times")
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(group, marks=() if group in _ALWAYS else pytest.mark.thorough)
+        for group in GROUPS
+    ],
+)
 def test_honest_devices_are_served_beside(group: str, broker: Mosquitto, tmp_path: Path) -> None:
     """During each attack, after it, and after a restart, which brings what is retained again."""
     version = "3.1.1" if group.endswith(OLD) else "5"
@@ -45,6 +55,7 @@ def test_honest_devices_are_served_beside_a_message_that_ends_its_process(
         _withstands(scene, replace(POISON, ends=0))
 
 
+@pytest.mark.thorough
 def test_a_session_that_was_taken_is_told_and_costs_nothing_that_comes_after(
     broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ async def _outage(rig: Rig, hours: int) -> None:
         await rig.put("anomalies", anomalies_record([make_anomaly(f"device-{first}")]))
 
 
+@pytest.mark.thorough
 async def test_a_day_without_the_sink_is_spanned_from_end_to_end(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,6 +180,7 @@ async def test_setting_the_clock_makes_nothing_old(
     assert len(set(server.lines)) == 20 + len(steps_s)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("status", [401, 404])
 async def test_only_an_accepted_write_ends_a_sinks_trouble(
     server: Server, tmp_path: Path, status: int

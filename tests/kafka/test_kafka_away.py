@@ -45,6 +45,7 @@ def _is_a_librarys(line: dict[str, Any]) -> bool:
     return str(line["logger"]).partition(".")[0] in ("aiokafka", "asyncio", "faust", "mode")
 
 
+@pytest.mark.thorough
 def test_kafka_away_is_a_line_and_back_is_one(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """From each lane, without asyncio's traces; what was published meanwhile arrives."""
     (tmp_path / "kafka").mkdir()

@@ -79,6 +79,7 @@ async def _site(folder: Path) -> AsyncIterator[_Site]:
         await asyncio.to_thread(site.server.stop)
 
 
+@pytest.mark.thorough
 async def test_a_renewed_authority_is_read_at_the_next_connection(tmp_path: Path) -> None:
     """By our clients and by Faust's; and the old one is trusted no more."""
     async with _site(tmp_path) as site:

@@ -1,4 +1,7 @@
-"""Ten thousand stories in which everything goes wrong, and what would be noticed if it were."""
+"""Stories in which everything goes wrong, and what would be noticed if it were.
+
+A thousand here; ``make test-all`` plays ten times as many.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ from tests.simulation.__main__ import try_to_play
 from tests.simulation.story import play
 from tests.simulation.world import World
 
-_SEEDS = int(os.environ.get("HEADGATE_SEEDS", "10000"))
+_SEEDS = int(os.environ.get("HEADGATE_SEEDS", "1000"))
 
 
-@pytest.mark.timeout(4800)
+@pytest.mark.timeout(1500)
 def test_whatever_goes_wrong_every_reading_is_accounted_for_once(note_account: NoteAccount) -> None:
     """``python -m tests.simulation --seed N`` gives a run again."""
     run = subprocess.run(

@@ -19,7 +19,7 @@ _PAGE = (ROOT / "docs/devices.md").read_text()
 _NOW_NS = 1_795_900_000 * 10**9
 
 #: By feed, its table and what stands below it.
-_EXAMPLES: dict[str, tuple[str, str]] = {
+EXAMPLES: dict[str, tuple[str, str]] = {
     re.search(r"\[feed\.(\w+)\]", table)[1]: (table, text)  # type: ignore[index]
     for table, text in re.findall(r"```toml\n(.*?)```\n+```text\n(.*?)```", _PAGE, re.DOTALL)
 }
@@ -29,10 +29,10 @@ def _shown(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:g}"
 
 
-@pytest.mark.parametrize("name", _EXAMPLES)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_a_feed_reads_its_messages(name: str) -> None:
     """As the page says, and nothing is refused."""
-    table, text = _EXAMPLES[name]
+    table, text = EXAMPLES[name]
     raw: dict[str, Any] = {**tomllib.loads(table), "local_store": {}}
     config = Config.model_validate(raw)
     lines = text.splitlines()
@@ -55,4 +55,4 @@ def test_a_feed_reads_its_messages(name: str) -> None:
 
 def test_every_feed_has_messages() -> None:
     """None of the page's tables is without an example."""
-    assert len(_EXAMPLES) == _PAGE.count("[feed.") > 10
+    assert len(EXAMPLES) == _PAGE.count("[feed.") > 10

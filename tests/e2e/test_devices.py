@@ -1,0 +1,50 @@
+"""The feeds of the page on devices in one running gateway, sent to by mosquitto's own client."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from headgate.cli import main
+from tests.e2e.gateway import Gateway
+from tests.e2e.test_gateway import _points, _readings, _until
+from tests.mosquitto import Mosquitto
+from tests.unit.docs.test_devices import EXAMPLES
+
+#: Its topic could be another feed's as well.
+_LEFT_OUT = "homie"
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
+
+
+def test_every_device_of_the_page_is_read(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """Each reading is in a point, none in quarantine, and the account is settled."""
+    examples = {name: each for name, each in EXAMPLES.items() if name != _LEFT_OUT}
+    tables = "\n".join(table for table, _ in examples.values())
+    config = (
+        f"[mqtt]\nport = {mosquitto.port}\npublish_anomalies = false\n"
+        f'[streams]\nsilent_after = "2s"\n[sink.store]\ntype = "local_store"\n{tables}'
+    )
+    lines = [line for _, text in examples.values() for line in text.splitlines()]
+    messages = [line.split(" ", 1) for line in lines if not line.startswith("→ ")]
+    with Gateway(tmp_path, config) as gateway:
+        gateway.start()
+        for topic, payload in messages:
+            subprocess.run(
+                ["mosquitto_pub", "-q", "1", "-p", str(mosquitto.port), "-t", topic, "-m", payload],
+                check=True,
+                timeout=10,
+            )
+            # Two values of one channel and no time of their own are two readings, not one.
+            time.sleep(0.01)
+        wanted = len(lines) - len(messages)
+        _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
+
+        assert _readings(_points(gateway)) == wanted
+        status = gateway.status()
+        assert gateway.stop() == 0
+    assert not status["quarantined"], status["quarantined"]
+    assert main(["audit", "-c", str(gateway.config_file)]) == 0
