@@ -269,6 +269,8 @@ class FeedDecoder:
             if refusal is not None:
                 rows.refused.append((position, refusal))
                 continue
+            if self._shape is not None:
+                self._shape.begin()
             try:
                 self._decode_message(
                     position, topics[position], payloads[position], int(arrival_ns[position]), rows

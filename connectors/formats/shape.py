@@ -52,6 +52,12 @@ class Shape:
         elif feed.arrays is not None and feed.time.path is not None:
             self._split = ValueArrays(feed.arrays, feed.time.path, signals, check_count).parts
         self._quality = None if feed.quality is None else SenderQuality(feed.quality)
+        self._check_count = check_count
+        self._parts = 0
+
+    def begin(self) -> None:
+        """A new message: its parts are counted together, of whichever records they are."""
+        self._parts = 0
 
     def parts(self, record: dict[str, object], envelope: object) -> Iterator[Part]:
         """The parts of a record; none where nothing in it is one of the feed's channels.
@@ -60,6 +66,8 @@ class Shape:
             DataError: It is not of this shape.
         """
         for part in self._split(record, envelope):
+            self._parts += 1
+            self._check_count(self._parts)
             if self._quality is None or self._quality.is_good(record, envelope):
                 yield part
             else:

@@ -257,3 +257,14 @@ def test_mistakes_are_told() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **feed})
+
+
+def test_the_parts_of_a_message_are_counted_together() -> None:
+    """Many arrays in many records are as many readings; also where some of them are bad."""
+    record = {"time": [1_799_999_990, "x", 1_799_999_992], "temp": [1, 2, 3]}
+    found = Decoding([record, record, record], **_ARRAYS)
+    assert [each[3] for each in found.readings] == [1.0, 3.0, 1.0]
+    assert found.refused[0].startswith("bad_time: 3 of 3 records; the first, number 1:")
+    good = {"time": [1_799_999_990, 1_799_999_992, 1_799_999_994], "temp": [1, 2, 3]}
+    found = Decoding([good, good], **_ARRAYS)
+    assert found.refused[0].startswith("too_many_records: 1 of 2 records; the first, number 2:")
