@@ -118,6 +118,7 @@ def test_the_future_moves_no_score(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(other.is_alarmed[:row], whole.is_alarmed[:row])
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_no_alarm_comes_from_counting_rows(tmp_path: Path) -> None:
     """SKAB with up to 300 more healthy rows of each file before what is scored.

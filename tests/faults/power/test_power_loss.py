@@ -170,7 +170,9 @@ def _cut_everywhere(
     return lost
 
 
-@pytest.mark.parametrize(("synchronous", "cuts"), [("FULL", _CUTS), ("OFF", 150)])
+@pytest.mark.parametrize(
+    ("synchronous", "cuts"), [("FULL", _CUTS), pytest.param("OFF", 150, marks=pytest.mark.thorough)]
+)
 async def test_power_cuts_lose_nothing_that_was_acknowledged(
     recorder: Recorder,
     tmp_path: Path,

@@ -13,6 +13,8 @@ from headgate.cli import main
 from headgate.evaluation import batadal
 from headgate.evaluation.skab import CHANNELS
 
+pytestmark = pytest.mark.slow
+
 _ROWS = 480
 
 #: Of which 15 % are enough to train on.
@@ -123,6 +125,7 @@ def test_a_test_file_brings_its_own_attacks(
     assert named != usual
 
 
+@pytest.mark.thorough
 def test_hours_to_choose_by_bring_theirs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

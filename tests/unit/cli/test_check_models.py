@@ -18,6 +18,8 @@ from models.runtime import Runtime
 from streams.build import build_pipeline
 from tests.looping_model import write_looping_package
 
+pytestmark = pytest.mark.slow
+
 _ZOO = Path(__file__).parents[3] / "models" / "zoo" / "pump"
 
 

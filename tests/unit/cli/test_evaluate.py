@@ -12,6 +12,8 @@ import pytest
 from headgate.cli import main
 from headgate.evaluation.judged import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 _ROWS = 800
 _FLEET_ROWS = 400
 

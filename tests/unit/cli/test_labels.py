@@ -12,6 +12,8 @@ import pytest
 from headgate.cli import main
 from models.package import ModelPackage
 
+pytestmark = pytest.mark.slow
+
 _START = 1_700_000_000
 _ROWS = 700
 _FAULTS = ((400, 439), (600, 639))
@@ -136,6 +138,7 @@ def test_an_evaluation_finds_the_same(
     assert found[0]["detected"] == 2
 
 
+@pytest.mark.thorough
 def test_pages_and_smaller_packages_are_judged_the_same(
     machine: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

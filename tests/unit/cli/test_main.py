@@ -126,6 +126,7 @@ def test_numbers_that_make_no_sense_exit_with_2(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [

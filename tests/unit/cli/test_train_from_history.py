@@ -29,6 +29,8 @@ from streams.pipeline import Pipeline
 from streams.stages.infer import Inferer
 from tests.uplink import open_rig, until_done
 
+pytestmark = pytest.mark.slow
+
 _START_NS = 1_750_000_000 * 10**9
 _DEVICES, _SECONDS, _WINDOW_S = 2, 1200, 10
 _WINDOWS = _SECONDS // _WINDOW_S

@@ -18,6 +18,8 @@ from headgate.core.log import READINGS, TopicPartition
 from headgate.core.records import readings_record
 from models.package import ModelPackage
 
+pytestmark = pytest.mark.slow
+
 _START_NS = 1_750_000_000 * 10**9
 _STEPS = 120
 

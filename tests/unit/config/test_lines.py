@@ -6,11 +6,14 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.config.lines import KeyPath, lines_of_keys
+
+pytestmark = pytest.mark.slow
 
 _TEXT = """\
 top = 1 # [not.a.table]

@@ -16,6 +16,8 @@ from headgate.core.errors import ConfigError
 from headgate.testing import ManualClock
 from tests.unit.console.lanes import FakeLane, page
 
+pytestmark = pytest.mark.slow
+
 
 def _config(port: int = 0) -> Config:
     return Config.model_validate(

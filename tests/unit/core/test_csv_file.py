@@ -15,6 +15,8 @@ from headgate.evaluation.batadal import read
 from models.training.data import read_csv
 from models.training.labels import read_spans
 
+pytestmark = pytest.mark.slow
+
 #: For a row of the longest, in one piece, in pieces, and as its cells.
 _MOST_BYTES = 6 * MAX_ROW
 

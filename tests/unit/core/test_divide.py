@@ -15,6 +15,8 @@ from headgate.core.errors import DataError
 from headgate.core.log import MAX_RECORD_BYTES, Record
 from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
 
+pytestmark = pytest.mark.slow
+
 _RNG = np.random.default_rng(5)
 
 

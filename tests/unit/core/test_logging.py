@@ -7,6 +7,10 @@ import subprocess
 import sys
 from textwrap import dedent
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def stderr_of(style: str, script: str, level: str = "info") -> list[str]:
     """Lines that a script writes after logging is set up."""

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from headgate.core.text import csv_cell, json_line, printable, printable_lines
 
+pytestmark = pytest.mark.slow
+
 
 @given(st.text(st.characters()))
 def test_whatever_a_text_holds_it_is_printable_afterwards(text: str) -> None:

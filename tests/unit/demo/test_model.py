@@ -15,6 +15,8 @@ from headgate.demo.model import train_pump_model
 from models.training.kinds import KINDS
 from streams.build import build_pipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_model_of_each_kind_fits_the_demo(kind: str, tmp_path: Path) -> None:

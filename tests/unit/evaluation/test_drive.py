@@ -12,6 +12,8 @@ from headgate.evaluation.drive import drive, drive_together
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 
 def _machine(rows: int, seed: int, start_s: int) -> TrainingData:
     rng = np.random.default_rng(seed)

@@ -15,6 +15,8 @@ from headgate.evaluation.finished import finished
 from headgate.evaluation.judged import Judged, figures, intervals
 from headgate.evaluation.result import Evaluated
 
+pytestmark = pytest.mark.slow
+
 _ROWS, _FIT = 1000, 400
 
 

@@ -14,6 +14,8 @@ from headgate.evaluation.nab_score import PROFILES, Scored, best_score, probatio
 from models.training.data import read_csv
 from tests.data import data_dir
 
+pytestmark = pytest.mark.slow
+
 _STANDARD = PROFILES[0]
 
 

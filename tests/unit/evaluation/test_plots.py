@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from headgate.evaluation.plots import draw, write_report
 from headgate.evaluation.result import Evaluated, Evaluation
 from models.training.page import new_figure
+
+pytestmark = pytest.mark.slow
 
 
 def _recording(name: str, *far: float, rows: int = 5) -> Evaluated:

@@ -14,6 +14,8 @@ from headgate.cli import main
 from headgate.core.errors import ConfigError
 from headgate.evaluation.suite import Columns, read, training_rows
 
+pytestmark = pytest.mark.slow
+
 
 def _columns(seed: int, rows: int = 500) -> dict[str, list[float]]:
     rng = np.random.default_rng(seed)

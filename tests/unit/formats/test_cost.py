@@ -16,6 +16,8 @@ from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.channels import ChannelTable
 
+pytestmark = pytest.mark.slow
+
 _NOW_NS = 1_800_000_000 * 10**9
 _MAX_PAYLOAD = 1 << 20
 _LIMITS = Ingest()

@@ -19,6 +19,8 @@ from headgate.config.schema import Ingest
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls, decoder_of, peak_bytes
 
+pytestmark = pytest.mark.slow
+
 _NOW_NS = 1_800_000_000 * 10**9
 _MAX_PAYLOAD = 1 << 20
 _pack = msgspec.msgpack.encode

@@ -21,6 +21,8 @@ from models.training import compress
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 
 def _machine(rows: int, seed: int) -> TrainingData:
     """Eight channels that follow two loads."""
@@ -74,6 +76,7 @@ def test_cut_out_units_make_it_faster_and_no_worse(package: ModelPackage, tmp_pa
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.thorough
 def test_a_student_says_what_its_teacher_says(tmp_path: Path) -> None:
     """Of a model over long windows it is a fraction, and sees the same faults."""
     data = _machine(3000, 1)

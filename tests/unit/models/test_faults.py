@@ -18,6 +18,8 @@ from models.training.data import TrainingData
 from models.training.faults import notes_on
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 _ROWS = 600
 _SECOND = 10**9
 

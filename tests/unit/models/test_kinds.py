@@ -22,6 +22,8 @@ from models.training.thresholds import adapt, choose
 from models.training.train import TrainSettings, train
 from models.training.windows import Windows, cut_windows
 
+pytestmark = pytest.mark.slow
+
 _STEP_NS = 10**9
 _ROWS = 900
 _EXPONENTIAL = np.random.default_rng(8).exponential(size=6000).astype(np.float32)

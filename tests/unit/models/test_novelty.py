@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from headgate.evaluation.drive import drive
@@ -13,6 +14,8 @@ from models.training.data import TrainingData
 from models.training.scoring import score_windows
 from models.training.train import TrainSettings, train
 from models.training.windows import Windows
+
+pytestmark = pytest.mark.slow
 
 _TRAINING = 600
 

@@ -13,6 +13,8 @@ from models.training.data import TrainingData
 from models.training.kinds import KINDS
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 _ROWS = 300
 _RNG = np.random.default_rng(0)
 

@@ -17,6 +17,8 @@ from models.training.data import TrainingData
 from models.training.kinds import KINDS
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 
 def _data() -> TrainingData:
     values = np.random.default_rng(0).normal(size=(300, 2))

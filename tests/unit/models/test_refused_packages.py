@@ -19,6 +19,8 @@ from models.runtime import Runtime
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 _NAMES = ("flow", "vibration", "current")
 
 

@@ -11,6 +11,8 @@ import pytest
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 _ROWS = 1500
 _SECOND = 10**9
 

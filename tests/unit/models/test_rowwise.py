@@ -18,6 +18,8 @@ from models.training.data import TrainingData
 from models.training.rowwise import with_rowwise_products
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 _KINDS = ("pca", "autoencoder", "level", "ridge", "fusion")
 
 

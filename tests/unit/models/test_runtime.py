@@ -15,6 +15,8 @@ from models.runtime import BareModel, Runtime
 from models.training.data import TrainingData
 from models.training.train import TrainSettings, train
 
+pytestmark = pytest.mark.slow
+
 _STEP_NS = 10**9
 
 

@@ -15,6 +15,8 @@ from models.package import Adapt, Conformal, Dspot
 from models.training.thresholds import adapt
 from streams.stages.detect.adapt import adaptation
 
+pytestmark = pytest.mark.slow
+
 _RATE = 0.002
 #: Of each sort.
 _DEVICES = 40

@@ -17,6 +17,8 @@ from models.package import Adapt, Conformal, Dspot
 from streams.process.state import selection_of
 from streams.stages.detect.stage import Detector, DetectSpec
 
+pytestmark = pytest.mark.slow
+
 _STEP_NS = 1_000_000_000
 _SPEC = DetectSpec(
     channel_names=("flow", "temp"),

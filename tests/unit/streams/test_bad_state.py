@@ -24,6 +24,8 @@ from streams.heirs import heirs_of
 from streams.pipeline import Pipeline
 from streams.process.state import selection_of
 
+pytestmark = pytest.mark.slow
+
 _S = 10**9
 _START_NS = 1_750_000_000 * _S
 _DEVICES, _STEPS = 3, 70

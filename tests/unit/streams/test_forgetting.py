@@ -26,6 +26,8 @@ from streams.process.passing import SilentInHand
 from streams.process.state import read_snapshot
 from streams.process.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 _HOUR = 3600
 _DAY = 24 * _HOUR
 

@@ -18,6 +18,8 @@ from streams.build import build_pipeline
 from streams.results import Results
 from tests.strategies import everything
 
+pytestmark = pytest.mark.slow
+
 _NOW_S = 1_000_000
 _WRONG_S = 20 * 3600
 _LONG_NS = 10**15

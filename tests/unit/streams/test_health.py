@@ -17,6 +17,8 @@ from streams.process.state import selection_of
 from streams.stages.aggregate.stage import Aggregator
 from streams.stages.health.stage import HealthMonitor
 
+pytestmark = pytest.mark.slow
+
 _NAMES = ("a", "b", "c", "d")
 _START_NS = 1_700_000_000 * NS_PER_S
 _DAY = 1440  # readings, one every minute

@@ -22,6 +22,8 @@ from streams.ingest.unheard import UnheardFeeds
 from streams.process.recovery import StateKeeper
 from streams.process.state import Placement
 
+pytestmark = pytest.mark.slow
+
 _DEVICES = 2000
 
 

@@ -27,6 +27,8 @@ from streams.pipeline import Pipeline
 from streams.process.state import read_snapshot, selection_of, snapshot_record
 from streams.results import Results
 
+pytestmark = pytest.mark.slow
+
 _STEP_NS = 10**9
 _DEVICES, _STEPS = 3, 90
 _START_NS = 1_750_000_000 * 10**9

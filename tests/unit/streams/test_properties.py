@@ -38,6 +38,8 @@ from tests.strategies import (
     windows,
 )
 
+pytestmark = pytest.mark.slow
+
 #: Longer than any of these devices is waited for.
 LONG_NS = 10**13
 

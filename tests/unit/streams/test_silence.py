@@ -16,6 +16,8 @@ from streams.stages.watermark.pace import LONGEST_PACE_NS
 from streams.stages.watermark.stage import Watermarks
 from tests.strategies import everything
 
+pytestmark = pytest.mark.slow
+
 _SILENT_AFTER_NS = 10 * NS_PER_S
 _LOOK_S = 0.5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from connectors.mqtt.packets import (
     take_publishes,
     take_releases,
 )
+
+pytestmark = pytest.mark.slow
 
 _PINGRESP = b"\xd0\x00"
 

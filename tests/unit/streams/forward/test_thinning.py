@@ -16,6 +16,8 @@ from headgate.core.results import STATISTICS, Aggregates
 from streams.forward.thinning import concat, source_windows, thin
 from streams.stages.aggregate.stage import Aggregator
 
+pytestmark = pytest.mark.slow
+
 _MINUTE = 60 * NS_PER_S
 
 

@@ -25,6 +25,8 @@ from streams.process.state import Placement
 from streams.results import Results
 from tests.unit.streams.process.test_keeper import limit
 
+pytestmark = pytest.mark.slow
+
 _CONFIG = Config.model_validate(
     {
         "local_store": {},

@@ -22,6 +22,8 @@ from headgate.core.log import Record, TopicPartition, TopicSpec
 from headgate.testing import ManualClock
 from tests.contract.logs import numbered, read_all
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).parents[4]
 _AT = TopicPartition("readings", 0)
 
