@@ -12,7 +12,10 @@ from headgate.core.log import TopicPartition, TopicSpec
 from tests.contract.logs import Workshop, numbered, until
 from tests.contract.test_faust_transport import worker
 
-pytestmark = pytest.mark.parametrize("workshop", ["sqlite"], indirect=True)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("workshop", ["sqlite"], indirect=True),
+]
 
 
 async def test_a_worker_takes_its_topic_once_it_is_created(
