@@ -91,8 +91,11 @@ class FeedDecoder:
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of every reading of the feed.
         self._flags = int(Quality.ARRIVAL_TIME if self._time is None else Quality.GOOD)
-        self._shape = shape_of(feed, self._signals, self._format.check_count)
-        self._typed = _typed_decoder(feed, self._format) if takes_fast_way else None
+        self._shape = shape_of(feed, self._signals, self._format)
+        has_shape = self._shape is not None
+        self._typed = (
+            _typed_decoder(feed, self._format, has_shape=has_shape) if takes_fast_way else None
+        )
 
     @property
     def tag_values(self) -> int:
@@ -269,8 +272,6 @@ class FeedDecoder:
             if refusal is not None:
                 rows.refused.append((position, refusal))
                 continue
-            if self._shape is not None:
-                self._shape.begin()
             try:
                 self._decode_message(
                     position, topics[position], payloads[position], int(arrival_ns[position]), rows
@@ -348,7 +349,9 @@ class FeedDecoder:
         return self._times.time_ns(first(self._time, record, envelope), arrived_ns, later_ns)
 
     def _channels_of(self, tags: Tags, device: str) -> list[int]:
-        rows: list[int] = self._devices.rows[self._devices.place_of(tags, device)].tolist()
+        # First the place: a new one may need larger rows, which take the place of these.
+        place = self._devices.place_of(tags, device)
+        rows: list[int] = self._devices.rows[place].tolist()
         return rows
 
     def _records_of(self, topic: bytes, payload: bytes) -> tuple[object, Sequence[object]]:
@@ -360,10 +363,11 @@ class FeedDecoder:
                 below = array_below(envelope)
                 hint = f'; there is one at "{below}"' if below else ""
                 raise DataError("missing_records", f'no array at "{self._records_path}"{hint}')
-        if type(content) is list:
-            self._format.check_count(len(content))
-            return envelope, content
-        return envelope, (content,)
+        records: Sequence[object] = content if isinstance(content, list) else (content,)
+        self._format.check_count(len(records))
+        if self._shape is not None:
+            self._shape.begin(topic, records, envelope)
+        return envelope, records
 
     def _add_record(
         self,
@@ -383,7 +387,7 @@ class FeedDecoder:
                 more, word = 0, ""
                 if (
                     type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)
-                ) and value not in signal.no_reading:
+                ) and not (signal.no_reading and float(value) in signal.no_reading):
                     number = value * signal.scale + signal.offset
                 else:
                     number, more, word = signal.odd_value(value)
@@ -435,10 +439,9 @@ def _of_several(refusal: DataError, count: int, number: int, records: int) -> Da
     return DataError(refusal.reason, detail)
 
 
-def _typed_decoder(feed: Feed, form: Format) -> TypedDecoder | None:
+def _typed_decoder(feed: Feed, form: Format, *, has_shape: bool) -> TypedDecoder | None:
     """The feed's typed way; None when its format or paths need the careful one throughout."""
-    is_odd = feed.records is not None or feed.pairs is not None or feed.arrays is not None
-    if is_odd or feed.quality is not None or form.make_typed is None:
+    if feed.records is not None or has_shape or form.make_typed is None:
         return None
     paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
     time = None if feed.time.path is None else (feed.time.path, feed.time.is_text)

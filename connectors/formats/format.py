@@ -77,6 +77,14 @@ class Format(Protocol):
         """
         ...
 
+    @property
+    def pick(self) -> Callable[[bytes, dict[str, object]], dict[str, object]] | None:
+        """Given topic and record, what of it are channels, by their keys; None: all of it.
+
+        The record's time, device and quality are looked up in all of it whatever this says.
+        """
+        ...
+
     def check_count(self, records: int) -> None:
         """Refuse, with DataError, so many records in one message."""
         ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from connectors.formats.paths import ABSENT
 
 #: A number as a text: decimal, with blanks around and zeros before it if need be. What Python
@@ -14,7 +16,7 @@ _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.AS
 #: The same as people write it, with groups of three digits, by what stands before the fraction.
 _WRITTEN = {
     decimal: re.compile(
-        rf"\s*([+-]?(?:\d{{1,3}}(?:(?P<group>[{groups}])\d{{3}}(?:(?P=group)\d{{3}})*)|\d+)"
+        rf"\s*([+-]?(?:[1-9]\d{{0,2}}(?:(?P<group>[{groups}])\d{{3}}(?:(?P=group)\d{{3}})*)|\d+)"
         rf"(?:[{decimal}]\d*)?(?:[eE][+-]?\d+)?|[+-]?[{decimal}]\d+)\s*",
         re.ASCII,
     )
@@ -42,6 +44,8 @@ def shown(value: object, most: int = 60) -> str:
         return f"an array of {len(value)}"
     if value is ABSENT:
         return "nothing"
+    if type(value) is msgspec.msgpack.Ext:
+        return f"an extension of type {value.code}"
     if type(value) is str:
         return value[1:] if is_literal(value) else _cut(repr(value[:most]), most)
     return _cut(repr(value), most)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from connectors.formats.format import Format
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.signals import Signal
@@ -15,6 +16,9 @@ from headgate.core.errors import DataError
 
 #: Elements of one array are no farther apart, first and last.
 _LONGEST_NS = 366 * 86_400 * NS_PER_S
+
+#: Names that are numbers are no longer than this.
+_LONGEST_NAME_BITS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +44,29 @@ class Shape:
     Args:
         feed: The feed's configuration.
         signals: Its channels.
-        check_count: Refuses, with DataError, so many parts.
+        form: The format that reads them.
     """
 
-    def __init__(
-        self, feed: Feed, signals: Sequence[Signal], check_count: Callable[[int], None]
-    ) -> None:
-        self._split: Callable[[dict[str, object], object], Iterator[Part]] = _whole
-        if feed.pairs is not None:
-            self._split = NamedValues(feed.pairs, signals).parts
-        elif feed.arrays is not None and feed.time.path is not None:
-            self._split = ValueArrays(feed.arrays, feed.time.path, signals, check_count).parts
+    def __init__(self, feed: Feed, signals: Sequence[Signal], form: Format) -> None:
+        self._check_count = form.check_count
+        self._pick = form.pick
+        self._pairs = None if feed.pairs is None else NamedValues(feed.pairs, signals)
+        self._arrays = None
+        if feed.arrays is not None and feed.time.path is not None:
+            self._arrays = ValueArrays(feed.arrays, feed.time.path, signals)
         self._quality = None if feed.quality is None else SenderQuality(feed.quality)
-        self._check_count = check_count
-        self._parts = 0
+        self._topic = b""
 
-    def begin(self) -> None:
-        """A new message: its parts are counted together, of whichever records they are."""
-        self._parts = 0
+    def begin(self, topic: bytes, records: Sequence[object], envelope: object) -> None:
+        """A new message.
+
+        Raises:
+            DataError: Its records have too many parts, all together.
+        """
+        self._topic = topic
+        if self._arrays is not None:
+            count = self._arrays.count
+            self._check_count(sum(count(each, envelope) for each in records))
 
     def parts(self, record: dict[str, object], envelope: object) -> Iterator[Part]:
         """The parts of a record; none where nothing in it is one of the feed's channels.
@@ -65,17 +74,28 @@ class Shape:
         Raises:
             DataError: It is not of this shape.
         """
-        for part in self._split(record, envelope):
-            self._parts += 1
-            self._check_count(self._parts)
-            if self._quality is None or self._quality.is_good(record, envelope):
-                yield part
+        parts = self._parts(record, envelope)
+        if self._quality is None:
+            yield from parts
+            return
+        verdict = self._quality.of(record, envelope)
+        if isinstance(verdict, list) and self._arrays is None:
+            verdict = False
+        for position, part in enumerate(parts):
+            if isinstance(verdict, list):
+                is_good = position < len(verdict) and verdict[position]
             else:
-                yield replace(part, is_good=False)
+                is_good = verdict
+            yield part if is_good else replace(part, is_good=False)
 
-
-def _whole(record: dict[str, object], _envelope: object) -> Iterator[Part]:
-    yield Part(record, record)
+    def _parts(self, record: dict[str, object], envelope: object) -> Iterable[Part]:
+        if self._pick is not None:
+            return (Part(self._pick(self._topic, record), record),)
+        if self._pairs is not None:
+            return self._pairs.parts(record)
+        if self._arrays is not None:
+            return self._arrays.parts(record, envelope)
+        return (Part(record, record),)
 
 
 class NamedValues:
@@ -87,9 +107,11 @@ class NamedValues:
         self._value = getter(pairs.value)
         self._wanted = {key_of(signal.path) for signal in signals}
 
-    def parts(self, record: dict[str, object], _envelope: object) -> Iterator[Part]:
+    def parts(self, record: dict[str, object]) -> Iterator[Part]:
         """The record, if its name is one of the feed's channels."""
         name = self._name(record)
+        if type(name) is int and name.bit_length() < _LONGEST_NAME_BITS:
+            name = str(name)
         if type(name) is not str:
             raise DataError("no_channels", f'no name at "{self._path}": {shown(name)}')
         if name in self._wanted:
@@ -99,20 +121,19 @@ class NamedValues:
 class ValueArrays:
     """Records whose channels are arrays, an element a time."""
 
-    def __init__(
-        self,
-        arrays: Arrays,
-        time_path: str,
-        signals: Sequence[Signal],
-        check_count: Callable[[int], None],
-    ) -> None:
+    def __init__(self, arrays: Arrays, time_path: str, signals: Sequence[Signal]) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
         self._time_key = key_of(time_path)
         self._time = getter(time_path)
         self._step_ns = arrays.step
         self._rate_path = arrays.rate
         self._rate = None if arrays.rate is None else getter(arrays.rate)
-        self._check_count = check_count
+
+    def count(self, record: object, envelope: object) -> int:
+        """How many parts there are in a record, at most."""
+        found = (get(record) for get in (*self._channels.values(),))
+        times = first(self._time, record, envelope)
+        return max((len(each) for each in (times, *found) if isinstance(each, list)), default=1)
 
     def parts(self, record: dict[str, object], envelope: object) -> Iterator[Part]:
         """A part for each element."""
@@ -120,7 +141,13 @@ class ValueArrays:
         columns: dict[str, list[object]] = {
             key: value for key, value in found.items() if isinstance(value, list)
         }
-        times = self._time(record)
+        # What is no array is said once, of the first element.
+        more = {
+            key: value
+            for key, value in found.items()
+            if not isinstance(value, list) and value is not ABSENT
+        }
+        times = first(self._time, record, envelope)
         has_times = isinstance(times, list)
         if isinstance(times, list):
             columns[self._time_key] = times
@@ -129,28 +156,29 @@ class ValueArrays:
             return
         lengths = {key: len(value) for key, value in columns.items()}
         count = min(lengths.values())
-        self._check_count(max(lengths.values()))
         if set(lengths.values()) != {count}:
             told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
             raise DataError("uneven_arrays", f"expected arrays of one length; {told}"[:300])
-        step_ns = 0.0
-        if not has_times and count > 1:
-            step_ns = self._step(record, envelope)
-            if step_ns * count > _LONGEST_NS:
-                raise DataError("bad_time", f"{count} elements would be longer than a year")
-        # What is no array is said once, of the first element.
-        more = {key: value for key, value in found.items() if type(value) is not list}
+        if not count:
+            if has_times or not more:
+                raise DataError("no_channels", "its arrays are empty")
+            yield Part(more, record)
+            return
+        step_ns = 0.0 if has_times or count < 2 else self._step(record, envelope)
+        if step_ns * count > _LONGEST_NS:
+            raise DataError("bad_time", f"{count} elements would be longer than a year")
         for position in range(count):
             part = {key: value[position] for key, value in columns.items()}
             if position == 0:
-                part |= {key: value for key, value in more.items() if value is not ABSENT}
+                part |= more
             yield Part(part, part if has_times else record, round(position * step_ns))
 
     def _step(self, record: object, envelope: object) -> float:
         """How far elements are apart, ns."""
         if self._rate is not None:
             rate = first(self._rate, record, envelope)
-            if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < 1e12:
+            # More than one in a nanosecond have no times of their own.
+            if isinstance(rate, int | float) and rate is not True and 0 < rate <= NS_PER_S:
                 return NS_PER_S / rate
             raise DataError(
                 "bad_time", f"{self._rate_path}: expected elements a second, got {shown(rate)}"
@@ -169,9 +197,14 @@ class SenderQuality:
         self._get = getter(quality.path)
         self._good = {_comparable(each) for each in quality.good}
 
-    def is_good(self, record: object, envelope: object) -> bool:
-        """Whether a record may be believed; one of which nothing is said may."""
+    def of(self, record: object, envelope: object) -> bool | list[bool]:
+        """Whether a record may be believed, or each of its elements where it says so of each.
+
+        One of which nothing is said may.
+        """
         value = first(self._get, record, envelope)
+        if isinstance(value, list):
+            return [_comparable(each) in self._good for each in value]
         return value is ABSENT or _comparable(value) in self._good
 
 
@@ -184,10 +217,7 @@ def _comparable(value: object) -> tuple[str, object]:
     return ("number", value) if isinstance(value, int | float) else ("other", None)
 
 
-def shape_of(
-    feed: Feed, signals: Sequence[Signal], check_count: Callable[[int], None]
-) -> Shape | None:
+def shape_of(feed: Feed, signals: Sequence[Signal], form: Format) -> Shape | None:
     """What a feed says of its records' shape; None: each is one object with all channels."""
-    if feed.pairs is None and feed.arrays is None and feed.quality is None:
-        return None
-    return Shape(feed, signals, check_count)
+    given = (feed.pairs, feed.arrays, feed.quality, form.pick)
+    return Shape(feed, signals, form) if any(each is not None for each in given) else None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf, nan
 
-from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, shown
+from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, number_text, shown
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import ChannelConfig, plain
 from headgate.config.payload_path import parts_of
@@ -77,8 +77,8 @@ class Signal:
             config.offset,
             config.required,
             is_strict,
-            {plain(text): number for text, number in config.states.items()},
-            frozenset(each for each in config.missing if not isinstance(each, str)),
+            config.words,
+            frozenset(number for each in config.missing if (number := _number(each)) is not None),
             frozenset(plain(each) for each in config.missing if isinstance(each, str)),
             Writing(config.decimal, config.suffix),
         )
@@ -100,9 +100,10 @@ class Signal:
         if type(value) is str:
             value = self._number_in(value)
         if type(value) is int or type(value) is bool or type(value) is float:
-            if type(value) is not bool and value in self.no_reading:
+            found = _as_float(value)
+            if type(value) is not bool and found in self.no_reading:
                 return nan, _MISSING, ""
-            number = _as_float(value) * self.scale + self.offset
+            number = found * self.scale + self.offset
             return (number, 0, "") if number - number == 0 else self.overflown()
         if value is None:
             return nan, _MISSING, ""
@@ -127,6 +128,12 @@ class Signal:
     def overflown(self) -> tuple[float, int, str]:
         """What ``odd_value`` says of a number that is larger than a float can be."""
         return (nan, _OVERFLOWN, "") if self.is_strict else (nan, _NO_NUMBER, "not_finite")
+
+
+def _number(entry: float | str) -> float | None:
+    """The number that an entry of ``missing`` is, also where it is written as a text."""
+    text = number_text(entry) if isinstance(entry, str) else entry
+    return None if text is None else float(text)
 
 
 def word_for(value: object) -> str:

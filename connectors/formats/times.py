@@ -140,13 +140,11 @@ class EventTimes:
         raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
 
     def _text_to_ns(self, value: object, arrived_ns: int) -> int:
-        text = str(value)
-        if self._pattern is not None:
-            moment = self._moment_of_pattern(value)
-        else:
-            moment = _moment_in(value)
-            if len(text) <= _DATE_LENGTH:
-                raise DataError("bad_time", f"a date without a time of day: {shown(value)}")
+        is_iso = self._pattern is None
+        moment = _moment_in(value) if is_iso else self._moment_of_pattern(value)
+        text = str(value)  # it is one
+        if is_iso and len(text) <= _DATE_LENGTH:
+            raise DataError("bad_time", f"a date without a time of day: {shown(value)}")
         if moment.tzinfo is None:
             if self._zone is None:
                 self.zoneless = self.zoneless or text
@@ -156,7 +154,7 @@ class EventTimes:
                     moment = _in_zone(moment, self._zone, arrived_ns)
                 except OverflowError:
                     raise DataError("bad_time", f"no year has it: {shown(value)}") from None
-        return moment_ns(moment, "" if self._pattern is not None else text)
+        return moment_ns(moment, text if is_iso else "")
 
 
 def number_to_ns(value: object, ns_per_unit: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -26,6 +27,11 @@ _RESERVED_TAGS = ("gateway", "time", "_field", "_measurement", "_time", "_value"
 def plain(text: str) -> str:
     """A text as it is compared: without blanks around, large letters as small ones."""
     return text.strip().casefold()
+
+
+def _entries(value: object) -> list[object]:
+    """One value, or a list of some, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 class Spike(Table):
@@ -78,10 +84,31 @@ class ChannelConfig(Table):
             seen.add(plain(text))
         return states
 
-    @field_validator("missing", "suffix", mode="before")
+    @field_validator("missing", mode="before")
     @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        return value if isinstance(value, list | tuple) else [value]
+    def _numbers_and_texts(cls, value: object) -> object:
+        entries = _entries(value)
+        for entry in entries:
+            is_number = isinstance(entry, int | float) and not isinstance(entry, bool)
+            if not isinstance(entry, str) and not (is_number and math.isfinite(float(str(entry)))):
+                raise ValueError("expected numbers and texts that mean that there is no reading")
+        return entries
+
+    @field_validator("suffix", mode="before")
+    @classmethod
+    def _units(cls, value: object) -> object:
+        entries = _entries(value)
+        units = [entry.strip() for entry in entries if isinstance(entry, str)]
+        if len(units) < len(entries) or not all(units):
+            raise ValueError(
+                'expected units as texts, such as "kWh"; a number without one is read as well'
+            )
+        return units
+
+    @property
+    def words(self) -> dict[str, float]:
+        """By plain text, the numbers that ``states`` gives."""
+        return {plain(text): number for text, number in self.states.items()}
 
     @field_validator("scale")
     @classmethod
@@ -119,6 +146,11 @@ class TimeMapping(Table):
     def _has_date_and_time(cls, pattern: str | None) -> str | None:
         if pattern is None:
             return None
+        if "%Z" in pattern:
+            # Python reads the name of a zone and does nothing with it.
+            raise ValueError(
+                "expected %z, an offset, in place of %Z; or leave it out and give zone"
+            )
         example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
         try:
             read = datetime.strptime(example.strftime(pattern), pattern)  # noqa: DTZ007  (see zone)
@@ -275,9 +307,16 @@ class Feed(Table):
     def _has_one_shape(self) -> Self:
         if self.pairs is not None and self.arrays is not None:
             raise ValueError("pairs and arrays: a record is one of them; leave one out")
+        odd = next((key for key in ("pairs", "arrays") if getattr(self, key) is not None), "")
+        self._check_required("" if not odd else f"with {odd} a record need not have all channels")
         if self.arrays is not None and self.time.path is None:
             raise ValueError("arrays: nothing says when their elements were; give time.path")
         return self
+
+    def _check_required(self, why_not: str) -> None:
+        for name, channel in self.channels.items():
+            if why_not and channel.required:
+                raise ValueError(f"channels.{name}.required: {why_not}; leave it out")
 
     @model_validator(mode="after")
     def _has_device(self) -> Self:

@@ -39,6 +39,7 @@ class JsonFormat:
     """
 
     is_utf8 = True
+    pick = None
 
     def __init__(self, feed: Feed, limits: Ingest) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))

@@ -6,6 +6,7 @@ short ones, its length (https://github.com/msgpack/msgpack/blob/master/spec.md).
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,14 @@ _LENGTHS = {
     0xDB: (">I", 0),
 }
 
+#: May be a float that is NaN or infinite.
+_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]")
+
+#: With so many arrays in it, it is looked whether some of them are keys. Python's hash of them is
+#: known beforehand, so there may be many of one hash, and each of these takes as long as there are.
+_MANY_ARRAYS = 500
+
+_IS_ARRAY = _COST == _ARRAY
 _IS_OBJECT = _COST == _OBJECT
 
 _decode = msgspec.msgpack.Decoder().decode
@@ -92,6 +101,7 @@ class MsgpackFormat:
 
     # All texts are read.
     is_utf8 = False
+    pick = None
 
     def __init__(self, feed: Feed, limits: Ingest) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
@@ -107,6 +117,9 @@ class MsgpackFormat:
         # makes a payload unreadable in fields that nobody wants: whether it is taken would depend
         # on the way.
         def read(payload: bytes) -> object:
+            if _NOT_FINITE.search(payload):
+                # In the type it could not be told from nil, or from what is not there.
+                raise msgspec.ValidationError("a number that is none")
             content = _content(payload)
             if type(content) is list and len(content) > self._max_records:
                 raise msgspec.ValidationError("too many records")
@@ -123,6 +136,8 @@ class MsgpackFormat:
         except DataError:
             counts = _first_bytes(payload)
             self._bounds.check_size(payload, int(counts @ _COST))
+        if counts[_IS_ARRAY].sum() > _MANY_ARRAYS and counts[_IS_OBJECT].any():
+            _check_keys(payload)
         return self._bounds.check_objects(payload, int(counts[_IS_OBJECT].sum()), _elements)
 
     def read(self, topic: bytes, payload: bytes) -> object:
@@ -163,6 +178,32 @@ def _first_bytes(payload: bytes) -> NDArray[np.int64]:
                 f"{_MAX_VALUES} are the most",
             )
     return np.bincount(np.frombuffer(found, np.uint8), minlength=256)
+
+
+def _check_keys(payload: bytes) -> None:
+    """Refuse, with DataError, arrays that are keys of a map; and what is too long to look at."""
+    # Of each array or map that is open: values that are still to come, and whether it is a map.
+    left, is_map = [1], [False]
+    at, end = 0, len(payload)
+    for _ in range(_MAX_VALUES):
+        while left and not left[-1]:
+            left.pop()
+            is_map.pop()
+        if not left or at >= end:
+            return  # the parser says what is wrong
+        is_key = is_map[-1] and left[-1] % 2 == 0
+        left[-1] -= 1
+        first = payload[at]
+        if _COST[first] in (_ARRAY, _OBJECT):
+            if is_key:
+                raise DataError("not_msgpack", "an array or a map for a key")
+            is_map.append(bool(_IS_OBJECT[first]))
+            count = first & 0x0F
+            if first >= 0xDC:
+                count = int.from_bytes(payload[at + 1 : at + _STEPS[first]], "big")
+            left.append(2 * count if is_map[-1] else count)
+        at += _STEPS[first] or _length_at(payload, at)
+    raise DataError("too_many_records", f"more than {_MAX_VALUES} values, many of them arrays")
 
 
 def _length_at(payload: bytes, at: int) -> int:

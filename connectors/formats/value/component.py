@@ -42,6 +42,9 @@ class ValueConfig(FormatConfig):
         if self.channel is not None and self.channel not in feed.channels:
             known = ", ".join(feed.channels)
             return f"format.channel: no channel {self.channel}; those there are: {known}"
+        for name, channel in feed.channels.items():
+            if channel.required:
+                return f"channels.{name}.required: a message has one channel; leave it out"
         for key in ("records", "pairs", "arrays"):
             if getattr(feed, key) is not None:
                 return f"{key}: a message of one value has no records; leave it out"

@@ -11,7 +11,7 @@ from connectors.formats.json.payload import loads
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.topics import TopicPattern
-from headgate.config.feed import Feed
+from headgate.config.feed import ChannelConfig, Feed, plain
 from headgate.config.payload_path import key_of
 from headgate.core.errors import DataError
 
@@ -20,6 +20,9 @@ _MAX_BYTES = 1024
 
 #: Likewise of objects that a value stands in: so few that nothing in them can be dear.
 _MAX_OBJECT_BYTES = 8 << 10
+
+#: Around a value they mean nothing.
+_BLANKS = "\ufeff\0 \t\r\n"
 
 #: Topics whose channel is remembered.
 _MAX_TOPICS = 1 << 16
@@ -39,12 +42,12 @@ class ValueFormat:
 
     def __init__(self, channel: str | None, path: str | None, feed: Feed) -> None:
         self._pattern = TopicPattern(feed.topic)
-        keys = {name: key_of(each.path or name) for name, each in feed.channels.items()}
-        # What the topic says, which is where the decoder looks for the channel.
-        self._key = None if channel is None else keys[channel]
-        self._keys = set(keys.values())
+        # By what the topic says, which is where the decoder looks for it, the channel.
+        self._channels = {key_of(each.path or name): each for name, each in feed.channels.items()}
+        self._key = None if channel is None else key_of(feed.channels[channel].path or channel)
         self._path = path
         self._get = None if path is None else getter(path)
+        self.pick = None if path is None else self._picked
         self.unseen_bytes = _MAX_BYTES if path is None else _MAX_OBJECT_BYTES
         self._takes_literals = not feed.strict
         self._known: dict[bytes, str] = {}
@@ -54,39 +57,51 @@ class ValueFormat:
         raise DataError("not_value", f"{len(payload)} bytes; expected one value")
 
     def read(self, topic: bytes, payload: bytes) -> object:
-        """A record of one channel, with what stands beside it."""
-        key = self._key or self._known.get(topic) or self._key_of(topic)
-        if self._get is None:
-            return {key: self._value(payload)}
-        content = loads(payload, takes_literals=self._takes_literals)
-        if not isinstance(content, dict):
-            raise DataError("not_object", f"expected an object, got {shown(content)}")
-        value = self._get(content)
+        """A record of one channel; or, with a path, the object that it stands in."""
+        if self._get is not None:
+            return loads(payload, takes_literals=self._takes_literals)
+        key = self._key_of(topic)
+        return {key: self._value(payload, self._channels[key])}
+
+    def _picked(self, topic: bytes, record: dict[str, object]) -> dict[str, object]:
+        """Of an object, the value that it is sent for."""
+        assert self._get is not None  # noqa: S101  (for the type checker)
+        key = self._key_of(topic)
+        value = self._get(record)
         if value is ABSENT:
             raise DataError("no_channels", f'no value at "{self._path}"')
-        return {**content, key: value}
+        return {key: value}
 
     def check_count(self, records: int) -> None:
         """There is one."""
 
-    def _value(self, payload: bytes) -> object:
+    def _value(self, payload: bytes, channel: ChannelConfig) -> object:
         try:
             value = loads(payload, takes_literals=self._takes_literals)
         except DataError as error:
             if error.reason != "not_json":
                 raise
             # Digits with blanks around, a plus before, a comma, a unit: the text says what it is.
-            return payload.decode().strip("\0 \t\r\n")
+            return payload.decode().strip(_BLANKS)
         if isinstance(value, dict | list):
             raise DataError(
                 "not_value", f'expected one value, got {shown(value)}, which format = "json" reads'
             )
+        if isinstance(value, bool | int | float):
+            # JSON's numbers are not those of people who write 1.000 for a thousand.
+            text = payload.decode(errors="replace").strip(_BLANKS)
+            is_number = not isinstance(value, bool)
+            if (is_number and channel.decimal is not None) or plain(text) in channel.words:
+                return text
         return value
 
     def _key_of(self, topic: bytes) -> str:
+        known = self._key or self._known.get(topic)
+        if known is not None:
+            return known
         values = self._pattern.match(topic.decode(errors="replace")) or {}
         name = values.get("channel", "")
-        if name not in self._keys:
+        if name not in self._channels:
             raise DataError(
                 "no_channels", f"no channel of the feed is at {{channel}}, which is {shown(name)}"
             )

@@ -25,6 +25,7 @@ class SemicolonsFormat:
     """Reads a line of values."""
 
     make_typed = None
+    pick = None
     is_utf8 = True
     unseen_bytes = 4096
 

@@ -16,6 +16,7 @@ from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
+from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls, decoder_of, peak_bytes
 
@@ -170,3 +171,39 @@ def test_an_honest_waveform_is_taken() -> None:
     found = _decoded([_pack({"x": 1, "w": wave})], "msgpack")
     assert found[2] == [1.0]
     assert not found[4]
+
+
+_NANS = [b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\xcb\x7f\xf8\0\0\0\0\x0b\xad", b"\xca\x7f\xc0\0\0"]
+
+
+@pytest.mark.parametrize("number", [*_NANS, b"\xcb\xff\xf0\0\0\0\0\0\0", b"\xca\x7f\x80\0\0"])
+def test_a_number_that_is_none_is_told(number: bytes) -> None:
+    """It is not nil, and not nothing, whichever way it is decoded and whatever its bits are."""
+    _, fields, _, quality, refused = _decoded([b"\x82\xa1x" + number + b"\xa1o\x01"], "msgpack")
+    assert fields == ["x"]
+    assert Quality.BAD_FIELD | Quality.NOT_FINITE | Quality.MISSING in Quality(quality[0])
+    assert not refused
+
+
+def test_arrays_for_keys_are_refused_before_they_are_hashed() -> None:
+    """Their hash is known beforehand: many of one hash take each as long as there are."""
+    keys = b"".join(b"\x92" + b"\xcd%c%c\x01" % (n >> 8, n & 255) + b"\x01" for n in range(3000))
+    payload = b"\x82\xa1x\x01\xa1m\xde" + (3000).to_bytes(2, "big") + keys
+    _, _, _, _, refused = _decoded([payload], "msgpack")
+    assert refused == [(0, "not_msgpack: an array or a map for a key")]
+
+
+def test_many_arrays_are_no_keys_elsewhere() -> None:
+    """As values, in and around maps."""
+    honest = {"x": 1, "n": {"y": 2}, "w": [[n, [n]] for n in range(2000)], "z": {"a": [[1]] * 600}}
+    _, fields, _, _, refused = _decoded([_pack(honest)], "msgpack")
+    assert fields == ["x", "y"]
+    assert not refused
+
+
+def test_an_extension_is_shown_as_what_it_is() -> None:
+    """The same each time."""
+    decoder = decoder_of(Ingest(), format="msgpack")
+    found = decoder.decode([b"in/d"], [b"\x81\xa1x\xd4\x05a"], np.array([_NOW_NS]))
+    (bad,) = found.bad_fields.values()
+    assert bad.detail == "x: expected a number, got an extension of type 5"

@@ -108,7 +108,7 @@ def test_a_channel_may_be_called_as_a_key_of_the_record_is() -> None:
         ({"t": 1, "values": []}, "no_channels: none of the feed's channels is in it, of 0 records"),
         ({"values": [{"id": "x", "v": 1, "t": 1_799_999_990}]}, "no_channels: none of the feed's"),
         ({"values": [{"v": 1}]}, 'no_channels: no name at "id": nothing'),
-        ({"values": [{"id": 7, "v": 1}]}, 'no_channels: no name at "id": 7'),
+        ({"values": [{"id": 7.5, "v": 1}]}, 'no_channels: no name at "id": 7.5'),
         ({"values": [{"id": "Line1/P", "v": 1}]}, "bad_time"),
         ({"values": [{"id": "Line1/P", "t": 1_799_999_990}]}, "no_channels"),
         ({"values": [7]}, "not_object"),
@@ -193,7 +193,7 @@ def test_records_without_arrays_are_as_ever() -> None:
         ({"time": 1_799_999_990, "temp": [1, 2]}, {"rate": "hz"}, "bad_time: hz: expected"),
         ({"time": 1_799_999_990, "temp": [1, 2]}, {"step": "365d"}, "bad_time: 2 elements would"),
         ({"time": 1_799_999_990, "temp": [1, 2, 3]}, {"step": "50d"}, "bad_time: not a believable"),
-        ({"time": [], "temp": []}, {}, "no_channels: none of the feed's channels is in it"),
+        ({"time": [], "temp": []}, {}, "no_channels: its arrays are empty"),
         ({"time": [1_799_999_990] * 5, "temp": [1] * 5}, {}, "too_many_records: 5 records"),
     ],
 )
@@ -260,11 +260,75 @@ def test_mistakes_are_told() -> None:
 
 
 def test_the_parts_of_a_message_are_counted_together() -> None:
-    """Many arrays in many records are as many readings; also where some of them are bad."""
-    record = {"time": [1_799_999_990, "x", 1_799_999_992], "temp": [1, 2, 3]}
-    found = Decoding([record, record, record], **_ARRAYS)
-    assert [each[3] for each in found.readings] == [1.0, 3.0, 1.0]
-    assert found.refused[0].startswith("bad_time: 3 of 3 records; the first, number 1:")
-    good = {"time": [1_799_999_990, 1_799_999_992, 1_799_999_994], "temp": [1, 2, 3]}
-    found = Decoding([good, good], **_ARRAYS)
-    assert found.refused[0].startswith("too_many_records: 1 of 2 records; the first, number 2:")
+    """Many arrays in many records are as many readings; one too many refuses all of them."""
+    good = {"time": [1_799_999_990, 1_799_999_992], "temp": [1, 2]}
+    assert len(Decoding([good, good], **_ARRAYS).readings) == 4
+    found = Decoding([good, good, good], **_ARRAYS)
+    assert not found.readings
+    assert found.refused[0].startswith("too_many_records: 6 records")
+
+
+def test_many_devices_are_met_in_records_of_other_shapes() -> None:
+    """Also where the table of their channels must grow."""
+    feed = {"topic": "in/+", "device": "id", "pairs": {}, "channels": {"x": {}}}
+    for some in range(12):
+        content = [{"id": f"d{some}-{n}", "name": "x", "value": n} for n in range(4)]
+        found = Decoding(content, **feed)
+        assert [each[3] for each in found.readings] == [0.0, 1.0, 2.0, 3.0]
+    table = ChannelTable()
+    decoder = FeedDecoder("f", Feed.model_validate(feed), table, Ingest())
+    for device in range(70):
+        payload = json.dumps({"id": f"d{device}", "name": "x", "value": device}).encode()
+        one = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
+        assert [table.channels[row].device for row in one.channel.tolist()] == [f"d{device}"]
+
+
+def test_names_may_be_whole_numbers() -> None:
+    """As registers have them."""
+    found = Decoding({"name": 40001, "value": 7}, pairs={}, channels={"flow": {"path": "40001"}})
+    assert [each[1] for each in found.readings] == ["flow"]
+
+
+def test_an_empty_array_takes_no_value_down() -> None:
+    """What is no array counts, and a record without anything is refused by itself."""
+    time = {"path": "t", "unit": "s"}
+    feed = {"arrays": {"step": "1s"}, "time": time, "channels": {"a": {}, "b": {}}}
+    t = 1_799_999_990
+    content = [{"t": t, "a": [1]}, {"t": t, "a": [], "b": 4}, {"t": t, "a": []}]
+    found = Decoding(content, **feed)
+    assert [each[1::2] for each in found.readings] == [("a", 1.0), ("b", 4.0)]
+    assert found.refused == [
+        "no_channels: 1 of 3 records; the first, number 3: its arrays are empty"
+    ]
+
+
+def test_times_may_stand_around_records() -> None:
+    """As a single time may."""
+    content = {"time": [1_799_999_990, 1_799_999_991], "r": [{"temp": [1, 2]}]}
+    found = Decoding(content, **{**_ARRAYS, "records": "r"})
+    assert [each[2:] for each in found.readings] == [(-10.0, 1.0), (-9.0, 2.0)]
+
+
+def test_a_sender_may_judge_each_element() -> None:
+    """By an array beside the others; in other shapes an array says nothing good."""
+    content = {"time": [1_799_999_990, 1_799_999_991], "temp": [1, 2], "q": ["GOOD", "BAD"]}
+    found = Decoding(content, **_ARRAYS, quality={"path": "q"})
+    assert [each[3] for each in found.readings] == [1.0, None]
+    one = Decoding({"x": 1, "q": ["GOOD"]}, quality={"path": "q"}, channels={"x": {}})
+    assert one.readings[0][3] is None
+
+
+@pytest.mark.parametrize("rate", [0, -1, True, "100", 2e9, None, [100]])
+def test_a_rate_is_a_number_that_leaves_times_apart(rate: object) -> None:
+    """More than one element in a nanosecond would have one time."""
+    content = {"time": 1_799_999_990, "temp": [1, 2], "hz": rate}
+    found = Decoding(content, **{**_ARRAYS, "arrays": {"rate": "hz"}})
+    assert found.refused[0].startswith("bad_time: hz: expected elements a second, got ")
+
+
+@pytest.mark.parametrize("shape", ["pairs", "arrays"])
+def test_no_channel_is_required_where_records_have_few(shape: str) -> None:
+    """Each record would be refused for what is in the next."""
+    feed = {shape: {}, "time": {"path": "t"}, "channels": {"x": {"required": True}}}
+    with pytest.raises(ValueError, match=rf"channels\.x\.required: with {shape} a record need"):
+        Feed.model_validate({"topic": "in/{device}", **feed})

@@ -152,3 +152,21 @@ def test_a_pattern_is_of_texts() -> None:
     with pytest.raises(ValueError, match="pattern is for texts"):
         TimeMapping(path="t", pattern="%d.%m.%Y %H:%M", unit="s")
     assert TimeMapping(path="t", pattern="%d.%m.%Y %H:%M", unit="iso8601").is_text
+
+
+def test_names_of_zones_are_not_read() -> None:
+    """Python reads them and does nothing with them."""
+    with pytest.raises(ValueError, match="expected %z, an offset, in place of %Z"):
+        TimeMapping(path="t", pattern="%d.%m.%Y %H:%M %Z")
+
+
+def test_what_is_no_text_is_not_made_one() -> None:
+    """A value that is nested as deep as can be, or is very long."""
+    times = EventTimes(TimeMapping(path="t", pattern="%d.%m.%Y %H:%M"))
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(DataError, match="got an array of 1"):
+        times.time_ns(deep, _NOW_NS)
+    while deep:  # without this, Python would take it apart as deep as it is
+        deep = deep.pop()  # type: ignore[assignment]

@@ -14,10 +14,11 @@ from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9
+_CHANNELS = {"t": {"scale": 2.0, "offset": 1.0}, "door": {"path": "Door State"}}
 _FEED = {
     "topic": "hall/{line}/{device}/{channel}",
     "format": "value",
-    "channels": {"t": {"scale": 2.0, "offset": 1.0}, "door": {"path": "Door State"}},
+    "channels": _CHANNELS,
 }
 
 
@@ -177,3 +178,48 @@ def test_a_value_that_is_none_is_a_bad_field_in_an_object() -> None:
     """As in any other object."""
     found = Decoding({"hall/a/n/t": b'{"v": {"value": []}, "at": 1799999990}'}, **_OBJECTS)
     assert found.bad == {("t", "array"): 1}
+
+
+def test_other_keys_of_the_object_are_no_readings() -> None:
+    """The topic says what was sent; and a channel may be called as another key is."""
+    found = Decoding(
+        {
+            "hall/a/n/t": b'{"v": {"value": 1}, "Door State": 9, "at": 1799999990}',
+            "hall/a/n/at": b'{"v": {"value": 5}, "at": 1799999990}',
+        },
+        **{**_OBJECTS, "channels": {**_CHANNELS, "at": {}}},
+    )
+    assert [each.field for each in found.channels] == ["t", "at"]
+    assert found.values == [3.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"),
+    [
+        (b"1.000", 1000.0),
+        (b'"1.000"', 1000.0),
+        (b"1.000,5", 1000.5),
+        (b"999,5", 999.5),
+        (b"7", 7.0),
+    ],
+)
+def test_a_bare_number_is_written_as_the_channel_says(payload: bytes, value: float) -> None:
+    """JSON would take a point between thousands for one before a fraction."""
+    found = Decoding({"hall/a/n/x": payload}, channels={"x": {"decimal": ","}})
+    assert found.values == [value]
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"), [(b"0", 1.0), (b"1", 0.0), (b"true", 5.0), (b"2", 2.0)]
+)
+def test_bare_numbers_are_words_where_they_stand_among_them(payload: bytes, value: float) -> None:
+    """Of a contact that is closed at 0."""
+    states = {"0": 1, "1": 0, "true": 5}
+    found = Decoding({"hall/a/n/x": payload}, channels={"x": {"states": states}})
+    assert found.values == [value]
+
+
+def test_no_channel_is_required() -> None:
+    """A message has one."""
+    with pytest.raises(ValueError, match=r"channels\.t\.required: a message has one channel"):
+        Decoding({}, channels={"t": {"required": True}, "u": {}})

@@ -70,7 +70,7 @@ def test_what_means_no_reading_is_missing(value: object, typed: bool) -> None:
 @pytest.mark.parametrize("typed", [True, False])
 def test_nothing_else_is(typed: bool) -> None:
     """Not what is near, and not a truth value that counts as the same number."""
-    for value, number in ((85.1, 85.1), (-126, -126.0), (True, 1.0), (2**53, 2.0**53)):
+    for value, number in ((85.1, 85.1), (-126, -126.0), (True, 1.0)):
         assert _read(value, missing=[85, -127, 1], typed=typed) == number
 
 
@@ -148,9 +148,41 @@ def test_all_of_it_together() -> None:
     assert _read("---", **options) == {"MISSING"}
 
 
-def test_mistakes_are_told() -> None:
-    """Words that are one but for their letters; what is neither number nor text."""
+def test_a_word_stands_once() -> None:
+    """Words that are one but for their letters."""
     with pytest.raises(ValueError, match="ON stands there twice"):
         _read(1, states={"on": 1, "ON": 2})
-    with pytest.raises(ValueError, match="missing"):
-        _read(1, missing=[True])
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_sentinels_that_no_float_tells_apart(typed: bool) -> None:
+    """All ones in a register of 64 bits; both ways see them as the reading would be."""
+    for ones in (2**64 - 1, 2**63 - 1, 2**53 + 1):
+        assert _read(ones, missing=[ones], typed=typed) == {"MISSING"}
+
+
+def test_a_sentinel_may_be_written_as_a_text() -> None:
+    """It means the number, however that is written."""
+    for value in (-127, -127.0, "-127", "-127.0"):
+        assert _read(value, missing="-127") == {"MISSING"}
+
+
+@pytest.mark.parametrize("text", ["0.125", "000.123", "0.000.123"])
+def test_no_group_begins_with_a_zero(text: str) -> None:
+    """A device that goes over to points must not be read as a thousand times as much."""
+    assert _read(text, decimal=",") == {"MISSING", "BAD_FIELD"}
+
+
+@pytest.mark.parametrize("suffix", ["", ["", "kWh"], " ", 5])
+def test_a_unit_is_a_text(suffix: object) -> None:
+    """A number without one is always read."""
+    with pytest.raises(ValueError, match="expected units as texts"):
+        _read("21.5", suffix=suffix)
+
+
+@pytest.mark.parametrize("missing", [[True], [float("nan")], [float("inf")], [None], {"a": 1}])
+def test_what_means_no_reading_is_a_number_or_a_text(missing: object) -> None:
+    """It is told in one line."""
+    with pytest.raises(ValueError, match="expected numbers and texts") as caught:
+        _read(1, missing=missing)
+    assert "1 validation error" in str(caught.value)
