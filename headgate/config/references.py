@@ -61,7 +61,7 @@ def unreadable(config: Config) -> Iterator[Problem]:
         if each.names.role in (Role.SECRET_VARIABLE, Role.SECRET_FILE):
             if problem := _secret_problem(each):
                 yield Problem(each.key, problem)
-        elif each.names.role is not Role.DATA_FILE:
+        elif each.names.role not in (Role.DATA_FILE, Role.WRITTEN_TOPICS):
             path = Path(each.value)
             if not path.is_file():
                 yield Problem(each.key, f"expected a file, found none at {path}")
@@ -75,20 +75,27 @@ def unreadable(config: Config) -> Iterator[Problem]:
             )
 
 
-def shared_files(config: Config) -> Iterator[Problem]:
-    """Files that two keys name for the gateway to write."""
-    keys: dict[Path, KeyPath] = {}
+def shared_targets(config: Config) -> Iterator[Problem]:
+    """Files and topics that two keys name for the gateway to write to; and files that are none."""
+    keys: dict[tuple[Role, object], KeyPath] = {}
     if config.log.is_embedded:
-        keys[config.log_path.absolute()] = ("log", "url")
-    for each in named(config):
-        if each.names.role is not Role.DATA_FILE:
+        keys[Role.DATA_FILE, config.log_path.absolute()] = ("log", "url")
+    # A sink that is there by itself, or has its table of earlier, is not the one to be mended.
+    for each in sorted(named(config), key=lambda each: each.key[0] == "sink"):
+        target: Path | str
+        if each.names.role is Role.DATA_FILE:
+            target, what = config.data_path(Path(each.value)).absolute(), "a file"
+            if target.is_dir():
+                yield Problem(each.key, f"expected a file, found a folder at {target}")
+        elif each.names.role is Role.WRITTEN_TOPICS:
+            target, what = str(each.value), "topics"
+        else:
             continue
-        path = config.data_path(Path(each.value)).absolute()
-        other = keys.setdefault(path, each.key)
+        other = keys.setdefault((each.names.role, target), each.key)
         if other != each.key:
             yield Problem(
                 each.key,
-                f"expected a file of its own, got {path}, which {shown_key(other)} names, too",
+                f"expected {what} of its own, got {target}, which {shown_key(other)} names, too",
             )
 
 

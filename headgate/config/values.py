@@ -20,6 +20,7 @@ class Role(Enum):
     OWN_CERTIFICATE = auto()
     PRIVATE_KEY = auto()
     DATA_FILE = auto()
+    WRITTEN_TOPICS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +107,7 @@ PrivateKeyFile = Annotated[FilePath, Names(Role.PRIVATE_KEY)]
 #: A file that is written by the gateway; a relative one is meant below ``gateway.data_dir``. No two
 #: keys may name one file, and it is warned when others can read it.
 WritableFile = Annotated[Path, Names(Role.DATA_FILE)]
+#: What topics that are published to begin with; no two keys may say the same.
+WrittenTopics = Annotated[str, Names(Role.WRITTEN_TOPICS)]
 #: Two numbers, low below high; infinite where there is no such bound.
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]

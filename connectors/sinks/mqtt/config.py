@@ -5,13 +5,14 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from headgate.config.table import Table
+from headgate.config.values import WrittenTopics
 
 
 class MqttResultsConfig(Table):
     """Results back to the broker of ``[mqtt]``."""
 
     #: What all topics begin with.
-    topic_prefix: str = "headgate"
+    topic_prefix: WrittenTopics = "headgate"
 
     @field_validator("topic_prefix")
     @classmethod

@@ -207,6 +207,26 @@ def test_no_two_write_one_file(tmp_path: Path) -> None:
     ]
 
 
+def test_no_two_publish_to_the_same_topics(tmp_path: Path) -> None:
+    """The newest would not stay: a new sink begins with what the log still has."""
+    text = '[local_store]\n[sink.again]\ntype = "mqtt"\n'
+    assert _problems(tmp_path, text) == [
+        (
+            "2: sink.again.topic_prefix: expected topics of its own, got headgate, which "
+            "mqtt.publish_anomalies.topic_prefix names, too"
+        )
+    ]
+    _config(tmp_path, text + 'topic_prefix = "hall/headgate"')
+
+
+def test_a_file_to_write_is_no_folder(tmp_path: Path) -> None:
+    """It is told before anything runs."""
+    (tmp_path / "data").mkdir()
+    for path in (tmp_path, ""):
+        (problem,) = _problems(tmp_path, f'[sink.f]\ntype = "file"\npath = "{path}"')
+        assert problem.startswith("3: sink.f.path: expected a file, found a folder at ")
+
+
 def test_a_sinks_secrets_and_files_are_looked_after(tmp_path: Path) -> None:
     """As those of the tables that were there before."""
     text = (
