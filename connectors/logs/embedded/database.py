@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from headgate.core.errors import Bug, HeadgateError, PermanentError, TransientError
+from headgate.core.folders import make_folder, sync_folder
 
 #: Marks the file as ours (``file`` and other tools read it): "HGLG".
 _APPLICATION_ID: Final = 0x48474C47
@@ -173,7 +174,7 @@ def _unusable(path: Path, found: str | None) -> PermanentError:
 
 def _create(path: Path) -> None:
     """Put an empty log there, complete from the first moment, unless another process is faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         made = Path(folder) / path.name
         # SQLite gives the -wal and -shm files the mode of the main file, so this protects all.
@@ -189,15 +190,7 @@ def _create(path: Path) -> None:
         with suppress(FileExistsError):
             path.hardlink_to(made)
         # The name too must outlast a power cut, before anything under it is acknowledged.
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(path.parent)
 
 
 def begin_writing(connection: sqlite3.Connection) -> None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from headgate.core.folders import make_folder, sync_folder
 
 #: Read at once while the end of the last whole line is looked for, bytes.
 _BLOCK = 64 << 10
@@ -32,7 +35,7 @@ class LineFile:
     def __init__(self, path: Path, now_ns: int) -> None:
         self._path = path
         self._begun = path.with_name(path.name + _BEGUN)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         is_new = not path.exists()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -40,7 +43,7 @@ class LineFile:
             self.size = self._mend()
             if is_new or not self.size:
                 self._note_begin(now_ns)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError:
             self.close()
             raise
@@ -84,7 +87,7 @@ class LineFile:
         number = max(put_aside(self._path), default=0) + 1
         self.close()
         self._path.rename(self._path.with_name(f"{self._path.name}.{number:06}"))
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
 
     def close(self) -> None:
         """Close it; what was appended is on the disk already."""
@@ -131,23 +134,19 @@ def put_aside(path: Path) -> dict[int, Path]:
     return found
 
 
-def delete_old(path: Path, keep: int) -> list[Path]:
-    """Delete all that was put aside but for the newest; what was deleted.
+def delete_old(path: Path, keep: int) -> Iterator[tuple[Path, int]]:
+    """Delete all that was put aside but for the newest; each that was, and how many lines it had.
 
     Raises:
         OSError: One can't be deleted.
     """
     found = put_aside(path)
-    old = [found[number] for number in sorted(found)[:-keep]]
-    for each in old:
-        each.unlink(missing_ok=True)
-    return old
+    for number in sorted(found)[:-keep]:
+        lines = _lines_of(found[number])
+        found[number].unlink(missing_ok=True)
+        yield found[number], lines
 
 
-def _sync_folder(folder: Path) -> None:
-    """See the names in a folder on the disk."""
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _lines_of(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

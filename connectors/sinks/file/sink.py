@@ -93,11 +93,13 @@ class FileSink:
         return file
 
     def _delete_old(self) -> None:
-        for path in delete_old(self._path, self._settings.keep):
+        for path, lines in delete_old(self._path, self._settings.keep):
+            self._telemetry.evicted_points.labels(self.name).inc(lines)
             _logger.info(
                 "The oldest file of points was deleted; more are not kept.",
                 sink=self.name,
                 file=str(path),
+                points=lines,
                 keep=self._settings.keep,
             )
 

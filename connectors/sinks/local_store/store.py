@@ -22,6 +22,7 @@ from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
+from headgate.core.folders import make_folder
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
@@ -172,7 +173,7 @@ class LocalStore:
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             self._path.touch(mode=0o600)
             self._database = database = sqlite3.connect(self._path, timeout=5)
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")

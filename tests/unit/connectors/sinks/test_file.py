@@ -95,11 +95,13 @@ async def test_a_file_that_is_full_is_put_aside_and_the_oldest_is_deleted(tmp_pa
     path = tmp_path / "a.lp"
     size = len(_point(10).line()) + 1
     (tmp_path / "a.lp.bak").touch()
+    deleted = 0.0
     for half in (range(10, 16), range(16, 22)):
         sink = _sink(path, max_bytes=f"{2 * size}B", keep=3)
         for number in half:
             await sink.write([_point(number)])
         await sink.stop()
+        deleted += sink._telemetry.evicted_points.labels("out")._value.get()
 
     kept = {number: _lines(file) for number, file in sorted(put_aside(path).items())}
     assert kept == {
@@ -107,6 +109,7 @@ async def test_a_file_that_is_full_is_put_aside_and_the_oldest_is_deleted(tmp_pa
         for number in (3, 4, 5)
     }
     assert _lines(path) == [_point(20).line(), _point(21).line()]
+    assert deleted == 4
     assert (tmp_path / "a.lp.bak").exists()
 
     sink = _sink(path, max_bytes=f"{2 * size}B")
