@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 BUILT_IN: Mapping[str, str] = {
+    "binary": "connectors.formats.binary.component:BINARY",
+    "csv": "connectors.formats.csv.component:CSV",
     "json": "connectors.formats.json.component:JSON",
     "msgpack": "connectors.formats.msgpack.component:MSGPACK",
     "value": "connectors.formats.value.component:VALUE",

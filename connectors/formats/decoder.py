@@ -295,7 +295,7 @@ class FeedDecoder:
         for index, record in enumerate(records):
             try:
                 if type(record) is not dict:
-                    raise DataError("not_object", f"expected an object, got {shown(record)}")
+                    raise _no_object(record)
                 if not is_named:
                     device = self._devices.named_by(record, envelope, tags, texts)
                     if device != last:
@@ -429,6 +429,13 @@ class FeedDecoder:
                 else "arrays below records are not read"
             )
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
+
+
+def _no_object(record: object) -> DataError:
+    """Why a record is none; a format may have said it."""
+    if isinstance(record, DataError):
+        return record
+    return DataError("not_object", f"expected an object, got {shown(record)}")
 
 
 def _of_several(refusal: DataError, count: int, number: int, records: int) -> DataError:

@@ -72,6 +72,8 @@ class Format(Protocol):
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds: an object with texts as keys, or a list of them.
 
+        A record of a list that can't be read is a DataError in its place.
+
         Raises:
             DataError: It can't be read; with the reason.
         """

@@ -7,17 +7,21 @@ from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import Feed
 from headgate.config.format import FormatConfig
 from headgate.config.schema import Ingest
+from headgate.config.values import Flag
 from headgate.core.components import Component
 
 
 class JsonConfig(FormatConfig):
-    """``[feed.NAME.format]`` with ``type = "json"``: no keys; ``strict`` is the feed's."""
+    """``[feed.NAME.format]`` with ``type = "json"``."""
+
+    #: Whether a message may be several objects, a line each.
+    lines: Flag = False
 
 
-def _make(_table: JsonConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: JsonConfig, feed: Feed, limits: Ingest) -> Format:
     from connectors.formats.json.format import JsonFormat
 
-    return JsonFormat(feed, limits)
+    return JsonFormat(feed, limits, has_lines=table.lines)
 
 
 _EXAMPLES = (
@@ -36,6 +40,16 @@ _EXAMPLES = (
             ("pump-7", "flow", None),
         ),
         times_ns=(1767225600 * 10**9, 1767225600 * 10**9, 1767225601 * 10**9),
+    ),
+    FormatExample(
+        feed={
+            "topic": "plant/{device}",
+            "format": {"type": "json", "lines": True},
+            "channels": {"flow": {}},
+        },
+        topic="plant/pump-7",
+        payload=b'{"flow": 33.1}\n{"flow": 33.2}\n',
+        readings=(("pump-7", "flow", 33.1), ("pump-7", "flow", 33.2)),
     ),
 )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from connectors.formats.bounds import AnyObject, Bounds
 from connectors.formats.format import MakeTyped
+from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
@@ -36,17 +37,20 @@ class JsonFormat:
     Args:
         feed: The feed's configuration.
         limits: What one message may hold.
+        has_lines: Whether a message may be several values, a line each.
     """
 
     is_utf8 = True
     pick = None
 
-    def __init__(self, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, feed: Feed, limits: Ingest, *, has_lines: bool = False) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self._takes_literals = not feed.strict
         self.make_typed: MakeTyped = _make_typed
         self.unseen_bytes = self._bounds.unseen_bytes
         self.check_count = self._bounds.check_count
+        self._has_lines = has_lines
+        self._max_bytes = limits.max_payload
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
@@ -69,7 +73,30 @@ class JsonFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         del topic
-        return loads(payload, takes_literals=self._takes_literals)
+        try:
+            return self._loads(payload)
+        except DataError as error:
+            if error.reason == "compressed":
+                payload = inflated(payload, compression_of(payload), self._max_bytes)
+                self.check(payload)
+            elif not self._has_lines or error.reason != "not_json":
+                raise
+        return self._lines(payload) if self._has_lines else self._loads(payload)
+
+    def _loads(self, text: bytes) -> object:
+        return loads(text, takes_literals=self._takes_literals)
+
+    def _lines(self, text: bytes) -> object:
+        lines = [line for line in text.split(b"\n") if line.strip(b"\0 \t\r")]
+        self.check_count(len(lines))
+        return self._loads(text) if len(lines) == 1 else [self._line(line) for line in lines]
+
+    def _line(self, line: bytes) -> object:
+        try:
+            return self._loads(line)
+        except DataError as error:
+            # A bad line among good ones is one bad record.
+            return error.with_traceback(None)
 
 
 def _extreme_numbers(payload: bytes) -> int:

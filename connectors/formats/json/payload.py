@@ -11,6 +11,7 @@ import re
 
 import msgspec
 
+from connectors.formats.inflate import compression_of
 from headgate.core.errors import DataError
 
 #: What the parser says of a number that is too large for a float.
@@ -29,16 +30,6 @@ _WORDS = (b"nan", b"inf", b"1.#")
 
 #: More of each in one message than broken sensors send are not looked at.
 _MAX_LITERALS = 10_000
-
-#: What content begins with that is no text: its name by its first bytes.
-_KINDS = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ", "xz"),
-    (b"\x04\x22\x4d\x18", "LZ4"),
-)
-_BEGINS = (b"\x78", *(begin for begin, _ in _KINDS))
 
 _loads = msgspec.json.Decoder().decode
 
@@ -120,8 +111,8 @@ def _no_constant(text: str) -> object:
 
 
 def _why_not_json(payload: bytes, error: Exception) -> DataError:
-    if payload.startswith(_BEGINS) and (kind := _kind_of(payload)):
-        return DataError("compressed", f"{kind} data; expected JSON that is not compressed")
+    if kind := compression_of(payload):
+        return DataError("compressed", f"{kind} data; expected text")
     if not payload.isascii() or b"\0" in payload:
         is_wide = len(payload) >= 4 and not payload[1::2].strip(b"\0")
         if is_wide or payload.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -133,12 +124,3 @@ def _why_not_json(payload: bytes, error: Exception) -> DataError:
     if isinstance(error, RecursionError):
         return DataError("too_deep", "arrays or objects in each other beyond all need")
     return DataError("not_json", str(error).removeprefix("JSON is malformed: ")[:200])
-
-
-def _kind_of(payload: bytes) -> str:
-    for begin, name in _KINDS:
-        if payload.startswith(begin):
-            return name
-    # Method and window, and what makes a number of both that divides by 31 (RFC 1950).
-    is_zlib = payload[:1] == b"\x78" and int.from_bytes(payload[:2], "big") % 31 == 0
-    return "zlib" if is_zlib else ""

@@ -29,7 +29,7 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
     ]
     assert feeds[0] == feeds[1] == feeds[2]
     assert feeds[0].format.name == "json"
-    assert feeds[0].model_dump()["format"] == {"type": "json"}
+    assert feeds[0].model_dump()["format"] == {"type": "json", "lines": False}
     assert Feed.model_validate(feeds[0].model_dump()) == feeds[0]
 
 
@@ -39,7 +39,7 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
         (
             'format = "jason"',
             (
-                "5: feed.f.format.type: expected one of json, msgpack, value; "
+                "5: feed.f.format.type: expected one of binary, csv, json, msgpack, value; "
                 'did you mean "json"?, got "jason"'
             ),
         ),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import math
-import zlib
 from typing import Any
 
 import numpy as np
@@ -130,8 +130,9 @@ def test_without_a_time_path_the_arrival_counts() -> None:
         (b"NaN", "not_json"),
         (b'"\xff"', "not_utf8"),
         ('{"t": 1750000000000, "x": 1}'.encode("utf-16"), "not_utf8"),
-        (gzip.compress(b'{"t": 1750000000000, "x": 1}', mtime=0), "compressed"),
-        (zlib.compress(b'{"t": 1750000000000, "x": 1}'), "compressed"),
+        (gzip.compress(b'{"t": 1750000000000, "x": 1}', mtime=0)[:-4], "compressed"),
+        (bz2.compress(b'{"t": 1750000000000, "x": 1}'), "compressed"),
+        (b"\x28\xb5\x2f\xfd\x04\x58\x11\x00", "compressed"),
         (b"[" * 10_000 + b"]" * 10_000, "too_deep"),
         (b"7", "not_object"),
         (b'{"t": nan, "x": 1}', "bad_time"),

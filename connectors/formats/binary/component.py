@@ -1,0 +1,131 @@
+"""The component ``binary``."""
+# ruff: noqa: PLC0415  (what reads is loaded when there is something to read)
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from connectors.formats.format import Format, FormatExample, MakeFormat
+from headgate.config.feed import Feed
+from headgate.config.format import FormatConfig
+from headgate.config.schema import Ingest
+from headgate.config.table import Table
+from headgate.config.values import Int, Name
+from headgate.core.components import Component
+
+#: Bytes of each type, by its name.
+SIZES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4} | {
+    "u64": 8,
+    "i64": 8,
+    "f16": 2,
+    "f32": 4,
+    "f64": 8,
+}
+
+#: No frame is longer, bytes.
+_LONGEST = 65_536
+
+
+class FieldConfig(Table):
+    """One value of a frame: where it stands, and what its bytes are."""
+
+    at: Annotated[Int, Field(ge=0, lt=_LONGEST)]
+    type: Literal[
+        "u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u64", "i64", "f16", "f32", "f64"
+    ]
+    order: Literal["big", "little"] | None = None
+    #: Of a whole number, the lowest bit that counts (0 is the last), and how many do.
+    bit: Annotated[Int, Field(ge=0, le=63)] | None = None
+    bits: Annotated[Int, Field(ge=1, le=64)] = 1
+
+    @model_validator(mode="after")
+    def _has_its_bits(self) -> Self:
+        if self.bit is not None and self.type.startswith("f"):
+            raise ValueError("bit is of whole numbers; leave it out, or give another type")
+        if self.bit is None and "bits" in self.model_fields_set:
+            raise ValueError("bits: how many from which on? Give bit as well")
+        if self.bit is not None and self.bit + self.bits > 8 * SIZES[self.type]:
+            raise ValueError(f"bit and bits: {self.type} has no more than {8 * SIZES[self.type]}")
+        return self
+
+
+class BinaryConfig(FormatConfig):
+    """``[feed.NAME.format]`` with ``type = "binary"``."""
+
+    #: By name, which the paths of channels, time and device mean.
+    fields: Annotated[dict[Name, FieldConfig], Field(min_length=1)]
+    order: Literal["big", "little"] = "big"
+    #: Bytes of a record; a message of several holds one after the other. None: it is all of it.
+    size: Annotated[Int, Field(ge=1, le=_LONGEST)] | None = None
+    #: Bytes before the first record.
+    skip: Annotated[Int, Field(ge=0, lt=_LONGEST)] = 0
+    encoding: Literal["raw", "hex", "base64"] = "raw"
+
+    @property
+    def least(self) -> int:
+        """Bytes that a record has at least: up to the end of its last field."""
+        return max(each.at + SIZES[each.type] for each in self.fields.values())
+
+    @model_validator(mode="after")
+    def _holds_its_fields(self) -> Self:
+        if self.size is not None and self.least > self.size:
+            raise ValueError(f"size: expected at least {self.least}, where the last field ends")
+        return self
+
+
+def _make(table: BinaryConfig, feed: Feed, limits: Ingest) -> Format:
+    from connectors.formats.binary.format import BinaryFormat
+
+    return BinaryFormat(table, feed, limits)
+
+
+_EXAMPLES = (
+    FormatExample(
+        feed={
+            "topic": "modbus/{device}",
+            "format": {
+                "type": "binary",
+                "fields": {
+                    "flags": {"at": 0, "type": "u8", "bit": 1},
+                    "temperature": {"at": 1, "type": "i16"},
+                    "flow": {"at": 3, "type": "f32"},
+                },
+            },
+            "channels": {"temperature": {"scale": 0.1}, "flow": {}, "open": {"path": "flags"}},
+        },
+        topic="modbus/press-3",
+        payload=bytes.fromhex("02 ff38 41a40000"),
+        readings=(
+            ("press-3", "temperature", -20.0),
+            ("press-3", "flow", 20.5),
+            ("press-3", "open", 1.0),
+        ),
+    ),
+    FormatExample(
+        feed={
+            "topic": "lora/{device}",
+            "format": {
+                "type": "binary",
+                "encoding": "hex",
+                "order": "little",
+                "size": 6,
+                "fields": {"t": {"at": 0, "type": "u32"}, "level": {"at": 4, "type": "u16"}},
+            },
+            "time": {"path": "t", "unit": "s"},
+            "channels": {"level": {}},
+        },
+        topic="lora/silo-4",
+        payload=b"00B955690A00 01B955690B00",
+        readings=(("silo-4", "level", 10.0), ("silo-4", "level", 11.0)),
+        times_ns=(1767225600 * 10**9, 1767225601 * 10**9),
+    ),
+)
+
+BINARY: Component[MakeFormat] = Component(
+    "bytes at fixed places, bare or as hexadecimal or base64 text",
+    BinaryConfig,
+    _make,
+    _EXAMPLES,
+)

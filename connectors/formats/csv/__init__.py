@@ -1,0 +1,1 @@
+"""Lines of values between commas or other signs."""

@@ -1,0 +1,77 @@
+"""The component ``csv``."""
+# ruff: noqa: PLC0415  (the parser is loaded when there is something to read)
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from connectors.formats.format import Format, FormatExample, MakeFormat
+from headgate.config.feed import Feed
+from headgate.config.format import FormatConfig
+from headgate.config.schema import Ingest
+from headgate.config.values import Flag
+from headgate.core.components import Component
+
+
+class CsvConfig(FormatConfig):
+    """``[feed.NAME.format]`` with ``type = "csv"``."""
+
+    #: What the values of a line are, in their order; ``""`` for what nobody wants.
+    columns: tuple[str, ...] = ()
+    #: Whether the first line of each message has the names instead.
+    header: Flag = False
+    delimiter: str = ","
+
+    @model_validator(mode="after")
+    def _says_what_columns_are(self) -> Self:
+        if self.header == bool(self.columns):
+            raise ValueError("columns and header: give one of them, which says what values are")
+        named = [name for name in self.columns if name]
+        if len(set(named)) != len(named):
+            raise ValueError("columns: a name stands there twice")
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n\0':
+            raise ValueError('delimiter: expected one character, such as ";" or "\\t"')
+        return self
+
+
+def _make(table: CsvConfig, feed: Feed, limits: Ingest) -> Format:
+    from connectors.formats.csv.format import CsvFormat
+
+    return CsvFormat(table.columns, table.delimiter, feed, limits)
+
+
+_EXAMPLES = (
+    FormatExample(
+        feed={
+            "topic": "logger/{device}",
+            "format": {"type": "csv", "columns": ["t", "temperature", "", "level"]},
+            "time": {"path": "t", "unit": "s"},
+            "channels": {"temperature": {}, "level": {}},
+        },
+        topic="logger/tank-1",
+        payload=b"1767225600,21.5,ok,3\n1767225601,,ok,3.5\n",
+        readings=(
+            ("tank-1", "temperature", 21.5),
+            ("tank-1", "level", 3.0),
+            ("tank-1", "level", 3.5),
+        ),
+        times_ns=(1767225600 * 10**9, 1767225600 * 10**9, 1767225601 * 10**9),
+    ),
+    FormatExample(
+        feed={
+            "topic": "logger",
+            "device": "id",
+            "format": {"type": "csv", "header": True, "delimiter": ";"},
+            "channels": {"level": {"decimal": ","}},
+        },
+        topic="logger",
+        payload=b'id;level\r\n"tank 1";3,5\r\ntank 2;1.000\r\n',
+        readings=(("tank 1", "level", 3.5), ("tank 2", "level", 1000.0)),
+    ),
+)
+
+CSV: Component[MakeFormat] = Component(
+    "lines of values between commas or other signs", CsvConfig, _make, _EXAMPLES
+)
