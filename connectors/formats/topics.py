@@ -35,7 +35,10 @@ class TopicPatterns:
 def _expression(pattern: str, placeholder: str) -> str:
     levels = []
     for level in pattern.split("/"):
-        if level.startswith("{"):
+        if level.endswith("...}"):
+            # The levels that are left, of which there is one at least.
+            levels.append(placeholder.format(level[1:-4]).replace("[^/]*", ".+"))
+        elif level.startswith("{"):
             levels.append(placeholder.format(level[1:-1]))
         elif level == "+":
             levels.append("[^/]*")

@@ -28,7 +28,7 @@ def split_devices(config: Config) -> Iterator[str]:
 
 def _below_the_device(feed: Feed) -> list[str]:
     """Placeholders behind those that the name is made of, which are no part of it."""
-    levels = feed.topic.split("/")
+    levels = feed.topic.replace("...}", "}").split("/")
     of_name = feed.device_name.placeholders
     last = max((levels.index(f"{{{each}}}") for each in of_name), default=len(levels))
     return [each for each in feed.tag_names if f"{{{each}}}" in levels[last + 1 :]]

@@ -18,10 +18,16 @@ from headgate.config.table import Table
 from headgate.config.values import Flag, Int, Name, Number, Range
 from headgate.core.units import DurationNs, parse_duration_ns
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+#: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\.\.\.)?\}")
 
 #: Placeholders become tags; these names are taken, by points or by InfluxDB.
 _RESERVED_TAGS = ("gateway", "time", "_field", "_measurement", "_time", "_value")
+
+
+def topic_filter(topic: str) -> str:
+    """The MQTT topic filter of a feed's topic."""
+    return _PLACEHOLDER.sub(lambda found: "#" if found[0].endswith("...}") else "+", topic)
 
 
 def plain(text: str) -> str:
@@ -291,8 +297,8 @@ class Feed(Table):
                     )
             elif ("+" in level or "#" in level) and level not in ("+", "#"):
                 raise ValueError(f"a wildcard must be a whole level, got {level!r}")
-        if "#" in topic and not topic.endswith("#"):
-            raise ValueError("'#' may stand only at the end")
+        if "#" in topic_filter(topic)[:-1]:
+            raise ValueError("'#' and names of several levels may stand only at the end")
         if topic.startswith(("$share/", "$queue/")):
             # Messages come without these levels, so none would be of the feed.
             raise ValueError(
@@ -381,5 +387,5 @@ class Feed(Table):
 
     @property
     def topic_filter(self) -> str:
-        """The MQTT topic filter to subscribe to: each placeholder becomes ``+``."""
-        return _PLACEHOLDER.sub("+", self.topic)
+        """The MQTT topic filter to subscribe to: each placeholder becomes ``+`` or ``#``."""
+        return topic_filter(self.topic)

@@ -6,13 +6,13 @@ single values, whatever else is wrong.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from headgate.config.certificates import key_problem
+from headgate.config.feed import topic_filter
 from headgate.config.former import NO_SINK, has_sink
 from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
@@ -25,8 +25,6 @@ from headgate.core.units import (
     parse_duration_ns,
     parse_size_bytes,
 )
-
-_PLACEHOLDER = re.compile(r"\{[^}/]*\}")
 
 
 def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -181,7 +179,7 @@ def _overlapping_topics(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Prob
 
 
 def _levels(topic: str) -> list[str]:
-    return _PLACEHOLDER.sub("+", topic).split("/")
+    return topic_filter(topic).split("/")
 
 
 def _overlap(left: list[str], right: list[str]) -> bool:

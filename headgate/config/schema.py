@@ -37,6 +37,7 @@ from headgate.config.values import (
     SecretVariable,
     TokenFile,
     TokenVariable,
+    TopicFilter,
 )
 from headgate.core.units import (
     DurationNs,
@@ -116,6 +117,8 @@ class Mqtt(Table):
     tls: Tls | None = None
     #: Adds the sink ``mqtt``, unless there is a ``[sink.mqtt]``.
     publish_anomalies: Flag = True
+    #: Topic filters of messages that are of no feed, though a feed's topic would match.
+    ignore: tuple[TopicFilter, ...] = ()
 
     @model_validator(mode="after")
     def _secrets(self) -> Self:

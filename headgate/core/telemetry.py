@@ -28,6 +28,11 @@ class Telemetry:
         self.messages = Counter(
             "headgate_messages", "MQTT messages received.", ["feed"], registry=registry
         )
+        self.ignored = Counter(
+            "headgate_ignored_messages",
+            "Messages that were passed over because mqtt.ignore says so.",
+            registry=registry,
+        )
         self.received_bytes = Counter(
             "headgate_received_bytes", "MQTT payload bytes received.", ["feed"], registry=registry
         )

@@ -38,6 +38,9 @@ _logger = structlog.get_logger()
 #: Messages are decoded so many bytes, or so many messages, at a time: between two such slices the
 #: event loop has its turn, and nothing waits for longer than one takes.
 SLICE_BYTES = 1 << 20
+
+#: Name of no feed: that of messages that are passed over.
+_NO_FEED = ""
 _SLICE_MESSAGES = 2048
 
 #: A payload of this size and more is looked at before it is weighed, bytes; and what an object in
@@ -105,6 +108,9 @@ class Translator:
         self._zoneless: set[str] = set()
         self._feeds = tuple(config.feed)
         self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
+        # In MQTT "bridge/#" is "bridge", too.
+        ignored = [*config.mqtt.ignore, *(each.removesuffix("/#") for each in config.mqtt.ignore)]
+        self._ignored = TopicPatterns(ignored) if ignored else None
         self._feed_of_topic: dict[bytes, str] = {}
         self._max_topics = 2 * config.ingest.max_devices
         self._partition_of_device = np.empty(0, np.int32)
@@ -273,7 +279,9 @@ class Translator:
         refused: list[tuple[int, DataError]] = []
         for position, topic_name in enumerate(topics):
             feed = feeds[position] or self._feed_of(topic_name)
-            if feed is None:
+            if feed == _NO_FEED:
+                self._telemetry.ignored.inc()
+            elif feed is None:
                 refused.append((position, DataError("unknown_topic", "no feed has this topic")))
             elif position in cut or len(payloads[position]) > limit:
                 size = cut.get(position, len(payloads[position]))
@@ -290,6 +298,8 @@ class Translator:
         known = self._feed_of_topic.get(mqtt_topic)
         if known is not None:
             return known
+        if self._ignored is not None and self._ignored.first(mqtt_topic) is not None:
+            return _NO_FEED
         at = self._patterns.first(mqtt_topic)
         feed = None if at is None else self._feeds[at]
         # Bounded: a device that makes up topics must not fill the memory.

@@ -19,6 +19,7 @@ _EXAMPLES = {
     "feed.pump.records",
     "feed.pump.retained",
     "mqtt.client_id",
+    "mqtt.ignore",
     "mqtt.password_env",
     "mqtt.shared_group",
     "mqtt.tls.ca_file",

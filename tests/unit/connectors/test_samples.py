@@ -15,7 +15,15 @@ from headgate.config.schema import Config
 from headgate.core.components import component
 
 #: Keys that have no default: what the sample shows is an example.
-_EXAMPLES = {"username", "password_env", "password_file", "shared_group", "token_env", "ca_file"}
+_EXAMPLES = {
+    "username",
+    "password_env",
+    "password_file",
+    "shared_group",
+    "ignore",
+    "token_env",
+    "ca_file",
+}
 _ROOT = Path(connectors.__file__).parent
 
 

@@ -25,3 +25,16 @@ def test_the_first_of_several_patterns_that_matches_is_found() -> None:
     assert patterns.first("a.b/ü/p".encode()) == 3
     assert patterns.first("axb/ü/p".encode()) is None
     assert patterns.first(b"plants") is None
+
+
+def test_names_over_several_levels() -> None:
+    """All that are left, of which there must be one."""
+    pattern = TopicPattern("z/{line}/{device...}")
+    assert pattern.match("z/a/hall/press 1") == {"line": "a", "device": "hall/press 1"}
+    assert pattern.match("z/a/press") == {"line": "a", "device": "press"}
+    assert pattern.match("z/a/") is None
+    assert pattern.match("z/a") is None
+    patterns = TopicPatterns(["z/{line}/{device...}", "y/{device}"])
+    assert [patterns.first(each) for each in (b"z/a/b/c", b"y/b", b"y/b/c", b"z/a")] == [
+        *(0, 1, None, None)
+    ]

@@ -19,10 +19,15 @@ _NOW_NS = 1_800_000_000 * NS_PER_S
 class Rig:
     """A translator of one feed, whose quarantine is a list."""
 
-    def __init__(self, **feed: object) -> None:
+    def __init__(self, ignore: tuple[str, ...] = (), **feed: object) -> None:
         settings = {"topic": "in/{device}", "channels": {"x": {}, "y": {}}, **feed}
         self.config = Config.model_validate(
-            {"feed": {"f": settings}, "local_store": {}, "log": {"partitions": 1}}
+            {
+                "mqtt": {"ignore": ignore},
+                "feed": {"f": settings},
+                "local_store": {},
+                "log": {"partitions": 1},
+            }
         )
         self.clock = ManualClock()
         self.telemetry = Telemetry(self.clock)
@@ -147,3 +152,15 @@ def test_slices_are_of_a_size_and_leave_nothing_out() -> None:
     assert list(slices([large] * 3)) == [(0, 1), (1, 2), (2, 3)]
     assert list(slices([small, records, small, records])) == [(0, 3), (3, 4)]
     assert list(slices([b"a" * 2000] * 1000)) == [(0, 512), (512, 1000)]
+
+
+def test_what_is_to_be_ignored_is_passed_over_and_counted() -> None:
+    """It is of no feed, whatever is in it; other messages of the same run are."""
+    rig = Rig(ignore=("in/bridge/#", "in/+/availability"), topic="in/{device...}")
+    for topic in (b"in/bridge", b"in/bridge/state/x", b"in/lamp/availability"):
+        assert rig.take(b"online", b'{"x": 1}', topic=topic) == []
+    assert rig.counted("headgate_ignored_messages_total") == 6
+    assert rig.counted("headgate_messages_total", feed="f") == 0
+    assert [reason for reason, _ in rig.take(b"online", topic=b"in/lamp/available")] == ["not_json"]
+    assert rig.take(b'{"x": 1}', topic=b"in/hall/lamp") == []
+    assert [each.name for each in rig.translator._channels.devices][-1] == "hall/lamp"

@@ -1,0 +1,56 @@
+"""Topics of feeds, and those that are passed over."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.config.feed import Feed
+from headgate.config.load import load_config
+from headgate.config.schema import Mqtt
+from headgate.core.errors import ConfigError
+
+
+def _feed(topic: str) -> Feed:
+    return Feed.model_validate({"topic": topic, "channels": {"x": {}}})
+
+
+def test_a_name_of_several_levels_is_subscribed_to_with_all_of_them() -> None:
+    """And placeholders before it are one level each."""
+    feed = _feed("z/{line}/{device...}")
+    assert feed.topic_filter == "z/+/#"
+    assert feed.tag_names == ["line"]
+    assert _feed("{device}/{rest...}").tag_names == ["rest"]
+
+
+@pytest.mark.parametrize("topic", ["z/{device...}/x", "z/#/{device}", "{a...}/{device...}"])
+def test_it_stands_at_the_end(topic: str) -> None:
+    """MQTT has no filter for anything else."""
+    with pytest.raises(ValueError, match="may stand only at the end"):
+        _feed(topic)
+
+
+@pytest.mark.parametrize("topic", ["z/dev-{device}", "z/{device..}", "z/{device....}"])
+def test_it_is_a_whole_level(topic: str) -> None:
+    """As every placeholder."""
+    with pytest.raises(ValueError, match="a placeholder must be a whole level"):
+        _feed(topic)
+
+
+def test_feeds_that_could_claim_one_message_are_found(tmp_path: pytest.TempPathFactory) -> None:
+    """A name of several levels goes over all that is below."""
+    path = tmp_path / "headgate.toml"  # type: ignore[operator]
+    path.write_text(
+        "[local_store]\n"
+        '[feed.a]\ntopic = "z/{device...}"\nchannels.x = {}\n'
+        '[feed.b]\ntopic = "z/{line}/{device}/x"\nchannels.x = {}\n'
+    )
+    with pytest.raises(ConfigError, match=r"feed\.b\.topic: .* may match the same message"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["", "a#", "a/#/b", "a+/b", "#/a", "a\0"])
+def test_what_is_no_filter_is_told(text: str) -> None:
+    """With an example."""
+    with pytest.raises(ValueError, match="expected an MQTT topic filter, such as"):
+        Mqtt.model_validate({"ignore": [text]})
+    assert Mqtt.model_validate({"ignore": ["#", "+/a/#", "/a//b"]}).ignore[2] == "/a//b"
