@@ -130,10 +130,7 @@ class PassingTime:
     async def advance(self, now_ns: int) -> Results:
         """``Pipeline.advance``, of all silent devices together or, after a death, of each alone."""
         quiet = self._pipeline.quiet(now_ns)
-        if not len(quiet):
-            # So it is nearly always, many times a second.
-            return joined([])
-        if self._in_hand.is_alone:
+        if self._in_hand.is_alone and len(quiet):
             return joined([await self._advance_one(now_ns, row) for row in quiet.tolist()])
         return await self._advance_some(now_ns, quiet, None)
 
@@ -159,10 +156,12 @@ class PassingTime:
     async def _advance_some(
         self, now_ns: int, devices: NDArray[np.int32], alone: Device | None
     ) -> Results:
-        self._in_hand.take(alone)
+        if len(devices):
+            self._in_hand.take(alone)
         with self._limit():
             results: Results = await self._in_thread(self._pipeline.advance, now_ns, devices)
-        self._in_hand.put_down()
+        if len(devices):
+            self._in_hand.put_down()
         return results
 
 

@@ -61,7 +61,9 @@ class Told:
     def close(self, messages: Sequence[Message]) -> None:
         """Add what closes the windows of devices that send times."""
         others = self.untimed.values()
-        of_interest = [each for each in messages if each not in self.refused]
+        of_interest = [
+            each for each in messages if each not in self.refused and each not in self.bad_fields
+        ]
         if others:
             untimed = set(others)
             of_interest = [each for each in of_interest if each not in untimed]
@@ -92,8 +94,10 @@ def presses(draw: random.Random, *, has_poison: bool) -> Told:
     devices = draw.randint(1, 4)
     topics = [b"hall/%s/press-%d" % (b"ab"[each % 2 :][:1], each // 2) for each in range(devices)]
     off_ms = {device: draw.choice((0, 0, 0, -(10**11))) for device in range(devices)}
-    wrong = {device: draw.choice((0.0, 0.0, 0.0, 0.05)) for device in range(devices)}
-    # What is put aside with poison can't confirm a clock, and what it was to confirm is held.
+    # What is put aside with poison can neither confirm a clock nor refute it, and what it was to
+    # decide on is held.
+    off = 0.0 if has_poison else 0.05
+    wrong = {device: draw.choice((0.0, 0.0, 0.0, off)) for device in range(devices)}
     steps = (99,) if has_poison else (99, 99, 99, 5, 8)
     forward = {device: draw.choice(steps) for device in range(devices)}
     no_good = draw.choice((0.0, 0.0, 0.05))
