@@ -7,29 +7,37 @@ import zlib
 from headgate.core.errors import DataError
 
 #: What content begins with that is compressed: its name by its first bytes.
-_KINDS = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ", "xz"),
-    (b"\x04\x22\x4d\x18", "LZ4"),
-)
-_BEGINS = (b"\x78", *(begin for begin, _ in _KINDS))
+_KINDS = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x04\x22\x4d\x18": "LZ4",
+    # Method and window, and what makes a number of both that divides by 31 (RFC 1950).
+    **{
+        bytes((8 | window << 4, flags)): "zlib"
+        for window in range(8)
+        for flags in range(256)
+        if ((8 | window << 4) << 8 | flags) % 31 == 0 and not flags & 0x20
+    },
+}
+_BEGINS = tuple(_KINDS)
+
+#: The first two bytes of those that are read.
+HEADS = frozenset(begin for begin, name in _KINDS.items() if name in ("gzip", "zlib"))
 
 #: What zlib calls the two that it reads: a header of gzip's, or its own.
 _WINDOW_BITS = {"gzip": 31, "zlib": 15}
 
+#: Behind compressed data these bytes mean nothing, as around other payloads.
+_BLANKS = b"\0 \t\r\n"
+
 
 def compression_of(payload: bytes) -> str:
     """The name of what a payload seems to be compressed with; empty for nothing known."""
-    if not payload.startswith(_BEGINS):
+    if not payload.startswith(_BEGINS) or _is_text(payload):
         return ""
-    for begin, name in _KINDS:
-        if payload.startswith(begin):
-            return name
-    # Method and window, and what makes a number of both that divides by 31 (RFC 1950).
-    is_zlib = payload[:1] == b"\x78" and int.from_bytes(payload[:2], "big") % 31 == 0
-    return "zlib" if is_zlib else ""
+    return next(name for begin, name in _KINDS.items() if payload.startswith(begin))
 
 
 def inflated(payload: bytes, kind: str, most: int) -> bytes:
@@ -45,15 +53,27 @@ def inflated(payload: bytes, kind: str, most: int) -> bytes:
     """
     if kind not in _WINDOW_BITS:
         raise DataError("compressed", f"{kind} data; gzip and zlib are read")
-    inflater = zlib.decompressobj(_WINDOW_BITS[kind])
-    try:
-        content = inflater.decompress(payload, most + 1)
-    except zlib.error as error:
-        raise DataError("compressed", f"{kind} data that is damaged: {error}"[:200]) from None
-    if len(content) > most:
-        raise DataError("too_large", f"{kind} data of more than {most} bytes")
-    if not inflater.eof:
-        raise DataError("compressed", f"{kind} data that is cut off")
-    if inflater.unused_data:
-        raise DataError("compressed", f"more behind the end of {kind} data")
+    content = b""
+    while payload:
+        inflater = zlib.decompressobj(_WINDOW_BITS[kind])
+        try:
+            content += inflater.decompress(payload, most + 1 - len(content))
+        except zlib.error as error:
+            raise DataError("compressed", f"{kind} data that is damaged: {error}"[:200]) from None
+        if len(content) > most:
+            raise DataError("too_large", f"{kind} data of more than {most} bytes")
+        if not inflater.eof:
+            raise DataError("compressed", f"{kind} data that is cut off")
+        payload = inflater.unused_data.lstrip(_BLANKS)
+        # gzip's may be several, one after the other.
+        if payload and not (kind == "gzip" and payload.startswith(b"\x1f\x8b")):
+            raise DataError("compressed", f"more behind the end of {kind} data")
     return content
+
+
+def _is_text(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

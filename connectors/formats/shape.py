@@ -17,6 +17,9 @@ from headgate.core.errors import DataError
 #: Elements of one array are no farther apart, first and last.
 _LONGEST_NS = 366 * 86_400 * NS_PER_S
 
+#: No word for how good a value is is longer.
+_LONGEST_WORD = 64
+
 #: Names that are numbers are no longer than this.
 _LONGEST_NAME_BITS = 200
 
@@ -54,8 +57,12 @@ class Shape:
         self._arrays = None
         if feed.arrays is not None and feed.time.path is not None:
             self._arrays = ValueArrays(feed.arrays, feed.time.path, signals)
-        self._quality = None if feed.quality is None else SenderQuality(feed.quality)
+        self._quality = None
+        if feed.quality is not None:
+            self._quality = SenderQuality(feed.quality, may_be_array=self._arrays is not None)
         self._topic = b""
+        #: What the payload around the records says of all of them.
+        self._verdict: bool | list[bool] = True
 
     def begin(self, topic: bytes, records: Sequence[object], envelope: object) -> None:
         """A new message.
@@ -64,6 +71,8 @@ class Shape:
             DataError: Its records have too many parts, all together.
         """
         self._topic = topic
+        if self._quality is not None:
+            self._verdict = self._quality.of(envelope, default=True)
         if self._arrays is not None:
             count = self._arrays.count
             self._check_count(sum(count(each, envelope) for each in records))
@@ -78,9 +87,7 @@ class Shape:
         if self._quality is None:
             yield from parts
             return
-        verdict = self._quality.of(record, envelope)
-        if isinstance(verdict, list) and self._arrays is None:
-            verdict = False
+        verdict = self._quality.of(record, default=self._verdict)
         for position, part in enumerate(parts):
             if isinstance(verdict, list):
                 is_good = position < len(verdict) and verdict[position]
@@ -149,11 +156,13 @@ class ValueArrays:
         }
         times = first(self._time, record, envelope)
         has_times = isinstance(times, list)
+        if not columns:
+            # With an array of times it is of the first of them.
+            timed = {self._time_key: times[0]} if isinstance(times, list) and times else record
+            yield Part(more, timed)
+            return
         if isinstance(times, list):
             columns[self._time_key] = times
-        if not columns:
-            yield Part(record, record)
-            return
         lengths = {key: len(value) for key, value in columns.items()}
         count = min(lengths.values())
         if set(lengths.values()) != {count}:
@@ -193,25 +202,30 @@ class ValueArrays:
 class SenderQuality:
     """What the sender itself says of how good a record is."""
 
-    def __init__(self, quality: SourceQuality) -> None:
+    def __init__(self, quality: SourceQuality, *, may_be_array: bool) -> None:
         self._get = getter(quality.path)
         self._good = {_comparable(each) for each in quality.good}
+        self._may_be_array = may_be_array
 
-    def of(self, record: object, envelope: object) -> bool | list[bool]:
+    def of(self, record: object, *, default: bool | list[bool]) -> bool | list[bool]:
         """Whether a record may be believed, or each of its elements where it says so of each.
 
-        One of which nothing is said may.
+        Args:
+            record: The record, or the payload around it.
+            default: What counts where nothing is said.
         """
-        value = first(self._get, record, envelope)
+        value = self._get(record)
+        if value is ABSENT:
+            return default
         if isinstance(value, list):
-            return [_comparable(each) in self._good for each in value]
-        return value is ABSENT or _comparable(value) in self._good
+            return self._may_be_array and [_comparable(each) in self._good for each in value]
+        return _comparable(value) in self._good
 
 
 def _comparable(value: object) -> tuple[str, object]:
     """A value so that 1, true and "1" are three things, and words are compared as they mean."""
     if isinstance(value, str):
-        return ("text", plain(value))
+        return ("text", plain(value[:_LONGEST_WORD]))
     if isinstance(value, bool):
         return ("truth", value)
     return ("number", value) if isinstance(value, int | float) else ("other", None)

@@ -32,6 +32,26 @@ class TopicPatterns:
         return None if found is None or found.lastindex is None else found.lastindex - 1
 
 
+class IgnoredTopics:
+    """Topics that one of some MQTT topic filters matches."""
+
+    def __init__(self, filters: Iterable[str]) -> None:
+        every = "|".join(map(_filter_expression, filters))
+        self._expression = re.compile(every.encode(), re.DOTALL) if every else None
+
+    def __contains__(self, topic: bytes) -> bool:
+        return self._expression is not None and self._expression.fullmatch(topic) is not None
+
+
+def _filter_expression(text: str) -> str:
+    levels = {"+": "[^/]*", "#": ".*"}
+    expression = "/".join(levels.get(level, re.escape(level)) for level in text.split("/"))
+    # The level above what # stands for is meant, too.
+    expression = re.sub(r"/\.\*$", "(?:/.*)?", expression)
+    # Wildcards at the beginning don't mean the broker's own topics.
+    return rf"(?!\$){expression}" if text[0] in "+#" else expression
+
+
 def _expression(pattern: str, placeholder: str) -> str:
     levels = []
     for level in pattern.split("/"):

@@ -25,7 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.finding import Finding, State
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.topics import TopicPatterns
+from connectors.formats.topics import IgnoredTopics, TopicPatterns
 from connectors.mqtt.tls import cause, tls_context
 from headgate.config.schema import Config, Mqtt, read_secret
 from headgate.core.batch import Batch, Quality
@@ -82,6 +82,7 @@ class BrokerProbe:
             for name, feed in config.feed.items()
         }
         self._feeds = tuple(config.feed)
+        self._ignored = IgnoredTopics(config.mqtt.ignore)
         self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
         self._changed = threading.Condition()
         self._answer: ReasonCode | None = None
@@ -269,7 +270,7 @@ class BrokerProbe:
         # Not ``message.topic``: that decodes UTF-8.
         topic: bytes = message._topic  # noqa: SLF001
         at = self._patterns.first(topic)
-        if at is None:
+        if at is None or topic in self._ignored:
             return
         feed = self._feeds[at]
         heard = self._heard[feed]

@@ -386,6 +386,11 @@ class Feed(Table):
         return self.retained or ("once" if self.time.path is None else "reading")
 
     @property
+    def density(self) -> int:
+        """How many times more may come of a byte of its messages than of one of JSON objects."""
+        return max(self._format_config.density, 1 if self.arrays is None else 16)
+
+    @property
     def topic_filter(self) -> str:
         """The MQTT topic filter to subscribe to: each placeholder becomes ``+`` or ``#``."""
         return topic_filter(self.topic)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headgate.config.payload_path import key_of
 from headgate.config.table import Table
 
 if TYPE_CHECKING:
@@ -18,7 +20,26 @@ class FormatConfig(Table):
         """Placeholders of the feed's topic that the format itself reads; they are no tags."""
         return ()
 
+    @property
+    def density(self) -> int:
+        """How many times more of a message may come of a byte than of one of JSON objects.
+
+        So many times smaller are the parts in which messages are decoded.
+        """
+        return 1
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this; empty when it does."""
         del feed
         return ""
+
+
+def no_such_field(feed: Feed, known: Sequence[str], what: str) -> str:
+    """What to say of a channel that is none of a format's fields; empty where all are."""
+    if feed.pairs is not None:
+        return ""
+    for name, channel in feed.channels.items():
+        if key_of(channel.path or name) not in known:
+            told = ", ".join(each for each in known if each)
+            return f"channels.{name}: expected one of format.{what}: {told}; give its path"
+    return ""

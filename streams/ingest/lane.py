@@ -148,7 +148,8 @@ class IngestLane:
         self._is_estimating = False
         self._pulse = Pulse(config.gateway.data_dir)
         self._unheard = UnheardFeeds(config.feed, telemetry)
-        self._in_hand = MessagesInHand(config.gateway.data_dir / "ingest.in-hand")
+        density = max(feed.density for feed in config.feed.values())
+        self._in_hand = MessagesInHand(config.gateway.data_dir / "ingest.in-hand", density)
         self._refusals = Refusals(config, telemetry, clock)
         self._heard_time = HeardTime()
         self._translator = Translator(

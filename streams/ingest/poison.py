@@ -34,10 +34,12 @@ class MessagesInHand:
 
     Args:
         path: A file of its own.
+        density: See ``slices``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, density: int = 1) -> None:
         self._note = Note(path)
+        self._density = density
         self._held = 0
         self._alone = ""
         self._suspects = 0
@@ -71,7 +73,7 @@ class MessagesInHand:
         at = min(self._suspects, len(messages))
         yield from ((each, each + 1) for each in range(at))
         for poison in [*self._poison_among(messages, at), len(messages)]:
-            for first, end in slices(messages.payloads[at:poison]):
+            for first, end in slices(messages.payloads[at:poison], self._density):
                 yield at + first, at + end
             if poison < len(messages):
                 yield poison, poison + 1

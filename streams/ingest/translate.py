@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 import structlog
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.formats.topics import TopicPatterns
+from connectors.formats.inflate import HEADS
+from connectors.formats.topics import IgnoredTopics, TopicPatterns
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
@@ -38,6 +40,9 @@ _logger = structlog.get_logger()
 #: Messages are decoded so many bytes, or so many messages, at a time: between two such slices the
 #: event loop has its turn, and nothing waits for longer than one takes.
 SLICE_BYTES = 1 << 20
+
+#: The first two bytes of a payload.
+_HEAD = itemgetter(slice(2))
 
 #: Name of no feed: that of messages that are passed over.
 _NO_FEED = ""
@@ -108,9 +113,7 @@ class Translator:
         self._zoneless: set[str] = set()
         self._feeds = tuple(config.feed)
         self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
-        # In MQTT "bridge/#" is "bridge", too.
-        ignored = [*config.mqtt.ignore, *(each.removesuffix("/#") for each in config.mqtt.ignore)]
-        self._ignored = TopicPatterns(ignored) if ignored else None
+        self._ignored = IgnoredTopics(config.mqtt.ignore)
         self._feed_of_topic: dict[bytes, str] = {}
         self._max_topics = 2 * config.ingest.max_devices
         self._partition_of_device = np.empty(0, np.int32)
@@ -298,7 +301,7 @@ class Translator:
         known = self._feed_of_topic.get(mqtt_topic)
         if known is not None:
             return known
-        if self._ignored is not None and self._ignored.first(mqtt_topic) is not None:
+        if mqtt_topic in self._ignored:
             return _NO_FEED
         at = self._patterns.first(mqtt_topic)
         feed = None if at is None else self._feeds[at]
@@ -345,14 +348,25 @@ class Translator:
         return self._partition_of_device[batch.device]
 
 
-def slices(payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+def slices(payloads: Sequence[bytes], density: int = 1) -> Iterator[tuple[int, int]]:
     """Where to cut messages that are decoded: first and end of each part, one message at least.
 
     A part is bounded by what it takes to decode it.
+
+    Args:
+        payloads: The messages.
+        density: See ``Feed.density``; the most of all feeds.
     """
-    sizes = list(map(len, payloads))
+    sizes = [density * len(payload) for payload in payloads]
     if not sizes:
         return
+    # What is compressed does not say what it takes.
+    is_odd = not HEADS.isdisjoint(map(_HEAD, payloads))
+    if is_odd:
+        sizes = [
+            SLICE_BYTES if payload[:2] in HEADS else size
+            for payload, size in zip(payloads, sizes, strict=True)
+        ]
     if max(sizes) < _LOOKED_AT_BYTES:
         is_little = sum(sizes) <= SLICE_BYTES
         most = _SLICE_MESSAGES if is_little else SLICE_BYTES // _LOOKED_AT_BYTES

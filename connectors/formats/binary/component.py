@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import Feed
-from headgate.config.format import FormatConfig
+from headgate.config.format import FormatConfig, no_such_field
 from headgate.config.schema import Ingest
 from headgate.config.table import Table
 from headgate.config.values import Int, Name
@@ -62,6 +62,15 @@ class BinaryConfig(FormatConfig):
     #: Bytes before the first record.
     skip: Annotated[Int, Field(ge=0, lt=_LONGEST)] = 0
     encoding: Literal["raw", "hex", "base64"] = "raw"
+
+    @property
+    def density(self) -> int:
+        """See ``FormatConfig``: each byte may be a record of all fields."""
+        return 16 * max(1, len(self.fields) // (self.size or self.least))
+
+    def misfit(self, feed: Feed) -> str:
+        """Why the rest of a feed does not go with this."""
+        return no_such_field(feed, tuple(self.fields), "fields")
 
     @property
     def least(self) -> int:

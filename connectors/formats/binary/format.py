@@ -70,10 +70,10 @@ class BinaryFormat:
         encoding = self._table.encoding
         if encoding == "raw":
             return payload
-        text = payload.translate(None, b" \t\r\n\0").strip(b"\"'")
+        text = payload.translate(None, b" \t\r\n\0,").strip(b"\"'")
         try:
             if encoding == "hex":
-                return bytes.fromhex(text.removeprefix(b"0x").decode("ascii"))
+                return bytes.fromhex(text.lower().replace(b"0x", b"").decode("ascii"))
             return base64.b64decode(text, validate=True)
         except (ValueError, binascii.Error) as error:
             raise DataError("not_binary", f"no {encoding} text: {error}"[:200]) from None

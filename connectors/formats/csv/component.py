@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import Feed
-from headgate.config.format import FormatConfig
+from headgate.config.format import FormatConfig, no_such_field
 from headgate.config.schema import Ingest
 from headgate.config.values import Flag
 from headgate.core.components import Component
@@ -23,6 +23,15 @@ class CsvConfig(FormatConfig):
     #: Whether the first line of each message has the names instead.
     header: Flag = False
     delimiter: str = ","
+
+    @property
+    def density(self) -> int:
+        """See ``FormatConfig``: a line may be two bytes."""
+        return 16
+
+    def misfit(self, feed: Feed) -> str:
+        """Why the rest of a feed does not go with this."""
+        return "" if not self.columns else no_such_field(feed, self.columns, "columns")
 
     @model_validator(mode="after")
     def _says_what_columns_are(self) -> Self:

@@ -14,9 +14,10 @@ from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
 
 #: What Python makes of a value and of a line, bytes, places in their lists included.
-_VALUE, _LINE = 72, 400
+_VALUE, _LINE = 100, 400
 
-_BYTE_ORDER_MARK = "\ufeff"
+#: Around all lines these mean nothing: C programs send the end of their strings along.
+_AROUND = "\0 \ufeff\n\r"
 
 
 class CsvFormat:
@@ -39,16 +40,23 @@ class CsvFormat:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes
-        # Of channels that say how their numbers are written, or what words mean, texts stay texts.
-        self._texts = {
-            key_of(each.path or name)
-            for name, each in feed.channels.items()
-            if each.decimal is not None or each.states
-        }
+        channels = {key_of(each.path or name): each for name, each in feed.channels.items()}
+        is_plain = {key: not each.decimal and not each.states for key, each in channels.items()}
+        # These are numbers here, and not only where texts may be some. Of channels that say how
+        # their numbers are written, or what words mean, texts stay texts.
+        self._numbers = {key for key, each in is_plain.items() if each}
+        if feed.pairs is not None and all(is_plain.values()):
+            self._numbers.add(key_of(feed.pairs.value))
+        paths = [*channels, *map(key_of, feed.device_name.paths)]
+        for table in (feed.time, feed.quality):
+            paths += [] if table is None or table.path is None else [key_of(table.path)]
+        if feed.pairs is not None:
+            paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
+        self._wanted = frozenset(paths)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
-        lines = payload.count(b"\n") + payload.count(b"\r")
+        lines = max(payload.count(b"\n"), payload.count(b"\r"))
         self.check_count(max(0, lines - 2))
         values = payload.count(self._delimiter.encode()) + lines
         self._bounds.check_size(payload, _VALUE * values + _LINE * lines)
@@ -58,20 +66,27 @@ class CsvFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         try:
-            text = payload.decode().strip("\0").removeprefix(_BYTE_ORDER_MARK)
+            text = payload.decode().strip(_AROUND)
         except UnicodeDecodeError as error:
             raise DataError("not_utf8", f"byte {error.start}: {error.reason}") from None
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
+        columns = self._columns
+        records: list[object] = []
         try:
-            rows = [row for row in lines if any(map(str.strip, row))]
+            for row in lines:
+                if not any(map(str.strip, row)):
+                    continue
+                if columns:
+                    records.append(self._record(columns, row))
+                else:
+                    columns = tuple(name.strip() for name in row)
+                    if len(set(columns)) < len(columns):
+                        raise DataError("not_csv", "a name stands twice in the first line")
         except csv.Error as error:
             raise DataError("not_csv", f"line {lines.line_num}: {error}"[:200]) from None
-        columns = self._columns
-        if rows and not columns:
-            columns = tuple(name.strip() for name in rows.pop(0))
-        if not rows:
+        if not records:
             raise DataError("empty", "no line of values")
-        return [self._record(columns, row) for row in rows]
+        return records
 
     def _record(self, columns: Sequence[str], row: Sequence[str]) -> object:
         """A line as a record, or what is wrong with it."""
@@ -80,7 +95,7 @@ class CsvFormat:
         record: dict[str, object] = {}
         for name, text in zip(columns, row, strict=True):
             # A place that is empty has no value.
-            if name and text.strip():
-                number = None if name in self._texts else number_text(text)
+            if name in self._wanted and text.strip():
+                number = number_text(text) if name in self._numbers else None
                 record[name] = text if number is None else float(number)
         return record

@@ -17,6 +17,11 @@ class JsonConfig(FormatConfig):
     #: Whether a message may be several objects, a line each.
     lines: Flag = False
 
+    @property
+    def density(self) -> int:
+        """See ``FormatConfig``: of lines, each two bytes may be a refusal."""
+        return 16 if self.lines else 1
+
 
 def _make(table: JsonConfig, feed: Feed, limits: Ingest) -> Format:
     from connectors.formats.json.format import JsonFormat

@@ -24,6 +24,9 @@ _OBJECT, _ARRAY, _QUOTE, _VALUE = 192, 104, 29, 27
 #: one that is near what a float can hold, a hundred times what it takes for others.
 _MAX_EXTREME = 1000
 
+#: Around a line they mean nothing.
+_BLANKS = b"\0 \t\r\n"
+
 _elements = msgspec.json.Decoder(list[AnyObject]).decode
 
 
@@ -73,23 +76,23 @@ class JsonFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         del topic
+        if kind := compression_of(payload):
+            payload = inflated(payload, kind, self._max_bytes)
+            if len(payload) > self.unseen_bytes:
+                self.check(payload)
         try:
             return self._loads(payload)
-        except DataError as error:
-            if error.reason == "compressed":
-                payload = inflated(payload, compression_of(payload), self._max_bytes)
-                self.check(payload)
-            elif not self._has_lines or error.reason != "not_json":
+        except DataError:
+            if not self._has_lines:
                 raise
-        return self._lines(payload) if self._has_lines else self._loads(payload)
+            self.check_count(payload.strip(_BLANKS).count(b"\n"))
+            lines = [line for line in payload.split(b"\n") if line.strip(_BLANKS)]
+            if len(lines) < 2:
+                raise
+        return [self._line(line) for line in lines]
 
     def _loads(self, text: bytes) -> object:
         return loads(text, takes_literals=self._takes_literals)
-
-    def _lines(self, text: bytes) -> object:
-        lines = [line for line in text.split(b"\n") if line.strip(b"\0 \t\r")]
-        self.check_count(len(lines))
-        return self._loads(text) if len(lines) == 1 else [self._line(line) for line in lines]
 
     def _line(self, line: bytes) -> object:
         try:

@@ -213,10 +213,20 @@ def test_no_two_publish_to_the_same_topics(tmp_path: Path) -> None:
     assert _problems(tmp_path, text) == [
         (
             "2: sink.again.topic_prefix: expected topics of its own, got headgate, which "
-            "mqtt.publish_anomalies.topic_prefix names, too"
+            "mqtt.publish_anomalies names, too"
         )
     ]
     _config(tmp_path, text + 'topic_prefix = "hall/headgate"')
+
+
+def test_who_may_not_look_is_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that only look go on for those who may not enter the folder of data."""
+
+    def refuse(_path: Path, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    _config(tmp_path, '[sink.f]\ntype = "file"\npath = "/root/x/points.lp"')
 
 
 def test_a_file_to_write_is_no_folder(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_three_bytes_and_single_bits() -> None:
     [
         ("hex", b"00FF38"),
         ("hex", b'"0x00 ff 38"\n'),
+        ("hex", b"0x00, 0XFF, 0x38"),
         ("base64", base64.b64encode(b"\0\xff\x38")),
         ("base64", b'"' + base64.b64encode(b"\0\xff\x38") + b'"\r\n'),
     ],
@@ -235,6 +236,76 @@ def test_a_message_may_be_several_objects_in_lines() -> None:
     assert Decoding(b'{"x":1}\n' * 6, **_LINES).refused[0].startswith("too_many_records: 6")
 
 
+@pytest.mark.parametrize("bad", [b'{"s":"\xff"}', b"[" * 5000, b"x ray", b"BZh", b"\0 \xff"])
+def test_one_bad_line_takes_no_other_down(bad: bytes) -> None:
+    """Wherever it stands, and whatever is wrong with it."""
+    good = [b'{"x":1}', b'{"x":2}']
+    for at in range(3):
+        found = Decoding(b"\n".join([*good[:at], bad, *good[at:]]), **_LINES)
+        assert found.readings == [("x", 1.0), ("x", 2.0)]
+        assert len(found.refused) == 1
+
+
+def test_gzip_may_be_of_several_parts() -> None:
+    """As it is where it was appended to; zlib with any window is read as well."""
+    parts = gzip.compress(b'[{"x":1},') + gzip.compress(b'{"x":2}]')
+    assert len(Decoding(parts, channels={"x": {}}).readings) == 2
+    small = zlib.compressobj(wbits=9)
+    payload = small.compress(b'{"x":1}') + small.flush()
+    assert Decoding(payload, channels={"x": {}}).readings == [("x", 1.0)]
+
+
+def test_text_that_begins_as_something_compressed_is_text() -> None:
+    """Two letters are enough for that."""
+    form = {
+        "format": {"type": "value", "channel": "x"},
+        "channels": {"x": {"states": {"x ray": 1}}},
+    }
+    assert Decoding(b"x ray", **form).readings == [("x", 1.0)]
+
+
+def test_what_is_no_channel_stays_a_text_in_a_line() -> None:
+    """Names with zeros before them, times to the nanosecond, patterns, names of pairs."""
+    feed = {"topic": "in/+", "device": "id", "time": {"path": "t", "unit": "ns"}}
+    form = {"type": "csv", "columns": ["id", "t", "x"]}
+    found = Decoding(
+        f"007,{_T}000000001,1\n7,{_T}000000002,2".encode(), format=form, **feed, channels={"x": {}}
+    )
+    assert found.devices == ["007", "7"]
+    assert not found.refused
+    pairs = {"pairs": {"name": "n", "value": "v"}, "channels": {"x": {"path": "40001"}}}
+    form = {"type": "csv", "columns": ["n", "v"]}
+    assert Decoding(b"40001,5\n40002,6", format=form, **pairs).readings == [("x", 5.0)]
+    pairs["channels"]["x"]["decimal"] = ","  # type: ignore[index]
+    semicolons = {**form, "delimiter": ";"}
+    assert Decoding(b"40001;1.000", format=semicolons, **pairs).readings == [("x", 1000.0)]
+
+
+def test_lines_that_end_as_on_windows_are_counted_once() -> None:
+    """As many are allowed as of others."""
+    form = {"type": "csv", "columns": ["x"]}
+    assert len(Decoding(b"12.5\r\n" * 5, format=form, channels={"x": {}}).readings) == 5
+
+
+def test_a_name_that_stands_twice_is_told() -> None:
+    """Its values would take each other's place."""
+    found = Decoding(b"x,x\n1,2", format={"type": "csv", "header": True}, channels={"x": {}})
+    assert found.refused == ["not_csv: a name stands twice in the first line"]
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ({"type": "csv", "columns": ["a", "", "b"]}, "one of format.columns: a, b; give its path"),
+        ({"type": "binary", "fields": {"a": {"at": 0, "type": "u8"}}}, "one of format.fields: a;"),
+    ],
+)
+def test_a_channel_that_is_no_field_is_told(form: dict[str, object], told: str) -> None:
+    """When the configuration is read."""
+    with pytest.raises(ValueError, match=rf"channels\.x: expected {told}"):
+        Decoding(b"", format=form, channels={"x": {}})
+
+
 def test_lines_are_read_only_by_choice() -> None:
     """A message is one value otherwise."""
     assert Decoding(b'{"x":1}\n{"x":2}', channels={"x": {}}).refused[0].startswith("not_json")
@@ -245,12 +316,16 @@ def test_compressed_json_is_read(compress: object) -> None:
     """As what is in it; lines too, and what is wrong with it is told."""
     assert callable(compress)
     assert Decoding(compress(b'{"x":7.5}'), channels={"x": {}}).readings == [("x", 7.5)]
+    assert Decoding(compress(b'{"x":7.5}') + b"\0\n", channels={"x": {}}).readings
     lines = Decoding(compress(b'{"x":1}\n{"x":2}'), **_LINES)
     assert lines.readings == [("x", 1.0), ("x", 2.0)]
+    assert Decoding(compress(b'{\n"x":1\n}'), **_LINES).readings == [("x", 1.0)]
     for content, refusal in (
         (compress(b"no"), "not_json"),
         (compress(b'{"x":1}')[:-6], "compressed"),
         (compress(b'{"x":1}') + b"!", "compressed: more behind the end of"),
+        (compress(b""), "empty"),
+        (compress(b"\n"), "empty"),
         (compress(compress(b'{"x":1}')), "compressed"),
         (compress(b"[" + b"1," * 20_000 + b"1]"), "too_large: "),
         (compress(json.dumps([{"x": 1}] * 6).encode()), "too_many_records"),
@@ -276,6 +351,11 @@ _HOSTILE: dict[str, tuple[object, bytes]] = {
     "a quote": ({"type": "csv", "columns": ["x"]}, b'"' + b"a" * (_MIB - 1)),
     "quotes": ({"type": "csv", "columns": ["x"]}, b'"' * _MIB),
     "names": ({"type": "csv", "header": True}, b"n," * (_MIB // 2)),
+    "wide lines with names": (
+        {"type": "csv", "header": True},
+        b",".join(b"%d" % n for n in range(9000)) + b"\n" + (b"12345," * 8999 + b"1\n") * 18,
+    ),
+    "lines of two": ({"type": "json", "lines": True}, b"11\n" * (_MIB // 3)),
     "small frames": (
         {"type": "binary", "size": 1, "fields": {"x": {"at": 0, "type": "u8"}}},
         bytes(_MIB),

@@ -13,6 +13,7 @@ from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
+from tests.unit.formats.test_cost import calls
 
 _NOW_NS = 1_800_000_000 * 10**9
 _S = 10**9
@@ -332,3 +333,27 @@ def test_no_channel_is_required_where_records_have_few(shape: str) -> None:
     feed = {shape: {}, "time": {"path": "t"}, "channels": {"x": {"required": True}}}
     with pytest.raises(ValueError, match=rf"channels\.x\.required: with {shape} a record need"):
         Feed.model_validate({"topic": "in/{device}", **feed})
+
+
+def test_with_times_a_single_value_counts_once() -> None:
+    """Of the first of them, and nothing is refused."""
+    found = Decoding({"time": [1_799_999_990, 1_799_999_991], "temp": 5}, **_ARRAYS)
+    assert found.readings == [("a", "temp", -10.0, 5.0)]
+    assert not found.refused
+
+
+def test_what_is_said_around_records_is_looked_at_once() -> None:
+    """A long array there is no verdict, and no work for each record."""
+    feed = {"records": "r", "quality": {"path": "q"}, "channels": {"x": {}}}
+
+    def work(records: int) -> None:
+        table = ChannelTable()
+        limits = Ingest(max_records=10_000)
+        config = Feed.model_validate({"topic": "in/{device}", **feed})
+        decoder = FeedDecoder("f", config, table, limits)
+        payload = json.dumps({"q": [1] * 5000, "r": [{"x": 1}] * records}).encode()
+        found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
+        assert np.isnan(found.value).all()
+
+    few, many = calls(lambda: work(1)), calls(lambda: work(101))
+    assert many - few < 100 * 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.formats.topics import TopicPattern, TopicPatterns
+from connectors.formats.topics import IgnoredTopics, TopicPattern, TopicPatterns
 
 
 def test_topic_patterns() -> None:
@@ -38,3 +38,16 @@ def test_names_over_several_levels() -> None:
     assert [patterns.first(each) for each in (b"z/a/b/c", b"y/b", b"y/b/c", b"z/a")] == [
         *(0, 1, None, None)
     ]
+
+
+def test_topics_to_be_ignored_are_mqtts_filters() -> None:
+    """With the level above, without the broker's own topics, and whatever else is in them."""
+    ignored = IgnoredTopics(["bridge/#", "+/+/availability", "{x/y", "a.b", "ü"])
+    for topic in ("bridge", "bridge/", "bridge/a/b", "a//availability", "{x/y", "a.b", "ü"):
+        assert topic.encode() in ignored, topic
+    for topic in ("bridges", "a/bridge", "a/availability", "1/y", "axb", "$SYS/a/availability"):
+        assert topic.encode() not in ignored, topic
+    assert b"$SYS/a" not in IgnoredTopics(["#"])
+    assert b"$SYS/a" in IgnoredTopics(["$SYS/#"])
+    assert b"a/b\xff" in IgnoredTopics(["#"])
+    assert b"" not in IgnoredTopics([])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 from structlog.testing import capture_logs
 
@@ -152,6 +154,10 @@ def test_slices_are_of_a_size_and_leave_nothing_out() -> None:
     assert list(slices([large] * 3)) == [(0, 1), (1, 2), (2, 3)]
     assert list(slices([small, records, small, records])) == [(0, 3), (3, 4)]
     assert list(slices([b"a" * 2000] * 1000)) == [(0, 512), (512, 1000)]
+    # What is dense, or does not say how much is in it, goes in smaller parts.
+    assert list(slices([b"a" * 20_000] * 9, density=16)) == [(0, 3), (3, 6), (6, 9)]
+    compressed = gzip.compress(b"[]")
+    assert list(slices([small, compressed, small])) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_what_is_to_be_ignored_is_passed_over_and_counted() -> None:
