@@ -18,6 +18,9 @@ from tests.simulation.story import Outcome, play
 #: After so many stories it is told how far it is.
 _TOLD = 1000
 
+#: Stories that a process is given at a time, and how often, before another one takes its place.
+_CHUNK, _CHUNKS = 20, 5
+
 
 def silence() -> None:
     """Say nothing of what the gateway has to say: things go wrong here all the time."""
@@ -28,8 +31,9 @@ def play_all(first: int, count: int, processes: int) -> tuple[list[Outcome], lis
     """Play the stories of so many seeds; what they were like, and what failed."""
     context = multiprocessing.get_context("fork")
     outcomes, failures = [], []
-    with context.Pool(processes, silence) as pool:
-        played = pool.imap_unordered(try_to_play, range(first, first + count), chunksize=20)
+    # What a killed gateway had open stays open until the process ends that it was played in.
+    with context.Pool(processes, silence, maxtasksperchild=_CHUNKS) as pool:
+        played = pool.imap_unordered(try_to_play, range(first, first + count), chunksize=_CHUNK)
         for number, result in enumerate(played, 1):
             if isinstance(result, Outcome):
                 outcomes.append(result)
