@@ -101,22 +101,23 @@ class Account:
 
     def _sink_problem(self, stored: Mapping[str, str]) -> str:
         """Every sink must have everything, whenever it came."""
-        if self._story.is_exact and not self._may_be_believed():
+        if self._story.is_exact and not self._undecided():
             return self._point_problem(stored)
         # Each once, in the order of sending.
         sent = list(dict.fromkeys([*_names(self._timed), *_names(self._untimed)]))
         return _count_problem(sent, self._quarantined, stored, is_closed=not self._story.is_exact)
 
-    def _may_be_believed(self) -> bool:
-        """Whether a reading that was ahead came again, when its device had caught up with it.
+    def _undecided(self) -> set[str]:
+        """Devices that were ahead, and of which something came again.
 
-        Then it counts, and what must come out is as with late ones a matter of timing.
+        What comes again may confirm what was ahead, and then others are late: which of them count
+        is a matter of the order that they came in, as with late ones.
         """
-        ahead = self._of_timed.ahead
+        ahead = {device for device, *_ in self._of_timed.ahead}
         if not ahead:
-            return False
+            return set()
         times = self._times_in_log()
-        return any(times[reading] > 1 for reading in ahead)
+        return {reading[0] for reading, count in times.items() if count > 1} & ahead
 
     def _decoded(self) -> Batch:
         """All readings of devices that send times, in order of sending."""
@@ -207,12 +208,17 @@ class Account:
             )
             return "the poison is not in quarantine" if is_missing else ""
         rejected = self._of_timed.rejected | self._of_untimed.rejected
+        undecided = self._undecided()
         for reading in rejected:
-            if reading not in quarantined:
+            if reading not in quarantined and reading[0] not in undecided:
                 return f"{reading} is neither in a point nor in quarantine"
         # One that is in the log once is in a point or put aside; a replay must not do the other
         # too.
-        aside = [reading for reading in quarantined if reading not in rejected]
+        aside = [
+            reading
+            for reading in quarantined
+            if reading not in rejected and reading[0] not in undecided
+        ]
         if aside:
             times = self._times_in_log()
             for reading in aside:
