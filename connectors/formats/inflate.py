@@ -29,6 +29,9 @@ HEADS = frozenset(begin for begin, name in _KINDS.items() if name in ("gzip", "z
 #: What zlib calls the two that it reads: a header of gzip's, or its own.
 _WINDOW_BITS = {"gzip": 31, "zlib": 15}
 
+#: Parts of one gzip payload at most: each is looked for in all that is left.
+_MAX_PARTS = 100
+
 #: Behind compressed data these bytes mean nothing, as around other payloads.
 _BLANKS = b"\0 \t\r\n"
 
@@ -54,7 +57,7 @@ def inflated(payload: bytes, kind: str, most: int) -> bytes:
     if kind not in _WINDOW_BITS:
         raise DataError("compressed", f"{kind} data; gzip and zlib are read")
     content = b""
-    while payload:
+    for _ in range(_MAX_PARTS):
         inflater = zlib.decompressobj(_WINDOW_BITS[kind])
         try:
             content += inflater.decompress(payload, most + 1 - len(content))
@@ -65,10 +68,12 @@ def inflated(payload: bytes, kind: str, most: int) -> bytes:
         if not inflater.eof:
             raise DataError("compressed", f"{kind} data that is cut off")
         payload = inflater.unused_data.lstrip(_BLANKS)
+        if not payload:
+            return content
         # gzip's may be several, one after the other.
-        if payload and not (kind == "gzip" and payload.startswith(b"\x1f\x8b")):
-            raise DataError("compressed", f"more behind the end of {kind} data")
-    return content
+        if kind != "gzip" or not payload.startswith(b"\x1f\x8b"):
+            break
+    raise DataError("compressed", f"more behind the end of {kind} data")
 
 
 def _is_text(payload: bytes) -> bool:

@@ -138,7 +138,7 @@ class ValueArrays:
 
     def count(self, record: object, envelope: object) -> int:
         """How many parts there are in a record, at most."""
-        found = (get(record) for get in (*self._channels.values(),))
+        found = [get(record) for get in self._channels.values()]
         times = first(self._time, record, envelope)
         return max((len(each) for each in (times, *found) if isinstance(each, list)), default=1)
 

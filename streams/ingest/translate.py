@@ -357,7 +357,9 @@ def slices(payloads: Sequence[bytes], density: int = 1) -> Iterator[tuple[int, i
         payloads: The messages.
         density: See ``Feed.density``; the most of all feeds.
     """
-    sizes = [density * len(payload) for payload in payloads]
+    sizes = list(map(len, payloads))
+    if density > 1:
+        sizes = [density * size for size in sizes]
     if not sizes:
         return
     # What is compressed does not say what it takes.

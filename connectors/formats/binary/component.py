@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ from headgate.config.schema import Ingest
 from headgate.config.table import Table
 from headgate.config.values import Int, Name
 from headgate.core.components import Component
+
+#: Which byte of several comes first: the one that counts most, or least.
+Order: TypeAlias = Literal["big", "little"]
 
 #: Bytes of each type, by its name.
 SIZES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4} | {
@@ -35,7 +38,7 @@ class FieldConfig(Table):
     type: Literal[
         "u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u64", "i64", "f16", "f32", "f64"
     ]
-    order: Literal["big", "little"] | None = None
+    order: Order | None = None
     #: Of a whole number, the lowest bit that counts (0 is the last), and how many do.
     bit: Annotated[Int, Field(ge=0, le=63)] | None = None
     bits: Annotated[Int, Field(ge=1, le=64)] = 1
@@ -56,7 +59,7 @@ class BinaryConfig(FormatConfig):
 
     #: By name, which the paths of channels, time and device mean.
     fields: Annotated[dict[Name, FieldConfig], Field(min_length=1)]
-    order: Literal["big", "little"] = "big"
+    order: Order = "big"
     #: Bytes of a record; a message of several holds one after the other. None: it is all of it.
     size: Annotated[Int, Field(ge=1, le=_LONGEST)] | None = None
     #: Bytes before the first record.

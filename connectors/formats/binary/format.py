@@ -7,11 +7,14 @@ import binascii
 import struct
 from collections.abc import Callable
 
-from connectors.formats.binary.component import SIZES, BinaryConfig, FieldConfig
+from connectors.formats.binary.component import SIZES, BinaryConfig, FieldConfig, Order
 from connectors.formats.bounds import Bounds
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
+
+#: What struct calls the two orders of bytes.
+_ORDERS: dict[Order, str] = {"big": ">", "little": "<"}
 
 #: What struct calls floats of so many bytes.
 _FLOATS = {2: "e", 4: "f", 8: "d"}
@@ -79,19 +82,18 @@ class BinaryFormat:
             raise DataError("not_binary", f"no {encoding} text: {error}"[:200]) from None
 
 
-def _getter(field: FieldConfig, order: str) -> Callable[[bytes, int], object]:
+def _getter(field: FieldConfig, order: Order) -> Callable[[bytes, int], object]:
     """What takes a field's value out of a frame, given where its record begins."""
     size = SIZES[field.type]
     if field.type.startswith("f"):
-        layout = struct.Struct((">" if order == "big" else "<") + _FLOATS[size])
+        layout = struct.Struct(_ORDERS[order] + _FLOATS[size])
         return lambda frame, at: layout.unpack_from(frame, at + field.at)[0]
     is_signed = field.type.startswith("i")
-    byte_order = "big" if order == "big" else "little"
     if field.bit is not None:
         shift, mask = field.bit, (1 << field.bits) - 1
-        return lambda frame, at: (_whole(frame, at + field.at, size, byte_order) >> shift) & mask
-    return lambda frame, at: _whole(frame, at + field.at, size, byte_order, is_signed=is_signed)
+        return lambda frame, at: (_whole(frame, at + field.at, size, order) >> shift) & mask
+    return lambda frame, at: _whole(frame, at + field.at, size, order, is_signed=is_signed)
 
 
-def _whole(frame: bytes, at: int, size: int, order: str, *, is_signed: bool = False) -> int:
-    return int.from_bytes(frame[at : at + size], order, signed=is_signed)  # type: ignore[arg-type]
+def _whole(frame: bytes, at: int, size: int, order: Order, *, is_signed: bool = False) -> int:
+    return int.from_bytes(frame[at : at + size], order, signed=is_signed)

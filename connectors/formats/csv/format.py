@@ -37,6 +37,7 @@ class CsvFormat:
     def __init__(self, columns: Sequence[str], delimiter: str, feed: Feed, limits: Ingest) -> None:
         self._columns = tuple(columns)
         self._delimiter = delimiter
+        self._around = _AROUND.replace(delimiter, "")
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes
@@ -66,7 +67,7 @@ class CsvFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         try:
-            text = payload.decode().strip(_AROUND)
+            text = payload.decode().strip(self._around)
         except UnicodeDecodeError as error:
             raise DataError("not_utf8", f"byte {error.start}: {error.reason}") from None
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)

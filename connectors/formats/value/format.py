@@ -11,7 +11,7 @@ from connectors.formats.json.payload import loads
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.topics import TopicPattern
-from headgate.config.feed import ChannelConfig, Feed, plain
+from headgate.config.feed import Feed, plain
 from headgate.config.payload_path import key_of
 from headgate.core.errors import DataError
 
@@ -42,8 +42,12 @@ class ValueFormat:
 
     def __init__(self, channel: str | None, path: str | None, feed: Feed) -> None:
         self._pattern = TopicPattern(feed.topic)
-        # By what the topic says, which is where the decoder looks for it, the channel.
-        self._channels = {key_of(each.path or name): each for name, each in feed.channels.items()}
+        # By what the topic says, which is where the decoder looks for the channel, whether its
+        # numbers are texts, and which words are others than they seem.
+        self._channels = {
+            key_of(each.path or name): (each.decimal is not None, frozenset(each.words))
+            for name, each in feed.channels.items()
+        }
         self._key = None if channel is None else key_of(feed.channels[channel].path or channel)
         self._path = path
         self._get = None if path is None else getter(path)
@@ -61,7 +65,7 @@ class ValueFormat:
         if self._get is not None:
             return loads(payload, takes_literals=self._takes_literals)
         key = self._key_of(topic)
-        return {key: self._value(payload, self._channels[key])}
+        return {key: self._value(payload, *self._channels[key])}
 
     def _picked(self, topic: bytes, record: dict[str, object]) -> dict[str, object]:
         """Of an object, the value that it is sent for."""
@@ -75,7 +79,7 @@ class ValueFormat:
     def check_count(self, records: int) -> None:
         """There is one."""
 
-    def _value(self, payload: bytes, channel: ChannelConfig) -> object:
+    def _value(self, payload: bytes, has_texts: bool, words: frozenset[str]) -> object:  # noqa: FBT001
         try:
             value = loads(payload, takes_literals=self._takes_literals)
         except DataError as error:
@@ -87,11 +91,10 @@ class ValueFormat:
             raise DataError(
                 "not_value", f'expected one value, got {shown(value)}, which format = "json" reads'
             )
-        if isinstance(value, bool | int | float):
+        if (has_texts or words) and isinstance(value, bool | int | float):
             # JSON's numbers are not those of people who write 1.000 for a thousand.
             text = payload.decode(errors="replace").strip(_BLANKS)
-            is_number = not isinstance(value, bool)
-            if (is_number and channel.decimal is not None) or plain(text) in channel.words:
+            if (has_texts and not isinstance(value, bool)) or plain(text) in words:
                 return text
         return value
 

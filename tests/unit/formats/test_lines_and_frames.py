@@ -255,6 +255,23 @@ def test_gzip_may_be_of_several_parts() -> None:
     assert Decoding(payload, channels={"x": {}}).readings == [("x", 1.0)]
 
 
+def test_gzip_of_very_many_parts_is_refused() -> None:
+    """Each part is looked for in all that is left."""
+    payload = gzip.compress(b"") * 800 + gzip.compress(b'{"x":1}')
+    assert Decoding(payload, channels={"x": {}}).refused == [
+        "compressed: more behind the end of gzip data"
+    ]
+
+
+def test_a_blank_may_stand_between_values() -> None:
+    """The first of them may be empty."""
+    form = {"type": "csv", "columns": ["a", "x"], "delimiter": " "}
+    assert Decoding(b" 5\n1 6\n", format=form, channels={"x": {}}).readings == [
+        ("x", 5.0),
+        ("x", 6.0),
+    ]
+
+
 def test_text_that_begins_as_something_compressed_is_text() -> None:
     """Two letters are enough for that."""
     form = {
