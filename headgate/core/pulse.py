@@ -14,8 +14,10 @@ from pathlib import Path
 
 from headgate.core.clock import NS_PER_S
 
-#: Since when messages flow (ns, -1 while they do not), and when this was written.
-_LAYOUT = struct.Struct("<qq")
+#: Since when messages flow (ns, -1 while they do not), and when this was written, by the monotonic
+#: clock; and the arrival time at which they last flowed, which earlier versions have not.
+_LAYOUT = struct.Struct("<qqq")
+_FORMER = struct.Struct("<qq")
 
 #: Seconds between two writes; one that is much older was left by a lane that is gone.
 PULSE_INTERVAL_S = 0.5
@@ -64,9 +66,27 @@ class Pulse:
         self._path = folder / "ingest.pulse"
         self._file: int | None = None
         self._since_ns = -1
+        self._flowed_ns = self.flowed_ns()
 
-    def beat(self, now_ns: int, *, is_flowing: bool) -> None:
-        """Say whether messages flow at this moment, of the monotonic clock."""
+    def flowed_ns(self) -> int:
+        """When messages last flowed, ns since 1970 UTC; 0 when nobody has said so."""
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return 0
+        flowed_ns: int = _LAYOUT.unpack_from(content)[2] if len(content) >= _LAYOUT.size else 0
+        return flowed_ns
+
+    def beat(self, now_ns: int, arrival_ns: int, *, is_flowing: bool) -> None:
+        """Say whether messages flow at this moment.
+
+        Args:
+            now_ns: The moment, of the monotonic clock.
+            arrival_ns: The same as the time of what arrives now, ns since 1970 UTC.
+            is_flowing: Whether they do.
+        """
+        if is_flowing:
+            self._flowed_ns = arrival_ns
         if not is_flowing:
             self._since_ns = -1
         elif self._since_ns < 0:
@@ -75,7 +95,7 @@ class Pulse:
             if self._file is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
                 self._file = os.open(self._path, flags, 0o600)
-            os.pwrite(self._file, _LAYOUT.pack(self._since_ns, now_ns), 0)
+            os.pwrite(self._file, _LAYOUT.pack(self._since_ns, now_ns, self._flowed_ns), 0)
         except OSError:
             # A disk that is full: without news devices are waited for, which loses nothing.
             return
@@ -92,9 +112,9 @@ class Pulse:
             return None
         except OSError:
             return now_ns
-        if len(content) < _LAYOUT.size:
+        if len(content) < _FORMER.size:
             return now_ns
-        since_ns, written_ns = _LAYOUT.unpack_from(content)
+        since_ns, written_ns = _FORMER.unpack_from(content)
         # A time in the future is from before the machine was started.
         is_stale = not 0 <= now_ns - written_ns <= _STALE_S * NS_PER_S
         return now_ns if is_stale or since_ns < 0 else since_ns

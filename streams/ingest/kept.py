@@ -16,14 +16,18 @@ class KeptMessages:
 
     def __init__(self) -> None:
         self._connection = 0
-        #: When something was last read, and since when nobody had listened to what comes now; 0
-        #: when it comes as it is published.
+        #: When something was last read, until when it was listened without a break, and since when
+        #: nobody had listened to what comes now; 0 when it comes as it is published.
         self._read_ns = 0
+        self._listened_ns = 0
         self._unheard_ns = 0
 
     def listened(self, time_ns: int) -> None:
-        """Note that an earlier process has listened at this time."""
-        self._read_ns = max(self._read_ns, time_ns)
+        """Note that somebody listens at this time, or has: this process or an earlier one.
+
+        What nothing came of until then was not published before.
+        """
+        self._listened_ns = max(self._listened_ns, time_ns)
 
     def connected(self, connection: int, now_ns: int, *, has_session: bool) -> None:
         """A connection stands; may be said of it more than once.
@@ -42,7 +46,7 @@ class KeptMessages:
 
     def resumed(self, now_ns: int) -> None:
         """Reading begins, or begins again."""
-        self._unheard_ns = self._unheard_ns or self._read_ns or now_ns
+        self._unheard_ns = self._unheard_ns or max(self._read_ns, self._listened_ns) or now_ns
         self._read_ns = now_ns
 
     def read(self, connection: int, now_ns: int, *, has_session: bool) -> int:

@@ -240,6 +240,9 @@ class IngestLane:
         except TransientError as error:
             # It matters only if the clock is wrong as well.
             _logger.debug("The log's newest records can't be read.", error=str(error))
+        # The last process may have listened for long after the last record. Its clock may have been
+        # wrong.
+        self._kept.listened(min(self._pulse.flowed_ns(), self._arrival.now_ns()))
 
     def _look_at_clock(self) -> None:
         """Tell when the clock is not believed, and when it is again."""
@@ -262,15 +265,18 @@ class IngestLane:
         """Tell the streams lanes whether devices can be heard."""
         while True:
             is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
+            now_ns, arrival_ns = self._clock.monotonic_ns(), self._arrival.now_ns()
             if not connection.trouble:
                 self._kept.connected(
                     connection.generation,
-                    self._arrival.now_ns(),
+                    arrival_ns,
                     has_session=self._session is None or self._session.is_present,
                 )
-            self._pulse.beat(self._clock.monotonic_ns(), is_flowing=is_flowing)
-            self._unheard.look(self._clock.monotonic_ns(), is_listening=is_flowing)
-            self._heard_time.look(self._clock.monotonic_ns(), is_heard=is_flowing)
+            if is_flowing:
+                self._kept.listened(arrival_ns)
+            self._pulse.beat(now_ns, arrival_ns, is_flowing=is_flowing)
+            self._unheard.look(now_ns, is_listening=is_flowing)
+            self._heard_time.look(now_ns, is_heard=is_flowing)
             self._look_at_clock()
             self._refusals.tell()
             self._certificates.look()

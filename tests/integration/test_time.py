@@ -227,3 +227,20 @@ async def test_messages_without_a_time_that_had_waited_are_spread_over_the_wait(
     # The pace was learned when they were heard; the machine may have been slow then and now.
     usual_s = sorted(steps_s[:7])[3]
     assert all(usual_s / 3 < step_s < 3 * usual_s for step_s in steps_s[7:14])
+
+
+async def test_messages_that_had_waited_are_not_dated_into_a_silence_that_was_heard(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Quick ones, and nothing for long, and then an outage: its readings are not late."""
+    config = _config(mosquitto, tmp_path, time={}, retained="reading", period="100ms")
+    async with _running(config) as gateway:
+        await _publish_slowly(mosquitto, 0, 20, 0.02)
+        await gateway.settled(20)
+        await asyncio.sleep(1)
+    await _publish_slowly(mosquitto, 20, 40, 0.02)
+    async with _running(config) as gateway:
+        await gateway.settled(40)
+
+        assert await gateway.aggregated() == 40
+        assert not await gateway.rejected()

@@ -13,22 +13,35 @@ def test_devices_are_heard_since_messages_flow(tmp_path: Path) -> None:
     ingest, streams = Pulse(tmp_path), Pulse(tmp_path)
     assert streams.heard_ns(5) is None
 
-    ingest.beat(10 * NS_PER_S, is_flowing=True)
-    ingest.beat(11 * NS_PER_S, is_flowing=True)
+    ingest.beat(10 * NS_PER_S, 0, is_flowing=True)
+    ingest.beat(11 * NS_PER_S, 0, is_flowing=True)
     assert streams.heard_ns(12 * NS_PER_S) == 10 * NS_PER_S
 
-    ingest.beat(12 * NS_PER_S, is_flowing=False)
+    ingest.beat(12 * NS_PER_S, 0, is_flowing=False)
     assert streams.heard_ns(13 * NS_PER_S) == 13 * NS_PER_S
 
-    ingest.beat(14 * NS_PER_S, is_flowing=True)
+    ingest.beat(14 * NS_PER_S, 0, is_flowing=True)
     assert streams.heard_ns(15 * NS_PER_S) == 14 * NS_PER_S
     assert streams.heard_ns(20 * NS_PER_S) == 20 * NS_PER_S
 
 
 def test_what_is_left_of_another_boot_or_half_a_file_says_nothing(tmp_path: Path) -> None:
     """Then devices are waited for."""
-    Pulse(tmp_path).beat(10**15, is_flowing=True)
+    Pulse(tmp_path).beat(10**15, 0, is_flowing=True)
     assert Pulse(tmp_path).heard_ns(NS_PER_S) == NS_PER_S
 
     (tmp_path / "ingest.pulse").write_bytes(b"123")
     assert Pulse(tmp_path).heard_ns(NS_PER_S) == NS_PER_S
+
+
+def test_when_messages_last_flowed_outlives_the_process(tmp_path: Path) -> None:
+    """As the time of what arrives; an earlier version has not said it."""
+    assert Pulse(tmp_path).flowed_ns() == 0
+    Pulse(tmp_path).beat(10, 700, is_flowing=True)
+    assert Pulse(tmp_path).flowed_ns() == 700
+    Pulse(tmp_path).beat(20, 900, is_flowing=False)
+    assert Pulse(tmp_path).flowed_ns() == 700
+
+    (tmp_path / "ingest.pulse").write_bytes(bytes(16))
+    assert Pulse(tmp_path).flowed_ns() == 0
+    assert Pulse(tmp_path).heard_ns(NS_PER_S) == 0

@@ -50,3 +50,17 @@ def test_a_pause_in_the_middle_of_catching_up_does_not_make_it_shorter() -> None
     assert kept.read(1, 501 * _S, has_session=True) == 0
     kept.resumed(510 * _S)
     assert kept.read(1, 510 * _S, has_session=True) == 501 * _S
+
+
+def test_what_waited_is_from_after_a_silence_that_was_listened_to() -> None:
+    """Nothing that comes after a break was published while nothing came before it."""
+    kept = KeptMessages()
+    kept.read(1, 100 * _S, has_session=True)
+    kept.listened(160 * _S)
+    assert kept.read(1, 161 * _S, has_session=True) == 0
+    kept.listened(200 * _S)
+    kept.connected(2, 260 * _S, has_session=True)
+    kept.listened(260 * _S)
+
+    assert kept.read(2, 260 * _S, has_session=True) == 200 * _S
+    assert kept.read(2, 262 * _S, has_session=True) == 0
