@@ -76,14 +76,22 @@ class JsonFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         del topic
-        if kind := compression_of(payload):
-            payload = inflated(payload, kind, self._max_bytes)
-            if len(payload) > self.unseen_bytes:
-                self.check(payload)
+        try:
+            return self._content(payload)
+        except DataError as error:
+            # Only then is it looked at: a payload that is text needs no more than its parser.
+            if error.reason != "compressed":
+                raise
+        payload = inflated(payload, compression_of(payload), self._max_bytes)
+        if len(payload) > self.unseen_bytes:
+            self.check(payload)
+        return self._content(payload)
+
+    def _content(self, payload: bytes) -> object:
         try:
             return self._loads(payload)
-        except DataError:
-            if not self._has_lines:
+        except DataError as error:
+            if not self._has_lines or error.reason == "compressed":
                 raise
             self.check_count(payload.strip(_BLANKS).count(b"\n"))
             lines = [line for line in payload.split(b"\n") if line.strip(_BLANKS)]
