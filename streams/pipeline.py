@@ -70,6 +70,7 @@ class Pipeline:
         inferer: Runs the models.
         telemetry: Where time and counts go; None measures nothing.
         watch: Is shown all scores, before it is decided what they mean.
+        watch_cleaned: Is shown the readings as cleaning leaves them.
     """
 
     def __init__(
@@ -81,11 +82,13 @@ class Pipeline:
         telemetry: Telemetry | None = None,
         *,
         watch: Callable[[Scores], None] | None = None,
+        watch_cleaned: Callable[[Batch], None] | None = None,
     ) -> None:
         self.channels = channels
         self._config = config
         self._packages = packages
         self._watch = watch
+        self._watch_cleaned = watch_cleaned
         self._silent_after_ns = config.streams.silent_after
         self._telemetry = telemetry
         self._conflicts = None if telemetry is None else Conflicts(channels, telemetry)
@@ -158,6 +161,8 @@ class Pipeline:
         """All stages behind the first."""
         with self._timed("clean"):
             cleaned = self._cleaner.process(on_time.main)
+        if self._watch_cleaned is not None:
+            self._watch_cleaned(cleaned.main)
         with self._timed("aggregate"):
             aggregates = self._aggregator.process(cleaned.main, self._watermarks.watermark_ns)
         with self._timed("health"):
@@ -282,6 +287,7 @@ class Pipeline:
             self._inferer.renewed(channels),
             self._telemetry,
             watch=self._watch,
+            watch_cleaned=self._watch_cleaned,
         )
 
     def _score(self, batch: Batch) -> list[Anomaly]:

@@ -120,6 +120,16 @@ class FeedDecoder:
         """An event time without a zone that was taken for UTC; empty when there was none."""
         return "" if self._times is None else self._times.zoneless
 
+    def content(self, topic: bytes, payload: bytes) -> tuple[object, Sequence[object]]:
+        """What the format reads in a message: all of it, and the records in that; for people.
+
+        Raises:
+            DataError: It can't be read, or has no records.
+        """
+        if len(payload) > self._format.unseen_bytes:
+            self._format.check(payload)
+        return self._records_of(topic, payload)
+
     def decode(
         self, topics: Sequence[bytes], payloads: Sequence[bytes], arrival_ns: NDArray[np.int64]
     ) -> Decoded:

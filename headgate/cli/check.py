@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headgate.cli.check_sample import add_sample_options, run_sample
 from headgate.cli.config_option import add_config_option
 from headgate.cli.output import note, say
 
@@ -31,7 +32,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
             "work and are not secure, or do not fit each other, are warned of. With --connect it "
             "asks the broker, the log and the sinks, too, and waits for a message of each feed; "
             "nothing is changed by that, and a running gateway is not disturbed. Exits with 1 then "
-            "when one of them is away, and with 2 when something must be mended."
+            "when one of them is away, and with 2 when something must be mended. With --sample or "
+            "--from-quarantine it shows instead what each step makes of a message, and exits with "
+            "0 when readings come of it, else with 1."
         ),
     )
     add_config_option(parser)
@@ -41,6 +44,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         "--wait", metavar="DURATION", help="for a message of each feed (default: 10s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_sample_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,6 +60,12 @@ def run(args: argparse.Namespace) -> int:
     from headgate.core.errors import ConfigError
     from headgate.gateway.process import exit_now
 
+    if args.sample is not None or args.topic is not None or args.from_quarantine is not None:
+        if args.connect or args.strict:
+            raise ConfigError(
+                "--sample, --from-quarantine: expected neither --connect nor --strict with them"
+            )
+        return run_sample(args)
     if args.wait is not None and not args.connect:
         raise ConfigError("--wait: expected --connect, whose messages it waits for; give both")
     seconds = wait_s(args.wait or _WAIT)

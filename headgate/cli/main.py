@@ -24,6 +24,7 @@ _COMMANDS = (
     "status",
     "audit",
     "log",
+    "quarantine",
     "components",
     "demo",
     "replay",

@@ -98,7 +98,7 @@ async def verify(
     reports = {spec.name: TopicReport(spec.name, spec.partitions) for spec in specs}
     done = 0
     for at, (start, end) in offsets.items():
-        async for records in _records(log, at, start, end):
+        async for records in stored_records(log, at, start, end):
             for record in records:
                 reports[at.topic].add(at, record, log.wall_ms(record.timestamp_ms))
             progress(done + records[-1].offset + 1 - start, total)
@@ -120,7 +120,7 @@ async def exported(
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, name), partition)
         start, end = await log.offsets(at)
-        async for records in _records(log, at, start, end):
+        async for records in stored_records(log, at, start, end):
             for record in records:
                 try:
                     yield _rows_of(record, wanted)
@@ -148,7 +148,7 @@ async def readings_of(
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, READINGS), partition)
         start, end = await log.offsets(at)
-        async for records in _records(log, at, start, end):
+        async for records in stored_records(log, at, start, end):
             for record in records:
                 try:
                     batch = decode_readings(record.value, channels)
@@ -177,7 +177,7 @@ async def aggregates_of(
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, AGGREGATES), partition)
         start, end = await log.offsets(at)
-        async for records in _records(log, at, start, end):
+        async for records in stored_records(log, at, start, end):
             for record in records:
                 try:
                     rows = decode_aggregates(record.value, channels, has_sketches=False)
@@ -186,9 +186,10 @@ async def aggregates_of(
                 yield rows.take(np.flatnonzero(is_ours[rows.channel]))
 
 
-async def _records(
+async def stored_records(
     log: Log, at: TopicPartition, position: int, end: int
 ) -> AsyncIterator[list[StoredRecord]]:
+    """Records from a position to before an end, some at a time."""
     while position < end:
         records = await log.read(at, position, max_bytes=_READ_BYTES)
         records = [record for record in records if record.offset < end]

@@ -1,0 +1,1 @@
+"""Recognizing what messages hold, and writing the feeds that read them."""

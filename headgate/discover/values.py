@@ -1,0 +1,159 @@
+"""How values are written that are no plain numbers, and what a channel has to say to read them.
+
+What is found is tried with the decoder's own ``Signal``: nothing here decides what a text means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text
+from connectors.formats.signals import Signal
+from headgate.config.feed import ChannelConfig, plain
+from headgate.core.errors import DataError
+
+#: What a channel may say of how its values are written.
+Keys = dict[str, object]
+
+#: Words for "there is no reading", as they are compared: from device firmware and home automation,
+#: in the languages that the rest of Europe writes its firmware in.
+NO_READING = frozenset(
+    """n/a na n.a. none null nil nan unavailable unknown undefined undef invalid error err fault
+    fail failed missing absent disconnected - -- --- ---- . .. ... ? ?? ??? * *** # n/v nd n.d.
+    no_data nodata unbekannt fehler ungültig inconnu indisponible desconocido""".split()  # noqa: SIM905
+) | {"", "no data", "not available", "nicht verfügbar", "out of range", "not connected"}
+
+#: Pairs of words, the first of which is 1 and the second 0.
+_PAIRS = (
+    ("on", "off"), ("true", "false"), ("open", "closed"), ("open", "close"), ("opened", "closed"),
+    ("yes", "no"), ("high", "low"), ("active", "inactive"), ("enabled", "disabled"),
+    ("running", "stopped"), ("run", "stop"), ("ok", "alarm"), ("home", "not_home"),
+    ("detected", "clear"), ("occupied", "unoccupied"), ("occupied", "free"), ("wet", "dry"),
+    ("locked", "unlocked"), ("lock", "unlock"), ("up", "down"), ("start", "stop"),
+    ("pressed", "released"), ("charging", "discharging"), ("ein", "aus"), ("an", "aus"),
+    ("auf", "zu"), ("offen", "geschlossen"), ("ja", "nein"), ("oui", "non"), ("ouvert", "fermé"),
+    ("marche", "arrêt"), ("si", "no"), ("sí", "no"), ("aperto", "chiuso"), ("abierto", "cerrado"),
+    ("encendido", "apagado"), ("acceso", "spento"), ("aan", "uit"), ("sim", "não"), ("tak", "nie"),
+    ("zał", "wył"), ("motion", "no_motion"), ("present", "absent"), ("enable", "disable"),
+)  # fmt: skip
+
+_STATES = {word: 1 - at for pair in reversed(_PAIRS) for at, word in enumerate(pair)}
+
+#: Whether a device is there: no measurement.
+PRESENCE = frozenset(
+    """online offline connected disconnected alive dead available unavailable lost init ready
+    sleeping disconnect up down""".split()  # noqa: SIM905
+)
+
+#: A number as people write it, and what stands behind it.
+_WITH_UNIT = re.compile(
+    r"\s*([+-]?(?:\d[\d.,'’ \xa0\u2009\u202f]*|[.,]\d+)(?:[eE][+-]?\d+)?)"
+    r"\s*([^\s\d.,'’+-].{0,15}?)?\s*",
+    re.DOTALL,
+)
+
+_EXPONENT = re.compile(r"[eE][+-]?\d+$")
+
+#: More kinds of units behind one channel's values are no units.
+_MOST_SUFFIXES = 5
+
+
+def split_unit(text: str) -> tuple[str, str] | None:
+    """A number as people write it and the unit behind it, maybe empty; None: it is neither."""
+    if len(text) > MAX_NUMBER or is_literal(text):
+        return None
+    found = _WITH_UNIT.fullmatch(text)
+    if found is None:
+        return None
+    return found[1].strip(), (found[2] or "").strip()
+
+
+def decimal_of(numbers: Sequence[str]) -> str | None:
+    """What stands before the fraction in numbers written by people; None: a point, no groups."""
+    if all(number_text(number) is not None for number in numbers):
+        return None
+    bare = [_EXPONENT.sub("", number) for number in numbers]
+    for number in bare:
+        # The last of two signs is the one before the fraction; so is one without three digits
+        # behind it.
+        last = max(number.rfind(","), number.rfind("."))
+        if last >= 0 and ("," in number and "." in number):
+            return number[last]
+        if last >= 0 and len(number) - last != 4 and number.count(number[last]) == 1:
+            return number[last]
+    # All have groups of three, or one sign with three digits behind it.
+    return "." if any("," in number for number in bare) else ","
+
+
+def reads(keys: Mapping[str, object], values: Sequence[object]) -> int:
+    """How many of these values are readings, or say that there is none, with these keys."""
+    try:
+        signal = Signal.of("value", ChannelConfig.model_validate(dict(keys)), is_strict=False)
+    except ValueError:
+        return 0
+    return sum(_is_read(signal, value) for value in values)
+
+
+def writings(values: Sequence[object]) -> Iterator[Keys]:
+    """What a channel may have to say so that these texts are read, the likeliest first.
+
+    Not all of what comes reads them: try it.
+
+    Args:
+        values: Values of one channel; those that are no texts say nothing.
+    """
+    texts = list(dict.fromkeys(each for each in values if isinstance(each, str)))
+    odd = [text for text in texts if number_text(text) is None and not is_literal(text)]
+    missing = [text for text in odd if plain(text) in NO_READING]
+    rest = [text for text in odd if plain(text) not in NO_READING]
+    keys: Keys = {}
+    if missing:
+        keys["missing"] = missing[0] if len(missing) == 1 else missing
+    yield from ({**keys, **each} for each in _numbers_or_words(texts, rest))
+
+
+def states_of(words: Sequence[str]) -> Keys | None:
+    """What known words of two states mean as numbers; None where one of them is none."""
+    known = {plain(word): word for word in words}
+    if not known or any(word not in _STATES for word in known):
+        return None
+    for first, second in _PAIRS:
+        # The other of the two comes sooner or later.
+        if set(known) <= {first, second}:
+            is_large = all(word.isupper() for word in words)
+            pair = [word.upper() if is_large else word for word in (first, second)]
+            both = [known.get(plain(word), word) for word in pair]
+            return {"states": {both[0]: 1, both[1]: 0}}
+    return {"states": {known[word]: _STATES[word] for word in known}}
+
+
+def _numbers_or_words(texts: Sequence[str], rest: Sequence[str]) -> Iterator[Keys]:
+    if not rest:
+        yield {}
+        return
+    split = [split_unit(text) for text in rest]
+    if all(split):
+        numbers = [part[0] for part in split if part]
+        suffixes = list(dict.fromkeys(part[1] for part in split if part and part[1]))
+        if len(suffixes) <= _MOST_SUFFIXES:
+            keys: Keys = {}
+            plain_numbers = [text for text in texts if number_text(text) is not None]
+            if (decimal := decimal_of([*numbers, *plain_numbers])) is not None:
+                keys["decimal"] = decimal
+            if suffixes:
+                keys["suffix"] = suffixes[0] if len(suffixes) == 1 else suffixes
+            yield keys
+            if decimal is not None:
+                yield {**keys, "decimal": "," if decimal == "." else "."}
+    if (states := states_of(rest)) is not None:
+        yield states
+
+
+def _is_read(signal: Signal, value: object) -> bool:
+    if isinstance(value, dict | list):
+        return False
+    try:
+        return signal.odd_value(value)[2] == ""
+    except DataError:
+        return False

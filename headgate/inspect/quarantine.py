@@ -1,0 +1,164 @@
+"""What stands in quarantine: by reason and feed, with an example, and what would take it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from connectors.formats.topics import TopicPattern
+from connectors.logs.configured import topic
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
+from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition
+from headgate.core.records import (
+    QuarantinedMessage,
+    decode_messages,
+    decode_rejected,
+    kind_of,
+)
+from headgate.inspect.log_contents import stored_records
+from headgate.inspect.remedies import Refused, Remedy, remedies
+
+#: What the source of a message begins with; then its topic follows.
+MQTT = "mqtt:"
+
+#: Sources of one kind that are told apart, and how many of them are told.
+_MOST_SOURCES = 1000
+_TOLD_SOURCES = 3
+
+#: Kinds that are told apart. Reasons and feeds are few; what claims more is no gateway's log.
+_MOST_KINDS = 1000
+
+
+@dataclass(slots=True)
+class Kind:
+    """What stands in quarantine for one reason, of one feed.
+
+    Attributes:
+        reason: Short fixed word.
+        feed: The feed; empty for what is of none.
+        count: Messages, or readings.
+        sources: How many of each topic or device, of the first so many.
+        example: The newest message that is there whole, or else the newest.
+        newest_ns: When the newest was refused, ns since 1970 UTC; of readings their event time.
+        remedies: What takes the example.
+    """
+
+    reason: str
+    feed: str
+    count: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    example: QuarantinedMessage | None = None
+    newest_ns: int = 0
+    remedies: list[Remedy] = field(default_factory=list)
+
+    @property
+    def most_from(self) -> list[tuple[str, int]]:
+        """Where most of it is from."""
+        return self.sources.most_common(_TOLD_SOURCES)
+
+    def add(self, source: str, time_ns: int) -> None:
+        """Count one."""
+        self.count += 1
+        if source in self.sources or len(self.sources) < _MOST_SOURCES:
+            self.sources[source] += 1
+        self.newest_ns = max(self.newest_ns, time_ns)
+
+
+async def kinds(config: Config, log: Log) -> list[Kind]:
+    """All kinds, the most first, each with what takes its example.
+
+    Args:
+        config: The configuration as it is now.
+        log: A started log.
+    """
+    found = _Kinds(config)
+    async for record in quarantined(config, log):
+        try:
+            found.add(record)
+        except DataError:
+            continue  # ``headgate log verify`` tells of it
+    listed = sorted(found.kinds(), key=lambda each: (-each.count, each.reason, each.feed))
+    for each in listed:
+        if each.feed in config.feed and each.example is not None and is_whole(each.example):
+            each.remedies = remedies(config, each.feed, refused_of(each.example))
+    return listed
+
+
+class _Kinds:
+    """Sorts what stands in quarantine."""
+
+    def __init__(self, config: Config) -> None:
+        self._feed_of = FeedOf(config)
+        self._found: dict[tuple[str, str], Kind] = {}
+
+    def kinds(self) -> list[Kind]:
+        return list(self._found.values())
+
+    def add(self, record: StoredRecord) -> None:
+        """Add what a record holds; raises DataError for one that can't be read."""
+        if kind_of(record.headers).name == "messages":
+            for message in decode_messages(record.value):
+                each = self._kind(message.reason, self._feed_of(message))
+                each.add(message.source.removeprefix(MQTT), message.ingest_ns)
+                if each.example is None or is_whole(message) or not is_whole(each.example):
+                    each.example = message
+            return
+        rejected = decode_rejected(record.value, ChannelTable())
+        columns = (rejected.batch.channel.tolist(), rejected.batch.time_ns.tolist())
+        for row, time_ns, reason in zip(*columns, rejected.reasons, strict=True):
+            channel = rejected.batch.channels.channels[row]
+            self._kind(reason, channel.feed).add(channel.owner.label, time_ns)
+
+    def _kind(self, reason: str, feed: str) -> Kind:
+        if (reason, feed) not in self._found and len(self._found) >= _MOST_KINDS:
+            reason, feed = "others", ""
+        return self._found.setdefault((reason, feed), Kind(reason, feed))
+
+
+async def quarantined(config: Config, log: Log) -> AsyncIterator[StoredRecord]:
+    """Every record of quarantine, each partition's oldest first."""
+    for partition in range(config.log.partitions):
+        at = TopicPartition(topic(config, QUARANTINE), partition)
+        start, end = await log.offsets(at)
+        async for records in stored_records(log, at, start, end):
+            for record in records:
+                yield record
+
+
+class FeedOf:
+    """Finds the feed of a message in quarantine.
+
+    Args:
+        config: The configuration as it is now.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._patterns = [(name, TopicPattern(feed.topic)) for name, feed in config.feed.items()]
+
+    def __call__(self, message: QuarantinedMessage) -> str:
+        """Its feed; empty for what is of none."""
+        if not message.source.startswith(MQTT):
+            return ""
+        name = message.source.removeprefix(MQTT)
+        return next(
+            (feed for feed, pattern in self._patterns if pattern.match(name) is not None), ""
+        )
+
+
+def is_whole(message: QuarantinedMessage) -> bool:
+    """Whether all of a message's payload was kept."""
+    return len(message.payload) == message.payload_bytes
+
+
+def refused_of(message: QuarantinedMessage) -> Refused:
+    """A message of quarantine as what looks for remedies has it."""
+    return Refused(
+        message.source.removeprefix(MQTT).encode(),
+        message.payload,
+        message.ingest_ns,
+        message.reason,
+        message.detail,
+    )

@@ -1,0 +1,374 @@
+"""What each step makes of a message: from its bytes to the point that would be sent.
+
+The steps are the gateway's own: the messages go through its translator, in and out of the form that
+records of the log have, and through its pipeline without models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.numbers import shown
+from connectors.formats.paths import first, getter
+from connectors.formats.topics import IgnoredTopics, TopicPattern
+from connectors.sinks.points import Point, aggregate_points
+from headgate.config.feed import Feed
+from headgate.config.schema import Config
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.errors import DataError
+from headgate.core.iso import iso_text
+from headgate.core.records import (
+    READINGS_SCHEMA,
+    decode_messages,
+    decode_readings,
+    schema_of,
+)
+from headgate.core.results import Aggregates
+from headgate.core.telemetry import Telemetry
+from headgate.discover.toml import toml_value
+from headgate.discover.trial import as_table
+from headgate.inspect.remedies import Refused, Remedy, remedies
+from streams.ingest.refusals import Messages, Refusals
+from streams.ingest.translate import Translated, Translator
+from streams.ingest.unheard import UnheardFeeds
+from streams.pipeline import Pipeline
+from streams.results import Results
+from streams.stages.aggregate.stage import concat_aggregates
+from streams.stages.infer import Inferer
+
+#: Characters of what is shown of a payload, and of a record in it.
+_SHOWN = 200
+
+#: Windows that are open are closed after so long without a reading, and what is held is let go.
+_LONG_NS = 400 * 86_400 * NS_PER_S
+_ROUNDS = 3
+
+#: What each flag means, in the words of docs/formats.md.
+WORDS = {
+    Quality.MISSING: "missing: no number",
+    Quality.OUT_OF_RANGE: "out of range",
+    Quality.SPIKE: "spike: a lone outlier",
+    Quality.STUCK: "stuck: unchanged for too long",
+    Quality.IMPUTED: "made up to bridge a gap",
+    Quality.DUPLICATE: "same channel and time as an earlier one",
+    Quality.LATE: "late",
+    Quality.ARRIVAL_TIME: "time of arrival, because the feed has no time",
+    Quality.NOT_FINITE: "NaN or infinite",
+    Quality.AHEAD: "ahead of the gateway's clock",
+    Quality.ESTIMATED_TIME: "its time is an estimate",
+    Quality.BAD_FIELD: "the field holds no usable number",
+    Quality.BAD_AT_SOURCE: "the sender says that it is not good",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A feed, and why it does not take a topic.
+
+    Attributes:
+        feed: Its name.
+        topic: Its pattern.
+        why_not: Empty for the one that takes it.
+    """
+
+    feed: str
+    topic: str
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A reading, and what became of it.
+
+    Attributes:
+        device: Its device.
+        tags: What else than the name stands with it.
+        channel: Its channel.
+        time: Its event time, ISO 8601.
+        value: In the channel's unit; None where it is missing.
+        unit: That unit.
+        flags: Quality flags of ingest, in words.
+        fate: What the stages decided: ``kept``, ``kept, out of range: …``, ``rejected: late``.
+    """
+
+    device: str
+    tags: dict[str, str]
+    channel: str
+    time: str
+    value: float | None
+    unit: str
+    flags: list[str]
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something of a message that was not taken, or taken as missing.
+
+    Attributes:
+        reason: The short word that quarantine has.
+        detail: What was expected and found, and where.
+        where: The bytes around the place, where a parser names one.
+        remedies: Lines of configuration that take it.
+    """
+
+    reason: str
+    detail: str
+    where: str
+    remedies: list[Remedy]
+
+
+@dataclass(slots=True)
+class Explained:
+    """One message, step by step.
+
+    Attributes:
+        topic: Its topic.
+        payload: Its beginning, as text.
+        payload_bytes: How long it is.
+        steps: The feeds in the order they are asked.
+        feed: The one that takes it; empty for none.
+        format: What reads it, as the configuration has it.
+        records: How many records the format finds.
+        record: The first of them.
+        time: Where the event time is from, and how it is read.
+        readings: What came of it.
+        troubles: What did not.
+    """
+
+    topic: str
+    payload: str
+    payload_bytes: int
+    steps: list[Step] = field(default_factory=list)
+    feed: str = ""
+    format: str = ""
+    records: int | None = None
+    record: str = ""
+    time: str = ""
+    readings: list[Reading] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+
+
+class Explainer:
+    """Takes messages one after the other, and remembers as a gateway does.
+
+    Args:
+        config: The whole configuration. Its models are left out.
+        clock: For arrival times, and times that only count.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        feeds = {name: feed.model_copy(update={"models": ()}) for name, feed in config.feed.items()}
+        self._config = config = config.model_copy(update={"feed": feeds, "model": {}})
+        self._clock = clock
+        telemetry = Telemetry(clock)
+        self._translator = Translator(
+            config,
+            telemetry,
+            Refusals(config, telemetry, clock),
+            UnheardFeeds(config.feed, telemetry),
+            now_ns=clock.monotonic_ns,
+        )
+        channels = ChannelTable(identities=config.identities)
+        self._channels = channels
+        self._cleaned: list[Batch] = []
+        self._aggregates: list[Aggregates] = []
+        self._pipeline = Pipeline(
+            config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
+        )
+        self._ignored = IgnoredTopics(config.mqtt.ignore)
+
+    def explain(self, topic: bytes, payload: bytes, arrived_ns: int) -> Explained:
+        """What becomes of a message; never raises for what it holds.
+
+        Args:
+            topic: Its topic.
+            payload: Its payload.
+            arrived_ns: When it arrives, ns since 1970 UTC.
+        """
+        name = topic.decode(errors="replace")
+        told = Explained(name, _head(payload), len(payload), self._steps(topic, name))
+        told.feed = next((step.feed for step in told.steps if not step.why_not), "")
+        if told.feed:
+            self._tell_content(told, topic, payload)
+        into = Translated()
+        self._translator.take(Messages([topic], [payload], np.array([arrived_ns]), {}), into)
+        self._translator.encode(into)
+        for records in into.records.values():
+            for record in records:
+                if schema_of(record.headers) == READINGS_SCHEMA:
+                    told.readings += self._worked_on(decode_readings(record.value, self._channels))
+                else:
+                    for message in decode_messages(record.value):
+                        refused = Refused(
+                            topic, payload, arrived_ns, message.reason, message.detail
+                        )
+                        told.troubles.append(self._trouble(told.feed, refused))
+        return told
+
+    def points(self) -> list[Point]:
+        """The points that sinks would get of all that was explained, if nothing else came."""
+        now_ns = self._clock.monotonic_ns()
+        for number in range(1, _ROUNDS + 1):
+            self._take(self._pipeline.advance(now_ns + number * _LONG_NS))
+        every = concat_aggregates(self._aggregates) if self._aggregates else None
+        if every is None:
+            return []
+        return aggregate_points(every, self._channels, self._config.gateway.name)
+
+    def _steps(self, topic: bytes, name: str) -> list[Step]:
+        if topic in self._ignored:
+            why = "the topic is one of mqtt.ignore"
+            return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
+        steps = []
+        taken = ""
+        for feed, each in self._config.feed.items():
+            is_match = TopicPattern(each.topic).match(name) is not None
+            if is_match and not taken:
+                taken = feed
+                steps.append(Step(feed, each.topic))
+            elif is_match:
+                steps.append(Step(feed, each.topic, f"feed.{taken} takes it, which stands before"))
+            else:
+                steps.append(Step(feed, each.topic, _misfit(each.topic, name)))
+        return steps
+
+    def _tell_content(self, told: Explained, topic: bytes, payload: bytes) -> None:
+        feed = self._config.feed[told.feed]
+        told.format = feed.format.name
+        own = as_table(feed).get("format")
+        if isinstance(own, dict) and len(own) > 1:
+            told.format += f" {toml_value({k: v for k, v in own.items() if k != 'type'})}"
+        # A decoder of its own: nothing here may count as heard.
+        decoder = FeedDecoder(told.feed, feed, ChannelTable(), self._config.ingest)
+        try:
+            envelope, records = decoder.content(topic, payload)
+        except DataError:
+            return  # the refusal tells it
+        told.records = len(records)
+        if records:
+            told.record = _cut(_as_text(records[0]))
+            told.time = _time_note(feed, records[0], envelope)
+
+    def _worked_on(self, batch: Batch) -> list[Reading]:
+        """Readings, and what the pipeline decides of them."""
+        self._cleaned.clear()
+        results = self._pipeline.process(batch, self._clock.monotonic_ns())
+        self._take(results)
+        fates: dict[tuple[int, int], str] = {}
+        for rejected in results.rejected:
+            for key in _keys(rejected.batch):
+                fates[key] = f"rejected: {rejected.reason}"
+        before = dict(zip(_keys(batch), batch.quality.tolist(), strict=True))
+        for cleaned in self._cleaned:
+            for key, quality in zip(_keys(cleaned), cleaned.quality.tolist(), strict=True):
+                if key in before:
+                    fates.setdefault(key, self._fate(key[0], quality & ~before[key], quality))
+        held = "held: its time is ahead of all before, until others agree"
+        return [
+            self._reading(batch, row, fates.get(key, held)) for row, key in enumerate(_keys(batch))
+        ]
+
+    def _fate(self, channel: int, new: int, quality: int) -> str:
+        """What cleaning says of a reading that it passes on."""
+        known = self._channels.channels[channel]
+        rules = self._config.feed[known.feed].channels[known.field]
+        words = []
+        for flag in Quality:
+            if flag and new & flag:
+                words.append(WORDS[flag])
+                if flag == Quality.OUT_OF_RANGE and rules.range is not None:
+                    words[-1] += f" {toml_value(list(rules.range))}"
+        if quality & (Quality.MISSING | Quality.OUT_OF_RANGE | Quality.SPIKE):
+            words.append("counted, and in no statistics")
+        return ": ".join(["kept", ", ".join(words)]) if words else "kept"
+
+    def _reading(self, batch: Batch, row: int, fate: str) -> Reading:
+        channel = self._channels.channels[batch.channel[row]]
+        value, quality = float(batch.value[row]), int(batch.quality[row])
+        return Reading(
+            channel.device,
+            dict(channel.tags),
+            channel.field,
+            iso_text(int(batch.time_ns[row])),
+            value if np.isfinite(value) else None,
+            channel.unit,
+            [WORDS[flag] for flag in Quality if flag and quality & flag],
+            fate,
+        )
+
+    def _trouble(self, feed: str, refused: Refused) -> Trouble:
+        found = remedies(self._config, feed, refused) if feed else []
+        return Trouble(
+            refused.reason, refused.detail, _around(refused.detail, refused.payload), found
+        )
+
+    def _take(self, results: Results) -> None:
+        if len(results.aggregates):
+            self._aggregates.append(results.aggregates)
+
+
+def _keys(batch: Batch) -> list[tuple[int, int]]:
+    return list(zip(batch.channel.tolist(), batch.time_ns.tolist(), strict=True))
+
+
+def _misfit(pattern: str, topic: str) -> str:
+    """Why a topic is none of a feed's."""
+    wanted, found = pattern.split("/"), topic.split("/")
+    for at, (level, said) in enumerate(zip(wanted, found, strict=False), 1):
+        if level == "#" or level.endswith("...}"):
+            return "the topic does not fit"
+        if TopicPattern(level).match(said) is None:
+            return f"level {at} is {shown(said)}, expected {shown(level)}"
+    return f"{len(found)} levels, expected {len(wanted)}"
+
+
+def _time_note(feed: Feed, record: object, envelope: object) -> str:
+    """Where the event time comes from, and what it is read as."""
+    path = feed.time.path
+    if path is None:
+        return "its arrival: the feed has no time.path"
+    said = as_table(feed).get("time", {})
+    how = ", ".join(f"{key} = {toml_value(value)}" for key, value in said.items() if key != "path")
+    value = first(getter(path), record, envelope)
+    return f"{path} = {shown(value)}, read with {how or f'unit = {toml_value(feed.time.unit)}'}"
+
+
+def _around(detail: str, payload: bytes) -> str:
+    """The bytes around the place that a parser names, with a mark before it."""
+    _, found, rest = detail.rpartition("byte ")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    if not found or not digits or int(digits) > len(payload):
+        return ""
+    at = int(digits)
+    before, after = payload[max(0, at - 20) : at], payload[at : at + 20]
+    return f"{before.decode(errors='replace')} ▶ {after.decode(errors='replace')}"
+
+
+def _head(payload: bytes) -> str:
+    text = payload[:_SHOWN].decode(errors="backslashreplace")
+    return text + ("…" if len(payload) > _SHOWN else "")
+
+
+def _as_text(record: object) -> str:
+    """What a format has read, as JSON writes it where it can."""
+    try:
+        return json.dumps(record, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return shown(record)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def came_of(told: Sequence[Explained]) -> bool:
+    """Whether each of these messages gave a reading."""
+    return all(each.readings for each in told)

@@ -1,0 +1,151 @@
+"""``headgate quarantine``, and ``headgate check`` with a sample or what stands in quarantine."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from connectors.logs.configured import open_log, topic, topic_specs
+from headgate.cli import main
+from headgate.config.load import load_config
+from headgate.core.batch import Batch, Origin
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.clock import SystemClock
+from headgate.core.log import QUARANTINE, READINGS, TopicPartition
+from headgate.core.records import QuarantinedMessage, messages_record, rejected_record
+
+_START_NS = 1_750_000_000 * 10**9
+
+_MESSAGES = [
+    QuarantinedMessage(_START_NS, "mqtt:m/a", b"13.9", "not_object", "expected an object", 4),
+    QuarantinedMessage(_START_NS + 1, "mqtt:m/b", b"14.5", "not_object", "expected an object", 4),
+    QuarantinedMessage(_START_NS + 2, "mqtt:m/b", b"14.", "not_object", "expected an object", 9),
+    QuarantinedMessage(_START_NS, "mqtt:x/\x1b[2J", b"\x9b", "unknown_topic", "no feed", 1),
+    QuarantinedMessage(_START_NS, "influxdb", b"p v=1", "rejected_by_sink", "bad point", 5),
+]
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    """A gateway's configuration, and its log with something in quarantine."""
+    path = tmp_path / "headgate.toml"
+    path.write_text(
+        f'[gateway]\ndata_dir = "{tmp_path}"\n[log]\npartitions = 2\n[local_store]\n'
+        '[feed.f]\ntopic = "m/{device}"\n[feed.f.channels]\ntemp = { unit = "C" }\n'
+    )
+    asyncio.run(_fill(path))
+    return path
+
+
+async def _fill(path: Path) -> None:
+    config = load_config(path)
+    log = open_log(config, SystemClock())
+    await log.start()
+    await log.ensure_topics(topic_specs(config))
+    table = ChannelTable()
+    table.row(Channel("f", "a", "f", "temp", "C", ()))
+    late = Batch.from_columns(
+        table, [_START_NS], [0], [9.5], origin=Origin(topic(config, READINGS), 0, 1)
+    )
+    for partition in range(2):
+        at = TopicPartition(topic(config, QUARANTINE), partition)
+        await log.append(at, [messages_record(_MESSAGES[partition::2])])
+    await log.append(at, [rejected_record(late, ["late"])])
+    await log.stop()
+
+
+def test_kinds_are_listed_with_what_takes_them(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The most first; readings beside messages."""
+    assert main(["quarantine", "-c", str(config_file), "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [(each["reason"], each["feed"], each["count"]) for each in listed] == [
+        ("not_object", "f", 3),
+        ("late", "f", 1),
+        ("rejected_by_sink", "", 1),
+        ("unknown_topic", "", 1),
+    ]
+    first = listed[0]
+    assert first["sources"] == {"m/b": 2, "m/a": 1}
+    # The newest one was cut, so that nothing can be tried on it.
+    assert first["payload"] in ("13.9", "14.5")
+    assert first["remedies"][0]["lines"] == [
+        ["[feed.f]", 'format = { type = "value", channel = "temp" }']
+    ]
+    assert not any(each["remedies"] for each in listed[1:])
+
+
+def test_it_is_printed_for_people(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With nothing in it that moves a cursor."""
+    assert main(["quarantine", "-c", str(config_file)]) == 0
+    out = capsys.readouterr().out
+
+    assert "1. not_object: 3 of feed f" in out
+    assert 'remedy   in [feed.f]: format = { type = "value", channel = "temp" }' in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("which", [[], ["1"], ["not_object"]])
+def test_what_stands_in_quarantine_is_explained(
+    config_file: Path, capsys: pytest.CaptureFixture[str], which: list[str]
+) -> None:
+    """The newest, the one of a number, or the one of a reason."""
+    code = main(["check", "-c", str(config_file), "--json", "--from-quarantine", *which])
+    (told,) = json.loads(capsys.readouterr().out)["samples"]
+
+    assert code == 1
+    assert told["troubles"][0]["reason"] == "not_object"
+    assert told["troubles"][0]["remedies"]
+
+
+@pytest.mark.parametrize("which", ["late", "99", "nothing"])
+def test_what_is_not_there_is_refused(
+    config_file: Path, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    """With what there is."""
+    assert main(["check", "-c", str(config_file), "--from-quarantine", which]) == 2
+    assert "which holds 1 (not_object), 2 (late)" in capsys.readouterr().err
+
+
+def test_samples_are_followed(
+    config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From files and stdin; 0 when readings come of each."""
+    good = config_file.parent / "good.json"
+    good.write_bytes(b'{"temp": 21.5}')
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"nonsense")))
+    command = ["check", "-c", str(config_file), "--topic", "m/p7", "--sample", str(good)]
+
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "reading    p7 temp = 21.5 C at " in out
+    assert "f_10s,device=p7,gateway=gateway temp_mean=21.5" in out
+    assert main([*command, "--sample", "-"]) == 1
+    assert "refused    not_json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--sample", "-"], "--sample: expected --topic"),
+        (["--topic", "m/a"], "--topic: expected --sample"),
+        (["--sample", "-", "--topic", "m/+"], "without wildcards, got 'm/+'"),
+        (["--sample", "-", "--topic", "a", "--topic", "b"], "one for each of 1 samples, got 2"),
+        (["--sample", "/nowhere", "--topic", "m/a"], "--sample: expected a readable file"),
+        (["--sample", "-", "--topic", "m/a", "--from-quarantine"], "expected no --sample"),
+        (["--sample", "-", "--topic", "m/a", "--connect"], "neither --connect nor --strict"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    config_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    """Each with what is expected."""
+    assert main(["check", "-c", str(config_file), *arguments]) == 2
+    assert problem in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""What each step makes of a message, told by the steps themselves."""
+
+from __future__ import annotations
+
+import tomllib
+
+from headgate.config.schema import Config
+from headgate.core.clock import NS_PER_S, SystemClock
+from headgate.inspect.sample import Explainer, came_of
+
+_NOW_NS = 1_795_900_000 * NS_PER_S
+_FEEDS = """
+[local_store]
+[mqtt]
+ignore = ["plant/bridge/#"]
+[feed.other]
+topic = "plant/{device}/status"
+channels.x = {}
+[feed.pump]
+topic = "plant/{line}/{device}/data"
+time = { path = "t", unit = "s" }
+channels.flow = { unit = "m3/h", range = [0, 10] }
+channels.temp = { unit = "C" }
+[feed.late]
+topic = "plant/+/{device}/data"
+channels.flow = {}
+"""
+
+
+def _explainer() -> Explainer:
+    return Explainer(Config.model_validate(tomllib.loads(_FEEDS)), SystemClock())
+
+
+def test_a_message_is_followed_from_its_topic_to_its_point() -> None:
+    """Which feed and why no other, format, time, flags, decision, point."""
+    explainer = _explainer()
+    payload = b'{"t": 1795899990, "flow": 12.5, "temp": null}'
+    told = explainer.explain(b"plant/a/p07/data", payload, _NOW_NS)
+
+    assert [(step.feed, step.why_not) for step in told.steps] == [
+        ("other", "level 3 is 'p07', expected 'status'"),
+        ("pump", ""),
+        ("late", "feed.pump takes it, which stands before"),
+    ]
+    assert (told.feed, told.format, told.records) == ("pump", "json", 1)
+    assert told.record == '{"t": 1795899990, "flow": 12.5, "temp": null}'
+    assert told.time == 't = 1795899990, read with unit = "s"'
+    flow, temp = told.readings
+    assert (flow.device, flow.tags, flow.value, flow.unit) == ("p07", {"line": "a"}, 12.5, "m3/h")
+    assert flow.time == "2026-11-28T21:06:30.000000000Z"
+    assert flow.fate == "kept: out of range [0, 10], counted, and in no statistics"
+    assert (temp.value, temp.flags) == (None, ["missing: no number"])
+    (point,) = explainer.points()
+    assert point.line().startswith("pump_10s,device=p07,gateway=gateway,line=a flow_n=0i,flow_fla")
+    assert came_of([told])
+
+
+def test_several_messages_are_one_after_the_other() -> None:
+    """The second of one time is rejected as the gateway rejects it."""
+    explainer = _explainer()
+    payload = b'{"t": 1795899990, "flow": 1.5}'
+    fates = [
+        explainer.explain(b"plant/a/p07/data", payload, _NOW_NS + at).readings[0].fate
+        for at in range(2)
+    ]
+
+    assert fates == ["kept", "rejected: duplicate"]
+
+
+def test_a_refusal_is_told_with_its_place_and_remedy() -> None:
+    """Where the parser stopped; and the line that takes it, where there is one."""
+    explainer = _explainer()
+    broken = explainer.explain(b"plant/a/p07/data", b'{"flow": 1,, "t": 5}', _NOW_NS)
+    early = explainer.explain(b"plant/a/p07/data", b'{"t": 1795899990000, "flow": 1}', _NOW_NS)
+
+    assert [each.reason for each in broken.troubles] == ["not_json"]
+    assert broken.troubles[0].where == '{"flow": 1, ▶ , "t": 5}'
+    assert not came_of([broken])
+    assert [each.reason for each in early.troubles] == ["bad_time"]
+    assert str(early.troubles[0].remedies[0]) == 'in [feed.pump] time = { path = "t", unit = "ms" }'
+
+
+def test_topics_of_no_feed_and_ignored_ones_are_told_apart() -> None:
+    """Both without a reading."""
+    explainer = _explainer()
+    none = explainer.explain(b"plant/x", b"1", _NOW_NS)
+    ignored = explainer.explain(b"plant/bridge/p07/data", b"1", _NOW_NS)
+
+    assert [each.reason for each in none.troubles] == ["unknown_topic"]
+    assert none.steps[1].why_not == "2 levels, expected 4"
+    assert not ignored.troubles
+    assert {step.why_not for step in ignored.steps} == {"the topic is one of mqtt.ignore"}
+    assert not explainer.points()
+
+
+def test_a_time_far_ahead_is_held() -> None:
+    """Until others agree, as in the gateway."""
+    explainer = _explainer()
+    told = explainer.explain(b"plant/a/p07/data", b'{"t": 1795899990, "flow": 1}', _NOW_NS)
+    ahead = explainer.explain(b"plant/a/p07/data", b'{"t": 1795950000, "flow": 1}', _NOW_NS)
+
+    assert told.readings[0].fate == "kept"
+    assert ahead.readings[0].flags == ["ahead of the gateway's clock"]
+    assert ahead.readings[0].fate.startswith("held: ")
+
+
+def test_any_payload_is_explained() -> None:
+    """None of them raises."""
+    explainer = _explainer()
+    for payload in (b"", b"\xff\x00", b"[" * 1000, b"{}", b"[1, 2]", b'{"t": 1e999}', b"9" * 5000):
+        told = explainer.explain(b"plant/a/p07/data", payload, _NOW_NS)
+        assert told.troubles
+        assert not told.readings
