@@ -2,6 +2,7 @@
 
 ::
 
+                    ┌────────────────────────────────────────────────────▶ device states
     readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ─┬─────────────────────▶ aggregates
                     │          │    │              └─▶ health ─┬──────────▶ sensor health
                     ▼          ▼    │                          └────────────────────┐
@@ -31,7 +32,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.results import Aggregates, Anomaly, Scores
 from headgate.core.runs import runs
-from headgate.core.stage import Output, Rejected, Selection, Snapshot, StateBlock, StatefulStage
+from headgate.core.stage import Rejected, Selection, Snapshot, StateBlock, StatefulStage
 from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
 from streams.heirs import Heirs
@@ -132,13 +133,13 @@ class Pipeline:
         turns = self._watermarks.turns(batch, now_ns)
         with self._timed("watermark"):
             turn = next(turns)
-        results = self._work_on(len(batch), turn.output, moved)
+        results = self._work_on(len(batch), turn, moved)
         # More than one where a device's clock was set back: that is rare.
         return joined([results, *(self._take_turn(turn, moved) for turn in turns)])
 
     def _take_turn(self, turn: Turn, moved: NDArray[np.int32]) -> Results:
         """Take devices back, and then what came after that."""
-        return joined([self._go_back(turn.back), self._work_on(0, turn.output, moved)])
+        return joined([self._go_back(turn.back), self._work_on(0, turn, moved)])
 
     def _go_back(self, devices: NDArray[np.int32]) -> Results:
         """End what is open at devices whose clocks were set back, and forget when it was."""
@@ -155,10 +156,11 @@ class Pipeline:
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, health, (), devices)
+        return Results(aggregates, anomalies, health, [], (), devices)
 
-    def _work_on(self, rows: int, on_time: Output, moved: NDArray[np.int32]) -> Results:
+    def _work_on(self, rows: int, turn: Turn, moved: NDArray[np.int32]) -> Results:
         """All stages behind the first."""
+        on_time = turn.output
         with self._timed("clean"):
             cleaned = self._cleaner.process(on_time.main)
         if self._watch_cleaned is not None:
@@ -170,7 +172,7 @@ class Pipeline:
         anomalies = self._score(cleaned.main)
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
-        return Results(aggregates, anomalies, health, rejected, moved)
+        return Results(aggregates, anomalies, health, turn.states, rejected, moved)
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time does not wait for."""
@@ -204,7 +206,7 @@ class Pipeline:
             for anomaly in detector.close_silent(silence.silent)
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, health, (), silence.devices)
+        return Results(aggregates, anomalies, health, silence.states, (), silence.devices)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""

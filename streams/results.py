@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.results import Aggregates, Anomaly, SensorHealth
+from headgate.core.results import Aggregates, Anomaly, DeviceState, SensorHealth
 from headgate.core.stage import Rejected
 from streams.stages.aggregate.stage import concat_aggregates
 
@@ -21,6 +21,7 @@ class Results:
         aggregates: Windows that closed.
         anomalies: Anomalies that opened, changed or closed, in order.
         health: Sensors whose health has changed, in order.
+        states: Devices that are there again, or not any more, in order.
         rejected: Readings that went no further, by reason.
         moved: int32[d], rows of the devices whose state has changed.
     """
@@ -28,6 +29,7 @@ class Results:
     aggregates: Aggregates
     anomalies: list[Anomaly]
     health: list[SensorHealth]
+    states: list[DeviceState]
     rejected: tuple[Rejected, ...]
     moved: NDArray[np.int32]
 
@@ -40,6 +42,7 @@ def joined(parts: Sequence[Results]) -> Results:
         concat_aggregates([part.aggregates for part in parts]),
         [anomaly for part in parts for anomaly in part.anomalies],
         [each for part in parts for each in part.health],
+        [each for part in parts for each in part.states],
         tuple(rejected for part in parts for rejected in part.rejected),
         np.unique(np.concatenate([np.empty(0, np.int32), *(part.moved for part in parts)])),
     )

@@ -3,8 +3,9 @@
 Aggregates of one device and window share a point in the measurement ``<measurement>_<window>``
 (``pump_10s``), tagged ``gateway``, ``device`` and the feed's tags; fields are named
 ``<channel>_<statistic>``. Anomalies are points of the measurement ``anomalies`` at the time of
-their start, changes of a sensor's health points of ``sensor_health`` at their own. A point's
-identity (measurement, tags, time) follows from the data alone, so writing it again overwrites it.
+their start, changes of a sensor's health points of ``sensor_health`` and of whether a device is
+there points of ``device_state``, at their own. A point's identity (measurement, tags, time) follows
+from the data alone, so writing it again overwrites it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from headgate.core.channels import ChannelTable, Tags
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
-from headgate.core.records import decode_anomalies, decode_health, kind_of
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.records import decode_anomalies, decode_health, decode_states, kind_of
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
 from headgate.core.units import format_duration
 
 Kind = Literal["anomalies", "aggregates"]
@@ -121,6 +122,21 @@ def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:
     return points
 
 
+def state_points(states: Sequence[DeviceState], gateway: str) -> list[Point]:
+    """One point for each change of whether a device is there."""
+    points = []
+    for each in states:
+        fields: dict[str, FieldValue] = {
+            "state": each.state,
+            "is_online": each.state == "online",
+            "cause": each.cause,
+            "seen_ns": each.seen_ns,
+        }
+        tags = _told_tags(gateway, each.device, {"feed": each.feed}, each.tags)
+        points.append(Point("anomalies", "device_state", tags, fields, each.time_ns, each.tags))
+    return points
+
+
 def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
     """One point for each anomaly; of several states of one anomaly the last stays in a sink."""
     points = []
@@ -150,6 +166,7 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
 _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "anomalies": lambda value, gateway: anomaly_points(decode_anomalies(value), gateway),
     "health": lambda value, gateway: health_points(decode_health(value), gateway),
+    "states": lambda value, gateway: state_points(decode_states(value), gateway),
 }
 
 

@@ -279,6 +279,7 @@ class Feed(Table):
     aggregates: tuple[Aggregate, ...] = (Aggregate(),)
     #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
     sensor_health: Flag = True
+    device_state: Flag = True
     models: tuple[Name, ...] = ()
 
     @field_validator("topic")

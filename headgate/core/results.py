@@ -136,6 +136,30 @@ class SensorHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceState:
+    """Whether one device is there from now on. Said when it changes.
+
+    Attributes:
+        feed: The device's feed.
+        device: The device's name.
+        time_ns: Event time from which on it is so: that of the reading by which it was heard
+            (again), or right after its last one.
+        state: ``"online"`` or ``"offline"``.
+        cause: What tells: ``"reading"`` or ``"silence"``.
+        seen_ns: Event time of its newest reading.
+        tags: What else than its name tells the device from others of its feed.
+    """
+
+    feed: str
+    device: str
+    time_ns: int
+    state: str
+    cause: str
+    seen_ns: int
+    tags: Tags = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregates:
     """Closed windows, one row for each channel and window, as columns.
 

@@ -88,6 +88,10 @@ class Places:
         return None
 
 
+#: What the points of the topic ``anomalies`` begin with, and no aggregates do.
+_TOLD = (b"anomalies,", b"sensor_health,", b"device_state,")
+
+
 class SinkAuditor:
     """Settles the accounts of all configured sinks, a partition at a time.
 
@@ -109,7 +113,7 @@ class SinkAuditor:
         """Take up the points among what stands in quarantine."""
         for message in messages:
             if message.reason == "rejected_by_sink":
-                is_told = message.payload.startswith((b"anomalies,", b"sensor_health,"))
+                is_told = message.payload.startswith(_TOLD)
                 self._refused[message.source, "anomalies" if is_told else "aggregates"] += 1
 
     async def read(self, partition: int) -> None:

@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from connectors.sinks.points import Point, aggregate_points, anomaly_points, health_points
+from connectors.sinks.points import (
+    Point,
+    aggregate_points,
+    anomaly_points,
+    health_points,
+    state_points,
+)
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: dict[str, Any] = json.loads(
@@ -56,6 +62,12 @@ def health_point() -> Point:
     return health_points([health], "gateway")[0]
 
 
+def state_point() -> Point:
+    """What the gateway writes for one device that is away."""
+    state = DeviceState("pump", "p07", 9, "offline", "silence", 8, (("line", "a"),))
+    return state_points([state], "gateway")[0]
+
+
 def queries() -> list[str]:
     """Every query of the panels and annotations."""
     targets = [target for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
@@ -67,7 +79,11 @@ def point_of(query: str) -> Point:
     """The kind of point that a query is about."""
     match = re.search(r"r\._measurement == (\"\w+\"|\$\{measurement:json\})", query)
     assert match is not None, query
-    makers = {'"anomalies"': anomaly_point, '"sensor_health"': health_point}
+    makers = {
+        '"anomalies"': anomaly_point,
+        '"sensor_health"': health_point,
+        '"device_state"': state_point,
+    }
     return makers.get(match[1], aggregate_point)()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.faults.plant import Expected, Identity, Ledger
 from tests.faults.sinks import SinkTally
+from tests.faults.states import parted, state_problem
 from tests.faults.store import Store, fields_of_line, identity_of_line
 
 #: How far scores may be off: a model gives the last bits differently for another batch size.
@@ -101,6 +102,10 @@ def settle(
     wanted = {_text(identity): line for identity, line in expected.points.items()}
     lines = dict(store.lines)
     lines.update((identity_of_line(line), line) for line in refused)
+    lines, states = parted(lines)
+    problem = state_problem(states, {})
+    if problem:
+        account.problems.append(problem)
     account.aggregated = sum(map(_count, lines.values()))
     missing = (
         account.readings - expected.open_readings - account.aggregated - account.quarantined.total()
@@ -134,6 +139,10 @@ def _history(account: Account, expected: Expected, store: Store, *, exact: bool)
     # The store goes on writing; these are as they are now.
     for identity, counter in list(store.written.items()):
         account.rewritten += counter.total() - len(counter)
+        if identity.startswith("device_state,"):
+            if len(counter) > 1:
+                account.problems.append(f"was said otherwise: {sorted(counter)}")
+            continue
         allowed = revisions.get(identity, set())
         for line in tuple(counter) if exact else ():
             if not any(agree(line, each) for each in allowed):

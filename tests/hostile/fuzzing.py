@@ -30,7 +30,8 @@ from headgate.core.records import health as health_columns
 from headgate.core.records import messages as message_columns
 from headgate.core.records import readings as reading_columns
 from headgate.core.records import rejected as rejected_columns
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.records import states as state_columns
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
 from headgate.core.stage import Snapshot
 from streams.forward.backlog import read_note
 from streams.process.state import STATE_SCHEMA, read_snapshot, snapshot_record
@@ -136,6 +137,12 @@ def _health(rng: random.Random) -> bytes:
     )
 
 
+def _states(rng: random.Random) -> bytes:
+    return kinds.encode_states(
+        [DeviceState("f", f"d{n}", n, "offline", "silence", n) for n in range(rng.randint(0, 9))]
+    )
+
+
 def _state(rng: random.Random) -> bytes:
     devices = rng.randint(0, 5)
     channels = [
@@ -189,6 +196,7 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
     "anomalies": (_anomalies, kinds.decode_anomalies),
     "old_anomalies": (_old_anomalies, kinds.decode_anomalies),
     "health": (_health, kinds.decode_health),
+    "states": (_states, kinds.decode_states),
     "state": (_state, _read_state),
     "note": (_note, read_note),
 }
@@ -200,6 +208,7 @@ _SCHEMAS = {
     "aggregates": aggregate_columns._AGGREGATES,
     "anomalies": anomaly_columns._ANOMALIES,
     "health": health_columns._HEALTH,
+    "states": state_columns._STATES,
 }
 
 

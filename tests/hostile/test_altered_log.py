@@ -36,6 +36,7 @@ from headgate.core.records import (
     OLD_ANOMALIES_SCHEMAS,
     READINGS_SCHEMA,
     REJECTED_SCHEMA,
+    STATES_SCHEMA,
     encode_readings,
 )
 from streams.process.state import STATE_SCHEMA
@@ -53,6 +54,7 @@ _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
         ("anomalies", ANOMALIES_SCHEMA),
         ("old_anomalies", OLD_ANOMALIES_SCHEMAS[0]),
         ("health", HEALTH_SCHEMA),
+        ("states", STATES_SCHEMA),
     ],
     QUARANTINE: [("rejected", REJECTED_SCHEMA), ("messages", MESSAGES_SCHEMA)],
     THINNED[0]: [("aggregates", AGGREGATES_SCHEMA)],

@@ -28,8 +28,9 @@ from headgate.core.records import (
     anomalies,
     anomalies_record,
     health_record,
+    states_record,
 )
-from headgate.core.results import SensorHealth
+from headgate.core.results import DeviceState, SensorHealth
 from headgate.testing.sinks import ODD_NAMES
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
@@ -257,10 +258,12 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
         in_place = [replace(health, tags=tags), replace(health, tags=(("line", "z"),))]
         await rig.put(ANOMALIES, health_record([health, *in_place]))
         await rig.put(ANOMALIES, anomalies_record([replace(make_anomaly("p/1 +#"), tags=tags)]))
+        state = DeviceState("f", "p/1 +#", 31, "offline", "silence", 30)
+        await rig.put(ANOMALIES, states_record([replace(state, state="online", time_ns=9), state]))
         async with rig.forwarding(MqttResults(config, rig.clock, rig.telemetry)):
-            await until(lambda: rig.written("mqtt", "anomalies") == 6)
+            await until(lambda: rig.written("mqtt", "anomalies") == 8)
     listening = await asyncio.create_subprocess_exec(
-        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "5", "-v",
+        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "6", "-v",
         "-t", "headgate/#", stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(listening.communicate(), 10)
@@ -273,6 +276,10 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
     assert (anomaly["device"], anomaly["is_open"], anomaly["revision"]) == ("p/1 +#", False, 1)
     assert (sensor["channel"], sensor["state"], sensor["time_ns"]) == ("t/1", "stuck", 20)
     assert "tags" not in anomaly
+    assert said["device_state/p%2F1 %2B%23"] == {
+        "device": "p/1 +#", "feed": "f", "gateway": "gw-1", "time_ns": 31, "seen_ns": 30,
+        "state": "offline", "is_online": False, "cause": "silence",
+    }  # fmt: skip
     assert said["anomalies/p%2F1 %2B%23//a%2Fb"]["tags"] == {"kind": "", "model": "a/b"}
     assert said["anomalies/p%2F1 %2B%23//a%2Fb"]["device_model"] == "a/b"
     assert said["sensor_health/p%2F1 %2B%23/t%2F1//a%2Fb"]["tags"] == dict(tags)

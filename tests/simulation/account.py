@@ -26,6 +26,7 @@ from headgate.core.records import (
     schema_of,
 )
 from tests.faults.auditor import agree
+from tests.faults.states import device_of_line, parted, state_problem
 from tests.faults.store import fields_of_line
 from tests.simulation.broker import Message
 from tests.simulation.messages import FUTURE_MS, UNTIMED_FEED
@@ -101,8 +102,9 @@ class Account:
 
     def _sink_problem(self, stored: Mapping[str, str]) -> str:
         """Every sink must have everything, whenever it came."""
+        stored, states = parted(stored)
         if self._story.is_exact and not self._undecided():
-            return self._point_problem(stored)
+            return self._point_problem(stored) or state_problem(states, self._times_sent())
         # Each once, in the order of sending.
         sent = list(dict.fromkeys([*_names(self._timed), *_names(self._untimed)]))
         return _count_problem(sent, self._quarantined, stored, is_closed=not self._story.is_exact)
@@ -277,6 +279,13 @@ class Account:
             first, self._read[at] = self._read[at], len(records)
             yield from records[first:]
 
+    def _times_sent(self) -> Mapping[str, set[int]]:
+        """Event times of all readings, by device."""
+        found: defaultdict[str, set[int]] = defaultdict(set)
+        for label, _, time_ns in [*_names(self._timed), *_names(self._untimed)]:
+            found[label].add(time_ns)
+        return found
+
     def _times_in_log(self) -> Counter[Reading]:
         """How often each reading was appended: again, where the broker sent it again."""
         times: Counter[Reading] = Counter()
@@ -320,7 +329,7 @@ def _count_problem(
     for line in stored.values():
         if line.startswith("anomalies,"):
             continue
-        device = _device_of_line(line)
+        device = device_of_line(line)
         start_ns = int(line.rpartition(" ")[2])
         for key, value in fields_of_line(line).items():
             name, _, statistic = key.rpartition("_")
@@ -344,9 +353,3 @@ def _newest_times(readings: Iterable[Reading]) -> Mapping[str, int]:
         was_set_back = time_ns < newest_ns[device] - _YEARS_NS
         newest_ns[device] = time_ns if was_set_back else max(newest_ns[device], time_ns)
     return newest_ns
-
-
-def _device_of_line(line: str) -> str:
-    """The device's label, from a point's tags."""
-    tags = dict(each.split("=") for each in line.partition(" ")[0].split(",")[1:])
-    return f"{tags['device']} line={tags['line']}" if "line" in tags else tags["device"]

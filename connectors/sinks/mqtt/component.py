@@ -17,7 +17,7 @@ def _make(table: MqttResultsConfig, context: SinkContext) -> Sink:
 
 # Whether the broker lets it in is told of [mqtt].
 MQTT = SinkComponent(
-    about="the newest anomaly of each device, and its sensors' health, back to the broker",
+    about="each device's newest anomaly, sensors' health and state, back to the broker",
     table=MqttResultsConfig,
     make=_make,
     kinds=("anomalies",),

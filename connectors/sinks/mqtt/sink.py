@@ -1,4 +1,4 @@
-"""Anomalies and sensors' health back to MQTT, retained, for devices and local screens."""
+"""Anomalies, sensors' health and devices' states back to MQTT, retained, for local screens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class MqttResults:
     """A sink of the forward lane: JSON, QoS 1, retained.
 
     Anomalies go to ``{prefix}/{gateway}/anomalies/{device}``, a sensor's health to
-    ``{prefix}/{gateway}/sensor_health/{device}/{channel}``. Where devices are told apart by more
+    ``{prefix}/{gateway}/sensor_health/{device}/{channel}``, whether a device is there to
+    ``{prefix}/{gateway}/device_state/{device}``. Where devices are told apart by more
     than their names, a level with the value of each such tag follows, in the order of the tags'
     names. Characters that a topic level can't hold are percent-encoded in names.
 

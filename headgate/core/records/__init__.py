@@ -12,7 +12,15 @@ from collections.abc import Mapping
 
 from headgate.core.errors import DataError
 from headgate.core.log import Headers
-from headgate.core.records import aggregates, anomalies, health, messages, readings, rejected
+from headgate.core.records import (
+    aggregates,
+    anomalies,
+    health,
+    messages,
+    readings,
+    rejected,
+    states,
+)
 from headgate.core.records.aggregates import (
     AGGREGATES_SCHEMA,
     aggregates_record,
@@ -63,6 +71,13 @@ from headgate.core.records.rejected import (
     rejected_record,
     rejected_records,
 )
+from headgate.core.records.states import (
+    STATES_SCHEMA,
+    decode_states,
+    encode_states,
+    states_record,
+    states_records,
+)
 
 __all__ = [
     "AGGREGATES_SCHEMA",
@@ -75,6 +90,7 @@ __all__ = [
     "READINGS_SCHEMA",
     "REJECTED_PART_SCHEMA",
     "REJECTED_SCHEMA",
+    "STATES_SCHEMA",
     "KeyGroup",
     "KeyRows",
     "QuarantinedMessage",
@@ -91,12 +107,14 @@ __all__ = [
     "decode_messages",
     "decode_readings",
     "decode_rejected",
+    "decode_states",
     "encode_aggregates",
     "encode_anomalies",
     "encode_health",
     "encode_messages",
     "encode_readings",
     "encode_rejected",
+    "encode_states",
     "health_record",
     "health_records",
     "kind_of",
@@ -108,9 +126,11 @@ __all__ = [
     "rejected_record",
     "rejected_records",
     "schema_of",
+    "states_record",
+    "states_records",
 ]
 
-_ALL = (readings, rejected, messages, aggregates, anomalies, health)
+_ALL = (readings, rejected, messages, aggregates, anomalies, health, states)
 
 #: By the header ``schema``, each kind of record in each version that can be read.
 KINDS: Mapping[bytes, RecordKind] = {

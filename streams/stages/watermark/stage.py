@@ -12,7 +12,7 @@ and its grace too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,13 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.results import DeviceState
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.stages.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
 from streams.stages.watermark.doubt import Doubts
 from streams.stages.watermark.pace import Pace
 from streams.stages.watermark.presence import Presence, presence
+from streams.stages.watermark.states import DeviceStates
 
 #: Arrival time of devices that have not sent anything since they were restored.
 _NOT_SEEN = np.int64(-1)
@@ -44,16 +46,20 @@ class Silence:
         silent: int32[s], those that have gone silent.
         closing: int32[c], those with windows that are not waited for any longer.
         floor_ns: int64[c], up to where.
+        said: int32[o], those of which it is said that they are away.
+        states: What is said of them.
     """
 
     silent: NDArray[np.int32]
     closing: NDArray[np.int32]
     floor_ns: NDArray[np.int64]
+    said: NDArray[np.int32] = field(default_factory=lambda: _NOBODY)
+    states: list[DeviceState] = field(default_factory=list)
 
     @property
     def devices(self) -> NDArray[np.int32]:
         """All of them, each once."""
-        return np.union1d(self.silent, self.closing).astype(np.int32)
+        return np.unique(np.concatenate([self.silent, self.closing, self.said]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,12 @@ class Turn:
     Attributes:
         back: int32[d], rows of the devices that went back right before: their clocks were set.
         output: What is passed on, and what is rejected.
+        states: Which devices have been heard after a silence, or for the first time.
     """
 
     back: NDArray[np.int32]
     output: Output
+    states: list[DeviceState] = field(default_factory=list)
 
 
 class Watermarks:
@@ -98,6 +106,7 @@ class Watermarks:
         self._is_settled = np.empty(0, np.bool_)
         self._pace = Pace()
         self._doubts = Doubts(feeds, channels)
+        self._states = DeviceStates(channels)
 
     def process(self, batch: Batch, now_ns: int) -> Output:
         """All of ``turns`` at once, for those who need not know when devices go back."""
@@ -139,8 +148,8 @@ class Watermarks:
             if len(sifted.back) > 1:
                 part = part.take(sifted.turn == number)
             devices = self._go_back(back)
-            output = self._move(part, now_ns) if len(part) else Output(part)
-            yield Turn(devices, replace(output, rejected=(*first, *output.rejected)))
+            output, states = self._move(part, now_ns) if len(part) else (Output(part), [])
+            yield Turn(devices, replace(output, rejected=(*first, *output.rejected)), states)
             first = []
 
     def _go_back(self, back: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -148,9 +157,10 @@ class Watermarks:
         self._newest_ns[back[0]] = NO_TIME_NS
         self._floor_ns[back[0]] = back[1]
         devices: NDArray[np.int32] = back[0].astype(np.int32)
+        self._states.go_back(devices)
         return devices
 
-    def _move(self, batch: Batch, now_ns: int) -> Output:
+    def _move(self, batch: Batch, now_ns: int) -> tuple[Output, list[DeviceState]]:
         """Move the watermarks by these readings."""
         groups = group_by(batch.device)
         devices = groups.keys
@@ -173,7 +183,8 @@ class Watermarks:
         self._arrival_ns[moved] = now_ns
         self._is_silent[moved] = False
         self._is_settled[moved] = False
-        return self._output(batch, is_late)
+        states = self._states.heard(groups, arrived_ns, initial_ns)
+        return self._output(batch, is_late), states
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
@@ -191,7 +202,8 @@ class Watermarks:
             silent_after_ns: The least silence that counts.
         """
         due = self._due(now_ns, silent_after_ns)[0].astype(np.int32)
-        return np.union1d(self._look(now_ns, silent_after_ns).devices, due).astype(np.int32)
+        found = (self._look(now_ns, silent_after_ns).devices, due, self._states.decided())
+        return np.unique(np.concatenate(found))
 
     def release(
         self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
@@ -239,12 +251,15 @@ class Watermarks:
         A silent device's watermark goes to the end of the aggregate windows that hold its newest
         reading, of each length in its time, so all of its windows close; what it sends later and
         is older than that is late. The arguments are those of ``quiet``, and the devices to which
-        this is restricted.
+        this is restricted. That a device is silent is said the next time.
         """
         found = self._look(now_ns, silent_after_ns, among)
         self._floor_ns[found.closing] = found.floor_ns
         self._is_silent[found.silent] = True
-        return found
+        said = self._states.decided(among)
+        states = self._states.say(said, self._newest_ns[said])
+        self._states.decide(found.silent)
+        return replace(found, said=said, states=states)
 
     def catch_up(self, devices: NDArray[np.int32], leaders: NDArray[np.int32]) -> None:
         """Let the watermarks of devices be no earlier than those of others.
@@ -289,6 +304,7 @@ class Watermarks:
             "watermark_ns": self.watermark_ns(devices),
             "is_silent": self._is_silent[devices],
             **self._pace.snapshot(devices),
+            **self._states.snapshot(devices),
             **self._doubts.snapshot(selection),
         }
 
@@ -299,6 +315,7 @@ class Watermarks:
         self._floor_ns[devices] = block["watermark_ns"]
         self._is_silent[devices] = block["is_silent"]
         self._pace.restore(devices, block)
+        self._states.restore(devices, block)
         self._doubts.restore(selection, block)
 
     def forget(self, selection: Selection) -> None:
@@ -310,6 +327,7 @@ class Watermarks:
         self._is_silent[devices] = False
         self._is_settled[devices] = False
         self._pace.forget(devices)
+        self._states.forget(devices)
         self._doubts.forget(selection)
 
     def _learn(
@@ -444,6 +462,10 @@ class Watermarks:
         self._is_settled = grown(self._is_settled, known, fill=False)
         self._prior_ns = grown(self._prior_ns, known, NS_PER_S)
         self._pace.grow(known)
+        self._states.grow(
+            known,
+            [each.feed in self._feeds and self._feeds[each.feed].device_state for each in new],
+        )
         self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
         self._grace_ns[self._known : known] = [
             self._feeds[each.feed].grace if each.feed in self._feeds else 0 for each in new

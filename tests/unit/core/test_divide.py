@@ -13,7 +13,7 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.divide import DIVIDE_BYTES, divided
 from headgate.core.errors import DataError
 from headgate.core.log import MAX_RECORD_BYTES, Record
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
 
 pytestmark = pytest.mark.slow
 
@@ -146,9 +146,9 @@ def test_windows_with_long_names_or_long_sketches_become_several_records() -> No
     assert all(len(keys) == len(sketch) for part in back for keys in part.sketch_keys)
 
 
-@pytest.mark.parametrize("kind", ["anomalies", "health"])
+@pytest.mark.parametrize("kind", ["anomalies", "health", "states"])
 def test_what_is_told_of_devices_with_long_names_becomes_several_records(kind: str) -> None:
-    """Anomalies and sensors' health, 160 devices at a time."""
+    """Anomalies, sensors' health and devices' states, 160 devices at a time."""
     names = [_long_name() for _ in range(160)]
     if kind == "anomalies":
         records = kinds.anomalies_records(
@@ -158,6 +158,11 @@ def test_what_is_told_of_devices_with_long_names_becomes_several_records(kind: s
             ]
         )
         found = [each.device for record in records for each in kinds.decode_anomalies(record.value)]
+    elif kind == "states":
+        records = kinds.states_records(
+            [DeviceState("f", name, 1, "online", "reading", 1) for name in names]
+        )
+        found = [each.device for record in records for each in kinds.decode_states(record.value)]
     else:
         records = kinds.health_records(
             [SensorHealth("f", name, "x", 1, "stuck", 1, 0.0, 0.0) for name in names]

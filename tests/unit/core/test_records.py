@@ -16,7 +16,7 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.ipc import to_ipc
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
 
 _CHANNELS = [
     Channel("pump", "p 1", "pump", "flow", "l/min", (("line", "a,b"),)),
@@ -161,6 +161,16 @@ def test_health_comes_back() -> None:
     assert back[0] == known
     assert math.isnan(back[1].found)
     assert replace(back[1], found=0, usual=0) == replace(unknown, found=0, usual=0)
+
+
+def test_states_come_back() -> None:
+    """With and without tags."""
+    states = [
+        DeviceState("pump", "p1", 9, "online", "reading", 9, (("line", "a"),)),
+        DeviceState("pump", "p2", 8, "offline", "silence", 7),
+    ]
+
+    assert kinds.decode_states(kinds.encode_states(states)) == states
 
 
 def _anomaly() -> Anomaly:

@@ -12,7 +12,15 @@ from headgate.config.schema import Config
 from headgate.config.table import Table
 from headgate.core import records as kinds
 from headgate.core.batch import Quality
-from headgate.core.records import aggregates, anomalies, health, messages, readings, rejected
+from headgate.core.records import (
+    aggregates,
+    anomalies,
+    health,
+    messages,
+    readings,
+    rejected,
+    states,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted(
@@ -70,6 +78,7 @@ def test_links_lead_somewhere(name: str) -> None:
         ("`aggregates/1`", aggregates._AGGREGATES),
         ("`anomalies/3`", anomalies._ANOMALIES),
         ("`sensor_health/2` (in `anomalies`)", health._HEALTH),
+        ("`device_state/1` (in `anomalies`)", states._STATES),
     ],
 )
 def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:
@@ -99,6 +108,7 @@ def test_versions_are_the_ones_written() -> None:
         kinds.AGGREGATES_SCHEMA,
         kinds.ANOMALIES_SCHEMA,
         kinds.HEALTH_SCHEMA,
+        kinds.STATES_SCHEMA,
         kinds.REJECTED_SCHEMA,
         kinds.MESSAGES_SCHEMA,
     ):

@@ -218,7 +218,8 @@ async def test_nothing_is_written_of_the_idle_more_than_once_an_hour(lane: Lane)
     """Nor ever of a bucket that holds nobody any more."""
     at = TopicPartition(topic(lane.config, STATE), 0)
     await lane.send(1, "old")
-    await lane.wait(60)
+    for _ in range(2):  # it is silent, and that is said
+        await lane.wait(60)
     _, before = await lane.log.offsets(at)
     for _ in range(30):
         await lane.wait(_HOUR / 3)

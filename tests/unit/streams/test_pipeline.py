@@ -16,7 +16,7 @@ from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import ConfigError
 from headgate.core.log import StoredRecord
-from headgate.core.records import encode_anomalies, encode_health
+from headgate.core.records import encode_anomalies, encode_health, encode_states
 from headgate.core.stage import Snapshot
 from models.package import ModelPackage
 from models.training.data import TrainingData
@@ -109,6 +109,7 @@ def _lines(results: list[Results], table: ChannelTable) -> dict[str, list[bytes]
     windows: list[bytes] = []
     anomalies: dict[str, list[bytes]] = {}
     health: dict[str, list[bytes]] = {}
+    states: dict[str, list[bytes]] = {}
     for each in results:
         aggregates = each.aggregates
         for row in range(len(aggregates)):
@@ -120,7 +121,9 @@ def _lines(results: list[Results], table: ChannelTable) -> dict[str, list[bytes]
             anomalies.setdefault(anomaly.device, []).append(encode_anomalies([anomaly]))
         for told in each.health:
             health.setdefault(f"sensors of {told.device}", []).append(encode_health([told]))
-    return {"windows": sorted(windows), **anomalies, **health}
+        for state in each.states:
+            states.setdefault(f"state of {state.device}", []).append(encode_states([state]))
+    return {"windows": sorted(windows), **anomalies, **health, **states}
 
 
 def _counts(results: list[Results]) -> dict[str, int]:
@@ -193,6 +196,7 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
     assert [(each.device, each.channel, each.state) for each in expected[0].health] == [
         ("d2", "x", "stuck")
     ]
+    assert [each.state for part in expected for each in part.states] == ["online"] * _DEVICES
 
 
 @settings(max_examples=8, deadline=None)

@@ -118,6 +118,17 @@ async def test_the_views_name_the_columns(tmp_path: Path) -> None:
         [Point("anomalies", "sensor_health", sensor, {"state": "stuck", "since_ns": 8}, 9)]
     )
 
+    state: dict[str, FieldValue] = {
+        "state": "offline",
+        "is_online": False,
+        "cause": "silence",
+        "seen_ns": 8,
+    }
+    await store.write([Point("anomalies", "device_state", (*sensor[1:],), state, 9)])
+
+    assert _rows(path, "SELECT feed, device, time_ns, state, cause, seen_ns FROM device_state") == [
+        ("f", 'd "1"', 9, "offline", "silence", 8)
+    ]
     assert _rows(
         path, "SELECT feed, device, channel, time_ns, state, since_ns FROM sensor_health"
     ) == [("f", 'd "1"', "x", 9, "stuck", 8)]

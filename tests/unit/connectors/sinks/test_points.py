@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.sinks.points import Point, aggregate_points, anomaly_points, health_points
+from connectors.sinks.points import (
+    Point,
+    aggregate_points,
+    anomaly_points,
+    health_points,
+    state_points,
+)
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
 
 _TEXT = st.text(min_size=1, max_size=12) | st.text(
     alphabet=st.sampled_from(list('a,= "\\\n\r\t#')), min_size=1, max_size=8
@@ -151,3 +157,18 @@ def test_health_is_a_series_a_sensor() -> None:
     assert point.tags == (("channel", "x"), ("device", "d"), ("feed", "f"), ("gateway", "gw"))
     assert point.fields == {"state": "stuck", "is_faulty": True, "since_ns": 10, "found": 4.5}
     assert point.time_ns == 20
+
+
+def test_whether_a_device_is_there_is_a_series_a_device() -> None:
+    """With what it was last heard by; what tells it from others of its name is a tag each."""
+    state = DeviceState("f", "d", 21, "offline", "silence", 20, (("feed", "x"), ("line", "a")))
+    (point,) = state_points([state], "gw")
+
+    assert point.measurement == "device_state"
+    assert dict(point.tags) == {
+        "device": "d", "device_feed": "x", "feed": "f", "gateway": "gw", "line": "a",
+    }  # fmt: skip
+    assert point.fields == {
+        "state": "offline", "is_online": False, "cause": "silence", "seen_ns": 20,
+    }  # fmt: skip
+    assert point.time_ns == 21

@@ -1,0 +1,211 @@
+"""Whether a device is there is said once when it changes, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from headgate.config.feed import Feed
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.clock import NS_PER_S
+from headgate.core.results import DeviceState
+from streams.stages.watermark.stage import Watermarks
+from tests.strategies import everything
+
+_SILENT_AFTER_NS = 10 * NS_PER_S
+
+#: The device's clock, where its readings begin.
+_START_S = 1_000_000
+
+
+class _Gateway:
+    """A gateway that looks for silence as the lane does, and what it has said."""
+
+    def __init__(self, **feed: object) -> None:
+        keys = {"topic": "{device}", "channels": {"x": {}}, "aggregates": [{"window": "5s"}]}
+        self.feeds = {"f": Feed.model_validate({**keys, **feed})}
+        self.channels = ChannelTable()
+        for name in ("a", "b"):
+            self.channels.row(Channel("f", name, "f", "x"))
+        self.watermarks = Watermarks(self.feeds, self.channels)
+        self.said: list[DeviceState] = []
+        self.now_s = 0
+
+    def until(self, time_s: int) -> None:
+        """Let time pass, and look each second."""
+        while self.now_s < time_s:
+            self.now_s += 1
+            self.look()
+
+    def look(self) -> None:
+        """One look at what time has to say."""
+        now_ns = self.now_s * NS_PER_S
+        among = self.watermarks.quiet(now_ns, _SILENT_AFTER_NS)
+        self.said += self.watermarks.advance(now_ns, _SILENT_AFTER_NS, among).states
+
+    def send(self, times_s: Iterable[float], device: int = 0, quality: int = 0) -> None:
+        """Readings of a device, by its clock."""
+        times = [round((_START_S + time_s) * NS_PER_S) for time_s in times_s]
+        rows = [device] * len(times)
+        batch = Batch.from_columns(
+            self.channels, times, rows, [1.0] * len(times), quality=[quality] * len(times)
+        )
+        for turn in self.watermarks.turns(batch, self.now_s * NS_PER_S):
+            self.said += turn.states
+
+    def live(self, first_s: int, last_s: int, device: int = 0) -> None:
+        """A reading each second, as time passes."""
+        for second in range(first_s, last_s):
+            self.until(second)
+            self.send([second], device)
+
+    def restart(self) -> None:
+        """A new process that takes up what was written down."""
+        old, selection = self.watermarks, everything(self.channels)
+        self.watermarks = Watermarks(self.feeds, self.channels)
+        self.watermarks.restore(selection, old.snapshot(selection))
+
+    def told(self, device: str = "a") -> list[tuple[str, float]]:
+        """What was said of a device, and from when on by its clock, s."""
+        return [
+            (each.state, (each.time_ns - _START_S * NS_PER_S) / NS_PER_S)
+            for each in self.said
+            if each.device == device
+        ]
+
+
+def test_a_device_is_there_from_its_first_reading_on() -> None:
+    """And it is said once, with what it was heard by."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+
+    assert gateway.said == [
+        DeviceState("f", "a", _START_S * NS_PER_S, "online", "reading", _START_S * NS_PER_S)
+    ]
+
+
+def test_a_silent_device_is_away_since_right_after_its_last_reading() -> None:
+    """By the time that its readings bear; back again with the first one that is newer."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.until(60)
+    gateway.until(600)
+    gateway.live(600, 605)
+
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9), ("online", 600)]
+    assert gateway.said[1].seen_ns == (_START_S + 29) * NS_PER_S
+    assert gateway.said[1].cause == "silence"
+
+
+def test_it_is_said_within_three_of_its_periods() -> None:
+    """And not before: a device that sends once a minute is no silent one after ten seconds."""
+    gateway = _Gateway(period="60s")
+    for second in range(0, 1200, 60):
+        gateway.until(second)
+        gateway.send([second])
+    last_s = gateway.now_s
+    gateway.until(last_s + 2 * 60)
+    assert gateway.told() == [("online", 0)]
+
+    gateway.until(last_s + 3 * 60 + 2)
+    assert gateway.told() == [("online", 0), ("offline", last_s + 1e-9)]
+
+
+def test_devices_do_not_answer_for_each_other() -> None:
+    """One goes on, the other does not."""
+    gateway = _Gateway()
+    for second in range(60):
+        gateway.until(second)
+        gateway.send([second])
+        if second < 20:
+            gateway.send([second], device=1)
+
+    assert gateway.told("a") == [("online", 0)]
+    assert gateway.told("b") == [("online", 0), ("offline", 19 + 1e-9)]
+
+
+def test_a_decision_is_written_down_before_it_is_said() -> None:
+    """A process that ends right after it has said so says it again, the same, and knows it."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    while not gateway.watermarks.quiet(gateway.now_s * NS_PER_S, _SILENT_AFTER_NS).size:
+        gateway.until(gateway.now_s + 1)
+    while not gateway.watermarks._states.decided().size:
+        gateway.look()
+    assert gateway.told() == [("online", 0)]
+
+    written = gateway.watermarks.snapshot(everything(gateway.channels))
+    gateway.look()
+    assert gateway.told()[1:] == [("offline", 29 + 1e-9)]
+    gateway.watermarks.restore(everything(gateway.channels), written)
+    gateway.send([40])
+
+    assert gateway.told()[2:] == [("offline", 29 + 1e-9), ("online", 40)]
+    assert gateway.said[1] == gateway.said[2]
+
+
+def test_a_restart_says_nothing_new() -> None:
+    """Neither of a device that is there nor of one that is away."""
+    gateway = _Gateway()
+    gateway.live(0, 20, device=1)
+    gateway.live(20, 60)
+    before = list(gateway.said)
+    for _ in range(3):
+        gateway.restart()
+        gateway.live(gateway.now_s + 1, gateway.now_s + 5)
+
+    assert gateway.told("b")[-1][0] == "offline"
+    assert gateway.said == before
+
+
+def test_a_clock_that_was_set_back_is_said_anew() -> None:
+    """What was said by the wrong time is newer for ever than what is said by the right one."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    ahead, far_s = int(Quality.AHEAD), 80_000
+    gateway.send([far_s + second for second in range(10)], quality=ahead)
+    gateway.until(35)
+    gateway.send([far_s + second for second in range(10, 20)], quality=ahead)
+    gateway.live(35, 60)
+
+    assert gateway.told() == [("online", 0), ("online", 35)]
+
+
+def test_any_cut_says_the_same() -> None:
+    """Readings of both devices, out of order, whole and one by one."""
+    rng = np.random.default_rng(2)
+    times = (rng.integers(0, 40, 60) / 2).tolist()
+    whole, pieces = _Gateway(), _Gateway()
+    for device in (0, 1):
+        whole.send(times, device)
+        for time_s in times:
+            pieces.send([time_s], device)
+
+    assert whole.said == pieces.said
+    assert {each.device for each in whole.said} == {"a", "b"}
+
+
+def test_nothing_is_said_of_feeds_that_want_it_so() -> None:
+    """A door contact that sends when it is opened is silent as a rule."""
+    gateway = _Gateway(device_state=False)
+    gateway.live(0, 30)
+    gateway.until(100)
+
+    assert gateway.said == []
+
+
+def test_what_an_older_version_wrote_down_is_said_once() -> None:
+    """It knows nothing of that."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    selection = everything(gateway.channels)
+    block = gateway.watermarks.snapshot(selection)
+    del block["said"]
+    gateway.watermarks = Watermarks(gateway.feeds, gateway.channels)
+    gateway.watermarks.restore(selection, block)
+    gateway.said.clear()
+    gateway.live(30, 40)
+
+    assert gateway.told() == [("online", 30)]
