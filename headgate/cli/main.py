@@ -22,6 +22,7 @@ _COMMANDS = (
     "run",
     "check",
     "status",
+    "devices",
     "audit",
     "log",
     "quarantine",

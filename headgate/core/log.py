@@ -7,7 +7,7 @@ same connector; everything else (ingest, forwarding, state, audit) uses this con
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -234,3 +234,24 @@ class Log(Protocol):
     async def size_bytes(self) -> int | None:
         """Bytes the log occupies on this machine's disk; None when that can't be told."""
         ...
+
+
+async def records_between(
+    log: Log, at: TopicPartition, first: int, end: int, *, max_bytes: int = 4 << 20
+) -> AsyncIterator[list[StoredRecord]]:
+    """A partition's records from one offset to before another, some at a time.
+
+    There may be none where compaction has removed all that were.
+
+    Args:
+        log: A started log.
+        at: Where.
+        first: The first offset.
+        end: The offset behind the last.
+        max_bytes: Read at once.
+    """
+    while first < end:
+        records = await log.read(at, first, max_bytes=max_bytes)
+        first = records[-1].offset + 1 if records else end
+        if records := [record for record in records if record.offset < end]:
+            yield records

@@ -43,6 +43,7 @@ from headgate.core.log import (
     Log,
     StoredRecord,
     TopicPartition,
+    records_between,
 )
 from headgate.core.records import (
     AGGREGATES_SCHEMA,
@@ -62,8 +63,6 @@ from headgate.inspect.horizon import Horizon, Returns
 from headgate.inspect.sink_audit import SinkAccount, SinkAuditor
 
 Rejection: TypeAlias = tuple[Device, int, str, bool]
-
-_READ_BYTES = 8 << 20
 
 
 @dataclass(slots=True)
@@ -238,14 +237,9 @@ class _Auditor:
         return ChannelTable(identities=self._config.identities)
 
     async def _records(self, at: TopicPartition) -> AsyncIterator[StoredRecord]:
-        position, end = await self._log.offsets(at)
-        while position < end:
-            page = await self._log.read(at, position, max_bytes=_READ_BYTES)
-            if not page:
-                break
+        async for page in records_between(self._log, at, *await self._log.offsets(at)):
             for record in page:
                 yield record
-            position = page[-1].offset + 1
 
     async def _read_readings(self, partition: int) -> None:
         at = TopicPartition(topic(self._config, READINGS), partition)

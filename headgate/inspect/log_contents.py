@@ -14,13 +14,17 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.log import AGGREGATES, READINGS, Log, StoredRecord, TopicPartition
+from headgate.core.log import (
+    AGGREGATES,
+    READINGS,
+    Log,
+    StoredRecord,
+    TopicPartition,
+    records_between,
+)
 from headgate.core.lookup import ByChannel
 from headgate.core.records import KINDS, decode_aggregates, decode_readings, kind_of, schema_of
 from headgate.core.results import Aggregates
-
-#: Read at once.
-_READ_BYTES = 4 << 20
 
 #: Records of these kinds are checked by their schema and checksum only: their readers know more.
 _OPAQUE = (b"state/", b"forwarded/")
@@ -98,7 +102,7 @@ async def verify(
     reports = {spec.name: TopicReport(spec.name, spec.partitions) for spec in specs}
     done = 0
     for at, (start, end) in offsets.items():
-        async for records in stored_records(log, at, start, end):
+        async for records in records_between(log, at, start, end):
             for record in records:
                 reports[at.topic].add(at, record, log.wall_ms(record.timestamp_ms))
             progress(done + records[-1].offset + 1 - start, total)
@@ -120,7 +124,7 @@ async def exported(
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, name), partition)
         start, end = await log.offsets(at)
-        async for records in stored_records(log, at, start, end):
+        async for records in records_between(log, at, start, end):
             for record in records:
                 try:
                     yield _rows_of(record, wanted)
@@ -148,7 +152,7 @@ async def readings_of(
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, READINGS), partition)
         start, end = await log.offsets(at)
-        async for records in stored_records(log, at, start, end):
+        async for records in records_between(log, at, start, end):
             for record in records:
                 try:
                     batch = decode_readings(record.value, channels)
@@ -177,26 +181,13 @@ async def aggregates_of(
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, AGGREGATES), partition)
         start, end = await log.offsets(at)
-        async for records in stored_records(log, at, start, end):
+        async for records in records_between(log, at, start, end):
             for record in records:
                 try:
                     rows = decode_aggregates(record.value, channels, has_sketches=False)
                 except DataError:
                     continue  # ``verify`` tells of it
                 yield rows.take(np.flatnonzero(is_ours[rows.channel]))
-
-
-async def stored_records(
-    log: Log, at: TopicPartition, position: int, end: int
-) -> AsyncIterator[list[StoredRecord]]:
-    """Records from a position to before an end, some at a time."""
-    while position < end:
-        records = await log.read(at, position, max_bytes=_READ_BYTES)
-        records = [record for record in records if record.offset < end]
-        if not records:
-            return
-        yield records
-        position = records[-1].offset + 1
 
 
 def _rows_in(record: StoredRecord) -> int:

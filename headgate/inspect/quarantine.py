@@ -11,14 +11,13 @@ from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition
+from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition, records_between
 from headgate.core.records import (
     QuarantinedMessage,
     decode_messages,
     decode_rejected,
     kind_of,
 )
-from headgate.inspect.log_contents import stored_records
 from headgate.inspect.remedies import Refused, Remedy, remedies
 
 #: What the source of a message begins with; then its topic follows.
@@ -123,7 +122,7 @@ async def quarantined(config: Config, log: Log) -> AsyncIterator[StoredRecord]:
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, QUARANTINE), partition)
         start, end = await log.offsets(at)
-        async for records in stored_records(log, at, start, end):
+        async for records in records_between(log, at, start, end):
             for record in records:
                 yield record
 

@@ -19,13 +19,11 @@ from connectors.sinks.configured import configured_sinks
 from connectors.sinks.points import Kind
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
-from headgate.core.log import ANOMALIES, Log, StoredRecord, TopicPartition
+from headgate.core.log import ANOMALIES, Log, StoredRecord, TopicPartition, records_between
 from headgate.core.records import QuarantinedMessage, kind_of
 from streams.forward.backlog import EVICTED, Backlog, Tier
 from streams.forward.ranges import overlap, without
 from streams.forward.upkeep import points_in
-
-_READ_BYTES = 8 << 20
 
 #: Places of a record that has not been let go.
 WAITING, ACKNOWLEDGED = "waiting", "acknowledged"
@@ -170,17 +168,11 @@ class SinkAuditor:
     async def _points(self, kind: Kind, at: TopicPartition, start: int, end: int) -> dict[int, int]:
         """By offset, the points that each record becomes."""
         points: dict[int, int] = {}
-        position = start
-        while position < end:
-            page = await self._log.read(at, position, max_bytes=_READ_BYTES)
-            if not page:
-                break
+        async for page in records_between(self._log, at, start, end):
             for record in page:
-                if record.offset < end:
-                    points[record.offset] = (
-                        points_in(record) if kind == "aggregates" else _told_in(record)
-                    )
-            position = page[-1].offset + 1
+                points[record.offset] = (
+                    points_in(record) if kind == "aggregates" else _told_in(record)
+                )
         return points
 
     def settle_refused(self) -> None:

@@ -37,6 +37,7 @@ from headgate.core.log import (
     Record,
     StoredRecord,
     TopicPartition,
+    records_between,
 )
 from streams.forward.ranges import Range, fewer, overlap, united, without
 
@@ -362,12 +363,9 @@ class Backlog:
         An older one makes points be sent again, and never be skipped: it says what waited then,
         and all that has come since is behind it.
         """
-        position, end = await self._log.offsets(self._state)
         newest, is_lost = None, False
-        while position < end:
-            records = await self._log.read(self._state, position)
-            if not records:
-                break  # only holes are left below the end: compaction removed the rest
+        bounds = await self._log.offsets(self._state)
+        async for records in records_between(self._log, self._state, *bounds, max_bytes=1 << 20):
             for record in records:
                 if record.key == self._key and record.headers == _HEADERS:
                     try:
@@ -381,7 +379,6 @@ class Backlog:
                             offset=record.offset,
                             error=str(error),
                         )
-            position = records[-1].offset + 1
         return newest, is_lost
 
 

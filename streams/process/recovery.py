@@ -20,7 +20,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.divide import DIVIDE_BYTES
 from headgate.core.errors import DataError
-from headgate.core.log import Log, Record, StoredRecord, TopicPartition
+from headgate.core.log import Log, Record, TopicPartition
 from headgate.core.stage import Selection, Snapshot
 from streams.heirs import Heirs, heirs_of
 from streams.pipeline import Pipeline
@@ -30,6 +30,7 @@ from streams.process.state import (
     Placement,
     bucket_key,
     bucket_of_key,
+    newest_records,
     part_bits,
     read_snapshot,
     selection_of,
@@ -39,8 +40,6 @@ from streams.stages.arrays import NEVER_NS
 
 _logger = structlog.get_logger()
 
-#: Bytes asked of the log at a time while state is read back.
-_READ_BYTES = 8 << 20
 
 #: A bucket in which nothing moves is written this often, so that it is known for how long, ns.
 _IDLE_NS = 3600 * NS_PER_S
@@ -134,10 +133,9 @@ class StateKeeper:
             How many devices were restored.
         """
         self.forget(partition)
-        newest = await self._newest_records(TopicPartition(self._kafka_topic, partition))
         restored: set[int] = set()
         # Oldest first: where parts of two divisions of a bucket are left, the later ones count.
-        for record in sorted(newest.values(), key=lambda each: each.offset):
+        for record in await newest_records(self._log, TopicPartition(self._kafka_topic, partition)):
             try:
                 bucket = bucket_of_key(record.key)
                 written = self._written.setdefault(
@@ -379,19 +377,6 @@ class StateKeeper:
             covered=np.maximum(self._covered[selection.devices], next_offset),
             silent_ns=np.maximum(self._now_ns() - self._heard_ns[selection.channels], 0),
         )
-
-    async def _newest_records(self, at: TopicPartition) -> dict[bytes, StoredRecord]:
-        start, end = await self._log.offsets(at)
-        newest: dict[bytes, StoredRecord] = {}
-        position = start
-        while position < end:
-            records = await self._log.read(at, position, max_bytes=_READ_BYTES)
-            if not records:
-                break  # only holes are left below the end: compaction removed the rest
-            for record in records:
-                newest[record.key or b""] = record
-            position = records[-1].offset + 1
-        return newest
 
     def _take_over(self, snapshot: Snapshot, restored: set[int], end: int | None) -> set[int]:
         """Rows of the devices that were taken over; all of them or, with DataError, none."""

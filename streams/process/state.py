@@ -29,7 +29,7 @@ from safetensors.numpy import load, save
 from headgate.core.channels import ChannelTable, Device, device_hash
 from headgate.core.errors import DataError
 from headgate.core.ipc import MAX_UNPACKED_BYTES
-from headgate.core.log import Record, StoredRecord
+from headgate.core.log import Log, Record, StoredRecord, TopicPartition, records_between
 from headgate.core.records import schema_of
 from headgate.core.stage import Selection, Snapshot, StateBlock
 
@@ -175,6 +175,19 @@ def read_snapshot(record: StoredRecord) -> Snapshot:
         TypeError,
     ) as error:
         raise DataError("bad_record", f"no state snapshot: {str(error)[:500]}") from error
+
+
+async def newest_records(log: Log, at: TopicPartition) -> list[StoredRecord]:
+    """The newest snapshot of each bucket, or part of one, the oldest of them first.
+
+    Args:
+        log: A started log.
+        at: A partition of ``state``.
+    """
+    newest: dict[bytes, StoredRecord] = {}
+    async for records in records_between(log, at, *await log.offsets(at)):
+        newest.update((record.key or b"", record) for record in records)
+    return sorted(newest.values(), key=lambda record: record.offset)
 
 
 class _Head(BaseModel, strict=True):

@@ -108,7 +108,18 @@ def test_queries_name_fields_that_are_written() -> None:
 
 def test_queries_name_columns_that_are_written() -> None:
     """A tag that a query compares, and a column that it shows, is one of the point's."""
-    made_here = {"_time", "_value", "_field", "kind", "severity", "row", "n", "expected", "since"}
+    made_here = {
+        "_time",
+        "_value",
+        "_field",
+        "kind",
+        "severity",
+        "row",
+        "n",
+        "expected",
+        "since",
+        "seen",
+    }
     made_here |= {"_measurement", "_start", "_stop"}
     for query in queries():
         point = point_of(query)

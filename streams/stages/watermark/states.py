@@ -22,6 +22,9 @@ from streams.stages.arrays import Groups, grown
 #: said the next time; that it is not.
 _NOTHING, _ONLINE, _DECIDED, _OFFLINE = range(4)
 
+#: By what stands in a snapshot, how a device is; empty while nothing has been said.
+STATES = ("", "online", "offline", "offline")
+
 
 class DeviceStates:
     """What has been said of each device, by device row.

@@ -1,0 +1,115 @@
+"""The devices that a gateway knows, from what its lanes have written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from connectors.logs.configured import topic
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable, Device
+from headgate.core.errors import DataError
+from headgate.core.log import QUARANTINE, STATE, Log, TopicPartition, records_between
+from headgate.core.records import (
+    REJECTED_PART_SCHEMA,
+    REJECTED_SCHEMA,
+    decode_rejected,
+    part_of,
+    schema_of,
+)
+from headgate.core.stage import Snapshot
+from streams.process.state import newest_records, read_snapshot
+from streams.stages.arrays import NO_TIME_NS
+from streams.stages.watermark.states import STATES
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDevice:
+    """What is known of a device.
+
+    Attributes:
+        device: Which one.
+        state: ``"online"``, ``"offline"``, or empty where its feed wants nothing said of it.
+        seen_ns: Event time of its newest reading.
+        period_ns: By how much that moves on from one arrival to the next; 0 when it is not known.
+        channels: How many it has.
+        rejected: Its readings that stand in quarantine.
+    """
+
+    device: Device
+    state: str
+    seen_ns: int
+    period_ns: int
+    channels: int
+    rejected: int
+
+
+async def known_devices(config: Config, log: Log) -> list[KnownDevice]:
+    """All devices in the newest snapshots, by feed and name.
+
+    A running gateway writes a device down within ``streams.snapshot_interval``. Of snapshots that
+    can't be read the gateway itself tells.
+
+    Args:
+        config: Says what the topics are called.
+        log: A started log.
+    """
+    found: dict[Device, KnownDevice] = {}
+    rejected = await _rejected(config, log)
+    for partition in range(config.log.partitions):
+        for record in await newest_records(log, TopicPartition(topic(config, STATE), partition)):
+            try:
+                found.update(_devices_in(read_snapshot(record), rejected))
+            except DataError:
+                continue
+    return sorted(found.values(), key=lambda each: tuple(each.device))
+
+
+def _devices_in(snapshot: Snapshot, rejected: Counter[Device]) -> dict[Device, KnownDevice]:
+    block = snapshot.blocks.get("watermark", {})
+    count = len(snapshot.devices)
+    columns = [
+        block.get(name, np.zeros(count, np.int64)) for name in ("newest_ns", "pace_ns", "said")
+    ]
+    if any(column.shape != (count,) for column in columns):
+        raise DataError("bad_record", "not as many rows as devices")
+    table = ChannelTable()
+    channels = Counter(table.channels[table.row_of_key(key)].owner for key in snapshot.channels)
+    found = {}
+    for device, seen_ns, pace_ns, said in zip(
+        snapshot.devices, *(column.tolist() for column in columns), strict=True
+    ):
+        if seen_ns <= NO_TIME_NS:
+            continue  # known, and nothing of it has counted yet
+        state = STATES[said] if 0 <= said < len(STATES) else ""
+        found[device] = KnownDevice(
+            device, state, seen_ns, pace_ns, channels[device], rejected[device]
+        )
+    return found
+
+
+async def _rejected(config: Config, log: Log) -> Counter[Device]:
+    """Readings in quarantine, each once, however often a replay has put it there."""
+    counts: Counter[Device] = Counter()
+    for partition in range(config.log.partitions):
+        at = TopicPartition(topic(config, QUARANTINE), partition)
+        met: set[tuple[int, int, int]] = set()
+        async for records in records_between(log, at, *await log.offsets(at)):
+            for record in records:
+                if schema_of(record.headers) not in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA):
+                    continue
+                table = ChannelTable(identities=config.identities)
+                try:
+                    found = decode_rejected(record.value, table)
+                except DataError:
+                    continue
+                number, _ = part_of(record.headers)
+                pairs = zip(found.partition.tolist(), found.offset.tolist(), strict=True)
+                sources = [(number, *pair) for pair in pairs]
+                is_new = np.array([source not in met for source in sources], np.bool_)
+                met.update(sources)
+                devices = found.batch.device[is_new].tolist()
+                counts.update(table.devices[row] for row in devices)
+    return counts
