@@ -20,6 +20,9 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device, Remaining
 from headgate.core.runs import runs
 
+#: What readings are marked with whose device has no clock yet.
+_CLOCKLESS = int(Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME)
+
 
 class Arrivals:
     """Holds one feed's readings against the times they arrived at.
@@ -32,7 +35,9 @@ class Arrivals:
     def __init__(self, feed: Feed, channels: ChannelTable) -> None:
         # With half of the grace to spare, a device that is ahead makes nobody's readings late.
         self._tolerance_ns = feed.grace // 2
-        self._times = ArrivalTimes(feed.period, channels) if feed.time.path is None else None
+        time = feed.time
+        self._times = ArrivalTimes(feed.period, channels) if time.may_be_arrival else None
+        self._has_times, self._is_age = time.path is not None, time.is_age
 
     def settle(
         self,
@@ -53,13 +58,44 @@ class Arrivals:
         time_ns = decoded.time_ns
         if not len(time_ns):
             return decoded
-        if self._times is not None:
+        if self._times is not None and not self._has_times:
             return self._times.settle(decoded, arrival_ns, unheard_ns)
+        if self._times is not None:
+            decoded = self._settle_clockless(self._times, decoded, arrival_ns, unheard_ns)
+            time_ns = decoded.time_ns
+        if self._is_age and unheard_ns is not None and unheard_ns.any():
+            # It tells from when it was sent, and that is not when it has arrived.
+            has_waited = unheard_ns[decoded.owner] > 0
+            flags = np.where(has_waited, np.uint16(Quality.ESTIMATED_TIME), np.uint16(0))
+            decoded = replace(decoded, quality=decoded.quality | flags)
         if time_ns.max() <= arrival_ns.min() + self._tolerance_ns:
             return decoded
         is_ahead = time_ns > arrival_ns[decoded.owner] + self._tolerance_ns
         quality = decoded.quality | np.where(is_ahead, np.uint16(Quality.AHEAD), np.uint16(0))
         return replace(decoded, quality=quality)
+
+    def _settle_clockless(
+        self,
+        times: ArrivalTimes,
+        decoded: Decoded,
+        arrival_ns: NDArray[np.int64],
+        unheard_ns: NDArray[np.int64] | None,
+    ) -> Decoded:
+        """The readings with times of those whose device had no clock."""
+        rows = np.flatnonzero((decoded.quality & np.uint16(_CLOCKLESS)) == _CLOCKLESS)
+        if not len(rows):
+            return decoded
+        of_them = replace(
+            decoded,
+            owner=decoded.owner[rows],
+            time_ns=decoded.time_ns[rows],
+            channel=decoded.channel[rows],
+            value=decoded.value[rows],
+            quality=decoded.quality[rows],
+        )
+        time_ns = decoded.time_ns.copy()
+        time_ns[rows] = times.settle(of_them, arrival_ns, unheard_ns).time_ns
+        return replace(decoded, time_ns=time_ns)
 
     @property
     def has_caught_up(self) -> bool:

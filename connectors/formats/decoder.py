@@ -29,7 +29,8 @@ from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import Format
 from connectors.formats.numbers import shown
-from connectors.formats.paths import ABSENT, array_below, first, getter
+from connectors.formats.paths import ABSENT, array_below
+from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
 from connectors.formats.times import EventTimes
@@ -71,8 +72,6 @@ class FeedDecoder:
         self._format: Format = component("formats", feed.format.name).make(
             feed.format.table, feed, limits
         )
-        self._records_path = feed.records
-        self._records = None if feed.records is None else getter(feed.records)
         self._is_strict = feed.strict
         self._signals = [
             Signal.of(channel, config, is_strict=feed.strict)
@@ -87,10 +86,11 @@ class FeedDecoder:
         self._scale = np.array([signal.scale for signal in self._signals])
         self._offset = np.array([signal.offset for signal in self._signals])
         self._is_required = np.array([signal.is_required for signal in self._signals])
-        self._time = None if feed.time.path is None else getter(feed.time.path)
+        self._records = Records(feed, self._signals, self._format.check_count)
         self._times = None if feed.time.path is None else EventTimes(feed.time)
-        # Of every reading of the feed.
-        self._flags = int(Quality.ARRIVAL_TIME if self._time is None else Quality.GOOD)
+        # Of the readings whose time needs no second look.
+        is_arrival = feed.time.path is None or feed.time.is_age
+        self._flags = int(Quality.ARRIVAL_TIME if is_arrival else Quality.GOOD)
         self._shape = shape_of(feed, self._signals, self._format)
         has_shape = self._shape is not None
         self._typed = (
@@ -120,7 +120,7 @@ class FeedDecoder:
         """An event time without a zone that was taken for UTC; empty when there was none."""
         return "" if self._times is None else self._times.zoneless
 
-    def content(self, topic: bytes, payload: bytes) -> tuple[object, Sequence[object]]:
+    def content(self, topic: bytes, payload: bytes) -> Found:
         """What the format reads in a message: all of it, and the records in that; for people.
 
         Raises:
@@ -204,7 +204,7 @@ class FeedDecoder:
             value, arrived_ns = typed.time[row], int(arrival_ns[row])
             position = int(typed.owner[row])
             if position not in failed:
-                is_known = value is not None and not typed.has_arrays
+                is_known = value is not None and not (typed.has_arrays or self._times.falls_back)
                 failed[position] = self._times.refusal(value, arrived_ns) if is_known else None
         return times_ns
 
@@ -296,56 +296,56 @@ class FeedDecoder:
     ) -> None:
         """Add a message's readings, and raise DataError once if anything of it is refused."""
         tags, texts = self._devices.names(topic)
-        envelope, records = self._records_of(topic, payload)
+        found = self._records_of(topic, payload)
         is_named = self._devices.is_named_by_topic
         # The device that was met last, which is that of all records as a rule, and its channels.
-        last, channels = texts[0] if is_named else "", list[int]()
+        last, channels = (tags, texts[0] if is_named else ""), list[int]()
         refusal: DataError | None = None
         number = count = 0
-        for index, record in enumerate(records):
+        for index, (record, around) in enumerate(found):
             try:
                 if type(record) is not dict:
                     raise _no_object(record)
                 if not is_named:
-                    device = self._devices.named_by(record, envelope, tags, texts)
-                    if device != last:
-                        last, channels = device, self._channels_of(tags, device)
+                    named = self._devices.named_by(record, around, tags, texts)
+                    if named != last:
+                        last, channels = named, self._channels_of(*named)
                 if self._shape is not None:
-                    self._add_parts(record, envelope, tags, last, position, arrived_ns, rows)
+                    self._add_parts(record, around, last, position, arrived_ns, rows)
                     continue
-                time_ns = self._time_ns(record, envelope, arrived_ns)
-                channels = channels or self._channels_of(tags, last)
-                self._add_record(record, channels, position, time_ns, rows)
+                dated = self._dated(record, around, arrived_ns)
+                channels = channels or self._channels_of(*last)
+                self._add_record(record, channels, position, dated, rows)
             except DataError as error:
                 count += 1
                 if refusal is None:
                     number = index + 1
-                    refusal = self._explained(error, record, envelope, arrived_ns)
+                    refusal = self._explained(error, record, around, arrived_ns)
         if refusal is not None:
-            raise _of_several(refusal, count, number, len(records))
-        if self._shape is not None and rows.newest_owner != position:
+            raise _of_several(refusal, count, number, found.count)
+        may_be_none = self._shape is not None or self._records.is_keyed
+        if may_be_none and rows.newest_owner != position:
             raise DataError(
-                "no_channels", f"none of the feed's channels is in it, of {len(records)} records"
+                "no_channels", f"none of the feed's channels is in it, of {found.count} records"
             )
 
     def _add_parts(
         self,
         record: dict[str, object],
-        envelope: object,
-        tags: Tags,
-        device: str,
+        around: Around,
+        named: tuple[Tags, str],
         position: int,
         arrived_ns: int,
         rows: Rows,
     ) -> None:
         """Add the readings of a record of another shape, and raise DataError for the first bad."""
         refusal: DataError | None = None
-        for part in self._shape.parts(record, envelope) if self._shape is not None else ():
+        for part in self._shape.parts(record, around) if self._shape is not None else ():
             try:
-                time_ns = self._time_ns(part.timed, envelope, arrived_ns, part.later_ns)
+                dated = self._dated(part.timed, around, arrived_ns, part.later_ns)
                 before = len(rows.channel)
-                channels = self._channels_of(tags, device)
-                self._add_record(part.record, channels, position, time_ns, rows)
+                channels = self._channels_of(*named)
+                self._add_record(part.record, channels, position, dated, rows)
                 if not part.is_good:
                     rows.doubt(before)
             except DataError as error:
@@ -353,10 +353,13 @@ class FeedDecoder:
         if refusal is not None:
             raise refusal
 
-    def _time_ns(self, record: object, envelope: object, arrived_ns: int, later_ns: int = 0) -> int:
-        if self._time is None or self._times is None:
-            return arrived_ns
-        return self._times.time_ns(first(self._time, record, envelope), arrived_ns, later_ns)
+    def _dated(
+        self, record: object, around: Around, arrived_ns: int, later_ns: int = 0
+    ) -> tuple[int, int]:
+        """A record's time, ns, and the quality that it gives its readings."""
+        if self._times is None:
+            return arrived_ns, self._flags
+        return self._times.dated(self._times.find(record, around), arrived_ns, later_ns)
 
     def _channels_of(self, tags: Tags, device: str) -> list[int]:
         # First the place: a new one may need larger rows, which take the place of these.
@@ -364,31 +367,23 @@ class FeedDecoder:
         rows: list[int] = self._devices.rows[place].tolist()
         return rows
 
-    def _records_of(self, topic: bytes, payload: bytes) -> tuple[object, Sequence[object]]:
-        """The payload, and the records in it."""
-        envelope = content = self._format.read(topic, payload)
-        if self._records is not None:
-            content = self._records(content)
-            if content is ABSENT:
-                below = array_below(envelope)
-                hint = f'; there is one at "{below}"' if below else ""
-                raise DataError("missing_records", f'no array at "{self._records_path}"{hint}')
-        records: Sequence[object] = content if isinstance(content, list) else (content,)
-        self._format.check_count(len(records))
+    def _records_of(self, topic: bytes, payload: bytes) -> Found:
+        found = self._records.found(self._format.read(topic, payload))
         if self._shape is not None:
-            self._shape.begin(topic, records, envelope)
-        return envelope, records
+            self._shape.begin(topic, found)
+        return found
 
     def _add_record(
         self,
         record: dict[str, object],
         channels: Sequence[int],
         owner: int,
-        time_ns: int,
+        dated: tuple[int, int],
         rows: Rows,
     ) -> None:
         """Add a record's readings: all of them, or none and DataError."""
-        before, flags = len(rows.channel), self._flags
+        time_ns, flags = dated
+        before = len(rows.channel)
         bad: list[tuple[str, str, object]] = []
         try:
             for signal, channel in zip(self._signals, channels, strict=True):
@@ -422,22 +417,19 @@ class FeedDecoder:
             rows.note_bad(name, word, owner, value)
 
     def _explained(
-        self, error: DataError, record: object, envelope: object, arrived_ns: int
+        self, error: DataError, record: object, around: Around, arrived_ns: int
     ) -> DataError:
         """The error with what may help, where something can be guessed."""
         if error.reason not in ("bad_time", "no_channels"):
             return error
         hint, value = "", ABSENT
-        if error.reason == "bad_time" and self._time is not None and self._times is not None:
-            value = first(self._time, record, envelope)
+        if error.reason == "bad_time" and self._times is not None:
+            value = self._times.find(record, around)
             hint = self._times.hint(value, arrived_ns)
         below = array_below(record)
         if value is ABSENT and below:
-            hint = f'there is an array of objects at "{below}"; ' + (
-                f'records = "{below}" reads it'
-                if self._records is None and record is envelope
-                else "arrays below records are not read"
-            )
+            path = f"{self._records.path}.{below}" if self._records.path else below
+            hint = f'there is an array of objects at "{below}"; records = "{path}" reads it'
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
 
 
@@ -460,12 +452,16 @@ def _typed_decoder(feed: Feed, form: Format, *, has_shape: bool) -> TypedDecoder
     """The feed's typed way; None when its format or paths need the careful one throughout."""
     if feed.records is not None or has_shape or form.make_typed is None:
         return None
-    paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
-    time = None if feed.time.path is None else (feed.time.path, feed.time.is_text)
+    if len(feed.time.paths) > 1:
+        return None
+    channels = [
+        (mapping.path or channel, mapping.default) for channel, mapping in feed.channels.items()
+    ]
+    time = (feed.time.paths[0], feed.time.is_text) if feed.time.paths else None
+    # Of tags as of names: what is neither text nor whole number goes the careful way.
+    names = [*feed.device_name.paths, *feed.tag_paths.values()]
     try:
-        return TypedDecoder(
-            paths, time, feed.device_name.paths, form.make_typed, is_utf8=form.is_utf8
-        )
+        return TypedDecoder(channels, time, names, form.make_typed, is_utf8=form.is_utf8)
     except ValueError:
         return None
 

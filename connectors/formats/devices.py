@@ -13,8 +13,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.numbers import shown
-from connectors.formats.paths import first, getter
+from connectors.formats.numbers import is_literal, shown
+from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.records import Around
 from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import Typed
 from headgate.config.device_name import DeviceName
@@ -25,6 +26,9 @@ from headgate.core.errors import DataError
 
 #: Longest device name, and longest value of a tag, in characters. They stand in every point.
 MAX_NAME = 256
+
+#: A larger number is no tag.
+_LONGEST_BITS = 200
 
 #: A longer topic is not remembered, bytes: it is worked out anew each time.
 MAX_TOPIC_BYTES = 1024
@@ -52,7 +56,7 @@ class Devices:
         self._limits = limits
         self._max_topics = 2 * limits.max_devices
         self._measurement = feed.measurement or name
-        self._identity = feed.identity
+        self._identity = feed.telling
         self._pattern = TopicPattern(feed.topic)
         self._tag_names = feed.tag_names
         self._device_name = feed.device_name
@@ -62,11 +66,14 @@ class Devices:
             [*self._device_name.texts, *self._paths]
         )
         self._parts = [getter(path) for path in self._paths]
+        # What is the same of all, and by name, where tags stand in the payload.
+        self._fixed_tags = feed.fixed_tags
+        self._tags = [(name, getter(path)) for name, path in feed.tag_paths.items()]
         self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
         self._places: dict[tuple[Tags, str], int] = {}
-        # By (tags, device), of which parts the payload made the name, where it has several.
+        # By (telling tags, device), of which parts the payload made the name, where it has several.
         self._made_of: dict[tuple[Tags, str], tuple[str, ...]] = {}
         # By placeholder, the values that it has had.
         self._values: dict[str, set[str]] = {}
@@ -80,8 +87,8 @@ class Devices:
 
     @property
     def is_named_by_topic(self) -> bool:
-        """Whether the payload has no part of the device's name."""
-        return not self._parts
+        """Whether the payload has no part of the device's name, and no tag."""
+        return not self._parts and not self._tags
 
     def names(self, topic: bytes) -> tuple[Tags, tuple[str, ...]]:
         """What a topic says: tags, and the texts around what the payload has of the device's name.
@@ -94,7 +101,7 @@ class Devices:
         known = self._topics.get(topic)
         if known is None:
             known = self._read(topic)
-            if not self._parts:
+            if self.is_named_by_topic:
                 self.place_of(known[0], known[1][0])  # refuses one device too many
             if len(topic) <= MAX_TOPIC_BYTES and len(self._topics) < self._max_topics:
                 self._topics[topic] = known
@@ -112,25 +119,42 @@ class Devices:
                 raise _too_long(f"{{{placeholder}}}", value)
         if not self._parts:
             _check_device(texts[0])
-        return tuple(sorted(values.items())), texts
+        return tuple(sorted((values | self._fixed_tags).items())), texts
 
-    def named_by(self, record: object, envelope: object, tags: Tags, texts: tuple[str, ...]) -> str:
-        """The device's name, its parts from the record or, failing that, the payload around it.
+    def named_by(
+        self, record: object, around: Around, tags: Tags, texts: tuple[str, ...]
+    ) -> tuple[Tags, str]:
+        """Tags and the device's name, its parts from the record or, failing that, from around it.
 
         Args:
             record: The record.
-            envelope: The payload.
+            around: What is around it.
             tags: What ``names`` gave for the topic.
             texts: Likewise.
 
         Raises:
             DataError: ``bad_device``: a part is not there, or what comes of them is no name.
+                ``bad_tag``: what should be a tag is none.
         """
-        return self._named(tags, texts, [first(get, record, envelope) for get in self._parts])
+        tags = self._tagged(tags, [first(get, record, around) for _, get in self._tags])
+        values = [first(get, record, around) for get in self._parts]
+        return tags, self._named(tags, texts, values)
+
+    def _tagged(self, tags: Tags, values: Sequence[object]) -> Tags:
+        """The topic's tags, and those of the payload; what is not there is none."""
+        if not self._tags:
+            return tags
+        found = [
+            (name, text)
+            for (name, _), value in zip(self._tags, values, strict=True)
+            if (text := _tag(name, value))
+        ]
+        return tuple(sorted([*tags, *found]))
 
     def _named(self, tags: Tags, texts: tuple[str, ...], values: Sequence[object]) -> str:
         if not values:
             return texts[0]
+        tags = telling_tags(tags, self._identity)
         parts = tuple(map(_part, self._paths, values))
         device = texts[0] + "".join(
             part + text for part, text in zip(parts, texts[1:], strict=True)
@@ -188,7 +212,8 @@ class Devices:
         self._place_of_topic = _kept(self._place_of_topic, place)
         self._place_of_pair = _kept(self._place_of_pair, place)
         self._topics = {}
-        self._made_of = {key: parts for key, parts in self._made_of.items() if key in self._places}
+        known = {(telling_tags(tags, self._identity), device) for tags, device in self._places}
+        self._made_of = {key: parts for key, parts in self._made_of.items() if key in known}
         self._values = {}
         for tags, _ in self._places:
             self._note_values(tags)
@@ -209,7 +234,8 @@ class Devices:
         for name, value in tags:
             values = self._values.get(name, ())
             if len(values) >= limits.max_tag_values and value not in values:
-                detail = f"{{{name}}}: ingest.max_tag_values is {limits.max_tag_values}"
+                tag = f"{{{name}}}" if name in self._tag_names else name
+                detail = f"{tag}: ingest.max_tag_values is {limits.max_tag_values}"
                 return DataError("too_many_tag_values", detail)
         return None
 
@@ -241,10 +267,12 @@ class Devices:
 
     def _new_place(self, key: Any, typed: Typed, position: int, failed: Failed) -> int:  # noqa: ANN401
         topic, named = (key, ()) if typed.device is None else key
-        parts = [named] if len(self._parts) == 1 else named
+        said = [named] if len(self._parts) + len(self._tags) == 1 else named
+        parts, tag_values = said[: len(self._parts)], said[len(self._parts) :]
         try:
             # Of what a topic alone names, the place is remembered.
-            tags, texts = self.names(topic) if self._parts else self._read(topic)
+            tags, texts = self._read(topic) if self.is_named_by_topic else self.names(topic)
+            tags = self._tagged(tags, tag_values)
             device = self._named(tags, texts, parts)
             place = self.place_of(tags, device)
         except DataError as error:
@@ -286,6 +314,27 @@ def _part(path: str, value: object) -> str:
     if type(value) is str:
         return value
     raise DataError("bad_device", f"{path}: expected a device's name, got {shown(value)}")
+
+
+def _tag(name: str, value: object) -> str:
+    """The text of a tag; empty where there is none."""
+    text = ""
+    if type(value) is str:
+        # A number that is none, such as NaN, says as little as null does.
+        text = "" if is_literal(value) else value.strip()
+    elif type(value) is bool:
+        text = "true" if value else "false"
+    elif type(value) is float and value.is_integer():
+        text = f"{value:.0f}"
+    elif type(value) is float or (type(value) is int and value.bit_length() <= _LONGEST_BITS):
+        text = str(value)
+    elif value is not ABSENT and value is not None:
+        raise DataError("bad_tag", f"{name}: expected a text or number, got {shown(value)}")
+    if len(text) > MAX_NAME:
+        raise _too_long(f"tag {name}", text)
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise DataError("bad_tag", f"{name}: is no Unicode text")
+    return text
 
 
 def _check_device(device: str) -> None:

@@ -23,6 +23,12 @@ _WRITTEN = {
     for decimal, groups in ((".", ",'’ \xa0\u2009\u202f"), (",", ".'’ \xa0\u2009\u202f"))
 }
 
+#: Whole numbers in other bases, by these; with the sign of the base or without.
+_DIGITS = {
+    base: re.compile(rf"\s*([+-]?)(?:0{letter})?([{digits}]+)\s*", re.ASCII | re.IGNORECASE)
+    for base, letter, digits in ((2, "b", "01"), (8, "o", "0-7"), (16, "x", "0-9a-f"))
+}
+
 #: Longer texts are no numbers; converting digits takes time with their square.
 MAX_NUMBER = 64
 
@@ -65,14 +71,18 @@ class Writing:
     Args:
         decimal: What stands before the fraction; None: a point, and no groups of digits.
         suffixes: What may stand behind the number.
+        base: Of the digits.
     """
 
-    def __init__(self, decimal: str | None = None, suffixes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, decimal: str | None = None, suffixes: Sequence[str] = (), base: int = 10
+    ) -> None:
         self._decimal = decimal
+        self._base = base
         # The longest first: with "C" and "°C" the text "21 °C" ends with both.
         self._suffixes = sorted(suffixes, key=len, reverse=True)
         #: Whether anything was said of it.
-        self.is_given = decimal is not None or bool(suffixes)
+        self.is_given = decimal is not None or bool(suffixes) or base != 10
 
     def number(self, text: str) -> float | None:
         """The number that a text is; None when it is none."""
@@ -84,6 +94,9 @@ class Writing:
                 if text.endswith(suffix):
                     text = text[: -len(suffix)].strip()
                     break
+        if self._base != 10:
+            digits = _DIGITS[self._base].fullmatch(text)
+            return None if digits is None else float(int(digits[1] + digits[2], self._base))
         if self._decimal is None:
             plain = number_text(text)
             return None if plain is None else float(plain)

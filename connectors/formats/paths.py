@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from headgate.config.payload_path import parts_of
@@ -21,7 +21,24 @@ def getter(path: str) -> Callable[[object], object]:
     A key that holds the whole path, dots included, is preferred to a nested one. A part that is a
     number counts list elements from 0.
     """
+    return _along(path, parts_of(path))
+
+
+def with_default(path: str, default: object) -> Callable[[object], object]:
+    """The same with a value for a key that is absent from an object that is there."""
     parts = parts_of(path)
+    find, above = _along(path, parts), _along(path, parts[:-1])
+
+    def found(record: object) -> object:
+        value = find(record)
+        if value is ABSENT and type(above(record)) is dict:
+            return default
+        return value
+
+    return found
+
+
+def _along(path: str, parts: tuple[str, ...]) -> Callable[[object], object]:
     if len(parts) == 1:
         (key,) = parts
 
@@ -45,22 +62,35 @@ def getter(path: str) -> Callable[[object], object]:
     return nested
 
 
-def first(get: Callable[[object], object], record: object, envelope: object) -> object:
-    """What the path leads to in the record or, failing that, in the payload around it."""
+def first(get: Callable[[object], object], record: object, around: Sequence[object]) -> object:
+    """What the path leads to in the record or, failing that, in what is around it, outward."""
     value = get(record)
-    return get(envelope) if value is ABSENT else value
+    for outer in around:
+        if value is not ABSENT:
+            break
+        value = get(outer)
+    return value
 
 
-def array_below(record: object) -> str:
-    """Path of an array of objects in a record, or in an object of it; empty when there is none."""
-    if type(record) is not dict:
+def array_below(content: object, depth: int = 3) -> str:
+    """Path of the innermost array of objects in a record or payload; empty when there is none."""
+    while type(content) is list and content:
+        content = content[0]
+    if type(content) is not dict or not depth:
         return ""
-    for key, value in islice(record.items(), _LOOKED_AT):
-        if type(value) is list and value and type(value[0]) is dict:
-            return str(key)[:_LONGEST_SHOWN]
-    for key, value in islice(record.items(), _LOOKED_AT):
-        if type(value) is dict:
-            for below, inner in islice(value.items(), _LOOKED_AT):
-                if type(inner) is list and inner and type(inner[0]) is dict:
-                    return f"{key}.{below}"[:_LONGEST_SHOWN]
-    return ""
+    found = ""
+    for key, value in islice(content.items(), _LOOKED_AT):
+        is_array = type(value) is list and bool(value) and type(value[0]) is dict
+        below = array_below(value, depth - 1) if is_array or type(value) is dict else ""
+        if below or (is_array and not found):
+            path = f"{_quoted(key)}.{below}" if below else _quoted(key)
+            # An array of the record itself is more likely meant than one of an object in it.
+            if is_array:
+                return path[:_LONGEST_SHOWN]
+            found = found or path
+    return found[:_LONGEST_SHOWN]
+
+
+def _quoted(key: object) -> str:
+    text = str(key)
+    return f'"{text}"' if "." in text and '"' not in text else text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from connectors.formats.format import Format
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.records import Around
 from connectors.formats.signals import Signal
 from headgate.config.feed import Arrays, Feed, Pairs, SourceQuality, plain
 from headgate.config.payload_path import key_of
@@ -55,39 +56,39 @@ class Shape:
         self._pick = form.pick
         self._pairs = None if feed.pairs is None else NamedValues(feed.pairs, signals)
         self._arrays = None
-        if feed.arrays is not None and feed.time.path is not None:
-            self._arrays = ValueArrays(feed.arrays, feed.time.path, signals)
+        if feed.arrays is not None:
+            self._arrays = ValueArrays(feed.arrays, feed.time.paths[0], signals)
         self._quality = None
         if feed.quality is not None:
             self._quality = SenderQuality(feed.quality, may_be_array=self._arrays is not None)
         self._topic = b""
-        #: What the payload around the records says of all of them.
-        self._verdict: bool | list[bool] = True
 
-    def begin(self, topic: bytes, records: Sequence[object], envelope: object) -> None:
+    def begin(self, topic: bytes, records: Iterable[tuple[object, Around]]) -> None:
         """A new message.
 
+        Args:
+            topic: Its topic.
+            records: Its records, with what is around each.
+
         Raises:
-            DataError: Its records have too many parts, all together.
+            DataError: They have too many parts, all together.
         """
         self._topic = topic
-        if self._quality is not None:
-            self._verdict = self._quality.of(envelope, default=True)
         if self._arrays is not None:
             count = self._arrays.count
-            self._check_count(sum(count(each, envelope) for each in records))
+            self._check_count(sum(count(record, around) for record, around in records))
 
-    def parts(self, record: dict[str, object], envelope: object) -> Iterator[Part]:
+    def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The parts of a record; none where nothing in it is one of the feed's channels.
 
         Raises:
             DataError: It is not of this shape.
         """
-        parts = self._parts(record, envelope)
+        parts = self._parts(record, around)
         if self._quality is None:
             yield from parts
             return
-        verdict = self._quality.of(record, default=self._verdict)
+        verdict = self._quality.of(record, around)
         for position, part in enumerate(parts):
             if isinstance(verdict, list):
                 is_good = position < len(verdict) and verdict[position]
@@ -95,13 +96,13 @@ class Shape:
                 is_good = verdict
             yield part if is_good else replace(part, is_good=False)
 
-    def _parts(self, record: dict[str, object], envelope: object) -> Iterable[Part]:
+    def _parts(self, record: dict[str, object], around: Around) -> Iterable[Part]:
         if self._pick is not None:
             return (Part(self._pick(self._topic, record), record),)
         if self._pairs is not None:
-            return self._pairs.parts(record)
+            return self._pairs.parts(record, around)
         if self._arrays is not None:
-            return self._arrays.parts(record, envelope)
+            return self._arrays.parts(record, around)
         return (Part(record, record),)
 
 
@@ -114,9 +115,9 @@ class NamedValues:
         self._value = getter(pairs.value)
         self._wanted = {key_of(signal.path) for signal in signals}
 
-    def parts(self, record: dict[str, object]) -> Iterator[Part]:
+    def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The record, if its name is one of the feed's channels."""
-        name = self._name(record)
+        name = first(self._name, record, around)
         if type(name) is int and name.bit_length() < _LONGEST_NAME_BITS:
             name = str(name)
         if type(name) is not str:
@@ -136,13 +137,13 @@ class ValueArrays:
         self._rate_path = arrays.rate
         self._rate = None if arrays.rate is None else getter(arrays.rate)
 
-    def count(self, record: object, envelope: object) -> int:
+    def count(self, record: object, around: Around) -> int:
         """How many parts there are in a record, at most."""
         found = [get(record) for get in self._channels.values()]
-        times = first(self._time, record, envelope)
+        times = first(self._time, record, around)
         return max((len(each) for each in (times, *found) if isinstance(each, list)), default=1)
 
-    def parts(self, record: dict[str, object], envelope: object) -> Iterator[Part]:
+    def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """A part for each element."""
         found = {key: get(record) for key, get in self._channels.items()}
         columns: dict[str, list[object]] = {
@@ -154,7 +155,7 @@ class ValueArrays:
             for key, value in found.items()
             if not isinstance(value, list) and value is not ABSENT
         }
-        times = first(self._time, record, envelope)
+        times = first(self._time, record, around)
         has_times = isinstance(times, list)
         if not columns:
             # With an array of times it is of the first of them.
@@ -173,7 +174,7 @@ class ValueArrays:
                 raise DataError("no_channels", "its arrays are empty")
             yield Part(more, record)
             return
-        step_ns = 0.0 if has_times or count < 2 else self._step(record, envelope)
+        step_ns = 0.0 if has_times or count < 2 else self._step(record, around)
         if step_ns * count > _LONGEST_NS:
             raise DataError("bad_time", f"{count} elements would be longer than a year")
         for position in range(count):
@@ -182,10 +183,10 @@ class ValueArrays:
                 part |= more
             yield Part(part, part if has_times else record, round(position * step_ns))
 
-    def _step(self, record: object, envelope: object) -> float:
+    def _step(self, record: object, around: Around) -> float:
         """How far elements are apart, ns."""
         if self._rate is not None:
-            rate = first(self._rate, record, envelope)
+            rate = first(self._rate, record, around)
             # More than one in a nanosecond have no times of their own.
             if isinstance(rate, int | float) and rate is not True and 0 < rate <= NS_PER_S:
                 return NS_PER_S / rate
@@ -207,16 +208,11 @@ class SenderQuality:
         self._good = {_comparable(each) for each in quality.good}
         self._may_be_array = may_be_array
 
-    def of(self, record: object, *, default: bool | list[bool]) -> bool | list[bool]:
-        """Whether a record may be believed, or each of its elements where it says so of each.
-
-        Args:
-            record: The record, or the payload around it.
-            default: What counts where nothing is said.
-        """
-        value = self._get(record)
+    def of(self, record: object, around: Around) -> bool | list[bool]:
+        """Whether a record may be believed, or each of its elements where it says so of each."""
+        value = first(self._get, record, around)
         if value is ABSENT:
-            return default
+            return True
         if isinstance(value, list):
             return self._may_be_array and [_comparable(each) in self._good for each in value]
         return _comparable(value) in self._good

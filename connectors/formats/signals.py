@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf, nan
 
 from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, number_text, shown
-from connectors.formats.paths import ABSENT, getter
+from connectors.formats.paths import ABSENT, getter, with_default
 from headgate.config.feed import ChannelConfig, plain
 from headgate.config.payload_path import parts_of
 from headgate.core.batch import Quality
@@ -46,6 +46,7 @@ class Signal:
         no_reading: Numbers that say there is none.
         no_reading_texts: Plain texts that say so.
         writing: How numbers are written that are texts.
+        default: What a field is that is absent while what it would stand in is there.
     """
 
     name: str
@@ -58,14 +59,21 @@ class Signal:
     no_reading: frozenset[float] = frozenset()
     no_reading_texts: frozenset[str] = frozenset()
     writing: Writing = field(default_factory=Writing)
+    default: float | None = None
     #: The path when it is a key of the record; else None, and ``get`` looks it up.
     key: str | None = field(init=False)
     get: Callable[[object], object] = field(init=False)
+    #: The same without the default.
+    find: Callable[[object], object] = field(init=False)
 
     def __post_init__(self) -> None:
         parts = parts_of(self.path)
-        object.__setattr__(self, "key", parts[0] if len(parts) == 1 else None)
-        object.__setattr__(self, "get", getter(self.path))
+        is_key = len(parts) == 1 and self.default is None
+        find = getter(self.path)
+        object.__setattr__(self, "key", parts[0] if is_key else None)
+        object.__setattr__(self, "find", find)
+        get = find if self.default is None else with_default(self.path, self.default)
+        object.__setattr__(self, "get", get)
 
     @classmethod
     def of(cls, name: str, config: ChannelConfig, *, is_strict: bool) -> Signal:
@@ -80,7 +88,8 @@ class Signal:
             config.words,
             frozenset(number for each in config.missing if (number := _number(each)) is not None),
             frozenset(plain(each) for each in config.missing if isinstance(each, str)),
-            Writing(config.decimal, config.suffix),
+            Writing(config.decimal, config.suffix, config.base),
+            config.default,
         )
 
     def odd_value(self, value: object) -> tuple[float, int, str]:

@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.moments import LONGEST_TEXT, Epoch, TimeTexts, iso8601_to_ns
 from connectors.formats.numbers import number_text, shown
-from connectors.formats.paths import ABSENT
-from headgate.config.feed import TimeMapping
+from connectors.formats.paths import ABSENT, first, getter
+from headgate.config.event_time import TimeMapping
+from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 from headgate.core.iso import moment_ns
 
-_NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1} | {
+    "100ns": 100,
+    "min": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86_400 * 10**9,
+    "w": 7 * 86_400 * 10**9,
+}
+
+#: Units that a person may have meant instead of another.
+_LIKELY_UNITS = ("s", "ms", "us", "ns")
 
 #: No event time is before this one, of the year 1823; before it is an impossible one.
 _EARLIEST_NS = -(2**62)
 _NO_TIME_NS = -(2**63)
 
-#: No time is written in more characters.
-_LONGEST_TEXT = 100
-
-#: No ISO 8601 text with a time of day is as short as this: ``2026-W10-1``.
-_DATE_LENGTH = 10
+#: Of a reading whose device has no clock: dated by its arrival, with what others say of them.
+_FALLEN_BACK = int(Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME)
 
 
 class EventTimes:
@@ -39,43 +46,96 @@ class EventTimes:
     def __init__(self, mapping: TimeMapping) -> None:
         #: A text without a zone that was taken for UTC, for want of ``zone``; empty before any.
         self.zoneless = ""
-        self._path = mapping.path
+        self._paths = mapping.paths
+        self._parts = [getter(path) for path in mapping.paths]
+        self._units = mapping.units
         self._is_text = mapping.is_text
-        self._pattern = mapping.pattern
-        self._unit = mapping.unit
-        self._ns_per_unit = _NS_PER_UNIT.get(mapping.unit, 1)
-        self._zone = None if mapping.zone is None else ZoneInfo(mapping.zone)
+        self._texts = TimeTexts(mapping)
+        self._unit = self._units[0]
+        self._ns_per_unit = _NS_PER_UNIT.get(self._unit, 1)
+        self._epoch = Epoch(mapping.epoch)
         # What int64 holds, with room to add and subtract, is all there is.
-        self._not_before_ns = max(_iso8601_to_ns(mapping.not_before), _EARLIEST_NS)
+        self._not_before_ns = max(iso8601_to_ns(mapping.not_before), _EARLIEST_NS)
         self._max_ahead_ns = min(mapping.max_ahead, -_EARLIEST_NS)
+        #: Whether readings without a time that can be meant get their arrival time.
+        self.falls_back = mapping.fallback is not None
+        self._flags = int(Quality.ARRIVAL_TIME if mapping.is_age else Quality.GOOD)
+
+    def find(self, record: object, around: Sequence[object]) -> object:
+        """What a record, or what is around it, says of its time; of several fields a tuple."""
+        if len(self._parts) == 1:
+            return first(self._parts[0], record, around)
+        return tuple(first(get, record, around) for get in self._parts)
+
+    def dated(self, value: object, arrived_ns: int, later_ns: int = 0) -> tuple[int, int]:
+        """A reading's time, ns, and the quality that it gives the reading.
+
+        The arguments, and what is raised, are those of ``time_ns``.
+        """
+        if self.falls_back and self._has_no_clock(value, arrived_ns):
+            return arrived_ns + later_ns, _FALLEN_BACK
+        return self.time_ns(value, arrived_ns, later_ns), self._flags
 
     def time_ns(self, value: object, arrived_ns: int, later_ns: int = 0) -> int:
         """One event time, ns; raises DataError, ``bad_time``, for what is none to believe.
 
         Args:
-            value: What stands in the payload.
+            value: What stands in the payload; of several fields a tuple.
             arrived_ns: When the message arrived, ns since 1970 UTC.
             later_ns: So much later it is than that value says.
         """
-        if value is ABSENT:
-            raise DataError("bad_time", f'no event time at "{self._path}"')
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            time_ns = moment_ns(value)  # a format with times of its own needs no unit
-        elif self._is_text:
-            time_ns = self._text_to_ns(value, arrived_ns)
-        else:
-            time_ns = number_to_ns(value, self._ns_per_unit)
-        time_ns += later_ns
+        time_ns = self._read(value, arrived_ns) + later_ns
         if time_ns < self._not_before_ns:
             raise DataError(
-                "bad_time", f"not a believable time: {shown(value)} is before time.not_before"
+                "bad_time", f"not a believable time: {_told(value)} is before time.not_before"
             )
         if time_ns > arrived_ns + self._max_ahead_ns:
             raise DataError(
                 "bad_time",
-                f"not a believable time: {shown(value)} is further ahead than time.max_ahead",
+                f"not a believable time: {_told(value)} is further ahead than time.max_ahead",
             )
         return time_ns
+
+    def _read(self, value: object, arrived_ns: int) -> int:
+        """What a value says, believable or not."""
+        if isinstance(value, tuple):
+            return self._read_several(value, arrived_ns)
+        if value is ABSENT:
+            raise DataError("bad_time", f'no event time at "{self._paths[0]}"')
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return moment_ns(value)  # a format with times of its own needs no unit
+        if self._is_text:
+            return self._text_to_ns(value, arrived_ns)
+        return self._epoch.since(number_to_ns(value, self._ns_per_unit), arrived_ns)
+
+    def _read_several(self, values: tuple[object, ...], arrived_ns: int) -> int:
+        """What several fields say: texts one after the other, and numbers in all."""
+        texts, total_ns = [], 0
+        for place, (path, unit, value) in enumerate(
+            zip(self._paths, self._units, values, strict=True)
+        ):
+            if unit == "iso8601":
+                if value is ABSENT:
+                    raise DataError("bad_time", f'no event time at "{path}"')
+                texts.append(self._texts.part(place, value))
+            elif value is not ABSENT:
+                total_ns += number_to_ns(value, _NS_PER_UNIT[unit])
+            elif place == 0:
+                # Of the others, zeros are left out by some.
+                raise DataError("bad_time", f'no event time at "{path}"')
+        if texts:
+            return self._text_to_ns(" ".join(texts), arrived_ns) + total_ns
+        return self._epoch.since(total_ns, arrived_ns)
+
+    def _has_no_clock(self, value: object, arrived_ns: int) -> bool:
+        """Whether a device says that it has no clock: nothing, or a time long before any."""
+        values = value if isinstance(value, tuple) else (value,)
+        if any(each is ABSENT or each is None or each == "" for each in values[:1]):
+            return True
+        try:
+            return self._read(value, arrived_ns) < self._not_before_ns
+        except DataError:
+            return False
 
     def column(
         self, values: Sequence[object], arrival_ns: NDArray[np.int64]
@@ -85,11 +145,11 @@ class EventTimes:
             if self._is_text:
                 texts = map(self._text_to_ns, values, arrival_ns.tolist())
                 times_ns = np.array(list(texts), np.int64)
-            elif set(map(type, values)) <= {int}:
+            elif self._epoch.is_unix and set(map(type, values)) <= {int}:
                 times_ns = _multiplied(np.array(values, np.int64), self._ns_per_unit)
             else:
-                unit = self._ns_per_unit
-                times_ns = np.array([number_to_ns(each, unit) for each in values], np.int64)
+                each_ns = map(self._read, values, arrival_ns.tolist())
+                times_ns = np.array(list(each_ns), np.int64)
         except (DataError, OverflowError, TypeError):
             # Somebody's is not a time: one by one.
             times_ns = np.empty(len(values), np.int64)
@@ -113,48 +173,39 @@ class EventTimes:
 
     def hint(self, value: object, arrived_ns: int) -> str:
         """What to change in the configuration so that a refused time is one; empty for nothing."""
-        for unit, ns in _NS_PER_UNIT.items():
+        if isinstance(value, tuple) or not self._epoch.is_unix:
+            return ""
+        for unit in _LIKELY_UNITS:
             if unit == self._unit:
                 continue
             try:
-                time_ns = number_to_ns(value, ns)
+                time_ns = number_to_ns(value, _NS_PER_UNIT[unit])
             except DataError:
                 break
             if self._not_before_ns <= time_ns <= arrived_ns + self._max_ahead_ns:
                 return f'with time.unit = "{unit}" it would be one'
         if isinstance(value, str) and not self._is_text:
             try:
-                _iso8601_to_ns(value)
+                iso8601_to_ns(value)
             except DataError:
                 return ""
             return 'with time.unit = "iso8601" it would be one'
+        if value is None or (value is not ABSENT and self._has_no_clock(value, arrived_ns)):
+            return 'time.fallback = "arrival" reads those of devices that have no clock yet'
         return ""
 
-    def _moment_of_pattern(self, value: object) -> datetime:
-        assert self._pattern is not None  # noqa: S101  (for the type checker)
-        if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
-            try:
-                return datetime.strptime(value.strip(), self._pattern)  # noqa: DTZ007  (see zone)
-            except ValueError:
-                pass
-        raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
-
     def _text_to_ns(self, value: object, arrived_ns: int) -> int:
-        is_iso = self._pattern is None
-        moment = _moment_in(value) if is_iso else self._moment_of_pattern(value)
-        text = str(value)  # it is one
-        if is_iso and len(text) <= _DATE_LENGTH:
-            raise DataError("bad_time", f"a date without a time of day: {shown(value)}")
+        moment, text = self._texts.moment(value)
         if moment.tzinfo is None:
-            if self._zone is None:
+            if self._texts.zone is None:
                 self.zoneless = self.zoneless or text
                 moment = moment.replace(tzinfo=UTC)
             else:
                 try:
-                    moment = _in_zone(moment, self._zone, arrived_ns)
+                    moment = _in_zone(moment, self._texts.zone, arrived_ns)
                 except OverflowError:
-                    raise DataError("bad_time", f"no year has it: {shown(value)}") from None
-        return moment_ns(moment, text if is_iso else "")
+                    raise DataError("bad_time", f"no year has it: {_told(value)}") from None
+        return moment_ns(moment, text if self._texts.has_digits else "")
 
 
 def number_to_ns(value: object, ns_per_unit: int) -> int:
@@ -178,19 +229,11 @@ def number_to_ns(value: object, ns_per_unit: int) -> int:
     raise DataError("bad_time", f"expected a number, got {shown(value)}")
 
 
-def _iso8601_to_ns(value: object) -> int:
-    """An ISO 8601 text in ns; without an offset it means UTC, without a time midnight."""
-    moment = _moment_in(value)
-    return moment_ns(moment if moment.tzinfo else moment.replace(tzinfo=UTC), str(value))
-
-
-def _moment_in(value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            pass
-    raise DataError("bad_time", f"expected an ISO 8601 text, got {shown(value)}")
+def _told(value: object) -> str:
+    """A value for a person to read, of several fields each."""
+    if isinstance(value, tuple):
+        return " and ".join(map(shown, value))[:LONGEST_TEXT]
+    return shown(value)
 
 
 def _in_zone(moment: datetime, zone: tzinfo, arrived_ns: int) -> datetime:

@@ -35,8 +35,8 @@ class Typed:
     Attributes:
         owner: intp[r], the payload that each record came from, rising.
         time: One entry a record; None when the feed has no event time.
-        device: One entry a record, of several parts a tuple; None when the feed's topics name the
-            device.
+        device: One entry a record, what the payload has of the device's name and tags, of several
+            parts a tuple; None when the feed's topics say it all.
         value: float64[r, channel], NaN for null.
         is_absent: bool[r, channel], True where the record has no such field.
         failed: Positions of the payloads that are not as the feed says.
@@ -58,9 +58,10 @@ class TypedDecoder:
     """Decodes payloads that are one record, or an array of records.
 
     Args:
-        channels: Paths of the channels.
+        channels: Paths of the channels, and what they are where they are absent while what they
+            would stand in is there; None: absent.
         time: Path of the event time, if there is one, and whether it is a text.
-        device: Paths of the parts of the device's name that are in the payload.
+        device: Paths of the parts of the device's name that are in the payload, and of tags.
         make: Makes the function that reads a payload into a type.
         is_utf8: Whether payloads must be UTF-8 where nobody looks at them, too.
 
@@ -70,7 +71,7 @@ class TypedDecoder:
 
     def __init__(
         self,
-        channels: Sequence[str],
+        channels: Sequence[tuple[str, float | None]],
         time: tuple[str, bool] | None,
         device: Sequence[str],
         make: MakeTyped,
@@ -78,7 +79,10 @@ class TypedDecoder:
         is_utf8: bool,
     ) -> None:
         tree = _Tree()
-        self._values = [tree.add(path, float | None, _ABSENT) for path in channels]
+        self._values = [
+            tree.add(path, float | None, _ABSENT if default is None else default)
+            for path, default in channels
+        ]
         self._time = None
         if time is not None:
             path, is_text = time
@@ -185,8 +189,18 @@ class _Tree:
         for name, tree in self.branches.items():
             names[self.name_of(name)] = name
             inner = tree.struct()
-            fields.append((self.name_of(name), inner, inner()))
+            fields.append((self.name_of(name), inner, tree.nothing(inner)))
         return msgspec.defstruct("Record", fields, rename=names, frozen=True, gc=False)
+
+    def nothing(self, struct: type[msgspec.Struct]) -> msgspec.Struct:
+        """What stands for an object of this type that is not there: nothing in it has a default."""
+        return struct(
+            **{
+                self.name_of(name): _ABSENT
+                for name, (_, default) in self.leaves.items()
+                if isinstance(default, float)
+            }
+        )
 
     def lay(self, name: str, kind: Any, default: object) -> None:  # noqa: ANN401
         if name in self.branches or self.leaves.get(name, (kind, default)) != (kind, default):

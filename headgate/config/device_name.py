@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -45,13 +46,18 @@ class DeviceName:
         ]
 
 
-def device_name(given: str | tuple[str, ...] | None, placeholders: list[str]) -> DeviceName:
+def device_name(
+    given: str | tuple[str, ...] | None, placeholders: list[str], keys: Sequence[str] = ()
+) -> DeviceName:
     """What ``feed.NAME.device`` says.
 
     Args:
         given: A path, a template with braces, a list of paths, or None for ``{device}``.
         placeholders: Those of the feed's topic; of names in braces they come first.
+        keys: Those of the path to the records: their paths are the names with their braces.
     """
+    if given is None and "device" in keys:
+        given = "{device}"
     if given is None:
         return DeviceName(("", ""), ("device",), (True,))
     if isinstance(given, tuple):
@@ -60,8 +66,9 @@ def device_name(given: str | tuple[str, ...] | None, placeholders: list[str]) ->
     if "{" not in given:
         return DeviceName(("", ""), (given,), (False,))
     texts = _FIELD.split(given)
-    fields = tuple(texts[1::2])
-    return DeviceName(tuple(texts[::2]), fields, tuple(name in placeholders for name in fields))
+    is_placeholder = tuple(name in placeholders for name in texts[1::2])
+    fields = tuple(f"{{{name}}}" if name in keys else name for name in texts[1::2])
+    return DeviceName(tuple(texts[::2]), fields, is_placeholder)
 
 
 def _checked(given: object) -> object:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
+from headgate.config.event_time import TimeMapping
 from headgate.config.format import FormatConfig
-from headgate.config.payload_path import PayloadPath, parts_of
+from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.table import Table
+from headgate.config.tags import RESERVED_TAGS, TagConfig
 from headgate.config.values import Flag, Int, Name, Number, Range
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\.\.\.)?\}")
 
-#: Placeholders become tags; these names are taken, by points or by InfluxDB.
-_RESERVED_TAGS = ("gateway", "time", "_field", "_measurement", "_time", "_value")
+
+#: Placeholders on the way to the records that are no tags.
+_NO_TAGS = ("device", "time", "channel")
 
 
 def topic_filter(topic: str) -> str:
@@ -70,6 +71,8 @@ class ChannelConfig(Table):
     scale: Number = 1.0
     offset: Number = 0.0
     required: Flag = False
+    #: What a field means that is absent while what it stands in is there; as if it stood there.
+    default: Number | None = None
     #: What texts mean as numbers, such as ``{ ON = 1, OFF = 0 }``; small letters are large ones.
     states: dict[str, Number] = Field(default_factory=dict)
     #: Numbers and texts that say there is no reading, as they stand in the payload.
@@ -79,6 +82,8 @@ class ChannelConfig(Table):
     decimal: Literal[".", ","] | None = None
     #: What may stand behind a number in a text: units, as they are written.
     suffix: tuple[str, ...] = ()
+    #: Of whole numbers in texts: 16 for "1A" and "0x1A".
+    base: Literal[2, 8, 10, 16] = 10
 
     @field_validator("states")
     @classmethod
@@ -112,9 +117,22 @@ class ChannelConfig(Table):
         return units
 
     @property
+    def has_own_digits(self) -> bool:
+        """Whether digits are read in a way of their own, so that they must be left as texts."""
+        return self.decimal is not None or self.base != 10
+
+    @property
     def words(self) -> dict[str, float]:
         """By plain text, the numbers that ``states`` gives."""
         return {plain(text): number for text, number in self.states.items()}
+
+    @model_validator(mode="after")
+    def _has_one_writing(self) -> Self:
+        if self.base != 10 and self.decimal is not None:
+            raise ValueError("base and decimal: numbers are written in one way; leave one out")
+        if self.default is not None and self.required:
+            raise ValueError("default and required: what is absent is one of them; leave one out")
+        return self
 
     @field_validator("scale")
     @classmethod
@@ -122,80 +140,6 @@ class ChannelConfig(Table):
         if scale == 0:
             raise ValueError("expected any number but 0, which would make every reading equal")
         return scale
-
-
-class TimeMapping(Table):
-    """``[feed.NAME.time]``: where the event time stands, and how it is written.
-
-    Without ``path`` the arrival time is taken, and the readings are marked so.
-    """
-
-    path: PayloadPath | None = None
-    unit: Literal["s", "ms", "us", "ns", "iso8601"] = "ms"
-    #: Times further in the future than this are refused, as are those before ``not_before``.
-    max_ahead: DurationNs = parse_duration_ns("1d")
-    #: Readings that must agree before a device's clock that runs ahead of all before is believed.
-    confirm: Annotated[Int, Field(ge=1, le=1000)] = 3
-    not_before: str = "2000-01-01T00:00:00Z"
-    #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
-    zone: str | None = None
-    #: How times that are texts are written, if not as ISO 8601: as Python's ``strptime`` has it.
-    pattern: str | None = None
-
-    @property
-    def is_text(self) -> bool:
-        """Whether times are texts, and not numbers."""
-        return self.unit == "iso8601" or self.pattern is not None
-
-    @field_validator("pattern")
-    @classmethod
-    def _has_date_and_time(cls, pattern: str | None) -> str | None:
-        if pattern is None:
-            return None
-        if "%Z" in pattern:
-            # Python reads the name of a zone and does nothing with it.
-            raise ValueError(
-                "expected %z, an offset, in place of %Z; or leave it out and give zone"
-            )
-        example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
-        try:
-            read = datetime.strptime(example.strftime(pattern), pattern)  # noqa: DTZ007  (see zone)
-            is_whole = read.replace(second=15, tzinfo=UTC) == example
-        except (ValueError, re.error):
-            is_whole = False
-        if not is_whole:
-            raise ValueError(
-                "expected a date and a time of day in strptime's terms, such as "
-                '"%d.%m.%Y %H:%M:%S"'
-            )
-        return pattern
-
-    @field_validator("zone")
-    @classmethod
-    def _is_a_zone(cls, zone: str | None) -> str | None:
-        if zone is not None:
-            try:
-                ZoneInfo(zone)
-            except (OSError, ValueError, KeyError):
-                raise ValueError('expected a time zone such as "Europe/Berlin"') from None
-        return zone
-
-    @model_validator(mode="after")
-    def _zone_is_of_texts(self) -> Self:
-        if self.zone is not None and not self.is_text:
-            raise ValueError('zone is for texts: set unit = "iso8601" or leave zone out')
-        if self.pattern is not None and "unit" in self.model_fields_set and self.unit != "iso8601":
-            raise ValueError("pattern is for texts, and unit for numbers: leave one of them out")
-        return self
-
-    @field_validator("not_before")
-    @classmethod
-    def _is_a_time(cls, text: str) -> str:
-        try:
-            datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError('expected a time such as "2000-01-01T00:00:00Z"') from None
-        return text
 
 
 class Pairs(Table):
@@ -254,8 +198,9 @@ class Feed(Table):
     #: What the messages are written in: a format's name, or its table with ``type``.
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
     measurement: str | None = None
-    #: Path of the array of records inside the payload; a payload that is an array needs none.
-    records: PayloadPath | None = None
+    #: Path of the records inside the payload; a payload that is an array needs none. It goes
+    #: through arrays, and ``{device}`` in it is each key of an object.
+    records: RecordsPath | None = None
     #: Records of a name and a value each; or whose channels are arrays.
     pairs: Pairs | None = None
     arrays: Arrays | None = None
@@ -264,8 +209,11 @@ class Feed(Table):
     #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
     #: placeholders of the topic and paths.
     device: NameSource | None = None
-    #: The placeholders, besides the name, that tell devices apart; None: all of the topic's. An
-    #: empty list: devices are told by their names alone.
+    #: Further tags, fixed or from the payload. They tell no devices apart but those in
+    #: ``identity``.
+    tags: dict[Name, TagConfig] = Field(default_factory=dict)
+    #: The tags, besides the name, that tell devices apart; None: all placeholders. An empty list:
+    #: devices are told by their names alone.
     identity: tuple[Name, ...] | None = None
     #: What a message means that the broker had retained and sends to a new subscriber: a reading
     #: once until its value changes, none, or a reading each time. None: ``handles_retained``.
@@ -288,7 +236,7 @@ class Feed(Table):
         names = _PLACEHOLDER.findall(topic)
         if len(set(names)) != len(names):
             raise ValueError("a placeholder may stand only once")
-        if reserved := set(names).intersection(_RESERVED_TAGS):
+        if reserved := set(names).intersection(RESERVED_TAGS):
             raise ValueError(f"{{{min(reserved)}}} is a reserved name; choose another")
         for level in topic.split("/"):
             if "{" in level or "}" in level:
@@ -310,48 +258,83 @@ class Feed(Table):
             raise ValueError("expected an MQTT topic of 1 to 65535 bytes")
         return topic
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_say_it(cls, given: object) -> object:
+        """Time and channel are what keys on the way to the records say, where these are so called.
+
+        What is wrong with any of it is told where it is checked.
+        """
+        if not isinstance(given, dict) or not isinstance(given.get("records"), str):
+            return given
+        try:
+            names = {step.name for step in steps_of(given["records"])}
+        except ValueError:
+            return given
+        time, pairs = given.get("time", {}), given.get("pairs", {})
+        if "time" in names and isinstance(time, dict):
+            given = {**given, "time": {"path": "{time}", **time}}
+        if "channel" in names and isinstance(pairs, dict):
+            given = {**given, "pairs": {"name": "{channel}", **pairs}}
+        return given
+
     @model_validator(mode="after")
     def _has_one_shape(self) -> Self:
         if self.pairs is not None and self.arrays is not None:
             raise ValueError("pairs and arrays: a record is one of them; leave one out")
         odd = next((key for key in ("pairs", "arrays") if getattr(self, key) is not None), "")
         self._check_required("" if not odd else f"with {odd} a record need not have all channels")
-        if self.arrays is not None and self.time.path is None:
-            raise ValueError("arrays: nothing says when their elements were; give time.path")
+        if self.arrays is not None and not self.time.is_plain:
+            raise ValueError(
+                "arrays: nothing says when their elements were; give time.path, one of them"
+            )
         return self
 
     def _check_required(self, why_not: str) -> None:
         for name, channel in self.channels.items():
-            if why_not and channel.required:
-                raise ValueError(f"channels.{name}.required: {why_not}; leave it out")
+            key = "required" if channel.required else "default"
+            if why_not and (channel.required or channel.default is not None):
+                raise ValueError(f"channels.{name}.{key}: {why_not}; leave it out")
 
     @model_validator(mode="after")
     def _has_device(self) -> Self:
-        has_placeholder = "device" in _PLACEHOLDER.findall(self.topic)
-        if self.device is None and not has_placeholder:
+        named = [*self.placeholders, *self.record_keys]
+        if self.device is None and "device" not in named:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
         for path in self.device_name.paths:
             parts_of(path)
         if misfit := self._format_config.misfit(self):
             raise ValueError(misfit)
-        if has_placeholder and "device" not in self.device_name.placeholders:
-            raise ValueError(
-                "device: the topic's {device} names the device too; put + in its place, or make "
-                'the name of both, such as "{device}/{PATH}"'
-            )
+        self._check_names(named)
         windows = [each.window for each in self.aggregates]
         if len(set(windows)) != len(windows):
             raise ValueError("aggregates: the same window stands twice; leave one out")
         if len(set(self.models)) != len(self.models):
             raise ValueError("models: the same model stands twice; leave one out")
         for name in self.identity or ():
-            if name not in self.tag_names:
-                known = ", ".join(self.tag_names) or "none"
+            tags = [*self.tag_names, *self.tag_paths]
+            if name not in tags:
+                known = ", ".join(tags) or "none"
                 raise ValueError(
                     f"identity: no placeholder {{{name}}} beside the name in topic; those there "
                     f"are: {known}"
                 )
         return self
+
+    def _check_names(self, named: list[str]) -> None:
+        for name in self.record_keys:
+            if name in RESERVED_TAGS and name != "time":
+                raise ValueError(f"records: {{{name}}} is a reserved name; choose another")
+            if named.count(name) > 1:
+                raise ValueError(
+                    f"records: {{{name}}} may stand only once, in topic or in records; call one of "
+                    "them by another name, or put + or * in its place"
+                )
+        for name in self.tags:
+            if name in (*RESERVED_TAGS, "device"):
+                raise ValueError(f"tags.{name}: is a reserved name; choose another")
+            if name in named:
+                raise ValueError(f"tags.{name}: the placeholder {{{name}}} is this tag already")
 
     @field_validator("period")
     @classmethod
@@ -363,7 +346,7 @@ class Feed(Table):
     @property
     def device_name(self) -> DeviceName:
         """What the device's name is made of."""
-        return device_name(self.device, _PLACEHOLDER.findall(self.topic))
+        return device_name(self.device, self.placeholders, self.record_keys)
 
     @property
     def tag_names(self) -> list[str]:
@@ -377,6 +360,34 @@ class Feed(Table):
         return _PLACEHOLDER.findall(self.topic)
 
     @property
+    def record_keys(self) -> list[str]:
+        """Placeholders of the path to the records, in its order."""
+        steps = () if self.records is None else steps_of(self.records)
+        return [step.name for step in steps if step.name not in (None, "*")]
+
+    @property
+    def fixed_tags(self) -> dict[str, str]:
+        """Tags that are the same for all."""
+        return {name: tag.value for name, tag in self.tags.items() if tag.value is not None}
+
+    @property
+    def tag_paths(self) -> dict[str, str]:
+        """By name, where the tags stand that are not in the topic; ``{name}`` for a key."""
+        keys = {name: f"{{{name}}}" for name in self._key_tags}
+        return keys | {name: tag.path or name for name, tag in self.tags.items() if not tag.value}
+
+    @property
+    def telling(self) -> tuple[str, ...] | None:
+        """The tags that tell devices of one name apart, as ``Channel.identity``."""
+        if self.identity is not None or not self.tags:
+            return self.identity
+        return tuple(sorted([*self.tag_names, *self._key_tags]))
+
+    @property
+    def _key_tags(self) -> list[str]:
+        return [name for name in self.record_keys if name not in _NO_TAGS]
+
+    @property
     def _format_config(self) -> FormatConfig:
         table = self.format.table
         return table if isinstance(table, FormatConfig) else FormatConfig()
@@ -384,7 +395,8 @@ class Feed(Table):
     @property
     def handles_retained(self) -> Literal["once", "ignore", "reading"]:
         """How retained messages are taken, if not said: by their time they are recognized."""
-        return self.retained or ("once" if self.time.path is None else "reading")
+        is_recognized = not self.time.may_be_arrival and not self.time.is_age
+        return self.retained or ("reading" if is_recognized else "once")
 
     @property
     def density(self) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 #: A part in quotes, which may hold anything but these, or one without.
 _PART = re.compile(r'"([^"]+)"|([^."]+)')
+
+#: A part that stands for each key of an object.
+_NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def parts_of(path: str) -> tuple[str, ...]:
@@ -17,17 +21,22 @@ def parts_of(path: str) -> tuple[str, ...]:
     Raises:
         ValueError: It is no path.
     """
+    return tuple(part for part, _ in _split(path))
+
+
+def _split(path: str) -> list[tuple[str, bool]]:
+    """The parts of a path, and whether each stands in quotes."""
     if '"' not in path:
-        return tuple(path.split("."))
+        return [(part, False) for part in path.split(".")]
     parts, at = [], 0
     while True:
         found = _PART.match(path, at)
         if found is None:
             break
-        parts.append(found[1] or found[2])
+        parts.append((found[1] or found[2], found[1] is not None))
         at = found.end()
         if at == len(path):
-            return tuple(parts)
+            return parts
         if path[at] != ".":
             break
         at += 1
@@ -49,3 +58,46 @@ def _checked(path: str) -> str:
 
 #: A key of the configuration that is a path.
 PayloadPath = Annotated[str, AfterValidator(_checked)]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the path to a feed's records.
+
+    Attributes:
+        key: A key, or a position in a list as digits.
+        name: What stands in braces, such as ``device``: each key, which it is the name of. ``*``
+            for each key that nobody asks for; None where there is only the one.
+    """
+
+    key: str
+    name: str | None = None
+
+
+def steps_of(path: str) -> tuple[Step, ...]:
+    """The steps of the path to a feed's records: ``devices.samples``, ``{device}.{time}``."""
+    return tuple(_step(part, is_quoted=is_quoted) for part, is_quoted in _split(path))
+
+
+def _step(part: str, *, is_quoted: bool) -> Step:
+    if is_quoted:
+        return Step(part)
+    if part == "*":
+        return Step(part, part)
+    found = _NAME.fullmatch(part)
+    if found is not None:
+        return Step(part, found[1])
+    if "{" in part or "}" in part:
+        raise ValueError(
+            f'expected a placeholder to be a whole part, such as "pumps.{{device}}", got {part!r}'
+        )
+    return Step(part)
+
+
+def _checked_steps(path: str) -> str:
+    steps_of(path)
+    return path
+
+
+#: The path to a feed's records.
+RecordsPath = Annotated[str, AfterValidator(_checked_steps)]

@@ -343,7 +343,7 @@ class Config(Table):
     @property
     def identities(self) -> dict[str, tuple[str, ...] | None]:
         """By feed, the names of the tags that tell its devices apart; None: all of them."""
-        return {name: feed.identity for name, feed in self.feed.items()}
+        return {name: feed.telling for name, feed in self.feed.items()}
 
     def measurement_of(self, feed: str) -> str:
         """InfluxDB measurement that the feed's points are written to, but for the window."""

@@ -12,7 +12,7 @@ from statistics import median
 
 from connectors.formats.numbers import number_text
 from connectors.formats.times import EventTimes
-from headgate.config.feed import TimeMapping
+from headgate.config.event_time import TimeMapping
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 

@@ -100,6 +100,7 @@ def content(
 ) -> tuple[object, Sequence[object]] | None:
     """What a feed's format reads in a message, and its records; None where it can't."""
     try:
-        return FeedDecoder("feed", feed, ChannelTable(), limits).content(topic, payload)
+        found = FeedDecoder("feed", feed, ChannelTable(), limits).content(topic, payload)
+        return found.payload, [record for record, _ in found]
     except (DataError, ConfigError, ValueError):
         return None

@@ -153,6 +153,8 @@ def _for_time(
             if len(places) > 1 and each.get("pattern") in PATTERNS[_FEW_PATTERNS:]:
                 continue
             yield ((("time",), {"path": place, **each, **bounds}),)
+    if path is not None:
+        yield ((("time", "fallback"), "arrival"),)
     yield ((("time",), None),)
 
 
@@ -180,9 +182,12 @@ def _for_shape(feed: Feed, record: object, envelope: object, topic: bytes) -> It
         yield tuple((("channels", str(name)), {}) for name in names)
         return
     yield from _paths_of_known(feed, record)
-    below = array_below(record) or array_below(envelope)
-    if below:
-        yield from _for_array(below)
+    inside = array_below(record)
+    below = array_below(envelope)
+    if feed.records is not None and inside:
+        below = f"{feed.records}.{inside}"
+    for place in _outward(below):
+        yield from _for_array(place)
     if feed.records is not None and feed.records != below:
         yield ((("records",), None),)
     numbers = [
@@ -195,6 +200,13 @@ def _for_shape(feed: Feed, record: object, envelope: object, topic: bytes) -> It
             (("channels", name), {} if path == name else {"path": path})
             for name, path in _named(numbers[:_MOST_CHANNELS]).items()
         )
+
+
+def _outward(path: str) -> Iterator[str]:
+    """A path, and all that it leads over, from its end; none of an empty one."""
+    while path:
+        yield path
+        path = "" if '"' in path else path.rpartition(".")[0]
 
 
 def _for_array(below: str) -> Iterator[Changes]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.numbers import shown
 from connectors.formats.paths import first, getter
+from connectors.formats.records import Around
 from connectors.formats.topics import IgnoredTopics, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
 from headgate.config.feed import Feed
@@ -249,13 +251,13 @@ class Explainer:
         # A decoder of its own: nothing here may count as heard.
         decoder = FeedDecoder(told.feed, feed, ChannelTable(), self._config.ingest)
         try:
-            envelope, records = decoder.content(topic, payload)
+            found = decoder.content(topic, payload)
         except DataError:
             return  # the refusal tells it
-        told.records = len(records)
-        if records:
-            told.record = _cut(_as_text(records[0]))
-            told.time = _time_note(feed, records[0], envelope)
+        told.records = found.count
+        for record, around in islice(found, 1):
+            told.record = _cut(_as_text(record))
+            told.time = _time_note(feed, record, around)
 
     def _worked_on(self, batch: Batch) -> list[Reading]:
         """Readings, and what the pipeline decides of them."""
@@ -330,15 +332,16 @@ def _misfit(pattern: str, topic: str) -> str:
     return f"{len(found)} levels, expected {len(wanted)}"
 
 
-def _time_note(feed: Feed, record: object, envelope: object) -> str:
+def _time_note(feed: Feed, record: object, around: Around) -> str:
     """Where the event time comes from, and what it is read as."""
-    path = feed.time.path
-    if path is None:
+    if not feed.time.paths:
         return "its arrival: the feed has no time.path"
     said = as_table(feed).get("time", {})
     how = ", ".join(f"{key} = {toml_value(value)}" for key, value in said.items() if key != "path")
-    value = first(getter(path), record, envelope)
-    return f"{path} = {shown(value)}, read with {how or f'unit = {toml_value(feed.time.unit)}'}"
+    found = ", ".join(
+        f"{path} = {shown(first(getter(path), record, around))}" for path in feed.time.paths
+    )
+    return f"{found}, read with {how or f'unit = {toml_value(feed.time.unit)}'}"
 
 
 def _around(detail: str, payload: bytes) -> str:

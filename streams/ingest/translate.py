@@ -163,7 +163,7 @@ class Translator:
     @property
     def gives_times(self) -> bool:
         """Whether there are readings without times of their own."""
-        return any(feed.time.path is None for feed in self._config.feed.values())
+        return any(feed.time.may_be_arrival for feed in self._config.feed.values())
 
     def recall(self, records: Sequence[StoredRecord]) -> None:
         """Learn when devices were last heard from earlier records of ``readings``, in order."""

@@ -42,15 +42,17 @@ class CsvFormat:
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes
         channels = {key_of(each.path or name): each for name, each in feed.channels.items()}
-        is_plain = {key: not each.decimal and not each.states for key, each in channels.items()}
+        is_plain = {
+            key: not each.has_own_digits and not each.states for key, each in channels.items()
+        }
         # These are numbers here, and not only where texts may be some. Of channels that say how
         # their numbers are written, or what words mean, texts stay texts.
         self._numbers = {key for key, each in is_plain.items() if each}
         if feed.pairs is not None and all(is_plain.values()):
             self._numbers.add(key_of(feed.pairs.value))
         paths = [*channels, *map(key_of, feed.device_name.paths)]
-        for table in (feed.time, feed.quality):
-            paths += [] if table is None or table.path is None else [key_of(table.path)]
+        paths += map(key_of, [*feed.time.paths, *feed.tag_paths.values()])
+        paths += [] if feed.quality is None else [key_of(feed.quality.path)]
         if feed.pairs is not None:
             paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
         self._wanted = frozenset(paths)

@@ -43,8 +43,9 @@ class ValueConfig(FormatConfig):
             known = ", ".join(feed.channels)
             return f"format.channel: no channel {self.channel}; those there are: {known}"
         for name, channel in feed.channels.items():
-            if channel.required:
-                return f"channels.{name}.required: a message has one channel; leave it out"
+            if channel.required or channel.default is not None:
+                key = "required" if channel.required else "default"
+                return f"channels.{name}.{key}: a message has one channel; leave it out"
         for key in ("records", "pairs", "arrays"):
             if getattr(feed, key) is not None:
                 return f"{key}: a message of one value has no records; leave it out"
@@ -57,6 +58,8 @@ def _beside(feed: Feed) -> str:
         return "time.path: a message that is one value has no time beside it; leave it out"
     if feed.quality is not None:
         return "quality: a message that is one value says nothing of it; leave it out"
+    if feed.tag_paths:
+        return "tags: a message that is one value has no tag beside it; give fixed ones only"
     if feed.device_name.paths:
         return "device: a message that is one value names no device; put {device} into topic"
     return ""

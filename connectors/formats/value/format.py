@@ -45,7 +45,7 @@ class ValueFormat:
         # By what the topic says, which is where the decoder looks for the channel, whether its
         # numbers are texts, and which words are others than they seem.
         self._channels = {
-            key_of(each.path or name): (each.decimal is not None, frozenset(each.words))
+            key_of(each.path or name): (each.has_own_digits, frozenset(each.words))
             for name, each in feed.channels.items()
         }
         self._key = None if channel is None else key_of(feed.channels[channel].path or channel)

@@ -18,6 +18,7 @@ _EXAMPLES = {
     "feed.pump.measurement",
     "feed.pump.records",
     "feed.pump.retained",
+    "feed.pump.tags",
     "mqtt.client_id",
     "mqtt.ignore",
     "mqtt.password_env",

@@ -131,18 +131,29 @@ _FEEDS: dict[str, dict[str, object]] = {
     "wide": {"channels": {f"x{number}": {} for number in range(100)}},
     "by path": {"records": "list", "channels": {"x": {}}},
     "by name": {"topic": "in", "device": "id", "channels": {"x": {}}},
+    "below arrays": {"records": "list.s", "channels": {"x": {}}},
+    "in any array": {"records": "n", "channels": {"x": {}}},
+    "under keys": {"topic": "in", "records": "{device}", "channels": {"x": {"path": "value"}}},
+    "rows": {"records": "list", "channels": {"x": {"path": "0", "default": 0}}},
+    "tagged": {"tags": {"x": {}, "y": {"path": "n.y"}}, "channels": {"x": {}}},
 }
+
+#: What the payload stands in, where its feed looks for it.
+_INSIDE = {
+    "by path": b'{"list":%s}',
+    "below arrays": b'{"list":[{"s":1},{"s":%s}]}',
+    "rows": b'{"list":%s}',
+}
+_NAMED = ("by name", "under keys")
 
 
 @pytest.mark.parametrize("feed", _FEEDS)
 @pytest.mark.parametrize("kind", _HOSTILE)
 def test_one_message_is_bounded(kind: str, feed: str) -> None:
     """In memory, in calls, and in what it leaves behind, whatever it is full of."""
-    payload = _HOSTILE[kind]
-    if feed == "by path":
-        payload = b'{"list":%s}' % payload
+    payload = _INSIDE.get(feed, b"%s") % _HOSTILE[kind]
     decoder = decoder_of(_LIMITS, **_FEEDS[feed])
-    topic = b"in" if feed == "by name" else b"in/d"
+    topic = b"in" if feed in _NAMED else b"in/d"
     found: list[Decoded] = []
 
     def work() -> None:

@@ -412,6 +412,9 @@ def test_an_array_that_is_not_reached_is_told() -> None:
     missing, _ = _decode({"list": rows}, records="records")
 
     assert 'records = "samples" reads it' in outer.refused[0][1].detail
-    assert '"d.samples"; arrays below records are not read' in inner.refused[0][1].detail
+    assert '"d.samples"; records = "devices.d.samples" reads it' in inner.refused[0][1].detail
     assert inner.refused[0][1].detail.startswith("2 of 2 records; the first, number 1: no event")
-    assert 'no array at "records"; there is one at "list"' in missing.refused[0][1].detail
+    assert (
+        'no array at "records"; the payload has list; there is one at "list"'
+        in missing.refused[0][1].detail
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ _S = 10**9
 class Decoding:
     """What comes of one payload."""
 
-    def __init__(self, content: object, **feed: object) -> None:
+    def __init__(self, content: object, **feed: Any) -> None:  # noqa: ANN401  (a table of the file)
+        max_records, is_typed = feed.pop("max_records", 4), feed.pop("is_typed", True)
         table = ChannelTable()
         config = Feed.model_validate({"topic": "in/{device}", **feed})
-        decoder = FeedDecoder("f", config, table, Ingest(max_records=4))
+        limits = Ingest(max_records=max_records)
+        decoder = FeedDecoder("f", config, table, limits, takes_fast_way=is_typed)
         payload = json.dumps(content).encode()
         found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
         rows = zip(
@@ -44,6 +47,9 @@ class Decoding:
             )
             for channel, time_ns, value, _ in rows
         ]
+        self.times_ns = found.time_ns.tolist()
+        self.tags = [channel.tags for channel in table.channels]
+        self.labels = [device.label for device in table.devices]
         self.quality = [Quality(bits) for bits in found.quality.tolist()]
         self.refused = [str(error) for _, error in found.refused]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.formats.times import EventTimes, number_to_ns
-from headgate.config.feed import TimeMapping
+from headgate.config.event_time import TimeMapping
 from headgate.core.errors import DataError
 
 _NOW_NS = 1_800_000_000 * 10**9

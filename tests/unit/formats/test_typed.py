@@ -131,7 +131,11 @@ def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject
 def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:
     """Numbers of any kind, null, nested fields and arrays of records; not booleans or text."""
     decoder = TypedDecoder(
-        ["x", "n.y"], ("t", False), (), lambda kind: msgspec.json.Decoder(kind).decode, is_utf8=True
+        [("x", None), ("n.y", None)],
+        ("t", False),
+        (),
+        lambda kind: msgspec.json.Decoder(kind).decode,
+        is_utf8=True,
     )
     typed = decoder.decode(
         [b'{"t":1,"x":2,"n":{"y":null}}', b'{"t":1,"x":true}', b'[{"t":2},{"t":3,"x":4e2}]']
@@ -149,7 +153,13 @@ def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:
 def test_paths_that_types_can_not_express_are_refused(paths: list[str]) -> None:
     """Positions in a list, and a value that is also an object."""
     with pytest.raises(ValueError, match=" "):
-        TypedDecoder(paths, None, (), lambda kind: msgspec.json.Decoder(kind).decode, is_utf8=True)
+        TypedDecoder(
+            [(path, None) for path in paths],
+            None,
+            (),
+            lambda kind: msgspec.json.Decoder(kind).decode,
+            is_utf8=True,
+        )
 
 
 @pytest.mark.parametrize("payload", [b'{"x":1,"other":1e999}', b'{"x":-1e999}', b'{"x":1e999,}'])

@@ -1,0 +1,143 @@
+"""What event times mean: texts in ISO 8601 or a pattern, and numbers since some epoch."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from connectors.formats.numbers import shown
+from headgate.config.event_time import TimeMapping
+from headgate.core.clock import NS_PER_S
+from headgate.core.errors import DataError
+from headgate.core.iso import moment_ns
+
+#: No time is written in more characters.
+LONGEST_TEXT = 100
+
+#: No ISO 8601 text with a time of day is as short as this: ``2026-W10-1``.
+_DATE_LENGTH = 10
+
+#: Digits of a time of day, or of a date, of which zeros before it got lost in a number.
+_DIGITS = 6
+
+_GPS_EPOCH = "1980-01-06"
+_NTP_EPOCH = "1900-01-01"
+
+#: Days, as year and month, with whose beginning GPS went one second further ahead of UTC.
+_LEAPS = (
+    (1981, 7),
+    (1982, 7),
+    (1983, 7),
+    (1985, 7),
+    (1988, 1),
+    (1990, 1),
+    (1991, 1),
+    (1992, 7),
+    (1993, 7),
+    (1994, 7),
+    (1996, 1),
+    (1997, 7),
+    (1999, 1),
+    (2006, 1),
+    (2009, 1),
+    (2012, 7),
+    (2015, 7),
+    (2017, 1),
+)
+
+
+class Epoch:
+    """What numbers count from.
+
+    Args:
+        epoch: ``time.epoch``.
+    """
+
+    def __init__(self, epoch: str | None) -> None:
+        self.is_unix = epoch is None
+        self._is_arrival = epoch == "arrival"
+        named = {"gps": _GPS_EPOCH, "ntp": _NTP_EPOCH}.get(epoch or "", epoch)
+        self._ns = 0 if named is None or self._is_arrival else iso8601_to_ns(named)
+        # By the GPS time, ns since 1970 UTC, from which on they hold.
+        self._leaps_ns: Sequence[int] = ()
+        if epoch == "gps":
+            begins = [moment_ns(datetime(*leap, 1, tzinfo=UTC)) for leap in _LEAPS]
+            self._leaps_ns = [at + (n + 1) * NS_PER_S for n, at in enumerate(begins)]
+
+    def since(self, number_ns: int, arrived_ns: int) -> int:
+        """When so many ns since the epoch are, ns since 1970 UTC."""
+        if self._is_arrival:
+            # Some say how old it is, others where it stands from now: it is over either way.
+            return arrived_ns - abs(number_ns)
+        time_ns = self._ns + number_ns
+        return time_ns - bisect_right(self._leaps_ns, time_ns) * NS_PER_S
+
+
+class TimeTexts:
+    """How a feed's times are written that are texts.
+
+    Args:
+        mapping: The feed's ``time``.
+    """
+
+    def __init__(self, mapping: TimeMapping) -> None:
+        self.zone = None if mapping.zone is None else ZoneInfo(mapping.zone)
+        self._pattern = mapping.pattern
+        #: Whether they may have more digits than a ``datetime`` has.
+        self.has_digits = mapping.pattern is None
+        self._takes_dates = mapping.date_only
+        self._widths = [_DIGITS] * len(mapping.paths)
+        if mapping.pattern is not None:
+            example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC).strftime(mapping.pattern)
+            parts = example.split(" ") if len(mapping.paths) > 1 else [example]
+            if len(parts) == len(mapping.paths):
+                self._widths = [len(part) for part in parts]
+
+    def part(self, place: int, value: object) -> str:
+        """One of the texts, of whose digits zeros may have got lost."""
+        if type(value) is int and 0 <= value < 10**LONGEST_TEXT:
+            return str(value).zfill(self._widths[place])
+        if isinstance(value, str) and len(value) <= LONGEST_TEXT:
+            return value.strip()
+        raise DataError("bad_time", f"expected a text, got {shown(value)}")
+
+    def moment(self, value: object) -> tuple[datetime, str]:
+        """What a text says, and the text."""
+        if self._pattern is not None:
+            return self._moment_of_pattern(value), str(value)
+        moment, text = _moment_in(value), str(value)
+        if len(text) <= _DATE_LENGTH and not self._takes_dates:
+            raise DataError(
+                "bad_time",
+                f"a date without a time of day: {shown(value)}; time.date_only = true reads it as "
+                "the day's beginning",
+            )
+        return moment, text
+
+    def _moment_of_pattern(self, value: object) -> datetime:
+        assert self._pattern is not None  # noqa: S101  (for the type checker)
+        if type(value) is int and len(self._widths) == 1:
+            value = self.part(0, value)
+        if isinstance(value, str) and len(value) <= 2 * LONGEST_TEXT:
+            try:
+                return datetime.strptime(value.strip(), self._pattern)  # noqa: DTZ007  (see zone)
+            except ValueError:
+                pass
+        raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
+
+
+def iso8601_to_ns(value: object) -> int:
+    """An ISO 8601 text in ns; without an offset it means UTC, without a time midnight."""
+    moment = _moment_in(value)
+    return moment_ns(moment if moment.tzinfo else moment.replace(tzinfo=UTC), str(value))
+
+
+def _moment_in(value: object) -> datetime:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
+    raise DataError("bad_time", f"expected an ISO 8601 text, got {shown(value)}")

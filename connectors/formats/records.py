@@ -1,0 +1,227 @@
+"""Where the records of a message stand: in arrays, in arrays below those, under keys.
+
+The path to them goes along keys. Where an array stands it goes on in each of the elements; a
+placeholder such as ``{device}`` is each key of an object, and ``*`` each key or element. A record
+is told by what is around it, too: by the keys that placeholders stand for, and by the elements and
+members it stands in, from inside out, the payload last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+from connectors.formats.numbers import shown
+from connectors.formats.paths import ABSENT, array_below
+from connectors.formats.signals import Signal
+from headgate.config.feed import Feed
+from headgate.config.payload_path import Step, parts_of, steps_of
+from headgate.core.errors import DataError
+
+#: What is around a record, from inside out.
+Around: TypeAlias = tuple[object, ...]
+
+#: What a value under a key is called that is no object.
+_VALUE = "value"
+
+#: Keys of an object that a person is told of, and how much of each.
+_TOLD_KEYS = 8
+_LONGEST_KEY = 24
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What stands where the path ends.
+
+    Attributes:
+        contents: The records: the elements of an array, or what stands there itself.
+        around: What is around each of them.
+    """
+
+    contents: Sequence[object]
+    around: Around
+
+
+class Found:
+    """The records of a message, with what is around each.
+
+    Args:
+        payload: All that the message holds.
+        ends: Where its records stand.
+        record_of: Makes a record of what stands there; ``ABSENT`` for what is none.
+    """
+
+    def __init__(
+        self, payload: object, ends: Sequence[_End], record_of: Callable[[object], object]
+    ) -> None:
+        self.payload = payload
+        self._ends = ends
+        self._record_of = record_of
+        self.count = sum(len(each.contents) for each in ends)
+
+    def __iter__(self) -> Iterator[tuple[object, Around]]:
+        """Each record but those under keys that hold nothing of the feed's."""
+        for end in self._ends:
+            for each in end.contents:
+                record = self._record_of(each)
+                if record is not ABSENT:
+                    yield record, end.around
+
+
+class Records:
+    """Finds the records of a feed's messages.
+
+    Args:
+        feed: The feed's configuration.
+        signals: Its channels.
+        check_count: Refuses, with DataError, so many records.
+    """
+
+    def __init__(
+        self, feed: Feed, signals: Sequence[Signal], check_count: Callable[[int], None]
+    ) -> None:
+        self.path = feed.records
+        self._steps = () if feed.records is None else steps_of(feed.records)
+        self._check_count = check_count
+        #: Whether records stand under keys of any name; then some may be none of the feed's.
+        self.is_keyed = any(step.name is not None for step in self._steps)
+        values = [feed.pairs.value] if feed.pairs is not None else [each.path for each in signals]
+        paths = [*values, *feed.time.paths, *feed.device_name.paths, *feed.tag_paths.values()]
+        # Of a name and a value, the name says whether it is one of the feed's.
+        self._wanted = [] if feed.pairs is not None else [signal.find for signal in signals]
+        places = [part for path in paths if (part := parts_of(path)[0]).isdecimal()]
+        # How many values of a row anybody asks for; 0 where no record is one.
+        self._row_length = max(map(int, places), default=-1) + 1
+        self._takes_values = self.is_keyed and _VALUE in values
+
+    def found(self, payload: object) -> Found:
+        """The records in a payload.
+
+        Raises:
+            DataError: There are too many, or the path leads nowhere.
+        """
+        content, steps = payload, self._steps
+        if self.path is not None and type(payload) is dict and self.path in payload:
+            # A key that holds the whole path is preferred, as with all paths.
+            content, steps = payload[self.path], ()
+        search = _Search(self._check_count, has_rows=bool(self._row_length))
+        search.follow(content, steps, (payload,), {})
+        if not search.ends and self._steps:
+            raise DataError("missing_records", self._nothing_there(payload))
+        return Found(payload, search.ends, self._record)
+
+    def _record(self, content: object) -> object:
+        """A record; ``ABSENT`` for what is none of the feed's."""
+        if type(content) is list and self._row_length:
+            values = islice(content, self._row_length)
+            return {str(place): value for place, value in enumerate(values)}
+        if not self.is_keyed:
+            return content
+        if type(content) is dict:
+            is_wanted = not self._wanted or any(
+                find(content) is not ABSENT for find in self._wanted
+            )
+            return content if is_wanted else ABSENT
+        is_value = self._takes_values and type(content) is not list
+        return {_VALUE: content} if is_value else ABSENT
+
+    def _nothing_there(self, payload: object) -> str:
+        what = "object" if self._steps[-1].name is not None else "array"
+        text = f'no {what} at "{self.path}"'
+        content, way = payload, "the payload"
+        for step in self._steps:
+            while type(content) is list and content and not _picks(step):
+                content = content[0]
+            members = _members(content, step)
+            if not members:
+                told = _keys(content) if type(content) is dict else shown(content)
+                text = f"{text}; {way} has {told}" if told else text
+                break
+            content, way = members[0][1], f'"{step.key}"'
+        below = array_below(payload)
+        is_hint = what == "array" and below not in ("", self.path)
+        return f'{text}; there is one at "{below}"' if is_hint else text
+
+
+class _Search:
+    """Follows a path through one payload, with a bound on what it goes through."""
+
+    def __init__(self, check_count: Callable[[int], None], *, has_rows: bool) -> None:
+        self._check_count = check_count
+        self._has_rows = has_rows
+        self._records = self._branches = 0
+        self.ends: list[_End] = []
+
+    def follow(
+        self, content: object, steps: Sequence[Step], levels: Around, keys: Mapping[str, str]
+    ) -> None:
+        """Add what stands where these steps lead from there.
+
+        Args:
+            content: Where they begin.
+            steps: The steps that are left.
+            levels: What is around it.
+            keys: The keys that placeholders stood for on the way, by their name in braces.
+        """
+        if not steps:
+            self._end(content, (keys, *levels) if keys else levels)
+            return
+        step, rest = steps[0], steps[1:]
+        if type(content) is list and not _picks(step):
+            self._count(branches=len(content))
+            for each in content:
+                if type(each) is dict:
+                    self.follow(each, steps, (each, *levels), keys)
+            return
+        if step.name is not None and isinstance(content, dict | list):
+            self._count(branches=len(content))
+            if not content:
+                self.ends.append(_End((), levels))
+        for key, each in _members(content, step):
+            is_level = rest and (step.name is not None or isinstance(content, list))
+            inside = (each, *levels) if is_level else levels
+            named = {**keys, step.key: key} if step.name not in (None, "*") else keys
+            self.follow(each, rest, inside, named)
+
+    def _end(self, content: object, around: Around) -> None:
+        contents: Sequence[object] = content if isinstance(content, list) else (content,)
+        if self._has_rows and contents is content and not _has_parts(contents):
+            contents = (content,)
+        self._count(records=len(contents))
+        self.ends.append(_End(contents, around))
+
+    def _count(self, records: int = 0, branches: int = 0) -> None:
+        self._records += records
+        self._branches += branches
+        self._check_count(max(self._records, self._branches))
+
+
+def _picks(step: Step) -> bool:
+    """Whether a step goes to elements of an array itself, and not on in each of them."""
+    return step.name == "*" or (step.name is None and step.key.isdecimal())
+
+
+def _members(content: object, step: Step) -> list[tuple[str, object]]:
+    """Where a step leads, with the keys; nothing where it leads nowhere, or to null."""
+    if type(content) is dict:
+        if step.name is not None:
+            return [(key, each) for key, each in content.items() if each is not None]
+        found = content.get(step.key)
+        return [] if found is None else [(step.key, found)]
+    if type(content) is list and _picks(step):
+        if step.name is not None:
+            return [("", each) for each in content if each is not None]
+        at = int(step.key)
+        return [(step.key, content[at])] if at < len(content) else []
+    return []
+
+
+def _has_parts(content: Sequence[object]) -> bool:
+    return not content or type(content[0]) in (dict, list)
+
+
+def _keys(content: Mapping[object, object]) -> str:
+    told = [str(key)[:_LONGEST_KEY] for key in islice(content, _TOLD_KEYS)]
+    return ", ".join(told) + ("…" if len(content) > len(told) else "")

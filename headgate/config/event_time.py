@@ -1,0 +1,184 @@
+"""``[feed.NAME.time]`` in ``headgate.toml``: where event times stand, and how they are written."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self, TypeAlias
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from headgate.config.payload_path import PayloadPath
+from headgate.config.table import Table
+from headgate.config.values import Flag, Int
+from headgate.core.units import DurationNs, parse_duration_ns
+
+#: What numbers count, or "iso8601" for texts.
+Unit: TypeAlias = Literal["s", "ms", "us", "ns", "100ns", "min", "h", "d", "w", "iso8601"]
+
+#: Epochs that have a name, besides those that are a time.
+_EPOCHS = ("arrival", "gps", "ntp")
+
+
+def _one_or_several(value: object) -> object:
+    """A list as a tuple; it must have two elements at least."""
+    if isinstance(value, list | tuple):
+        if len(value) < 2:
+            raise ValueError('expected one, or a list of several such as ["date", "time"]')
+        return tuple(value)
+    return value
+
+
+class TimeMapping(Table):
+    """``[feed.NAME.time]``: where the event time stands, and how it is written.
+
+    Without ``path`` the arrival time is taken, and the readings are marked so.
+    """
+
+    #: Where it stands; of several paths texts are put together, and numbers added.
+    path: Annotated[
+        PayloadPath | tuple[PayloadPath, ...] | None, BeforeValidator(_one_or_several)
+    ] = None
+    #: Of several numbers one each: ``["s", "ns"]``.
+    unit: Annotated[Unit | tuple[Unit, ...], BeforeValidator(_one_or_several)] = "ms"
+    #: What numbers count from, if not from 1970: a time, "gps" or "ntp"; or back from "arrival".
+    epoch: str | None = None
+    #: Times further in the future than this are refused, as are those before ``not_before``.
+    max_ahead: DurationNs = parse_duration_ns("1d")
+    #: Readings that must agree before a device's clock that runs ahead of all before is believed.
+    confirm: Annotated[Int, Field(ge=1, le=1000)] = 3
+    not_before: str = "2000-01-01T00:00:00Z"
+    #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
+    zone: str | None = None
+    #: How times that are texts are written, if not as ISO 8601: as Python's ``strptime`` has it.
+    pattern: str | None = None
+    #: Whether a date without a time of day is one: its midnight.
+    date_only: Flag = False
+    #: What a reading gets whose device has no clock yet: none, or one from before ``not_before``.
+    fallback: Literal["arrival"] | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where it stands; none: in no place of the payload."""
+        if self.path is None:
+            return ()
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What stands at each of the paths."""
+        if isinstance(self.unit, tuple):
+            return self.unit
+        return (self.unit if self.pattern is None else "iso8601",) * len(self.paths)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether times are texts, and not numbers."""
+        return self.unit == "iso8601" or self.pattern is not None
+
+    @property
+    def is_age(self) -> bool:
+        """Whether they say how long before its arrival a reading was."""
+        return self.epoch == "arrival"
+
+    @property
+    def may_be_arrival(self) -> bool:
+        """Whether readings may get the time they arrive at."""
+        return self.path is None or self.fallback is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one value is all of it."""
+        return isinstance(self.path, str)
+
+    @field_validator("pattern")
+    @classmethod
+    def _can_be_read(cls, pattern: str | None) -> str | None:
+        if pattern is not None and "%Z" in pattern:
+            # Python reads the name of a zone and does nothing with it.
+            raise ValueError(
+                "expected %z, an offset, in place of %Z; or leave it out and give zone"
+            )
+        return pattern
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (OSError, ValueError, KeyError):
+                raise ValueError('expected a time zone such as "Europe/Berlin"') from None
+        return zone
+
+    @field_validator("epoch")
+    @classmethod
+    def _is_an_epoch(cls, epoch: str | None) -> str | None:
+        if epoch is not None and epoch not in _EPOCHS:
+            try:
+                datetime.fromisoformat(epoch)
+            except ValueError:
+                raise ValueError(
+                    'expected a time such as "1899-12-30", "gps", "ntp", or "arrival" for numbers '
+                    "that say how long before their arrival"
+                ) from None
+        return epoch
+
+    @field_validator("not_before")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError('expected a time such as "2000-01-01T00:00:00Z"') from None
+        return text
+
+    @model_validator(mode="after")
+    def _has_a_unit_each(self) -> Self:
+        is_one_each = isinstance(self.unit, tuple)
+        if is_one_each and len(self.unit) != len(self.paths):
+            raise ValueError(
+                f"unit: expected one for each path, of which there are {len(self.paths)}"
+            )
+        if len(self.paths) > 1 and not self.is_text and not is_one_each:
+            raise ValueError(
+                'path: are these texts or numbers? Give unit = "iso8601" or a pattern, or the unit '
+                'of each, such as unit = ["s", "ns"]'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        has_text, has_number = "iso8601" in self.units or self.is_text, not self.is_text
+        if self.zone is not None and not has_text:
+            raise ValueError('zone is for texts: set unit = "iso8601" or leave zone out')
+        if self.pattern is not None and "unit" in self.model_fields_set and self.unit != "iso8601":
+            raise ValueError("pattern is for texts, and unit for numbers: leave one of them out")
+        if self.date_only and not has_text:
+            raise ValueError('date_only is for texts: set unit = "iso8601" or leave it out')
+        if self.epoch is not None and (has_text or not has_number):
+            raise ValueError("epoch is for numbers: give their unit, or leave it out")
+        for key in ("epoch", "fallback"):
+            if self.path is None and getattr(self, key) is not None:
+                raise ValueError(f"{key}: of which times? Give path as well")
+        return self
+
+    @model_validator(mode="after")
+    def _has_date_and_time(self) -> Self:
+        if self.pattern is None:
+            return self
+        example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
+        if self.date_only:
+            example = example.replace(hour=0, minute=0, second=0)
+        try:
+            read = datetime.strptime(example.strftime(self.pattern), self.pattern)  # noqa: DTZ007  (see zone)
+            is_whole = read.replace(second=example.second, tzinfo=UTC) == example
+        except (ValueError, re.error):
+            is_whole = False
+        if not is_whole:
+            raise ValueError(
+                "pattern: expected a date and a time of day in strptime's terms, such as "
+                '"%d.%m.%Y %H:%M:%S"; a date alone with date_only = true'
+            )
+        return self

@@ -1,0 +1,109 @@
+"""Tags that are fixed, or that stand in the payload, and whose device a reading is by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.channels import ChannelTable
+from tests.unit.formats.test_shape import Decoding
+
+_FEED = {
+    "tags": {"plant": "north-7", "site": {}, "fw": {"path": "meta.fw"}},
+    "channels": {"temp": {}},
+}
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+@pytest.mark.parametrize(
+    ("record", "tags"),
+    [
+        ({"site": "north", "meta": {"fw": "1.2"}}, {"site": "north", "fw": "1.2"}),
+        ({"site": " north ", "meta": {"fw": ""}}, {"site": "north"}),
+        ({"site": 7, "meta": {}}, {"site": "7"}),
+        ({"site": None, "meta": {"fw": 1.5}}, {"fw": "1.5"}),
+        ({"site": True, "meta": {"fw": 2.0}}, {"site": "true", "fw": "2"}),
+        ({}, {}),
+    ],
+)
+def test_fields_and_fixed_texts_are_tags(
+    record: dict[str, object], tags: dict[str, str], is_typed: bool
+) -> None:
+    """Texts, numbers and truth values; what is not there is no tag."""
+    found = Decoding({**record, "temp": 25}, is_typed=is_typed, **_FEED)
+    assert not found.refused
+    assert dict(found.tags[0]) == {"plant": "north-7", **tags}
+    assert found.labels == ["a"]
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_they_tell_no_devices_apart_unless_asked_to(is_typed: bool) -> None:
+    """A device that gets new firmware is the same device."""
+    content = [{"site": site, "temp": 1} for site in ("north", "south")]
+    assert Decoding(content, is_typed=is_typed, **_FEED).labels == ["a"]
+    found = Decoding(content, is_typed=is_typed, identity=["site"], **_FEED)
+    assert found.labels == ["a site=north", "a site=south"]
+
+
+def test_placeholders_go_on_telling_devices_apart() -> None:
+    """Whatever other tags there are."""
+    feed = {"topic": "{line}/{device}", "channels": {"x": {}}}
+    assert Feed.model_validate(feed).telling is None
+    assert Feed.model_validate({**feed, "tags": {"plant": "north"}}).telling == ("line",)
+    assert Feed.model_validate({**feed, "tags": {"p": {}}, "identity": ["p"]}).telling == ("p",)
+
+
+def test_they_may_stand_around_the_records() -> None:
+    """At any level, the nearest counts."""
+    content = {"site": "north", "d": [{"s": [{"temp": 1}]}, {"site": "west", "s": [{"temp": 2}]}]}
+    found = Decoding(content, records="d.s", **_FEED)
+    assert [dict(tags)["site"] for tags in found.tags] == ["north", "west"]
+
+
+def _refusals(payloads: Sequence[object], limits: Ingest, *, is_typed: bool) -> list[str]:
+    feed = Feed.model_validate({"topic": "in/{device}", **_FEED})
+    decoder = FeedDecoder("f", feed, ChannelTable(), limits, takes_fast_way=is_typed)
+    raw = [json.dumps(payload).encode() for payload in payloads]
+    found = decoder.decode([b"in/a"] * len(raw), raw, np.zeros(len(raw), np.int64))
+    return [str(error) for _, error in found.refused]
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_their_values_are_bounded(is_typed: bool) -> None:
+    """In number and length, and none is an object."""
+    limits = Ingest(max_tag_values=2)
+    payloads = [{"site": site, "temp": 1} for site in ("a", "b", "c", "a", {"x": 1}, "s" * 300)]
+    many, kind, length = _refusals(payloads, limits, is_typed=is_typed)
+    assert many == "too_many_tag_values: site: ingest.max_tag_values is 2"
+    assert kind == "bad_tag: site: expected a text or number, got an object of 1"
+    assert length.startswith("name_too_long: tag site")
+
+
+@pytest.mark.parametrize(
+    ("tags", "problem"),
+    [
+        ({"gateway": "x"}, "tags.gateway: is a reserved name"),
+        ({"device": {}}, "tags.device: is a reserved name"),
+        ({"line": {}}, "the placeholder {line} is this tag already"),
+        ({"x": {"value": "a", "path": "b"}}, "give one of them"),
+        ({"x": 7}, 'expected a text, such as "north"'),
+        ({"x": ""}, "1 to 256 characters"),
+    ],
+)
+def test_tags_are_checked(tags: dict[str, object], problem: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValueError, match=problem):
+        Feed.model_validate({"topic": "{line}/{device}", "channels": {"x": {}}, "tags": tags})
+
+
+def test_a_name_in_the_payload_takes_the_place_of_that_in_the_topic() -> None:
+    """What the configuration says of the device's name is meant."""
+    found = Decoding({"id": "p07", "temp": 1}, device="id", channels={"temp": {}})
+    assert found.labels == ["p07"]
+    assert found.tags == [()]
