@@ -9,5 +9,6 @@ BUILT_IN: Mapping[str, str] = {
     "csv": "connectors.formats.csv.component:CSV",
     "json": "connectors.formats.json.component:JSON",
     "msgpack": "connectors.formats.msgpack.component:MSGPACK",
+    "sparkplug": "connectors.formats.sparkplug.component:SPARKPLUG",
     "value": "connectors.formats.value.component:VALUE",
 }

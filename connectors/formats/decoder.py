@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.devices import Devices, Failed
-from connectors.formats.format import Format
+from connectors.formats.format import NOTHING, Conversation, Format
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below
 from connectors.formats.records import Around, Found, Records
@@ -96,6 +96,12 @@ class FeedDecoder:
         self._typed = (
             _typed_decoder(feed, self._format, has_shape=has_shape) if takes_fast_way else None
         )
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """What the feed's format remembers and has to say; None where it is a matter of none."""
+        found: Conversation | None = getattr(self._format, "conversation", None)
+        return found
 
     @property
     def tag_values(self) -> int:
@@ -324,7 +330,8 @@ class FeedDecoder:
         if refusal is not None:
             raise _of_several(refusal, count, number, found.count)
         may_be_none = self._shape is not None or self._records.is_keyed
-        if may_be_none and rows.newest_owner != position:
+        has_none = may_be_none and rows.newest_owner != position
+        if has_none and found.payload is not NOTHING:
             raise DataError(
                 "no_channels", f"none of the feed's channels is in it, of {found.count} records"
             )

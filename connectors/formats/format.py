@@ -6,12 +6,16 @@ the terms of JSON, and the decoder takes the readings out of that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
+
+#: What ``read`` gives for a message that has no readings, and need have none.
+NOTHING: Final = object()
 
 #: Given a type, makes the function that reads a payload straight into it.
 MakeTyped: TypeAlias = Callable[[Any], Callable[[bytes], Any]]
@@ -34,6 +38,60 @@ class FormatExample:
     payload: bytes
     readings: tuple[tuple[str, str, float | None], ...]
     times_ns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a format has to say to devices, with QoS 0.
+
+    Attributes:
+        topic: Where.
+        payload: What.
+    """
+
+    topic: str
+    payload: bytes
+
+
+class Conversation(Protocol):
+    """What a format remembers from one message to the next, and has to say to devices.
+
+    A format that does either has one as its attribute ``conversation``; others need no such
+    attribute. Messages come to it in the order in which the broker sent them.
+    """
+
+    @property
+    def events(self) -> Counter[str]:
+        """How often what has happened, by a word of the format's: few words, for a metric."""
+        ...
+
+    def skip(self, topic: bytes) -> None:
+        """A message came that will not be read, because it is too large or is poison."""
+        ...
+
+    def interrupted(self) -> None:
+        """Messages may have been missed before the next one."""
+        ...
+
+    def to_publish(self, now_ns: int, wall_ns: int) -> Sequence[Publication]:
+        """What is to be published now; it is called often, and only while it can be.
+
+        Args:
+            now_ns: Monotonic time.
+            wall_ns: Since 1970 UTC.
+        """
+        ...
+
+    def note(self) -> object:
+        """What the next process should know, in the terms of JSON, whenever it is started.
+
+        It may be some seconds old, and the last messages may come again or never.
+        """
+        ...
+
+    def recall(self, note: object) -> None:
+        """Take up what ``note`` gave to an earlier process, or whatever else that may be."""
+        ...
 
 
 class Format(Protocol):
@@ -70,7 +128,7 @@ class Format(Protocol):
         ...
 
     def read(self, topic: bytes, payload: bytes) -> object:
-        """What a payload holds: an object with texts as keys, or a list of them.
+        """What a payload holds: an object with texts as keys, or a list of them; or ``NOTHING``.
 
         A record of a list that can't be read is a DataError in its place.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
+from connectors.formats.format import NOTHING
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below
 from connectors.formats.signals import Signal
@@ -102,6 +103,8 @@ class Records:
         Raises:
             DataError: There are too many, or the path leads nowhere.
         """
+        if payload is NOTHING:
+            return Found(payload, (), self._record)
         content, steps = payload, self._steps
         if self.path is not None and type(payload) is dict and self.path in payload:
             # A key that holds the whole path is preferred, as with all paths.

@@ -66,4 +66,6 @@ def _expression(pattern: str, placeholder: str) -> str:
             levels.append(".*")
         else:
             levels.append(re.escape(level))
-    return "/".join(levels)
+    expression = "/".join(levels)
+    # The level above what # stands for is meant, too.
+    return re.sub(r"/\.\*$", "(?:/.*)?", expression) if pattern[-1] == "#" else expression

@@ -299,11 +299,12 @@ class Feed(Table):
     @model_validator(mode="after")
     def _has_device(self) -> Self:
         named = [*self.placeholders, *self.record_keys]
-        if self.device is None and "device" not in named:
+        own = self._format_config
+        if self.device is None and own.device is None and "device" not in named:
             raise ValueError("no device: put {device} into topic, or give device = PATH")
         for path in self.device_name.paths:
             parts_of(path)
-        if misfit := self._format_config.misfit(self):
+        if misfit := own.misfit(self):
             raise ValueError(misfit)
         self._check_names(named)
         windows = [each.window for each in self.aggregates]
@@ -336,6 +337,14 @@ class Feed(Table):
             if name in named:
                 raise ValueError(f"tags.{name}: the placeholder {{{name}}} is this tag already")
 
+    @model_validator(mode="after")
+    def _has_the_formats_times(self) -> Self:
+        own = self._format_config.time
+        if own and self.time.path is None:
+            # As if it stood in the file.
+            object.__setattr__(self, "time", self.time.model_copy(update=own))
+        return self
+
     @field_validator("period")
     @classmethod
     def _not_zero(cls, period_ns: int) -> int:
@@ -346,7 +355,8 @@ class Feed(Table):
     @property
     def device_name(self) -> DeviceName:
         """What the device's name is made of."""
-        return device_name(self.device, self.placeholders, self.record_keys)
+        given = self.device or self._format_config.device
+        return device_name(given, self.placeholders, self.record_keys)
 
     @property
     def tag_names(self) -> list[str]:
@@ -396,7 +406,8 @@ class Feed(Table):
     def handles_retained(self) -> Literal["once", "ignore", "reading"]:
         """How retained messages are taken, if not said: by their time they are recognized."""
         is_recognized = not self.time.may_be_arrival and not self.time.is_age
-        return self.retained or ("reading" if is_recognized else "once")
+        by_time: Literal["once", "reading"] = "reading" if is_recognized else "once"
+        return self.retained or self._format_config.retained or by_time
 
     @property
     def density(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from headgate.config.payload_path import key_of
 from headgate.config.table import Table
@@ -27,6 +27,21 @@ class FormatConfig(Table):
         So many times smaller are the parts in which messages are decoded.
         """
         return 1
+
+    @property
+    def device(self) -> str | None:
+        """The ``device`` of feeds that do not say any, for formats that name devices themselves."""
+        return None
+
+    @property
+    def time(self) -> Mapping[str, object]:
+        """Keys of the feeds' ``time``, for formats that have times of their own."""
+        return {}
+
+    @property
+    def retained(self) -> Literal["once", "ignore", "reading"] | None:
+        """The ``retained`` of feeds that do not say any."""
+        return None
 
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this; empty when it does."""

@@ -1,0 +1,1 @@
+"""Sparkplug B, with the gateway as a host application."""

@@ -1,0 +1,375 @@
+"""Sparkplug B as one of the formats: what edge nodes say, and asking them what they mean."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connectors.formats.bounds import Bounds
+from connectors.formats.format import NOTHING, Publication
+from connectors.formats.numbers import shown
+from connectors.formats.sparkplug.component import SparkplugConfig
+from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics, NodeName, Nodes
+from connectors.formats.sparkplug.schema import Payload, parsed
+from connectors.formats.sparkplug.values import DATA_SET, TEMPLATE, UNKNOWN, value_of
+from headgate.config.feed import Feed
+from headgate.config.payload_path import parts_of
+from headgate.config.schema import Ingest
+from headgate.core.errors import DataError
+
+#: The first level of every topic.
+NAMESPACE = "spBv1.0"
+
+_BIRTHS = frozenset({"NBIRTH", "DBIRTH"})
+_KINDS = _BIRTHS | {"NDATA", "DDATA", "NDEATH", "DDEATH"}
+_COMMANDS = frozenset({"NCMD", "DCMD"})
+
+_BD_SEQ = "bdSeq"
+_REBIRTH = "Node Control/Rebirth"
+_BOOLEAN = 11
+
+_NS_PER_MS = 1_000_000
+
+#: Shorter payloads hold nothing that is too much, bytes; and what one metric takes when it is read.
+_UNSEEN_BYTES = 8 << 10
+_METRIC_BYTES = 200
+
+#: Aliases and names that are told of in one refusal.
+_TOLD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Whose message one is, and what kind of.
+
+    Attributes:
+        kind: As the topic has it: NBIRTH, DDATA …
+        node: The edge node.
+        device: The device; empty where it is of the node itself.
+    """
+
+    kind: str
+    node: NodeName
+    device: str = ""
+
+
+@dataclass(slots=True)
+class _Records:
+    """A message's metrics, by time, on their way to records.
+
+    Attributes:
+        by_time: By timestamp, and whether they are historical, records in which no name is twice.
+        unnamed: What named metrics that could not be found.
+        refusals: Why others were refused.
+        metrics: How many there were.
+    """
+
+    by_time: dict[tuple[int | None, bool], list[dict[str, object]]] = field(default_factory=dict)
+    unnamed: list[str] = field(default_factory=list)
+    refusals: list[DataError] = field(default_factory=list)
+    metrics: int = 0
+
+    def add(self, when: tuple[int | None, bool], name: str, value: object) -> None:
+        """Add a metric's value."""
+        records = self.by_time.setdefault(when, [])
+        for record in records:
+            if name not in record:
+                record[name] = value
+                return
+        records.append({name: value})
+
+
+class SparkplugFormat:
+    """Reads the messages of edge nodes; a ``Format`` and a ``Conversation``.
+
+    Args:
+        table: What is taken.
+        feed: The feed's configuration.
+        limits: What one message, and all of them, may hold.
+    """
+
+    make_typed = None
+    is_utf8 = False
+    # What is too large is found out while messages are read, in their order: also one that is
+    # refused may have been a birth.
+    unseen_bytes = sys.maxsize
+
+    def __init__(self, table: SparkplugConfig, feed: Feed, limits: Ingest) -> None:
+        self._table = table
+        self._wanted = frozenset(
+            name
+            for channel, mapping in feed.channels.items()
+            for path in (mapping.path or channel,)
+            for name in (path, parts_of(path)[0])
+        )
+        self._bounds = Bounds(limits.max_records, len(feed.channels))
+        self.check_count = self._bounds.check_count
+        self.conversation = self
+        self._nodes = Nodes(limits.max_devices, limits.max_channels)
+
+    def check(self, payload: bytes) -> bool:
+        """Look at a payload before it is read; see ``Format.check``."""
+        del payload
+        return True
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """The records of a message, one for each time; see ``Format.read``."""
+        address = address_of(topic)
+        if address is None:
+            return NOTHING
+        try:
+            message = self._parsed(payload)
+        except DataError:
+            self._nodes.missed(address.node)
+            raise
+        return self._read(address, message)
+
+    @staticmethod
+    def pick(topic: bytes, record: dict[str, object]) -> dict[str, object]:
+        """Of a record, the metrics; see ``Format.pick``."""
+        del topic
+        metrics = record["metrics"]
+        assert isinstance(metrics, dict)  # noqa: S101  (for the type checker)
+        return metrics
+
+    @property
+    def events(self) -> Counter[str]:
+        """See ``Conversation.events``."""
+        return self._nodes.events
+
+    def skip(self, topic: bytes) -> None:
+        """See ``Conversation.skip``."""
+        try:
+            address = address_of(topic)
+        except DataError:
+            return
+        if address is not None:
+            self._nodes.missed(address.node)
+
+    def interrupted(self) -> None:
+        """See ``Conversation.interrupted``."""
+        self._nodes.interrupted()
+
+    def to_publish(self, now_ns: int, wall_ns: int) -> Sequence[Publication]:
+        """See ``Conversation.to_publish``."""
+        asked = self._nodes.to_ask(now_ns)
+        if not asked:
+            return ()
+        command = rebirth_command(wall_ns // _NS_PER_MS)
+        return [
+            Publication(f"{NAMESPACE}/{each.group}/NCMD/{each.node}", command) for each in asked
+        ]
+
+    def note(self) -> object:
+        """See ``Conversation.note``: whom to ask after the next start."""
+        return [list(name) for name in self._nodes]
+
+    def recall(self, note: object) -> None:
+        """See ``Conversation.recall``."""
+        for each in note if isinstance(note, list) else ():
+            if isinstance(each, list) and len(each) == 2 and all(isinstance(x, str) for x in each):
+                self._nodes.want([NodeName(*each)])
+
+    def _parsed(self, payload: bytes) -> Any:  # noqa: ANN401
+        if not payload:
+            raise DataError("empty", "nothing in it; so are retained messages cleared")
+        if len(payload) > _UNSEEN_BYTES:
+            self._bounds.check_size(payload, _METRIC_BYTES * _metrics_in(payload))
+        return parsed("Payload", payload)
+
+    def _read(self, address: Address, message: Any) -> object:  # noqa: ANN401
+        seq = message.seq if message.HasField("seq") else None
+        kind, node, device = address.kind, address.node, address.device
+        if kind == "NDEATH":
+            self._nodes.died(node, _bd_seq(message))
+            return NOTHING
+        if kind == "DDEATH":
+            self._nodes.device_died(node, device, seq)
+            return NOTHING
+        known = NO_METRICS
+        if kind in _BIRTHS:
+            born = self._named_by(message)
+            if device:
+                self._nodes.device_born(node, device, seq, born)
+            else:
+                self._nodes.born(node, seq, _bd_seq(message), born)
+        else:
+            known = self._nodes.metrics_of(node, device, seq)
+        found = _Records()
+        for metric in message.metrics:
+            self._add(metric, known, message, kind in _BIRTHS, found)
+        return self._recorded(address, found)
+
+    def _named_by(self, message: Any) -> Metrics:  # noqa: ANN401
+        """What a birth says of its metrics."""
+        names: dict[int, str] = {}
+        types: dict[str, int] = {}
+        twice = set()
+        for metric in message.metrics:
+            name = metric.name if metric.name in self._wanted else ""
+            if name:
+                types[name] = metric.datatype
+            if metric.HasField("alias") and metric.HasField("name"):
+                if metric.alias in names:
+                    twice.add(metric.alias)
+                names[metric.alias] = name
+        for alias in twice:
+            del names[alias]  # of two names it may mean either
+        return Metrics(names, types)
+
+    def _add(
+        self,
+        metric: Any,  # noqa: ANN401
+        known: Metrics,
+        message: Any,  # noqa: ANN401
+        is_birth: bool,  # noqa: FBT001
+        found: _Records,
+    ) -> None:
+        """Add a metric, if it is wanted and can be told."""
+        found.metrics += 1
+        name: str | None = metric.name
+        if not name:
+            name = known.names.get(metric.alias) if metric.HasField("alias") else None
+            if name is None:
+                is_alias = metric.HasField("alias")
+                found.unnamed.append(f"alias {metric.alias}" if is_alias else "no name")
+                return
+        if name not in self._wanted:
+            return
+        if metric.is_transient and not self._table.transient:
+            self._nodes.events["transient"] += 1
+            return
+        if metric.is_historical and self._table.historical == "ignore":
+            self._nodes.events["historical"] += 1
+            return
+        if is_birth and metric.WhichOneof("value") is None and metric.datatype in _STRUCTURED:
+            return  # a definition, which has no value
+        try:
+            value = value_of(metric, metric.datatype or known.types.get(name, UNKNOWN))
+        except DataError as error:
+            detail = f"{shown(name)}: {error.detail}"
+            found.refusals.append(DataError(error.reason, detail))
+            return
+        when = next(
+            (each.timestamp for each in (metric, message) if each.HasField("timestamp")), None
+        )
+        found.add((when, metric.is_historical), name, value)
+
+    def _recorded(self, address: Address, found: _Records) -> object:
+        """The records that the decoder gets, and refusals among them."""
+        records: list[object] = []
+        for (when, is_historical), parts in found.by_time.items():
+            around = self._names(address, is_historical=is_historical)
+            if when is not None:
+                around["timestamp"] = when
+            records += [{**around, "metrics": metrics} for metrics in parts]
+        if found.unnamed:
+            told = ", ".join(found.unnamed[:_TOLD])
+            more = len(found.unnamed) - _TOLD
+            records.append(
+                DataError(
+                    "unknown_alias",
+                    f"{len(found.unnamed)} of {found.metrics} metrics: no birth that holds names "
+                    f"{told}{f' and {more} more' if more > 0 else ''}; the node is asked for one",
+                )
+            )
+        records += found.refusals
+        return records or NOTHING
+
+    def _names(self, address: Address, *, is_historical: bool) -> dict[str, object]:
+        """What a device's name can be made of."""
+        (group, node), device = address.node, address.device
+        levels = [group, node, device] if device else [group, node]
+        own = device or node
+        if is_historical and self._table.historical == "apart":
+            # No name has a slash in it: these are nobody else's.
+            levels = [group, node, device, _HISTORICAL]
+            own = f"{own}/{_HISTORICAL}"
+        return {"group": group, "node": node, "device": own, "name": "/".join(levels)}
+
+
+#: Data types whose metrics may have no value in a birth.
+_STRUCTURED = frozenset({DATA_SET, TEMPLATE})
+
+_HISTORICAL = "historical"
+
+
+def address_of(topic: bytes) -> Address | None:
+    """Whose message this is; None for commands and what hosts say of themselves.
+
+    Raises:
+        DataError: ``not_sparkplug``: the topic is none of Sparkplug's.
+    """
+    levels = topic.decode(errors="replace").split("/")
+    if levels[0] == NAMESPACE and 3 <= len(levels) <= 5:
+        if levels[1] == "STATE":
+            return None
+        kind = levels[2]
+        has_device = len(levels) == 5
+        if kind in _COMMANDS:
+            return None
+        if len(levels) > 3 and all(levels) and kind in _KINDS and has_device == (kind[0] == "D"):
+            return Address(kind, NodeName(levels[1], levels[3]), levels[4] if has_device else "")
+    raise DataError("not_sparkplug", "expected a topic such as spBv1.0/GROUP/DDATA/NODE/DEVICE")
+
+
+def rebirth_command(timestamp_ms: int) -> bytes:
+    """What asks a node to be born again.
+
+    Args:
+        timestamp_ms: Now, ms since 1970 UTC.
+    """
+    command = Payload(timestamp=timestamp_ms)
+    command.metrics.add(
+        name=_REBIRTH, timestamp=timestamp_ms, datatype=_BOOLEAN, boolean_value=True
+    )
+    content: bytes = command.SerializeToString()
+    return content
+
+
+def _bd_seq(message: Any) -> int | None:  # noqa: ANN401
+    """The number that tells a birth's death from those of others."""
+    for metric in message.metrics:
+        kind = metric.WhichOneof("value")
+        if metric.name == _BD_SEQ and kind in ("int_value", "long_value"):
+            value: int = getattr(metric, kind)
+            return value
+    return None
+
+
+def _metrics_in(payload: bytes) -> int:
+    """How many metrics a payload has, without making them; what is no payload has none."""
+    count = at = 0
+    end = len(payload)
+    try:
+        while at < end:
+            tag, at = _varint(payload, at)
+            wire = tag & 7
+            if wire == 0:
+                _, at = _varint(payload, at)
+            elif wire == 2:
+                size, at = _varint(payload, at)
+                at += size
+                count += 1
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+            else:
+                return count
+    except IndexError:
+        pass
+    return count
+
+
+def _varint(payload: bytes, at: int) -> tuple[int, int]:
+    """A whole number of protobuf, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = payload[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
