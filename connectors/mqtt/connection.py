@@ -198,6 +198,11 @@ class Connection:
         finally:
             self._published.pop(info.mid, None)
 
+    def say(self, topic: str, payload: bytes) -> None:
+        """Publish with QoS 0, if there is a connection: whether it arrives nobody knows."""
+        if not self.trouble:
+            self._client.publish(topic, payload)
+
     def _make_client(self) -> BulkClient:
         client = BulkClient(
             CallbackAPIVersion.VERSION2,

@@ -51,6 +51,12 @@ class Telemetry:
             ["feed", "channel", "reason"],
             registry=registry,
         )
+        self.format_events = Counter(
+            "headgate_format_events",
+            "What happened between devices and a feed's format, in the format's words.",
+            ["feed", "event"],
+            registry=registry,
+        )
         self.known = Gauge(
             "headgate_known",
             "Devices, channels, topics, and values of the placeholder that has most, that the "

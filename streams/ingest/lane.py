@@ -33,10 +33,12 @@ from headgate.core.batch import Quality
 from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import READINGS, Log, Record, TopicPartition
+from headgate.core.note import Note
 from headgate.core.pulse import PULSE_INTERVAL_S, HeardTime, Pulse
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.ingest.certificates import CertificateWatch
+from streams.ingest.conversations import Conversations
 from streams.ingest.kept import KeptMessages
 from streams.ingest.poison import MessagesInHand
 from streams.ingest.refusals import Messages, Refusals
@@ -82,6 +84,11 @@ class _Waiting:
         self.messages += len(received.topics)
         self.size_bytes += received.size_bytes
 
+    @property
+    def connection(self) -> int:
+        """The connection that all of them came over, if they are a part of ``split``."""
+        return self.received[0].connection
+
     def joined(self) -> Messages:
         """All of them in one run."""
         topics = list(chain.from_iterable(each.topics for each in self.received))
@@ -100,16 +107,21 @@ class _Waiting:
         return Messages(topics, payloads, arrival_ns, cut, unheard_ns)
 
     def split(self, most: int, most_bytes: int) -> Iterator[_Waiting]:
-        """The same in parts, each of so many messages and bytes, or a single read."""
+        """The same in parts, each of so many messages and bytes, or a single read.
+
+        Of each part all came over one connection.
+        """
         part = _Waiting()
         for received, arrived_ns, unheard_ns in zip(
             self.received, self.arrival_ns, self.unheard_ns, strict=True
         ):
+            is_other = bool(part.received) and part.connection != received.connection
             is_full = (
-                part.messages + len(received.topics) > most
+                is_other
+                or part.messages + len(received.topics) > most
                 or part.size_bytes + received.size_bytes > most_bytes
             )
-            if part.messages and is_full:
+            if (part.messages or is_other) and is_full:
                 yield part
                 part = _Waiting()
             part.add(received, arrived_ns, unheard_ns)
@@ -159,6 +171,11 @@ class IngestLane:
             self._unheard,
             now_ns=self._heard_time.now_ns,
         )
+        self._conversations = Conversations(
+            self._translator.conversations,
+            Note(config.gateway.data_dir / "ingest.conversations"),
+            telemetry,
+        )
         self._readings = topic(config, READINGS)
         self._retained = RetainedMessages(config, telemetry)
         self._kept = KeptMessages()
@@ -184,6 +201,7 @@ class IngestLane:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
         self._in_hand.open()
+        self._conversations.open()
         session = self._session = BrokerSession(self._config, self._clock, self._telemetry)
         await self._retained.load()
         connection = self._connection = self._connect(
@@ -214,6 +232,7 @@ class IngestLane:
             connection.close()
             for task in (stopping, writing, beating):
                 task.cancel()
+            self._conversations.put_down()
             await self._retained.close(is_all_safe=is_all_safe)
         await connecting
 
@@ -281,7 +300,17 @@ class IngestLane:
             self._refusals.tell()
             self._certificates.look()
             self._translator.count()
+            self._talk(connection, now_ns)
             await asyncio.sleep(PULSE_INTERVAL_S)
+
+    def _talk(self, connection: Connection, now_ns: int) -> None:
+        """Say what formats have to say to devices."""
+        if not connection.trouble:
+            if not self._size_bytes:
+                self._conversations.heard_over(connection.generation)
+            for each in self._conversations.to_publish(now_ns, self._arrival.now_ns()):
+                connection.say(each.topic, each.payload)
+        self._conversations.look(now_ns)
 
     def _on_messages(self, received: Received) -> None:
         now_ns = self._arrival.now_ns()
@@ -310,6 +339,7 @@ class IngestLane:
             self._arrival.now_ns()
             taken.arrival_ns = self._arrival.corrected(taken.arrival_ns)
             for part in taken.split(ingest.max_rows, _PART_BYTES):
+                self._conversations.heard_over(part.connection)
                 if part.messages:
                     await self._write_messages(part.joined())
                 await self._retained.keep(part.received)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -107,6 +108,12 @@ class Translator:
             name: FeedDecoder(name, feed, self._channels, config.ingest)
             for name, feed in config.feed.items()
         }
+        #: Of the feeds whose format has one.
+        self.conversations = {
+            name: decoder.conversation
+            for name, decoder in self._decoders.items()
+            if decoder.conversation is not None
+        }
         self._arrivals = {
             name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
         }
@@ -128,37 +135,53 @@ class Translator:
 
     def take(self, messages: Messages, into: Translated) -> None:
         """Decode messages; never raises for what they hold."""
-        for feed, positions in self._by_feed(messages, into).items():
-            of_feed = messages
-            if len(positions) < len(messages):
-                of_feed = Messages(
-                    [messages.topics[at] for at in positions],
-                    [messages.payloads[at] for at in positions],
-                    messages.arrival_ns[positions],
-                    {},
-                    None if messages.unheard_ns is None else messages.unheard_ns[positions],
-                )
-            payloads = of_feed.payloads
-            decoder = self._decoders[feed]
-            decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
-            arrivals = self._arrivals[feed]
-            decoded = arrivals.settle(decoded, of_feed.arrival_ns, of_feed.unheard_ns)
-            into.has_caught_up |= arrivals.has_caught_up
-            if decoded.refused:
-                self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
-            if decoded.bad_fields:
-                examples = decoded.bad_fields
-                self._refusals.keep_examples(feed, of_feed, examples, into.quarantined)
-            if len(decoded.value):
-                self._date_new()
-                self._heard_ns[decoded.channel] = self._now_ns()
-                into.batches.setdefault(feed, []).append(decoded.batch(self._channels))
-                into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
-            if decoder.zoneless and feed not in self._zoneless:
-                self._tell_zoneless(feed, decoder.zoneless)
-            self._telemetry.messages.labels(feed).inc(len(positions))
-            self._unheard.heard(feed)
-            self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
+        by_feed, unread = self._by_feed(messages, into)
+        for feed, positions in by_feed.items():
+            rest = positions
+            for at in unread.get(feed, ()):
+                # In their order: the next message may mean something else for it.
+                cut = bisect_left(rest, at)
+                self._take(feed, messages, rest[:cut], into)
+                rest = rest[cut:]
+                self.conversations[feed].skip(messages.topics[at])
+            self._take(feed, messages, rest, into)
+
+    def _take(
+        self, feed: str, messages: Messages, positions: Sequence[int], into: Translated
+    ) -> None:
+        """Decode those of a feed at these positions."""
+        if not positions:
+            return
+        of_feed = messages
+        if len(positions) < len(messages):
+            of_feed = Messages(
+                [messages.topics[at] for at in positions],
+                [messages.payloads[at] for at in positions],
+                messages.arrival_ns[positions],
+                {},
+                None if messages.unheard_ns is None else messages.unheard_ns[positions],
+            )
+        payloads = of_feed.payloads
+        decoder = self._decoders[feed]
+        decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
+        arrivals = self._arrivals[feed]
+        decoded = arrivals.settle(decoded, of_feed.arrival_ns, of_feed.unheard_ns)
+        into.has_caught_up |= arrivals.has_caught_up
+        if decoded.refused:
+            self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
+        if decoded.bad_fields:
+            examples = decoded.bad_fields
+            self._refusals.keep_examples(feed, of_feed, examples, into.quarantined)
+        if len(decoded.value):
+            self._date_new()
+            self._heard_ns[decoded.channel] = self._now_ns()
+            into.batches.setdefault(feed, []).append(decoded.batch(self._channels))
+            into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
+        if decoder.zoneless and feed not in self._zoneless:
+            self._tell_zoneless(feed, decoder.zoneless)
+        self._telemetry.messages.labels(feed).inc(len(positions))
+        self._unheard.heard(feed)
+        self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
 
     @property
     def gives_times(self) -> bool:
@@ -191,6 +214,8 @@ class Translator:
             topic=shown_topic(message.topics[0]),
             payload_bytes=len(message.payloads[0]),
         )
+        if feed in self.conversations:
+            self.conversations[feed].skip(message.topics[0])
         poison = DataError("poison", "ends the process in which it is decoded")
         self._refusals.refuse(feed, message, [(0, poison)], into.quarantined)
 
@@ -269,16 +294,22 @@ class Translator:
         values = max(decoder.tag_values for decoder in self._decoders.values())
         known.labels("tag_values").set(values)
 
-    def _by_feed(self, messages: Messages, into: Translated) -> dict[str, Sequence[int]]:
-        """Positions of each feed's messages; what is refused unseen is put aside."""
+    def _by_feed(
+        self, messages: Messages, into: Translated
+    ) -> tuple[dict[str, Sequence[int]], dict[str, list[int]]]:
+        """Positions of each feed's messages; what is refused unseen is put aside.
+
+        The second are those of a feed with a conversation that are refused so.
+        """
         limit = self._config.ingest.max_payload
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
         feeds = list(map(self._feed_of_topic.get, topics))
         first = feeds[0]
         is_plain = len(self._decoders) == 1 and None not in feeds and not cut
         if first is not None and is_plain and max(map(len, payloads)) <= limit:
-            return {first: range(len(topics))}
+            return {first: range(len(topics))}, {}
         by_feed: dict[str, list[int]] = {}
+        unread: dict[str, list[int]] = {}
         refused: list[tuple[int, DataError]] = []
         for position, topic_name in enumerate(topics):
             feed = feeds[position] or self._feed_of(topic_name)
@@ -292,10 +323,13 @@ class Translator:
                 if size <= limit:
                     detail = "its properties are too large"
                 refused.append((position, DataError("too_large", detail)))
+                if feed in self.conversations:
+                    by_feed.setdefault(feed, [])
+                    unread.setdefault(feed, []).append(position)
             else:
                 by_feed.setdefault(feed, []).append(position)
         self._refusals.refuse("", messages, refused, into.quarantined)
-        return {**by_feed}
+        return {**by_feed}, unread
 
     def _feed_of(self, mqtt_topic: bytes) -> str | None:
         known = self._feed_of_topic.get(mqtt_topic)

@@ -16,8 +16,8 @@ from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
 #: When messages arrive and, in ms, when their values were so.
-NOW_NS = 1_800_000_000 * 10**9
-TIME_MS = 1_799_999_990_000
+NOW_NS = 1_767_225_610 * 10**9
+TIME_MS = 1_767_225_600_000
 
 FLOAT, INT32, STRING, BOOLEAN = 9, 3, 12, 11
 
