@@ -173,7 +173,7 @@ class IngestLane:
         )
         self._conversations = Conversations(
             self._translator.conversations,
-            Note(config.gateway.data_dir / "ingest.conversations"),
+            Note(config.gateway.data_dir / "conversations.json"),
             telemetry,
         )
         self._readings = topic(config, READINGS)

@@ -277,6 +277,8 @@ class SparkplugFormat:
                 )
             )
         records += found.refusals
+        if len(records) == 1 and isinstance(records[0], DataError):
+            raise records[0]
         return records or NOTHING
 
     def _names(self, address: Address, *, is_historical: bool) -> dict[str, object]:

@@ -39,7 +39,7 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
         (
             'format = "jason"',
             (
-                "5: feed.f.format.type: expected one of binary, csv, json, msgpack, value; "
+                "5: feed.f.format.type: expected one of binary, csv, json, msgpack, sparkplug, value; "
                 'did you mean "json"?, got "jason"'
             ),
         ),

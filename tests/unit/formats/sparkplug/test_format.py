@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connectors.formats.sparkplug.schema import parsed
+import connectors.formats.sparkplug
+from connectors.formats.sparkplug.component import SparkplugConfig
+from connectors.formats.sparkplug.schema import Payload, parsed
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from tests.unit.formats.sparkplug.host import (
@@ -238,6 +243,17 @@ def test_times_are_the_metrics_then_the_messages() -> None:
     assert host.times == [each * 10**6 for each in (TIME_MS,) * 4 + (later,)]
 
 
+def test_a_node_without_a_clock_has_the_time_of_arrival() -> None:
+    """It says 0, or nothing."""
+    host = _born()
+    silent = Payload(seq=3)
+    silent.metrics.add(name="temp", datatype=9, float_value=1.5)
+    message = ("spBv1.0/g/NDATA/n", silent.SerializeToString())
+    found = host.take(ndata(metric("temp", 2.5, timestamp=0), seq=2), message)
+    assert [each.value for each in found] == [2.5, 1.5]
+    assert host.times == [NOW_NS, NOW_NS]
+
+
 def test_what_is_historical_is_of_a_device_of_its_own() -> None:
     """So that its times make nothing late; or it is live, or not taken, as the feed says."""
     old = metric("temp", 1.5, timestamp=TIME_MS - 10**6, is_historical=True)
@@ -416,6 +432,7 @@ def test_a_payload_of_nothing_but_metrics_is_refused_before_it_is_made() -> None
         ({"time": {"path": "t"}}, "time: Sparkplug"),
         ({"time": {"unit": "s"}}, "time: Sparkplug"),
         ({"channels": {"a": {"required": True}}}, "required: nodes send"),
+        ({"channels": {"a": {"default": 1}}}, "default: nodes send"),
         ({"format": {"type": "sparkplug", "historical": "no"}}, "apart"),
     ],
 )
@@ -424,6 +441,18 @@ def test_what_does_not_go_with_the_format_is_told(keys: dict[str, Any], told: st
     base = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"a": {}}}
     with pytest.raises(ValueError, match=told.replace("{", r"\{")):
         Feed.model_validate({**base, **keys})
+
+
+def test_the_page_shows_a_feed_that_works_and_the_sample() -> None:
+    """As it stands there, to be copied."""
+    folder = Path(connectors.formats.sparkplug.__file__).parent
+    page, sample = (folder / "README.md").read_text(), (folder / "sample.toml").read_text()
+    assert sample.strip() in page
+    feed, own = (tomllib.loads(each) for each in re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
+    feed["feed"]["plant"]["format"] = own["feed"]["plant"]["format"]
+    Feed.model_validate(feed["feed"]["plant"])
+    shown = "\n".join(line[2:] for line in sample.splitlines() if line.startswith("# "))
+    assert SparkplugConfig.model_validate(tomllib.loads(shown)) == SparkplugConfig()
 
 
 def test_a_feed_need_not_say_what_the_format_knows() -> None:
