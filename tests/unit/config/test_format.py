@@ -39,8 +39,8 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
         (
             'format = "jason"',
             (
-                "5: feed.f.format.type: expected one of binary, csv, json, msgpack, sparkplug, value; "
-                'did you mean "json"?, got "jason"'
+                "5: feed.f.format.type: expected one of binary, csv, json, msgpack, sparkplug, "
+                'value; did you mean "json"?, got "jason"'
             ),
         ),
         ("format = 5", "5: feed.f.format: expected a name, or a table, got 5"),
