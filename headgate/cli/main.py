@@ -26,6 +26,7 @@ _COMMANDS = (
     "audit",
     "log",
     "quarantine",
+    "discover",
     "components",
     "demo",
     "replay",

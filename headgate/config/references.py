@@ -188,6 +188,11 @@ def _levels(topic: str) -> list[str]:
     return topic_filter(topic).split("/")
 
 
+def topics_overlap(topic: str, other: str) -> bool:
+    """Whether a message could be of both of two feeds' topics."""
+    return _overlap(_levels(topic), _levels(other))
+
+
 def _overlap(left: list[str], right: list[str]) -> bool:
     """Whether some topic matches both filters."""
     for position in range(max(len(left), len(right))):

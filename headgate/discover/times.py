@@ -42,7 +42,8 @@ _NAMES = frozenset(
     origin unixtime unixtimestamp zeit zeitstempel zeitpunkt datum uhrzeit datumuhrzeit heure temps
     horodatage fecha hora ora orario tijd tid czas aikaleima dateobserved observedat timems timens
     timesec devicetime localtime gatewaytime updated lastupdate lastupdated updatedat
-    measurementtime thetime timeutc dateutc observationtime uplinktime date_time dt""".split()  # noqa: SIM905
+    measurementtime thetime timeutc dateutc observationtime uplinktime date_time dt t0
+    start starttime begin timestart timeinseconds seconds sec epochms""".split()  # noqa: SIM905
 )
 
 #: Whole hours and quarters that zones are off by, and how far a local clock may be beside them, ns.

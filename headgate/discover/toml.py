@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 
@@ -43,7 +42,16 @@ def _number(value: float) -> str:
 
 
 def _text(text: str) -> str:
-    # What JSON escapes TOML escapes alike, but for one control character that JSON leaves alone.
-    # Half a character, which a payload may hold, neither of them has.
+    # Half a character, which a payload may hold, TOML has not.
     clean = text.encode("utf-8", "replace").decode()
-    return json.dumps(clean, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f'"{"".join(map(_sign, clean))}"'
+
+
+def _sign(sign: str) -> str:
+    """A sign as it stands in quotes; what is not printable as an escape."""
+    if sign in ('"', "\\"):
+        return f"\\{sign}"
+    if sign.isprintable():
+        return sign
+    code = ord(sign)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -46,11 +46,10 @@ PRESENCE = frozenset(
     sleeping disconnect up down""".split()  # noqa: SIM905
 )
 
-#: A number as people write it, and what stands behind it.
+#: A number as people write it, and what stands behind it: letters and signs of units, and a power.
 _WITH_UNIT = re.compile(
     r"\s*([+-]?(?:\d[\d.,'’ \xa0\u2009\u202f]*|[.,]\d+)(?:[eE][+-]?\d+)?)"
-    r"\s*([^\s\d.,'’+-].{0,15}?)?\s*",
-    re.DOTALL,
+    r"\s*((?:[^\W\d_]|[°%‰\"]){1,10}[²³23]?(?:[ ·*/](?:[^\W\d_]|[°%]){1,6}[²³23]?)?)?\s*"
 )
 
 _EXPONENT = re.compile(r"[eE][+-]?\d+$")

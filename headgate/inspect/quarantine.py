@@ -18,7 +18,7 @@ from headgate.core.records import (
     decode_rejected,
     kind_of,
 )
-from headgate.inspect.remedies import Refused, Remedy, remedies
+from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 
 #: What the source of a message begins with; then its topic follows.
 MQTT = "mqtt:"
@@ -81,8 +81,12 @@ async def kinds(config: Config, log: Log) -> list[Kind]:
             continue  # ``headgate log verify`` tells of it
     listed = sorted(found.kinds(), key=lambda each: (-each.count, each.reason, each.feed))
     for each in listed:
-        if each.feed in config.feed and each.example is not None and is_whole(each.example):
+        if each.example is None or not is_whole(each.example):
+            continue
+        if each.feed in config.feed:
             each.remedies = remedies(config, each.feed, refused_of(each.example))
+        elif each.reason == UNKNOWN_TOPIC:
+            each.remedies = new_feed(config, refused_of(each.example))
     return listed
 
 

@@ -15,9 +15,14 @@ from typing import Any
 from headgate.config.feed import Feed
 from headgate.config.schema import Config, Ingest
 from headgate.core.errors import DataError
+from headgate.discover.plan import plan
 from headgate.discover.toml import toml_key, toml_value
+from headgate.discover.traffic import Traffic
 from headgate.discover.trial import Outcome, as_table, feed_of, tried
 from headgate.inspect.guesses import Changes, guesses
+
+#: The reason of messages that no feed has the topic of.
+UNKNOWN_TOPIC = "unknown_topic"
 
 #: So many feeds are tried for one message, and so many remedies told.
 _MOST_TRIED = 150
@@ -72,6 +77,33 @@ def remedies(config: Config, feed: str, refused: Refused) -> list[Remedy]:
         refused: The message.
     """
     return _Search(config.feed[feed], config.ingest, refused).run(feed)
+
+
+def new_feed(config: Config, refused: Refused) -> list[Remedy]:
+    """A feed for a message that no feed has the topic of, if one can be made from it alone.
+
+    Args:
+        config: The configuration; the feed gets a name that is none of its own.
+        refused: The message.
+    """
+    traffic = Traffic()
+    traffic.add(refused.topic, refused.payload, refused.arrived_ns)
+    found = plan(traffic)
+    if len(found.feeds) != 1 or found.part < 1:
+        return []
+    ((name, proposed),) = found.feeds.items()
+    while name in config.feed:
+        name += "_2"
+    feed = feed_of(proposed.table)
+    message = ([refused.topic], [refused.payload], [refused.arrived_ns])
+    outcome = None if feed is None else tried(feed, config.ingest, *message)
+    if outcome is None or outcome.refusal is not None or not outcome.has_value:
+        return []
+    table = f"[feed.{toml_key(name)}]"
+    lines = [
+        (table, f"{toml_key(key)} = {toml_value(value)}") for key, value in proposed.table.items()
+    ]
+    return [Remedy(tuple(lines), outcome.shown())]
 
 
 class _Search:

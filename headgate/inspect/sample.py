@@ -36,7 +36,7 @@ from headgate.core.results import Aggregates
 from headgate.core.telemetry import Telemetry
 from headgate.discover.toml import toml_value
 from headgate.discover.trial import as_table
-from headgate.inspect.remedies import Refused, Remedy, remedies
+from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translated, Translator
 from streams.ingest.unheard import UnheardFeeds
@@ -307,7 +307,11 @@ class Explainer:
         )
 
     def _trouble(self, feed: str, refused: Refused) -> Trouble:
-        found = remedies(self._config, feed, refused) if feed else []
+        found: list[Remedy] = []
+        if feed:
+            found = remedies(self._config, feed, refused)
+        elif refused.reason == UNKNOWN_TOPIC:
+            found = new_feed(self._config, refused)
         return Trouble(
             refused.reason, refused.detail, _around(refused.detail, refused.payload), found
         )

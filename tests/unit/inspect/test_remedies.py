@@ -11,7 +11,7 @@ import pytest
 from connectors.formats.decoder import FeedDecoder
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
-from headgate.inspect.remedies import Refused, Remedy, remedies
+from headgate.inspect.remedies import Refused, Remedy, new_feed, remedies
 
 _NOW_NS = 1_795_900_000 * 10**9
 
@@ -166,6 +166,22 @@ def test_what_is_told_reads_the_message_when_it_is_done(feed: str, payload: byte
         decoded = decoder.decode([b"m/1"], [payload], np.array([_NOW_NS]))
         assert len(decoded.value)
         assert not decoded.refused
+
+
+def test_a_message_of_no_feed_gets_one() -> None:
+    """Made from it alone, with a name that is free; and none where nothing reads it."""
+    config = Config.model_validate(
+        {"local_store": {}, "feed": {"hall": {"topic": "{device}", "channels": {"x": {}}}}}
+    )
+    payload = b'{"ts": 1795900000, "temp": "13,9 C"}'
+    refused = Refused(b"hall/oven-7/data", payload, _NOW_NS, "unknown_topic", "")
+    (remedy,) = new_feed(config, refused)
+
+    assert remedy.gives == "temp 13.9"
+    assert {table for table, _ in remedy.lines} == {"[feed.hall_data]"}
+    assert ("[feed.hall_data]", 'topic = "hall/{device}/data"') in remedy.lines
+    garbage = Refused(b"hall/oven-7/data", b"\xff\x00", _NOW_NS, "unknown_topic", "")
+    assert new_feed(config, garbage) == []
 
 
 def test_a_message_that_nothing_takes_has_no_remedy() -> None:

@@ -1,0 +1,366 @@
+"""What stands in the records of some topics: the time, the device's name, the channels."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from headgate.config.payload_path import parts_of
+from headgate.discover.leaves import leaves
+from headgate.discover.payloads import is_number
+from headgate.discover.times import Table, is_time_name, time_table
+from headgate.discover.values import Keys, reads, states_of, writings
+
+#: Values of one path that are kept, and paths of one kind of message.
+_MOST_VALUES = 60
+MOST_CHANNELS = 200
+
+#: Names are no longer; there is room for a number behind it.
+_LONGEST_NAME = 56
+
+#: Messages that tell a name from a number that counts.
+_ENOUGH = 4
+
+#: Ends of names under which no text is a measurement, in small letters without signs between.
+_IDS = ("id", "eui", "mac", "address", "addr", "serial", "version", "firmware", "fw", "key", "uuid")
+
+#: So many of a channel's values must be read.
+_MOSTLY = 0.9
+
+#: Keys that a device's name stands under, in small letters without signs between; the first first.
+_NAME_KEYS = (
+    "deviceid", "deviceids", "devicename", "device", "deveui", "dev", "did", "sensorid",
+    "sensorname", "sensor", "serial", "serialnumber", "serialno", "sn", "mac", "macaddress",
+    "macaddr", "nodeid", "node", "imei", "uuid", "uid", "meterid", "meter", "thing", "thingid",
+    "assetid", "asset", "machine", "machineid", "equipment", "unitid", "station", "stationid",
+    "source", "host", "hostname", "name", "id", "geraet", "geraeteid", "gerät", "capteur",
+    "appareil", "dispositivo", "tag", "addr", "address",
+)  # fmt: skip
+
+#: Names of values that are no measurements, in small letters without signs between.
+_NO_CHANNELS = frozenset(
+    """id seq sequence seqno fcnt fport version schema apiversion protocol port msgid messageid
+    packetid frameid tid mid index deviceid serial sn model vendor""".split()  # noqa: SIM905
+)
+
+#: Units as names end with them, and as they are written.
+_UNITS = {
+    "degc": "C", "celsius": "C", "c": "C", "tc": "C", "degf": "F", "fahrenheit": "F", "f": "F",
+    "tf": "F", "k": "K", "kelvin": "K", "w": "W", "watt": "W", "watts": "W", "kw": "kW", "mw": "mW",
+    "kwh": "kWh", "wh": "Wh", "v": "V", "volt": "V", "volts": "V", "mv": "mV", "a": "A", "amp": "A",
+    "amps": "A", "ma": "mA", "hz": "Hz", "khz": "kHz", "bar": "bar", "mbar": "mbar", "hpa": "hPa",
+    "kpa": "kPa", "pa": "Pa", "psi": "psi", "pct": "%", "percent": "%", "ppm": "ppm", "ppb": "ppb",
+    "lux": "lx", "lx": "lx", "db": "dB", "dbm": "dBm", "rpm": "1/min", "mm": "mm", "cm": "cm",
+    "km": "km", "kmh": "km/h", "kph": "km/h", "ms": "ms", "l": "l", "m3": "m3", "m3h": "m3/h",
+    "lmin": "l/min", "lpm": "l/min", "kg": "kg", "nm": "Nm", "mms": "mm/s", "rh": "%",
+}  # fmt: skip
+
+#: What names have in them that end with a unit of one letter: phase_a is no current.
+_OF_LETTERS = {
+    "c": ("temp", "dew"), "f": ("temp", "dew"), "k": ("temp",),
+    "w": ("power", "watt", "leistung"), "v": ("volt", "spannung", "batt", "supply"),
+    "a": ("curr", "amp", "strom"), "l": ("vol", "level", "liter", "litre"),
+}  # fmt: skip
+
+#: The last word of a name: behind a sign, or a capital behind small letters.
+_LAST_WORD = re.compile(r"(?:[_\s.-]|(?<=[a-z])(?=[A-Z]))([A-Za-z0-9%/]+)$")
+
+
+@dataclass(slots=True)
+class Values:
+    """What stood at one path.
+
+    Attributes:
+        count: How often there was something.
+        low: The smallest number.
+        high: The largest.
+        some: Values, each once, of the first so many.
+        last: What stood there last.
+    """
+
+    count: int = 0
+    low: float = inf
+    high: float = -inf
+    some: dict[tuple[type, object], None] = field(default_factory=dict)
+
+    @property
+    def distinct(self) -> list[object]:
+        """The values that were kept, each once."""
+        return [value for _, value in self.some]
+
+    def add(self, value: object) -> None:
+        """Take up a value."""
+        self.count += 1
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:
+                number = inf
+            self.low, self.high = min(self.low, number), max(self.high, number)
+        if isinstance(value, str) and len(value) > 200:
+            value = value[:200]
+        if len(self.some) < _MOST_VALUES and isinstance(value, str | int | float | bool | None):
+            self.some[type(value), value] = None
+
+
+@dataclass(slots=True)
+class Channel:
+    """A channel as it is proposed.
+
+    Attributes:
+        name: Its name.
+        path: Where it stands, if that is not its name.
+        keys: What it has to say of how its values are written, and its unit.
+        note: What was heard of it, for people.
+    """
+
+    name: str
+    path: str
+    keys: Keys
+    note: str
+
+    @property
+    def table(self) -> dict[str, object]:
+        """As it stands in the file."""
+        path = {} if self.path == self.name else {"path": self.path}
+        return {**path, **self.keys}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record, what is around it, and when it arrived."""
+
+    record: object
+    around: object
+    arrived_ns: int
+    topic: str
+
+
+def values_of(records: Sequence[Record], *, into_lists: bool = True) -> dict[str, Values]:
+    """What stands at each path of the records."""
+    found: dict[str, Values] = {}
+    for each in records:
+        for path, value in leaves(each.record, into_lists=into_lists):
+            if path not in found and len(found) >= 20 * MOST_CHANNELS:
+                continue
+            found.setdefault(path, Values()).add(value)
+    return found
+
+
+def time_of(records: Sequence[Record]) -> Table | None:
+    """The feed's ``time`` with its path; None where no field of all of them is their time."""
+    best: tuple[tuple[bool, bool, int, str], Table] | None = None
+    first = records[0]
+    around = [] if first.around is first.record else leaves(first.around, into_lists=False)
+    for path, _ in [*leaves(first.record, into_lists=False), *around]:
+        pairs = [
+            (value, each.arrived_ns) for each in records if (value := _at(each, path)) is not None
+        ]
+        if len(pairs) < len(records):
+            continue
+        values, arrival_ns = [value for value, _ in pairs], [arrived for _, arrived in pairs]
+        table = time_table(path, values, arrival_ns)
+        if table is None:
+            continue
+        name = path.rpartition(".")[2].casefold()
+        rank = (not is_time_name(path), "recei" in name or "updat" in name, path.count("."), path)
+        if best is None or rank < best[0]:
+            best = (rank, {"path": path, **table})
+    if best is None or (best[0][0] and not isinstance(_at(first, str(best[1]["path"])), str)):
+        # A number that is no time by its name may be near to one by chance.
+        return None
+    return _with_nanoseconds(best[1], records)
+
+
+def _with_nanoseconds(table: Table, records: Sequence[Record]) -> Table:
+    """The same with the nanoseconds that stand beside whole seconds, if any do."""
+    path = str(table["path"])
+    parent = path.rpartition(".")[0]
+    if table.get("unit") != "s":
+        return table
+    for other, value in leaves(records[0].record, into_lists=False):
+        is_beside = other.rpartition(".")[0] == parent and "nano" in other[len(parent) :].casefold()
+        if is_beside and type(value) is int:
+            both: Table = {**table, "path": [path, other], "unit": ["s", "ns"]}
+            values = [_at(each, other) for each in records]
+            if all(type(each) is int and 0 <= each < 10**9 for each in values):
+                return both
+    return table
+
+
+def device_paths(records: Sequence[Record], taken: set[str]) -> list[tuple[str, bool]]:
+    """Paths that a device's name may stand at, the likeliest first.
+
+    Each with whether several names come on one topic.
+
+    Args:
+        records: The records.
+        taken: Paths that are something else.
+    """
+    found = []
+    first = records[0]
+    around = [] if first.around is first.record else leaves(first.around, into_lists=False)
+    messages = Counter(topic for topic, _ in {(each.topic, each.arrived_ns) for each in records})
+    for path, value in [*leaves(first.record, into_lists=False), *around]:
+        name = re.sub(r"[^a-zäöü0-9]", "", path.rpartition(".")[2].casefold())
+        if (
+            path in taken
+            or name not in _NAME_KEYS
+            or not isinstance(value, str | int)
+            or isinstance(value, bool)
+        ):
+            continue
+        by_topic: dict[str, set[object]] = {}
+        for each in records:
+            by_topic.setdefault(each.topic, set()).add(_at(each, path))
+        names = {name for some in by_topic.values() for name in some}
+        if None in names or "" in names:
+            continue
+        # What is new in each message is no name.
+        if any(
+            messages[topic] >= _ENOUGH and 2 * len(some) > messages[topic]
+            for topic, some in by_topic.items()
+        ):
+            continue
+        several = any(len(some) > 1 for some in by_topic.values())
+        found.append((_NAME_KEYS.index(name), path.count("."), path, several))
+    return [(path, several) for _, _, path, several in sorted(found)]
+
+
+def channels_of(found: dict[str, Values], taken: set[str], units: dict[str, str]) -> list[Channel]:
+    """The channels at these paths, the commonest first where there are too many.
+
+    Args:
+        found: What stands at each path.
+        taken: Paths that are something else.
+        units: By path, the unit that a payload says.
+    """
+    proposed = []
+    for path, values in found.items():
+        if path in taken or _simple(path) in _NO_CHANNELS or is_time_name(path):
+            continue
+        keys = channel_keys(values)
+        if keys is None or (_has_texts(values) and _simple(path).endswith(_IDS)):
+            continue
+        unit = units.get(path) or unit_of(path, keys)
+        if unit:
+            keys = {"unit": unit, **keys}
+        proposed.append((values.count, path, keys, described(values)))
+    proposed.sort(key=lambda each: -each[0])
+    kept = {path: (keys, note) for _, path, keys, note in proposed[:MOST_CHANNELS]}
+    ordered = [path for path in found if path in kept]
+    names = channel_names(ordered)
+    return [Channel(names[path], path, *kept[path]) for path in ordered]
+
+
+def channel_keys(values: Values) -> Keys | None:
+    """What a channel says of how these values are written; None where they are no readings."""
+    distinct = values.distinct
+    full = [value for value in distinct if value is not None and value != ""]
+    if not full or any(isinstance(value, dict | list) for value in full):
+        return None
+    texts = [value for value in full if isinstance(value, str)]
+    if not texts:
+        return {}
+    others = len(full) - len(texts)
+    numeric = [text for text in texts if is_number(text)]
+    if not numeric and not others and states_of(texts) is None:
+        return None
+    best: tuple[float, Keys] | None = None
+    for keys in writings(distinct):
+        share = reads(keys, distinct) / len(distinct)
+        if best is None or share > best[0]:
+            best = (share, keys)
+    if best is None or best[0] < _MOSTLY:
+        return {} if others and reads({}, distinct) >= _MOSTLY * len(distinct) else None
+    return best[1]
+
+
+def channel_names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each path: its last key, with as many before it as tell it from others."""
+    parts = {path: parts_of(path) for path in paths}
+    length = dict.fromkeys(paths, 1)
+    for path in paths:
+        # A number is no name.
+        while parts[path][-length[path]].isdecimal() and length[path] < len(parts[path]):
+            length[path] += 1
+    names: dict[str, str] = {}
+    while True:
+        names = {path: "_".join(parts[path][-length[path] :]) for path in paths}
+        counted: dict[str, list[str]] = {}
+        for path, name in names.items():
+            counted.setdefault(_as_name(name), []).append(path)
+        longer = [
+            path
+            for same in counted.values()
+            if len(same) > 1
+            for path in same
+            if length[path] < len(parts[path])
+        ]
+        if not longer:
+            break
+        for path in longer:
+            length[path] += 1
+    taken: dict[str, None] = {}
+    for path in paths:
+        name = base = _as_name(names[path])
+        number = 2
+        while name in taken:
+            name = f"{base}_{number}"
+            number += 1
+        taken[name] = None
+        names[path] = name
+    return names
+
+
+def unit_of(path: str, keys: Keys) -> str:
+    """The unit that stands behind the values, or that the name ends with; empty for none."""
+    suffix = keys.get("suffix")
+    if isinstance(suffix, str):
+        return suffix.removeprefix("°") or suffix
+    last = parts_of(path)[-1]
+    if last in ("tC", "tF"):
+        return last[1:]
+    found = _LAST_WORD.search(last)
+    word = "" if found is None else found[1].casefold()
+    if len(word) == 1 and not any(part in last.casefold() for part in _OF_LETTERS.get(word, ())):
+        return ""
+    return _UNITS.get(word, "")
+
+
+def _has_texts(values: Values) -> bool:
+    return any(isinstance(value, str) for value in values.distinct)
+
+
+def described(values: Values) -> str:
+    """What was heard, for people."""
+    if values.high >= values.low:
+        if values.low == values.high:
+            return f"{values.low:g}"
+        return f"{values.low:g} … {values.high:g}"
+    shown = [str(value) for value in values.distinct[:4]]
+    return ", ".join(shown) + (", …" if len(values.distinct) > 4 else "")
+
+
+def _at(record: Record, path: str) -> object:
+    for where in (record.record, record.around):
+        for each, value in leaves(where, into_lists=False):
+            if each == path:
+                return value
+    return None
+
+
+def _simple(path: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", parts_of(path)[-1].casefold())
+
+
+def _as_name(text: str) -> str:
+    """A text as a channel's name, which has letters, digits and few signs."""
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss").replace("ł", "l"))
+    letters = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", letters).strip("_.-")
+    return name[:_LONGEST_NAME] or "channel"

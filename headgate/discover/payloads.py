@@ -1,0 +1,332 @@
+"""What the messages of one topic are written in: tried with every format that is installed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from connectors.formats.inflate import HEADS, compression_of, inflated
+from connectors.formats.json.payload import loads
+from connectors.formats.numbers import is_literal, number_text
+from headgate.config.feed import Feed, plain
+from headgate.config.schema import Ingest
+from headgate.core.components import installed
+from headgate.core.errors import ConfigError, DataError
+from headgate.discover.times import is_time_name, time_table
+from headgate.discover.toml import toml_value
+from headgate.discover.traffic import MOST_PAYLOAD, Message
+from headgate.discover.trial import content, feed_of
+from headgate.discover.values import NO_READING, PRESENCE, split_unit, states_of
+
+#: Formats that are recognized by what they hold; of others it is asked whether they can read it.
+_OWN = frozenset({"json", "value", "csv", "binary"})
+
+#: A message that a format of one kind of objects refuses; what reads it takes any object.
+_ANY_OBJECT = b'{"temperature": 21.5, "humidity": 48}'
+
+#: Keys of the one value in a small object.
+_PLACES = ("value", "v", "val", "Value")
+_FEW_KEYS = 3
+
+#: A longer text is no value.
+_LONGEST_VALUE = 64
+
+#: What stands between the values of a line.
+_DELIMITERS = (";", "\t", "|", ",")
+
+#: Values of one line.
+_MOST_COLUMNS = 100
+
+#: Messages of a topic that are looked at for their format.
+_LOOKED_AT = 12
+
+#: Around a value they mean nothing.
+_BLANKS = "\ufeff\0 \t\r\n"
+
+#: So many of a topic's messages must be of one kind, of all.
+_MOSTLY = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a topic's messages are written.
+
+    Attributes:
+        kind: ``value`` for one a message; ``objects``, ``list`` for arrays without keys; ``words``
+            for one text a message that is no measurement, ``presence`` for whether a device is
+            there, and ``nothing`` for what is not read.
+        format: The feed's ``format``, as it stands in the file.
+        why: For people, of what is not read.
+    """
+
+    kind: str
+    format: Any = "json"
+    why: str = ""
+
+    @property
+    def label(self) -> str:
+        """What topics of one feed have in common."""
+        return f"{self.kind} {toml_value(self.format)}"
+
+
+_VALUE = Written("value", "value")
+_WORDS = Written("words", "value", "words that no number is known for")
+_PRESENCE = Written("presence", "value", "says whether a device is there; no measurement")
+_EMPTY = Written("nothing", why="nothing in it")
+
+
+def written(messages: Sequence[Message]) -> Written:
+    """How the messages of one topic are written.
+
+    Args:
+        messages: Some of them, in the order they came.
+    """
+    full = [each for each in messages if each.payload.strip(b"\0 \t\r\n")]
+    if not full:
+        return _EMPTY
+    looked_at = [*full[: _LOOKED_AT // 2], *full[_LOOKED_AT // 2 :][-_LOOKED_AT // 2 :]]
+    payloads = [_unpacked(each.payload) for each in looked_at]
+    arrived_ns = looked_at[0].arrived_ns
+    return (
+        _special(payloads)
+        or _of_json(payloads)
+        or _of_lines(payloads, arrived_ns)
+        or Written("nothing", why=_why_not(payloads[-1]))
+    )
+
+
+def _of_json(payloads: Sequence[bytes]) -> Written | None:
+    kinds = [_kind(payload) for payload in payloads]
+    if set(kinds) == {"objects"} and (place := _place_of_one(payloads)):
+        return Written("value", {"type": "value", "path": place})
+    for kind in ("objects", "list"):
+        if kinds.count(kind) >= _MOSTLY * len(kinds):
+            return Written(kind, "json")
+    if kinds.count("lines") + kinds.count("objects") >= _MOSTLY * len(kinds):
+        return Written("objects", {"type": "json", "lines": True})
+    return None
+
+
+def _of_lines(payloads: Sequence[bytes], arrived_ns: int) -> Written | None:
+    texts = [_text(payload) for payload in payloads]
+    known = [text for text in texts if text is not None]
+    if len(known) < _MOSTLY * len(texts):
+        return None
+    table = csv_table(known, arrived_ns)
+    return _of_texts(known) if table is None else Written("objects", table)
+
+
+def csv_table(texts: Sequence[str], arrived_ns: int) -> dict[str, Any] | None:
+    """The format of lines of values; None where the texts are none.
+
+    Args:
+        texts: Some messages.
+        arrived_ns: When the first of them came, ns since 1970 UTC.
+    """
+    for delimiter in _DELIMITERS:
+        rows = _rows(texts, delimiter)
+        if rows is None:
+            continue
+        table: dict[str, Any] = {"type": "csv"}
+        if all(len(messages) > 1 and _is_header(messages) for messages in rows):
+            return {**table, "header": True, "delimiter": delimiter}
+        every = [row for messages in rows for row in messages]
+        return {**table, "delimiter": delimiter, "columns": _columns(every, arrived_ns)}
+    return None
+
+
+def _unpacked(payload: bytes) -> bytes:
+    """What is compressed as it was before, where that can be read."""
+    kind = compression_of(payload) if payload[:2] in HEADS else ""
+    try:
+        return inflated(payload, kind, MOST_PAYLOAD) if kind else payload
+    except DataError:
+        return payload
+
+
+def _special(payloads: Sequence[bytes]) -> Written | None:
+    """A format of one kind of messages that reads them all."""
+    for name in _formats():
+        feed = _probe(name)
+        if feed is None:
+            continue
+        records = [_records(feed, payload) for payload in payloads]
+        if sum(map(bool, records)) >= _MOSTLY * len(payloads):
+            return Written("objects", name)
+    return None
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that can be asked: those of one kind of objects first, then any others."""
+    names = sorted({*installed("formats")} - _OWN)
+    loose = [name for name in names if (feed := _probe(name)) and _records(feed, _ANY_OBJECT)]
+    return tuple(name for name in names if name not in loose)
+
+
+@cache
+def _probe(name: str) -> Feed | None:
+    """A feed that asks a format what it reads; None where it has to be told more."""
+    try:
+        return feed_of({"topic": "{device...}", "format": name, "channels": {"x": {}}})
+    except ConfigError:
+        return None
+
+
+def _records(feed: Feed, payload: bytes) -> bool:
+    found = content(feed, Ingest(), b"x/y", payload)
+    if found is None:
+        return False
+    records = [each for each in found[1] if not isinstance(each, DataError)]
+    return bool(records) and all(
+        isinstance(each, dict) and each and all(isinstance(key, str) for key in each)
+        for each in records
+    )
+
+
+def _kind(payload: bytes) -> str:
+    """What JSON has in a payload: objects, lines of them, a list of others, a value; or nothing."""
+    try:
+        value = loads(payload)
+    except DataError:
+        lines = [line for line in payload.splitlines() if line.strip(b"\0 \t\r\n")]
+        if len(lines) > 1 and all(_is_object(line) for line in lines[:_LOOKED_AT]):
+            return "lines"
+        return ""
+    if isinstance(value, dict):
+        return "objects"
+    if isinstance(value, list):
+        is_objects = bool(value) and all(isinstance(each, dict) for each in value)
+        return "objects" if is_objects else "list"
+    return "value"
+
+
+def _place_of_one(payloads: Sequence[bytes]) -> str:
+    """The key of the one value in small objects; empty where they are others."""
+    places: set[str] = set()
+    for payload in payloads:
+        found = loads(payload)
+        if not isinstance(found, dict) or len(found) > _FEW_KEYS:
+            return ""
+        places.update(key for key in found if key in _PLACES)
+        for key, value in found.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if key not in _PLACES and is_number and not is_time_name(key):
+                return ""
+            if key in _PLACES and not (value is None or _is_one(value)):
+                return ""
+    return places.pop() if len(places) == 1 else ""
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and is_number(value))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(loads(line), dict)
+    except DataError:
+        return False
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        text = payload.decode().strip(_BLANKS)
+    except UnicodeDecodeError:
+        return None
+    is_clean = all(sign.isprintable() or sign in "\r\n\t" for sign in text)
+    return text if is_clean else None
+
+
+def _of_texts(texts: Sequence[str]) -> Written:
+    """What texts are that stand alone: numbers, states, whether a device is there, or words."""
+    bare = [text.strip('"') for text in texts]
+    words = [text for text in bare if plain(text) not in NO_READING]
+    if any(text[:1] in ("{", "[") for text in texts):
+        return Written("nothing", why="now one thing, now another")
+    numbers = [text for text in words if len(text) <= _LONGEST_VALUE and is_number(text)]
+    if numbers and len(numbers) >= _MOSTLY * len(words):
+        return _VALUE
+    if all(plain(text) in PRESENCE for text in bare):
+        return _PRESENCE
+    if words and len(words) <= len(bare) and states_of(list(dict.fromkeys(words))) is not None:
+        return _VALUE
+    return _WORDS
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, maybe as people write it, maybe with a unit behind it."""
+    if number_text(text) is not None or is_literal(text):
+        return True
+    found = split_unit(text)
+    return found is not None and not any(map(str.isdigit, found[1][:1]))
+
+
+def _rows(texts: Sequence[str], delimiter: str) -> list[list[list[str]]] | None:
+    """By message, its lines' values; None where they are no table."""
+    found = []
+    widths: set[int] = set()
+    for text in texts:
+        try:
+            rows = [
+                [cell.strip() for cell in row]
+                for row in csv.reader(text.splitlines(), delimiter=delimiter, strict=True)
+                if any(map(str.strip, row))
+            ]
+        except csv.Error:
+            return None
+        widths.update(map(len, rows))
+        if not rows:
+            return None
+        found.append(rows)
+    if len(widths) != 1:
+        return None
+    (width,) = widths
+    least = 3 if delimiter == "," else 2
+    every = [row for rows in found for row in rows]
+    if width == least - 1 == 2 and all(_is_pair(row) for row in every):
+        least = 2  # with points in its numbers a comma stands between them
+    if not least <= width <= _MOST_COLUMNS:
+        return None
+    # A sentence has commas as well.
+    data = [row for row in every if any(number_text(cell.replace(",", ".")) for cell in row)]
+    return found if 2 * len(data) >= len(every) else None
+
+
+def _is_pair(row: Sequence[str]) -> bool:
+    return all(map(number_text, row)) and any("." in cell for cell in row)
+
+
+def _is_header(rows: Sequence[Sequence[str]]) -> bool:
+    head = rows[0]
+    is_names = all(cell and not is_number(cell) for cell in head) and len(set(head)) == len(head)
+    return is_names and any(is_number(cell) for cell in rows[1])
+
+
+def _columns(rows: Sequence[Sequence[str]], arrived_ns: int) -> list[str]:
+    """Names for columns that have none: the time, and numbered ones; empty for what is no value."""
+    names = []
+    has_time = False
+    for at in range(len(rows[0])):
+        cells = [row[at] for row in rows]
+        full = [cell for cell in cells if plain(cell) not in NO_READING]
+        if not has_time and time_table("time", cells, [arrived_ns] * len(cells)) is not None:
+            names.append("time")
+            has_time = True
+        elif full and sum(map(is_number, full)) >= _MOSTLY * len(full):
+            names.append(f"c{at + 1}")
+        else:
+            names.append("")
+    return names
+
+
+def _why_not(payload: bytes) -> str:
+    try:
+        loads(payload)
+    except DataError as error:
+        if error.reason == "compressed":
+            return f"{error.detail.partition(';')[0]}; no installed format reads it"
+    return 'bytes that no installed format reads; if their layout is known, format = "binary" does'

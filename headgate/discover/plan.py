@@ -1,0 +1,264 @@
+"""From what was heard to feeds that read it, and what they read of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from headgate.config.schema import Config, Ingest
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import DataError
+from headgate.discover.apart import apart
+from headgate.discover.feeds import Proposed, propose
+from headgate.discover.leaves import leaves
+from headgate.discover.payloads import Written, written
+from headgate.discover.topics import Pattern, Told, patterns
+from headgate.discover.traffic import Topic, Traffic
+from headgate.discover.trial import content, feed_of
+
+#: Levels under which nothing is measured: commands to devices, and how they are set up.
+_NO_READINGS = frozenset(
+    """set get cmnd cmd command commands request req config discovery
+    $implementation""".split()  # noqa: SIM905
+)
+
+#: Ends of topics that say whether a device is there.
+_PRESENCE = frozenset(
+    ["online", "availability", "available", "lwt", "connected", "$state", "alive"]
+)
+
+#: Filters of ``mqtt.ignore``.
+_MOST_IGNORED = 200
+
+
+@dataclass(slots=True)
+class Share:
+    """What a feed makes of its messages.
+
+    Attributes:
+        heard: Messages, by the counts of their topics.
+        decoded: Those of which readings came.
+        devices: How many devices.
+        why: Why the rest is refused: by reason, how many, and an example.
+    """
+
+    heard: float = 0.0
+    decoded: float = 0.0
+    devices: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def part(self) -> float:
+        """Of one."""
+        return self.decoded / self.heard if self.heard else 1.0
+
+
+@dataclass(slots=True)
+class Passed:
+    """Topics that are passed over.
+
+    Attributes:
+        filter: The filter that matches them, if ``mqtt.ignore`` is to have it.
+        why: Why.
+        messages: How many came of them.
+        example: One of the topics.
+    """
+
+    filter: str
+    why: str
+    messages: int
+    example: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to write into the configuration.
+
+    Attributes:
+        feeds: Tables by name, in the order they must stand.
+        passed: What is passed over.
+        shares: By feed, what it makes of its messages.
+        lost: Messages that no feed takes and that are not passed over, by why.
+        heard: All messages.
+        unkept: Messages that there was no room for.
+    """
+
+    feeds: dict[str, Proposed] = field(default_factory=dict)
+    passed: list[Passed] = field(default_factory=list)
+    shares: dict[str, Share] = field(default_factory=dict)
+    lost: Counter[str] = field(default_factory=Counter)
+    heard: int = 0
+    unkept: int = 0
+
+    @property
+    def part(self) -> float:
+        """Of the messages that are not passed over, how many are decoded, of one."""
+        heard = sum(each.heard for each in self.shares.values()) + self.lost.total()
+        decoded = sum(each.decoded for each in self.shares.values())
+        return decoded / heard if heard else 1.0
+
+    @property
+    def ignore(self) -> list[str]:
+        """``mqtt.ignore``."""
+        return [each.filter for each in self.passed if each.filter][:_MOST_IGNORED]
+
+
+def plan(traffic: Traffic) -> Plan:
+    """What reads what was heard; the same for the same messages."""
+    topics = list(traffic)
+    how = [written(topic.messages) for topic in topics]
+    made = Plan(heard=traffic.count, unkept=traffic.unkept)
+    wanted = [at for at in range(len(topics)) if not _why_passed(topics[at], how[at])]
+    proposed: list[Proposed] = []
+    told = [_told(topics[at], how[at]) for at in wanted]
+    refused: dict[int, str] = {}
+    for pattern in patterns(told):
+        members = [wanted[at] for at in pattern.topics]
+        some = [topics[at] for at in members]
+        one = propose(Pattern(pattern.levels, members), some, how[members[0]])
+        if isinstance(one, str):
+            refused.update(dict.fromkeys(members, one))
+        else:
+            proposed.append(one)
+    proposed, given_up = apart(proposed)
+    for each in given_up:
+        clash = "a feed for it would take messages of another one"
+        numbers = {topics[at].name: at for at in wanted}
+        names = [topic.name for topic in each.source[1]] if each.source else []
+        refused |= {numbers[name]: clash for name in names}
+    # What says more of a topic is asked first.
+    proposed.sort(key=lambda each: (_places(each.topic), each.topic))
+    for each in proposed:
+        made.feeds[_free_name(each.name, made.feeds)] = each
+    passed = {at: _why_passed(topics[at], how[at]) for at in range(len(topics)) if at not in wanted}
+    passed |= refused
+    made.passed = _passed(topics, passed, made)
+    _check(made, topics, {topics[at].name for at in passed})
+    return made
+
+
+def _told(topic: Topic, how: Written) -> Told:
+    keys: set[str] = set()
+    if how.kind == "objects":
+        feed = feed_of({"topic": "{device...}", "format": how.format, "channels": {"x": {}}})
+        for message in topic.messages[:3]:
+            found = feed and content(feed, Ingest(), topic.name.encode(), message.payload)
+            for record in found[1][:3] if found else ():
+                keys.update(path for path, _ in leaves(record))
+    is_value = how.kind == "value"
+    return Told(tuple(topic.name.split("/")), how.label, is_value, frozenset(keys))
+
+
+def _why_passed(topic: Topic, how: Written) -> str:
+    """Why a topic is passed over; empty when it is not."""
+    if how.kind in ("words", "presence", "nothing"):
+        return how.why
+    levels = [level.casefold() for level in topic.name.split("/")]
+    if levels[-1] in _PRESENCE and how.kind == "value" and _are_truths(topic):
+        return "says whether a device is there; no measurement"
+    if not _NO_READINGS.isdisjoint(levels[1:]):
+        return "commands to devices, or how they are set up"
+    return ""
+
+
+def _are_truths(topic: Topic) -> bool:
+    words = {each.payload.strip().lower() for each in topic.messages}
+    return words <= {b"true", b"false", b"1", b"0", b"on", b"off"}
+
+
+def _passed(topics: Sequence[Topic], why: Mapping[int, str], made: Plan) -> list[Passed]:
+    """Topics to be passed over as filters; those that would hide a feed's are one by one."""
+    feeds = TopicPatterns(each.topic for each in made.feeds.values())
+    by_reason: defaultdict[str, list[int]] = defaultdict(list)
+    for at, reason in why.items():
+        by_reason[reason].append(at)
+    names = [topic.name.encode() for at, topic in enumerate(topics) if at not in why]
+    passed = []
+    for reason in sorted(by_reason):
+        members = by_reason[reason]
+        told = [Told(tuple(topics[at].name.split("/")), reason, is_value=False) for at in members]
+        for pattern in patterns(told):
+            some = [topics[members[at]] for at in pattern.topics]
+            text = "/".join("+" if level is None else level for level in pattern.levels)
+            for filters in ([text], [topic.name for topic in some]):
+                ignored = IgnoredTopics(filters)
+                if not any(name in ignored for name in names):
+                    break
+            of_filter = [[topic] for topic in some] if filters != [text] else [some]
+            for name, each in zip(filters, of_filter, strict=True):
+                # What no feed would get need not be passed over.
+                is_needed = any(feeds.first(topic.name.encode()) is not None for topic in each)
+                count = sum(topic.count for topic in each)
+                passed.append(Passed(name if is_needed else "", reason, count, each[0].name))
+    return passed
+
+
+def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
+    """Have the feeds decode what was heard, as the gateway would."""
+    if not made.feeds:
+        return
+    config = Config.model_validate(
+        {
+            "feed": {name: each.table for name, each in made.feeds.items()},
+            "mqtt": {"ignore": made.ignore},
+            "sink": {"none_is_opened": "local_store"},
+        }
+    )
+    channels = ChannelTable(identities=config.identities)
+    names = list(config.feed)
+    decoders = {
+        name: FeedDecoder(name, feed, channels, config.ingest) for name, feed in config.feed.items()
+    }
+    feed_of_topic = TopicPatterns(feed.topic for feed in config.feed.values())
+    ignored = IgnoredTopics(config.mqtt.ignore)
+    made.shares = {name: Share() for name in names}
+    for topic in topics:
+        name = topic.name.encode()
+        at = feed_of_topic.first(name)
+        if name in ignored or (at is None and topic.name in passed):
+            continue
+        if at is None:
+            made.lost["no feed has its topic"] += topic.count
+            continue
+        _decode(topic, decoders[names[at]], made.shares[names[at]])
+    for device in channels.devices:
+        made.shares[device.feed].devices += 1
+
+
+def _decode(topic: Topic, decoder: FeedDecoder, share: Share) -> None:
+    messages = topic.messages
+    share.heard += topic.count
+    if not messages:
+        share.why["too large to be kept"] += topic.count
+        return
+    arrival_ns = np.array([each.arrived_ns for each in messages], np.int64)
+    decoded = decoder.decode(
+        [topic.name.encode()] * len(messages), [each.payload for each in messages], arrival_ns
+    )
+    refused: dict[int, DataError] = dict(decoded.refused)
+    good = {*decoded.owner.tolist()} - set(refused)
+    weight = topic.count / len(messages)
+    share.decoded += weight * len(good)
+    for error in refused.values():
+        share.why[f"{error.reason}: {error.detail}"[:200]] += 1
+
+
+def _places(topic: str) -> int:
+    """How much a pattern leaves open."""
+    many = 100 if topic.endswith("...}") else 0
+    return many + len(re.findall(r"\{|\+", topic))
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    number, free = 2, name
+    while free in taken:
+        free = f"{name}_{number}"
+        number += 1
+    return free

@@ -1,0 +1,178 @@
+"""How the records of some topics are shaped: where they stand, names and values, arrays."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connectors.formats.paths import array_below
+from headgate.discover.fields import Record
+from headgate.discover.leaves import leaves, path_of
+from headgate.discover.times import is_time_name
+
+#: Keys of records that are a name and a value each.
+_PAIR_NAMES = (
+    "resourceName", "name", "n", "id", "tag", "tagName", "channel", "key", "metric", "nodeId",
+    "sensor", "parameter", "signal", "type", "variable", "item", "address", "label", "point",
+)  # fmt: skip
+_PAIR_VALUES = ("value", "v", "val", "Value", "reading", "data", "state")
+
+#: Keys beside them that say how good a value is, what says that it is, and its unit.
+_QUALITY = ("q", "quality", "Quality", "good", "status", "isGood")
+_GOOD = ("True", "'GOOD'", "'Good'", "'good'", "'OK'", "'ok'", "192", "0")
+_UNIT_KEYS = ("unit", "u", "uom", "units", "unitOfMeasurement", "unit_of_measurement", "einheit")
+
+#: Keys that say how many elements of an array there are in a second.
+_RATE = re.compile(
+    r"(?:sample_?)?rate(?:_?hz)?|hz|fs|sampling_?(?:rate|freq\w*)|freq(?:uency)?_?hz",
+    re.IGNORECASE,
+)
+
+#: What SenML's first record says of all of them.
+_BASES = ("bt", "bv", "bs", "bver", "ut")
+
+#: More names than these are devices.
+_MOST_NAMES = 150
+
+#: A record with more elements of arrays is a wave.
+_FEW_ELEMENTS = 4
+
+
+@dataclass(slots=True)
+class Shaped:
+    """The shape of the records of one feed.
+
+    Attributes:
+        keys: What the feed says of it: ``records``, ``pairs``, ``arrays``, ``quality``.
+        records: The records.
+        names: With names and values: by name, the values, and the unit that stands beside.
+    """
+
+    keys: dict[str, Any] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    names: dict[str, list[object]] | None = None
+    units: dict[str, str] = field(default_factory=dict)
+
+
+def shaped(contents: Sequence[Record]) -> Shaped:
+    """The shape of what the format has read: of each message one record, or a list of some."""
+    found = Shaped()
+    below = _array_of_all(contents)
+    if below:
+        found.keys["records"] = below
+    for each in contents:
+        records = _at(each.record, below) if below else each.record
+        for record in records if isinstance(records, list) else [records]:
+            found.records.append(Record(record, each.record, each.arrived_ns, each.topic))
+    _find_pairs(found)
+    if found.names is None:
+        _find_arrays(found)
+    return found
+
+
+def _array_of_all(contents: Sequence[Record]) -> str:
+    """Path of the array that has all measurements; empty when there is none."""
+    paths = Counter(array_below(each.record) for each in contents)
+    if not paths:
+        return ""
+    path, count = paths.most_common(1)[0]
+    if not path or 2 * count < len(contents):
+        return ""
+    for each in contents:
+        inside = _at(each.record, path)
+        if not isinstance(inside, list):
+            continue
+        # What has measurements beside the array has them there for a reason.
+        for place, value in leaves(each.record, into_lists=False):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and not is_time_name(place) and not _is_count(place):
+                return ""
+    return path
+
+
+def _is_count(path: str) -> bool:
+    name = path.rpartition(".")[2].casefold()
+    return name in ("seq", "count", "n", "size", "version", "id", "schema", "sequence", "total")
+
+
+def _find_pairs(found: Shaped) -> None:
+    dicts = [each.record for each in found.records if isinstance(each.record, dict)]
+    if not dicts or len(dicts) < len(found.records):
+        return
+    for name in _PAIR_NAMES:
+        for value in _PAIR_VALUES:
+            if name == value or not all(name in each and value in each for each in dicts):
+                continue
+            texts = [each[name] for each in dicts]
+            if not all(isinstance(text, str) and text for text in texts):
+                continue
+            if len(set(texts)) > _MOST_NAMES or not _are_pairs(dicts, name, value):
+                continue
+            found.keys["pairs"] = {"name": name, "value": value}
+            found.names = {}
+            for each in dicts:
+                found.names.setdefault(each[name], []).append(each[value])
+                unit = next((each[key] for key in _UNIT_KEYS if isinstance(each.get(key), str)), "")
+                if unit:
+                    found.units[each[name]] = unit[:16]
+            _find_quality(found, dicts)
+            return
+
+
+def _are_pairs(dicts: Sequence[dict[str, object]], name: str, value: str) -> bool:
+    """Whether records have nothing else that is measured."""
+    for each in dicts:
+        for key, other in each.items():
+            is_number = isinstance(other, int | float) and not isinstance(other, bool)
+            if key in (name, value, *_QUALITY) or not is_number:
+                continue
+            if not is_time_name(key) and not _is_count(key) and key not in _BASES:
+                return False
+    return True
+
+
+def _find_quality(found: Shaped, dicts: Sequence[dict[str, object]]) -> None:
+    for key in _QUALITY:
+        said = [each[key] for each in dicts if key in each]
+        good = [each for each in said if repr(each) in _GOOD]  # 0 and False are two things
+        if len(said) == len(dicts) and 2 * len(good) >= len(said):
+            words = list(dict.fromkeys((type(each), each) for each in good))
+            found.keys["quality"] = {"path": key, "good": [each for _, each in words]}
+            return
+
+
+def _find_arrays(found: Shaped) -> None:
+    """Channels that are arrays, an element a time."""
+    lists: Counter[str] = Counter()
+    for each in found.records:
+        record = each.record
+        if not isinstance(record, dict):
+            return
+        for key, value in record.items():
+            if isinstance(value, list) and len(value) > 1 and all(_is_number(one) for one in value):
+                lists[key] += 1
+    if not lists or min(lists.values()) < len(found.records):
+        return
+    times = [key for key in lists if is_time_name(key)]
+    first = found.records[0].record
+    assert isinstance(first, dict)  # noqa: S101  (looked at above)
+    if times and len(lists) > 1:
+        found.keys["arrays"] = {}
+        return
+    rates = [key for key, value in first.items() if _RATE.fullmatch(key) and _is_number(value)]
+    rate = path_of((rates[0],)) if rates else None
+    if rate is not None:
+        found.keys["arrays"] = {"rate": rate}
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _at(record: object, path: str) -> object:
+    for part in path.split("."):
+        record = record.get(part) if isinstance(record, dict) else None
+    return record

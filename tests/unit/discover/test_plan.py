@@ -1,0 +1,278 @@
+"""What is recognized of traffic, and that the feeds decode it."""
+
+from __future__ import annotations
+
+import json
+import random
+import tomllib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from headgate.config.references import broken_references
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable
+from headgate.discover.plan import Plan, plan
+from headgate.discover.traffic import MOST_TOPICS, Traffic
+from headgate.discover.written import configuration, summary
+from tests.unit.discover.traffic import NOW_S, STYLES, Sent, heard
+
+_MQTT = {"host": "127.0.0.1", "port": 1883}
+
+
+def _config(found: Plan) -> Config:
+    """The configuration as it is written and read back."""
+    raw = tomllib.loads(configuration(found, _MQTT, "a test"))
+    assert not [*broken_references(raw)]
+    return Config.model_validate(raw)
+
+
+def decoded_by(config: Config, traffic: Traffic) -> tuple[int, int, set[tuple[str, str]]]:
+    """Messages that are of a feed, those that are decoded, and (device, channel) of readings."""
+    channels = ChannelTable()
+    decoders = {
+        name: FeedDecoder(name, feed, channels, config.ingest) for name, feed in config.feed.items()
+    }
+    names = list(config.feed)
+    patterns = TopicPatterns(feed.topic for feed in config.feed.values())
+    ignored = IgnoredTopics(config.mqtt.ignore)
+    count = good = 0
+    for topic in traffic:
+        name = topic.name.encode()
+        at = patterns.first(name)
+        if at is None or name in ignored:
+            continue
+        payloads = [each.payload for each in topic.messages]
+        times = np.array([each.arrived_ns for each in topic.messages])
+        decoded = decoders[names[at]].decode([name] * len(payloads), payloads, times)
+        count += len(payloads)
+        good += len({*decoded.owner.tolist()} - {at for at, _ in decoded.refused})
+    return count, good, {(each.device, each.field) for each in channels.channels}
+
+
+#: By style, some of the devices and channels that are there.
+WANTED = {
+    "zigbee2mqtt": {("cold-store", "temperature"), ("cold-store-door", "contact")},
+    "tasmota": {("press-3", "Power"), ("press-4", "Temperature")},
+    "shelly": {("shelly1pm-8CAAB5", "power"), ("shellyplus1pm-44180", "apower")},
+    "esphome": {("boiler-room", "temperature"), ("attic", "hatch")},
+    "statestream": {("outdoor", "state"), ("gate_2", "state")},
+    "things_stack": {("silo-0", "temperature"), ("silo-2", "rssi")},
+    "edgex": {("rotary-1", "Speed"), ("rotary-2", "Load")},
+    "scalars": {("lathe", "temperatur"), ("mill", "betrieb")},
+    "csv": {("pump-1", "flow"), ("tank-2", "c4")},
+    "plc": {("kep1", "Line1.Oven.Temp"), ("kep1", "Line1.Oven.Pressure")},
+}
+
+
+#: The same of all mixed: entities of Home Assistant are channels then, for topics with the device
+#: before and behind such levels can't be told apart.
+WANTED_OF_ALL = set().union(
+    *(wanted for style, wanted in WANTED.items() if style != "statestream"),
+    {("homeassistant", "outdoor"), ("homeassistant", "gate_2")},
+)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_traffic_in_the_style_of_a_product_is_read(style: str) -> None:
+    """All of it, by the devices and channels that it has."""
+    traffic = heard(STYLES[style]())
+    config = _config(plan(traffic))
+    count, good, found = decoded_by(config, traffic)
+
+    assert good == count > 0
+    assert found >= WANTED[style]
+
+
+def test_all_of_it_mixed_on_one_broker_is_read() -> None:
+    """As each by itself; what is passed over is told."""
+    traffic = heard(*(style() for style in STYLES.values()))
+    found = plan(traffic)
+    count, good, devices = decoded_by(_config(found), traffic)
+
+    assert found.part >= 0.95
+    assert good >= 0.95 * count
+    assert devices >= WANTED_OF_ALL
+    passed = sum(each.messages for each in found.passed)
+    assert passed < 0.05 * traffic.count
+    assert not found.lost
+    assert summary(found).startswith(f"{traffic.count:,} messages heard, {passed} passed over")
+
+
+def test_times_units_periods_and_states_are_told() -> None:
+    """In the file, where a person would write them."""
+    found = plan(heard(*(style() for style in STYLES.values())))
+    feeds = {each.topic: each.table for each in found.feeds.values()}
+
+    assert feeds["tele/{device}/SENSOR"]["time"] == {
+        "path": "Time",
+        "unit": "iso8601",
+        "zone": "Etc/GMT-1",
+    }
+    assert feeds["v3/plant@acme/devices/{device}/up"]["time"]["unit"] == "iso8601"
+    assert feeds["zigbee2mqtt/{device}"]["period"] == "30s"
+    assert feeds["werk/{werk}/{device}/temperatur"]["channels"] == {
+        "temperatur": {"unit": "C", "decimal": ",", "suffix": "°C"}
+    }
+    assert feeds["werk/{werk}/{device}/betrieb"]["channels"] == {
+        "betrieb": {"states": {"EIN": 1, "AUS": 0}}
+    }
+    assert feeds["iotgateway/{device}"]["quality"] == {"path": "q", "good": [True]}
+    logger = feeds["loggers/{device}"]
+    assert logger["time"] == {"path": "time", "pattern": "%d.%m.%Y %H:%M:%S"}
+    assert logger["channels"]["c4"] == {"decimal": ","}
+
+
+def test_the_same_messages_give_the_same_file() -> None:
+    """Whichever topic was heard first."""
+    streams = [each for style in STYLES.values() for each in style()]
+    shuffled = streams[:]
+    random.Random(5).shuffle(shuffled)
+
+    first, second = plan(heard(iter(streams))), plan(heard(iter(shuffled)))
+
+    assert configuration(first, _MQTT, "a test") == configuration(second, _MQTT, "a test")
+
+
+def _one_topic_many_devices() -> Iterator[Sent]:
+    for at in range(20):
+        for number in (1, 2, 3):
+            told = {"time": NOW_S + at * 5, "model": "Acurite", "id": 100 + number}
+            yield at * 5 + number, "rtl_433/events", json.dumps(told | {"hum": at}).encode(), False
+
+
+def _same_names_behind_two_gateways() -> Iterator[Sent]:
+    for at in range(24):
+        for gateway in ("north", "south"):
+            told = {"sensor": at % 3, "value": 20 + at, "unit": "bar"}
+            topic = f"site/{gateway}/readings"
+            yield at * 10, topic, json.dumps(told).encode(), False
+
+
+def _arrays_without_keys() -> Iterator[Sent]:
+    for at in range(12):
+        yield at, "lab/bench7/adc", json.dumps([21.5 + at, 48, 1013.2]).encode(), False
+
+
+def _empty_levels() -> Iterator[Sent]:
+    for at in range(12):
+        for cell in (1, 2):
+            yield at, f"/factory//cell-{cell}/Temp", str(20 + at).encode(), False
+
+
+def _columns() -> Iterator[Sent]:
+    for at in range(12):
+        told = {"time": [NOW_S + at * 10 - 10, NOW_S + at * 10], "level": [1.5 + at, None]}
+        yield at * 10, "logger/tank-1", json.dumps(told).encode(), False
+
+
+def _seconds_and_nanoseconds() -> Iterator[Sent]:
+    for at in range(12):
+        time = {"timeInSeconds": NOW_S + at, "offsetInNanos": 5 * 10**8}
+        values = [{"value": {"doubleValue": 21.5 + at}, "timestamp": time}]
+        yield at, "line/oven", json.dumps({"propertyValues": values}).encode(), False
+
+
+def _french_far_down() -> Iterator[Sent]:
+    for at in range(10):
+        for place in ("Salon/Thermostat", "Cuisine/Prise"):
+            told = {"température": 19.5 + at, "état": "marche" if at % 2 else "arrêt"}
+            told |= {"horodatage": NOW_S * 1000 + at * 30_000}
+            payload = json.dumps(told, ensure_ascii=False).encode()
+            yield at * 30, f"maison/étage 1/{place}", payload, False
+
+
+def _american_dates() -> Iterator[Sent]:
+    for at in range(10):
+        told = {"stamp": f"11/28/2026 09:{6 + at}:40 PM", "press": "12.5 psi"}
+        yield at * 60, f"mill/line{at % 2}/press", json.dumps(told).encode(), False
+
+
+@pytest.mark.parametrize(
+    ("stream", "wanted"),
+    [
+        (_one_topic_many_devices, {("101", "hum"), ("103", "hum")}),
+        (_same_names_behind_two_gateways, {("north/0", "value"), ("south/0", "value")}),
+        (_arrays_without_keys, {("bench7", "0"), ("bench7", "2")}),
+        (_empty_levels, {("cell-1", "Temp"), ("cell-2", "Temp")}),
+        (_columns, {("tank-1", "level")}),
+        (_seconds_and_nanoseconds, {("oven", "doubleValue")}),
+        (_french_far_down, {("Thermostat", "temperature"), ("Prise", "etat")}),
+        (_american_dates, {("line0", "press"), ("line1", "press")}),
+    ],
+)
+def test_other_traffic_is_read(stream: object, wanted: set[tuple[str, str]]) -> None:
+    """By the same rules: of other names, depths, shapes, times and languages."""
+    assert callable(stream)
+    traffic = heard(stream())
+    count, good, found = decoded_by(_config(plan(traffic)), traffic)
+
+    assert good == count > 0
+    assert found >= wanted
+
+
+def test_what_nothing_reads_is_told_with_its_reason() -> None:
+    """And no feed is made up for it."""
+    traffic = heard(iter([(at, "raw/7", bytes([255, at, 128, 0]), False) for at in range(9)]))
+    found = plan(traffic)
+
+    assert not found.feeds
+    assert [each.messages for each in found.passed] == [9]
+    assert "no installed format reads" in found.passed[0].why
+
+
+def test_what_a_feed_would_get_and_is_no_measurement_is_ignored() -> None:
+    """By filters that hide nothing that is one."""
+    online = [(0, f"werk/hall1/{name}/online", b"true", True) for name in ("lathe", "mill")]
+    found = plan(heard(STYLES["scalars"](), iter(online)))
+
+    assert found.ignore == ["werk/hall1/+/online"]
+    assert found.part == 1
+
+
+def test_memory_is_bounded_whatever_comes() -> None:
+    """Topics, messages and bytes that are kept; the rest is counted."""
+    traffic = Traffic()
+    for at in range(MOST_TOPICS + 50):
+        traffic.add(f"t/{at}".encode(), b"1", at)
+    for at in range(200):
+        traffic.add(b"t/1", b"x" * 1000, at)
+    traffic.add(b"\xff", b"1", 0)
+    traffic.add(b"t/1", b"x" * (1 << 20), 0)
+
+    assert len(traffic.topics) == MOST_TOPICS
+    assert traffic.unkept == 52
+    assert len(traffic.topics["t/1"].messages) == 40
+    kept = sum(len(each.payload) for topic in traffic for each in topic.messages)
+    assert traffic.bytes_kept == kept
+    assert traffic.count == MOST_TOPICS + 252
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=12,
+)
+_PAYLOADS = st.one_of(
+    st.binary(max_size=40), _JSON.map(lambda value: json.dumps(value).encode()), st.just(b"21,5 C")
+)
+_LEVELS = st.sampled_from(["", "a", "b1", "é", "{x}", "$x", "state"])
+_TOPICS = st.lists(_LEVELS, min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(_TOPICS.map("/".join), _PAYLOADS), min_size=1, max_size=12))
+def test_any_traffic_gives_a_file_that_can_be_read(messages: list[tuple[str, bytes]]) -> None:
+    """Or none; and never an exception."""
+    traffic = Traffic()
+    for at, (topic, payload) in enumerate(messages):
+        traffic.add(topic.encode(), payload, NOW_S * 10**9 + at)
+    found = plan(traffic)
+
+    if found.feeds:
+        _config(found)
