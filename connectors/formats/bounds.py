@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sized
 
 import msgspec
 
@@ -49,14 +48,14 @@ class Bounds:
             )
 
     def check_objects(
-        self, payload: bytes, objects: int, elements: Callable[[bytes], list[Any]]
+        self, payload: bytes, objects: int, elements: Callable[[bytes], Sized]
     ) -> bool:
         """Count a payload's records before they are made.
 
         Args:
             payload: The payload.
             objects: How many objects there are in it at most, wherever they stand.
-            elements: Reads it as an array of ``AnyObject``.
+            elements: Reads it as an array; only its length is looked at.
 
         Returns:
             Whether it may go the typed way, which makes records before it knows their number.

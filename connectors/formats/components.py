@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 BUILT_IN: Mapping[str, str] = {
     "binary": "connectors.formats.binary.component:BINARY",
+    "cbor": "connectors.formats.cbor.component:CBOR",
     "csv": "connectors.formats.csv.component:CSV",
     "json": "connectors.formats.json.component:JSON",
     "msgpack": "connectors.formats.msgpack.component:MSGPACK",

@@ -1,0 +1,1 @@
+"""CBOR: what JSON says, in fewer bytes."""

@@ -1,0 +1,169 @@
+"""CBOR as one of the formats: its parser, and what a payload would cost it (RFC 8949)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import cbor2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.formats.bounds import Bounds
+from connectors.formats.cbor.payload import UNREADABLE, content_of, loads
+from connectors.formats.converted import converter
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.errors import DataError
+
+#: What the parser makes of a map, an array, a text, a tag, a float, another number, and of what is
+#: in one byte, the place in its array or map included, bytes. For the dearest of each kind.
+#: Measured with cbor2 on CPython 3.11.
+_MAP, _ARRAY, _TEXT, _TAG, _FLOAT, _VALUE, _SMALL = 240, 104, 90, 64, 33, 48, 9
+
+#: Values that are looked at one by one, at most.
+_MAX_VALUES = 200_000
+
+#: By first byte: what the value takes in memory. Its upper three bits are the type, the lower five
+#: its value or length, or how that is written.
+_COST = np.full(256, _VALUE, np.int64)
+_COST[:0x19] = _COST[0xF4:0xF8] = _COST[0xFF] = _SMALL
+_COST[0x40:0x80] = _TEXT
+_COST[0x80:0xA0] = _ARRAY
+_COST[0xA0:0xC0] = _MAP
+_COST[0xC0:0xE0] = _TAG
+_COST[0xF9:0xFC] = _FLOAT
+
+#: By first byte: how many bytes the value takes, itself included; 0 where it says so itself. Of
+#: arrays, maps and tags it is the head: the values in them are values of their own.
+_STEPS = [1] * 256
+for _type in range(0, 256, 32):
+    _STEPS[_type + 0x18 : _type + 0x1C] = (2, 3, 5, 9)
+for _type in (0x40, 0x60):
+    _STEPS[_type : _type + 0x1C] = [*range(1, 25), 0, 0, 0, 0]
+
+#: One that says its length takes as long as so many more.
+_LENGTH_COUNTS = 3
+
+#: May be a float that is NaN or infinite.
+_NOT_FINITE = re.compile(
+    rb"\xfb[\x7f\xff][\xf0-\xff]|\xfa[\x7f\xff][\x80-\xff]|\xf9[\x7c-\x7f\xfc-\xff]"
+)
+
+#: With so many arrays in it, it is looked whether some of them are keys. Python's hash of them is
+#: known beforehand, so there may be many of one hash, and each of these takes as long as there are.
+_MANY_ARRAYS = 500
+
+_IS_ARRAY = _COST == _ARRAY
+_IS_MAP = _COST == _MAP
+
+
+class CborFormat:
+    """Reads CBOR; a ``Format``.
+
+    Args:
+        feed: The feed's configuration.
+        limits: What one message may hold.
+    """
+
+    # All texts are read.
+    is_utf8 = False
+    pick = None
+
+    def __init__(self, feed: Feed, limits: Ingest) -> None:
+        self._bounds = Bounds(limits.max_records, len(feed.channels))
+        self._max_records = limits.max_records
+        # An empty map has one byte, not three as in JSON.
+        self.unseen_bytes = self._bounds.unseen_bytes // 3
+        self.check_count = self._bounds.check_count
+
+    def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
+        """What reads a payload into a type; see ``Format.make_typed``."""
+        convert, most = converter(kind), self._max_records
+
+        def read(payload: bytes) -> object:
+            if _NOT_FINITE.search(payload):
+                # In the type it could not be told from null, or from what is not there.
+                raise msgspec.ValidationError("a number that is none")
+            try:
+                content = content_of(payload)
+            except UNREADABLE as error:
+                raise msgspec.DecodeError(str(error)) from None
+            if type(content) is list and len(content) > most:
+                raise msgspec.ValidationError("too many records")
+            return convert(content)
+
+        return read
+
+    def check(self, payload: bytes) -> bool:
+        """Look at a payload before it is parsed; see ``Format.check``."""
+        return check(payload, self._bounds)
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """What a payload holds; see ``Format.read``."""
+        del topic
+        return loads(payload)
+
+
+def check(payload: bytes, bounds: Bounds) -> bool:
+    """Look at a payload before it is parsed; see ``Format.check``."""
+    counts = np.bincount(np.frombuffer(payload, np.uint8), minlength=256)
+    arrays = counts[_IS_ARRAY].sum()
+    is_much = False
+    try:
+        # As if each byte began a value, which nearly all payloads can afford.
+        bounds.check_size(payload, int(counts @ _COST))
+    except DataError:
+        is_much = True
+    if is_much or arrays > _MANY_ARRAYS:
+        counts = _first_bytes(payload)
+        bounds.check_size(payload, int(counts @ _COST))
+        if counts[_IS_ARRAY].sum() > _MANY_ARRAYS and counts[_IS_MAP].any():
+            _check_keys(payload)
+    return bounds.check_objects(payload, int(counts[_IS_MAP].sum()), _elements)
+
+
+def _elements(payload: bytes) -> range:
+    """As long as the array is that a payload is; MsgspecError when it is none that says it."""
+    size = _STEPS[payload[0]]
+    if not _IS_ARRAY[payload[0]] or payload[0] == 0x9F:
+        raise msgspec.DecodeError("no array")
+    return range(
+        min(int.from_bytes(payload[1:size], "big") if size > 1 else payload[0] & 31, len(payload))
+    )
+
+
+def _check_keys(payload: bytes) -> None:
+    """Refuse, with DataError, keys that are neither texts nor bytes."""
+    try:
+        cbor2.loads(payload, strict_hashable_types=True, tag_hook=lambda tag, _: tag.value)
+    except UNREADABLE as error:
+        if "hash" in str(error) or "key" in str(error):
+            raise DataError(
+                "not_cbor", "keys that are no texts, in a message of so many arrays"
+            ) from None
+
+
+def _first_bytes(payload: bytes) -> NDArray[np.int64]:
+    """How many values begin with which byte, int64[256]; DataError for too many."""
+    found = bytearray()
+    at, end, left = 0, len(payload), _MAX_VALUES
+    while at < end:
+        first = payload[at]
+        found.append(first)
+        step = _STEPS[first]
+        if not step:
+            size = 1 << (first & 3)
+            step = 1 + size + int.from_bytes(payload[at + 1 : at + 1 + size], "big")
+            left -= _LENGTH_COUNTS
+        at += step
+        left -= 1
+        if left < 0:
+            raise DataError(
+                "too_many_records",
+                f"so many small values that it is not looked whether there is room for them; "
+                f"{_MAX_VALUES} are the most",
+            )
+    return np.bincount(np.frombuffer(found, np.uint8), minlength=256)
