@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from headgate.core.errors import DataError
 
@@ -23,13 +31,42 @@ _KINDS = {
 }
 _BEGINS = tuple(_KINDS)
 
-#: The first two bytes of those that are read.
-HEADS = frozenset(begin for begin, name in _KINDS.items() if name in ("gzip", "zlib"))
+#: What zstd keeps of what it has read, as a power of two of bytes: so much any reader should have
+#: (RFC 8878). A payload asks for it in its first bytes, and it is taken at once.
+_ZSTD_WINDOW = 23
 
-#: What zlib calls the two that it reads: a header of gzip's, or its own.
-_WINDOW_BITS = {"gzip": 31, "zlib": 15}
 
-#: Parts of one gzip payload at most: each is looked for in all that is left.
+class _Inflater(Protocol):
+    """What makes one part of a payload whole."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _zstd() -> _Inflater:
+    options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+    return zstd.ZstdDecompressor(options=options)
+
+
+#: Those that are read. zlib reads two: with a header of gzip's, or its own.
+_INFLATERS: Mapping[str, Callable[[], _Inflater]] = {
+    "gzip": lambda: zlib.decompressobj(31),
+    "zlib": lambda: zlib.decompressobj(15),
+    "zstd": _zstd,
+}
+
+#: The first two bytes of those.
+HEADS = frozenset(begin[:2] for begin, name in _KINDS.items() if name in _INFLATERS)
+
+#: Those of which several parts may stand one after the other.
+_OF_PARTS = ("gzip", "zstd")
+
+#: Parts of one payload at most: each is looked for in all that is left.
 _MAX_PARTS = 100
 
 #: Behind compressed data these bytes mean nothing, as around other payloads.
@@ -47,21 +84,21 @@ def inflated(payload: bytes, kind: str, most: int) -> bytes:
     """A payload as it was before it was compressed.
 
     Args:
-        payload: One that ``compression_of`` knows.
-        kind: What that said.
+        payload: What was sent.
+        kind: How it is compressed, as ``compression_of`` says it.
         most: No more bytes than these may come of it.
 
     Raises:
         DataError: It can't be had, or would be larger.
     """
-    if kind not in _WINDOW_BITS:
-        raise DataError("compressed", f"{kind} data; gzip and zlib are read")
+    if kind not in _INFLATERS:
+        raise DataError("compressed", f"{kind} data; gzip, zlib and zstd are read")
     content = b""
     for _ in range(_MAX_PARTS):
-        inflater = zlib.decompressobj(_WINDOW_BITS[kind])
+        inflater = _INFLATERS[kind]()
         try:
             content += inflater.decompress(payload, most + 1 - len(content))
-        except zlib.error as error:
+        except (zlib.error, zstd.ZstdError) as error:
             raise DataError("compressed", f"{kind} data that is damaged: {error}"[:200]) from None
         if len(content) > most:
             raise DataError("too_large", f"{kind} data of more than {most} bytes")
@@ -70,8 +107,7 @@ def inflated(payload: bytes, kind: str, most: int) -> bytes:
         payload = inflater.unused_data.lstrip(_BLANKS)
         if not payload:
             return content
-        # gzip's may be several, one after the other.
-        if kind != "gzip" or not payload.startswith(b"\x1f\x8b"):
+        if kind not in _OF_PARTS or compression_of(payload) != kind:
             break
     raise DataError("compressed", f"more behind the end of {kind} data")
 

@@ -197,6 +197,8 @@ class Feed(Table):
     qos: Literal[0, 1, 2] = 1
     #: What the messages are written in: a format's name, or its table with ``type``.
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
+    #: How messages are compressed; "auto" tells it by their first bytes.
+    compression: Literal["auto", "none", "gzip", "zlib", "zstd"] = "auto"
     measurement: str | None = None
     #: Path of the records inside the payload; a payload that is an array needs none. It goes
     #: through arrays, and ``{device}`` in it is each key of an object.
@@ -401,6 +403,11 @@ class Feed(Table):
     def _format_config(self) -> FormatConfig:
         table = self.format.table
         return table if isinstance(table, FormatConfig) else FormatConfig()
+
+    @property
+    def may_begin_anyhow(self) -> bool:
+        """Whether its messages may begin with any bytes, also with those of compressed ones."""
+        return self._format_config.may_begin_anyhow
 
     @property
     def handles_retained(self) -> Literal["once", "ignore", "reading"]:

@@ -43,6 +43,11 @@ class FormatConfig(Table):
         """The ``retained`` of feeds that do not say any."""
         return None
 
+    @property
+    def may_begin_anyhow(self) -> bool:
+        """Whether a message may begin with any bytes, also with those of compressed ones."""
+        return False
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this; empty when it does."""
         del feed

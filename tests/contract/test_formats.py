@@ -8,7 +8,17 @@ from headgate.core.components import installed
 from headgate.testing.formats import hold_format
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", installed("formats"))
 def test_a_format_keeps_the_laws(name: str) -> None:
-    """Whatever bytes come."""
-    hold_format(name)
+    """Whatever bytes come: ten thousand payloads."""
+    hold_format(name, changes=10_000)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", installed("formats"))
+def test_a_format_keeps_the_laws_much_longer(name: str) -> None:
+    """A hundred thousand, and others."""
+    hold_format(name, seed=1, changes=100_000)

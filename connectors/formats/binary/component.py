@@ -71,6 +71,11 @@ class BinaryConfig(FormatConfig):
         """See ``FormatConfig``: each byte may be a record of all fields."""
         return 16 * max(1, len(self.fields) // (self.size or self.least))
 
+    @property
+    def may_begin_anyhow(self) -> bool:
+        """See ``FormatConfig``."""
+        return self.encoding == "raw"
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this."""
         return no_such_field(feed, tuple(self.fields), "fields")

@@ -9,7 +9,6 @@ import numpy as np
 
 from connectors.formats.bounds import AnyObject, Bounds
 from connectors.formats.format import MakeTyped
-from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
@@ -53,7 +52,6 @@ class JsonFormat:
         self.unseen_bytes = self._bounds.unseen_bytes
         self.check_count = self._bounds.check_count
         self._has_lines = has_lines
-        self._max_bytes = limits.max_payload
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
@@ -76,18 +74,6 @@ class JsonFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         del topic
-        try:
-            return self._content(payload)
-        except DataError as error:
-            # Only then is it looked at: a payload that is text needs no more than its parser.
-            if error.reason != "compressed":
-                raise
-        payload = inflated(payload, compression_of(payload), self._max_bytes)
-        if len(payload) > self.unseen_bytes:
-            self.check(payload)
-        return self._content(payload)
-
-    def _content(self, payload: bytes) -> object:
         try:
             return self._loads(payload)
         except DataError as error:

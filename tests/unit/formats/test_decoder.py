@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import math
 from typing import Any
 
@@ -133,6 +134,7 @@ def test_without_a_time_path_the_arrival_counts() -> None:
         (gzip.compress(b'{"t": 1750000000000, "x": 1}', mtime=0)[:-4], "compressed"),
         (bz2.compress(b'{"t": 1750000000000, "x": 1}'), "compressed"),
         (b"\x28\xb5\x2f\xfd\x04\x58\x11\x00", "compressed"),
+        (lzma.compress(b'{"t": 1750000000000, "x": 1}'), "compressed"),
         (b"[" * 10_000 + b"]" * 10_000, "too_deep"),
         (b"7", "not_object"),
         (b'{"t": nan, "x": 1}', "bad_time"),

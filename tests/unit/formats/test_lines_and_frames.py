@@ -9,11 +9,13 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.inflate import zstd
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.channels import ChannelTable
@@ -328,12 +330,19 @@ def test_lines_are_read_only_by_choice() -> None:
     assert Decoding(b'{"x":1}\n{"x":2}', channels={"x": {}}).refused[0].startswith("not_json")
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
-def test_compressed_json_is_read(compress: object) -> None:
+@pytest.mark.parametrize(
+    ("kind", "compress"),
+    [("gzip", gzip.compress), ("zlib", zlib.compress), ("zstd", zstd.compress)],
+)
+def test_compressed_json_is_read(kind: str, compress: object) -> None:
     """As what is in it; lines too, and what is wrong with it is told."""
     assert callable(compress)
     assert Decoding(compress(b'{"x":7.5}'), channels={"x": {}}).readings == [("x", 7.5)]
     assert Decoding(compress(b'{"x":7.5}') + b"\0\n", channels={"x": {}}).readings
+    given: dict[str, Any] = {"channels": {"x": {}}, "compression": kind}
+    assert Decoding(compress('{"x":7.5,"y":"é"}'.encode()), **given).readings == [("x", 7.5)]
+    assert Decoding(b'{"x":7.5}', **given).refused[0].startswith(f"compressed: {kind} data that is")
+    assert Decoding(compress(b'{"x":7.5,"y":"\xff"}'), **given).refused[0].startswith("not_utf8")
     lines = Decoding(compress(b'{"x":1}\n{"x":2}'), **_LINES)
     assert lines.readings == [("x", 1.0), ("x", 2.0)]
     assert Decoding(compress(b'{\n"x":1\n}'), **_LINES).readings == [("x", 1.0)]
@@ -356,9 +365,19 @@ def _decoder(form: object) -> FeedDecoder:
     return FeedDecoder("f", Feed.model_validate(feed), ChannelTable(), Ingest())
 
 
+def test_a_window_beyond_all_need_is_refused() -> None:
+    """Zstd takes it at once, whatever is in it."""
+    options = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.checksum_flag: 0}
+    compressor = zstd.ZstdCompressor(options=options)
+    payload = compressor.compress(b'{"x":7.5}') + compressor.flush()
+    (refusal,) = Decoding(payload, channels={"x": {}}).refused
+    assert refusal.startswith("compressed: zstd data that is damaged")
+
+
 _MIB = 1 << 20
 _HOSTILE: dict[str, tuple[object, bytes]] = {
     "a bomb": ("json", gzip.compress(b'{"x":1,"y":"' + b"a" * (64 * _MIB) + b'"}')),
+    "another bomb": ("cbor", zstd.compress(b"\x9a\x10\x00\x00\x00" + bytes(64 * _MIB))),
     "many objects, compressed": ("json", gzip.compress(b"[" + b"{}," * 300_000 + b"{}]")),
     "lines": ({"type": "json", "lines": True}, b"{}\n" * (_MIB // 3)),
     "short lines": ({"type": "json", "lines": True}, b"1\n" * (_MIB // 2)),

@@ -1,0 +1,108 @@
+"""Compression around any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from connectors.formats.format import Format, MakeTyped
+from connectors.formats.inflate import compression_of, inflated
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.errors import DataError
+
+#: What ``feed.NAME.compression`` says where nothing is known.
+_AUTO, _NONE = "auto", "none"
+
+
+def around(form: Format, feed: Feed, limits: Ingest) -> Format:
+    """The format with what its feed says of compression around its messages."""
+    if feed.compression == _NONE or (feed.compression == _AUTO and feed.may_begin_anyhow):
+        return form
+    if feed.compression == _AUTO:
+        return _Recognized(form, limits.max_payload)
+    return _Known(form, feed.compression, limits.max_payload)
+
+
+class _Around:
+    """What both have in common."""
+
+    def __init__(self, form: Format, most: int) -> None:
+        self._form = form
+        self._most = most
+        self.pick = form.pick
+        self.check_count = form.check_count
+        self.unseen_bytes = form.unseen_bytes
+
+    def _read(self, topic: bytes, payload: bytes, kind: str) -> object:
+        content = inflated(payload, kind, self._most)
+        if len(content) > self.unseen_bytes:
+            self._form.check(content)
+        return self._form.read(topic, content)
+
+
+class _Recognized(_Around):
+    """Messages that may be compressed, which is seen by their first bytes; a ``Format``."""
+
+    def __init__(self, form: Format, most: int) -> None:
+        super().__init__(form, most)
+        self.make_typed = form.make_typed
+        self.is_utf8 = form.is_utf8
+
+    def check(self, payload: bytes) -> bool:
+        """Look at a payload before it is parsed; see ``Format.check``."""
+        # Of a compressed one its bytes say nothing.
+        return not compression_of(payload) and self._form.check(payload)
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """What a payload holds; see ``Format.read``."""
+        try:
+            return self._form.read(topic, payload)
+        except DataError:
+            # Only then is it looked at: a good payload needs no more than its parser.
+            kind = compression_of(payload)
+            if not kind:
+                raise
+        return self._read(topic, payload, kind)
+
+
+class _Known(_Around):
+    """Messages that are compressed as the configuration says; a ``Format``."""
+
+    # What is in them is looked at where it is read.
+    is_utf8 = False
+
+    def __init__(self, form: Format, kind: str, most: int) -> None:
+        super().__init__(form, most)
+        self._kind = kind
+        self.make_typed: MakeTyped | None = None if form.make_typed is None else self._typed
+
+    def _typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
+        assert self._form.make_typed is not None  # noqa: S101  (for the type checker)
+        inner = self._form.make_typed(kind)
+
+        def read(payload: bytes) -> object:
+            try:
+                content = inflated(payload, self._kind, self._most)
+            except DataError as error:
+                raise msgspec.DecodeError(error.detail) from None
+            if len(content) > self.unseen_bytes:
+                raise msgspec.ValidationError("too long not to be looked at first")
+            if self._form.is_utf8 and not content.isascii():
+                content.decode()
+            return inner(content)
+
+        return read
+
+    def check(self, payload: bytes) -> bool:
+        """Its bytes say nothing; what is in it is looked at where it is read."""
+        del payload
+        return True
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """What a payload holds; see ``Format.read``."""
+        if not payload:
+            raise DataError("empty", "nothing in it; so are retained messages cleared")
+        return self._read(topic, payload, self._kind)
