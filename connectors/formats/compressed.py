@@ -17,7 +17,7 @@ from headgate.core.errors import DataError
 _AUTO, _NONE = "auto", "none"
 
 
-def around(form: Format, feed: Feed, limits: Ingest) -> Format:
+def with_compression(form: Format, feed: Feed, limits: Ingest) -> Format:
     """The format with what its feed says of compression around its messages."""
     if feed.compression == _NONE or (feed.compression == _AUTO and feed.may_begin_anyhow):
         return form

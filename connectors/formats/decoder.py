@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.columns import Columns, Decoded, Rows, joined
-from connectors.formats.compressed import around
+from connectors.formats.compressed import with_compression
 from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import NOTHING, Conversation, Format
 from connectors.formats.numbers import shown
@@ -71,7 +71,7 @@ class FeedDecoder:
     ) -> None:
         self._devices = Devices(name, feed, channels, limits)
         form: Format = component("formats", feed.format.name).make(feed.format.table, feed, limits)
-        self._format = around(form, feed, limits)
+        self._format = with_compression(form, feed, limits)
         self._is_strict = feed.strict
         self._signals = [
             Signal.of(channel, config, is_strict=feed.strict)

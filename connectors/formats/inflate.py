@@ -49,7 +49,7 @@ class _Inflater(Protocol):
 
 
 def _zstd() -> _Inflater:
-    options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+    options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW}
     return zstd.ZstdDecompressor(options=options)
 
 

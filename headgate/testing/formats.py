@@ -22,10 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import FormatExample
-from connectors.formats.inflate import zstd
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
