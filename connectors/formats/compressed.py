@@ -35,6 +35,8 @@ class _Around:
         self.pick = form.pick
         self.check_count = form.check_count
         self.unseen_bytes = form.unseen_bytes
+        # Of those that have one; see ``Conversation``.
+        self.conversation: object = getattr(form, "conversation", None)
 
     def _read(self, topic: bytes, payload: bytes, kind: str) -> object:
         content = inflated(payload, kind, self._most)
