@@ -34,10 +34,12 @@ wheel: $(VENV)/.ready
 	@ls dist/headgate-*.whl
 
 # The tests' real services, where they can be had: mosquitto and VictoriaMetrics from Debian, Kafka's
-# own jars from Maven Central. Fetched before the tests, whose time is limited.
+# own jars from Maven Central, and other people's Sparkplug nodes. Fetched before the tests, whose time
+# is limited.
 services: $(VENV)/.ready
 	@sh tests/services.sh
 	@$(BIN)/python -m tests.kafka.jars >/dev/null || echo "The tests that need Kafka will be skipped."
+	@$(BIN)/python -m tests.sparkplug.environment >/dev/null || echo "The tests that need pysparkplug will be skipped."
 
 # Three speeds. What needs no service comes first, side by side; then tests with real services, which
 # mostly wait, and those that break things; then the simulation, by itself: beside others that are
