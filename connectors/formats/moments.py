@@ -22,6 +22,9 @@ _DATE_LENGTH = 10
 #: Digits of a time of day, or of a date, of which zeros before it got lost in a number.
 _DIGITS = 6
 
+#: Larger numbers are no digits of a time; they would be written with an exponent.
+_LARGEST = 10**15
+
 _GPS_EPOCH = "1980-01-06"
 _NTP_EPOCH = "1900-01-01"
 
@@ -93,12 +96,16 @@ class TimeTexts:
             example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC).strftime(mapping.pattern)
             parts = example.split(" ") if len(mapping.paths) > 1 else [example]
             if len(parts) == len(mapping.paths):
-                self._widths = [len(part) for part in parts]
+                self._widths = [len(part.partition(".")[0]) for part in parts]
 
     def part(self, place: int, value: object) -> str:
         """One of the texts, of whose digits zeros may have got lost."""
         if type(value) is int and 0 <= value < 10**LONGEST_TEXT:
             return str(value).zfill(self._widths[place])
+        if type(value) is float and 0 <= value < _LARGEST:
+            whole, _, fraction = repr(value).partition(".")
+            text = whole.zfill(self._widths[place])
+            return text if fraction == "0" else f"{text}.{fraction}"
         if isinstance(value, str) and len(value) <= LONGEST_TEXT:
             return value.strip()
         raise DataError("bad_time", f"expected a text, got {shown(value)}")

@@ -72,16 +72,23 @@ def first(get: Callable[[object], object], record: object, around: Sequence[obje
     return value
 
 
-def array_below(content: object, depth: int = 3) -> str:
-    """Path of the innermost array of objects in a record or payload; empty when there is none."""
-    while type(content) is list and content:
+def array_below(content: object, depth: int = 3, *, is_innermost: bool = True) -> str:
+    """Path of an array of objects in a record or payload; empty when there is none.
+
+    Args:
+        content: The record or payload.
+        depth: So many keys it may be away.
+        is_innermost: Whether to go through arrays, as far as it goes; else it is the first.
+    """
+    while is_innermost and type(content) is list and content:
         content = content[0]
     if type(content) is not dict or not depth:
         return ""
     found = ""
     for key, value in islice(content.items(), _LOOKED_AT):
         is_array = type(value) is list and bool(value) and type(value[0]) is dict
-        below = array_below(value, depth - 1) if is_array or type(value) is dict else ""
+        is_way = type(value) is dict or (is_array and is_innermost)
+        below = array_below(value, depth - 1, is_innermost=is_innermost) if is_way else ""
         if below or (is_array and not found):
             path = f"{_quoted(key)}.{below}" if below else _quoted(key)
             # An array of the record itself is more likely meant than one of an object in it.

@@ -8,7 +8,7 @@ members it stands in, from inside out, the payload last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
@@ -96,6 +96,9 @@ class Records:
         # How many values of a row anybody asks for; 0 where no record is one.
         self._row_length = max(map(int, places), default=-1) + 1
         self._takes_values = self.is_keyed and _VALUE in values
+        # What stands beside the members of an object and is asked for by itself is none of them.
+        beside = [*paths[len(values) :], *([] if feed.quality is None else [feed.quality.path])]
+        self._beside = frozenset(parts_of(path)[0] for path in beside)
 
     def found(self, payload: object) -> Found:
         """The records in a payload.
@@ -109,7 +112,7 @@ class Records:
         if self.path is not None and type(payload) is dict and self.path in payload:
             # A key that holds the whole path is preferred, as with all paths.
             content, steps = payload[self.path], ()
-        search = _Search(self._check_count, has_rows=bool(self._row_length))
+        search = _Search(self._check_count, self._beside, has_rows=bool(self._row_length))
         search.follow(content, steps, (payload,), {})
         if not search.ends and self._steps:
             raise DataError("missing_records", self._nothing_there(payload))
@@ -151,8 +154,11 @@ class Records:
 class _Search:
     """Follows a path through one payload, with a bound on what it goes through."""
 
-    def __init__(self, check_count: Callable[[int], None], *, has_rows: bool) -> None:
+    def __init__(
+        self, check_count: Callable[[int], None], beside: Container[str], *, has_rows: bool
+    ) -> None:
         self._check_count = check_count
+        self._beside = beside
         self._has_rows = has_rows
         self._records = self._branches = 0
         self.ends: list[_End] = []
@@ -183,6 +189,8 @@ class _Search:
             if not content:
                 self.ends.append(_End((), levels))
         for key, each in _members(content, step):
+            if step.name is not None and key in self._beside and not isinstance(each, dict | list):
+                continue
             is_level = rest and (step.name is not None or isinstance(content, list))
             inside = (each, *levels) if is_level else levels
             named = {**keys, step.key: key} if step.name not in (None, "*") else keys

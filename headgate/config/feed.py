@@ -397,7 +397,12 @@ class Feed(Table):
 
     @property
     def _key_tags(self) -> list[str]:
-        return [name for name in self.record_keys if name not in _NO_TAGS]
+        # What a time is made of says when, and not of what it is.
+        return [
+            name
+            for name in self.record_keys
+            if name not in _NO_TAGS and f"{{{name}}}" not in self.time.paths
+        ]
 
     @property
     def _format_config(self) -> FormatConfig:

@@ -75,7 +75,7 @@ def shaped(contents: Sequence[Record]) -> Shaped:
 
 def _array_of_all(contents: Sequence[Record]) -> str:
     """Path of the array that has all measurements; empty when there is none."""
-    paths = Counter(array_below(each.record) for each in contents)
+    paths = Counter(array_below(each.record, 2, is_innermost=False) for each in contents)
     if not paths:
         return ""
     path, count = paths.most_common(1)[0]

@@ -60,8 +60,11 @@ class HealthMonitor:
         )
         self._feed_of = np.empty(0, np.int32)
         self._known = 0
-        # By device row and field, the channel: the newest where its tags or unit have changed.
-        self._row_of: dict[tuple[int, str], int] = {}
+        # Sensors are numbered, by device row and field. By channel row its sensor's number, and by
+        # that the newest channel, which is the sensor: tags and units may change to and fro.
+        self._number_of: dict[tuple[int, str], int] = {}
+        self._number = np.empty(0, np.int32)
+        self._newest = np.empty(0, np.int32)
         # Channels ordered by device, and where each device's begin.
         self._by_device = np.empty(0, np.int32)
         self._first = np.zeros(1, np.int64)
@@ -181,7 +184,9 @@ class HealthMonitor:
         first, count = self._first[devices], self._first[devices + 1] - self._first[devices]
         channel = self._by_device[np.repeat(first, count) + ramp(count)]
         row = np.full(len(self._channels), -1, np.intp)
-        row[aggregates.channel[rows]] = rows
+        # Of a sensor whose tags change within a window, the one with most of it counts.
+        rows_by_n = rows[np.argsort(aggregates.n[rows], kind="stable")]
+        row[self._newest[self._number[aggregates.channel[rows_by_n]]]] = rows_by_n
         is_known = (row[channel] >= 0) | (self._state["seen"][channel, 0] > 0)
         channel, of = channel[is_known], np.repeat(rows[starts], count)[is_known]
         return Round(
@@ -241,10 +246,12 @@ class HealthMonitor:
             return
         for name, column in self._state.items():
             self._state[name] = grown(column, known, 0)
-        for row in range(self._known, known):
-            self._take_over(row)
+        newest = self._newest.tolist()
+        numbers = [self._take_over(row, newest) for row in range(self._known, known)]
+        self._number = np.append(self._number, np.array(numbers, np.int32))
+        self._newest = np.array(newest, np.int32)
         device_of = self._channels.device_of
-        rows = np.array(sorted(self._row_of.values()), np.int32)
+        rows = np.sort(self._newest)
         self._by_device = rows[stable_order(device_of[rows])]
         devices = len(self._channels.devices)
         self._first = np.searchsorted(device_of[self._by_device], np.arange(devices + 1))
@@ -253,14 +260,25 @@ class HealthMonitor:
         self._feed_of = np.concatenate([self._feed_of, np.array(numbers, np.int32)])
         self._known = known
 
-    def _take_over(self, row: int) -> None:
-        """Make a new channel the sensor of its name, in place of one it may have been before."""
+    def _take_over(self, row: int, newest: list[int]) -> int:
+        """Make a new channel the sensor of its name, in place of one it may have been before.
+
+        Args:
+            row: The channel.
+            newest: By the sensors' numbers, their channels.
+
+        Returns:
+            The sensor's number.
+        """
         sensor = (int(self._channels.device_of[row]), self._channels.channels[row].field)
-        old = self._row_of.get(sensor)
-        self._row_of[sensor] = row
-        if old is not None:
+        number = self._number_of.setdefault(sensor, len(newest))
+        if number == len(newest):
+            newest.append(row)
+        else:
+            old, newest[number] = newest[number], row
             for column in self._state.values():
                 column[row] = column[old]
                 column[old] = 0
             if old in self._changes:
                 self._changes[row] = self._changes.pop(old)
+        return number

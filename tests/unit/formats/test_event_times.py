@@ -81,6 +81,11 @@ _NOTATIONS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         {"gps": {"date": 50127, "time": 5959}},
         "2027-01-05T00:59:59Z",
     ),
+    "time of day as digits with a fraction": (
+        {"path": ["d", "t"], "pattern": "%d%m%y %H%M%S.%f"},
+        {"d": 150127.0, "t": 75959.25},
+        "2027-01-15T07:59:59.25Z",
+    ),
     "date and time of day as digits of ISO 8601": (
         {"path": ["d", "t"], "unit": "iso8601"},
         {"d": 20270115, "t": 75959},

@@ -191,6 +191,25 @@ def test_records_of_all_arrays_are_counted_together() -> None:
             [("pump1", "v", -10, 1), ("pump2", "v", -10, 2)],
         ),
         (
+            {"t": _T, "pump1": 1, "pump2": 2},
+            {
+                "topic": "in/+",
+                "records": "{device}",
+                "time": {"path": "t", "unit": "s"},
+                "channels": {"v": {"path": "value"}},
+            },
+            [("pump1", "v", -10, 1), ("pump2", "v", -10, 2)],
+        ),
+        (
+            {"2027-01-15": {"07:59:50": {"v": 1}, "07:59:51": {"v": 2}}},
+            {
+                "records": "{date}.{time}",
+                "time": {"path": ["{date}", "{time}"], "unit": "iso8601"},
+                "channels": {"v": {}},
+            },
+            [("a", "v", -10, 1), ("a", "v", -9, 2)],
+        ),
+        (
             {"pump1": {"t": [_T, _T + 1], "v": [1, 2]}},
             {
                 "topic": "in/+",
@@ -210,6 +229,7 @@ def test_keys_may_be_times_devices_and_channels(
     found = Decoding(content, max_records=6, **feed)
     assert found.readings == readings
     assert not found.refused
+    assert not any(found.tags)
 
 
 def test_a_further_key_is_a_tag_that_tells_devices_apart() -> None:

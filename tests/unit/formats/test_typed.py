@@ -45,6 +45,47 @@ _FEEDS: list[dict[str, Any]] = [
             "y": {"states": {"nan": 3, "007": 8}, "missing": [8], "decimal": ","},
         },
     },
+    {
+        "tags": {"id": {"path": "n.id"}, "t": {}, "plant": "p"},
+        "identity": ["t"],
+        "channels": {"x": {"default": 0, "scale": 2.0}, "y": {"path": "n.y", "default": 1.5}},
+    },
+    {
+        "topic": "in",
+        "device": "n.id",
+        "tags": {"other": {}},
+        "time": {"path": "t", "unit": "s", "fallback": "arrival"},
+        "channels": {"x": {}, "y": {"base": 16}},
+    },
+    {"time": {"path": "t", "unit": "s", "epoch": "arrival"}, "channels": {"x": {}, "y": {}}},
+    {"time": {"path": "t", "unit": "100ns", "epoch": "gps"}, "channels": {"x": {}, "y": {}}},
+    {
+        "time": {"path": "n.t", "unit": "iso8601", "date_only": True, "fallback": "arrival"},
+        "channels": {"x": {"default": 7}, "z": {"path": "n.x", "default": 0}},
+    },
+]
+
+#: Shapes that the careful way alone knows.
+_SHAPES: list[dict[str, Any]] = [
+    {"records": "n", "channels": {"x": {}}},
+    {"records": "n.x.y", "time": {"path": ["t", "x"], "unit": ["s", "ns"]}, "channels": {"x": {}}},
+    {"topic": "in", "records": "{device}", "channels": {"x": {}, "y": {"path": "value"}}},
+    {"topic": "in", "records": "{a}.{device}", "tags": {"t": {}}, "channels": {"x": {}}},
+    {"records": "*.{time}", "time": {"unit": "s"}, "channels": {"v": {"path": "value"}}},
+    {"records": "{time}.n", "time": {"unit": "iso8601"}, "channels": {"x": {"default": 1}}},
+    {"records": "{channel}", "channels": {"x": {}, "y": {}}},
+    {"records": "n.*", "time": {"path": "0", "unit": "s"}, "channels": {"x": {"path": "1.n"}}},
+    {
+        "records": "n",
+        "arrays": {"step": "1ms"},
+        "time": {"path": "t", "unit": "s", "fallback": "arrival"},
+        "channels": {"x": {}},
+    },
+    {"time": {"path": ["t", "x"], "pattern": "%d%m%y %H%M%S"}, "channels": {"x": {}}},
+    {
+        "time": {"path": ["t", "x"], "unit": ["iso8601", "ms"], "fallback": "arrival"},
+        "channels": {"x": {}},
+    },
 ]
 
 _numbers = st.one_of(
@@ -126,6 +167,20 @@ def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject
     assert _decoded(feed, payloads, topics, is_typed=True) == _decoded(
         feed, payloads, topics, is_typed=False
     )
+
+
+@pytest.mark.parametrize("number", range(len(_SHAPES)))
+@settings(max_examples=300)
+@given(payloads=st.lists(_payloads, max_size=4))
+def test_no_shape_raises_for_what_a_message_holds(number: int, payloads: list[bytes]) -> None:
+    """What can't be used is refused, a message once at most, and its neighbours are as alone."""
+    feed = Feed.model_validate({"topic": "in/{device}", **_SHAPES[number]})
+    topic = b"in" if feed.topic == "in" else b"in/a"
+    rows, refused, _ = _decoded(feed, payloads, [topic] * len(payloads), is_typed=False)
+
+    alone = [_decoded(feed, [each], [topic], is_typed=False) for each in payloads]
+    assert rows == [row for each, *_ in alone for row in each]
+    assert refused == [(at, text) for at, (_, each, _) in enumerate(alone) for _, text in each]
 
 
 def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:

@@ -308,6 +308,26 @@ def test_a_sensor_that_gets_another_unit_or_tag_is_the_same_sensor() -> None:
     assert _faults(told) == [("b", "stuck"), ("b", "ok")]
 
 
+def test_a_sensor_whose_tag_changes_to_and_fro_is_the_same_sensor() -> None:
+    """Such as a recipe, which changes in the middle of windows; nothing of it is a dropout."""
+    values = _sound(4000)
+    values[3000:3300, 1] = 33
+    plain, tagged = _Plant(), _Plant()
+    rows = [plain.rows]
+    for recipe in ("A", "B"):
+        channels = [
+            Channel("f", "p", "f", name, tags=(("recipe", recipe),), identity=()) for name in _NAMES
+        ]
+        rows.append(np.array([tagged.table.row(each) for each in channels], np.int32))
+    told = []
+    for turn, first in enumerate(range(0, 4000, 500)):
+        tagged.rows = rows[1 + turn % 2]
+        # Windows are of 10 readings, and a turn ends within one.
+        told += tagged.run(values[first + 3 * (turn > 0) : first + 503])
+
+    assert _faults(told) == _faults(plain.run(values)) == [("b", "stuck"), ("b", "ok")]
+
+
 def test_other_windows_begin_with_nothing_learned_and_say_so() -> None:
     """A fault that was told is taken back; it is told again when there is enough evidence."""
     values = _sound()
