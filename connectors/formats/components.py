@@ -9,6 +9,7 @@ BUILT_IN: Mapping[str, str] = {
     "cbor": "connectors.formats.cbor.component:CBOR",
     "csv": "connectors.formats.csv.component:CSV",
     "json": "connectors.formats.json.component:JSON",
+    "line_protocol": "connectors.formats.line_protocol.component:LINE_PROTOCOL",
     "msgpack": "connectors.formats.msgpack.component:MSGPACK",
     "sparkplug": "connectors.formats.sparkplug.component:SPARKPLUG",
     "value": "connectors.formats.value.component:VALUE",

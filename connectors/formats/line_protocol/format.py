@@ -1,0 +1,135 @@
+"""InfluxDB's line protocol as one of the formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from line_protocol_parser import LineFormatError, parse_line
+
+from connectors.formats.bounds import Bounds
+from connectors.formats.converted import converter
+from connectors.formats.paths import ABSENT, getter
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.errors import DataError
+
+#: What the parser makes of a field or tag and of a line, bytes, with the record made of it.
+_PAIR, _LINE = 330, 1300
+
+#: Around all lines these mean nothing.
+_AROUND = "\0 \ufeff\n\r\t"
+
+
+class LineProtocolFormat:
+    """Reads line protocol; a ``Format``.
+
+    Args:
+        feed: The feed's configuration.
+        limits: What one message may hold.
+    """
+
+    is_utf8 = False
+    pick = None
+
+    def __init__(self, feed: Feed, limits: Ingest) -> None:
+        self._bounds = Bounds(limits.max_records, len(feed.channels))
+        self.check_count = self._bounds.check_count
+        self.unseen_bytes = self._bounds.unseen_bytes
+        # Of a name and a value, the name says whether it is one of the feed's.
+        paths = (
+            [] if feed.pairs is not None else [each.path or n for n, each in feed.channels.items()]
+        )
+        self._wanted = [getter(path) for path in paths]
+
+    def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
+        """What reads a payload into a type; see ``Format.make_typed``."""
+        convert = converter(kind)
+
+        def read(payload: bytes) -> object:
+            try:
+                records = self._records(payload)
+            except DataError as error:
+                raise msgspec.DecodeError(error.detail) from None
+            return convert(records)
+
+        return read
+
+    def check(self, payload: bytes) -> bool:
+        """Look at a payload before it is parsed; see ``Format.check``."""
+        lines = payload.count(b"\n")
+        self.check_count(max(0, lines - 2))
+        self._bounds.check_size(payload, _PAIR * payload.count(b"=") + _LINE * lines)
+        return True
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """What a payload holds; see ``Format.read``."""
+        del topic
+        return self._records(payload)
+
+    def _records(self, payload: bytes) -> list[object]:
+        """The lines that have something of the feed's, or all if none has; and bad ones."""
+        try:
+            text = payload.decode().strip(_AROUND)
+        except UnicodeDecodeError as error:
+            raise DataError("not_utf8", f"byte {error.start}: {error.reason}") from None
+        if '"' not in text:
+            records = [record for line in text.split("\n") if (record := _record(line)) is not None]
+        else:
+            records = []
+            for lines in _with_breaks(text.split("\n")):
+                record = _record("\n".join(lines))
+                if isinstance(record, DataError) and len(lines) > 1:
+                    records += [each for line in lines if (each := _record(line)) is not None]
+                elif record is not None:
+                    records.append(record)
+        if not records:
+            raise DataError("empty", "no line")
+        if len(records) == 1:
+            return records
+        wanted = [record for record in records if self._is_wanted(record)]
+        return wanted or records
+
+    def _is_wanted(self, record: object) -> bool:
+        if isinstance(record, DataError) or not self._wanted:
+            return True
+        return any(get(record) is not ABSENT for get in self._wanted)
+
+
+def _record(line: str) -> object:
+    """A line as a record, or what is wrong with it; None for a comment or nothing."""
+    try:
+        parsed = parse_line(line)
+    except (LineFormatError, ValueError) as error:
+        if not line.strip():
+            return None
+        detail = str(error).strip().rstrip(".")
+        if line.lstrip()[:1] in ("{", "["):
+            detail += '; it looks like JSON, which format = "json" reads'
+        return DataError("not_line_protocol", f"{detail}: {line[:100]!r}"[:300])
+    if parsed is None:
+        return None
+    fields, measurement, time = parsed["fields"], parsed["measurement"], parsed["time"]
+    record = {measurement: fields, **fields, "measurement": measurement, "tags": parsed["tags"]}
+    if time is not None:
+        record["time"] = time
+    else:
+        record.pop("time", None)
+    return record
+
+
+def _with_breaks(lines: list[str]) -> list[list[str]]:
+    """Lines, together with those that go on in a text of theirs."""
+    found: list[list[str]] = []
+    open_: list[str] = []
+    for line in lines:
+        is_odd = bool(line.replace("\\\\", "").replace('\\"', "").count('"') & 1)
+        if open_ or is_odd:
+            open_.append(line)
+        if not open_:
+            found.append([line])
+        elif is_odd and len(open_) > 1:
+            found.append(open_)
+            open_ = []
+    return found + [[line] for line in open_]
