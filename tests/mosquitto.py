@@ -13,11 +13,35 @@ from pathlib import Path
 
 import pytest
 
+from connectors.mqtt.config import MqttConfig
+from connectors.mqtt.session import BrokerSession
+from headgate.config.schema import Config
+from headgate.core.clock import Clock
+from headgate.core.telemetry import Telemetry
 from headgate.demo.processes import free_port
 from tests.processes import end
 from tests.services import require
 
 _HOW = "install mosquitto (on Debian: apt-get install mosquitto)"
+
+
+def settings_of(config: Config) -> MqttConfig:
+    """The settings of the source called mqtt."""
+    table = config.source["mqtt"].table
+    assert isinstance(table, MqttConfig)
+    return table
+
+
+def session_of(config: Config, clock: Clock, telemetry: Telemetry) -> BrokerSession:
+    """The session of the source called mqtt."""
+    return BrokerSession(
+        settings_of(config),
+        config.gateway.name,
+        config.source_file("mqtt", "mqtt_session.json"),
+        "mqtt",
+        clock,
+        telemetry,
+    )
 
 
 class Mosquitto:

@@ -68,21 +68,35 @@ class _FedSocket:
         parts: list[bytes] = []
         size = 0
         try:
-            # TLS gives one record at a time; a plain socket gives all there is.
+            # TLS gives one record at a time, WebSockets one frame; a plain socket all there is.
             while size < READ_BYTES:
-                part = self._socket.recv(READ_BYTES - size)
+                part = self._received(READ_BYTES - size)
                 if not part:
                     self._is_at_end = True
                     break
                 parts.append(part)
                 size += len(part)
-                if not isinstance(self._socket, ssl.SSLSocket):
+                if type(self._socket) is socket.socket:
                     break
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError as error:
             self._error = error
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _received(self, size: int) -> bytes:
+        """Some of what has arrived; raises BlockingIOError when there is nothing."""
+        while True:
+            try:
+                part: bytes = self._socket.recv(size)
+            except BlockingIOError:
+                # A frame that holds nothing for us, such as a ping, says so as well; what follows
+                # it may be decrypted already, and the socket won't announce it.
+                pending = getattr(self._socket, "pending", None)
+                if pending is None or not pending():
+                    raise
+            else:
+                return part
 
     @property
     def has_ended(self) -> bool:
@@ -131,6 +145,8 @@ class BulkClient(Client):  # type: ignore[misc]
     was_let_in = False
 
     _fed: _FedSocket | None = None
+    #: The socket itself, with TLS around it.
+    _raw: socket.socket | None = None
     _rest: list[bytes]
     _rest_bytes = 0
     _wanted_bytes = 0
@@ -203,6 +219,12 @@ class BulkClient(Client):  # type: ignore[misc]
             self._ping_t = 0
         return super().loop_misc()
 
+    @property
+    def certificate_end(self) -> str:
+        """The end of the broker's certificate, as ``ssl`` writes it; empty without TLS."""
+        found = self._raw.getpeercert() if isinstance(self._raw, ssl.SSLSocket) else None
+        return str(found["notAfter"]) if found else ""
+
     def use_tls(self, context: ssl.SSLContext) -> None:
         """Connect with this context the next time, whatever was used before."""
         self._ssl, self._ssl_context = True, context
@@ -221,14 +243,41 @@ class BulkClient(Client):  # type: ignore[misc]
         except BaseException:
             wrapped.close()
             raise
+        self._raw = wrapped
         return wrapped
 
+    def _create_socket_connection(self) -> socket.socket:
+        raw: socket.socket = super()._create_socket_connection()
+        self._raw = raw
+        return raw
+
+    def _create_unix_socket_connection(self) -> socket.socket:
+        self._raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._raw.settimeout(self._connect_timeout)
+        self._raw.connect(self._host)
+        return self._raw
+
     def _create_socket(self) -> Any:  # noqa: ANN401  (paho's name for it is private)
-        self._fed = _FedSocket(super()._create_socket())
+        self._raw = None
+        try:
+            created = super()._create_socket()
+        except (IndexError, UnicodeError) as error:
+            # What paho's handshake makes of an answer that is none of a WebSocket's.
+            self._close_raw()
+            raise ConnectionError("what answers speaks no WebSocket") from error
+        except BaseException:
+            self._close_raw()
+            raise
+        self._fed = _FedSocket(created)
         self._rest, self._rest_bytes, self._wanted_bytes = [], 0, 0
         self._skip_bytes = 0
         self.problem, self.was_let_in = "", False
         return self._fed
+
+    def _close_raw(self) -> None:
+        """Close what a failed attempt leaves open; it would be the garbage collector's."""
+        if self._raw is not None:
+            self._raw.close()
 
     def _answer(self, kind: int, packet_ids: list[int]) -> None:
         if packet_ids:

@@ -23,11 +23,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
+from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.packets import HEAD_BYTES, Publishes
 from connectors.mqtt.received import Received, Subscription
 from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.tls import cause, tls_context
-from headgate.config.schema import Mqtt, read_secret
+from connectors.mqtt.transport import address, set_transport, transport_options
+from headgate.config.schema import read_secret
 from headgate.core.backoff import Backoff
 from headgate.core.clock import NS_PER_S, Clock
 
@@ -55,6 +57,9 @@ _PACKET_CEILING_BYTES = 268_435_460
 #: Bytes counted for each message on top of its packet: the objects around it.
 _MESSAGE_OVERHEAD_BYTES = 200
 
+#: What is told of the gateway.
+_ONLINE, _OFFLINE = b"online", b"offline"
+
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 3.0
 
@@ -63,9 +68,10 @@ class Connection:
     """A connection to the broker that is kept up until it is closed.
 
     Args:
-        settings: ``[mqtt]``.
+        settings: Which broker, and as whom.
         client_id: Fixed, because the broker keeps the session under it.
         clock: Source of time.
+        key: Where the configuration has the settings, as it is written in messages.
         on_messages: Called with what came in, from the event loop; must not block or raise.
         read_interval_s: After messages came in the socket is left alone for so long. A broker
             sends each message by itself, and a reader that wakes for each does a hundred times
@@ -74,30 +80,36 @@ class Connection:
         session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
         on_certificate: Called with the end of the broker's certificate, as ``ssl`` writes it.
+        state_topic: Where to tell, retained, whether this connection stands; empty for nowhere.
     """
 
     def __init__(
         self,
-        settings: Mqtt,
+        settings: MqttConfig,
         client_id: str,
         clock: Clock,
         *,
+        key: str = "mqtt",
         on_messages: Callable[[Received], None] | None = None,
         read_interval_s: float = 0.0,
         subscriptions: Sequence[Subscription] = (),
         session: BrokerSession | None = None,
         max_payload_bytes: int = 0,
         on_certificate: Callable[[str], None] | None = None,
+        state_topic: str = "",
     ) -> None:
         self._settings = settings
         self._client_id = client_id
         self._clock = clock
+        self._key = key
         self._on_messages = on_messages
         self._read_interval_s = read_interval_s
         self._subscriptions = subscriptions
         self._session = session
         self._max_payload_bytes = max_payload_bytes
         self._on_certificate = on_certificate
+        self._state_topic = state_topic
+        self._state_mid: int | None = None
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
         self._client = self._make_client()
@@ -137,6 +149,9 @@ class Connection:
     def close(self) -> None:
         """Say goodbye to the broker and end ``run``. The session stays if it is kept."""
         self._is_closing = True
+        if not self.trouble:
+            # The broker forgets the last will of who says goodbye.
+            self._tell_state(_OFFLINE)
         self._client.disconnect()
         self._write()
         self._forget_socket()
@@ -211,7 +226,11 @@ class Connection:
             clean_session=None if self._is_v5 else self._session is None,
             reconnect_on_failure=False,
             manual_ack=True,
+            **transport_options(self._settings),
         )
+        set_transport(client, self._settings)
+        if self._state_topic:
+            client.will_set(self._state_topic, _OFFLINE, qos=1, retain=True)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_payload_bytes = self._max_payload_bytes
         client.on_connect = self._on_connect
@@ -231,16 +250,16 @@ class Connection:
             self._client.username_pw_set(settings.username, password)
             await asyncio.to_thread(self._connect_blocking)
         except (OSError, ValueError) as error:
-            why = cause(error, settings, self._clock.wall_ns())
-            self._set_trouble(f"can't connect to {settings.host}:{settings.port}: {why}")
+            why = cause(error, settings, self._key, self._clock.wall_ns())
+            self._set_trouble(f"can't connect to {settings.where}: {why}")
             return False
         connected = self._client.socket()
         if self._is_closing or connected is None:
             return False
         self.generation += 1
         self._client.generation = self.generation
-        if settings.tls is not None and self._on_certificate is not None:
-            self._on_certificate(connected.getpeercert()["notAfter"])
+        if self._on_certificate is not None and (end := self._client.certificate_end):
+            self._on_certificate(end)
         self._socket = connected
         if self._client.want_write():
             self._loop.add_writer(connected, self._write)
@@ -250,7 +269,7 @@ class Connection:
     def _connect_blocking(self) -> None:
         if self._settings.tls is not None:
             # Anew each time: certificates and keys are renewed while a gateway runs.
-            self._client.use_tls(tls_context(self._settings.tls))
+            self._client.use_tls(tls_context(self._settings.tls, self._key))
         arguments: dict[str, Any] = {}
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)
@@ -263,8 +282,7 @@ class Connection:
                 properties.SessionExpiryInterval = min(seconds, 0xFFFFFFFF)
             arguments = {"properties": properties, "clean_start": self._session is None}
         self._client.connect(
-            self._settings.host,
-            self._settings.port,
+            *address(self._settings),
             keepalive=max(1, self._settings.keepalive // NS_PER_S),
             **arguments,
         )
@@ -326,8 +344,16 @@ class Connection:
     def _set_trouble(self, trouble: str) -> None:
         # Said once, not at every try: an outage may last for days.
         if trouble and trouble != self.trouble:
-            _logger.warning("No connection to the MQTT broker; will keep trying.", cause=trouble)
+            _logger.warning(
+                "No connection to the MQTT broker; will keep trying.",
+                source=self._key,
+                cause=trouble,
+            )
         self.trouble = trouble
+
+    def _tell_state(self, state: bytes) -> None:
+        if self._state_topic:
+            self._state_mid = self._client.publish(self._state_topic, state, 1, retain=True).mid
 
     def _fail_published(self, why: str) -> None:
         for future in self._published.values():
@@ -355,8 +381,8 @@ class Connection:
             self._session.connected(is_present=flags.session_present)
         _logger.info(
             "Connected to the MQTT broker.",
-            host=self._settings.host,
-            port=self._settings.port,
+            source=self._key,
+            broker=self._settings.where,
             session_present=flags.session_present,
         )
         if not self._subscriptions:
@@ -398,6 +424,7 @@ class Connection:
         self._set_trouble("")
         if self._session is not None:
             self._session.subscribed()
+        self._tell_state(_ONLINE)
 
     def _on_unsubscribe(self, *_arguments: object) -> None:
         if self._settled is not None and not self._settled.done():
@@ -408,9 +435,9 @@ class Connection:
     ) -> None:
         if not self._is_closing:
             found = self._client.problem or str(reason)
-            why = cause(found, self._settings, self._clock.wall_ns())
+            why = cause(found, self._settings, self._key, self._clock.wall_ns())
             if self._client.problem and not self._client.was_let_in and self._settings.tls is None:
-                why += ", before it answered; does the port want TLS, [mqtt.tls]?"
+                why += f", before it answered; does the port want TLS, [{self._key}.tls]?"
             if "taken over" in why.lower():
                 why += f"; is another client using the client id {self._client_id!r}?"
             refused = self.trouble.startswith("the broker refused")
@@ -439,6 +466,13 @@ class Connection:
     def _on_publish(
         self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
+        if mid == self._state_mid and reason.is_failure:
+            _logger.warning(
+                "The broker does not let the gateway tell its state.",
+                source=self._key,
+                topic=self._state_topic,
+                reason=str(reason),
+            )
         future = self._published.get(mid)
         if future is not None and not future.done():
             if reason.is_failure:

@@ -17,8 +17,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.tls import cause, tls_context
-from headgate.config.schema import Mqtt, read_secret
+from headgate.config.schema import read_secret
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
 
@@ -40,7 +41,7 @@ class Listener:
     """
 
     def __init__(
-        self, settings: Mqtt, topic_filter: str, clock: Clock, on_message: OnMessage
+        self, settings: MqttConfig, topic_filter: str, clock: Clock, on_message: OnMessage
     ) -> None:
         self._settings = settings
         self._filter = topic_filter
@@ -107,7 +108,7 @@ class Listener:
                 **self._arguments(keeps_session=keeps_session),
             )
         except (OSError, ValueError) as error:
-            why = cause(error, settings, self._clock.wall_ns())
+            why = cause(error, settings, "mqtt", self._clock.wall_ns())
             raise TransientError(f"can't connect to {self._where}: {why}") from error
         client.loop_start()
         answer = self._wait_for_answer()
@@ -138,7 +139,7 @@ class Listener:
         password = read_secret(settings.password_env, settings.password_file)
         client.username_pw_set(settings.username, password)
         if settings.tls is not None:
-            client.tls_set_context(tls_context(settings.tls))
+            client.tls_set_context(tls_context(settings.tls, "mqtt"))
         client.on_connect = self._on_connect
         if not keeps_session:
             client.on_message = self._on_message

@@ -26,8 +26,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from connectors.finding import Finding, State
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.tls import cause, tls_context
-from headgate.config.schema import Config, Mqtt, read_secret
+from connectors.mqtt.transport import address, set_transport, transport_options
+from headgate.config.schema import Config, read_secret
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
@@ -65,31 +67,46 @@ class BrokerProbe:
     """Logs in, subscribes to every feed, and waits for a message of each. Blocks.
 
     Args:
+        settings: Which broker, and as whom.
+        source: The source's name.
+        key: Where the configuration has it.
         config: The checked configuration.
         clock: When messages arrive.
         wait_s: How long to wait for messages.
     """
 
-    def __init__(self, config: Config, clock: Clock, wait_s: float) -> None:
+    def __init__(
+        self,
+        settings: MqttConfig,
+        source: str,
+        key: str,
+        config: Config,
+        clock: Clock,
+        wait_s: float,
+    ) -> None:
+        self._mqtt = settings
+        self._key = key
+        self._feed_tables = config.feeds_of(source)
+        self._are_others = len(config.source) > 1
         self._config = config
         self._clock = clock
         self._wait_s = wait_s
-        self._is_v5 = config.mqtt.version == "5"
+        self._is_v5 = settings.version == "5"
         self._client_id = f"headgate-check-{secrets.token_hex(8)}"
         self._channels = ChannelTable()
         self._decoders = {
             name: FeedDecoder(name, feed, self._channels, config.ingest)
-            for name, feed in config.feed.items()
+            for name, feed in self._feed_tables.items()
         }
-        self._feeds = tuple(config.feed)
-        self._ignored = IgnoredTopics(config.mqtt.ignore)
-        self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
+        self._feeds = tuple(self._feed_tables)
+        self._ignored = IgnoredTopics(settings.ignore)
+        self._patterns = TopicPatterns(feed.topic for feed in self._feed_tables.values())
         self._changed = threading.Condition()
         self._answer: ReasonCode | None = None
         self._has_session = False
         self._ended = ""
         self._granted: Sequence[ReasonCode] | None = None
-        self._heard = {name: _Heard() for name in config.feed}
+        self._heard = {name: _Heard() for name in self._feeds}
 
     def run(self) -> list[Finding]:
         """What was found of the broker, and of each feed."""
@@ -105,7 +122,7 @@ class BrokerProbe:
                 "the broker has a session under a client id that nobody ever had, so it gives a "
                 "user's clients one session; not subscribed, so as not to take the gateway's"
             )
-            return [Finding("mqtt", "warning", text)]
+            return [Finding(self._key, "warning", text)]
         client, refusal = self._log_in(keeps_session=False)
         if client is None:
             return [refusal]
@@ -115,30 +132,29 @@ class BrokerProbe:
             self._log_out(client, keeps_session=False)
 
     def _logged_in(self) -> Finding:
-        mqtt = self._config.mqtt
+        mqtt = self._mqtt
         user = "without a name" if mqtt.username is None else f"as {mqtt.username}"
         tls = "no TLS" if mqtt.tls is None else "TLS"
-        text = f"logged in at {mqtt.host}:{mqtt.port} {user}, MQTT {mqtt.version}, {tls}"
-        return Finding("mqtt", "good", text)
+        text = f"logged in at {mqtt.where} {user}, MQTT {mqtt.version}, {tls}"
+        return Finding(self._key, "good", text)
 
     def _log_in(self, *, keeps_session: bool) -> tuple[Client | None, Finding]:
-        mqtt = self._config.mqtt
-        where = f"{mqtt.host}:{mqtt.port}"
+        mqtt = self._mqtt
+        where = mqtt.where
         self._answer, self._ended = None, ""
         try:
             client = self._make_client(keeps_session=keeps_session)
             client.connect(
-                mqtt.host,
-                mqtt.port,
+                *address(mqtt),
                 keepalive=max(1, mqtt.keepalive // NS_PER_S),
                 **self._connect_arguments(keeps_session=keeps_session),
             )
         except (OSError, ValueError) as error:
             # Certificates that do not fit, and files that are not there, stay so.
             is_ours = isinstance(error, ssl.SSLError | ValueError | FileNotFoundError)
-            why = cause(error, mqtt, self._clock.wall_ns())
+            why = cause(error, mqtt, self._key, self._clock.wall_ns())
             return None, Finding(
-                "mqtt", "wrong" if is_ours else "away", f"can't connect to {where}: {why}"
+                self._key, "wrong" if is_ours else "away", f"can't connect to {where}: {why}"
             )
         client.loop_start()
         answer, ended = self._wait_for_login()
@@ -146,11 +162,11 @@ class BrokerProbe:
             return client, self._logged_in()
         client.loop_stop()
         if answer is not None:
-            return None, _refused(where, str(answer), mqtt)
+            return None, _refused(where, str(answer), mqtt, self._key)
         if ended:
-            return None, Finding("mqtt", "away", f"{where} ended the connection: {ended}")
+            return None, Finding(self._key, "away", f"{where} ended the connection: {ended}")
         text = f"{where} takes connections and does not answer as an MQTT broker does"
-        return None, Finding("mqtt", "away", text)
+        return None, Finding(self._key, "away", text)
 
     def _wait_for_login(self) -> tuple[ReasonCode | None, str]:
         """The broker's answer, or how the connection ended without one; or neither."""
@@ -159,7 +175,7 @@ class BrokerProbe:
             return self._answer, self._ended
 
     def _make_client(self, *, keeps_session: bool) -> Client:
-        mqtt = self._config.mqtt
+        mqtt = self._mqtt
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
@@ -168,11 +184,13 @@ class BrokerProbe:
             reconnect_on_failure=False,
             # What comes in a session that is not ours stays with the broker.
             manual_ack=keeps_session,
+            **transport_options(mqtt),
         )
+        set_transport(client, mqtt)
         client.connect_timeout = ANSWER_LIMIT_S
         client.username_pw_set(mqtt.username, read_secret(mqtt.password_env, mqtt.password_file))
         if mqtt.tls is not None:
-            client.tls_set_context(tls_context(mqtt.tls))
+            client.tls_set_context(tls_context(mqtt.tls, self._key))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -186,7 +204,7 @@ class BrokerProbe:
         properties.MaximumPacketSize = self._config.ingest.max_payload + _PACKET_ROOM_BYTES
         if keeps_session:
             # As the gateway's own says: should this be the gateway's session, it keeps it.
-            seconds = self._config.mqtt.session_expiry // NS_PER_S
+            seconds = self._mqtt.session_expiry // NS_PER_S
             properties.SessionExpiryInterval = min(seconds, 0xFFFFFFFF)
         return {"properties": properties, "clean_start": not keeps_session}
 
@@ -200,18 +218,20 @@ class BrokerProbe:
         client.loop_stop()
 
     def _listen(self, client: Client) -> list[Finding]:
-        feeds = self._config.feed
+        feeds = self._feed_tables
         # Not shared with a group, whose messages would be taken from its gateways.
         topics: Any = [
             (feed.topic_filter, SubscribeOptions(feed.qos) if self._is_v5 else feed.qos)
             for feed in feeds.values()
         ]
+        if not topics:
+            return []
         client.subscribe(topics)
         with self._changed:
             self._changed.wait_for(lambda: self._granted or self._ended, ANSWER_LIMIT_S)
             if self._granted is None:
                 text = f"no answer to the subscription: {self._ended or 'the broker is silent'}"
-                return [Finding("mqtt", "away", text)]
+                return [Finding(self._key, "away", text)]
             refusals = subscriptions(
                 {name: (feed.topic_filter, feed.qos) for name, feed in feeds.items()},
                 [(each.is_failure, each.value, str(each)) for each in self._granted],
@@ -229,8 +249,9 @@ class BrokerProbe:
                     found.append(refusals[name])
                 if name not in wanted:
                     continue
+                at = f" at {self._key}" if self._are_others else ""
                 text = (
-                    f"no message within {self._wait_s:g} s on {feed.topic_filter}"
+                    f"no message within {self._wait_s:g} s on {feed.topic_filter}{at}"
                     f"{f'; {self._ended}' if self._ended else ''}; is the topic right, and may "
                     "the gateway read it? --wait waits for longer"
                 )
@@ -286,7 +307,7 @@ class BrokerProbe:
             self._changed.notify_all()
         if heard.good is not None or heard.tries >= _MAX_TRIES:
             # A large plant need not send us what is not looked at.
-            client.unsubscribe(self._config.feed[feed].topic_filter)
+            client.unsubscribe(self._feed_tables[feed].topic_filter)
 
     def _shown(self, feed: str, topic: bytes, payload: bytes, *, is_retained: bool) -> Finding:
         """A message decoded, or why it is refused."""
@@ -346,13 +367,13 @@ def subscriptions(
     return found
 
 
-def _refused(where: str, word: str, mqtt: Mqtt) -> Finding:
+def _refused(where: str, word: str, mqtt: MqttConfig, key: str) -> Finding:
     state: State = "away" if word.lower().startswith(_PASSING) else "wrong"
     if "protocol" in word.lower():
-        hint = f'; set mqtt.version = "{"3.1.1" if mqtt.version == "5" else "5"}"'
+        hint = f'; set {key}.version = "{"3.1.1" if mqtt.version == "5" else "5"}"'
     else:
-        hint = "" if state == "away" else "; check mqtt.username and its password"
-    return Finding("mqtt", state, f"{where} refuses the login: {word}{hint}")
+        hint = "" if state == "away" else f"; check {key}.username and its password"
+    return Finding(key, state, f"{where} refuses the login: {word}{hint}")
 
 
 def _readings(batch: Batch, details: dict[str, Any]) -> str:

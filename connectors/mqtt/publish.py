@@ -6,9 +6,9 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.session import results_client_id
-from headgate.config.schema import Config
 from headgate.core.clock import Clock
 from headgate.core.errors import TransientError
 
@@ -20,22 +20,33 @@ class ResultsPublisher:
     """A connection of its own, so that a slow reader of results never holds up ingest.
 
     Args:
-        config: ``[mqtt]`` says where.
+        settings: Which broker.
+        key: Where the configuration has them.
+        gateway: The gateway's name.
         clock: Source of time.
         suffix: What tells its client id from those of the gateway's other connections.
     """
 
-    def __init__(self, config: Config, clock: Clock, suffix: str = "results") -> None:
+    def __init__(
+        self,
+        settings: MqttConfig,
+        key: str,
+        gateway: str,
+        clock: Clock,
+        suffix: str = "results",
+    ) -> None:
+        self._settings = settings
+        self._key = key
+        self._gateway = gateway
         self._suffix = suffix
-        self._config = config
         self._clock = clock
         self._connection: Connection | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to connect; does not wait for it."""
-        client_id = results_client_id(self._config, self._suffix)
-        self._connection = Connection(self._config.mqtt, client_id, self._clock)
+        client_id = results_client_id(self._settings, self._gateway, self._suffix)
+        self._connection = Connection(self._settings, client_id, self._clock, key=self._key)
         self._running = asyncio.create_task(self._connection.run(), name="mqtt-results")
 
     async def stop(self) -> None:

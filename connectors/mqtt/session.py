@@ -17,13 +17,14 @@ from pathlib import Path
 
 import structlog
 
-from headgate.config.schema import Config
+from connectors.mqtt.config import MqttConfig
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
 
+#: Of the one source that earlier versions had.
 _FILE = "mqtt_session.json"
 
 #: Made by every version's ingest lane. Where it is without ours, an earlier version ran.
@@ -54,7 +55,10 @@ class BrokerSession:
     """The gateway's session at the broker; one at a time on the same data.
 
     Args:
-        config: ``[mqtt]``, ``gateway.name`` and ``gateway.data_dir``.
+        settings: Which broker, and as whom.
+        gateway: The gateway's name.
+        path: The file.
+        source: The name of the source that it is the session of.
         clock: Source of time.
         telemetry: Counts sessions that were lost.
 
@@ -62,24 +66,34 @@ class BrokerSession:
         ConfigError: The file can't be read or written.
     """
 
-    def __init__(self, config: Config, clock: Clock, telemetry: Telemetry) -> None:
-        self._path = config.gateway.data_dir / _FILE
+    def __init__(
+        self,
+        settings: MqttConfig,
+        gateway: str,
+        path: Path,
+        source: str,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._path = path
+        self._source = source
         self._clock = clock
         self._telemetry = telemetry
+        telemetry.sessions_lost.labels(source)
         try:
-            self._known = self._load(config.gateway.name)
+            self._known = self._load(gateway)
         except OSError as error:
             raise ConfigError(
-                f"gateway.data_dir: expected a folder for {_FILE}, which names the gateway's MQTT "
-                f"session: {error}"
+                f"gateway.data_dir: expected a folder for {path.name}, which names the gateway's "
+                f"MQTT session: {error}"
             ) from error
         #: What the broker knows the session by.
-        self.client_id = config.mqtt.client_id or self._known.client_id
-        self._key = f"{self.client_id}@{config.mqtt.host}:{config.mqtt.port}"
+        self.client_id = settings.client_id or self._known.client_id
+        self._key = f"{self.client_id}@{settings.where}"
         self._tell_loss()
         #: Whether the broker had a session of ours when it let us in last.
         self.is_present = True
-        if self.client_id == _guessable(config.gateway.name) and config.mqtt.client_id is None:
+        if self.client_id == _guessable(gateway) and settings.client_id is None:
             _logger.warning(
                 "The MQTT client id is one that others can guess, as it was before this version: "
                 "whoever may log in at the broker could take the session with all that is queued.",
@@ -95,11 +109,12 @@ class BrokerSession:
             return
         _logger.error(
             "The broker has lost the gateway's session, and what it had queued in it.",
+            source=self._source,
             client_id=self.client_id,
             possible_causes="another client used the client id; the broker was restarted without "
-            "persistence, or killed; the gateway was away for longer than mqtt.session_expiry",
+            "persistence, or killed; the gateway was away for longer than session_expiry",
         )
-        self._telemetry.sessions_lost.inc()
+        self._telemetry.sessions_lost.labels(self._source).inc()
         self._save(replace(self._known, lost_ns=self._clock.wall_ns()))
         self._tell_loss()
 
@@ -110,14 +125,14 @@ class BrokerSession:
 
     def _tell_loss(self) -> None:
         lost_ns = self._known.lost_ns
-        self._telemetry.session_lost_seconds.set(lost_ns / NS_PER_S)
+        self._telemetry.session_lost_seconds.labels(self._source).set(lost_ns / NS_PER_S)
         # A clock that has not been set yet is near 0 itself.
         if lost_ns and self._clock.wall_ns() - lost_ns < _TELL_FOR_NS:
             at = datetime.fromtimestamp(lost_ns // NS_PER_S, UTC).isoformat()
             self._telemetry.warn(
-                "mqtt session",
-                f"mqtt: the broker had lost the gateway's session, and what it had queued in it, "
-                f"at {at}; the log of that time names possible causes",
+                f"{self._source} session",
+                f"{self._source}: the broker had lost the gateway's session, and what it had "
+                f"queued in it, at {at}; the log of that time names possible causes",
             )
 
     def _load(self, gateway: str) -> _Known:
@@ -131,7 +146,7 @@ class BrokerSession:
                 "delete it to begin a new session, without what the broker queues in the old one"
             ) from error
         client_id = f"{_guessable(gateway)}-{secrets.token_hex(_RANDOM_BYTES)}"
-        if self._path.with_name(_EARLIER).exists():
+        if self._path.name == _FILE and self._path.with_name(_EARLIER).exists():
             # Its session may hold messages, and only its name gets them.
             client_id = _guessable(gateway)
         known = _Known(client_id)
@@ -147,12 +162,12 @@ class BrokerSession:
             _logger.warning("The MQTT session can't be noted down.", error=str(error))
 
 
-def results_client_id(config: Config, suffix: str = "results") -> str:
+def results_client_id(settings: MqttConfig, gateway: str, suffix: str = "results") -> str:
     """The client id of a connection that publishes results, which needs no session."""
-    if config.mqtt.client_id is not None:
-        return f"{config.mqtt.client_id}-{suffix}"
+    if settings.client_id is not None:
+        return f"{settings.client_id}-{suffix}"
     # Another each time: nobody can throw out a client whose name nobody knows.
-    return f"{_guessable(config.gateway.name)}-{suffix}-{secrets.token_hex(_RANDOM_BYTES)}"
+    return f"{_guessable(gateway)}-{suffix}-{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def _guessable(gateway: str) -> str:

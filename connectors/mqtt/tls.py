@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from connectors.mqtt.config import MqttConfig, TlsConfig
 from headgate.config.certificates import key_problem, shown
-from headgate.config.schema import Mqtt, Tls
 from headgate.core.certificates import validities
 
 #: OpenSSL's names for bytes that are no TLS at all.
@@ -48,8 +48,12 @@ class _Context(ssl.SSLContext):
         return super().wrap_socket(sock, **options)
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: TlsConfig, key: str) -> ssl.SSLContext:
     """A context of the files as they are now.
+
+    Args:
+        tls: What is wanted.
+        key: Where the configuration has the connection that it is for.
 
     Raises:
         ValueError: A file can't be used; the message says which and why.
@@ -57,6 +61,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.server_name = tls.server_name
+    if tls.alpn:
+        context.set_alpn_protocols(list(tls.alpn))
     try:
         if tls.ca_file is None:
             context.load_default_certs()
@@ -64,13 +70,13 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             context.load_verify_locations(str(tls.ca_file))
     except OSError as error:  # ssl.SSLError is one
         raise ValueError(
-            f"mqtt.tls.ca_file: expected a PEM file of certificates, got {tls.ca_file}: "
+            f"{key}.tls.ca_file: expected a PEM file of certificates, got {tls.ca_file}: "
             f"{_plain(error)}"
         ) from error
     if tls.cert_file is None or tls.key_file is None:
         return context
     if problem := key_problem(tls.key_file):
-        raise ValueError(f"mqtt.tls.key_file: {problem}")
+        raise ValueError(f"{key}.tls.key_file: {problem}")
     try:
         # An encrypted key would be asked for on a terminal that nobody looks at.
         context.load_cert_chain(str(tls.cert_file), str(tls.key_file), password="")
@@ -79,23 +85,24 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         if error.reason == "KEY_VALUES_MISMATCH":
             what = "expected a key that belongs to the certificate"
         raise ValueError(
-            f"mqtt.tls.cert_file, key_file: {what}, got {tls.cert_file} and {tls.key_file}: "
+            f"{key}.tls.cert_file, key_file: {what}, got {tls.cert_file} and {tls.key_file}: "
             f"{_plain(error)}"
         ) from error
     except OSError as error:
         raise ValueError(
-            f"mqtt.tls.cert_file, key_file: expected files that can be read, got {tls.cert_file} "
+            f"{key}.tls.cert_file, key_file: expected files that can be read, got {tls.cert_file} "
             f"and {tls.key_file}: {_plain(error)}"
         ) from error
     return context
 
 
-def cause(error: BaseException | str, settings: Mqtt, wall_ns: int) -> str:
+def cause(error: BaseException | str, settings: MqttConfig, key: str, wall_ns: int) -> str:
     """What an error of the connection means, in words that tell what to do.
 
     Args:
         error: While connecting, or later; a text is what it says.
-        settings: ``[mqtt]``.
+        settings: Those of the connection.
+        key: Where the configuration has them.
         wall_ns: The time, for certificates that are out of theirs.
     """
     if isinstance(error, str):
@@ -105,13 +112,13 @@ def cause(error: BaseException | str, settings: Mqtt, wall_ns: int) -> str:
     if isinstance(error, ConnectionResetError):
         return f"{_plain(error)}; is it the broker's port for plain MQTT?"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _of_their_certificate(error, settings.tls, settings.host)
+        return _of_their_certificate(error, settings.tls, settings.host, key)
     return (
         _of_tls(error, settings.tls, wall_ns) if isinstance(error, ssl.SSLError) else _plain(error)
     )
 
 
-def _of_tls(error: ssl.SSLError, tls: Tls, wall_ns: int) -> str:
+def _of_tls(error: ssl.SSLError, tls: TlsConfig, wall_ns: int) -> str:
     """What a handshake ended by."""
     reason = error.reason or ""
     if reason in _NO_TLS:
@@ -124,13 +131,15 @@ def _of_tls(error: ssl.SSLError, tls: Tls, wall_ns: int) -> str:
     return f"{meaning}{_of_our_certificate(tls, wall_ns)} ({reason})"
 
 
-def _of_their_certificate(error: ssl.SSLCertVerificationError, tls: Tls, host: str) -> str:
+def _of_their_certificate(
+    error: ssl.SSLCertVerificationError, tls: TlsConfig, host: str, key: str
+) -> str:
     """What is wrong with the broker's certificate."""
     said = error.verify_message
     if "mismatch" in said:
         return (
             f"the broker's certificate is not for {tls.server_name or host}; connect to a name "
-            f"that it is for, or give one as mqtt.tls.server_name ({said})"
+            f"that it is for, or give one as {key}.tls.server_name ({said})"
         )
     if "expired" in said or "not yet valid" in said:
         return f"the broker's certificate, or one above it: {said}; is our clock right?"
@@ -138,7 +147,7 @@ def _of_their_certificate(error: ssl.SSLCertVerificationError, tls: Tls, host: s
     return f"the broker's certificate does not lead to {whose}: {said}"
 
 
-def _of_our_certificate(tls: Tls, wall_ns: int) -> str:
+def _of_our_certificate(tls: TlsConfig, wall_ns: int) -> str:
     """What of our certificate may be the reason."""
     if tls.cert_file is None:
         return ""

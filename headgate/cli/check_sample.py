@@ -68,7 +68,7 @@ def run_sample(args: argparse.Namespace) -> int:
     else:
         arrived_ns = clock.wall_ns()
         messages = [
-            (topic, payload, arrived_ns + at)
+            (topic, payload, arrived_ns + at, "")
             for at, (topic, payload) in enumerate(_samples(args.sample, args.topic))
         ]
     explainer = Explainer(config, clock)
@@ -116,11 +116,11 @@ def _read(file: str) -> bytes:
         ) from None
 
 
-def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int]:
-    """The message that is asked for: its topic, its payload, and when it arrived."""
+def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int, str]:
+    """The message that is asked for: its topic, its payload, when it arrived, and its source."""
     from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
-    from headgate.inspect.quarantine import Kind, is_whole, kinds, refused_of
+    from headgate.inspect.quarantine import Kind, is_whole, kinds, origin_of, refused_of
 
     async def read() -> list[Kind]:
         log = await open_existing_log(config, SystemClock())
@@ -135,7 +135,7 @@ def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int]:
         for number, kind in every
         if wanted in ("", str(number), kind.reason)
         and kind.example is not None
-        and kind.example.source.startswith("mqtt:")
+        and origin_of(config, kind.example)[0]
     ]
     if not found:
         known = ", ".join(f"{number} ({kind.reason})" for number, kind in every) or "nothing"
@@ -151,8 +151,9 @@ def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int]:
             f"{kind.example.payload_bytes} bytes of the message of {number} ({kind.reason}) were "
             "kept; raise ingest.quarantine_payload, or give the whole with --sample"
         )
-    message = refused_of(kind.example)
-    return message.topic, message.payload, message.arrived_ns
+    message = refused_of(config, kind.example)
+    source, _ = origin_of(config, kind.example)
+    return message.topic, message.payload, message.arrived_ns, source
 
 
 def _print(told: Explained) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from connectors.mqtt.config import MqttConfig
     from connectors.mqtt.listen import Listener
-    from headgate.config.schema import Mqtt
     from headgate.discover.plan import Plan
     from headgate.discover.traffic import Traffic
 
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"{passed.example} ({passed.messages:,}): {passed.why}")
         note("headgate discover: nothing of what was heard is read; no file was written")
         return 1
-    heard = f"{settings.host}:{settings.port}, {args.topic}, {seconds:.0f} s"
+    heard = f"{settings.where}, {args.topic}, {seconds:.0f} s"
     try:
         args.out.write_text(configuration(found, keys, heard), encoding="utf-8")
     except OSError as error:
@@ -146,14 +146,15 @@ def _broker(args: argparse.Namespace) -> dict[str, Any]:
     return keys
 
 
-def _settings(keys: Mapping[str, Any]) -> Mqtt:
+def _settings(keys: Mapping[str, Any]) -> MqttConfig:
     from pydantic import ValidationError
 
-    from headgate.config.schema import Mqtt, read_secret
+    from connectors.mqtt.config import MqttConfig
+    from headgate.config.schema import read_secret
     from headgate.core.errors import ConfigError
 
     try:
-        settings = Mqtt.model_validate(dict(keys))
+        settings = MqttConfig.model_validate(dict(keys))
         read_secret(None, settings.password_file)
     except ValidationError as error:
         wrong = [f"--broker: {each['loc'][-1]}: {each['msg']}" for each in error.errors()]

@@ -95,7 +95,8 @@ def _former(group: str, former: Former, info: ValidationInfo) -> Chosen:
             f"expected one of this name, got {'.'.join(former.key)} as well; give this one another "
             "name, or remove one of the two"
         )
-    table = component(group, former.name).table
+    found = component(group, former.name)
+    table = found.former or found.table
     return Chosen(former.name, _checked(table, former.own, info, TYPE), former.key)
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
@@ -39,6 +39,18 @@ def plain(text: str) -> str:
 def _entries(value: object) -> list[object]:
     """One value, or a list of some, as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _names(value: object) -> list[object]:
+    """Names, at least one, none of them twice."""
+    names = _entries(value)
+    if not names or any(name in names[:at] for at, name in enumerate(names)):
+        raise ValueError("expected the name of a source, or a list of some, none of them twice")
+    return names
+
+
+#: One name of a source, or a list of some.
+Sources = Annotated[tuple[Name, ...], BeforeValidator(_names)]
 
 
 class Spike(Table):
@@ -194,6 +206,8 @@ class Feed(Table):
     """``[feed.NAME]``: one kind of device, and how its messages are read and treated."""
 
     topic: str
+    #: The source, or the sources, that its messages come from. None: the only one that there is.
+    source: Sources | None = None
     qos: Literal[0, 1, 2] = 1
     #: What the messages are written in: a format's name, or its table with ``type``.
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)

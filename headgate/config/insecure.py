@@ -26,25 +26,12 @@ def insecure(config: Config, path: Path) -> Iterator[str]:
         config: The checked configuration.
         path: The file that it came from.
     """
-    yield from _mqtt(config)
     yield from _log(config)
     yield from _components(config)
     yield from _console(config)
     yield from _readable(config)
     if _open_to_others(path, stat.S_IWOTH):
         yield f"file: others on this machine can change {path}; chmod o-w {path}"
-
-
-def _mqtt(config: Config) -> Iterator[str]:
-    mqtt = config.mqtt
-    if mqtt.username is not None and mqtt.tls is None and not is_loopback(mqtt.host):
-        key = "username"
-        if mqtt.password_env is not None or mqtt.password_file is not None:
-            key = "password_env" if mqtt.password_file is None else "password_file"
-        yield (
-            f"mqtt.{key}: name and password go to {mqtt.host} as they are, for all in between to "
-            "read; give [mqtt.tls]"
-        )
 
 
 def _log(config: Config) -> Iterator[str]:

@@ -17,7 +17,12 @@ from pydantic import ValidationError
 from headgate.config.former import as_written
 from headgate.config.lines import KeyPath, lines_of_keys
 from headgate.config.problems import Problem, problem_of, shown_key
-from headgate.config.references import broken_references, shared_targets, unreadable
+from headgate.config.references import (
+    broken_references,
+    shared_targets,
+    unknown_sources,
+    unreadable,
+)
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
 from headgate.core.text import printable
@@ -48,6 +53,7 @@ def load_config(path: Path, *, check_files: bool = True) -> Config:
         problems.extend(each._replace(key=as_written(each.key, raw)) for each in found)
     problems.extend(broken_references(raw))
     if config is not None:
+        problems.extend(unknown_sources(config))
         problems.extend(shared_targets(config))
     if config is not None and check_files:
         problems.extend(unreadable(config))

@@ -14,12 +14,15 @@ from typing import Any
 
 from headgate.config.certificates import key_problem
 from headgate.config.feed import topic_filter
-from headgate.config.former import NO_SINK, has_sink
+from headgate.config.former import NO_SINK, Written, has_sink, written_sources
 from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
 from headgate.config.problems import Problem, shown_key
-from headgate.config.schema import Config, Log, Mqtt, read_secret, room_for_backlog
+from headgate.config.schema import Config, Log, read_secret, room_for_backlog
+from headgate.config.source import SourceConfig, source_problem
 from headgate.config.values import Role
+from headgate.core.components import component
+from headgate.core.errors import ConfigError
 from headgate.core.units import (
     format_duration,
     format_size,
@@ -34,6 +37,7 @@ _IMPLIED = ("mqtt", "publish_anomalies")
 def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems between the tables of a file. Values of the wrong type are passed over."""
     feeds = {name: feed for name, feed in _table(raw, "feed").items() if isinstance(feed, dict)}
+    sources = written_sources(raw)
     models = _table(raw, "model")
     for name, feed in feeds.items():
         wanted = feed.get("models")
@@ -53,8 +57,12 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
             ("streams", "workers"), f"expected at most log.partitions, {partitions}, got {workers}"
         )
     yield from _backlog_without_room(raw)
-    yield from _forgotten_too_soon(raw)
-    yield from _overlapping_topics(feeds)
+    yield from _forgotten_too_soon(raw, sources)
+    for name, feed in feeds.items():
+        said = _sources_of(feed, ())
+        if said is not None and (problem := source_problem(said, sources)):
+            yield Problem(("feed", name, "source"), problem)
+    yield from _overlapping_topics(feeds, tuple(sources))
 
 
 def unreadable(config: Config) -> Iterator[Problem]:
@@ -63,7 +71,7 @@ def unreadable(config: Config) -> Iterator[Problem]:
         if each.names.role in (Role.SECRET_VARIABLE, Role.SECRET_FILE):
             if problem := _secret_problem(each):
                 yield Problem(each.key, problem)
-        elif each.names.role not in (Role.DATA_FILE, Role.WRITTEN_TOPICS):
+        elif each.names.role not in (Role.DATA_FILE, Role.WRITTEN_TOPICS, Role.SOURCE):
             path = Path(each.value)
             if not path.is_file():
                 yield Problem(each.key, f"expected a file, found none at {path}")
@@ -82,8 +90,11 @@ def shared_targets(config: Config) -> Iterator[Problem]:
     keys: dict[tuple[Role, object], KeyPath] = {}
     if config.log.is_embedded:
         keys[Role.DATA_FILE, config.log_path.absolute()] = ("log", "url")
+    found = list(named(config))
+    # Where it says so, the broker that the topics of a table are published to.
+    brokers = {each.key[:-1]: each.value for each in found if each.names.role is Role.SOURCE}
     # A sink that is there by itself, or has its table of earlier, is not the one to be mended.
-    for each in sorted(named(config), key=lambda each: each.key[0] == "sink"):
+    for each in sorted(found, key=lambda each: each.key[0] == "sink"):
         target: Path | str
         if each.names.role is Role.DATA_FILE:
             target, what = config.data_path(Path(each.value)).absolute(), "a file"
@@ -94,13 +105,23 @@ def shared_targets(config: Config) -> Iterator[Problem]:
             target, what = str(each.value), "topics"
         else:
             continue
-        other = keys.setdefault((each.names.role, target), each.key)
+        at = brokers.get(each.key[:-1], next(iter(config.source)))
+        place = (at, target) if each.names.role is Role.WRITTEN_TOPICS else target
+        other = keys.setdefault((each.names.role, place), each.key)
         if other != each.key:
             # A sink that is there by a flag has no such key.
             named_by = shown_key(other[:2] if other[:2] == _IMPLIED else other)
             yield Problem(
                 each.key, f"expected {what} of its own, got {target}, which {named_by} names, too"
             )
+
+
+def unknown_sources(config: Config) -> Iterator[Problem]:
+    """Keys of components that name a source that there is none of."""
+    for each in named(config):
+        if each.names.role is Role.SOURCE and str(each.value) not in config.source:
+            problem = source_problem((str(each.value),), config.source)
+            yield Problem(each.key, problem)
 
 
 def _secret_problem(secret: Named) -> str:
@@ -147,36 +168,66 @@ def _backlog_without_room(raw: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _forgotten_too_soon(raw: Mapping[str, Any]) -> Iterator[Problem]:
+def _forgotten_too_soon(
+    raw: Mapping[str, Any], sources: Mapping[str, Written]
+) -> Iterator[Problem]:
     """Devices that would be forgotten while readings of theirs may still wait somewhere."""
     text = _table(raw, "gateway").get("forget_after")
     if text is None:
         return
-    for table, key, model, bound in (
-        ("log", "retention", Log, "more than"),
-        ("mqtt", "session_expiry", Mqtt, "at least"),
-    ):
-        other = _table(raw, table).get(key)
+    log = _table(raw, "log").get("retention")
+    default_ns: int = Log.model_fields["retention"].default
+    bounds: list[tuple[KeyPath, object, int, str]] = [
+        (("log", "retention"), log, default_ns, "more than")
+    ]
+    for source in sources.values():
+        table = _source_table(source.name)
+        if table is not None and (key := table.kept_key):
+            default_ns = table.model_fields[key].default
+            bounds.append(((*source.key, key), source.own.get(key), default_ns, "at least"))
+    for place, other, least_ns, bound in bounds:
         try:
             forget_ns = parse_duration_ns(text)
-            default_ns: int = model.model_fields[key].default
-            other_ns = default_ns if other is None else parse_duration_ns(other)
+            other_ns = least_ns if other is None else parse_duration_ns(other)
         except ValueError:
             continue
         if forget_ns < other_ns or (bound == "more than" and forget_ns == other_ns):
             yield Problem(
                 ("gateway", "forget_after"),
-                f'expected {bound} {table}.{key}, {format_duration(other_ns)}, got "{text}"',
+                f'expected {bound} {shown_key(place)}, {format_duration(other_ns)}, got "{text}"',
             )
 
 
-def _overlapping_topics(feeds: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+def _source_table(name: str) -> type[SourceConfig] | None:
+    """The table of a source by what chooses it, if there is such a source."""
+    try:
+        table = component("sources", name).table
+    except ConfigError:
+        return None  # it is said of what chooses it
+    return table if issubclass(table, SourceConfig) else None
+
+
+def _sources_of(feed: Mapping[str, Any], every: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Where a feed's messages come from; None where what it says is of the wrong type."""
+    said = feed.get("source")
+    if said is None:
+        return every
+    names = [said] if isinstance(said, str) else said
+    is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_right and names else None
+
+
+def _overlapping_topics(
+    feeds: Mapping[str, Mapping[str, Any]], sources: tuple[str, ...]
+) -> Iterator[Problem]:
     """Feeds that one message could belong to; it must be clear how to read it."""
     topics = {
-        name: feed["topic"] for name, feed in feeds.items() if isinstance(feed.get("topic"), str)
+        name: (feed["topic"], {*(_sources_of(feed, sources) or sources)})
+        for name, feed in feeds.items()
+        if isinstance(feed.get("topic"), str)
     }
-    for (name, topic), (other_name, other) in combinations(topics.items(), 2):
-        if _overlap(_levels(topic), _levels(other)):
+    for (name, (topic, here)), (other_name, (other, there)) in combinations(topics.items(), 2):
+        if here & there and _overlap(_levels(topic), _levels(other)):
             yield Problem(
                 ("feed", other_name, "topic"),
                 f"{other} and feed.{name}'s {topic} may match the same message; "

@@ -20,24 +20,20 @@ from pydantic import Field, field_validator, model_validator
 
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.feed import Feed
-from headgate.config.former import NO_SINK, is_implied, with_former_sinks
+from headgate.config.former import NO_SINK, is_implied, with_former
+from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
 from headgate.config.table import Table
 from headgate.config.values import (
     CertificatesFile,
     FilePath,
-    Flag,
     Host,
     Int,
     Name,
     Number,
-    OwnCertificateFile,
-    Port,
-    PrivateKeyFile,
     SecretFile,
     SecretVariable,
     TokenFile,
     TokenVariable,
-    TopicFilter,
 )
 from headgate.core.units import (
     DurationNs,
@@ -83,52 +79,6 @@ class Gateway(Table):
     latency: Literal["normal", "low"] = "normal"
     #: What has been silent for longer is forgotten; see ``Config.forget_after``.
     forget_after: DurationNs = _ns("30d")
-
-
-class Tls(Table):
-    """``[mqtt.tls]``: TLS towards the broker; mutual when a client certificate is given."""
-
-    ca_file: CertificatesFile | None = None
-    cert_file: OwnCertificateFile | None = None
-    key_file: PrivateKeyFile | None = None
-    server_name: str | None = None
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together: give both or neither")
-        return self
-
-
-class Mqtt(Table):
-    """``[mqtt]``: the broker that the devices publish to."""
-
-    host: str = "127.0.0.1"
-    port: Port = 1883
-    version: Literal["3.1.1", "5"] = "5"
-    client_id: str | None = None
-    username: str | None = None
-    password_env: SecretVariable | None = None
-    password_file: SecretFile | None = None
-    keepalive: DurationNs = _ns("30s")
-    session_expiry: DurationNs = _ns("7d")
-    receive_maximum: Annotated[Int, Field(ge=1, le=65535)] = 5000
-    shared_group: Name | None = None
-    tls: Tls | None = None
-    #: Adds the sink ``mqtt``, unless there is a ``[sink.mqtt]``.
-    publish_anomalies: Flag = True
-    #: Topic filters of messages that are of no feed, though a feed's topic would match.
-    ignore: tuple[TopicFilter, ...] = ()
-
-    @model_validator(mode="after")
-    def _secrets(self) -> Self:
-        if self.password_env is not None and self.password_file is not None:
-            raise ValueError("password_env and password_file: give one of them, not both")
-        if self.shared_group is not None and self.version != "5":
-            raise ValueError('shared_group needs MQTT 5: set version = "5"')
-        if self.username is None and (self.password_env or self.password_file):
-            raise ValueError("a password needs a username: give username as well")
-        return self
 
 
 class Ingest(Table):
@@ -268,7 +218,8 @@ class Config(Table):
     """The whole file."""
 
     gateway: Gateway = Field(default_factory=dict, validate_default=True)
-    mqtt: Mqtt = Mqtt()
+    #: All of them: the broker of ``[mqtt]``, which is there without a table as well, is here, too.
+    source: dict[SourceKey, Annotated[Choice, chosen_from("sources")]] = Field(default_factory=dict)
     ingest: Ingest = Ingest()
     log: Log = Log()
     streams: Streams = Streams()
@@ -283,7 +234,7 @@ class Config(Table):
     @model_validator(mode="before")
     @classmethod
     def _former(cls, raw: object) -> object:
-        return with_former_sinks(raw) if isinstance(raw, Mapping) else raw
+        return with_former(raw) if isinstance(raw, Mapping) else raw
 
     @model_validator(mode="after")
     def _references(self) -> Self:
@@ -295,6 +246,11 @@ class Config(Table):
         ]
         if all(is_implied(sink) for sink in self.sink.values()):
             problems.append(NO_SINK)
+        problems += [
+            f"feed.{name}.source: {problem}"
+            for name, feed in self.feed.items()
+            if (problem := source_problem(feed.source, self.source))
+        ]
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
         room = room_for_backlog(self.log.retention_bytes)
@@ -317,14 +273,32 @@ class Config(Table):
         """After how long a silence a device is forgotten, ns; by default longer if it must be."""
         if "forget_after" in self.gateway.model_fields_set:
             return self.gateway.forget_after
-        least = max(self.log.retention + _FORGET_LATER, self.mqtt.session_expiry)
-        return max(self.gateway.forget_after, least)
+        kept = max(each.kept_for for each in self.sources.values())
+        return max(self.gateway.forget_after, self.log.retention + _FORGET_LATER, kept)
 
     def _too_soon_forgotten(self) -> Iterator[str]:
         if self.forget_after <= self.log.retention:
             yield "more than log.retention"
-        if self.forget_after < self.mqtt.session_expiry:
-            yield "at least mqtt.session_expiry"
+        for name, source in self.sources.items():
+            if self.forget_after < source.kept_for:
+                place = ".".join(self.source[name].key or ("source", name))
+                yield f"at least {place}.{source.kept_key}"
+
+    @property
+    def sources(self) -> dict[str, SourceConfig]:
+        """By name, the own table of each source."""
+        return {
+            name: chosen.table if isinstance(chosen.table, SourceConfig) else SourceConfig()
+            for name, chosen in self.source.items()
+        }
+
+    def sources_of(self, feed: str) -> tuple[str, ...]:
+        """The sources that a feed's messages come from."""
+        return self.feed[feed].source or tuple(self.source)
+
+    def feeds_of(self, source: str) -> dict[str, Feed]:
+        """By name, the feeds whose messages come from a source."""
+        return {name: feed for name, feed in self.feed.items() if source in self.sources_of(name)}
 
     @property
     def ingest_wait(self) -> int:
@@ -344,6 +318,16 @@ class Config(Table):
     def identities(self) -> dict[str, tuple[str, ...] | None]:
         """By feed, the names of the tags that tell its devices apart; None: all of them."""
         return {name: feed.telling for name, feed in self.feed.items()}
+
+    def source_file(self, source: str, name: str) -> Path:
+        """A file that each source has one of in ``gateway.data_dir``.
+
+        Args:
+            source: The source's name. That of ``[mqtt]`` has the files that it always had.
+            name: Which file, such as "retained.db".
+        """
+        path = self.gateway.data_dir / name
+        return path if source == FORMER_SOURCE else path.with_stem(f"{path.stem}-{source}")
 
     def measurement_of(self, feed: str) -> str:
         """InfluxDB measurement that the feed's points are written to, but for the window."""

@@ -21,6 +21,7 @@ class Role(Enum):
     PRIVATE_KEY = auto()
     DATA_FILE = auto()
     WRITTEN_TOPICS = auto()
+    SOURCE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +125,7 @@ PrivateKeyFile = Annotated[FilePath, Names(Role.PRIVATE_KEY)]
 WritableFile = Annotated[Path, Names(Role.DATA_FILE)]
 #: What topics that are published to begin with; no two keys may say the same.
 WrittenTopics = Annotated[str, Names(Role.WRITTEN_TOPICS)]
+#: Name of a source that there is in the file.
+SourceName = Annotated[Name, Names(Role.SOURCE)]
 #: Two numbers, low below high; infinite where there is no such bound.
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]

@@ -179,7 +179,9 @@ def status(
         },
         "session": {
             "lost": samples.total("headgate_sessions_lost_total"),
-            "lost_at_s": samples.total("headgate_session_lost_seconds"),
+            "lost_at_s": max(
+                samples.by("headgate_session_lost_seconds", "source").values(), default=0.0
+            ),
         },
         "certificate_days": samples.by("headgate_certificate_expires_days", "certificate"),
         "connected": samples.by("headgate_connected", "peer"),

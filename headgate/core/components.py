@@ -2,7 +2,7 @@
 
 A component is one object that brings everything: a line about it, the table of its configuration,
 and what makes it. Built-in ones stand in a plain table in their group's folder; any other package
-adds one by an entry point of the group (``headgate.formats``, ``headgate.sinks``). Both name the
+adds one by an entry point of the group (``headgate.formats``, ``headgate.sinks``, …). Both name the
 object as ``module:attribute``, so that nothing is loaded that nobody asks for.
 """
 
@@ -30,6 +30,7 @@ MakeT = TypeVar("MakeT")
 GROUPS: Mapping[str, str] = {
     "formats": "connectors.formats.components",
     "sinks": "connectors.sinks.components",
+    "sources": "connectors.sources.components",
 }
 
 #: Origin of those that come with Headgate.
@@ -45,12 +46,14 @@ class Component(Generic[MakeT]):
         table: Its own keys in the configuration, each with its default and its explanation.
         make: Makes what the group is about; see the group's folder.
         examples: What the docs show and the group's laws are tried with; see there.
+        former: Its table where earlier versions had it, if that has other keys.
     """
 
     about: str
     table: type[BaseModel]
     make: MakeT
     examples: tuple[Any, ...] = ()
+    former: type[BaseModel] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from headgate.core.clock import NS_PER_S
 _LAYOUT = struct.Struct("<qqq")
 _FORMER = struct.Struct("<qq")
 
+#: Its name for the source that earlier versions had.
+PULSE_FILE = "ingest.pulse"
+
 #: Seconds between two writes; one that is much older was left by a lane that is gone.
 PULSE_INTERVAL_S = 0.5
 _STALE_S = 3.0
@@ -60,10 +63,11 @@ class Pulse:
 
     Args:
         folder: ``gateway.data_dir``.
+        name: Of the file; each source has one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "ingest.pulse"
+    def __init__(self, folder: Path, name: str = PULSE_FILE) -> None:
+        self._path = folder / name
         self._file: int | None = None
         self._since_ns = -1
         self._flowed_ns = self.flowed_ns()

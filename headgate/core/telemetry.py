@@ -30,7 +30,7 @@ class Telemetry:
         )
         self.ignored = Counter(
             "headgate_ignored_messages",
-            "Messages that were passed over because mqtt.ignore says so.",
+            "Messages that were passed over because the configuration says so (ignore).",
             registry=registry,
         )
         self.received_bytes = Counter(
@@ -223,11 +223,13 @@ class Telemetry:
         self.sessions_lost = Counter(
             "headgate_sessions_lost",
             "Times the MQTT broker had lost the gateway's session, with what it had queued.",
+            ["source"],
             registry=registry,
         )
         self.session_lost_seconds = Gauge(
             "headgate_session_lost_seconds",
             "When that last was, restarts of the gateway included, s since 1970; 0: never.",
+            ["source"],
             registry=registry,
         )
         self.certificate_days = Gauge(

@@ -217,7 +217,7 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
         name: FeedDecoder(name, feed, channels, config.ingest) for name, feed in config.feed.items()
     }
     feed_of_topic = TopicPatterns(feed.topic for feed in config.feed.values())
-    ignored = IgnoredTopics(config.mqtt.ignore)
+    ignored = IgnoredTopics(config.sources["mqtt"].ignore)
     made.shares = {name: Share() for name in names}
     for topic in topics:
         name = topic.name.encode()

@@ -1,4 +1,4 @@
-"""Asking everything that a gateway talks to: the broker, the log and the sinks.
+"""Asking everything that a gateway talks to: the sources, the log and the sinks.
 
 Nothing is changed by it: no topic is made, no point written, no file left behind. Each is asked in
 a thread of its own, because client libraries may block for as long as a peer is down; what has not
@@ -12,6 +12,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Final
 
 from connectors.finding import Finding
@@ -19,6 +20,7 @@ from connectors.logs.configured import open_existing_log, topic_specs
 from connectors.room import DISK_LIMIT_S, file_with_room, writing_problem
 from connectors.sinks.configured import sink_component, sink_context
 from connectors.sinks.sink import Probe, SinkContext
+from connectors.sources.configured import source_component, source_key
 from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.clock import Clock
@@ -37,25 +39,7 @@ def probe(config: Config, clock: Clock, wait_s: float) -> tuple[list[Finding], b
         clock: When messages arrive.
         wait_s: How long to wait for a message of each feed.
     """
-    jobs: list[tuple[str, float, Callable[[], Sequence[Finding]]]] = []
-
-    def broker() -> Sequence[Finding]:
-        from connectors.mqtt.probe import BrokerProbe
-
-        return BrokerProbe(config, clock, wait_s).run()
-
-    # Looking a name up, connecting twice, subscribing.
-    jobs.append(("mqtt", 50.0 + wait_s, broker))
-    if config.log.is_embedded:
-        jobs.append(("log", DISK_LIMIT_S, lambda: [_embedded_log(config)]))
-    else:
-        jobs.append(("log", _LOG_LIMIT_S, lambda: [asyncio.run(_kafka(config, clock))]))
-        jobs.append(("gateway.data_dir", DISK_LIMIT_S, lambda: [_data_dir(config)]))
-    for name, chosen in config.sink.items():
-        asked = sink_component(chosen).probe
-        if asked is not None:
-            context = sink_context(config, name, clock, Telemetry(clock))
-            jobs.append((context.key, asked.limit_s(chosen.table), _asking(asked, chosen, context)))
+    jobs = _jobs(config, clock, wait_s)
     started = [(about, limit_s, _started(about, call)) for about, limit_s, call in jobs]
     found: list[Finding] = []
     is_stuck = False
@@ -72,6 +56,31 @@ def probe(config: Config, clock: Clock, wait_s: float) -> tuple[list[Finding], b
         except TransientError as error:
             found.append(Finding(about, "away", str(error)))
     return found, is_stuck
+
+
+def _jobs(
+    config: Config, clock: Clock, wait_s: float
+) -> list[tuple[str, float, Callable[[], Sequence[Finding]]]]:
+    """What to ask, how long that may take, s, and how."""
+    jobs: list[tuple[str, float, Callable[[], Sequence[Finding]]]] = []
+
+    for name, chosen in config.source.items():
+        looked = source_component(chosen).probe
+        if looked is not None:
+            key = source_key(config, name)
+            ask = partial(looked.ask, chosen.table, name, key, config, clock, wait_s)
+            jobs.append((key, looked.limit_s + wait_s, ask))
+    if config.log.is_embedded:
+        jobs.append(("log", DISK_LIMIT_S, lambda: [_embedded_log(config)]))
+    else:
+        jobs.append(("log", _LOG_LIMIT_S, lambda: [asyncio.run(_kafka(config, clock))]))
+        jobs.append(("gateway.data_dir", DISK_LIMIT_S, lambda: [_data_dir(config)]))
+    for name, chosen in config.sink.items():
+        asked = sink_component(chosen).probe
+        if asked is not None:
+            context = sink_context(config, name, clock, Telemetry(clock))
+            jobs.append((context.key, asked.limit_s(chosen.table), _asking(asked, chosen, context)))
+    return jobs
 
 
 def _asking(asked: Probe, chosen: Chosen, context: SinkContext) -> Callable[[], Sequence[Finding]]:

@@ -20,9 +20,6 @@ from headgate.core.records import (
 )
 from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 
-#: What the source of a message begins with; then its topic follows.
-MQTT = "mqtt:"
-
 #: Sources of one kind that are told apart, and how many of them are told.
 _MOST_SOURCES = 1000
 _TOLD_SOURCES = 3
@@ -84,9 +81,9 @@ async def kinds(config: Config, log: Log) -> list[Kind]:
         if each.example is None or not is_whole(each.example):
             continue
         if each.feed in config.feed:
-            each.remedies = remedies(config, each.feed, refused_of(each.example))
+            each.remedies = remedies(config, each.feed, refused_of(config, each.example))
         elif each.reason == UNKNOWN_TOPIC:
-            each.remedies = new_feed(config, refused_of(each.example))
+            each.remedies = new_feed(config, refused_of(config, each.example))
     return listed
 
 
@@ -94,6 +91,7 @@ class _Kinds:
     """Sorts what stands in quarantine."""
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._feed_of = FeedOf(config)
         self._found: dict[tuple[str, str], Kind] = {}
 
@@ -105,7 +103,7 @@ class _Kinds:
         if kind_of(record.headers).name == "messages":
             for message in decode_messages(record.value):
                 each = self._kind(message.reason, self._feed_of(message))
-                each.add(message.source.removeprefix(MQTT), message.ingest_ns)
+                each.add(origin_of(self._config, message)[1], message.ingest_ns)
                 if each.example is None or is_whole(message) or not is_whole(each.example):
                     each.example = message
             return
@@ -139,16 +137,29 @@ class FeedOf:
     """
 
     def __init__(self, config: Config) -> None:
-        self._patterns = [(name, TopicPattern(feed.topic)) for name, feed in config.feed.items()]
+        self._config = config
+        self._patterns = {
+            source: [
+                (name, TopicPattern(feed.topic)) for name, feed in config.feeds_of(source).items()
+            ]
+            for source in config.source
+        }
 
     def __call__(self, message: QuarantinedMessage) -> str:
         """Its feed; empty for what is of none."""
-        if not message.source.startswith(MQTT):
-            return ""
-        name = message.source.removeprefix(MQTT)
-        return next(
-            (feed for feed, pattern in self._patterns if pattern.match(name) is not None), ""
-        )
+        source, name = origin_of(self._config, message)
+        patterns = self._patterns.get(source, ())
+        return next((feed for feed, pattern in patterns if pattern.match(name) is not None), "")
+
+
+def origin_of(config: Config, message: QuarantinedMessage) -> tuple[str, str]:
+    """The source and the topic of a message in quarantine.
+
+    Of what came from no source that there is, such as a record of the log, the source is empty and
+    the topic all that is said of where it came from.
+    """
+    source, _, topic_name = message.source.partition(":")
+    return (source, topic_name) if source in config.source else ("", message.source)
 
 
 def is_whole(message: QuarantinedMessage) -> bool:
@@ -156,10 +167,10 @@ def is_whole(message: QuarantinedMessage) -> bool:
     return len(message.payload) == message.payload_bytes
 
 
-def refused_of(message: QuarantinedMessage) -> Refused:
+def refused_of(config: Config, message: QuarantinedMessage) -> Refused:
     """A message of quarantine as what looks for remedies has it."""
     return Refused(
-        message.source.removeprefix(MQTT).encode(),
+        origin_of(config, message)[1].encode(),
         message.payload,
         message.ingest_ns,
         message.reason,

@@ -19,6 +19,7 @@ from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import IgnoredTopics, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
+from connectors.sources.configured import source_key
 from headgate.config.feed import Feed
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
@@ -185,23 +186,29 @@ class Explainer:
         self._pipeline = Pipeline(
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
-        self._ignored = IgnoredTopics(config.mqtt.ignore)
+        self._ignored = {
+            name: IgnoredTopics(table.ignore) for name, table in config.sources.items()
+        }
 
-    def explain(self, topic: bytes, payload: bytes, arrived_ns: int) -> Explained:
+    def explain(self, topic: bytes, payload: bytes, arrived_ns: int, source: str = "") -> Explained:
         """What becomes of a message; never raises for what it holds.
 
         Args:
             topic: Its topic.
             payload: Its payload.
             arrived_ns: When it arrives, ns since 1970 UTC.
+            source: The source that it came from; empty for the first that has a feed for it.
         """
         name = topic.decode(errors="replace")
-        told = Explained(name, _head(payload), len(payload), self._steps(topic, name))
+        source = source or self._source_of(topic, name)
+        told = Explained(name, _head(payload), len(payload), self._steps(topic, name, source))
         told.feed = next((step.feed for step in told.steps if not step.why_not), "")
         if told.feed:
             self._tell_content(told, topic, payload)
         into = Translated()
-        self._translator.take(Messages([topic], [payload], np.array([arrived_ns]), {}), into)
+        self._translator.take(
+            Messages([topic], [payload], np.array([arrived_ns]), {}, source=source), into
+        )
         self._translator.encode(into)
         for records in into.records.values():
             for record in records:
@@ -225,15 +232,26 @@ class Explainer:
             return []
         return aggregate_points(every, self._channels, self._config.gateway.name)
 
-    def _steps(self, topic: bytes, name: str) -> list[Step]:
-        if topic in self._ignored:
-            why = "the topic is one of mqtt.ignore"
+    def _source_of(self, topic: bytes, name: str) -> str:
+        """The first source that has a feed for a topic; the first of all if none has."""
+        for source in self._config.source:
+            feeds = self._config.feeds_of(source).values()
+            is_taken = any(TopicPattern(feed.topic).match(name) is not None for feed in feeds)
+            if is_taken and topic not in self._ignored[source]:
+                return source
+        return next(iter(self._config.source))
+
+    def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
+        if topic in self._ignored[source]:
+            why = f"the topic is one of {source_key(self._config, source)}.ignore"
             return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
         steps = []
         taken = ""
         for feed, each in self._config.feed.items():
             is_match = TopicPattern(each.topic).match(name) is not None
-            if is_match and not taken:
+            if source not in self._config.sources_of(feed):
+                steps.append(Step(feed, each.topic, f"it is not of the source {source}"))
+            elif is_match and not taken:
                 taken = feed
                 steps.append(Step(feed, each.topic))
             elif is_match:

@@ -30,13 +30,19 @@ class CertificateWatch:
         self._clock = clock
         self._telemetry = telemetry
         self._next_ns: int | None = None
-        self._brokers: Certificate | None = None
+        self._peers: dict[str, Certificate] = {}
 
-    def take_brokers(self, not_after: str) -> None:
-        """Take note of when the broker's certificate ends, as ``ssl`` writes it."""
+    def take_peers(self, key: str, whose: str, not_after: str) -> None:
+        """Take note of when a peer's certificate ends.
+
+        Args:
+            key: Where the configuration names the peer.
+            whose: What it is called there.
+            not_after: The end, as ``ssl`` writes it.
+        """
         end = datetime.fromtimestamp(ssl.cert_time_to_seconds(not_after), UTC)
-        name = f"the certificate of {self._config.mqtt.host}"
-        self._brokers = Certificate("mqtt.host", name, datetime.min.replace(tzinfo=UTC), end)
+        name = f"the certificate of {whose}"
+        self._peers[key] = Certificate(key, name, datetime.min.replace(tzinfo=UTC), end)
         self._next_ns = None
 
     def look(self) -> None:
@@ -46,7 +52,7 @@ class CertificateWatch:
             return
         self._next_ns = now_ns + _INTERVAL_NS
         now = datetime.fromtimestamp(self._clock.wall_ns() / NS_PER_S, UTC)
-        found = [*certificates(self._config), *filter(None, [self._brokers])]
+        found = [*certificates(self._config), *self._peers.values()]
         for certificate in found:
             self._telemetry.certificate_days.labels(certificate.key).set(certificate.days_left(now))
             self._telemetry.warn(f"certificate {certificate.key}", certificate.warning(now))

@@ -1,32 +1,32 @@
-"""The ingest lane: messages from the broker into the log, then acknowledged.
+"""The ingest lane: messages from the sources into the log, then acknowledged.
 
 A message goes through these steps, and only in this order:
 
-1. received and put into the waiting list; past a limit the socket is read no more
+1. received and put into the waiting list; past a limit its source takes no more
 2. decoded with those that arrived within the same few milliseconds
 3. its readings, or its refusal, appended to the log, which answers once they are durable
-4. acknowledged to the broker, if the connection it came over still stands
+4. acknowledged to its source, if the connection it came over still stands
 
 A message that ends each process that decodes it is put aside (``poison.py``).
 
-A crash before step 4 makes the broker send it again; what the log has twice then is recognized by
+A crash before step 4 makes the source send it again; what the log has twice then is recognized by
 channel and event time and rejected as a duplicate.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import structlog
 
 from connectors.logs.configured import topic
-from connectors.mqtt.connection import Connection
-from connectors.mqtt.received import Received
-from connectors.mqtt.session import BrokerSession
+from connectors.sources.configured import make_source, source_key
+from connectors.sources.source import ReceivedMessages, Source, SourceContext
+from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.backoff import Backoff
 from headgate.core.batch import Quality
@@ -34,15 +34,14 @@ from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import READINGS, Log, Record, TopicPartition
 from headgate.core.note import Note
-from headgate.core.pulse import PULSE_INTERVAL_S, HeardTime, Pulse
+from headgate.core.pulse import PULSE_FILE, PULSE_INTERVAL_S, HeardTime, Pulse
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.ingest.certificates import CertificateWatch
 from streams.ingest.conversations import Conversations
-from streams.ingest.kept import KeptMessages
+from streams.ingest.intake import Intake
 from streams.ingest.poison import MessagesInHand
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.retained import RetainedMessages, subscriptions
 from streams.ingest.translate import Translated, Translator
 from streams.ingest.unheard import UnheardFeeds
 
@@ -66,69 +65,6 @@ _RECALLED_RECORDS = 500
 _PART_BYTES = 4 << 20
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """Messages that have arrived and are not in the log yet, by the read that brought them."""
-
-    received: list[Received] = field(default_factory=list)
-    arrival_ns: list[int] = field(default_factory=list)
-    unheard_ns: list[int] = field(default_factory=list)
-    messages: int = 0
-    size_bytes: int = 0
-
-    def add(self, received: Received, arrived_ns: int, unheard_ns: int) -> None:
-        """Add what was read."""
-        self.received.append(received)
-        self.arrival_ns.append(arrived_ns)
-        self.unheard_ns.append(unheard_ns)
-        self.messages += len(received.topics)
-        self.size_bytes += received.size_bytes
-
-    @property
-    def connection(self) -> int:
-        """The connection that all of them came over, if they are a part of ``split``."""
-        return self.received[0].connection
-
-    def joined(self) -> Messages:
-        """All of them in one run."""
-        topics = list(chain.from_iterable(each.topics for each in self.received))
-        payloads = list(chain.from_iterable(each.payloads for each in self.received))
-        counts = [len(each.topics) for each in self.received]
-        arrival_ns = np.repeat(np.array(self.arrival_ns, np.int64), counts)
-        cut: dict[int, int] = {}
-        first = 0
-        for received in self.received:
-            for position, size_bytes in received.cut.items():
-                cut[first + position] = size_bytes
-            first += len(received.topics)
-        unheard_ns = None
-        if any(self.unheard_ns):
-            unheard_ns = np.repeat(np.array(self.unheard_ns, np.int64), counts)
-        return Messages(topics, payloads, arrival_ns, cut, unheard_ns)
-
-    def split(self, most: int, most_bytes: int) -> Iterator[_Waiting]:
-        """The same in parts, each of so many messages and bytes, or a single read.
-
-        Of each part all came over one connection.
-        """
-        part = _Waiting()
-        for received, arrived_ns, unheard_ns in zip(
-            self.received, self.arrival_ns, self.unheard_ns, strict=True
-        ):
-            is_other = bool(part.received) and part.connection != received.connection
-            is_full = (
-                is_other
-                or part.messages + len(received.topics) > most
-                or part.size_bytes + received.size_bytes > most_bytes
-            )
-            if (part.messages or is_other) and is_full:
-                yield part
-                part = _Waiting()
-            part.add(received, arrived_ns, unheard_ns)
-        if part.received:
-            yield part
-
-
 class IngestLane:
     """Reads the feeds' topics, writes ``readings`` and ``quarantine``.
 
@@ -137,7 +73,7 @@ class IngestLane:
         log: A started log.
         clock: Source of time: arrival times, and timers.
         telemetry: Metrics of this lane.
-        connect: Makes the connection to the broker; takes what ``Connection`` takes.
+        make_source: Makes a configured source; within the event loop.
     """
 
     def __init__(
@@ -147,21 +83,18 @@ class IngestLane:
         clock: Clock,
         telemetry: Telemetry,
         *,
-        connect: Callable[..., Connection] = Connection,
+        make_source: Callable[[Chosen, SourceContext], Source] = make_source,
     ) -> None:
         self.watchdog = Watchdog(clock)
         self._config = config
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
-        self._connect = connect
+        self._make_source = make_source
         # This program was not there before its own files were.
         self._arrival = ArrivalClock(clock, built_ns())
         self._is_estimating = False
-        self._pulse = Pulse(config.gateway.data_dir)
         self._unheard = UnheardFeeds(config.feed, telemetry)
-        density = max(feed.density for feed in config.feed.values())
-        self._in_hand = MessagesInHand(config.gateway.data_dir / "ingest.in-hand", density)
         self._refusals = Refusals(config, telemetry, clock)
         self._heard_time = HeardTime()
         self._translator = Translator(
@@ -171,76 +104,107 @@ class IngestLane:
             self._unheard,
             now_ns=self._heard_time.now_ns,
         )
-        self._conversations = Conversations(
-            self._translator.conversations,
-            Note(config.gateway.data_dir / "conversations.json"),
-            telemetry,
-        )
         self._readings = topic(config, READINGS)
-        self._retained = RetainedMessages(config, telemetry)
-        self._kept = KeptMessages()
         self._certificates = CertificateWatch(config, clock, telemetry)
-        self._waiting = _Waiting()
-        self._in_flight_bytes = 0
+        #: One for each source, in the configuration's order.
+        self.intakes = [self._intake(name) for name in config.source]
         self._arrived = asyncio.Event()
         self._log_trouble = ""
-        self._connection: Connection | None = None
-        self._session: BrokerSession | None = None
 
     def health(self) -> tuple[bool, str]:
-        """Whether messages are taken in; when not, why."""
-        trouble = self._log_trouble
-        if not trouble:
-            trouble = "starting" if self._connection is None else self._connection.trouble
-        self._telemetry.connected.labels("mqtt").set(
-            self._connection is not None and not self._connection.trouble
-        )
+        """Whether messages are taken in, from every source; when not, why."""
+        troubles = {intake.name: intake.trouble for intake in self.intakes}
+        for name, trouble in troubles.items():
+            self._telemetry.connected.labels(name).set(not trouble)
+        if self._log_trouble:
+            return False, self._log_trouble
+        if len(troubles) == 1:
+            (trouble,) = troubles.values()
+        else:
+            trouble = "; ".join(f"{name}: {why}" for name, why in troubles.items() if why)
         return not trouble, trouble
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
-        self._in_hand.open()
-        self._conversations.open()
-        session = self._session = BrokerSession(self._config, self._clock, self._telemetry)
-        await self._retained.load()
-        connection = self._connection = self._connect(
-            settings=self._config.mqtt,
-            client_id=session.client_id,
-            clock=self._clock,
-            on_messages=self._on_messages,
-            read_interval_s=min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
-            subscriptions=subscriptions(self._config),
-            session=session,
-            max_payload_bytes=self._config.ingest.max_payload,
-            on_certificate=self._certificates.take_brokers,
-        )
-        connecting = asyncio.create_task(connection.run(), name="mqtt")
-        writing = asyncio.create_task(self._write(connection, stop), name="write")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        beating = asyncio.create_task(self._beat(connection), name="pulse")
+        for intake in self.intakes:
+            intake.open()
+        # Those that are made are closed, also when the next can't be.
+        receiving: list[asyncio.Task[None]] = []
+        others: list[asyncio.Task[Any]] = []
+        sources: list[Source] = []
         is_all_safe = False
         try:
-            await asyncio.wait({connecting, writing, stopping}, return_when="FIRST_COMPLETED")
-            connection.pause()
+            for intake in self.intakes:
+                intake.source = self._open(intake)
+                sources.append(intake.source)
+            receiving += [
+                asyncio.create_task(each.source.run(), name=each.name) for each in self.intakes
+            ]
+            writing = asyncio.create_task(self._write(stop), name="write")
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            others += [writing, stopping, asyncio.create_task(self._beat(), name="pulse")]
+            await asyncio.wait({*receiving, writing, stopping}, return_when="FIRST_COMPLETED")
+            for source in sources:
+                source.pause()
             self._arrived.set()
-            if not connecting.done():
+            if not any(task.done() for task in receiving):
                 await writing  # raises what went wrong, or ends with everything acknowledged
                 is_all_safe = True
-                await connection.settle()
+                await asyncio.gather(*(source.settle() for source in sources))
         finally:
-            connection.close()
-            for task in (stopping, writing, beating):
+            for task in others:
                 task.cancel()
-            self._conversations.put_down()
-            await self._retained.close(is_all_safe=is_all_safe)
-        await connecting
+            for intake in self.intakes:
+                intake.conversations.put_down()
+            for source in sources:
+                await source.close(is_all_safe=is_all_safe)
+        await asyncio.gather(*receiving)
+
+    def _intake(self, name: str) -> Intake:
+        config = self._config
+        density = max((feed.density for feed in config.feeds_of(name).values()), default=1)
+        # A conversation is led with one peer: of a feed with several sources, with the first.
+        conversations = {
+            feed: conversation
+            for feed, conversation in self._translator.conversations.items()
+            if config.sources_of(feed)[0] == name
+        }
+        return Intake(
+            name,
+            MessagesInHand(config.source_file(name, "ingest.in-hand"), density),
+            Pulse(config.gateway.data_dir, config.source_file(name, PULSE_FILE).name),
+            Conversations(
+                conversations, Note(config.source_file(name, "conversations.json")), self._telemetry
+            ),
+            config.ingest.max_pending // len(config.source),
+        )
+
+    def _open(self, intake: Intake) -> Source:
+        """Make an intake's source."""
+
+        def take(received: ReceivedMessages) -> None:
+            intake.add(received, self._arrival.now_ns())
+            self._arrived.set()
+
+        context = SourceContext(
+            intake.name,
+            source_key(self._config, intake.name),
+            self._config,
+            self._clock,
+            self._telemetry,
+            take,
+            min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
+            self._certificates.take_peers,
+        )
+        return self._make_source(self._config.source[intake.name], context)
 
     async def _look_up_time(self) -> None:
         """See how far time had come when the log was last written to."""
         every = [
             TopicPartition(self._readings, number) for number in range(self._config.log.partitions)
         ]
+        written_ns = 0
         try:
             for at, (start, end) in (await self._log.offsets_many(every)).items():
                 # More of them where they tell when devices were heard that send no time.
@@ -252,16 +216,18 @@ class IngestLane:
                         break
                     newest_ns = 1_000_000 * self._log.wall_ms(records[-1].timestamp_ms)
                     self._arrival.has_been(newest_ns)
-                    self._kept.listened(newest_ns)
+                    written_ns = max(written_ns, newest_ns)
                     if self._translator.gives_times:
                         self._translator.recall(records)
                     first = records[-1].offset + 1
         except TransientError as error:
             # It matters only if the clock is wrong as well.
             _logger.debug("The log's newest records can't be read.", error=str(error))
-        # The last process may have listened for long after the last record. Its clock may have been
-        # wrong.
-        self._kept.listened(min(self._pulse.flowed_ns(), self._arrival.now_ns()))
+        for intake in self.intakes:
+            # Of several sources, nobody knows from which of them the last record came. The last
+            # process may have listened for long after it.
+            is_only = len(self.intakes) == 1
+            intake.listened(written_ns if is_only else 0, self._arrival.now_ns())
 
     def _look_at_clock(self) -> None:
         """Tell when the clock is not believed, and when it is again."""
@@ -280,90 +246,70 @@ class IngestLane:
                 behind_s=round(self._arrival.correction_ns / NS_PER_S, 3),
             )
 
-    async def _beat(self, connection: Connection) -> None:
+    async def _beat(self) -> None:
         """Tell the streams lanes whether devices can be heard."""
         while True:
-            is_flowing = not (connection.trouble or connection.is_paused or self._log_trouble)
             now_ns, arrival_ns = self._clock.monotonic_ns(), self._arrival.now_ns()
-            if not connection.trouble:
-                self._kept.connected(
-                    connection.generation,
-                    arrival_ns,
-                    has_session=self._session is None or self._session.is_present,
-                )
-            if is_flowing:
-                self._kept.listened(arrival_ns)
-            self._pulse.beat(now_ns, arrival_ns, is_flowing=is_flowing)
-            self._unheard.look(now_ns, is_listening=is_flowing)
-            self._heard_time.look(now_ns, is_heard=is_flowing)
+            is_log_there = not self._log_trouble
+            flowing = {
+                intake.name
+                for intake in self.intakes
+                if intake.beat(now_ns, arrival_ns, is_log_there=is_log_there)
+            }
+            heard = {
+                name
+                for name in self._config.feed
+                if not flowing.isdisjoint(self._config.sources_of(name))
+            }
+            self._unheard.look(now_ns, heard)
+            self._heard_time.look(now_ns, is_heard=len(flowing) == len(self.intakes))
             self._look_at_clock()
             self._refusals.tell()
             self._certificates.look()
             self._translator.count()
-            self._talk(connection, now_ns)
+            for intake in self.intakes:
+                intake.talk(now_ns, self._arrival.now_ns())
             await asyncio.sleep(PULSE_INTERVAL_S)
 
-    def _talk(self, connection: Connection, now_ns: int) -> None:
-        """Say what formats have to say to devices."""
-        if not connection.trouble:
-            if not self._size_bytes:
-                self._conversations.heard_over(connection.generation)
-            for each in self._conversations.to_publish(now_ns, self._arrival.now_ns()):
-                connection.say(each.topic, each.payload)
-        self._conversations.look(now_ns)
-
-    def _on_messages(self, received: Received) -> None:
-        now_ns = self._arrival.now_ns()
-        has_session = self._session is None or self._session.is_present
-        unheard_ns = self._kept.read(received.connection, now_ns, has_session=has_session)
-        self._waiting.add(self._retained.sift(received), now_ns, unheard_ns)
-        self._arrived.set()
-        if self._size_bytes > self._config.ingest.max_pending and self._connection is not None:
-            self._connection.pause()
-
-    @property
-    def _size_bytes(self) -> int:
-        return self._waiting.size_bytes + self._in_flight_bytes
-
-    async def _write(self, connection: Connection, stop: asyncio.Event) -> None:
+    async def _write(self, stop: asyncio.Event) -> None:
         ingest = self._config.ingest
         while True:
             await self._arrived.wait()
-            if not stop.is_set() and self._waiting.messages < ingest.max_rows:
+            waiting = sum(intake.waiting for intake in self.intakes)
+            if not stop.is_set() and waiting < ingest.max_rows:
                 # Whatever arrives meanwhile shares the cost of one write.
                 await asyncio.sleep(self._config.ingest_wait / NS_PER_S)
             self._arrived.clear()
-            taken, self._waiting = self._waiting, _Waiting()
-            self._in_flight_bytes = taken.size_bytes
-            # Much may have waited for the log while the clock was being set.
-            self._arrival.now_ns()
-            taken.arrival_ns = self._arrival.corrected(taken.arrival_ns)
-            for part in taken.split(ingest.max_rows, _PART_BYTES):
-                self._conversations.heard_over(part.connection)
-                if part.messages:
-                    await self._write_messages(part.joined())
-                await self._retained.keep(part.received)
-                for received in part.received:
-                    connection.ack(received)
-            self._in_flight_bytes = 0
+            # In turn, so that what one source had kept for long holds up no other's.
+            while any([await self._write_part(intake, stop) for intake in self.intakes]):
+                pass
             if stop.is_set():
-                if not self._waiting.received:
+                if all(intake.is_done for intake in self.intakes):
                     return
                 self._arrived.set()
-            elif self._size_bytes <= ingest.max_pending:
-                if connection.is_paused:
-                    self._kept.resumed(self._arrival.now_ns())
-                connection.resume()
 
-    async def _write_messages(self, messages: Messages) -> None:
+    async def _write_part(self, intake: Intake, stop: asyncio.Event) -> bool:
+        """Write some of what has come from one source; whether there is more of what was taken."""
+        part = intake.next_part(self._arrival, self._config.ingest.max_rows, _PART_BYTES)
+        if part is None:
+            return False
+        intake.conversations.heard_over(part.connection)
+        if part.messages:
+            await self._write_messages(part.joined(intake.name), intake)
+        await intake.source.acknowledge(part.received)
+        intake.written(self._arrival.now_ns(), goes_on=not stop.is_set())
+        return intake.is_in_parts
+
+    async def _write_messages(self, messages: Messages, intake: Intake) -> None:
+        in_hand = intake.in_hand
         self._translator.forget_silent()
         translated = Translated()
-        for first, end in self._in_hand.pieces(messages):
+        for first, end in in_hand.pieces(messages):
             part = messages.part(first, end)
-            if self._in_hand.is_poison(part):
+            if in_hand.is_poison(part):
                 self._translator.put_aside(part, translated)
             else:
-                is_suspect = self._in_hand.take(part, first, len(messages))
+                is_suspect = in_hand.take(part, first, len(messages))
                 with self._telemetry.timed("decode"):
                     self._translator.take(part, translated)
                     if is_suspect:
@@ -371,13 +317,13 @@ class IngestLane:
             # A keepalive, or the watchdog, waits for one slice and not for all.
             await asyncio.sleep(0)
         if translated.has_caught_up:
-            self._kept.caught_up()
+            intake.kept.caught_up()
         with self._telemetry.timed("encode"):
             self._encode(translated)
-        self._in_hand.put_down()
+        in_hand.put_down()
         with self._telemetry.timed("append"):
             await self._append(translated.records)
-        self._in_hand.finished(len(messages))
+        in_hand.finished(len(messages))
         for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)
 

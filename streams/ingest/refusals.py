@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from connectors.formats.columns import BadField
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from headgate.config.schema import Config
+from headgate.config.source import FORMER_SOURCE
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
 from headgate.core.records import QuarantinedMessage
@@ -48,6 +49,7 @@ class Messages:
         cut: By position, the bytes of each payload of which only the beginning is here.
         unheard_ns: int64[n], for each that may have waited at the broker, since when nobody had
             listened to it; 0 for the others. None: for all of them.
+        source: The name of the source that they came from.
     """
 
     topics: Sequence[bytes]
@@ -55,6 +57,7 @@ class Messages:
     arrival_ns: NDArray[np.int64]
     cut: Mapping[int, int]
     unheard_ns: NDArray[np.int64] | None = None
+    source: str = FORMER_SOURCE
 
     def __len__(self) -> int:
         """Number of messages."""
@@ -68,7 +71,12 @@ class Messages:
         span = slice(first, end)
         unheard_ns = None if self.unheard_ns is None else self.unheard_ns[span]
         return Messages(
-            self.topics[span], self.payloads[span], self.arrival_ns[span], cut, unheard_ns
+            self.topics[span],
+            self.payloads[span],
+            self.arrival_ns[span],
+            cut,
+            unheard_ns,
+            self.source,
         )
 
 
@@ -130,7 +138,7 @@ class Refusals:
             kept = kept_of.get(topic)
             if kept is None:
                 partition = crc32(topic) % self._partitions
-                kept = (f"mqtt:{shown_topic(topic)}", into.setdefault(partition, []))
+                kept = (f"{messages.source}:{shown_topic(topic)}", into.setdefault(partition, []))
                 kept_of[topic] = kept
             source, messages_kept = kept
             size = cut.get(position, len(payload)) if cut else len(payload)

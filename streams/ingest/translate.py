@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.formats.inflate import HEADS
-from connectors.formats.topics import IgnoredTopics, TopicPatterns
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
@@ -34,6 +32,7 @@ from headgate.core.records import (
 )
 from headgate.core.telemetry import Telemetry
 from streams.ingest.refusals import Messages, Refusals, shown_topic
+from streams.ingest.topics import NO_FEED, FeedTopics
 from streams.ingest.unheard import UnheardFeeds
 
 _logger = structlog.get_logger()
@@ -45,8 +44,6 @@ SLICE_BYTES = 1 << 20
 #: The first two bytes of a payload.
 _HEAD = itemgetter(slice(2))
 
-#: Name of no feed: that of messages that are passed over.
-_NO_FEED = ""
 _SLICE_MESSAGES = 2048
 
 #: A payload of this size and more is looked at before it is weighed, bytes; and what an object in
@@ -118,11 +115,10 @@ class Translator:
             name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
         }
         self._zoneless: set[str] = set()
-        self._feeds = tuple(config.feed)
-        self._patterns = TopicPatterns(feed.topic for feed in config.feed.values())
-        self._ignored = IgnoredTopics(config.mqtt.ignore)
-        self._feed_of_topic: dict[bytes, str] = {}
-        self._max_topics = 2 * config.ingest.max_devices
+        self._topics = {
+            name: FeedTopics(config.feeds_of(name), table.ignore, 2 * config.ingest.max_devices)
+            for name, table in config.sources.items()
+        }
         self._partition_of_device = np.empty(0, np.int32)
         self._key_groups = self._new_key_groups()
         self._now_ns = now_ns
@@ -160,6 +156,7 @@ class Translator:
                 messages.arrival_ns[positions],
                 {},
                 None if messages.unheard_ns is None else messages.unheard_ns[positions],
+                messages.source,
             )
         payloads = of_feed.payloads
         decoder = self._decoders[feed]
@@ -207,7 +204,7 @@ class Translator:
 
     def put_aside(self, message: Messages, into: Translated) -> None:
         """Refuse a message that ends the process in which it is decoded."""
-        feed = self._feed_of(message.topics[0]) or ""
+        feed = self._topics[message.source].feed_of(message.topics[0]) or ""
         _logger.error(
             "A message ends every process that decodes it; it goes to quarantine.",
             feed=feed,
@@ -244,11 +241,12 @@ class Translator:
         is_kept = self._heard_ns[:known] >= now_ns - self._config.forget_after
         for decoder in self._decoders.values():
             decoder.keep_whole(is_kept)
-        are_topics_full = len(self._feed_of_topic) >= self._max_topics
+        are_topics_full = any(topics.is_full for topics in self._topics.values())
         if is_kept.all() and not are_topics_full:
             return
         # Topics are not noted with a time: those that are heard come back by themselves.
-        self._feed_of_topic = {}
+        for topics in self._topics.values():
+            topics.forget()
         remaining = self._channels.only(is_kept)
         channels = known - len(remaining.table)
         devices = len(self._channels.devices) - len(remaining.table.devices)
@@ -290,7 +288,7 @@ class Translator:
         known = self._telemetry.known
         known.labels("devices").set(len(self._channels.devices))
         known.labels("channels").set(len(self._channels))
-        known.labels("topics").set(len(self._feed_of_topic))
+        known.labels("topics").set(sum(map(len, self._topics.values())))
         values = max(decoder.tag_values for decoder in self._decoders.values())
         known.labels("tag_values").set(values)
 
@@ -303,17 +301,18 @@ class Translator:
         """
         limit = self._config.ingest.max_payload
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
-        feeds = list(map(self._feed_of_topic.get, topics))
+        of_source = self._topics[messages.source]
+        feeds = of_source.known(topics)
         first = feeds[0]
-        is_plain = len(self._decoders) == 1 and None not in feeds and not cut
+        is_plain = of_source.is_one_feed and None not in feeds and not cut
         if first is not None and is_plain and max(map(len, payloads)) <= limit:
             return {first: range(len(topics))}, {}
         by_feed: dict[str, list[int]] = {}
         unread: dict[str, list[int]] = {}
         refused: list[tuple[int, DataError]] = []
         for position, topic_name in enumerate(topics):
-            feed = feeds[position] or self._feed_of(topic_name)
-            if feed == _NO_FEED:
+            feed = feeds[position] or of_source.feed_of(topic_name)
+            if feed == NO_FEED:
                 self._telemetry.ignored.inc()
             elif feed is None:
                 refused.append((position, DataError("unknown_topic", "no feed has this topic")))
@@ -330,21 +329,6 @@ class Translator:
                 by_feed.setdefault(feed, []).append(position)
         self._refusals.refuse("", messages, refused, into.quarantined)
         return {**by_feed}, unread
-
-    def _feed_of(self, mqtt_topic: bytes) -> str | None:
-        known = self._feed_of_topic.get(mqtt_topic)
-        if known is not None:
-            return known
-        if mqtt_topic in self._ignored:
-            return _NO_FEED
-        at = self._patterns.first(mqtt_topic)
-        feed = None if at is None else self._feeds[at]
-        # Bounded: a device that makes up topics must not fill the memory.
-        is_short = len(mqtt_topic) <= MAX_TOPIC_BYTES
-        has_room = len(self._feed_of_topic) < self._max_topics
-        if feed is not None and is_short and has_room:
-            self._feed_of_topic[mqtt_topic] = feed
-        return feed
 
     def _tell_zoneless(self, feed: str, example: str) -> None:
         self._zoneless.add(feed)

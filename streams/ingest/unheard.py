@@ -6,7 +6,7 @@ just as one with nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from headgate.config.feed import Feed
@@ -29,7 +29,7 @@ class UnheardFeeds:
     def __init__(self, feeds: Mapping[str, Feed], telemetry: Telemetry) -> None:
         self._waiting = dict(feeds)
         self._telemetry = telemetry
-        self._listened_ns = 0
+        self._listened_ns = dict.fromkeys(feeds, 0)
         self._looked_ns: int | None = None
         for name in feeds:
             # A counter that is not there can't be alarmed upon.
@@ -39,18 +39,20 @@ class UnheardFeeds:
         """Note that a message of this feed has come, whatever it holds."""
         self._waiting.pop(name, None)
 
-    def look(self, now_ns: int, *, is_listening: bool) -> None:
+    def look(self, now_ns: int, heard: Collection[str]) -> None:
         """See for how long which feeds have been waited for; call it often.
 
         Args:
             now_ns: Monotonic time.
-            is_listening: Whether messages would be heard, since the last call.
+            heard: The feeds of which messages would be heard, since the last call.
         """
-        if is_listening and self._looked_ns is not None:
-            self._listened_ns += now_ns - self._looked_ns
+        if self._looked_ns is not None:
+            for name in self._waiting:
+                if name in heard:
+                    self._listened_ns[name] += now_ns - self._looked_ns
         self._looked_ns = now_ns
         self._telemetry.details["unheard"] = {
-            name: self._listened_ns / NS_PER_S
+            name: self._listened_ns[name] / NS_PER_S
             for name, feed in self._waiting.items()
-            if self._listened_ns >= max(_PERIODS * feed.period, _LEAST_NS)
+            if self._listened_ns[name] >= max(_PERIODS * feed.period, _LEAST_NS)
         }

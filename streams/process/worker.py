@@ -41,7 +41,7 @@ from headgate.core.log import (
     Record,
     TopicPartition,
 )
-from headgate.core.pulse import HeardTime, Pulse
+from headgate.core.pulse import HeardTime
 from headgate.core.records import (
     READINGS_SCHEMA,
     KeyRows,
@@ -53,6 +53,7 @@ from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.pipeline import Pipeline
 from streams.process.events import Event, Message, spans
+from streams.process.hearing import Hearing
 from streams.process.passing import PassingTime, SilentInHand
 from streams.process.recovery import StateKeeper
 from streams.process.refusals import Refusals
@@ -131,7 +132,7 @@ class Worker:
         self._heard_time = HeardTime()
         self._forget_next_ns = 0
         self._use(pipeline)
-        self._pulse = Pulse(config.gateway.data_dir)
+        self._hearing = Hearing(config)
         self._assigned: set[int] = set()
         self._revoked: set[int] = set()
         # Generations of the consumer group that have ended. Faust drops their events from its
@@ -235,7 +236,7 @@ class Worker:
 
     async def _forget_silent(self, now_ns: int) -> None:
         """Once an hour, forget what has been silent for ``gateway.forget_after``."""
-        self._heard_time.look(now_ns, is_heard=self._pulse.heard_ns(now_ns) != now_ns)
+        self._heard_time.look(now_ns, is_heard=self._hearing.is_everything_heard(now_ns))
         if self._heard_time.now_ns() < self._forget_next_ns:
             return
         self._forget_next_ns = self._heard_time.now_ns() + _FORGET_EVERY_NS
@@ -426,10 +427,9 @@ class Worker:
         quiet = self._pipeline.quiet(now_ns)
         if not len(quiet):
             return
-        heard_ns = self._pulse.heard_ns(now_ns)
-        if heard_ns is not None:
-            self._pipeline.keep_waiting(quiet, heard_ns)
-            quiet = self._pipeline.quiet(now_ns)
+        for rows, heard_ns in self._hearing.heard(quiet, self._channels.devices, now_ns):
+            self._pipeline.keep_waiting(rows, heard_ns)
+        quiet = self._pipeline.quiet(now_ns)
         partitions = self._placement.partition[quiet]
         ours = {*partitions.tolist()} & self.next_offsets.keys()
         if not ours:

@@ -18,6 +18,7 @@ import yaml
 from connectors.sinks.influxdb.config import InfluxDbConfig
 from headgate.cli import simulate
 from headgate.config.schema import Config
+from tests.mosquitto import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -276,11 +277,12 @@ def test_the_gateway_is_configured_for_its_neighbours() -> None:
     influxdb = GATEWAY.sink["influxdb"].table
     assert isinstance(influxdb, InfluxDbConfig)
 
-    assert GATEWAY.mqtt.host == "mosquitto"
-    assert f"listener {GATEWAY.mqtt.port} " in (ROOT / "deploy/compose/mosquitto.conf").read_text()
-    assert not any(str(GATEWAY.mqtt.port) in port for port in SERVICES["mosquitto"]["ports"])
-    assert GATEWAY.mqtt.username == "gateway"
-    assert secret_path(GATEWAY.mqtt.password_file) in SERVICES["gateway"]["secrets"]
+    broker = settings_of(GATEWAY)
+    assert broker.host == "mosquitto"
+    assert f"listener {broker.port} " in (ROOT / "deploy/compose/mosquitto.conf").read_text()
+    assert not any(str(broker.port) in port for port in SERVICES["mosquitto"]["ports"])
+    assert broker.username == "gateway"
+    assert secret_path(broker.password_file) in SERVICES["gateway"]["secrets"]
     assert GATEWAY.log.url == "kafka://kafka:9092"
     advertised = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert advertised.endswith("://kafka:9092")

@@ -314,8 +314,8 @@ def test_status_says_when_the_session_was_lost(capsys: pytest.CaptureFixture[str
     """However long ago; nothing while it never was."""
 
     def count(telemetry: Telemetry) -> None:
-        telemetry.sessions_lost.inc()
-        telemetry.session_lost_seconds.set(1_700_000_000)
+        telemetry.sessions_lost.labels("mqtt").inc()
+        telemetry.session_lost_seconds.labels("mqtt").set(1_700_000_000)
 
     for lane, said in (
         (FakeLane(page(count)), True),

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from connectors.logs.configured import topic, topic_specs
 from connectors.logs.embedded.store import SqliteLog
 from connectors.replay.publisher import Publisher
+from connectors.sources.mqtt.source import MqttSource
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
@@ -221,7 +222,7 @@ async def test_a_full_gateway_stops_reading_and_goes_on(
         await publish(mosquitto, 0, 5000)
         await until(lambda: "no room" in rig.lane.health()[1])
         await asyncio.sleep(0.5)
-        waiting_bytes = rig.lane._size_bytes
+        waiting_bytes = rig.lane.intakes[0].size_bytes
         monkeypatch.setattr(rig.log, "append_many", append)
         await rig.has(5000)
 
@@ -236,19 +237,19 @@ async def test_an_acknowledgement_of_an_earlier_connection_is_not_sent(
     async with running(_config(mosquitto, tmp_path)) as rig:
         append = rig.log.append_many
         is_held = asyncio.Event()
-        connection = rig.lane._connection
-        assert connection is not None
+        source = rig.lane.intakes[0].source
+        assert isinstance(source, MqttSource)
 
         async def hold(batches: object) -> None:
             is_held.set()
-            await until(lambda: connection.generation == 2 and not connection.trouble)
+            await until(lambda: source.connection == 2 and not source.trouble)
             await append(batches)  # type: ignore[arg-type]
 
         monkeypatch.setattr(rig.log, "append_many", hold)
         await publish(mosquitto, 0, 1)
         await is_held.wait()
         acknowledged: list[int] = []
-        monkeypatch.setattr(connection._client, "ack_all", acknowledged.extend)
+        monkeypatch.setattr(source._connection._client, "ack_all", acknowledged.extend)
         mosquitto.stop()
         mosquitto.start()
         await rig.has(2)

@@ -15,12 +15,11 @@ from structlog.testing import capture_logs
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.packets import HEAD_BYTES
 from connectors.mqtt.received import Received, Subscription
-from connectors.mqtt.session import BrokerSession
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.telemetry import Telemetry
 from tests.integration.test_mqtt_in import Rig, _config, publish, running, until
-from tests.mosquitto import Mosquitto
+from tests.mosquitto import Mosquitto, session_of, settings_of
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -121,10 +120,10 @@ async def connected(
         }
     )
     clock = SystemClock()
-    session = BrokerSession(config, clock, Telemetry(clock))
+    session = session_of(config, clock, Telemetry(clock))
     received: list[Received] = []
     connection = Connection(
-        config.mqtt,
+        settings_of(config),
         session.client_id,
         clock,
         on_messages=received.append,
@@ -299,7 +298,7 @@ async def test_a_huge_message_on_mqtt_3_is_put_aside_by_name(
         await publish(mosquitto, 0, 100)
         await rig.has(100)
         await until(lambda: rig.telemetry.quarantined.labels("too_large")._value.get() == 1)
-        generation = rig.lane._connection.generation  # type: ignore[union-attr]
+        generation = rig.lane.intakes[0].source.connection
         refused = (await rig.refused())[0]
     # Once acknowledged, it does not come again.
     async with running(config) as again:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from connectors.mqtt.session import BrokerSession
+from connectors.sources.mqtt.source import MqttSource
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.telemetry import Telemetry
 from tests.integration.test_mqtt_in import Rig, _config, running, until
-from tests.mosquitto import Mosquitto
+from tests.mosquitto import Mosquitto, session_of
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(90)]
 
@@ -35,7 +35,7 @@ async def _publish(broker: Mosquitto, device: str, value: int, *, retain: bool =
 async def _lose_session(broker: Mosquitto, config: Config) -> None:
     """Have the broker forget the gateway, and keep what it retains."""
     clock = SystemClock()
-    client_id = BrokerSession(config, clock, Telemetry(clock)).client_id
+    client_id = session_of(config, clock, Telemetry(clock)).client_id
     command = ["mosquitto_sub", "-p", str(broker.port), "-i", client_id, "-t", "nothing", "-E"]
     await asyncio.to_thread(subprocess.run, command, check=True)
 
@@ -189,9 +189,11 @@ async def test_a_flood_of_retained_values_is_bounded(mosquitto: Mosquitto, tmp_p
     ]  # fmt: skip
     await asyncio.to_thread(subprocess.run, command, input=lines, check=True)
     async with running(config) as rig:
+        source = rig.lane.intakes[0].source
+        assert isinstance(source, MqttSource)
         for number in range(2500):
-            rig.lane._retained._digests[b"in/%d" % number] = b"12345678"
+            source._retained._digests[b"in/%d" % number] = b"12345678"
         await _hears(rig, mosquitto, 10_100)
 
-        assert len(rig.lane._retained._digests) <= 2000
+        assert len(source._retained._digests) <= 2000
         assert await _measured(rig) == [2999]

@@ -20,7 +20,7 @@ from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from tests.integration.test_mqtt_in import _config, publish, running, until
-from tests.mosquitto import MakeMosquitto, Mosquitto
+from tests.mosquitto import MakeMosquitto, Mosquitto, session_of, settings_of
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
 
@@ -29,11 +29,11 @@ _RANDOM_ID = re.compile(r"headgate-g-[0-9a-f]{16}")
 
 def _session(config: Config, telemetry: Telemetry | None = None) -> BrokerSession:
     clock = SystemClock()
-    return BrokerSession(config, clock, telemetry or Telemetry(clock))
+    return session_of(config, clock, telemetry or Telemetry(clock))
 
 
 def _lost(telemetry: Telemetry) -> float:
-    return float(telemetry.sessions_lost._value.get())
+    return float(telemetry.sessions_lost.labels("mqtt")._value.get())
 
 
 async def test_the_client_id_has_a_random_part_that_stays(
@@ -66,7 +66,7 @@ async def test_a_client_id_of_ones_own_wins(mosquitto: Mosquitto, tmp_path: Path
     config = _config(mosquitto, tmp_path, client_id="mine")
 
     assert _session(config).client_id == "mine"
-    assert results_client_id(config) == "mine-results"
+    assert results_client_id(settings_of(config), "g") == "mine-results"
 
 
 async def test_the_results_have_another_name_each_time(
@@ -75,7 +75,9 @@ async def test_the_results_have_another_name_each_time(
     """It needs no session, and so no name that could be known."""
     config = _config(mosquitto, tmp_path)
 
-    assert results_client_id(config) != results_client_id(config)
+    assert results_client_id(settings_of(config), "g") != results_client_id(
+        settings_of(config), "g"
+    )
 
 
 async def test_an_earlier_versions_session_is_kept(mosquitto: Mosquitto, tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ async def test_a_session_that_somebody_took_is_missed(mosquitto: Mosquitto, tmp_
 
     assert len(errors) == 1
     assert errors[0]["event"].startswith("The broker has lost the gateway's session")
-    assert after.session_lost_seconds._value.get() > 1_700_000_000
+    assert after.session_lost_seconds.labels("mqtt")._value.get() > 1_700_000_000
     assert "lost the gateway's session" in str(warnings([after.details]))
     assert _lost(after) == 0
 
@@ -182,6 +184,6 @@ def test_a_clock_that_is_not_set_yet_finds_no_loss(tmp_path: Path) -> None:
     )
     clock = ManualClock(wall_ns=60 * NS_PER_S)
     telemetry = Telemetry(clock)
-    BrokerSession(config, clock, telemetry)
+    session_of(config, clock, telemetry)
 
     assert not warnings([telemetry.details])

@@ -15,11 +15,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.logs.configured import consumer_group, topic
+from connectors.mqtt.config import MqttConfig
 from connectors.sinks.influxdb.sink import InfluxSink
 from connectors.sinks.local_store.store import LocalStore
 from connectors.sinks.mqtt.sink import MqttResults
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
+from headgate.config.chosen import Chosen
 from headgate.core import records as kinds
 from headgate.core.in_hand import InHand
 from headgate.core.ipc import to_ipc
@@ -246,7 +248,7 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
     """A screen that connects later still sees the last state of each device."""
     config = make_config(tmp_path, "http://127.0.0.1:1")
     config = config.model_copy(
-        update={"mqtt": config.mqtt.model_copy(update={"port": mosquitto.port})}
+        update={"source": {"mqtt": Chosen("mqtt", MqttConfig(port=mosquitto.port))}}
     )
     async with open_rig(config) as rig:
         await rig.put(ANOMALIES, anomalies_record([make_anomaly("p/1 +#")]))

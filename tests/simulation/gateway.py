@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from connectors.logs.configured import consumer_group, topic, topic_specs
+from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.connection import Connection
+from connectors.sources.mqtt.source import MqttSource
+from connectors.sources.source import Source, SourceContext
+from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.in_hand import InHand
@@ -104,9 +108,12 @@ class Gateway:
         def connect(**settings: Any) -> Connection:  # noqa: ANN401
             return cast("Connection", SimulatedConnection(process, **settings))
 
+        def make_source(chosen: Chosen, context: SourceContext) -> Source:
+            return MqttSource(cast("MqttConfig", chosen.table), context, connect=connect)
+
         clock = self._world.clock
         lane = IngestLane(
-            self._config, SimulatedLog(process), clock, Telemetry(clock), connect=connect
+            self._config, SimulatedLog(process), clock, Telemetry(clock), make_source=make_source
         )
         await lane.run(process.stop)
 

@@ -59,11 +59,11 @@ _REPLACED: dict[str, tuple[str, object]] = {
         lambda *_arguments: None,
     ),
     "counts again what is retained": (
-        "streams.ingest.retained.RetainedMessages.sift",
+        "connectors.sources.mqtt.retained.RetainedMessages.sift",
         lambda _self, received: received,
     ),
     "forgets over a restart what was retained": (
-        "streams.ingest.retained.RetainedMessages._note",
+        "connectors.sources.mqtt.retained.RetainedMessages._note",
         lambda _self, _digests: None,
     ),
     "drops what it refuses": (
@@ -102,8 +102,8 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         append = IngestLane._append
 
         async def append_later(self: IngestLane, records: Any) -> None:  # noqa: ANN401
-            if self._connection is not None:
-                self._connection._broker.in_flight.clear()  # type: ignore[attr-defined]
+            for intake in self.intakes:
+                intake.source._connection._broker.in_flight.clear()  # type: ignore[attr-defined]
             await append(self, records)
 
         monkeypatch.setattr(IngestLane, "_append", append_later)

@@ -66,7 +66,9 @@ class SparkplugConfig(FormatConfig):
 
 
 def _topic_misfit(feed: Feed) -> str:
-    """Why not all messages of a node come with a feed's topic."""
+    """Why not all messages of a node come with a feed's topic, and in order."""
+    if len(feed.source or ()) > 1:
+        return "source: what nodes send is in order only from one source; give a feed to each"
     levels = feed.topic.split("/")
     has_all_kinds = levels[2:3] in ([], ["#"], ["+"])
     if levels[0] != "spBv1.0" or not has_all_kinds or levels[-1] != "#" or len(levels) > 5:

@@ -11,11 +11,16 @@ def _make(table: MqttResultsConfig, context: SinkContext) -> Sink:
     from connectors.sinks.mqtt.sink import MqttResults
 
     return MqttResults(
-        context.config, context.clock, context.telemetry, context.name, table.topic_prefix
+        context.config,
+        context.clock,
+        context.telemetry,
+        context.name,
+        table.topic_prefix,
+        table.source,
     )
 
 
-# Whether the broker lets it in is told of [mqtt].
+# Whether the broker lets it in is told of the source.
 MQTT = SinkComponent(
     about="each device's newest anomaly, sensors' health and state, back to the broker",
     table=MqttResultsConfig,

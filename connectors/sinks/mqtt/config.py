@@ -5,12 +5,14 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from headgate.config.table import Table
-from headgate.config.values import WrittenTopics
+from headgate.config.values import SourceName, WrittenTopics
 
 
 class MqttResultsConfig(Table):
-    """Results back to the broker of ``[mqtt]``."""
+    """Results back to the broker of a source."""
 
+    #: Which source's; None: the first one of type "mqtt" in the file.
+    source: SourceName | None = None
     #: What all topics begin with.
     topic_prefix: WrittenTopics = "headgate"
 

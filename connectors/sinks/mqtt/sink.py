@@ -7,11 +7,14 @@ from urllib.parse import quote
 
 import orjson
 
+from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.publish import ResultsPublisher
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
+from connectors.sources.configured import source_key
 from headgate.config.schema import Config
 from headgate.core.clock import Clock
+from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
 
 
@@ -25,11 +28,15 @@ class MqttResults:
     names. Characters that a topic level can't hold are percent-encoded in names.
 
     Args:
-        config: The whole configuration; ``[mqtt]`` says where the broker is.
+        config: The whole configuration; its sources say where brokers are.
         clock: Source of time.
         telemetry: Counts bytes.
         name: The sink's.
         prefix: What the topics begin with.
+        source: The source whose broker it is; None for the first of type "mqtt".
+
+    Raises:
+        ConfigError: There is no such source.
     """
 
     kinds: tuple[Kind, ...] = ("anomalies",)
@@ -43,13 +50,15 @@ class MqttResults:
         telemetry: Telemetry,
         name: str = "mqtt",
         prefix: str = "headgate",
+        source: str | None = None,
     ) -> None:
         self.name = name
         self._prefix = prefix
         self._gateway = config.gateway.name
         # The first one has the client id that it always had.
         suffix = "results" if name == "mqtt" else f"results-{name}"
-        self._publisher = ResultsPublisher(config, clock, suffix)
+        settings, key = _broker(config, source)
+        self._publisher = ResultsPublisher(settings, key, self._gateway, clock, suffix)
         self._telemetry = telemetry
 
     async def start(self) -> None:
@@ -75,6 +84,17 @@ class MqttResults:
             levels.append(_level(channel))
         levels += [_level(value) for _, value in point.device_tags]
         return "/".join(levels)
+
+
+def _broker(config: Config, source: str | None) -> tuple[MqttConfig, str]:
+    """A broker, and where the configuration has it."""
+    for name, chosen in config.source.items():
+        if isinstance(chosen.table, MqttConfig) and source in (None, name):
+            return chosen.table, source_key(config, name)
+    raise ConfigError(
+        f'sink: results go back over MQTT, so expected a source of type "mqtt"'
+        f"{'' if source is None else f' and the name {source}'}, found none"
+    )
 
 
 def _level(name: str) -> str:

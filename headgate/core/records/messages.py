@@ -44,7 +44,8 @@ class QuarantinedMessage(NamedTuple):
 
     Attributes:
         ingest_ns: When the gateway gave up on it, ns since 1970 UTC.
-        source: Where it came from: ``mqtt:TOPIC``, ``log:TOPIC/PARTITION@OFFSET``, ``influxdb``.
+        source: Where it came from: ``SOURCE:TOPIC``, such as ``mqtt:TOPIC``,
+            ``log:TOPIC/PARTITION@OFFSET``, ``influxdb``.
         payload: Its bytes, cut to the configured length.
         reason: Short fixed word, a counter's label.
         detail: What exactly was wrong.

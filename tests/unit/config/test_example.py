@@ -19,10 +19,12 @@ _EXAMPLES = {
     "feed.pump.records",
     "feed.pump.retained",
     "feed.pump.tags",
+    "feed.pump.source",
     "mqtt.client_id",
     "mqtt.ignore",
     "mqtt.password_env",
     "mqtt.shared_group",
+    "mqtt.tls.alpn",
     "mqtt.tls.ca_file",
     "mqtt.tls.cert_file",
     "mqtt.tls.key_file",
@@ -33,6 +35,8 @@ _EXAMPLES = {
     "sink.influxdb.token_file",
     "sink.influxdb.type",
     "sink.influxdb.url",
+    "source.hall.host",
+    "source.hall.type",
 }
 
 #: Examples that contradict another line of the file: Kafka's, while the log is a SQLite file.

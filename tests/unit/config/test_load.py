@@ -8,6 +8,7 @@ import pytest
 
 from headgate.config.load import load_config, located
 from headgate.core.errors import ConfigError
+from tests.mosquitto import settings_of
 
 MINIMAL = '[local_store]\n[feed.pump]\ntopic = "plant/{device}"\nchannels.flow = {}\n'
 
@@ -96,7 +97,7 @@ def test_files_need_not_be_there_for_those_who_only_look(tmp_path: Path) -> None
     path = tmp_path / "headgate.toml"
     path.write_text(f'{MINIMAL}[mqtt]\nusername = "gateway"\npassword_file = "secret"\n')
 
-    assert load_config(path, check_files=False).mqtt.username == "gateway"
+    assert settings_of(load_config(path, check_files=False)).username == "gateway"
     assert problems(path) == (
         f"{path}:7: mqtt.password_file: {tmp_path}/secret: No such file or directory",
     )

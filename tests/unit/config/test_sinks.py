@@ -217,6 +217,10 @@ def test_no_two_publish_to_the_same_topics(tmp_path: Path) -> None:
         )
     ]
     _config(tmp_path, text + 'topic_prefix = "hall/headgate"')
+    elsewhere = '[mqtt]\n[source.yard]\ntype = "mqtt"\n' + text + 'source = "yard"\n'
+    file = tmp_path / "plant.toml"
+    file.write_text(elsewhere + _FEED + 'source = "yard"\n')
+    assert list(load_config(file).sink) == ["local_store", "again", "mqtt"]
 
 
 def test_who_may_not_look_is_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

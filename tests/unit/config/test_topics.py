@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from connectors.mqtt.config import MqttConfig
 from headgate.config.feed import Feed
 from headgate.config.load import load_config
-from headgate.config.schema import Mqtt
 from headgate.core.errors import ConfigError
 
 
@@ -52,5 +52,5 @@ def test_feeds_that_could_claim_one_message_are_found(tmp_path: pytest.TempPathF
 def test_what_is_no_filter_is_told(text: str) -> None:
     """With an example."""
     with pytest.raises(ValueError, match="expected an MQTT topic filter, such as"):
-        Mqtt.model_validate({"ignore": [text]})
-    assert Mqtt.model_validate({"ignore": ["#", "+/a/#", "/a//b"]}).ignore[2] == "/a//b"
+        MqttConfig.model_validate({"ignore": [text]})
+    assert MqttConfig.model_validate({"ignore": ["#", "+/a/#", "/a//b"]}).ignore[2] == "/a//b"

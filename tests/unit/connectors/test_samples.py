@@ -10,6 +10,7 @@ import pytest
 
 import connectors
 from connectors.sinks.components import BUILT_IN
+from connectors.sources.components import BUILT_IN as SOURCES
 from headgate.config.chosen import TYPE
 from headgate.config.schema import Config
 from headgate.core.components import component
@@ -20,9 +21,14 @@ _EXAMPLES = {
     "password_env",
     "password_file",
     "shared_group",
+    "source",
     "ignore",
     "token_env",
     "ca_file",
+    # Only with another transport.
+    "path",
+    "headers",
+    "socket",
 }
 _ROOT = Path(connectors.__file__).parent
 
@@ -69,3 +75,23 @@ def test_a_sinks_sample_is_true(name: str) -> None:
     assert given[TYPE] == name
     assert {*given, *shown} - {TYPE} == set(component("sinks", name).table.model_fields)
     assert _load(alone | {"sink": {called: {**given, **_defaults(shown)}}}) == _load(alone)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_sources_sample_is_true(name: str) -> None:
+    """Loaded as it is, and with each default that it shows, it is the same; no key is left out."""
+    folder = _ROOT / "sources" / name
+    sample = (folder / "sample.toml").read_text()
+    table, _, deeper = sample.partition("# [source")
+    ((called, given),) = tomllib.loads(table)["source"].items()
+    shown = _shown(table)
+    defaults = _defaults(shown)
+    # Made from the gateway's name and a random part when it is not given.
+    defaults.pop("client_id", None)
+    alone = {"source": {called: given}}
+
+    assert sample.rstrip() in (folder / "README.md").read_text()
+    assert given[TYPE] == name
+    keys = {*given, *shown, *(["tls"] if deeper else [])} - {TYPE}
+    assert keys == set(component("sources", name).table.model_fields)
+    assert _load(alone | {"source": {called: {**given, **defaults}}}) == _load(alone)

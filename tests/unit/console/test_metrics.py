@@ -24,8 +24,8 @@ def _ingest(telemetry: Telemetry) -> None:
     telemetry.messages.labels("tank").inc(5)
     telemetry.rows.labels("pump").inc(60)
     telemetry.quarantined.labels("not_json").inc(2)
-    telemetry.sessions_lost.inc()
-    telemetry.session_lost_seconds.set(1_700_000_000)
+    telemetry.sessions_lost.labels("mqtt").inc()
+    telemetry.session_lost_seconds.labels("mqtt").set(1_700_000_000)
     telemetry.certificate_days.labels("mqtt.tls.cert_file").set(12)
 
 

@@ -40,7 +40,7 @@ def decoded_by(config: Config, traffic: Traffic) -> tuple[int, int, set[tuple[st
     }
     names = list(config.feed)
     patterns = TopicPatterns(feed.topic for feed in config.feed.values())
-    ignored = IgnoredTopics(config.mqtt.ignore)
+    ignored = IgnoredTopics(config.sources["mqtt"].ignore)
     count = good = 0
     for topic in traffic:
         name = topic.name.encode()

@@ -24,18 +24,18 @@ def test_a_feed_is_told_once_it_should_have_been_heard() -> None:
     unheard = UnheardFeeds(
         {"fast": _feed("1s"), "slow": _feed("20s"), "heard": _feed("1s")}, telemetry
     )
-    unheard.look(0, is_listening=True)
+    unheard.look(0, {"fast", "slow", "heard"})
     unheard.heard("heard")
 
-    unheard.look(59 * NS_PER_S, is_listening=True)
+    unheard.look(59 * NS_PER_S, {"fast", "slow", "heard"})
     assert _told(telemetry) == {}
-    unheard.look(60 * NS_PER_S, is_listening=True)
+    unheard.look(60 * NS_PER_S, {"fast", "slow", "heard"})
     assert _told(telemetry) == {"fast": 60.0}
-    unheard.look(100 * NS_PER_S, is_listening=True)
+    unheard.look(100 * NS_PER_S, {"fast", "slow", "heard"})
     assert _told(telemetry) == {"fast": 100.0, "slow": 100.0}
 
     unheard.heard("fast")
-    unheard.look(101 * NS_PER_S, is_listening=True)
+    unheard.look(101 * NS_PER_S, {"fast", "slow", "heard"})
     assert _told(telemetry) == {"slow": 101.0}
 
 
@@ -45,7 +45,7 @@ def test_time_without_a_connection_does_not_count() -> None:
     unheard = UnheardFeeds({"pump": _feed("1s")}, telemetry)
 
     for second in range(0, 1000, 10):
-        unheard.look(second * NS_PER_S, is_listening=second >= 950)
+        unheard.look(second * NS_PER_S, {"pump"} if second >= 950 else ())
 
     assert _told(telemetry) == {}
 

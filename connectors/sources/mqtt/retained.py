@@ -25,7 +25,6 @@ from paho.mqtt.client import topic_matches_sub
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.feed import Feed
-from headgate.config.schema import Config
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
@@ -37,11 +36,10 @@ _DIGEST_BYTES: Final = 8
 _SEND, _SEND_IF_NEW, _SEND_NEVER = 0, 1, 2
 
 
-def subscriptions(config: Config) -> list[Subscription]:
+def subscriptions(feeds: Mapping[str, Feed]) -> list[Subscription]:
     """What to subscribe to, so that little is sent that would be left out here."""
     return [
-        Subscription(feed.topic_filter, feed.qos, _retain_handling(feed))
-        for feed in config.feed.values()
+        Subscription(feed.topic_filter, feed.qos, _retain_handling(feed)) for feed in feeds.values()
     ]
 
 
@@ -56,15 +54,19 @@ class RetainedMessages:
     """Leaves out retained messages that are no readings, by what their feed says of them.
 
     Args:
-        config: The whole configuration.
+        feeds: By name, those of one source.
+        most: Topics that are remembered at most.
+        path: The file.
         telemetry: Counts what is left out.
     """
 
-    def __init__(self, config: Config, telemetry: Telemetry) -> None:
-        self._path = config.gateway.data_dir / "retained.db"
+    def __init__(
+        self, feeds: Mapping[str, Feed], most: int, path: Path, telemetry: Telemetry
+    ) -> None:
+        self._path = path
         self._telemetry = telemetry
-        self._feeds = config.feed
-        self._most = 2 * config.ingest.max_devices
+        self._feeds = feeds
+        self._most = most
         self._once = {name for name, feed in self._feeds.items() if feed.handles_retained == "once"}
         self._ignored = {
             name for name, feed in self._feeds.items() if feed.handles_retained == "ignore"
@@ -77,7 +79,7 @@ class RetainedMessages:
         self._retaining: set[bytes] = set()
         self._forgotten: list[bytes] = []
         self._database: sqlite3.Connection | None = None
-        for name in config.feed:
+        for name in feeds:
             telemetry.retained.labels(name)
 
     async def load(self) -> None:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 from connectors.mqtt.received import Received
-from headgate.config.schema import Config
+from connectors.sources.mqtt.retained import RetainedMessages
+from headgate.config.feed import Feed
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
-from streams.ingest.retained import RetainedMessages
 
-
-def _config() -> Config:
-    return Config.model_validate(
-        {
-            "local_store": {},
-            "ingest": {"max_devices": 10},
-            "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
-        }
-    )
+_FEED = Feed.model_validate({"topic": "{device}", "channels": {"x": {}}})
 
 
 def _received(topics: list[bytes]) -> Received:
@@ -28,7 +21,7 @@ def _received(topics: list[bytes]) -> Received:
 
 def test_topics_that_never_come_again_leave_nothing_behind() -> None:
     """Nothing of them is retained, so nothing of them has to be forgotten in the file."""
-    messages = RetainedMessages(_config(), Telemetry(ManualClock()))
+    messages = RetainedMessages({"f": _FEED}, 20, Path("retained.db"), Telemetry(ManualClock()))
     messages.sift(_received([b"%04d" % number + 500 * b"x" for number in range(100)]))
 
     tracemalloc.start()
@@ -42,7 +35,7 @@ def test_topics_that_never_come_again_leave_nothing_behind() -> None:
 
 def test_made_up_topics_push_out_none_that_is_heard_meanwhile() -> None:
     """A value that comes again as retained is known whatever came since it was first heard."""
-    messages = RetainedMessages(_config(), Telemetry(ManualClock()))
+    messages = RetainedMessages({"f": _FEED}, 20, Path("retained.db"), Telemetry(ManualClock()))
     messages.sift(_received([b"honest"]))
     messages.sift(_received([b"made-up-%d" % number for number in range(15)]))
     messages.sift(_received([b"honest"]))

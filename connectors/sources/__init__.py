@@ -1,0 +1,1 @@
+"""Where messages come from: a folder a kind of source."""

@@ -1,0 +1,111 @@
+"""Messages from a broker: its connection, its session, and what of it is retained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from connectors.mqtt.config import MqttConfig
+from connectors.mqtt.connection import Connection
+from connectors.mqtt.received import Received
+from connectors.mqtt.session import BrokerSession
+from connectors.sources.mqtt.retained import RetainedMessages, subscriptions
+from connectors.sources.source import SourceContext
+
+
+def state_topic(gateway: str) -> str:
+    """Where a gateway tells that it is there."""
+    return f"headgate/{gateway}/state"
+
+
+class MqttSource:
+    """A source of the ingest lane.
+
+    Args:
+        table: Its own table.
+        context: What surrounds it.
+        connect: Makes the connection to the broker; takes what ``Connection`` takes.
+
+    Raises:
+        ConfigError: The note of its session can't be read or written.
+    """
+
+    def __init__(
+        self,
+        table: MqttConfig,
+        context: SourceContext,
+        *,
+        connect: Callable[..., Connection] = Connection,
+    ) -> None:
+        self._on_messages = context.on_messages
+        self._session = BrokerSession(
+            table,
+            context.config.gateway.name,
+            context.file("mqtt_session.json"),
+            context.name,
+            context.clock,
+            context.telemetry,
+        )
+        self._retained = RetainedMessages(
+            context.feeds,
+            2 * context.config.ingest.max_devices,
+            context.file("retained.db"),
+            context.telemetry,
+        )
+        self._connection = connect(
+            settings=table,
+            client_id=self._session.client_id,
+            clock=context.clock,
+            key=context.key,
+            on_messages=self._take,
+            read_interval_s=context.read_interval_s,
+            subscriptions=subscriptions(context.feeds),
+            session=self._session,
+            max_payload_bytes=context.config.ingest.max_payload,
+            state_topic=state_topic(context.config.gateway.name) if table.publish_state else "",
+            on_certificate=partial(context.on_certificate, f"{context.key}.host", table.host),
+        )
+
+    @property
+    def trouble(self) -> str:
+        return self._connection.trouble
+
+    @property
+    def connection(self) -> int:
+        return self._connection.generation
+
+    @property
+    def has_kept(self) -> bool:
+        return self._session.is_present
+
+    @property
+    def is_paused(self) -> bool:
+        return self._connection.is_paused
+
+    async def run(self) -> None:
+        await self._retained.load()
+        await self._connection.run()
+
+    def pause(self) -> None:
+        self._connection.pause()
+
+    def resume(self) -> None:
+        self._connection.resume()
+
+    async def acknowledge(self, received: Sequence[Received]) -> None:
+        await self._retained.keep(received)
+        for each in received:
+            self._connection.ack(each)
+
+    def say(self, topic: str, payload: bytes) -> None:
+        self._connection.say(topic, payload)
+
+    async def settle(self) -> None:
+        await self._connection.settle()
+
+    async def close(self, *, is_all_safe: bool) -> None:
+        self._connection.close()
+        await self._retained.close(is_all_safe=is_all_safe)
+
+    def _take(self, received: Received) -> None:
+        self._on_messages(self._retained.sift(received))

@@ -1,0 +1,66 @@
+"""Which feed a message is of, by its topic and the source that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from connectors.formats.devices import MAX_TOPIC_BYTES
+from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from headgate.config.feed import Feed
+
+#: Name of no feed: that of messages that are passed over.
+NO_FEED: Final = ""
+
+
+class FeedTopics:
+    """The topics of one source. Remembers those that it has met, bounded.
+
+    Args:
+        feeds: By name, the feeds whose messages come from the source.
+        ignore: Topic filters of messages that are of no feed.
+        most: Topics that are remembered at most: a device that makes up topics must not fill the
+            memory.
+    """
+
+    def __init__(self, feeds: Mapping[str, Feed], ignore: Iterable[str], most: int) -> None:
+        self._feeds = tuple(feeds)
+        self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
+        self._ignored = IgnoredTopics(ignore)
+        self._feed_of_topic: dict[bytes, str] = {}
+        self._most = most
+
+    def __len__(self) -> int:
+        """Topics that are remembered."""
+        return len(self._feed_of_topic)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more topics are remembered."""
+        return len(self._feed_of_topic) >= self._most
+
+    @property
+    def is_one_feed(self) -> bool:
+        """Whether all messages are of one feed, if they are of any."""
+        return len(self._feeds) == 1
+
+    def forget(self) -> None:
+        """Remember none; those that are heard come back by themselves."""
+        self._feed_of_topic = {}
+
+    def known(self, topics: Sequence[bytes]) -> list[str | None]:
+        """Of each topic that is remembered, the feed."""
+        return list(map(self._feed_of_topic.get, topics))
+
+    def feed_of(self, topic: bytes) -> str | None:
+        """The feed of a message; ``NO_FEED`` where it is passed over, None where there is none."""
+        known = self._feed_of_topic.get(topic)
+        if known is not None:
+            return known
+        if topic in self._ignored:
+            return NO_FEED
+        at = self._patterns.first(topic)
+        feed = None if at is None else self._feeds[at]
+        if feed is not None and len(topic) <= MAX_TOPIC_BYTES and not self.is_full:
+            self._feed_of_topic[topic] = feed
+        return feed
