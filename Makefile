@@ -54,6 +54,7 @@ test: $(VENV)/.ready
 	@$(call on_the_wheel,suite)
 
 test-all: test
+	@sh tests/pythons.sh $(BIN)/python
 	@$(call on_the_wheel,thorough)
 
 # What is tested is the wheel, as it is installed elsewhere: Python finds it before the source.
@@ -98,4 +99,4 @@ lock: $(VENV)/.ready
 	@$(BIN)/$(COMPILE) -c requirements.lock -o deploy/image/gateway.lock pyproject.toml
 
 clean:
-	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-* build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,6 +30,15 @@ def _one_or_several(value: object) -> object:
     return value
 
 
+#: What stands for a year in a pattern.
+_YEARS = ("%Y", "%y", "%G", "%c", "%x")
+
+_NO_PATTERN = (
+    "pattern: expected a date and a time of day in strptime's terms, such as "
+    '"%d.%m.%Y %H:%M:%S"; a date alone with date_only = true'
+)
+
+
 class TimeMapping(Table):
     """``[feed.NAME.time]``: where the event time stands, and how it is written.
 
@@ -171,14 +180,14 @@ class TimeMapping(Table):
         example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
         if self.date_only:
             example = example.replace(hour=0, minute=0, second=0)
+        if not any(each in self.pattern for each in _YEARS):
+            # Python warns of them, and takes 1900.
+            raise ValueError(_NO_PATTERN)
         try:
             read = datetime.strptime(example.strftime(self.pattern), self.pattern)  # noqa: DTZ007  (see zone)
             is_whole = read.replace(second=example.second, tzinfo=UTC) == example
         except (ValueError, re.error):
             is_whole = False
         if not is_whole:
-            raise ValueError(
-                "pattern: expected a date and a time of day in strptime's terms, such as "
-                '"%d.%m.%Y %H:%M:%S"; a date alone with date_only = true'
-            )
+            raise ValueError(_NO_PATTERN)
         return self
