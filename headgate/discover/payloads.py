@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from connectors.formats.inflate import HEADS, compression_of, inflated
+from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from connectors.formats.numbers import is_literal, number_text
 from headgate.config.feed import Feed, plain
@@ -140,7 +140,7 @@ def csv_table(texts: Sequence[str], arrived_ns: int) -> dict[str, Any] | None:
 
 def _unpacked(payload: bytes) -> bytes:
     """What is compressed as it was before, where that can be read."""
-    kind = compression_of(payload) if payload[:2] in HEADS else ""
+    kind = compression_of(payload)
     try:
         return inflated(payload, kind, MOST_PAYLOAD) if kind else payload
     except DataError:

@@ -19,6 +19,7 @@ from headgate.discover.apart import apart
 from headgate.discover.feeds import Proposed, propose
 from headgate.discover.leaves import leaves
 from headgate.discover.payloads import Written, written
+from headgate.discover.sparkplug import decoded_in_order, is_sparkplug, sparkplug_feeds
 from headgate.discover.topics import Pattern, Told, patterns
 from headgate.discover.traffic import Topic, Traffic
 from headgate.discover.trial import content, feed_of
@@ -112,11 +113,12 @@ class Plan:
 
 def plan(traffic: Traffic) -> Plan:
     """What reads what was heard; the same for the same messages."""
-    topics = list(traffic)
+    every = list(traffic)
+    topics = [topic for topic in every if not is_sparkplug(topic.name)]
+    proposed, unborn = sparkplug_feeds([each for each in every if is_sparkplug(each.name)])
     how = [written(topic.messages) for topic in topics]
     made = Plan(heard=traffic.count, unkept=traffic.unkept)
     wanted = [at for at in range(len(topics)) if not _why_passed(topics[at], how[at])]
-    proposed: list[Proposed] = []
     told = [_told(topics[at], how[at]) for at in wanted]
     refused: dict[int, str] = {}
     for pattern in patterns(told):
@@ -140,7 +142,8 @@ def plan(traffic: Traffic) -> Plan:
     passed = {at: _why_passed(topics[at], how[at]) for at in range(len(topics)) if at not in wanted}
     passed |= refused
     made.passed = _passed(topics, passed, made)
-    _check(made, topics, {topics[at].name for at in passed})
+    made.passed += _not_read(every, unborn)
+    _check(made, every, {topics[at].name for at in passed} | set(unborn))
     return made
 
 
@@ -166,6 +169,16 @@ def _why_passed(topic: Topic, how: Written) -> str:
     if not _NO_READINGS.isdisjoint(levels[1:]):
         return "commands to devices, or how they are set up"
     return ""
+
+
+def _not_read(topics: Sequence[Topic], why: Mapping[str, str]) -> list[Passed]:
+    """Topics that no feed is subscribed to, by reason."""
+    passed: dict[str, Passed] = {}
+    for topic in topics:
+        if topic.name in why:
+            each = passed.setdefault(why[topic.name], Passed("", why[topic.name], 0, topic.name))
+            each.messages += topic.count
+    return list(passed.values())
 
 
 def _are_truths(topic: Topic) -> bool:
@@ -219,6 +232,7 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
     feed_of_topic = TopicPatterns(feed.topic for feed in config.feed.values())
     ignored = IgnoredTopics(config.sources["mqtt"].ignore)
     made.shares = {name: Share() for name in names}
+    in_order: dict[str, list[Topic]] = {}
     for topic in topics:
         name = topic.name.encode()
         at = feed_of_topic.first(name)
@@ -227,7 +241,14 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
         if at is None:
             made.lost["no feed has its topic"] += topic.count
             continue
-        _decode(topic, decoders[names[at]], made.shares[names[at]])
+        if is_sparkplug(topic.name):
+            in_order.setdefault(names[at], []).append(topic)
+        else:
+            _decode(topic, decoders[names[at]], made.shares[names[at]])
+    for feed, some in in_order.items():
+        share, count = made.shares[feed], sum(topic.count for topic in some)
+        part, why = decoded_in_order(decoders[feed], some)
+        share.heard, share.decoded, share.why = count, part * count, why
     for device in channels.devices:
         made.shares[device.feed].devices += 1
 

@@ -42,16 +42,18 @@ def decoded_by(config: Config, traffic: Traffic) -> tuple[int, int, set[tuple[st
     patterns = TopicPatterns(feed.topic for feed in config.feed.values())
     ignored = IgnoredTopics(config.sources["mqtt"].ignore)
     count = good = 0
-    for topic in traffic:
-        name = topic.name.encode()
+    # In the order they came: what some mean depends on others.
+    every = [
+        (each.arrived_ns, topic.name, each.payload) for topic in traffic for each in topic.messages
+    ]
+    for arrived_ns, topic, payload in sorted(every, key=lambda each: each[0]):
+        name = topic.encode()
         at = patterns.first(name)
         if at is None or name in ignored:
             continue
-        payloads = [each.payload for each in topic.messages]
-        times = np.array([each.arrived_ns for each in topic.messages])
-        decoded = decoders[names[at]].decode([name] * len(payloads), payloads, times)
-        count += len(payloads)
-        good += len({*decoded.owner.tolist()} - {at for at, _ in decoded.refused})
+        decoded = decoders[names[at]].decode([name], [payload], np.array([arrived_ns]))
+        count += 1
+        good += bool(len(decoded.value)) and not decoded.refused
     return count, good, {(each.device, each.field) for each in channels.channels}
 
 
@@ -66,6 +68,7 @@ WANTED = {
     "edgex": {("rotary-1", "Speed"), ("rotary-2", "Load")},
     "scalars": {("lathe", "temperatur"), ("mill", "betrieb")},
     "csv": {("pump-1", "flow"), ("tank-2", "c4")},
+    "sparkplug": {("Plant 1/Press/Pump", "Motor_Speed"), ("Plant 1/Press/Pump", "Motor_Temp_C")},
     "plc": {("kep1", "Line1.Oven.Temp"), ("kep1", "Line1.Oven.Pressure")},
 }
 
@@ -85,7 +88,8 @@ def test_traffic_in_the_style_of_a_product_is_read(style: str) -> None:
     config = _config(plan(traffic))
     count, good, found = decoded_by(config, traffic)
 
-    assert good == count > 0
+    # A node's birth holds no measurement.
+    assert good == count - (style == "sparkplug") > 0
     assert found >= WANTED[style]
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from math import sin
 from typing import Any
 
+from connectors.formats.sparkplug.schema import Payload
 from headgate.discover.traffic import Traffic
 
 NOW_S = 1_795_900_000
@@ -210,6 +211,29 @@ def plc(rounds: int = 12) -> Iterator[Sent]:
         yield t, "iotgateway/kep1", _json({"timestamp": ms, "values": values}), False
 
 
+def sparkplug(rounds: int = 12) -> Iterator[Sent]:
+    """A node with a device: births say names, and data has aliases only."""
+    seq = 0
+
+    def message(at_s: float, **values: tuple[str | None, int, float]) -> bytes:
+        nonlocal seq
+        told = Payload(timestamp=NOW_S * 1000 + round(at_s * 1000), seq=seq % 256)
+        for name, alias, value in values.values():
+            metric = told.metrics.add(alias=alias, datatype=10, double_value=value)
+            if name is not None:
+                metric.name = name
+        seq += 1
+        content: bytes = told.SerializeToString()
+        return content
+
+    yield 0, "spBv1.0/Plant 1/NBIRTH/Press", message(0, bd=("bdSeq", 0, 0.0)), False
+    born = message(0, speed=("Motor/Speed", 1, 1176.0), temp=("Motor/Temp_C", 2, 41.5))
+    yield 0.1, "spBv1.0/Plant 1/DBIRTH/Press/Pump", born, False
+    for at in range(rounds):
+        data = message(at, speed=(None, 1, 1176.0 + at), temp=(None, 2, _wave(20, at)))
+        yield at + 0.5, "spBv1.0/Plant 1/DDATA/Press/Pump", data, False
+
+
 STYLES: dict[str, Callable[[], Iterator[Sent]]] = {
     "zigbee2mqtt": zigbee2mqtt,
     "tasmota": tasmota,
@@ -221,6 +245,7 @@ STYLES: dict[str, Callable[[], Iterator[Sent]]] = {
     "scalars": scalars,
     "csv": csv_lines,
     "plc": plc,
+    "sparkplug": sparkplug,
 }
 
 
