@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 import numpy as np
@@ -31,6 +31,10 @@ _LIKELY_UNITS = ("s", "ms", "us", "ns")
 #: No event time is before this one, of the year 1823; before it is an impossible one.
 _EARLIEST_NS = -(2**62)
 _NO_TIME_NS = -(2**63)
+
+#: Of a reading of which a format's own time says how long ago it was.
+_FROM_NOW = int(Quality.ARRIVAL_TIME)
+_MICROSECOND = timedelta(microseconds=1)
 
 #: Of a reading whose device has no clock: dated by its arrival, with what others say of them.
 _FALLEN_BACK = int(Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME)
@@ -74,7 +78,8 @@ class EventTimes:
         """
         if self.falls_back and self._has_no_clock(value, arrived_ns):
             return arrived_ns + later_ns, _FALLEN_BACK
-        return self.time_ns(value, arrived_ns, later_ns), self._flags
+        flags = _FROM_NOW if isinstance(value, timedelta) else self._flags
+        return self.time_ns(value, arrived_ns, later_ns), flags
 
     def time_ns(self, value: object, arrived_ns: int, later_ns: int = 0) -> int:
         """One event time, ns; raises DataError, ``bad_time``, for what is none to believe.
@@ -104,6 +109,8 @@ class EventTimes:
             raise DataError("bad_time", f'no event time at "{self._paths[0]}"')
         if isinstance(value, datetime) and value.tzinfo is not None:
             return moment_ns(value)  # a format with times of its own needs no unit
+        if isinstance(value, timedelta):
+            return arrived_ns + value // _MICROSECOND * 1000
         if self._is_text:
             return self._text_to_ns(value, arrived_ns)
         return self._epoch.since(number_to_ns(value, self._ns_per_unit), arrived_ns)

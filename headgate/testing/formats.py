@@ -50,7 +50,7 @@ _MAX_CALLS = 700_000
 
 #: How large the large ones are, bytes; how many are made of an example at most; and one of so many
 #: of all is one.
-_LARGE, _MOST_LARGE, _ONE_IN = 400_000, 60, 250
+_LARGE, _MOST_LARGE, _ONE_IN = 200_000, 20, 500
 
 _COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda content: gzip.compress(content, mtime=0),

@@ -1,0 +1,1 @@
+"""SenML: lists of measurements with names, values and times (RFC 8428)."""
