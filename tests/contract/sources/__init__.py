@@ -1,0 +1,1 @@
+"""The other sides of the sources that come with Headgate."""
