@@ -127,6 +127,11 @@ class Runtime:
         return name
 
     @property
+    def fingerprint(self) -> str:
+        """The package's."""
+        return self.package.fingerprint
+
+    @property
     def initial_state(self) -> NDArray[np.float32]:
         """float32[s]: what the model knows of a device that it has never seen; s may be 0."""
         return self.package.golden.initial_state

@@ -95,6 +95,7 @@ def detectors(
             quiet=alarm.quiet,
             adapt=alarm.adapt,
             sensitivity=config.model[name].sensitivity,
+            fingerprint=f"{package.fingerprint}/{config.model[name].sensitivity:g}",
             step_ns=framing.period * framing.hop,
         )
         sensors = ModelSensors(spec.channel_names, monitor, config.feed, channels)

@@ -58,6 +58,7 @@ _COUNTED = (
     Quality.SPIKE,
     Quality.STUCK,
     Quality.IMPUTED,
+    Quality.RULED_OUT,
 )
 
 
@@ -100,24 +101,20 @@ class Pipeline:
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
         self._detectors = detectors(config, channels, packages, self._monitor)
-        self._stages: dict[str, tuple[StatefulStage, str]] = {
-            "watermark": (self._watermarks, ""),
-            "clean": (self._cleaner, self._cleaner.fingerprint),
-            "aggregate": (self._aggregator, self._aggregator.fingerprint),
-            "health": (self._monitor, self._monitor.fingerprint),
+        self._stages: dict[str, StatefulStage] = {
+            "watermark": self._watermarks,
+            "clean": self._cleaner,
+            "aggregate": self._aggregator,
+            "health": self._monitor,
+            **{f"frame.{route.name}": route.framer for route in self._routes},
+            **{f"infer.{name}": memory for name, memory in inferer.memories.items()},
+            **{f"detect.{name}": detector for name, detector in self._detectors.items()},
         }
-        for route in self._routes:
-            self._stages[f"frame.{route.name}"] = (route.framer, "frame/1")
-        for name, memory in inferer.memories.items():
-            self._stages[f"infer.{name}"] = (memory, packages[name].fingerprint)
-        for name, detector in self._detectors.items():
-            fingerprint = f"{packages[name].fingerprint}/{config.model[name].sensitivity:g}"
-            self._stages[f"detect.{name}"] = (detector, fingerprint)
 
     @property
     def fingerprints(self) -> dict[str, str]:
         """By stage, what the meaning of its state depends on; other state is not taken up."""
-        return {name: fingerprint for name, (_, fingerprint) in self._stages.items()}
+        return {name: stage.fingerprint for name, stage in self._stages.items()}
 
     def process(self, batch: Batch, now_ns: int) -> Results:
         """Work on readings.
@@ -229,7 +226,7 @@ class Pipeline:
 
     def snapshot(self, selection: Selection) -> dict[str, StateBlock]:
         """Copy out the state of these devices, by stage."""
-        return {name: stage.snapshot(selection) for name, (stage, _) in self._stages.items()}
+        return {name: stage.snapshot(selection) for name, stage in self._stages.items()}
 
     def restore(self, heirs: Heirs, snapshot: Snapshot) -> None:
         """Take over a snapshot.
@@ -248,8 +245,8 @@ class Pipeline:
         selection = Selection(heirs.devices, heirs.channels)
         # Open windows go with their channels, whichever device these belong to now.
         every = Selection(np.concatenate([heirs.devices, heirs.split]), heirs.channels)
-        for name, (stage, fingerprint) in self._stages.items():
-            if snapshot.fingerprints.get(name) == fingerprint:
+        for name, stage in self._stages.items():
+            if snapshot.fingerprints.get(name) == stage.fingerprint:
                 concerned = every if stage is self._aggregator else selection
                 _restore_stage(name, stage, concerned, snapshot.blocks.get(name, {}))
             elif name in snapshot.fingerprints:
@@ -264,7 +261,7 @@ class Pipeline:
 
     def forget(self, selection: Selection) -> None:
         """Drop the state of these devices."""
-        for stage, _ in self._stages.values():
+        for stage in self._stages.values():
             stage.forget(selection)
 
     def busy(self, selection: Selection) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     # First, because the others import it: pytest has to see a module before anyone else does.
@@ -23,6 +24,11 @@ pytest_plugins = [
 # they start would inherit that: what an interrupt does could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Nothing in a test measures time: that a machine is busy breaks no promise.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_sessionstart() -> None:

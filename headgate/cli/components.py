@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "components",
-        help="list formats and sinks that are installed, or print how one is configured",
+        help="list what a gateway is put together from, or print how a part of it is configured",
         description=(
             "Without NAME, list the components that are installed, by group, with where each comes "
             "from. With NAME, print its part of headgate.toml: every key with its default and an "

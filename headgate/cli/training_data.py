@@ -167,7 +167,11 @@ def _cleaned(data: TrainingData, feed: str, config: Config, notes: list[str]) ->
     cleaned = Cleaner(config.feed, table).process(batch).main
     counts = {
         what: int(np.count_nonzero(cleaned.quality & np.uint16(flag)))
-        for what, flag in (("out of range", Quality.OUT_OF_RANGE), ("spikes", Quality.SPIKE))
+        for what, flag in (
+            ("out of range", Quality.OUT_OF_RANGE),
+            ("spikes", Quality.SPIKE),
+            ("ruled out", Quality.RULED_OUT),
+        )
     }
     if not any(counts.values()):
         return data

@@ -3,11 +3,14 @@
 ``format = "value"`` and ``[feed.NAME.format]`` with ``type = "value"`` are the same choice; in the
 table, keys of that format's own may follow. They are checked by the component's table, with the
 errors of every other: the line, what is expected, the nearest key.
+
+Where a table may have any number of components of a group, each stands under its own name:
+``range = [0, 50]`` in the table of a channel is the cleaning rule ``range``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -24,7 +27,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from headgate.config.keys import HIDDEN, holds_secret, keys_of
 from headgate.config.lines import KeyPath
-from headgate.core.components import component
+from headgate.core.components import component, installed
 from headgate.core.errors import ConfigError
 
 #: The key that names the component.
@@ -67,6 +70,60 @@ def _written(chosen: Chosen, info: SerializationInfo) -> dict[str, Any]:
     """As it may stand in a file."""
     dumped = chosen.table.model_dump(mode=info.mode, exclude_unset=info.exclude_unset)
     return {TYPE: chosen.name, **dumped}
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What stands under a key that is none of a table's own.
+
+    Attributes:
+        name: The key.
+        own: What stands there, as it was parsed.
+        beside: The table's own keys.
+    """
+
+    name: str
+    own: object
+    beside: tuple[str, ...]
+
+
+def with_names(raw: object, beside: Collection[str]) -> object:
+    """A parsed table, in which whatever stands under further keys knows its name.
+
+    Args:
+        raw: The table.
+        beside: The table's own keys.
+    """
+    if not isinstance(raw, Mapping):
+        return raw
+    return {
+        key: value if key in beside else _Named(str(key), value, tuple(beside))
+        for key, value in raw.items()
+    }
+
+
+def table_named(group: str) -> BeforeValidator:
+    """What the values of further keys are annotated with, to be tables of this group's components.
+
+    They have been through ``with_names``.
+    """
+
+    def table_of(value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, _Named):
+            return value
+        if value.name not in installed(group):
+            allowed = sorted([*value.beside, *installed(group)])
+            unknown = PydanticCustomError("extra_forbidden", "unknown key", {"allowed": allowed})
+            raise _wrong({"type": unknown, "loc": (), "input": value.own})
+        if isinstance(value.own, BaseModel):
+            return value.own
+        try:
+            table = component(group, value.name).table
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return _checked(table, value.own, info, TYPE)
+
+    return BeforeValidator(table_of)
 
 
 #: A field's type.

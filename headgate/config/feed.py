@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
-from headgate.config.chosen import Choice, chosen_from
+from headgate.config.chosen import Choice, chosen_from, table_named, with_names
 from headgate.config.device_name import DeviceName, NameSource, device_name
 from headgate.config.event_time import TimeMapping
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
-from headgate.config.values import Flag, Int, Name, Number, Range
+from headgate.config.values import Flag, Int, Name, Number
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.
@@ -53,33 +62,17 @@ def _names(value: object) -> list[object]:
 Sources = Annotated[tuple[Name, ...], BeforeValidator(_names)]
 
 
-class Spike(Table):
-    """Hampel identifier: a reading further than ``threshold`` scaled MADs from the median of the
-    last ``window`` usable readings of its channel is a spike.
+class ChannelConfig(Table):
+    """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload.
+
+    Further keys are names of cleaning rules, each with the rule's own table.
     """
 
-    window: Annotated[Int, Field(ge=3, le=101)] = 11
-    threshold: Annotated[Number, Field(gt=0)] = 6.0
-    #: Smallest scale (in the channel's unit): a quantized signal has a MAD of 0.
-    min_scale: Annotated[Number, Field(ge=0)] = 0.0
-
-
-class Gap(Table):
-    """How missing steps are filled: up to ``limit`` long, one reading each ``feed.period``."""
-
-    fill: Literal["hold", "linear"] = "hold"
-    limit: DurationNs = parse_duration_ns("5s")
-
-
-class ChannelConfig(Table):
-    """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload."""
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[SerializeAsAny[BaseModel], table_named("rules")]]
 
     path: PayloadPath | None = None
     unit: str = ""
-    range: Range | None = None
-    spike: Spike | None = None
-    stuck_after: DurationNs | None = None
-    gap: Gap | None = None
     scale: Number = 1.0
     offset: Number = 0.0
     required: Flag = False
@@ -96,6 +89,16 @@ class ChannelConfig(Table):
     suffix: tuple[str, ...] = ()
     #: Of whole numbers in texts: 16 for "1A" and "0x1A".
     base: Literal[2, 8, 10, 16] = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules(cls, raw: object) -> object:
+        return with_names(raw, beside=cls.model_fields)
+
+    @property
+    def rules(self) -> Mapping[str, BaseModel]:
+        """By name of each cleaning rule that the channel has, the rule's table."""
+        return self.__pydantic_extra__
 
     @field_validator("states")
     @classmethod

@@ -51,6 +51,7 @@ def _tables(key: KeyPath, value: object) -> Iterator[tuple[KeyPath, BaseModel]]:
         yield key, value
         for name, field in type(value).model_fields.items():
             yield from _tables((*key, field.alias or name), getattr(value, name))
+        yield from _tables(key, value.model_extra)
     elif isinstance(value, Chosen):
         yield from _tables(key if value.key is None else value.key, value.table)
     elif isinstance(value, Mapping):

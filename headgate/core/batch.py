@@ -34,10 +34,11 @@ class Quality(IntFlag):
     ESTIMATED_TIME = 1024  # the arrival time is an estimate: it had waited, or no clock was set
     BAD_FIELD = 2048  # the field was there, but held no usable number; MISSING is set too
     BAD_AT_SOURCE = 4096  # the sender itself says that it is not good; MISSING is set too
+    RULED_OUT = 8192  # a cleaning rule that another package has brought says it is of no use
 
 
 #: Readings with any of these bits are counted, but take no part in statistics or models.
-UNUSABLE = Quality.MISSING | Quality.OUT_OF_RANGE | Quality.SPIKE
+UNUSABLE = Quality.MISSING | Quality.OUT_OF_RANGE | Quality.SPIKE | Quality.RULED_OUT
 
 
 @dataclass(frozen=True, slots=True)

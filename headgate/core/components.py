@@ -29,6 +29,7 @@ MakeT = TypeVar("MakeT")
 #: Where the built-in components of each group stand: a module with a mapping ``BUILT_IN``.
 GROUPS: Mapping[str, str] = {
     "formats": "connectors.formats.components",
+    "rules": "streams.stages.clean.rules.components",
     "sinks": "connectors.sinks.components",
     "sources": "connectors.sources.components",
 }

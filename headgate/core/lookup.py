@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
 
-_Kind = TypeVar("_Kind", np.bool_, np.int32)
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 
 class ByChannel(Generic[_Kind]):
@@ -26,7 +26,7 @@ class ByChannel(Generic[_Kind]):
     """
 
     def __init__(
-        self, channels: ChannelTable, kind: type[_Kind], value_of: Callable[[Channel], bool | int]
+        self, channels: ChannelTable, kind: type[_Kind], value_of: Callable[[Channel], object]
     ) -> None:
         self._channels = channels
         self._value_of = value_of
@@ -40,6 +40,7 @@ class ByChannel(Generic[_Kind]):
             known = self._known + len(new)
             if known > len(self._values):
                 self._values = np.resize(self._values, max(known, 2 * len(self._values)))
-            self._values[self._known : known] = [self._value_of(channel) for channel in new]
+            values: list[Any] = [self._value_of(channel) for channel in new]
+            self._values[self._known : known] = values
             self._known = known
         return self._values[rows]

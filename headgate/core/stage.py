@@ -74,6 +74,14 @@ class StatefulStage(Protocol):
     ``snapshot``.
     """
 
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on: one that was made under another is not taken.
+
+        The form of its arrays, and what of the configuration they make no sense without.
+        """
+        ...
+
     def snapshot(self, selection: Selection) -> StateBlock:
         """Copy out what is remembered of these devices. Does not change the stage."""
         ...

@@ -123,6 +123,11 @@ class Framer:
         self._age = np.empty((0, width), np.int64)
         self._history = _History(spec.window, width)
 
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on, besides which windows it is about."""
+        return "frame/1"
+
     def process(self, rows: ModelRows) -> Frames:
         """Take readings in, and give the windows that they complete, by device and time."""
         if not len(rows):

@@ -40,6 +40,11 @@ class Model(Protocol):
     max_batch: int
 
     @property
+    def fingerprint(self) -> str:
+        """What tells it from every other model: what it knows of a device says nothing to those."""
+        ...
+
+    @property
     def initial_state(self) -> NDArray[np.float32]:
         """float32[s]: what it knows of a device that it has never seen; s may be 0."""
         ...
@@ -59,10 +64,14 @@ class Memory:
     Args:
         initial: float32[s], of a device that was never seen.
         channels: The pipeline's table.
+        fingerprint: The model's.
     """
 
-    def __init__(self, initial: NDArray[np.float32], channels: ChannelTable) -> None:
+    def __init__(
+        self, initial: NDArray[np.float32], channels: ChannelTable, fingerprint: str
+    ) -> None:
         self._initial = initial
+        self.fingerprint = fingerprint
         self._channels = channels
         # By device row, its slot: devices of other feeds take no room below.
         self._slot = np.empty(0, np.int64)
@@ -206,7 +215,7 @@ class Inferer:
         self._models = models
         self._telemetry = telemetry
         self.memories = {
-            name: Memory(model.initial_state, channels)
+            name: Memory(model.initial_state, channels, model.fingerprint)
             for name, model in models.items()
             if len(model.initial_state)
         }

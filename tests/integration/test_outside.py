@@ -75,6 +75,35 @@ def test_its_format_is_configured_as_any_other(site: Path, tmp_path: Path) -> No
     assert f'{path}:5: feed.pump.format.kesy: unknown key; did you mean "keys"?' in done.stderr
 
 
+def test_its_cleaning_rule_works_as_any_other(site: Path, tmp_path: Path) -> None:
+    """A reading that leaps, and the leap back, count as flagged, over a restart between the two."""
+    path = tmp_path / "headgate.toml"
+    path.write_text(
+        _CONFIG.replace("pressure = {}", "pressure = { max_rate = { per_second = 0.5 } }")
+        + 'period = "1s"\naggregates = [{ window = "8s" }]\n'
+    )
+    windows = str(_PROJECT / "windows.py")
+    done = _run(site, windows, str(path))
+    assert done.stdout.splitlines() == ["p1 6 2 3.30", "p2 8 0 5.00"], done.stderr
+
+    path.write_text(path.read_text().replace("per_second = 0.5", "per_secnd = 0"))
+    done = _run(site, "-m", "headgate.cli", "check", "-c", str(path))
+    where = f"{path}:6: feed.pump.channels.pressure.max_rate"
+    assert f'{where}.per_secnd: unknown key; did you mean "per_second"?' in done.stderr
+    assert f"{where}.per_second: missing; this key is required" in done.stderr
+
+    path.write_text(path.read_text().replace("max_rate", "max_rat"))
+    done = _run(site, "-m", "headgate.cli", "check", "-c", str(path))
+    assert f'{where[:-1]}: unknown key; did you mean "max_rate"?' in done.stderr
+
+
+def test_its_cleaning_rule_is_held_to_the_laws_in_two_lines(site: Path) -> None:
+    """Any cut, any restart, growth and forgetting."""
+    code = "from headgate.testing.stages import hold_rule; hold_rule('max_rate')"
+    done = _run(site, "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_its_format_is_held_to_the_laws_in_two_lines(site: Path) -> None:
     """Those that ours keep."""
     code = "from headgate.testing.formats import hold_format; hold_format('semicolons')"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from headgate.core.errors import DataError
 from headgate.core.results import Anomaly, Scores
 from headgate.core.stage import Selection, StateBlock
 from models.package import Adapt
-from streams.stages.arrays import NO_TIME_NS, group_by, grown
+from streams.stages.arrays import NO_TIME_NS, group_by
+from streams.stages.columns import StateColumns
 from streams.stages.detect.adapt import adaptation
 from streams.stages.health.verdict import is_of_sensors
 
@@ -44,6 +45,7 @@ class DetectSpec:
         adapt: How the thresholds follow each device; None leaves them as they are.
         sensitivity: What the thresholds are multiplied by. What a device's scores say of where they
             should be is the same with any.
+        fingerprint: What the model's scores, and these rules, are told from others by.
         step_ns: Time between two scores of a device that leaves none out. A gap longer than
             ``close_after`` steps ends whatever was going on: nothing is known of that time.
     """
@@ -59,6 +61,7 @@ class DetectSpec:
     quiet: int = 0
     adapt: Adapt | None = None
     sensitivity: float = 1.0
+    fingerprint: str = ""
 
 
 class Sensors(Protocol):
@@ -98,33 +101,38 @@ class Detector:
         self._quiet_ns = spec.quiet * spec.step_ns
         # All by device row. ``over`` and ``below`` count scores in a row; the event's columns are
         # kept from the first score over the threshold on, whether or not it has opened yet.
-        self._state: dict[str, NDArray[Any]] = {
-            "is_open": np.empty(0, np.bool_),
-            "over": np.empty(0, np.int32),
-            "below": np.empty(0, np.int32),
+        adapting = () if self._adaptation is None else self._adaptation.columns
+        self._state = StateColumns(
+            is_open=np.False_,
+            over=np.int32(0),
+            below=np.int32(0),
             # Of an open event: scores so far, those of them not low, and their part at the last.
-            "seen": np.empty(0, np.int32),
-            "hits": np.empty(0, np.int32),
-            "hit_rate": np.empty(0, np.float64),
-            "last_ns": np.empty(0, np.int64),
+            seen=np.int32(0),
+            hits=np.int32(0),
+            hit_rate=np.float64(0),
+            last_ns=np.int64(NO_TIME_NS),
             # An event that has ended and may go on, and its end when that was told.
-            "is_past": np.empty(0, np.bool_),
-            "closed_ns": np.empty(0, np.int64),
-            "start_ns": np.empty(0, np.int64),
-            "opened_ns": np.empty(0, np.int64),
-            "end_ns": np.empty(0, np.int64),
-            "peak_ns": np.empty(0, np.int64),
-            "peak_score": np.empty(0, np.float64),
-            "revision": np.empty(0, np.int32),
-            "severity": np.empty(0, np.int8),
-            "share": np.empty((0, len(spec.channel_names)), np.float32),
-            "faulty": np.empty((0, len(spec.channel_names)), np.bool_),
-            "is_of_sensors": np.empty(0, np.bool_),
+            is_past=np.False_,
+            closed_ns=np.int64(0),
+            start_ns=np.int64(0),
+            opened_ns=np.int64(0),
+            end_ns=np.int64(0),
+            peak_ns=np.int64(0),
+            peak_score=np.float64(0),
+            revision=np.int32(0),
+            severity=np.int8(0),
+            share=np.zeros(len(spec.channel_names), np.float32),
+            faulty=np.zeros(len(spec.channel_names), np.bool_),
+            is_of_sensors=np.False_,
             # Logarithm of what the thresholds are multiplied by.
-            "lift": np.empty(0, np.float64),
-        }
-        if self._adaptation is not None:
-            self._state |= {name: np.empty(0, np.float64) for name in self._adaptation.columns}
+            lift=np.float64(0),
+            **dict.fromkeys(adapting, np.float64(0)),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on: the model, and how sensitive it is."""
+        return self._spec.fingerprint
 
     def process(self, scores: Scores) -> list[Anomaly]:
         """Take scores in, each device's in order of time; what opened, got worse or closed."""
@@ -189,7 +197,7 @@ class Detector:
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
-        return {name: column[selection.devices] for name, column in self._state.items()}
+        return self._state.snapshot(selection.devices)
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self._extend()
@@ -203,8 +211,7 @@ class Detector:
 
     def forget(self, selection: Selection) -> None:
         self._extend()
-        for name, column in self._state.items():
-            column[selection.devices] = NO_TIME_NS if name == "last_ns" else 0
+        self._state.forget(selection.devices)
 
     def _step(
         self,
@@ -370,6 +377,4 @@ class Detector:
         )
 
     def _extend(self) -> None:
-        known = len(self._channels.devices)
-        for name, column in self._state.items():
-            self._state[name] = grown(column, known, NO_TIME_NS if name == "last_ns" else 0)
+        self._state.grow(len(self._channels.devices))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,8 @@ from headgate.core.errors import DataError
 from headgate.core.results import SENSOR_FAULTS, Aggregates, SensorHealth
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
-from streams.stages.arrays import NO_TIME_NS, grown, ramp, stable_order
+from streams.stages.arrays import NO_TIME_NS, ramp, stable_order
+from streams.stages.columns import StateColumns
 from streams.stages.health.symptoms import COLUMNS, Round, judge
 
 #: A fault that lasts is said again this often, ns.
@@ -69,9 +69,9 @@ class HealthMonitor:
         self._by_device = np.empty(0, np.int32)
         self._first = np.zeros(1, np.int64)
         # By channel row.
-        self._state: dict[str, NDArray[Any]] = {
-            name: np.empty((0, *shape), dtype) for name, (dtype, shape) in COLUMNS.items()
-        }
+        self._state = StateColumns(
+            **{name: np.zeros(shape, dtype) for name, (dtype, shape) in COLUMNS.items()}
+        )
         # By channel row: as (event time, number of the state) what it was first, and changes not
         # so long ago.
         self._changes: dict[int, list[tuple[int, int]]] = {}
@@ -142,9 +142,7 @@ class HealthMonitor:
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
-        block: StateBlock = {
-            name: column[selection.channels] for name, column in self._state.items()
-        }
+        block = self._state.snapshot(selection.channels)
         changes = np.array(
             [
                 (position, *change)
@@ -163,16 +161,14 @@ class HealthMonitor:
         are_ours = (changes[:, 0] >= 0) & (changes[:, 0] < len(selection.channels))
         if not are_ours.all() or not ((states >= 0) & (states <= len(SENSOR_FAULTS))).all():
             raise DataError("bad_record", "there is no such sensor, or no such fault")
-        for name, column in self._state.items():
-            column[selection.channels] = block[name]
+        self._state.restore(selection.channels, block)
         for position, time_ns, state in changes.tolist():
             channel = int(selection.channels[position])
             self._changes.setdefault(channel, []).append((time_ns, state))
 
     def forget(self, selection: Selection) -> None:
         self._extend()
-        for column in self._state.values():
-            column[selection.channels] = 0
+        self._state.forget(selection.channels)
         for channel in selection.channels.tolist():
             self._changes.pop(channel, None)
 
@@ -244,8 +240,7 @@ class HealthMonitor:
         known = len(self._channels)
         if known == self._known:
             return
-        for name, column in self._state.items():
-            self._state[name] = grown(column, known, 0)
+        self._state.grow(known)
         newest = self._newest.tolist()
         numbers = [self._take_over(row, newest) for row in range(self._known, known)]
         self._number = np.append(self._number, np.array(numbers, np.int32))

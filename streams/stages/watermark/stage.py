@@ -108,6 +108,11 @@ class Watermarks:
         self._doubts = Doubts(feeds, channels)
         self._states = DeviceStates(channels)
 
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on: nothing that may change."""
+        return ""
+
     def process(self, batch: Batch, now_ns: int) -> Output:
         """All of ``turns`` at once, for those who need not know when devices go back."""
         turns = list(self.turns(batch, now_ns))

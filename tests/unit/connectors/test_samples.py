@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 import connectors
+import streams
 from connectors.sinks.components import BUILT_IN
 from connectors.sources.components import BUILT_IN as SOURCES
 from headgate.config.chosen import TYPE
+from headgate.config.feed import ChannelConfig
 from headgate.config.schema import Config
-from headgate.core.components import component
+from headgate.core.components import component, installed, sample
+from streams.stages.clean.rules.components import BUILT_IN as RULES
 
 #: Keys that have no default: what the sample shows is an example.
 _EXAMPLES = {
@@ -95,3 +98,19 @@ def test_a_sources_sample_is_true(name: str) -> None:
     keys = {*given, *shown, *(["tls"] if deeper else [])} - {TYPE}
     assert keys == set(component("sources", name).table.model_fields)
     assert _load(alone | {"source": {called: {**given, **defaults}}}) == _load(alone)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rules_sample_is_true(name: str) -> None:
+    """Likewise; all of them stand in one page."""
+    text = sample(installed("rules")[name])
+    ((_, given),) = tomllib.loads(text)["feed"]["pump"]["channels"].items()
+    shown = _shown(text)
+    page = Path(streams.__file__).parent / "stages" / "clean" / "rules" / "README.md"
+
+    assert text.rstrip() in page.read_text()
+    assert [*given] == [name]
+    keys = {*shown} or {"root"}
+    assert keys == set(component("rules", name).table.model_fields)
+    whole = {name: {**given[name], **shown} if shown else given[name]}
+    assert ChannelConfig.model_validate(whole) == ChannelConfig.model_validate(given)

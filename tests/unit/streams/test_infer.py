@@ -25,6 +25,8 @@ class _Counting:
     A 7 breaks its score, and an 8 what it would remember.
     """
 
+    fingerprint = "counting"
+
     def __init__(self, max_batch: int = 100) -> None:
         self.max_batch = max_batch
         self.batches: list[int] = []

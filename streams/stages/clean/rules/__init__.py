@@ -1,0 +1,1 @@
+"""The cleaning rules, a folder each."""

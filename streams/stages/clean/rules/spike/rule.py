@@ -1,0 +1,126 @@
+"""``spike``: which channels are looked at for lone outliers, and with what window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from headgate.config.table import Table
+from headgate.config.values import Int, Number
+from headgate.core.batch import Quality
+from headgate.core.runs import runs
+from headgate.core.stage import Selection, StateBlock
+from streams.stages.arrays import grown
+from streams.stages.clean.rule import Readings, RuleComponent, RuleContext, RuleExample, Verdict
+from streams.stages.clean.rules.spike.hampel import Hampel
+
+
+class SpikeConfig(Table):
+    """Hampel identifier: a reading further than ``threshold`` scaled MADs from the median of the
+    last ``window`` usable readings of its channel is a spike.
+    """
+
+    window: Annotated[Int, Field(ge=3, le=101)] = 11
+    threshold: Annotated[Number, Field(gt=0)] = 6.0
+    #: Smallest scale (in the channel's unit): a quantized signal has a MAD of 0.
+    min_scale: Annotated[Number, Field(ge=0)] = 0.0
+
+
+class Spikes:
+    """One ``Hampel`` for each window length in use, and the channels that belong to it."""
+
+    def __init__(self, context: RuleContext) -> None:
+        self._channels = context.channels
+        self._tables: Mapping[tuple[str, str], SpikeConfig] = context.tables
+        self._known = 0
+        self._by_window: dict[int, Hampel] = {}
+        # By channel: the window length, 0 for none, and the slot in its ``Hampel``.
+        self._window = np.empty(0, np.int64)
+        self._slot = np.empty(0, np.intp)
+
+    @property
+    def fingerprint(self) -> str:
+        return "1"
+
+    def judge(self, seen: Readings) -> Verdict:
+        """See ``Rule``."""
+        self._extend()
+        if not self._by_window:
+            return Verdict()
+        is_spike = np.zeros(len(seen), np.bool_)
+        window = self._window[seen.channel]
+        for length, hampel in self._by_window.items():
+            rows = np.flatnonzero(window == length)
+            starts, lengths = runs(seen.channel[rows])
+            slots = self._slot[seen.channel[rows[starts]]]
+            is_spike[rows] = hampel.judge(slots, starts, lengths, seen.value[rows])
+        return Verdict(is_spike)
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        """Copy out the channels' windows, by window length."""
+        self._extend()
+        channels, block = selection.channels, StateBlock()
+        for length, hampel in self._by_window.items():
+            positions = np.flatnonzero(self._window[channels] == length)
+            slots = self._slot[channels[positions]]
+            block[f"spike_{length}_channel"] = positions
+            block[f"spike_{length}_recent"] = hampel.recent[slots]
+            block[f"spike_{length}_outliers"] = hampel.outliers[slots]
+        return block
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over a snapshot; windows whose length the configuration has changed stay empty."""
+        self.forget(selection)
+        for length, hampel in self._by_window.items():
+            if f"spike_{length}_channel" not in block:
+                continue
+            positions = np.asarray(block[f"spike_{length}_channel"], np.intp)
+            rows = selection.channels[positions]
+            is_same = self._window[rows] == length
+            slots = self._slot[rows[is_same]]
+            hampel.recent[slots] = block[f"spike_{length}_recent"][is_same]
+            hampel.outliers[slots] = block[f"spike_{length}_outliers"][is_same]
+
+    def forget(self, selection: Selection) -> None:
+        """Empty the channels' windows."""
+        self._extend()
+        channels = selection.channels
+        for length, hampel in self._by_window.items():
+            hampel.forget(self._slot[channels[self._window[channels] == length]])
+
+    def go_back(self, channels: NDArray[np.int32]) -> None:
+        """Nothing: windows know no times."""
+
+    def _extend(self) -> None:
+        """Look up the channels that the table has got since the last call."""
+        new = self._channels.channels[self._known :]
+        if not new:
+            return
+        first, self._known = self._known, len(self._channels)
+        self._window = grown(self._window, self._known, 0)
+        self._slot = grown(self._slot, self._known, 0)
+        for row, channel in enumerate(new, first):
+            table = self._tables.get((channel.feed, channel.field))
+            if table is not None:
+                hampel = self._by_window.setdefault(table.window, Hampel(table.window))
+                self._window[row] = table.window
+                self._slot[row] = hampel.add(table.threshold, table.min_scale)
+
+
+SPIKE = RuleComponent(
+    about="lone outliers against the median of the last readings (Hampel identifier)",
+    table=SpikeConfig,
+    make=Spikes,
+    examples=(
+        RuleExample(
+            {"window": 5, "threshold": 5.0, "min_scale": 0.1},
+            tuple(enumerate((1.0, 1.1, 0.9, 1.0, 50.0, 1.1, 9.0, 9.1, 9.2, 9.0))),
+            broken=(4, 6, 7),
+        ),
+    ),
+    flag=Quality.SPIKE,
+)

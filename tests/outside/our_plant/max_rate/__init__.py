@@ -1,0 +1,1 @@
+"""Readings that come too far from the one before."""
