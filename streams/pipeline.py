@@ -112,6 +112,11 @@ class Pipeline:
         }
 
     @property
+    def stages(self) -> Mapping[str, StatefulStage]:
+        """All stages that remember something, by name."""
+        return self._stages
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """By stage, what the meaning of its state depends on; other state is not taken up."""
         return {name: stage.fingerprint for name, stage in self._stages.items()}

@@ -30,6 +30,7 @@ MakeT = TypeVar("MakeT")
 GROUPS: Mapping[str, str] = {
     "formats": "connectors.formats.components",
     "rules": "streams.stages.clean.rules.components",
+    "kinds": "models.training.kinds",
     "sinks": "connectors.sinks.components",
     "sources": "connectors.sources.components",
 }

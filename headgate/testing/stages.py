@@ -17,14 +17,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
-from typing import Protocol, TypeAlias
+from itertools import pairwise, zip_longest
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from headgate.config.feed import ChannelConfig, Feed
 from headgate.core.batch import Batch, Origin, Quality
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.components import component
 from headgate.core.log import StoredRecord
@@ -45,7 +45,7 @@ _STEPS_S = (*8 * (1,), 0, -1, -3, 3, 6, 41)
 
 #: What comes of readings: of what kind, of which device, and what, in words that don't depend on
 #: how a table numbers channels.
-Said: TypeAlias = tuple[str, str, object]
+Said: TypeAlias = tuple[str, Device, Any]
 
 
 class Line(Protocol):
@@ -124,18 +124,34 @@ def the_forgotten_start_afresh(make: MakeLine, earlier: Batch, later: Batch) -> 
 
     whole, fresh = make(table), make(table)
     whole.feed(earlier)
-    label = _label(table, 0)
-    wanted = [each for each in whole.feed(later) if each[1] != label]
-    wanted += [each for each in fresh.feed(later) if each[1] == label]
-    _check_same(f"after {label} was forgotten", said, wanted)
+    device = table.devices[0]
+    wanted = [each for each in whole.feed(later) if each[1] != device]
+    wanted += [each for each in fresh.feed(later) if each[1] == device]
+    _check_same(f"after {device.label} was forgotten", said, wanted)
 
 
-#: All of them that are about one batch, and places in it.
-LAWS: tuple[Callable[[MakeLine, Batch, Sequence[int]], None], ...] = (
-    any_cut_gives_the_same,
-    the_table_may_grow,
-    a_restart_is_invisible,
-)
+#: A law about one batch, and places in it.
+Law: TypeAlias = Callable[[MakeLine, Batch, Sequence[int]], None]
+
+#: All of these.
+LAWS: tuple[Law, ...] = (any_cut_gives_the_same, the_table_may_grow, a_restart_is_invisible)
+
+
+def hold_stages(make: MakeLine, batch: Batch, chance: random.Random) -> None:
+    """Hold stages to all the laws there are, with these readings.
+
+    Args:
+        make: Makes the stages, behind one another.
+        batch: Readings in arrival order.
+        chance: Draws where they are cut.
+
+    Raises:
+        AssertionError: They break one; the message says which.
+    """
+    for law in LAWS:
+        law(make, batch, sorted(chance.sample(range(len(batch) + 1), 4)))
+    is_earlier = np.arange(len(batch)) < len(batch) // 2
+    the_forgotten_start_afresh(make, batch.take(is_earlier), batch.take(~is_earlier))
 
 
 def nothing_is_lost(batch: Batch, output: Output) -> None:
@@ -164,7 +180,10 @@ class CleaningLine:
         """See ``Line``; nothing may be lost on the way."""
         output = self._cleaner.process(batch)
         nothing_is_lost(batch, output)
-        return passed_and_rejected("cleaned", output)
+        said = said_of_batch("cleaned", output.main)
+        for part in output.rejected:
+            said += said_of_batch(part.reason, part.batch)
+        return said
 
 
 def hold_rule(name: str, *, seed: int = 0, trials: int = 20) -> None:
@@ -192,12 +211,8 @@ def hold_rule(name: str, *, seed: int = 0, trials: int = 20) -> None:
         values = [value for _, value in example.readings]
         for chance in (random.Random(f"{seed} {trial}") for trial in range(trials)):
             batch = arrivals(chance, values)
-            places = sorted(chance.sample(range(len(batch) + 1), 4))
-            for law in LAWS:
-                law(make, batch, places)
+            hold_stages(make, batch, chance)
             _check_flags(name, found, make(batch.channels).feed(batch))
-            half = np.arange(len(batch)) < len(batch) // 2
-            the_forgotten_start_afresh(make, batch.take(half), batch.take(~half))
 
 
 def arrivals(chance: random.Random, values: Sequence[float]) -> Batch:
@@ -274,24 +289,16 @@ def described(batches: Sequence[Batch]) -> list[tuple[object, ...]]:
     ]
 
 
-def passed_and_rejected(kind: str, output: Output) -> list[Said]:
-    """What a stage passes on, and what it rejects, as a ``Line`` says it."""
-    parts = {kind: output.main}
-    parts |= {f"{kind}: {part.reason}": part.batch for part in output.rejected}
-    return [
-        (name, _label(batch.channels, device), row)
-        for name, batch in parts.items()
-        for device, row in zip(batch.device.tolist(), described([batch]), strict=True)
-    ]
+def said_of_batch(kind: str, batch: Batch) -> list[Said]:
+    """Readings that a stage passes on, or rejects, as a ``Line`` says it."""
+    devices = batch.device.tolist()
+    rows = zip(devices, described([batch]), strict=True)
+    return [(kind, batch.channels.devices[device], row) for device, row in rows]
 
 
 def _bytes(batch: Batch) -> tuple[bytes, ...]:
     columns = (batch.time_ns, batch.channel, batch.value, batch.quality, batch.source)
     return tuple(column.tobytes() for column in columns)
-
-
-def _label(table: ChannelTable, device: int) -> str:
-    return f"{table.devices[device].feed}: {table.devices[device].label}"
 
 
 def _restarted(line: Line, table: ChannelTable, other: Line, there: ChannelTable) -> Line:
@@ -318,16 +325,14 @@ def _restarted(line: Line, table: ChannelTable, other: Line, there: ChannelTable
 
 def _check_same(how: str, found: Sequence[Said], wanted: Sequence[Said]) -> None:
     """Of each kind and device the same, in the same order."""
-    by_what: dict[tuple[str, str], tuple[list[object], list[object]]] = {}
+    by_what: dict[tuple[str, Device], tuple[list[Any], list[Any]]] = {}
     for side, said in enumerate((found, wanted)):
         for kind, device, what in said:
             by_what.setdefault((kind, device), ([], []))[side].append(what)
     for (kind, device), (one, other) in by_what.items():
-        first = next((at for at in range(len(one)) if one[at : at + 1] != other[at : at + 1]), -1)
-        assert one == other, (
-            f"{how}: {kind} of {device} begins to differ at {one[first:][:1]}; as a whole it is "
-            f"{other[first:][:1]}, {len(one)} against {len(other)}"
-        )
+        pairs = zip_longest(one, other)
+        differ = next(((mine, theirs) for mine, theirs in pairs if mine != theirs), None)
+        assert differ is None, f"{how}: {kind} of {device.label}: {differ[0]}, not {differ[1]}"
 
 
 def _feeds(name: str, example: RuleExample) -> dict[str, Feed]:

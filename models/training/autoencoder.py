@@ -18,6 +18,7 @@ from spox import Var
 
 from headgate.core.errors import ConfigError
 from models.training.graphs import axes, build, number, shares, total
+from models.training.kind import AlarmRule, Kind
 from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
@@ -140,3 +141,11 @@ def to_graph(model: Autoencoder, window: int, channels: int) -> Graph:
         return op.sqrt(mean), shares(total(by_step, which=1))
 
     return build(body, window, channels)
+
+
+KIND = Kind(
+    fit=lambda windows, seed, _meets, tell: fit(windows, seed, tell),
+    window=WINDOW,
+    has_window=True,
+    rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
+)

@@ -15,6 +15,7 @@ from sklearn.ensemble import IsolationForest
 from spox import Var
 
 from models.training.graphs import axes, build, columns, number, shares
+from models.training.kind import AlarmRule, Kind
 from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
@@ -141,3 +142,11 @@ def _mean_depth(samples: NDArray[np.int64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = 2 * (np.log(n - 1) + _EULER) - 2 * (n - 1) / n
     return np.where(n > 2, depth, np.where(n == 2, 1.0, 0.0))
+
+
+KIND = Kind(
+    fit=lambda windows, seed, _meets, tell: fit(windows, seed, tell),
+    window=WINDOW,
+    has_window=True,
+    rule=AlarmRule("quantile", 0.003, open_after=3),
+)

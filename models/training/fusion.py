@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 from spox import Var
 
 from models.training.graphs import axes, build_stateful, columns, number, shares
+from models.training.kind import AlarmRule, Kind, kind_of
+from models.training.level import CLOSE_AFTER, LOW
+from models.training.progress import Progress
 from models.training.scoring import Fitted, Graph
+from models.training.thresholds import choose
 from models.training.windows import Windows
 
 #: Kinds that are combined: one holds channels against each other, one against their levels, one
@@ -51,6 +55,17 @@ class Member:
 
     fit: Callable[[Windows], Fitted]
     window: int
+
+
+def member(name: str, seed: int, tell: Progress) -> Member:
+    """A kind as it is by itself, its own threshold included."""
+    kind = kind_of(name)
+    rule = kind.rule
+
+    def meets(score: NDArray[np.float32], device: NDArray[np.int32]) -> float:
+        return rule.margin * choose(rule.method, score, device, rule.rate)
+
+    return Member(lambda windows: kind.fit(windows, seed, meets, tell), kind.window)
 
 
 def fit(windows: Windows, members: Sequence[Member]) -> Fitted:
@@ -125,3 +140,13 @@ def _last(
     return np.concatenate(
         [part[len(part) - count :] for part, count in zip(parts, counts.values(), strict=True)]
     )
+
+
+KIND = Kind(
+    fit=lambda windows, seed, _meets, tell: fit(
+        windows, [member(name, seed, tell) for name in MEMBERS]
+    ),
+    window=WINDOW,
+    has_window=False,
+    rule=AlarmRule("quantile", 0.01, margin=1.6, low=LOW, close_after=CLOSE_AFTER),
+)

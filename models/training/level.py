@@ -26,6 +26,7 @@ from spox import Var
 
 from headgate.core.errors import ConfigError
 from models.training.graphs import axes, build_stateful, columns, number, shares, total
+from models.training.kind import AlarmRule, Kind
 from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
@@ -226,3 +227,11 @@ def _since_begin(windows: Windows) -> NDArray[np.int64]:
     position = np.arange(len(windows))
     since: NDArray[np.int64] = position - np.maximum.accumulate(np.where(begins, position, 0))
     return since
+
+
+KIND = Kind(
+    fit=lambda windows, _seed, meets, tell: fit(windows, meets, tell),
+    window=WINDOW,
+    has_window=False,
+    rule=AlarmRule("quantile", 0.02, margin=1.4, low=LOW, close_after=CLOSE_AFTER),
+)

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from spox import Var
 
 from models.training.graphs import axes, build_stateful, columns, number, shares
+from models.training.kind import AlarmRule, Kind
 from models.training.progress import Progress, silent
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
@@ -400,3 +401,12 @@ def _news(distance: Var, limit: Var, seen: Var) -> _Step:
     )
     moved = op.add(limit, op.mul(step, op.sub(is_over, number(1 - _NEWS))))
     return op.max([moved, number(0)]), is_news
+
+
+KIND = Kind(
+    fit=lambda windows, _seed, _meets, tell: fit(windows, tell),
+    window=WINDOW,
+    has_window=False,
+    # One in a hundred by what lately was, and as rare by what training had.
+    rule=AlarmRule("probability", 0.01, margin=1.1, quiet=150),
+)

@@ -16,6 +16,7 @@ from spox import Var
 
 from headgate.core.errors import ConfigError
 from models.training.graphs import axes, build, number, shares, total
+from models.training.kind import AlarmRule, Kind
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
 
@@ -129,3 +130,11 @@ def to_graph(model: Pca, window: int, channels: int) -> Graph:
         return score, shares(total(by_step, which=1))
 
     return build(body, window, channels)
+
+
+KIND = Kind(
+    fit=lambda windows, _seed, _meets, _tell: fit(windows),
+    window=5,
+    has_window=True,
+    rule=AlarmRule("quantile", 0.01, margin=1.6, open_after=3),
+)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from spox import Var
 
 from models.training.graphs import axes, build_stateful, columns, number, shares
+from models.training.kind import AlarmRule, Kind
 from models.training.scoring import Fitted, Graph, score_windows
 from models.training.windows import Windows
 
@@ -209,3 +210,19 @@ def _lasting(residual: NDArray[np.float64], device: NDArray[np.int32]) -> NDArra
         bias = bias + _BIAS_WEIGHT * (each - bias)
         found[row] = bias
     return found
+
+
+KIND = Kind(
+    fit=lambda windows, _seed, _meets, _tell: fit(windows),
+    window=WINDOW,
+    has_window=False,
+    # Once a month of hours, or once in twelve minutes of seconds.
+    rule=AlarmRule(
+        "events",
+        12 / 8766,
+        low_rate=0.02,
+        close_after=48,
+        close_surprise=0.002,
+    ),
+    takes_states=True,
+)

@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.components import installed
 from headgate.core.errors import ConfigError
 from models.package import ModelPackage, write_package
 from models.training import thresholds
 from models.training.data import TrainingData
 from models.training.faults import CONSTANT, notes_on
-from models.training.kinds import KINDS, AlarmRule, Kind
+from models.training.kind import AlarmRule, Kind, kind_of
 from models.training.progress import Progress, silent
 from models.training.report import training_page
 from models.training.resting import resting_on
@@ -45,7 +46,7 @@ class TrainSettings:
     """How to train. What is None is as the kind has it.
 
     Attributes:
-        kind: One of ``KINDS``, or ``"auto"``.
+        kind: Name of a kind that is installed, or ``"auto"``.
         window: Steps in a window.
         hop: A window is scored at every ``hop``-th step.
         period_ns: Length of a step; None takes the data's median.
@@ -111,7 +112,7 @@ def train(
     if settings.decimals is not None:
         data = data.rounded(settings.decimals)
     choice = _chosen(data, settings)
-    kind = KINDS[choice.kind]
+    kind = kind_of(choice.kind)
     data, left_out = _voting(data, kind)
     cut = _Cutter(data, settings)
     period_ns, offset, scale = cut.period_ns, cut.offset, cut.scale
@@ -352,7 +353,7 @@ def _check(settings: TrainSettings) -> None:
         )
         if value < least
     ]
-    kinds = ("auto", *KINDS)
+    kinds = ("auto", *installed("kinds"))
     if settings.kind not in kinds:
         problems.append(f"--kind: expected one of {', '.join(kinds)}, got {settings.kind!r}")
     if settings.period_ns is not None and settings.period_ns <= 0:

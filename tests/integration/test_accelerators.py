@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from models.runtime import Provider, Runtime
 from models.training.data import TrainingData
-from models.training.kinds import KINDS
+from models.training.kinds import BUILT_IN as KINDS
 from models.training.train import TrainSettings, train
 
 _BY_PROVIDER: dict[str, Provider] = {

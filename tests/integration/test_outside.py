@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from models.package import ModelPackage
+from models.runtime import Runtime
 
 _PROJECT = Path(__file__).parents[1] / "outside"
 _CONFIG = """
@@ -62,6 +66,17 @@ def test_its_components_are_listed_and_explained(site: Path) -> None:
     assert 'keys = ["flow", "pressure"]' in done.stdout
 
 
+def test_listing_loads_nothing_that_only_training_needs(site: Path) -> None:
+    """A gateway need not have it installed."""
+    code = (
+        "import sys; from headgate.cli import main; main(['components']);"
+        "sys.exit(str({'onnx', 'onnxruntime', 'scipy', 'sklearn', 'spox'} & {*sys.modules}))"
+    )
+    done = _run(site, "-c", code)
+    assert "farthest" in done.stdout
+    assert done.stderr.strip() == "set()"
+
+
 def test_its_format_is_configured_as_any_other(site: Path, tmp_path: Path) -> None:
     """And a mistake in its table is told as any other is."""
     path = tmp_path / "headgate.toml"
@@ -102,6 +117,23 @@ def test_its_cleaning_rule_is_held_to_the_laws_in_two_lines(site: Path) -> None:
     code = "from headgate.testing.stages import hold_rule; hold_rule('max_rate')"
     done = _run(site, "-c", code)
     assert done.returncode == 0, done.stderr
+
+
+def test_its_kind_of_model_is_trained(site: Path, tmp_path: Path) -> None:
+    """By its name; the package runs where it is not installed."""
+    rows = [f"{second},{second % 7},{-(second % 5)}" for second in range(300)]
+    data = tmp_path / "healthy.csv"
+    data.write_text("\n".join(["time,flow,pressure", *rows]))
+    command = ("-m", "headgate.cli", "model", "train", "--feed", "pump", "--data", str(data))
+    options = ("--time", "time", "--time-unit", "s", "--out", str(tmp_path / "m"))
+    done = _run(site, *command, *options, "--kind", "farthest")
+    assert done.returncode == 0, done.stderr
+    assert "m 1 for feed pump: farthest (asked for)" in done.stdout
+    assert Runtime(ModelPackage.load(tmp_path / "m")).run(np.full((1, 1, 2), 9, np.float32)).score
+
+    done = _run(site, *command, *options, "--kind", "farhtest")
+    assert "--kind: expected one of auto, " in done.stderr
+    assert "farthest" in done.stderr
 
 
 def test_its_format_is_held_to_the_laws_in_two_lines(site: Path) -> None:

@@ -12,7 +12,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError
 from headgate.demo.config import demo_config
 from headgate.demo.model import train_pump_model
-from models.training.kinds import KINDS
+from models.training.kinds import BUILT_IN as KINDS
 from streams.build import build_pipeline
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from headgate.evaluation.drive import drive
 from models.package import Conformal, Dspot, ModelPackage
 from models.training import forest, fusion
 from models.training.data import TrainingData
-from models.training.kinds import KINDS, fusion_member
+from models.training.kinds import BUILT_IN as KINDS
 from models.training.progress import silent
 from models.training.scoring import Graph, score_windows
 from models.training.thresholds import adapt, choose
@@ -158,7 +158,7 @@ def test_a_fusion_is_the_median_of_its_members(tmp_path: Path) -> None:
     none = np.empty(0, np.intp)
     members, units = [], []
     for name in fusion.MEMBERS:
-        member = fusion_member(name, 0, silent)
+        member = fusion.member(name, 0, silent)
         part = Windows(windows.values[:, -member.window :], windows.device, windows.end_ns)
         fitted = member.fit(part)
         units.append(float(np.quantile(fitted.held_out, 0.99)))

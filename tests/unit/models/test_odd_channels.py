@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headgate.evaluation.drive import drive
 from models.training.data import TrainingData
-from models.training.kinds import KINDS
+from models.training.kinds import BUILT_IN as KINDS
 from models.training.train import TrainSettings, train
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from headgate.cli import main
 from headgate.cli.progress import on_terminal
 from models.training.data import TrainingData
-from models.training.kinds import KINDS
+from models.training.kinds import BUILT_IN as KINDS
 from models.training.train import TrainSettings, train
 
 pytestmark = pytest.mark.slow

@@ -85,7 +85,7 @@ class Plant:
         selection = everything(table)
         state = self.pipeline.snapshot(selection)
         self.pipeline = build_pipeline(self.config, table)
-        for name, stage in self.pipeline._stages.items():
+        for name, stage in self.pipeline.stages.items():
             stage.restore(selection, state[name])
 
     @property

@@ -1,0 +1,202 @@
+"""Every stage of the pipeline keeps the laws of stages, in its place among the others."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from headgate.config.schema import Config
+from headgate.core.batch import Batch, Origin
+from headgate.core.channels import Channel, ChannelTable, Device
+from headgate.core.clock import NS_PER_S
+from headgate.core.results import Scores
+from headgate.testing.stages import Said, hold_stages, said_of_batch
+from models.package import ModelPackage
+from models.runtime import Answer
+from models.training.data import TrainingData
+from models.training.train import TrainSettings, train
+from streams.pipeline import Pipeline
+from streams.stages.infer import Inferer
+from tests.strategies import windows
+
+pytestmark = pytest.mark.slow
+
+_START_NS = 1_750_000_000 * NS_PER_S
+_DEVICES, _FIELDS, _STEPS = 3, ("x", "y", "z"), 160
+
+#: Length of the shortest windows, ns.
+_SHORTEST_NS = 4 * NS_PER_S
+
+
+class _Line:
+    """A whole pipeline, and all that comes out of it."""
+
+    def __init__(
+        self,
+        config: Config,
+        packages: dict[str, ModelPackage],
+        models: dict[str, _Exact],
+        channels: ChannelTable,
+    ) -> None:
+        self._channels = channels
+        self._scores: list[Scores] = []
+        inferer = Inferer(models, channels)
+        self._pipeline = Pipeline(config, channels, packages, inferer, watch=self._scores.append)
+        self.stages = self._pipeline.stages
+
+    def feed(self, batch: Batch) -> list[Said]:
+        """See ``Line``."""
+        self._scores.clear()
+        results = self._pipeline.process(batch, 0)
+        said: list[Said] = []
+        for identity, window in windows([results.aggregates], self._channels).items():
+            said.append(("window", Channel.from_key(identity[0]).owner, (identity, window)))
+        said += [("health", Device(each.feed, each.device), repr(each)) for each in results.health]
+        for each in results.anomalies:
+            said.append(("anomaly", Device(each.feed, each.device), repr(each)))
+        for scores in self._scores:
+            for row, device in enumerate(scores.device.tolist()):
+                numbers = (scores.score[row].tobytes(), scores.share[row].tobytes())
+                what = (int(scores.time_ns[row]), *numbers)
+                said.append((f"score {scores.model}", self._channels.devices[device], what))
+        for part in results.rejected:
+            said += said_of_batch(part.reason, part.batch)
+        return said
+
+    @property
+    def waiting(self) -> int:
+        """Readings that nothing has come of yet."""
+        return self._pipeline.open_rows()
+
+
+def _values(rng: np.random.Generator, steps: int) -> NDArray[np.float64]:
+    load = np.sin(np.arange(steps) / 9)
+    values: NDArray[np.float64] = load[:, None] * np.array([3.0, -1.0, 0.5])
+    return values + rng.normal(size=(steps, 3)) * 0.1
+
+
+def _readings(seed: int) -> Batch:
+    """Of three devices, with a sensor that stands still and one that leaps, as they may arrive."""
+    rng, table = np.random.default_rng(seed), ChannelTable()
+    rows = []
+    for device in range(_DEVICES):
+        values = _values(rng, _STEPS)
+        values[60:100, 0] = 1.0 if device == 1 else values[60:100, 0]
+        values[110:130, 1] += 9.0 if device == 2 else 0.0
+        for step in np.flatnonzero(rng.random(_STEPS) < 0.97).tolist():
+            delay = rng.choice([0, 0, 0, 1.5, 8], p=[0.4, 0.3, 0.2, 0.09, 0.01])
+            again = 2 if rng.random() < 0.03 else 1
+            for field, name in enumerate(_FIELDS):
+                channel = table.row(Channel("f", f"d{device}", "f", name))
+                value = np.nan if rng.random() < 0.01 else values[step, field]
+                rows += again * [(step + delay, step, channel, value)]
+    rows.sort(key=lambda row: row[0])
+    batch = Batch.from_columns(
+        table,
+        [_START_NS + step * NS_PER_S for _, step, _, _ in rows],
+        [channel for _, _, channel, _ in rows],
+        [value for *_, value in rows],
+    )
+    return replace(
+        batch,
+        origin=tuple(Origin("readings", 0, offset) for offset in range(len(rows))),
+        source=np.arange(len(rows), dtype=np.int32),
+    )
+
+
+class _Exact:
+    """A model whose sums don't depend on how many windows are in a run, unlike those of most.
+
+    It scores the farthest channel, and with a memory half of the score before as well.
+    """
+
+    max_batch = 256
+    fingerprint = "exact"
+
+    def __init__(self, remembers: int) -> None:
+        self.initial_state = np.zeros(remembers, np.float32)
+
+    def room_for_state(self, windows: int) -> None:
+        """Has no such place."""
+
+    def run(self, values: NDArray[np.float32], state: NDArray[np.float32] | None = None) -> Answer:
+        """See ``Model``."""
+        distance = np.abs(values[:, -1])
+        score = distance.max(axis=1)
+        after = np.empty((len(values), 0), np.float32)
+        if state is not None and state.shape[1]:
+            score = score + state[:, 0] / 2
+            after = score[:, None]
+        share = distance / distance.sum(axis=1, keepdims=True)
+        return Answer(score, share, after, are_numbers=True)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """What windows a model wants, and when its scores are an anomaly."""
+    folder = tmp_path_factory.mktemp("packages") / "m"
+    time_ns, device = np.arange(400) * NS_PER_S, np.zeros(400, np.int32)
+    data = TrainingData(_FIELDS, time_ns, device, _values(np.random.default_rng(9), 400))
+    made = train("m", "f", data, {}, folder, TrainSettings(kind="pca"))
+    alarm = made.manifest.alarm.model_copy(update={"threshold": 6.0, "threshold_low": 5.0})
+    return replace(made, manifest=made.manifest.model_copy(update={"alarm": alarm}))
+
+
+@pytest.fixture(params=[0, 1], ids=["forgetful", "remembering"])
+def make(request: pytest.FixtureRequest, package: ModelPackage) -> partial[_Line]:
+    """Makes a pipeline whose model remembers nothing of a device, or something."""
+    feed = {
+        "topic": "{device}",
+        "grace": "3s",
+        "aggregates": [{"window": "4s"}, {"window": "1m"}],
+        "models": ["m"],
+        "channels": {
+            "x": {"range": [-50, 50], "stuck_after": "5s"},
+            "y": {"spike": {}},
+            "z": {"gap": {"limit": "4s"}},
+        },
+    }
+    models = {"m": {"package": "m"}}
+    config = Config.model_validate({"local_store": {}, "feed": {"f": feed}, "model": models})
+    return partial(_Line, config, {"m": package}, {"m": _Exact(request.param)})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_stage_keeps_the_laws(make: partial[_Line], seed: int) -> None:
+    """Any cut, any restart, a table that grows, devices that are forgotten."""
+    hold_stages(make, _readings(seed), random.Random(seed))
+
+
+def test_no_reading_is_lost_in_any_stage(make: partial[_Line]) -> None:
+    """Each is in a window of the shortest length, rejected with its reason, or waiting for more."""
+    batch = _readings(0)
+    line = make(batch.channels)
+    said = line.feed(batch)
+
+    reasons = ("late", "ahead", "duplicate", "conflict")
+    rejected = sum(kind in reasons for kind, _, _ in said)
+    counted = sum(
+        what[1][0] + what[1][1]
+        for kind, _, what in said
+        if kind == "window" and what[0][2] == _SHORTEST_NS
+    )
+    assert rejected + counted + line.waiting == len(batch)
+
+
+def test_the_readings_reach_every_stage(make: partial[_Line]) -> None:
+    """All that stages can say is said of them, and all of them are held."""
+    batch = _readings(0)
+    line = make(batch.channels)
+    seen = Counter(kind for kind, _, _ in line.feed(batch))
+
+    wanted = {"window", "health", "anomaly", "score m", "late", "duplicate"}
+    assert wanted <= seen.keys(), seen
+    kinds = {name.partition(".")[0] for name in line.stages}
+    assert kinds >= {"watermark", "clean", "aggregate", "health", "frame", "detect"}
+    assert ("infer" in kinds) == bool(len(make.args[2]["m"].initial_state))
