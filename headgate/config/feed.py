@@ -24,7 +24,7 @@ from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
-from headgate.config.values import Flag, Int, Name, Number
+from headgate.config.values import Flag, Name, Number
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.

@@ -22,7 +22,7 @@ from connectors.sinks.points import Point, aggregate_points
 from connectors.sources.configured import source_key
 from headgate.config.feed import Feed
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, Quality
+from headgate.core.batch import UNUSABLE, Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
@@ -44,6 +44,7 @@ from streams.ingest.unheard import UnheardFeeds
 from streams.pipeline import Pipeline
 from streams.results import Results
 from streams.stages.aggregate.stage import concat_aggregates
+from streams.stages.clean.configured import rule_component
 from streams.stages.infer import Inferer
 
 #: Characters of what is shown of a payload, and of a record in it.
@@ -68,6 +69,7 @@ WORDS = {
     Quality.ESTIMATED_TIME: "its time is an estimate",
     Quality.BAD_FIELD: "the field holds no usable number",
     Quality.BAD_AT_SOURCE: "the sender says that it is not good",
+    Quality.RULED_OUT: "ruled out",
 }
 
 
@@ -299,14 +301,17 @@ class Explainer:
     def _fate(self, channel: int, new: int, quality: int) -> str:
         """What cleaning says of a reading that it passes on."""
         known = self._channels.channels[channel]
-        rules = self._config.feed[known.feed].channels[known.field]
+        rules = self._config.feed[known.feed].channels[known.field].rules
         words = []
         for flag in Quality:
             if flag and new & flag:
                 words.append(WORDS[flag])
-                if flag == Quality.OUT_OF_RANGE and rules.range is not None:
-                    words[-1] += f" {toml_value(list(rules.range))}"
-        if quality & (Quality.MISSING | Quality.OUT_OF_RANGE | Quality.SPIKE):
+                for name, table in rules.items():
+                    if flag == rule_component(name).flag:
+                        # As it may stand in the file.
+                        own = table.model_dump(mode="json", exclude_unset=True)
+                        words[-1] += f" ({name} = {toml_value(own)})"
+        if quality & UNUSABLE:
             words.append("counted, and in no statistics")
         return ": ".join(["kept", ", ".join(words)]) if words else "kept"
 

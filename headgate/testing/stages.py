@@ -26,11 +26,11 @@ from headgate.config.feed import ChannelConfig, Feed
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
-from headgate.core.components import component
 from headgate.core.log import StoredRecord
 from headgate.core.stage import Output, Selection, Snapshot, StatefulStage
 from streams.process.state import read_snapshot, snapshot_record
 from streams.stages.blocks import checked
+from streams.stages.clean.configured import rule_component
 from streams.stages.clean.rule import RuleComponent, RuleExample
 from streams.stages.clean.stage import Cleaner
 
@@ -197,8 +197,7 @@ def hold_rule(name: str, *, seed: int = 0, trials: int = 20) -> None:
     Raises:
         AssertionError: It breaks one; the message says which.
     """
-    found = component("rules", name)
-    assert isinstance(found, RuleComponent), f"{name}: expected a RuleComponent, got {found!r}"
+    found = rule_component(name)
     assert name not in ChannelConfig.model_fields, f"{name}: is a key of every channel already"
     assert found.examples, f"{name}: a rule needs an example"
     for example in found.examples:

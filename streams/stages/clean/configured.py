@@ -67,15 +67,25 @@ def configured_rules(feeds: Mapping[str, Feed], channels: ChannelTable) -> list[
     return sorted(rules, key=attrgetter("sees_steps"))
 
 
+def rule_component(name: str) -> RuleComponent:
+    """The component of a rule.
+
+    Raises:
+        ConfigError: What is installed under its name is no rule.
+    """
+    found = component("rules", name)
+    if not isinstance(found, RuleComponent):
+        raise ConfigError(f"headgate.rules: {name}: expected a RuleComponent, got {found!r}")
+    return found
+
+
 def _active(
     name: str,
     channels: ChannelTable,
     feeds: Mapping[str, Feed],
     tables: Mapping[tuple[str, str], Any],
 ) -> ActiveRule:
-    found = component("rules", name)
-    if not isinstance(found, RuleComponent):
-        raise ConfigError(f"headgate.rules: {name}: expected a RuleComponent, got {found!r}")
+    found = rule_component(name)
     rule = found.make(RuleContext(channels, feeds, tables))
     # The names of the first rules are as old as the stage's state.
     prefix = "" if name in BUILT_IN else f"{name}.{rule.fingerprint}."

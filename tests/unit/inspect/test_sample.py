@@ -48,7 +48,7 @@ def test_a_message_is_followed_from_its_topic_to_its_point() -> None:
     flow, temp = told.readings
     assert (flow.device, flow.tags, flow.value, flow.unit) == ("p07", {"line": "a"}, 12.5, "m3/h")
     assert flow.time == "2026-11-28T21:06:30.000000000Z"
-    assert flow.fate == "kept: out of range [0, 10], counted, and in no statistics"
+    assert flow.fate == "kept: out of range (range = [0, 10]), counted, and in no statistics"
     assert (temp.value, temp.flags) == (None, ["missing: no number"])
     (point,) = explainer.points()
     assert point.line().startswith("pump_10s,device=p07,gateway=gateway,line=a flow_n=0i,flow_fla")
