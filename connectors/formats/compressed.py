@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.formats.format import Format, MakeTyped
+from connectors.formats.format import Conversation, Format, MakeTyped
 from connectors.formats.inflate import compression_of, inflated
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
@@ -36,13 +36,24 @@ class _Around:
         self.check_count = form.check_count
         self.unseen_bytes = form.unseen_bytes
         # Of those that have one; see ``Conversation``.
-        self.conversation: object = getattr(form, "conversation", None)
+        self.conversation: Conversation | None = getattr(form, "conversation", None)
 
     def _read(self, topic: bytes, payload: bytes, kind: str) -> object:
+        try:
+            content = self._content(payload, kind)
+        except DataError:
+            if self.conversation is not None:
+                self.conversation.skip(topic)
+            raise
+        return self._form.read(topic, content)
+
+    def _content(self, payload: bytes, kind: str) -> bytes:
+        if not payload:
+            raise DataError("empty", "nothing in it; so are retained messages cleared")
         content = inflated(payload, kind, self._most)
         if len(content) > self.unseen_bytes:
             self._form.check(content)
-        return self._form.read(topic, content)
+        return content
 
 
 class _Recognized(_Around):
@@ -105,6 +116,4 @@ class _Known(_Around):
 
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
-        if not payload:
-            raise DataError("empty", "nothing in it; so are retained messages cleared")
         return self._read(topic, payload, self._kind)

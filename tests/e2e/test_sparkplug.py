@@ -144,7 +144,7 @@ class Plant:
     def kill_gateway(self) -> None:
         """All of its processes."""
         self.gateway.kill()
-        self.gateway.start()
+        self.gateway.start(ready_within_s=180)
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _plant(broker: Mosquitto, folder: Path, count: int) -> Iterator[Plant]:
         gateway = stack.enter_context(Gateway(folder / "gateway", config))
         # Half of them are there before the gateway is: it has missed their births.
         nodes[0].start()
-        gateway.start()
+        gateway.start(ready_within_s=180)
         nodes[1].start()
         yield Plant(gateway, broker, nodes)
 

@@ -45,6 +45,11 @@ class SparkplugConfig(FormatConfig):
         """No message of a node is retained; one that is all the same is of another time."""
         return "ignore"
 
+    @property
+    def may_begin_anyhow(self) -> bool:
+        """See ``FormatConfig``; Sparkplug has a way of its own to compress messages."""
+        return True
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this."""
         if misfit := _topic_misfit(feed):

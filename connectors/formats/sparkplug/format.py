@@ -10,6 +10,7 @@ from typing import Any
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.format import NOTHING, Publication
+from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.numbers import shown
 from connectors.formats.sparkplug.component import SparkplugConfig
 from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics, NodeName, Nodes
@@ -32,6 +33,9 @@ _REBIRTH = "Node Control/Rebirth"
 _BOOLEAN = 11
 
 _NS_PER_MS = 1_000_000
+
+#: What a message calls itself that holds another one, compressed.
+_COMPRESSED = "SPBV1.0_COMPRESSED"
 
 #: Shorter payloads hold nothing that is too much, bytes; and what one metric takes when it is read.
 _UNSEEN_BYTES = 8 << 10
@@ -108,6 +112,7 @@ class SparkplugFormat:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.conversation = self
+        self._most_bytes = limits.max_payload
         self._nodes = Nodes(limits.max_devices, limits.max_channels)
 
     def check(self, payload: bytes) -> bool:
@@ -176,6 +181,18 @@ class SparkplugFormat:
     def _parsed(self, payload: bytes) -> Any:  # noqa: ANN401
         if not payload:
             raise DataError("empty", "nothing in it; so are retained messages cleared")
+        message = self._checked(payload)
+        if message.uuid != _COMPRESSED:
+            return message
+        kind = compression_of(message.body)
+        if not kind:
+            raise DataError("compressed", "its body is compressed in a way that is not known")
+        content = self._checked(inflated(message.body, kind, self._most_bytes))
+        if not content.HasField("seq") and message.HasField("seq"):
+            content.seq = message.seq
+        return content
+
+    def _checked(self, payload: bytes) -> Any:  # noqa: ANN401
         if len(payload) > _UNSEEN_BYTES:
             self._bounds.check_size(payload, _METRIC_BYTES * _metrics_in(payload))
         return parsed("Payload", payload)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import tomllib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +334,41 @@ def test_a_message_that_can_not_be_read_may_have_been_a_birth(content: bytes) ->
     assert found == []
     assert sorted(host.refused) == [0, 1]
     assert host.asked() == [_ASK]
+
+
+def test_a_compressed_message_is_read() -> None:
+    """By either way; what can't be inflated may have been anything."""
+    host = Host(_CHANNELS)
+    host.take(nbirth(_TEMP))
+    topic = "spBv1.0/g/NDATA/n"
+    contents = [ndata(_aliased(2, seq + 0.5, 9), seq=seq)[1] for seq in (1, 2, 3)]
+    bodies = [
+        zlib.compress(contents[0]),
+        gzip.compress(contents[1]),
+        zlib.compress(contents[2])[:9],
+    ]
+    messages = [
+        Payload(uuid="SPBV1.0_COMPRESSED", seq=seq, body=body).SerializeToString()
+        for seq, body in enumerate([*bodies, b"plain"], 1)
+    ]
+    found = host.take(*((topic, message) for message in messages))
+    assert [each.value for each in found] == [1.5, 2.5]
+    assert [host.refused[at].partition(":")[0] for at in (2, 3)] == ["compressed"] * 2
+    assert host.take((topic, contents[2])) == []
+    assert host.asked() == [_ASK]
+
+
+def test_a_message_that_can_not_be_inflated_may_have_been_a_birth() -> None:
+    """Where the feed says that all are compressed."""
+    host = Host(_CHANNELS, compression="gzip")
+
+    def compressed(message: tuple[str, bytes]) -> tuple[str, bytes]:
+        return message[0], gzip.compress(message[1])
+
+    data = [compressed(ndata(_aliased(2, 1.5, 9), seq=seq)) for seq in (1, 2)]
+    for unread in (b"", b"plain", data[1][1][:9]):
+        assert len(host.take(compressed(nbirth(_TEMP)), data[0])) == 2
+        assert host.take((data[0][0], unread), data[1]) == []
 
 
 def test_a_message_that_is_not_looked_at_counts_as_missed() -> None:
