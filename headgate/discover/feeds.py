@@ -183,7 +183,7 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
     if shape.names is not None:
         channels = _named_channels(shape.names, shape.units)
     else:
-        taken |= {shape.keys["arrays"]["rate"]} if shape.keys.get("arrays") else set()
+        taken |= shape.beside
         channels = channels_of(values_of(records), taken, {})
     if not channels:
         return "nothing in it is a number, or a word that is known for one"

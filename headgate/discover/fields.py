@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from math import inf
 
 from headgate.config.payload_path import parts_of
+from headgate.core.clock import NS_PER_S
 from headgate.discover.leaves import leaves
 from headgate.discover.payloads import is_number
-from headgate.discover.times import Table, is_time_name, time_table
+from headgate.discover.times import Table, is_time_name, offsets, time_table
 from headgate.discover.values import Keys, reads, states_of, writings
 
 #: Values of one path that are kept, and paths of one kind of message.
@@ -65,6 +66,9 @@ _OF_LETTERS = {
     "w": ("power", "watt", "leistung"), "v": ("volt", "spannung", "batt", "supply"),
     "a": ("curr", "amp", "strom"), "l": ("vol", "level", "liter", "litre"),
 }  # fmt: skip
+
+#: A number that is no time by its name is one when it is never farther from its arrival, ns.
+_CLOSE_NS = 3600 * NS_PER_S
 
 #: The last word of a name: behind a sign, or a capital behind small letters.
 _LAST_WORD = re.compile(r"(?:[_\s.-]|(?<=[a-z])(?=[A-Z]))([A-Za-z0-9%/]+)$")
@@ -164,16 +168,25 @@ def time_of(records: Sequence[Record]) -> Table | None:
             continue
         values, arrival_ns = [value for value, _ in pairs], [arrived for _, arrived in pairs]
         table = time_table(path, values, arrival_ns)
-        if table is None:
+        is_named = is_time_name(path)
+        if table is None or not (is_named or _is_close(path, table, values, arrival_ns)):
             continue
         name = path.rpartition(".")[2].casefold()
-        rank = (not is_time_name(path), "recei" in name or "updat" in name, path.count("."), path)
+        rank = (not is_named, "recei" in name or "updat" in name, path.count("."), path)
         if best is None or rank < best[0]:
             best = (rank, {"path": path, **table})
-    if best is None or (best[0][0] and not isinstance(_at(first, str(best[1]["path"])), str)):
-        # A number that is no time by its name may be near to one by chance.
+    if best is None:
         return None
     return _with_nanoseconds(best[1], records)
+
+
+def _is_close(path: str, table: Table, values: Sequence[object], arrival_ns: Sequence[int]) -> bool:
+    """Whether what is no time by its name is one; a number may be near to it by chance."""
+    if isinstance(values[0], str):
+        return True
+    off_ns = offsets(path, table, values, arrival_ns)
+    is_moving = len(set(map(repr, values))) * 2 > len(values)
+    return is_moving and off_ns is not None and max(map(abs, off_ns)) <= _CLOSE_NS
 
 
 def _with_nanoseconds(table: Table, records: Sequence[Record]) -> Table:
@@ -240,8 +253,17 @@ def channels_of(found: dict[str, Values], taken: set[str], units: dict[str, str]
         units: By path, the unit that a payload says.
     """
     proposed = []
+    # Some formats have a value twice: by its name alone, where that is the only one of it.
+    twice = {
+        path
+        for path, values in found.items()
+        if "." in path
+        and (alone := found.get(path.rpartition(".")[2])) is not None
+        and alone.some == values.some
+        and alone.count == values.count
+    }
     for path, values in found.items():
-        if path in taken or _simple(path) in _NO_CHANNELS or is_time_name(path):
+        if path in taken or path in twice or _simple(path) in _NO_CHANNELS or is_time_name(path):
             continue
         keys = channel_keys(values)
         if keys is None or (_has_texts(values) and _simple(path).endswith(_IDS)):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.formats.paths import array_below
+from headgate.core.clock import NS_PER_S
+from headgate.core.units import format_duration
 from headgate.discover.fields import Record
 from headgate.discover.leaves import leaves, path_of
 from headgate.discover.times import is_time_name
@@ -31,6 +33,14 @@ _RATE = re.compile(
     re.IGNORECASE,
 )
 
+#: Keys that say how far the elements of an array are apart, and in which unit, if they do.
+_STEP = re.compile(
+    r"(?:dt|delta_?t|step|(?:sample_?|sampling_?)?(?:interval|period|spacing)|sample_?time)"
+    r"(?:_?(s|ms|us|ns|sec))?",
+    re.IGNORECASE,
+)
+_STEP_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
 #: What SenML's first record says of all of them.
 _BASES = ("bt", "bv", "bs", "bver", "ut")
 
@@ -48,11 +58,13 @@ class Shaped:
     Attributes:
         keys: What the feed says of it: ``records``, ``pairs``, ``arrays``, ``quality``.
         records: The records.
+        beside: Keys that say something of the shape, and are no channels.
         names: With names and values: by name, the values, and the unit that stands beside.
     """
 
     keys: dict[str, Any] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    beside: set[str] = field(default_factory=set)
     names: dict[str, list[object]] | None = None
     units: dict[str, str] = field(default_factory=dict)
 
@@ -166,6 +178,33 @@ def _find_arrays(found: Shaped) -> None:
     rate = path_of((rates[0],)) if rates else None
     if rate is not None:
         found.keys["arrays"] = {"rate": rate}
+        found.beside.add(rate)
+        return
+    for key, value in first.items():
+        step_s = _step_s(key, value, found.records, max(len(first[each]) for each in lists))
+        if step_s is not None:
+            found.keys["arrays"] = {"step": format_duration(round(step_s * NS_PER_S))}
+            found.beside.add(key)
+            return
+
+
+def _step_s(key: str, value: object, records: Sequence[Record], count: int) -> float | None:
+    """How far the elements of arrays are apart, s, if this key says so and always the same.
+
+    Where it names no unit it is the longest by which arrays of so many elements follow each other.
+    """
+    named = _STEP.fullmatch(key)
+    if named is None or isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        return None
+    if any(_at(each.record, key) != value for each in records):
+        return None
+    arrivals = sorted(each.arrived_ns for each in records)
+    apart_s = (arrivals[-1] - arrivals[0]) / max(len(arrivals) - 1, 1) / NS_PER_S
+    unit = (named[1] or "").lower()[:2].removesuffix("e")
+    if unit:
+        return float(value) * _STEP_UNITS[unit]
+    steps_s = [float(value) * size for size in _STEP_UNITS.values()]
+    return next((each for each in steps_s if count * each <= 1.5 * apart_s), steps_s[0])
 
 
 def _is_number(value: object) -> bool:
