@@ -11,6 +11,7 @@ BUILT_IN: Mapping[str, str] = {
     "json": "connectors.formats.json.component:JSON",
     "line_protocol": "connectors.formats.line_protocol.component:LINE_PROTOCOL",
     "msgpack": "connectors.formats.msgpack.component:MSGPACK",
+    "protobuf": "connectors.formats.protobuf.component:PROTOBUF",
     "senml": "connectors.formats.senml.component:SENML",
     "sparkplug": "connectors.formats.sparkplug.component:SPARKPLUG",
     "value": "connectors.formats.value.component:VALUE",

@@ -39,10 +39,13 @@ _RELATIVE = 2**28
 _LARGE = 2**1000
 
 #: What a resolved record takes, bytes.
-_RECORD = 900
+_RECORD = 1400
 
 #: What marks the sum of a channel in its path.
 _SUM = ".s"
+
+#: The longest names, characters: each record gets the base name anew.
+_LONGEST_NAME = 512
 
 #: Names that a person is told of.
 _TOLD = 3
@@ -161,7 +164,7 @@ class _Base:
         record = {_LABELS.get(key, key): value for key, value in record.items()}
         self._take(record)
         name = record.get("n", "")
-        if type(name) is not str:
+        if type(name) is not str or len(name) > _LONGEST_NAME:
             raise _BadRecordError(f"n: expected a name, got {shown(name)}")
         found: dict[str, Any] = {"bn": self._name, "n": name, "name": self._name + name}
         found["t"] = _time(self._time, _number(record, "t", _BadRecordError))
@@ -189,7 +192,7 @@ class _Base:
                 f"version {shown(record['bver'])}; {_VERSION} is the newest that is read",
             )
         if "bn" in record:
-            if type(record["bn"]) is not str:
+            if type(record["bn"]) is not str or len(record["bn"]) > _LONGEST_NAME:
                 raise DataError("not_senml", f"bn: expected a name, got {shown(record['bn'])}")
             self._name = record["bn"]
         if "bt" in record:

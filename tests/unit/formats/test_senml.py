@@ -157,6 +157,8 @@ def test_small_times_are_relative(record: dict[str, object], time_ns: int) -> No
         (b'[{"bver":11,"n":"x","v":1}]', "not_senml: version 11"),
         (b'[{"n":"x","v":1,"extra_":2}]', "not_senml: 'extra_' must be understood"),
         (b'[{"bn":5,"n":"x","v":1}]', "not_senml: bn"),
+        (b'[{"bn":"' + b"a" * 600 + b'","n":"x","v":1}]', "not_senml: bn"),
+        (b'[{"n":"' + b"a" * 600 + b'","v":1}]', "not_senml: n"),
         (b'[{"bt":"5","n":"x","v":1}]', "not_senml: bt"),
         (b'[{"n":"x","v":1,"t":"now"}]', "not_senml: t"),
         (b'[{"n":"x","v":1,"vb":true}]', "not_senml: v and vb"),

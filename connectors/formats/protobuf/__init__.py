@@ -1,0 +1,1 @@
+"""Protocol Buffers by a user's own schema."""
