@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from connectors.formats.format import Conversation, Format, MakeTyped
-from connectors.formats.inflate import compression_of, inflated
+from connectors.formats.inflate import STARTS, compression_of, inflated
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -75,7 +75,7 @@ class _Recognized(_Around):
             return self._form.read(topic, payload)
         except DataError:
             # Only then is it looked at: a good payload needs no more than its parser.
-            kind = compression_of(payload)
+            kind = compression_of(payload) if payload[:2] in STARTS else ""
             if not kind:
                 raise
         return self._read(topic, payload, kind)

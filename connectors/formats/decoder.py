@@ -30,7 +30,7 @@ from connectors.formats.compressed import with_compression
 from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import NOTHING, Conversation, Format
 from connectors.formats.numbers import shown
-from connectors.formats.paths import ABSENT, array_below
+from connectors.formats.paths import ABSENT
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
@@ -222,8 +222,9 @@ class FeedDecoder:
         is_known = not typed.has_arrays and not self._is_required.any()
         for position in typed.owner[is_odd].tolist():
             if position not in failed:
-                # An array in it may be where they are: the careful way looks.
-                is_flat = is_known and b"[" not in payloads[position]
+                # An array or object in it may be where they are: the careful way looks.
+                payload = payloads[position]
+                is_flat = is_known and b"[" not in payload and payload.count(b"{") <= 1
                 failed[position] = DataError("no_channels", _NO_CHANNELS) if is_flat else None
 
     def _columns(
@@ -427,16 +428,14 @@ class FeedDecoder:
         self, error: DataError, record: object, around: Around, arrived_ns: int
     ) -> DataError:
         """The error with what may help, where something can be guessed."""
-        if error.reason not in ("bad_time", "no_channels"):
+        if error.reason not in ("bad_time", "no_channels", "bad_device"):
             return error
         hint, value = "", ABSENT
         if error.reason == "bad_time" and self._times is not None:
             value = self._times.find(record, around)
-            hint = self._times.hint(value, arrived_ns)
-        below = array_below(record)
-        if value is ABSENT and below:
-            path = f"{self._records.path}.{below}" if self._records.path else below
-            hint = f'there is an array of objects at "{below}"; records = "{path}" reads it'
+            hint = self._times.hint(value, arrived_ns, error)
+        if value is ABSENT:
+            hint = self._records.hint(record) or hint
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
 
 

@@ -69,6 +69,10 @@ class Devices:
         # What is the same of all, and by name, where tags stand in the payload.
         self._fixed_tags = feed.fixed_tags
         self._tags = [(name, getter(path)) for name, path in feed.tag_paths.items()]
+        self._name_parts = len(self._parts)
+        self._is_one_part = self._name_parts + len(self._tags) == 1
+        #: Whether the payload has no part of the device's name, and no tag.
+        self.is_named_by_topic = not self._parts and not self._tags
         self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
@@ -84,11 +88,6 @@ class Devices:
         self.is_full = False
         #: int32[place, channel], rows of the table; grown by doubling.
         self.rows: NDArray[np.int32] = np.empty((16, len(self._signals)), np.int32)
-
-    @property
-    def is_named_by_topic(self) -> bool:
-        """Whether the payload has no part of the device's name, and no tag."""
-        return not self._parts and not self._tags
 
     def names(self, topic: bytes) -> tuple[Tags, tuple[str, ...]]:
         """What a topic says: tags, and the texts around what the payload has of the device's name.
@@ -267,12 +266,13 @@ class Devices:
 
     def _new_place(self, key: Any, typed: Typed, position: int, failed: Failed) -> int:  # noqa: ANN401
         topic, named = (key, ()) if typed.device is None else key
-        said = [named] if len(self._parts) + len(self._tags) == 1 else named
-        parts, tag_values = said[: len(self._parts)], said[len(self._parts) :]
+        said = [named] if self._is_one_part else named
+        parts, tag_values = said[: self._name_parts], said[self._name_parts :]
         try:
             # Of what a topic alone names, the place is remembered.
             tags, texts = self._read(topic) if self.is_named_by_topic else self.names(topic)
-            tags = self._tagged(tags, tag_values)
+            if tag_values:
+                tags = self._tagged(tags, tag_values)
             device = self._named(tags, texts, parts)
             place = self.place_of(tags, device)
         except DataError as error:

@@ -31,6 +31,9 @@ _KINDS = {
 }
 _BEGINS = tuple(_KINDS)
 
+#: The first two bytes of those: a look at them costs next to nothing.
+STARTS = frozenset(begin[:2] for begin in _KINDS)
+
 #: What zstd keeps of what it has read, as a power of two of bytes: so much any reader should have
 #: (RFC 8878). A payload asks for it in its first bytes, and it is taken at once.
 _ZSTD_WINDOW = 23

@@ -9,7 +9,6 @@ members it stands in, from inside out, the payload last.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
@@ -27,22 +26,17 @@ Around: TypeAlias = tuple[object, ...]
 #: What a value under a key is called that is no object.
 _VALUE = "value"
 
+#: Keys of an object in which a record is looked for.
+_LOOKED_AT = 20
+
 #: Keys of an object that a person is told of, and how much of each.
 _TOLD_KEYS = 8
 _LONGEST_KEY = 24
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """What stands where the path ends.
-
-    Attributes:
-        contents: The records: the elements of an array, or what stands there itself.
-        around: What is around each of them.
-    """
-
-    contents: Sequence[object]
-    around: Around
+#: What stands where the path ends, the elements of an array or what stands there itself, and what
+#: is around each.
+_End: TypeAlias = tuple[Sequence[object], Around]
 
 
 class Found:
@@ -50,25 +44,30 @@ class Found:
 
     Args:
         payload: All that the message holds.
-        ends: Where its records stand.
-        record_of: Makes a record of what stands there; ``ABSENT`` for what is none.
+        count: How many there are.
+        ends: Where they stand.
+        record_of: Makes a record of what stands there, ``ABSENT`` of what is none; None: it is one.
     """
 
     def __init__(
-        self, payload: object, ends: Sequence[_End], record_of: Callable[[object], object]
+        self,
+        payload: object,
+        count: int,
+        ends: Sequence[_End],
+        record_of: Callable[[object], object] | None,
     ) -> None:
         self.payload = payload
+        self.count = count
         self._ends = ends
         self._record_of = record_of
-        self.count = sum(len(each.contents) for each in ends)
 
     def __iter__(self) -> Iterator[tuple[object, Around]]:
         """Each record but those under keys that hold nothing of the feed's."""
-        for end in self._ends:
-            for each in end.contents:
-                record = self._record_of(each)
+        for contents, around in self._ends:
+            for each in contents:
+                record = each if self._record_of is None else self._record_of(each)
                 if record is not ABSENT:
-                    yield record, end.around
+                    yield record, around
 
 
 class Records:
@@ -91,10 +90,13 @@ class Records:
         values = [feed.pairs.value] if feed.pairs is not None else [each.path for each in signals]
         paths = [*values, *feed.time.paths, *feed.device_name.paths, *feed.tag_paths.values()]
         # Of a name and a value, the name says whether it is one of the feed's.
-        self._wanted = [] if feed.pairs is not None else [signal.find for signal in signals]
+        self._finds = [signal.find for signal in signals]
+        self._wanted = [] if feed.pairs is not None else self._finds
         places = [part for path in paths if (part := parts_of(path)[0]).isdecimal()]
         # How many values of a row anybody asks for; 0 where no record is one.
         self._row_length = max(map(int, places), default=-1) + 1
+        # Most are one record, or a list of some.
+        self._is_plain = not self._steps and not self._row_length
         self._takes_values = self.is_keyed and _VALUE in values
         # What stands beside the members of an object and is asked for by itself is none of them.
         beside = [*paths[len(values) :], *([] if feed.quality is None else [feed.quality.path])]
@@ -107,7 +109,12 @@ class Records:
             DataError: There are too many, or the path leads nowhere.
         """
         if payload is NOTHING:
-            return Found(payload, (), self._record)
+            return Found(payload, 0, (), None)
+        if self._is_plain:
+            contents = payload if type(payload) is list else (payload,)
+            count = len(contents)
+            self._check_count(count)
+            return Found(payload, count, ((contents, (payload,)),), None)
         content, steps = payload, self._steps
         if self.path is not None and type(payload) is dict and self.path in payload:
             # A key that holds the whole path is preferred, as with all paths.
@@ -116,7 +123,25 @@ class Records:
         search.follow(content, steps, (payload,), {})
         if not search.ends and self._steps:
             raise DataError("missing_records", self._nothing_there(payload))
-        return Found(payload, search.ends, self._record)
+        record_of = self._record if self.is_keyed or self._row_length else None
+        return Found(payload, search.records, search.ends, record_of)
+
+    def hint(self, record: object) -> str:
+        """Which path may lead to what a record has not; empty where nothing can be guessed."""
+        above = f"{self.path}." if self.path else ""
+        if below := array_below(record):
+            path = f"{above}{below}"
+            return f'there is an array of objects at "{below}"; records = "{path}" reads it'
+        if type(record) is not dict:
+            return ""
+        for key, each in islice(record.items(), _LOOKED_AT):
+            if type(each) is dict and any(find(each) is not ABSENT for find in self._finds):
+                name = "{time}" if str(key)[:4].isdecimal() else "{device}"
+                return (
+                    f'there is such a record under "{str(key)[:_LONGEST_KEY]}"; '
+                    f'records = "{above}{name}" reads those under all keys'
+                )
+        return ""
 
     def _record(self, content: object) -> object:
         """A record; ``ABSENT`` for what is none of the feed's."""
@@ -160,7 +185,7 @@ class _Search:
         self._check_count = check_count
         self._beside = beside
         self._has_rows = has_rows
-        self._records = self._branches = 0
+        self.records = self._branches = 0
         self.ends: list[_End] = []
 
     def follow(
@@ -187,7 +212,7 @@ class _Search:
         if step.name is not None and isinstance(content, dict | list):
             self._count(branches=len(content))
             if not content:
-                self.ends.append(_End((), levels))
+                self.ends.append(((), levels))
         for key, each in _members(content, step):
             if step.name is not None and key in self._beside and not isinstance(each, dict | list):
                 continue
@@ -201,12 +226,12 @@ class _Search:
         if self._has_rows and contents is content and not _has_parts(contents):
             contents = (content,)
         self._count(records=len(contents))
-        self.ends.append(_End(contents, around))
+        self.ends.append((contents, around))
 
     def _count(self, records: int = 0, branches: int = 0) -> None:
-        self._records += records
+        self.records += records
         self._branches += branches
-        self._check_count(max(self._records, self._branches))
+        self._check_count(max(self.records, self._branches))
 
 
 def _picks(step: Step) -> bool:

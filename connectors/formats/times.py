@@ -36,6 +36,9 @@ _NO_TIME_NS = -(2**63)
 _FROM_NOW = int(Quality.ARRIVAL_TIME)
 _MICROSECOND = timedelta(microseconds=1)
 
+#: What is said of a time that no device can mean.
+_TOO_EARLY = "is before time.not_before"
+
 #: Of a reading whose device has no clock: dated by its arrival, with what others say of them.
 _FALLEN_BACK = int(Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME)
 
@@ -91,9 +94,7 @@ class EventTimes:
         """
         time_ns = self._read(value, arrived_ns) + later_ns
         if time_ns < self._not_before_ns:
-            raise DataError(
-                "bad_time", f"not a believable time: {_told(value)} is before time.not_before"
-            )
+            raise DataError("bad_time", f"not a believable time: {_told(value)} {_TOO_EARLY}")
         if time_ns > arrived_ns + self._max_ahead_ns:
             raise DataError(
                 "bad_time",
@@ -137,7 +138,7 @@ class EventTimes:
     def _has_no_clock(self, value: object, arrived_ns: int) -> bool:
         """Whether a device says that it has no clock: nothing, or a time long before any."""
         values = value if isinstance(value, tuple) else (value,)
-        if any(each is ABSENT or each is None or each == "" for each in values[:1]):
+        if any(each is ABSENT or each is None or _is_blank(each) for each in values[:1]):
             return True
         try:
             return self._read(value, arrived_ns) < self._not_before_ns
@@ -173,12 +174,12 @@ class EventTimes:
         try:
             self.time_ns(value, arrived_ns)
         except DataError as error:
-            hint = self.hint(value, arrived_ns)
+            hint = self.hint(value, arrived_ns, error)
             detail = f"{error.detail}; {hint}" if hint else error.detail
             return DataError(error.reason, detail)
         return None
 
-    def hint(self, value: object, arrived_ns: int) -> str:
+    def hint(self, value: object, arrived_ns: int, error: DataError) -> str:
         """What to change in the configuration so that a refused time is one; empty for nothing."""
         if isinstance(value, tuple) or not self._epoch.is_unix:
             return ""
@@ -197,7 +198,7 @@ class EventTimes:
             except DataError:
                 return ""
             return 'with time.unit = "iso8601" it would be one'
-        if value is None or (value is not ABSENT and self._has_no_clock(value, arrived_ns)):
+        if value is None or error.detail.endswith(_TOO_EARLY):
             return 'time.fallback = "arrival" reads those of devices that have no clock yet'
         return ""
 
@@ -234,6 +235,11 @@ def number_to_ns(value: object, ns_per_unit: int) -> int:
         if number is not None and 1e-300 < abs(float(number)) < 1e300:
             return int(Decimal(number) * ns_per_unit)
     raise DataError("bad_time", f"expected a number, got {shown(value)}")
+
+
+def _is_blank(value: object) -> bool:
+    """Whether a text is empty, or has nothing but zeros where digits stand."""
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and not value.strip("0-:/.,TZ +")
 
 
 def _told(value: object) -> str:

@@ -75,7 +75,7 @@ class JsonFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         try:
-            return self._loads(payload)
+            return loads(payload, takes_literals=self._takes_literals)
         except DataError as error:
             if not self._has_lines or error.reason == "compressed":
                 raise
@@ -85,12 +85,9 @@ class JsonFormat:
                 raise
         return [self._line(line) for line in lines]
 
-    def _loads(self, text: bytes) -> object:
-        return loads(text, takes_literals=self._takes_literals)
-
     def _line(self, line: bytes) -> object:
         try:
-            return self._loads(line)
+            return loads(line, takes_literals=self._takes_literals)
         except DataError as error:
             # A bad line among good ones is one bad record.
             return error.with_traceback(None)

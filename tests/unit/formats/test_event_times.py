@@ -265,6 +265,7 @@ _CLOCKLESS = Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME
         ({}, "s"),
         ({"t": ""}, "s"),
         ({"t": "1970-01-01T00:00:07Z"}, "iso8601"),
+        ({"t": "0000-00-00 00:00:00"}, "iso8601"),
         ({"t": None}, "iso8601"),
     ],
 )

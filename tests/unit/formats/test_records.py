@@ -105,6 +105,23 @@ def test_the_path_to_records_below_records_is_told() -> None:
         assert 'records = "devices.samples" reads it' in refused or "bad_device" in refused
 
 
+@pytest.mark.parametrize(
+    ("content", "feed", "detail"),
+    [
+        ({f"{_T}": {"v": 1}}, {"time": {"path": "t", "unit": "s"}}, 'records = "{time}" reads'),
+        ({"p1": {"v": 1}}, {}, 'records = "{device}" reads'),
+        ({"d": {"p1": {"v": 1}}}, {"records": "d"}, 'records = "d.{device}" reads'),
+        ({"d": [{"v": 1}]}, {"device": "id"}, 'records = "d" reads'),
+    ],
+)
+def test_the_path_to_records_under_keys_is_told(
+    content: object, feed: dict[str, object], detail: str
+) -> None:
+    """Where one of the feed's channels stands there."""
+    (refused,) = Decoding(content, channels={"v": {}}, **feed).refused
+    assert detail in refused
+
+
 def test_records_of_all_arrays_are_counted_together() -> None:
     """Before any is taken, and the elements on the way to them as well."""
     devices = [{"id": f"a{n}", "samples": [{"t": _T, "v": n}]} for n in range(5)]
