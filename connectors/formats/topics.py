@@ -58,8 +58,10 @@ def _expression(pattern: str, placeholder: str) -> str:
         if level.endswith("...}"):
             # The levels that are left, of which there is one at least.
             levels.append(placeholder.format(level[1:-4]).replace("[^/]*", ".+"))
-        elif level.startswith("{"):
-            levels.append(placeholder.format(level[1:-1]))
+        elif "{" in level:
+            before, _, rest = level.partition("{")
+            name, _, behind = rest.partition("}")
+            levels.append(re.escape(before) + placeholder.format(name) + re.escape(behind))
         elif level == "+":
             levels.append("[^/]*")
         elif level == "#":

@@ -28,7 +28,8 @@ def split_devices(config: Config) -> Iterator[str]:
 
 def _below_the_device(feed: Feed) -> list[str]:
     """Placeholders behind those that the name is made of, which are no part of it."""
-    levels = feed.topic.replace("...}", "}").split("/")
+    # In the topic's order, whatever else is in their levels.
+    placeholders = feed.placeholders
     of_name = feed.device_name.placeholders
-    last = max((levels.index(f"{{{each}}}") for each in of_name), default=len(levels))
-    return [each for each in feed.tag_names if f"{{{each}}}" in levels[last + 1 :]]
+    last = max((placeholders.index(each) for each in of_name), default=len(placeholders))
+    return [each for each in feed.tag_names if each in placeholders[last + 1 :]]

@@ -36,8 +36,22 @@ _NO_TAGS = ("device", "time", "channel")
 
 
 def topic_filter(topic: str) -> str:
-    """The MQTT topic filter of a feed's topic."""
-    return _PLACEHOLDER.sub(lambda found: "#" if found[0].endswith("...}") else "+", topic)
+    """The MQTT topic filter of a feed's topic; a placeholder within a level is all of it."""
+    return "/".join(map(_level_filter, topic.split("/")))
+
+
+def _level_filter(level: str) -> str:
+    if _PLACEHOLDER.search(level) is None:
+        return level
+    return "#" if level.endswith("...}") and level.startswith("{") else "+"
+
+
+def _is_one_placeholder(level: str) -> bool:
+    """Whether a level is a placeholder, or has one with text before or behind it."""
+    if _PLACEHOLDER.fullmatch(level):
+        return True
+    before, *rest = _PLACEHOLDER.split(level)
+    return len(rest) == 2 and "...}" not in level and not set(before + rest[1]) & set("{}+#")
 
 
 def plain(text: str) -> str:
@@ -259,9 +273,10 @@ class Feed(Table):
             raise ValueError(f"{{{min(reserved)}}} is a reserved name; choose another")
         for level in topic.split("/"):
             if "{" in level or "}" in level:
-                if _PLACEHOLDER.fullmatch(level) is None:
+                if not _is_one_placeholder(level):
                     raise ValueError(
-                        f"a placeholder must be a whole level like {{device}}, got {level!r}"
+                        "expected one placeholder in a level, such as {device} or dev-{device}, "
+                        f"got {level!r}"
                     )
             elif ("+" in level or "#" in level) and level not in ("+", "#"):
                 raise ValueError(f"a wildcard must be a whole level, got {level!r}")
@@ -442,6 +457,14 @@ class Feed(Table):
     def density(self) -> int:
         """How many times more may come of a byte of its messages than of one of JSON objects."""
         return max(self._format_config.density, 1 if self.arrays is None else 16)
+
+    @property
+    def is_within_levels(self) -> bool:
+        """Whether the topic filter has more than the topic: a placeholder with text around it."""
+        return any(
+            _PLACEHOLDER.search(level) and not _PLACEHOLDER.fullmatch(level)
+            for level in self.topic.split("/")
+        )
 
     @property
     def topic_filter(self) -> str:

@@ -7,6 +7,7 @@ single values, whatever else is wrong.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -236,7 +237,10 @@ def _overlapping_topics(
 
 
 def _levels(topic: str) -> list[str]:
-    return topic_filter(topic).split("/")
+    """The levels of a topic's filter, of those with text around a placeholder all of it."""
+    levels = zip(topic.split("/"), topic_filter(topic).split("/"), strict=True)
+    is_part = re.compile(r"[^{].*\{|\}.").search
+    return [level if is_part(level) else wild for level, wild in levels]
 
 
 def topics_overlap(topic: str, other: str) -> bool:
@@ -252,6 +256,26 @@ def _overlap(left: list[str], right: list[str]) -> bool:
             return True  # "a/#" matches "a" as well
         if not mine or not others:
             return False
-        if mine != others and ["+"] not in (mine, others):
+        if mine != others and ["+"] not in (mine, others) and not _fit(mine[0], others[0]):
             return False
     return True
+
+
+def _fit(left: str, right: str) -> bool:
+    """Whether a level may be of both of two that have text around a placeholder, if they have."""
+    if "{" not in left:
+        left, right = right, left
+    if "{" not in left:
+        return False  # two different texts
+    before, _, behind = left.partition("{")
+    behind = behind.partition("}")[2]
+    if "{" not in right:
+        is_long = len(right) >= len(before) + len(behind)
+        return is_long and right.startswith(before) and right.endswith(behind)
+    other_before, _, other_behind = right.partition("{")
+    other_behind = other_behind.partition("}")[2]
+    begin = (before, other_before)
+    end = (behind, other_behind)
+    return max(begin, key=len).startswith(min(begin, key=len)) and max(end, key=len).endswith(
+        min(end, key=len)
+    )

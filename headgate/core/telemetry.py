@@ -30,7 +30,7 @@ class Telemetry:
         )
         self.ignored = Counter(
             "headgate_ignored_messages",
-            "Messages that were passed over because the configuration says so (ignore).",
+            "Messages that were passed over: of ignore, or of a level without a topic's text.",
             registry=registry,
         )
         self.received_bytes = Counter(

@@ -27,6 +27,10 @@ class FeedTopics:
         self._feeds = tuple(feeds)
         self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
         self._ignored = IgnoredTopics(ignore)
+        # Of a placeholder within a level, such as dev-{device}, the broker sends all of the level.
+        self._wider = IgnoredTopics(
+            feed.topic_filter for feed in feeds.values() if feed.is_within_levels
+        )
         self._feed_of_topic: dict[bytes, str] = {}
         self._most = most
 
@@ -61,6 +65,8 @@ class FeedTopics:
             return NO_FEED
         at = self._patterns.first(topic)
         feed = None if at is None else self._feeds[at]
+        if feed is None and topic in self._wider:
+            return NO_FEED
         if feed is not None and len(topic) <= MAX_TOPIC_BYTES and not self.is_full:
             self._feed_of_topic[topic] = feed
         return feed

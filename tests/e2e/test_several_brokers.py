@@ -53,7 +53,7 @@ def _counted(file: Path) -> dict[str, int]:
     counts: dict[str, dict[str, int]] = {}
     for line in file.read_text().splitlines() if file.is_file() else []:
         identity, fields, time_ns = re.split(r" (?=\S)", line, maxsplit=2)
-        if found := re.search(r"\bcount=(\d+)i", fields):
+        if found := re.search(r"\bx_n=(\d+)i", fields):
             feed = identity.partition("_")[0].partition(",")[0]
             counts.setdefault(feed, {})[identity + time_ns] = int(found[1])
     return {feed: sum(each.values()) for feed, each in counts.items()}

@@ -470,3 +470,32 @@ async def test_arrival_times_under_a_clock_that_is_not_set_are_marked(
         "The clock is not set",
         "The clock is set. Ar",
     ]
+
+
+async def test_what_a_filter_has_more_than_a_topic_is_passed_over(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """A placeholder within a level has all of the level subscribed to."""
+    config = _config(mosquitto, tmp_path)
+    feed = config.feed["f"]
+    feeds = {
+        "f": feed.model_copy(update={"topic": "in/dev-{device}"}),
+        "g": feed.model_copy(update={"topic": "in/gw-{device}", "qos": 0}),
+    }
+    config = config.model_copy(update={"feed": feeds})
+    async with running(config) as rig:
+
+        def work() -> None:
+            with Publisher("127.0.0.1", mosquitto.port, SystemClock()) as publisher:
+                for topic_name in ("in/dev-1", "in/other", "in/gw-2", "in/dev-3"):
+                    publisher.publish(topic_name, b'{"x": 1}')
+                publisher.flush()
+
+        await asyncio.to_thread(work)
+        await until(lambda: rig.telemetry.rows.labels("g")._value.get() >= 1)
+        await rig.has(2)
+        names = {(each.feed, each.name) for each in rig.lane._translator._channels.devices}
+        ignored, reasons = rig.telemetry.ignored._value.get(), await rig.reasons()
+
+    assert names == {("f", "1"), ("g", "2"), ("f", "3")}
+    assert (ignored, reasons) == (1, [])

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from paho.mqtt.client import topic_matches_sub
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
+from connectors.formats.topics import TopicPatterns
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.feed import Feed
 from headgate.core.telemetry import Telemetry
@@ -38,9 +38,14 @@ _SEND, _SEND_IF_NEW, _SEND_NEVER = 0, 1, 2
 
 def subscriptions(feeds: Mapping[str, Feed]) -> list[Subscription]:
     """What to subscribe to, so that little is sent that would be left out here."""
-    return [
-        Subscription(feed.topic_filter, feed.qos, _retain_handling(feed)) for feed in feeds.values()
-    ]
+    found: dict[str, Subscription] = {}
+    for feed in feeds.values():
+        each = Subscription(feed.topic_filter, feed.qos, _retain_handling(feed))
+        # Feeds that differ within a level have one filter: what any of them wants is asked for.
+        other = found.get(each.filter, each)
+        handling = min(each.retain_handling, other.retain_handling)
+        found[each.filter] = Subscription(each.filter, max(each.qos, other.qos), handling)
+    return list(found.values())
 
 
 def _retain_handling(feed: Feed) -> int:
@@ -65,12 +70,11 @@ class RetainedMessages:
     ) -> None:
         self._path = path
         self._telemetry = telemetry
-        self._feeds = feeds
+        self._names = tuple(feeds)
+        self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
         self._most = most
-        self._once = {name for name, feed in self._feeds.items() if feed.handles_retained == "once"}
-        self._ignored = {
-            name for name, feed in self._feeds.items() if feed.handles_retained == "ignore"
-        }
+        self._once = {name for name, feed in feeds.items() if feed.handles_retained == "once"}
+        self._ignored = {name for name, feed in feeds.items() if feed.handles_retained == "ignore"}
         self._feed_of_topic: dict[bytes, str] = {}
         # By topic, the one heard longest ago first, the digest of its newest payload; those of
         # which something retained came, the file's among them; and those of these that have been
@@ -135,15 +139,8 @@ class RetainedMessages:
         known = self._feed_of_topic.get(topic)
         if known is not None:
             return known
-        text = topic.decode(errors="replace")
-        found = next(
-            (
-                name
-                for name, feed in self._feeds.items()
-                if topic_matches_sub(feed.topic_filter, text)
-            ),
-            "",
-        )
+        at = self._patterns.first(topic)
+        found = "" if at is None else self._names[at]
         if len(topic) <= MAX_TOPIC_BYTES and len(self._feed_of_topic) < self._most:
             self._feed_of_topic[topic] = found
         return found

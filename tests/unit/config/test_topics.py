@@ -7,6 +7,7 @@ import pytest
 from connectors.mqtt.config import MqttConfig
 from headgate.config.feed import Feed
 from headgate.config.load import load_config
+from headgate.config.references import topics_overlap
 from headgate.core.errors import ConfigError
 
 
@@ -29,11 +30,44 @@ def test_it_stands_at_the_end(topic: str) -> None:
         _feed(topic)
 
 
-@pytest.mark.parametrize("topic", ["z/dev-{device}", "z/{device..}", "z/{device....}"])
-def test_it_is_a_whole_level(topic: str) -> None:
-    """As every placeholder."""
-    with pytest.raises(ValueError, match="a placeholder must be a whole level"):
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *("z/{device..}", "z/{device....}", "z/a{device...}", "z/{device...}b"),
+        *("z/{line}-{device}", "z/+{device}", "z/{device", "z/{}{device}"),
+    ],
+)
+def test_a_level_has_one_placeholder(topic: str) -> None:
+    """With two, nobody could say where one ends; names over several levels stand alone."""
+    with pytest.raises(ValueError, match="expected one placeholder in a level"):
         _feed(topic)
+
+
+def test_a_placeholder_may_have_text_around_it() -> None:
+    """All of its level is subscribed to, for MQTT has no filter for less."""
+    feed = _feed("z/{line}/dev-{device}.v1/x")
+    assert feed.topic_filter == "z/+/+/x"
+    assert feed.tag_names == ["line"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "other", "is_both"),
+    [
+        ("z/dev-{device}", "z/gw-{device}", False),
+        ("z/dev-{device}", "z/dev-a{device}", True),
+        ("z/{device}-in", "z/{device}-out", False),
+        ("z/dev-{device}", "z/{device}-in", True),
+        ("z/dev-{device}", "z/{device}", True),
+        ("z/dev-{device}", "z/dev-7/{device}", False),
+        ("z/dev-{device}/a", "z/dev-7/{device}", True),
+        ("z/dev-{device}/a", "z/gw-7/{device}", False),
+        ("z/ab{device}ba", "z/aba/{device}", False),
+        ("z/ab{device}ba/x", "z/aba/{device}", False),
+    ],
+)
+def test_levels_are_compared_with_the_text_in_them(topic: str, other: str, is_both: bool) -> None:
+    """As messages are."""
+    assert topics_overlap(topic, other) is topics_overlap(other, topic) is is_both
 
 
 def test_feeds_that_could_claim_one_message_are_found(tmp_path: pytest.TempPathFactory) -> None:

@@ -40,6 +40,16 @@ def test_names_over_several_levels() -> None:
     ]
 
 
+def test_placeholders_with_text_around_them() -> None:
+    """The text must be there, and is no part of the name."""
+    pattern = TopicPattern("z/{line}/dev-{device}.v1")
+    assert pattern.match("z/a/dev-7.v1") == {"line": "a", "device": "7"}
+    for topic in ("z/a/7.v1", "z/a/dev-7", "z/a/dev-7xv1", "z/a/dev-7/x.v1"):
+        assert pattern.match(topic) is None, topic
+    patterns = TopicPatterns(["z/gw-{device}", "z/dev-{device}"])
+    assert [patterns.first(each) for each in (b"z/dev-1", b"z/gw-1", b"z/x-1")] == [1, 0, None]
+
+
 def test_topics_to_be_ignored_are_mqtts_filters() -> None:
     """With the level above, without the broker's own topics, and whatever else is in them."""
     ignored = IgnoredTopics(["bridge/#", "+/+/availability", "{x/y", "a.b", "ü"])
