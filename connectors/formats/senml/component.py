@@ -88,5 +88,5 @@ _EXAMPLES = (
 )
 
 SENML: Component[MakeFormat] = Component(
-    "SenML packs, in JSON or CBOR (RFC 8428)", SenmlConfig, _make, _EXAMPLES
+    "SenML packs of RFC 8428, in JSON or CBOR", SenmlConfig, _make, _EXAMPLES
 )

@@ -8,9 +8,14 @@ import pytest
 
 from headgate.config.feed import Feed
 from headgate.config.load import load_config
+from headgate.core.components import installed
 from headgate.core.errors import ConfigError
 
 _TOP = '[local_store]\n[feed.f]\ntopic = "in/{device}/{channel}"\nchannels = { x = {} }\n'
+
+
+#: All that there are.
+_FORMATS = ", ".join(sorted(installed("formats")))
 
 
 def _problems(folder: Path, text: str) -> list[str]:
@@ -39,8 +44,8 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
         (
             'format = "jason"',
             (
-                "5: feed.f.format.type: expected one of binary, csv, json, msgpack, sparkplug, "
-                'value; did you mean "json"?, got "jason"'
+                f"5: feed.f.format.type: expected one of {_FORMATS}; "
+                'did you mean "json"?, got "jason"'
             ),
         ),
         ("format = 5", "5: feed.f.format: expected a name, or a table, got 5"),
