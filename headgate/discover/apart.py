@@ -6,8 +6,8 @@ with its level as it is; a feed whose topics another one matches as well goes in
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 from headgate.config.payload_path import parts_of
@@ -17,41 +17,45 @@ from headgate.discover.feeds import Proposed, of_roles
 #: Channels of a feed that is divided by them.
 _MOST_DIVIDED = 60
 
-#: Rounds of looking; each has one feed less in conflict, or more feeds with fewer wildcards.
-_MOST_ROUNDS = 1000
+#: So many steps for each feed are enough; what is left then is given up.
+_STEPS = 50
 
 
 def apart(proposed: Sequence[Proposed]) -> tuple[list[Proposed], list[Proposed]]:
     """Feeds that no message is of two of, and those that were given up for that."""
-    kept, given_up = list(proposed), []
-    for _ in range(_MOST_ROUNDS):
-        pair = _overlapping(kept)
-        if pair is None:
-            break
-        first, second = pair
-        others = [each for each in kept if each is not first and each is not second]
-        fewest = sorted(pair, key=lambda each: len(each.table["channels"]))
-        for one, other in (fewest, fewest[::-1]):
-            parts = _divided(one)
-            if parts and not any(topics_overlap(part.topic, other.topic) for part in parts):
-                kept = [*others, other, *parts]
-                break
-        else:
-            joined = _joined(first, second) or _joined(second, first)
-            if joined is None:
-                less = min(first, second, key=_weight)
-                given_up.append(less)
-                joined = first if less is second else second
-            kept = [*others, joined]
+    waiting = deque(sorted(proposed, key=lambda each: each.topic))
+    kept: list[Proposed] = []
+    given_up: list[Proposed] = []
+    steps = _STEPS * len(waiting)
+    while waiting:
+        one = waiting.popleft()
+        other = next((each for each in kept if topics_overlap(each.topic, one.topic)), None)
+        if other is None:
+            kept.append(one)
+            continue
+        steps -= 1
+        if steps < 0:
+            given_up.append(one)
+            continue
+        kept = [each for each in kept if each is not other]
+        parts, less = _resolved(one, other)
+        waiting.extendleft(parts)
+        given_up += less
     return kept, given_up
 
 
-def _overlapping(proposed: Sequence[Proposed]) -> tuple[Proposed, Proposed] | None:
-    ordered = sorted(proposed, key=lambda each: each.topic)
-    return next(
-        (pair for pair in combinations(ordered, 2) if topics_overlap(pair[0].topic, pair[1].topic)),
-        None,
-    )
+def _resolved(one: Proposed, other: Proposed) -> tuple[list[Proposed], list[Proposed]]:
+    """What takes the place of two that overlap, and what is given up."""
+    fewest = sorted((one, other), key=lambda each: len(each.table["channels"]))
+    for first, second in (fewest, fewest[::-1]):
+        parts = _divided(first)
+        if parts and not any(topics_overlap(part.topic, second.topic) for part in parts):
+            return [second, *parts], []
+    joined = _joined(one, other) or _joined(other, one)
+    if joined is not None:
+        return [joined], []
+    less, more = sorted((one, other), key=lambda each: (each.messages, each.topic))
+    return [more], [less]
 
 
 def _divided(one: Proposed) -> list[Proposed]:
@@ -73,6 +77,12 @@ def _divided(one: Proposed) -> list[Proposed]:
         called = f"{one.name}_{name}"[:60]
         notes = {name: one.notes.get(name, "")}
         part = Proposed(called, topic, table, notes, one.comments, one.example)
+        if one.source is not None:
+            found, topics, how = one.source
+            own = [each for each in topics if topics_overlap(topic, each.name)]
+            part.source = (found, own, how)
+            part.messages = sum(each.count for each in own)
+            part.example = own[0].name if own else one.example
         parts.append(part)
     return parts
 
@@ -87,7 +97,3 @@ def _joined(one: Proposed, other: Proposed) -> Proposed | None:
         return None
     joined = of_roles(found, [*topics, *others], how)
     return None if isinstance(joined, str) else joined
-
-
-def _weight(one: Proposed) -> int:
-    return 0 if one.source is None else sum(topic.count for topic in one.source[1])

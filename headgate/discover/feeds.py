@@ -31,7 +31,7 @@ from headgate.discover.records import shaped
 from headgate.discover.roles import Roles, roles
 from headgate.discover.topics import Pattern
 from headgate.discover.traffic import Topic
-from headgate.discover.trial import content, feed_of
+from headgate.discover.trial import content_by, feed_of, reader
 
 #: Messages of one feed that are looked at, of all its topics together, and records in them.
 _MOST_MESSAGES = 1500
@@ -64,6 +64,7 @@ class Proposed:
         example: One of its topics.
         names_a_topic: How many devices send on one topic.
         source: What it was made of: roles, topics, and how they are written.
+        messages: How many it was made of.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Proposed:
     example: str = ""
     names_a_topic: int = 1
     source: tuple[Roles, list[Topic], Written] | None = None
+    messages: int = 0
 
 
 def propose(pattern: Pattern, topics: Sequence[Topic], how: Written) -> Proposed | str:
@@ -92,6 +94,7 @@ def of_roles(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed | 
     if feed_of(made.table) is None:
         return "no feed was found that says all of it"
     made.example, made.source = topics[0].name, (found, list(topics), how)
+    made.messages = sum(topic.count for topic in topics)
     periods = [each for topic in topics if (each := topic.period_ns) is not None]
     if periods:
         _add_period(made, median(periods) / _NS_PER_S * made.names_a_topic)
@@ -207,14 +210,15 @@ def _read(
     if "{device}" not in table["topic"]:
         probe["device"] = "x"
     feed = feed_of(probe)
-    if feed is None:
+    decoder = None if feed is None else reader(feed, Ingest())
+    if decoder is None:
         return []
     most = max(3, _MOST_MESSAGES // max(len(topics), 1))
     found = []
     for topic in topics:
         messages = topic.messages
         for message in [*messages[: most // 2], *messages[most // 2 :][-(most - most // 2) :]]:
-            got = content(feed, Ingest(), topic.name.encode(), message.payload)
+            got = content_by(decoder, topic.name.encode(), message.payload)
             if got is None:
                 continue
             around: Any = got[0]

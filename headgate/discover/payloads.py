@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from connectors.formats.decoder import FeedDecoder
 from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from connectors.formats.numbers import is_literal, number_text
-from headgate.config.feed import Feed, plain
+from headgate.config.feed import plain
 from headgate.config.schema import Ingest
 from headgate.core.components import installed
 from headgate.core.errors import ConfigError, DataError
 from headgate.discover.times import is_time_name, time_table
 from headgate.discover.toml import toml_value
 from headgate.discover.traffic import MOST_PAYLOAD, Message
-from headgate.discover.trial import content, feed_of
+from headgate.discover.trial import content_by, feed_of, reader
 from headgate.discover.values import NO_READING, PRESENCE, split_unit, states_of
 
 #: Formats that are recognized by what they hold; of others it is asked whether they can read it.
@@ -150,10 +151,10 @@ def _unpacked(payload: bytes) -> bytes:
 def _special(payloads: Sequence[bytes]) -> Written | None:
     """A format of one kind of messages that reads them all."""
     for name in _formats():
-        feed = _probe(name)
-        if feed is None:
+        decoder = _probe(name)
+        if decoder is None:
             continue
-        records = [_records(feed, payload) for payload in payloads]
+        records = [_records(decoder, payload) for payload in payloads]
         if sum(map(bool, records)) >= _MOSTLY * len(payloads):
             return Written("objects", name)
     return None
@@ -163,21 +164,22 @@ def _special(payloads: Sequence[bytes]) -> Written | None:
 def _formats() -> tuple[str, ...]:
     """The formats that can be asked: those of one kind of objects first, then any others."""
     names = sorted({*installed("formats")} - _OWN)
-    loose = [name for name in names if (feed := _probe(name)) and _records(feed, _ANY_OBJECT)]
+    loose = [name for name in names if (probe := _probe(name)) and _records(probe, _ANY_OBJECT)]
     return tuple(name for name in names if name not in loose)
 
 
 @cache
-def _probe(name: str) -> Feed | None:
-    """A feed that asks a format what it reads; None where it has to be told more."""
+def _probe(name: str) -> FeedDecoder | None:
+    """The decoder of a feed that asks a format what it reads; None where it has to be told more."""
     try:
-        return feed_of({"topic": "{device...}", "format": name, "channels": {"x": {}}})
+        feed = feed_of({"topic": "{device...}", "format": name, "channels": {"x": {}}})
     except ConfigError:
         return None
+    return None if feed is None else reader(feed, Ingest())
 
 
-def _records(feed: Feed, payload: bytes) -> bool:
-    found = content(feed, Ingest(), b"x/y", payload)
+def _records(decoder: FeedDecoder, payload: bytes) -> bool:
+    found = content_by(decoder, b"x/y", payload)
     if found is None:
         return False
     records = [each for each in found[1] if not isinstance(each, DataError)]

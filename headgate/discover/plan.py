@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,10 @@ from headgate.discover.feeds import Proposed, propose
 from headgate.discover.leaves import leaves
 from headgate.discover.payloads import Written, written
 from headgate.discover.sparkplug import decoded_in_order, is_sparkplug, sparkplug_feeds
+from headgate.discover.toml import toml_value
 from headgate.discover.topics import Pattern, Told, patterns
 from headgate.discover.traffic import Topic, Traffic
-from headgate.discover.trial import content, feed_of
+from headgate.discover.trial import content_by, feed_of, reader
 
 #: Levels under which nothing is measured: commands to devices, and how they are set up.
 _NO_READINGS = frozenset(
@@ -34,6 +37,12 @@ _NO_READINGS = frozenset(
 _PRESENCE = frozenset(
     ["online", "availability", "available", "lwt", "connected", "$state", "alive"]
 )
+
+#: Messages, and records of each, that are looked at for their keys.
+_FOR_KEYS = 3
+
+#: Feeds that are written; with more kinds of messages the commonest are.
+_MOST_FEEDS = 300
 
 #: Filters of ``mqtt.ignore``.
 _MOST_IGNORED = 200
@@ -129,15 +138,16 @@ def plan(traffic: Traffic) -> Plan:
             refused.update(dict.fromkeys(members, one))
         else:
             proposed.append(one)
-    proposed, given_up = apart(proposed)
-    for each in given_up:
-        clash = "a feed for it would take messages of another one"
+    proposed.sort(key=lambda each: (-each.messages, each.topic))
+    kept, given_up = apart(proposed[:_MOST_FEEDS])
+    for each in [*given_up, *proposed[_MOST_FEEDS:]]:
+        clash = "a feed for it would take messages of another one, or there are too many kinds"
         numbers = {topics[at].name: at for at in wanted}
         names = [topic.name for topic in each.source[1]] if each.source else []
-        refused |= {numbers[name]: clash for name in names}
+        refused |= {numbers[name]: clash for name in names if name in numbers}
     # What says more of a topic is asked first.
-    proposed.sort(key=lambda each: (_places(each.topic), each.topic))
-    for each in proposed:
+    kept.sort(key=lambda each: (_places(each.topic), each.topic))
+    for each in kept:
         made.feeds[_free_name(each.name, made.feeds)] = each
     passed = {at: _why_passed(topics[at], how[at]) for at in range(len(topics)) if at not in wanted}
     passed |= refused
@@ -150,13 +160,21 @@ def plan(traffic: Traffic) -> Plan:
 def _told(topic: Topic, how: Written) -> Told:
     keys: set[str] = set()
     if how.kind == "objects":
-        feed = feed_of({"topic": "{device...}", "format": how.format, "channels": {"x": {}}})
-        for message in topic.messages[:3]:
-            found = feed and content(feed, Ingest(), topic.name.encode(), message.payload)
-            for record in found[1][:3] if found else ():
+        decoder = _reader(toml_value(how.format))
+        for message in topic.messages[:_FOR_KEYS]:
+            found = decoder and content_by(decoder, topic.name.encode(), message.payload)
+            for record in found[1][:_FOR_KEYS] if found else ():
                 keys.update(path for path, _ in leaves(record))
     is_value = how.kind == "value"
     return Told(tuple(topic.name.split("/")), how.label, is_value, frozenset(keys))
+
+
+@lru_cache(64)
+def _reader(form: str) -> FeedDecoder | None:
+    """What reads messages of a format, as it stands in a file."""
+    raw = tomllib.loads(f"format = {form}")
+    feed = feed_of({"topic": "{device...}", **raw, "channels": {"x": {}}})
+    return None if feed is None else reader(feed, Ingest())
 
 
 def _why_passed(topic: Topic, how: Written) -> str:
@@ -193,23 +211,23 @@ def _passed(topics: Sequence[Topic], why: Mapping[int, str], made: Plan) -> list
     for at, reason in why.items():
         by_reason[reason].append(at)
     names = [topic.name.encode() for at, topic in enumerate(topics) if at not in why]
-    passed = []
+    passed: list[Passed] = []
     for reason in sorted(by_reason):
         members = by_reason[reason]
         told = [Told(tuple(topics[at].name.split("/")), reason, is_value=False) for at in members]
         for pattern in patterns(told):
             some = [topics[members[at]] for at in pattern.topics]
             text = "/".join("+" if level is None else level for level in pattern.levels)
-            for filters in ([text], [topic.name for topic in some]):
-                ignored = IgnoredTopics(filters)
-                if not any(name in ignored for name in names):
-                    break
-            of_filter = [[topic] for topic in some] if filters != [text] else [some]
-            for name, each in zip(filters, of_filter, strict=True):
-                # What no feed would get need not be passed over.
-                is_needed = any(feeds.first(topic.name.encode()) is not None for topic in each)
-                count = sum(topic.count for topic in each)
-                passed.append(Passed(name if is_needed else "", reason, count, each[0].name))
+            # What no feed would get need not be passed over.
+            needed = [each for each in some if feeds.first(each.name.encode()) is not None]
+            filters = [""]
+            if needed and len(passed) < _MOST_IGNORED:
+                ignored = IgnoredTopics([text])
+                hides = any(name in ignored for name in names)
+                filters = [each.name for each in needed[:_MOST_IGNORED]] if hides else [text]
+            count = sum(topic.count for topic in some)
+            passed.append(Passed(filters[0], reason, count, some[0].name))
+            passed += [Passed(more, reason, 0, more) for more in filters[1:]]
     return passed
 
 

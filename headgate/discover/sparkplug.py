@@ -113,7 +113,9 @@ def _feed(group: str, topics: Sequence[Topic]) -> Proposed | str:
     pattern = f"{_NAMESPACE}{group}/#"
     table = {"topic": pattern, "format": "sparkplug", "channels": channels}
     called = "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in group)
-    return Proposed(f"sparkplug_{called}"[:60], pattern, table, notes, [], topics[0].name)
+    made = Proposed(f"sparkplug_{called}"[:60], pattern, table, notes, [], topics[0].name)
+    made.messages = sum(topic.count for topic in topics)
+    return made
 
 
 def _metrics(payload: bytes) -> list[tuple[str, object]]:

@@ -95,12 +95,28 @@ def tried(
     return Outcome(decoded, channels, refusal, bad)
 
 
-def content(
-    feed: Feed, limits: Ingest, topic: bytes, payload: bytes
+def reader(feed: Feed, limits: Ingest) -> FeedDecoder | None:
+    """What reads a feed's messages; None where its format can't be made."""
+    try:
+        return FeedDecoder("feed", feed, ChannelTable(), limits)
+    except (ConfigError, ValueError):
+        return None
+
+
+def content_by(
+    decoder: FeedDecoder, topic: bytes, payload: bytes
 ) -> tuple[object, Sequence[object]] | None:
     """What a feed's format reads in a message, and its records; None where it can't."""
     try:
-        found = FeedDecoder("feed", feed, ChannelTable(), limits).content(topic, payload)
+        found = decoder.content(topic, payload)
         return found.payload, [record for record, _ in found]
-    except (DataError, ConfigError, ValueError):
+    except (DataError, ValueError):
         return None
+
+
+def content(
+    feed: Feed, limits: Ingest, topic: bytes, payload: bytes
+) -> tuple[object, Sequence[object]] | None:
+    """The same of one message."""
+    decoder = reader(feed, limits)
+    return None if decoder is None else content_by(decoder, topic, payload)

@@ -257,6 +257,27 @@ def test_memory_is_bounded_whatever_comes() -> None:
     assert traffic.count == MOST_TOPICS + 252
 
 
+def test_every_message_is_told_of_whatever_the_topics_are() -> None:
+    """Decoded or refused by a feed, passed over, or of no feed; and no more feeds than needed."""
+    draw = random.Random(1)
+    words = ["alpha", "beta", "temp", "hum", "state", "x", "y"]
+    payloads = [b"21.5", b"on", b"hello", b"\xff\x00", b'{"a": 1}', b'{"b": 2, "ts": 1795900000}']
+    traffic = Traffic()
+    for at in range(300):
+        depth = draw.randrange(1, 6)
+        topic = "/".join(draw.choice(words) + str(draw.randrange(20)) for _ in range(depth))
+        payload = draw.choice(payloads)
+        for again in range(2):
+            traffic.add(topic.encode(), payload, NOW_S * 10**9 + 2 * at + again)
+    found = plan(traffic)
+    _config(found)
+
+    passed = sum(each.messages for each in found.passed)
+    heard = sum(share.heard for share in found.shares.values())
+    assert traffic.count == passed + heard + found.lost.total()
+    assert len(found.feeds) <= 300
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner),
