@@ -22,6 +22,8 @@ class CsvConfig(FormatConfig):
     columns: tuple[str, ...] = ()
     #: Whether the first line of each message has the names instead.
     header: Flag = False
+    #: Or what stands between the name and the value, where each has its own: ``temp=21.5``.
+    assign: str | None = None
     delimiter: str = ","
 
     @property
@@ -35,8 +37,12 @@ class CsvConfig(FormatConfig):
 
     @model_validator(mode="after")
     def _says_what_columns_are(self) -> Self:
-        if self.header == bool(self.columns):
-            raise ValueError("columns and header: give one of them, which says what values are")
+        if [bool(self.columns), self.header, self.assign is not None].count(True) != 1:
+            raise ValueError(
+                "columns, header and assign: give one of them, which says what values are"
+            )
+        if self.assign is not None and self.assign.strip() in ("", self.delimiter.strip(), '"'):
+            raise ValueError('assign: expected a sign between name and value, such as "="')
         named = [name for name in self.columns if name]
         if len(set(named)) != len(named):
             raise ValueError("columns: a name stands there twice")
@@ -48,7 +54,7 @@ class CsvConfig(FormatConfig):
 def _make(table: CsvConfig, feed: Feed, limits: Ingest) -> Format:
     from connectors.formats.csv.format import CsvFormat
 
-    return CsvFormat(table.columns, table.delimiter, feed, limits)
+    return CsvFormat(table, feed, limits)
 
 
 _EXAMPLES = (
@@ -78,6 +84,16 @@ _EXAMPLES = (
         topic="logger",
         payload=b'id;level\r\n"tank 1";3,5\r\ntank 2;1.000\r\n',
         readings=(("tank 1", "level", 3.5), ("tank 2", "level", 1000.0)),
+    ),
+    FormatExample(
+        feed={
+            "topic": "node/{device}",
+            "format": {"type": "csv", "assign": "=", "delimiter": ";"},
+            "channels": {"temp": {}, "hum": {}},
+        },
+        topic="node/n1",
+        payload=b"temp=21.5;bat=3.1; hum = 40",
+        readings=(("n1", "temp", 21.5), ("n1", "hum", 40.0)),
     ),
 )
 

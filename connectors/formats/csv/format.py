@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from connectors.formats.bounds import Bounds
+from connectors.formats.csv.component import CsvConfig
 from connectors.formats.numbers import number_text
 from headgate.config.feed import Feed
 from headgate.config.payload_path import key_of
@@ -24,8 +25,7 @@ class CsvFormat:
     """Reads lines of values; a ``Format``.
 
     Args:
-        columns: What values are; none: the first line of each message says it.
-        delimiter: What stands between them.
+        table: What values are, and what stands between them.
         feed: The feed's configuration.
         limits: What one message may hold.
     """
@@ -34,10 +34,11 @@ class CsvFormat:
     is_utf8 = True
     pick = None
 
-    def __init__(self, columns: Sequence[str], delimiter: str, feed: Feed, limits: Ingest) -> None:
-        self._columns = tuple(columns)
-        self._delimiter = delimiter
-        self._around = _AROUND.replace(delimiter, "")
+    def __init__(self, table: CsvConfig, feed: Feed, limits: Ingest) -> None:
+        self._columns = table.columns
+        self._assign = table.assign
+        self._delimiter = table.delimiter
+        self._around = _AROUND.replace(table.delimiter, "")
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes
@@ -79,7 +80,9 @@ class CsvFormat:
             for row in lines:
                 if not any(map(str.strip, row)):
                     continue
-                if columns:
+                if self._assign is not None:
+                    records.append(self._assigned(row, self._assign))
+                elif columns:
                     records.append(self._record(columns, row))
                 else:
                     columns = tuple(name.strip() for name in row)
@@ -90,6 +93,16 @@ class CsvFormat:
         if not records:
             raise DataError("empty", "no line of values")
         return records
+
+    def _assigned(self, row: Sequence[str], assign: str) -> object:
+        """A line of names and values as a record, or what is wrong with it."""
+        pairs = [pair.partition(assign) for pair in row if pair.strip()]
+        names = [name.strip() for name, _, _ in pairs]
+        if without := next((name for name, sign, _ in pairs if not sign), ""):
+            return DataError("not_csv", f"expected a name{assign}value, got {without!r}"[:200])
+        if len(set(names)) < len(names):
+            return DataError("not_csv", "a name stands twice in a line")
+        return self._record(names, [value for _, _, value in pairs])
 
     def _record(self, columns: Sequence[str], row: Sequence[str]) -> object:
         """A line as a record, or what is wrong with it."""

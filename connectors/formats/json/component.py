@@ -6,6 +6,7 @@ from __future__ import annotations
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import Feed
 from headgate.config.format import FormatConfig
+from headgate.config.payload_path import PayloadPath
 from headgate.config.schema import Ingest
 from headgate.config.values import Flag
 from headgate.core.components import Component
@@ -16,6 +17,9 @@ class JsonConfig(FormatConfig):
 
     #: Whether a message may be several objects, a line each.
     lines: Flag = False
+    #: Where the message itself stands, if there is an envelope around it: a text that is JSON, bare
+    #: or in base64, or what is meant itself.
+    inside: PayloadPath | None = None
 
     @property
     def density(self) -> int:
@@ -26,7 +30,7 @@ class JsonConfig(FormatConfig):
 def _make(table: JsonConfig, feed: Feed, limits: Ingest) -> Format:
     from connectors.formats.json.format import JsonFormat
 
-    return JsonFormat(feed, limits, has_lines=table.lines)
+    return JsonFormat(feed, limits, has_lines=table.lines, inside=table.inside)
 
 
 _EXAMPLES = (
@@ -55,6 +59,16 @@ _EXAMPLES = (
         topic="plant/pump-7",
         payload=b'{"flow": 33.1}\n{"flow": 33.2}\n',
         readings=(("pump-7", "flow", 33.1), ("pump-7", "flow", 33.2)),
+    ),
+    FormatExample(
+        feed={
+            "topic": "plant/{device}",
+            "format": {"type": "json", "inside": "payload"},
+            "channels": {"flow": {}},
+        },
+        topic="plant/pump-7",
+        payload=b'{"contentType": "application/json", "payload": "eyJmbG93IjogMzMuMX0="}',
+        readings=(("pump-7", "flow", 33.1),),
     ),
 )
 

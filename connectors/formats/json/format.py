@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 from connectors.formats.bounds import AnyObject, Bounds
 from connectors.formats.format import MakeTyped
 from connectors.formats.json.payload import loads
+from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -40,15 +42,20 @@ class JsonFormat:
         feed: The feed's configuration.
         limits: What one message may hold.
         has_lines: Whether a message may be several values, a line each.
+        inside: Where in an envelope the message itself stands; None: there is none around it.
     """
 
     is_utf8 = True
     pick = None
 
-    def __init__(self, feed: Feed, limits: Ingest, *, has_lines: bool = False) -> None:
+    def __init__(
+        self, feed: Feed, limits: Ingest, *, has_lines: bool = False, inside: str | None = None
+    ) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self._takes_literals = not feed.strict
-        self.make_typed: MakeTyped = _make_typed
+        self.make_typed: MakeTyped | None = _make_typed if inside is None else None
+        self._inside = inside
+        self._get_inside = None if inside is None else getter(inside)
         self.unseen_bytes = self._bounds.unseen_bytes
         self.check_count = self._bounds.check_count
         self._has_lines = has_lines
@@ -74,6 +81,28 @@ class JsonFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         del topic
+        content = self._content(payload)
+        return content if self._get_inside is None else self._unwrapped(self._get_inside(content))
+
+    def _unwrapped(self, value: object) -> object:
+        """What stands in an envelope."""
+        if value is ABSENT or value is None:
+            raise DataError("missing_records", f'no message at "{self._inside}"')
+        if type(value) is not str:
+            return value
+        try:
+            inner = value.encode()
+            if not value.lstrip().startswith(("{", "[")):
+                inner = base64.b64decode(value, validate=True)
+        except ValueError as error:
+            raise DataError(
+                "not_json", f'"{self._inside}" is neither JSON nor base64: {error}'[:200]
+            ) from None
+        if len(inner) > self.unseen_bytes:
+            self.check(inner)
+        return self._content(inner)
+
+    def _content(self, payload: bytes) -> object:
         try:
             return loads(payload, takes_literals=self._takes_literals)
         except DataError as error:

@@ -111,8 +111,8 @@ def test_the_first_line_may_say_what_is_in_the_others() -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({}, "columns and header: give one"),
-        ({"header": True, "columns": ["x"]}, "columns and header: give one"),
+        ({}, "columns, header and assign: give one"),
+        ({"header": True, "columns": ["x"]}, "columns, header and assign: give one"),
         ({"columns": ["x", "x"]}, "columns: a name stands there twice"),
         ({"columns": ["x"], "delimiter": ", "}, "delimiter: expected one character"),
         ({"columns": ["x"], "delimiter": '"'}, "delimiter: expected one character"),
@@ -420,3 +420,40 @@ def test_one_message_costs_little(name: str) -> None:
 
     assert peak_bytes(work) < 16 * _MIB
     assert calls(work) < 600_000
+
+
+@pytest.mark.parametrize(
+    ("payload", "refusal"),
+    [
+        (b'{"p": {"q": {"x": 7.5}}}', ""),
+        (b'{"p": {"q": "{\\"x\\": 7.5}"}}', ""),
+        (b'{"p": {"q": "eyJ4IjogNy41fQ=="}}', ""),
+        (b'{"p": {}}', 'missing_records: no message at "p.q"'),
+        (b'{"p": {"q": null}}', "missing_records"),
+        (b'{"p": {"q": "?"}}', 'not_json: "p.q" is neither JSON nor base64'),
+        (b'{"p": {"q": "AAAA"}}', "empty"),
+        (b'{"p": {"q": 7}}', "not_object"),
+        (
+            b'{"p": {"q": "%s"}}' % base64.b64encode(b'[{"x":1}' + b',{"x":1}' * 9 + b"]"),
+            "too_many",
+        ),
+    ],
+)
+def test_a_message_may_stand_in_an_envelope(payload: bytes, refusal: str) -> None:
+    """As it is, as a text, or in base64."""
+    found = Decoding(payload, format={"type": "json", "inside": "p.q"}, channels={"x": {}})
+    assert found.readings == ([] if refusal else [("x", 7.5)])
+    assert [each.startswith(refusal) for each in found.refused] == [True] * bool(refusal)
+
+
+def test_values_may_have_their_names_before_them() -> None:
+    """In any order, some of them; a line that has none, or one twice, is refused by itself."""
+    form = {"type": "csv", "delimiter": ";", "assign": "="}
+    channels = {"temp": {}, "hum": {}, "door": {"states": {"open": 1}}}
+    found = Decoding(b"hum=40; temp = 21.5 ;other=x\ndoor=open;\n", format=form, channels=channels)
+    assert found.readings == [("temp", 21.5), ("hum", 40.0), ("door", 1.0)]
+    found = Decoding(b"temp=1\ntemp=1;temp=2\ntemp\n", format=form, channels=channels)
+    assert found.readings == [("temp", 1.0)]
+    assert found.refused[0].startswith("not_csv: 2 of 3 records; the first, number 2: a name")
+    with pytest.raises(ValueError, match="columns, header and assign: give one of them"):
+        Decoding(b"", format={**form, "header": True}, channels=channels)
