@@ -96,6 +96,9 @@ class MqttConfig(SourceConfig):
     #: Tell whether the gateway is there: "online", or "offline" as its last will, retained, in
     #: ``headgate/{gateway}/state``. The broker must let it publish there, or may not let it in.
     publish_state: Flag = False
+    #: The gateway's id as Sparkplug's primary host, whose STATE nodes wait for: the same in
+    #: ``spBv1.0/STATE/ID``, as the specification has it.
+    primary_host: Name | None = None
 
     @model_validator(mode="after")
     def _secrets(self) -> Self:
@@ -105,6 +108,10 @@ class MqttConfig(SourceConfig):
             raise ValueError('shared_group needs MQTT 5: set version = "5"')
         if self.username is None and (self.password_env or self.password_file):
             raise ValueError("a password needs a username: give username as well")
+        if self.publish_state and self.primary_host is not None:
+            raise ValueError(
+                "publish_state and primary_host: a connection has one last will; leave one out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -117,6 +124,11 @@ class MqttConfig(SourceConfig):
         if self.socket is not None and self.tls is not None:
             raise ValueError("tls: a socket of this machine has none; leave it out")
         return self
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others get a part of the messages."""
+        return self.shared_group is not None
 
     @property
     def where(self) -> str:

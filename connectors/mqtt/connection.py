@@ -27,6 +27,7 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.packets import HEAD_BYTES, Publishes
 from connectors.mqtt.received import Received, Subscription
 from connectors.mqtt.session import BrokerSession
+from connectors.mqtt.state import MakeState, State
 from connectors.mqtt.tls import cause, tls_context
 from connectors.mqtt.transport import address, set_transport, transport_options
 from headgate.config.schema import read_secret
@@ -57,9 +58,6 @@ _PACKET_CEILING_BYTES = 268_435_460
 #: Bytes counted for each message on top of its packet: the objects around it.
 _MESSAGE_OVERHEAD_BYTES = 200
 
-#: What is told of the gateway.
-_ONLINE, _OFFLINE = b"online", b"offline"
-
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 3.0
 
@@ -80,7 +78,7 @@ class Connection:
         session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
         on_certificate: Called with the end of the broker's certificate, as ``ssl`` writes it.
-        state_topic: Where to tell, retained, whether this connection stands; empty for nowhere.
+        state: Makes what to tell, retained, of whether a connection stands; None for nothing.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class Connection:
         session: BrokerSession | None = None,
         max_payload_bytes: int = 0,
         on_certificate: Callable[[str], None] | None = None,
-        state_topic: str = "",
+        state: MakeState | None = None,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
@@ -108,7 +106,8 @@ class Connection:
         self._session = session
         self._max_payload_bytes = max_payload_bytes
         self._on_certificate = on_certificate
-        self._state_topic = state_topic
+        self._make_state = state
+        self._state: State | None = None
         self._state_mid: int | None = None
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
@@ -151,7 +150,7 @@ class Connection:
         self._is_closing = True
         if not self.trouble:
             # The broker forgets the last will of who says goodbye.
-            self._tell_state(_OFFLINE)
+            self._tell_state(is_online=False)
         self._client.disconnect()
         self._write()
         self._forget_socket()
@@ -229,8 +228,6 @@ class Connection:
             **transport_options(self._settings),
         )
         set_transport(client, self._settings)
-        if self._state_topic:
-            client.will_set(self._state_topic, _OFFLINE, qos=1, retain=True)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_payload_bytes = self._max_payload_bytes
         client.on_connect = self._on_connect
@@ -270,6 +267,9 @@ class Connection:
         if self._settings.tls is not None:
             # Anew each time: certificates and keys are renewed while a gateway runs.
             self._client.use_tls(tls_context(self._settings.tls, self._key))
+        if self._make_state is not None:
+            self._state = state = self._make_state(self._clock.wall_ns())
+            self._client.will_set(state.topic, state.offline, qos=1, retain=True)
         arguments: dict[str, Any] = {}
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)
@@ -351,9 +351,10 @@ class Connection:
             )
         self.trouble = trouble
 
-    def _tell_state(self, state: bytes) -> None:
-        if self._state_topic:
-            self._state_mid = self._client.publish(self._state_topic, state, 1, retain=True).mid
+    def _tell_state(self, *, is_online: bool) -> None:
+        if (state := self._state) is not None:
+            payload = state.online if is_online else state.offline
+            self._state_mid = self._client.publish(state.topic, payload, 1, retain=True).mid
 
     def _fail_published(self, why: str) -> None:
         for future in self._published.values():
@@ -424,7 +425,7 @@ class Connection:
         self._set_trouble("")
         if self._session is not None:
             self._session.subscribed()
-        self._tell_state(_ONLINE)
+        self._tell_state(is_online=True)
 
     def _on_unsubscribe(self, *_arguments: object) -> None:
         if self._settled is not None and not self._settled.done():
@@ -466,11 +467,11 @@ class Connection:
     def _on_publish(
         self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
-        if mid == self._state_mid and reason.is_failure:
+        if mid == self._state_mid and reason.is_failure and self._state is not None:
             _logger.warning(
                 "The broker does not let the gateway tell its state.",
                 source=self._key,
-                topic=self._state_topic,
+                topic=self._state.topic,
                 reason=str(reason),
             )
         future = self._published.get(mid)

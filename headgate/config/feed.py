@@ -442,6 +442,11 @@ class Feed(Table):
         return table if isinstance(table, FormatConfig) else FormatConfig()
 
     @property
+    def needs_every_message(self) -> bool:
+        """Whether one of its messages means nothing without those before it."""
+        return self._format_config.needs_every_message
+
+    @property
     def may_begin_anyhow(self) -> bool:
         """Whether its messages may begin with any bytes, also with those of compressed ones."""
         return self._format_config.may_begin_anyhow

@@ -44,6 +44,11 @@ class FormatConfig(Table):
         return None
 
     @property
+    def needs_every_message(self) -> bool:
+        """Whether one message means nothing without those before it."""
+        return False
+
+    @property
     def may_begin_anyhow(self) -> bool:
         """Whether a message may begin with any bytes, also with those of compressed ones."""
         return False

@@ -24,6 +24,11 @@ class SourceConfig(Table):
     ignore: tuple[TopicFilter, ...] = ()
 
     @property
+    def is_shared(self) -> bool:
+        """Whether others get a part of the messages."""
+        return False
+
+    @property
     def kept_for(self) -> int:
         """For how long messages may wait for the gateway that is away, ns."""
         return int(getattr(self, self.kept_key)) if self.kept_key else 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from connectors.sources.mqtt.source import MqttSource
 from headgate.config.schema import Config
 from tests.integration.test_mqtt_in import Rig, running, until
 from tests.mosquitto import Mosquitto
@@ -23,12 +26,12 @@ _ASK = "spBv1.0/g/NCMD/n"
 _TEMP = metric("temp", 1, alias=7, datatype=INT32)
 
 
-def _config(broker: Mosquitto, folder: Path) -> Config:
+def _config(broker: Mosquitto, folder: Path, **mqtt: object) -> Config:
     feed = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"temp": {}}}
     return Config.model_validate(
         {
             "gateway": {"name": "g", "data_dir": str(folder)},
-            "mqtt": {"port": broker.port},
+            "mqtt": {"port": broker.port, **mqtt},
             "ingest": {"max_wait": "5ms", "max_payload": "4KiB"},
             "log": {"partitions": 1},
             "local_store": {},
@@ -148,3 +151,58 @@ async def test_a_birth_that_is_too_large_ends_what_was_before(
             await node.is_asked()
             assert await rig.values() == [1]
             assert await rig.reasons() == ["too_large", "unknown_alias"]
+
+
+class _States:
+    """What the broker has of the gateway's STATE, as a node that waits for it gets it."""
+
+    def __init__(self, port: int) -> None:
+        self.told: queue.Queue[dict[str, object]] = queue.Queue()
+        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda _client, _data, message: self.told.put(
+            json.loads(message.payload)
+        )
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        self._client.subscribe("spBv1.0/STATE/scada", qos=1)
+
+    async def next(self) -> tuple[object, int]:
+        told = await asyncio.to_thread(self.told.get, timeout=30)
+        assert sorted(told) == ["online", "timestamp"]
+        assert isinstance(told["timestamp"], int)
+        return told["online"], told["timestamp"]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_the_primary_host_tells_whether_it_is_there(
+    mosquitto: Mosquitto, tmp_path: Path, version: str
+) -> None:
+    """Birth and death of a connection have one time; cut off, its last will says it."""
+    states = _States(mosquitto.port)
+    try:
+        config = _config(mosquitto, tmp_path, version=version, primary_host="scada")
+        async with running(config) as rig:
+            is_online, first_ms = await states.next()
+            assert is_online is True
+            source = rig.lane.intakes[0].source
+            assert isinstance(source, MqttSource)
+            raw = source._connection._client._raw
+            assert raw is not None
+            raw.shutdown(socket.SHUT_RDWR)
+            assert await states.next() == (False, first_ms)
+            # What was not acknowledged of the first connection is sent again over the second.
+            while (told := await states.next()) == (True, first_ms):
+                pass
+            is_online, second_ms = told
+            assert is_online is True
+            assert second_ms > first_ms
+        assert await states.next() == (False, second_ms)
+    finally:
+        states.close()
+    late = _States(mosquitto.port)
+    assert await late.next() == (False, second_ms)
+    late.close()

@@ -46,6 +46,11 @@ class SparkplugConfig(FormatConfig):
         return "ignore"
 
     @property
+    def needs_every_message(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
+    @property
     def may_begin_anyhow(self) -> bool:
         """See ``FormatConfig``; Sparkplug has a way of its own to compress messages."""
         return True

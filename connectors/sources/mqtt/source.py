@@ -9,13 +9,16 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.received import Received
 from connectors.mqtt.session import BrokerSession
+from connectors.mqtt.state import MakeState, host_state, own_state
 from connectors.sources.mqtt.retained import RetainedMessages, subscriptions
 from connectors.sources.source import SourceContext
 
 
-def state_topic(gateway: str) -> str:
-    """Where a gateway tells that it is there."""
-    return f"headgate/{gateway}/state"
+def _state(table: MqttConfig, gateway: str) -> MakeState | None:
+    """What the source's connection tells of the gateway."""
+    if table.primary_host is not None:
+        return host_state(table.primary_host)
+    return own_state(gateway) if table.publish_state else None
 
 
 class MqttSource:
@@ -62,7 +65,7 @@ class MqttSource:
             subscriptions=subscriptions(context.feeds),
             session=self._session,
             max_payload_bytes=context.config.ingest.max_payload,
-            state_topic=state_topic(context.config.gateway.name) if table.publish_state else "",
+            state=_state(table, context.config.gateway.name),
             on_certificate=partial(context.on_certificate, f"{context.key}.host", table.host),
         )
 

@@ -23,6 +23,7 @@ _EXAMPLES = {
     "mqtt.client_id",
     "mqtt.ignore",
     "mqtt.password_env",
+    "mqtt.primary_host",
     "mqtt.shared_group",
     "mqtt.tls.alpn",
     "mqtt.tls.ca_file",

@@ -24,6 +24,7 @@ _EXAMPLES = {
     "password_env",
     "password_file",
     "shared_group",
+    "primary_host",
     "source",
     "ignore",
     "token_env",

@@ -16,7 +16,7 @@ import connectors.formats.sparkplug
 from connectors.formats.sparkplug.component import SparkplugConfig
 from connectors.formats.sparkplug.schema import Payload, parsed
 from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.schema import Config, Ingest
 from tests.unit.formats.sparkplug.host import (
     BOOLEAN,
     INT32,
@@ -485,11 +485,22 @@ def test_the_page_shows_a_feed_that_works_and_the_sample() -> None:
     folder = Path(connectors.formats.sparkplug.__file__).parent
     page, sample = (folder / "README.md").read_text(), (folder / "sample.toml").read_text()
     assert sample.strip() in page
-    feed, own = (tomllib.loads(each) for each in re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
+    feed, own, host = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
     feed["feed"]["plant"]["format"] = own["feed"]["plant"]["format"]
-    Feed.model_validate(feed["feed"]["plant"])
+    config = Config.model_validate({**feed, **host, "local_store": {}})
+    assert config.sources["mqtt"].primary_host == "headgate"  # type: ignore[attr-defined]
     shown = "\n".join(line[2:] for line in sample.splitlines() if line.startswith("# "))
     assert SparkplugConfig.model_validate(tomllib.loads(shown)) == SparkplugConfig()
+
+
+def test_a_nodes_messages_are_shared_with_nobody() -> None:
+    """A part of them means nothing; and a connection has one last will."""
+    feed = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"a": {}}}
+    table = {"feed": {"plant": feed}, "local_store": {}}
+    with pytest.raises(ValueError, match=r"feed\.plant\.format: sparkplug means nothing without"):
+        Config.model_validate({**table, "mqtt": {"shared_group": "g"}})
+    with pytest.raises(ValueError, match="a connection has one last will"):
+        Config.model_validate({**table, "mqtt": {"publish_state": True, "primary_host": "h"}})
 
 
 def test_a_feed_need_not_say_what_the_format_knows() -> None:
