@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, hostile, in_process, inference, services
+from benchmarks import end_to_end, formats, hostile, in_process, inference, services
 from benchmarks.plant import Plant
 from headgate import __version__
 from tests.kafka.jars import CannotFetchError
@@ -39,6 +39,7 @@ PARTS = (
     "restart",
     "inference",
     "stages",
+    "formats",
     "growth",
     "hostile",
 )
@@ -216,6 +217,9 @@ class Bench:
         seconds = 0.5 if self._is_quick else 2.0
         self.result["stages"] = in_process.stages(Plant(), sizes, seconds=seconds)
 
+    def _formats(self) -> None:
+        self.result["formats"] = formats.rates(seconds=self._seconds)
+
     def _growth(self) -> None:
         self.result["growth"] = in_process.growth(is_quick=self._is_quick)
 
@@ -318,6 +322,11 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
     for case, figures in result.get("inference with state", {}).items():
         add(f"inference of {case} devices, x bare", figures["ratio"], 1.3)
     _add_growth_goals(add, result.get("growth", {}))
+    for name, figures in result.get("formats", {}).items():
+        if name in formats.LEAST:
+            add(
+                f"{name}: readings/s, x JSON", figures["x_json"], formats.LEAST[name], is_least=True
+            )
     rows += hostile.goals(result.get("hostile", {}))
     return rows
 
@@ -372,6 +381,11 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
     for name in ("stages", "growth"):
         for table in _part_tables(name, result.get(name, {})):
             console.print(table)
+    if "formats" in result:
+        table = Table("format", "readings/s", "x JSON", title_justify="left")
+        for name, figures in result["formats"].items():
+            table.add_row(name, f"{figures['readings_per_s']:,.0f}", f"{figures['x_json']:.2f}")
+        console.print(table)
     for table in hostile.tables(result.get("hostile", {})):
         console.print(table)
     table = Table("goal", "measured", "limit", "", title="Goals", title_justify="left")

@@ -1,0 +1,126 @@
+"""What reading each format costs beside JSON: the same readings, a thousand messages at a time."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cbor2
+import msgspec
+import numpy as np
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.channels import ChannelTable
+
+_NOW_NS = 1_800_000_000 * 10**9
+_DEVICES, _MESSAGES = 100, 1000
+_CHANNELS = ("flow", "pressure", "temperature")
+
+#: Those that are to be no slower than so many times JSON.
+LEAST = dict.fromkeys(("msgpack", "cbor", "line_protocol", "value"), 0.6)
+
+#: A message: its time in ms, and a value a channel.
+_Make = Callable[[int, Mapping[str, float]], bytes]
+
+
+def _object(time_ms: int, values: Mapping[str, float]) -> dict[str, object]:
+    return {"t": time_ms, **values}
+
+
+def _line(time_ms: int, values: Mapping[str, float]) -> bytes:
+    fields = ",".join(f"{name}={value!r}" for name, value in values.items())
+    return f"pump,line=a {fields} {time_ms}000000".encode()
+
+
+def _csv(time_ms: int, values: Mapping[str, float]) -> bytes:
+    return ",".join(map(repr, (time_ms, *values.values()))).encode()
+
+
+_BY_FORMAT: dict[str, tuple[object, _Make]] = {
+    "json": ("json", lambda *of: json.dumps(_object(*of)).encode()),
+    "msgpack": ("msgpack", lambda *of: msgspec.msgpack.encode(_object(*of))),
+    "cbor": ("cbor", lambda *of: cbor2.dumps(_object(*of))),
+    "line_protocol": ("line_protocol", _line),
+    "csv": ({"type": "csv", "columns": ["t", *_CHANNELS]}, _csv),
+    "binary": (
+        {
+            "type": "binary",
+            "fields": {
+                "t": {"at": 0, "type": "u64"},
+                **{name: {"at": 8 + 8 * n, "type": "f64"} for n, name in enumerate(_CHANNELS)},
+            },
+        },
+        lambda t, values: struct.pack(">Q3d", t, *values.values()),
+    ),
+}
+
+
+class _Reading:
+    """A decoder, and messages for it."""
+
+    def __init__(
+        self, feed: Mapping[str, object], topics: Sequence[bytes], payloads: Sequence[bytes]
+    ) -> None:
+        config = Feed.model_validate(dict(feed))
+        self._decoder = FeedDecoder("feed", config, ChannelTable(), Ingest())
+        self._topics, self._payloads = topics, payloads
+        self._arrival_ns = np.full(len(payloads), _NOW_NS)
+
+    def run(self) -> tuple[float, int]:
+        """CPU time that it took, s, and how many readings there were."""
+        started = time.process_time()
+        decoded = self._decoder.decode(self._topics, self._payloads, self._arrival_ns)
+        spent = time.process_time() - started
+        if decoded.refused:
+            raise RuntimeError(f"a good message was refused: {decoded.refused[0][1]}")
+        return spent, len(decoded.value)
+
+
+def _readings() -> dict[str, _Reading]:
+    chance = np.random.default_rng(1)
+    values = chance.normal(20, 5, (_MESSAGES, len(_CHANNELS))).round(3).tolist()
+    messages: list[tuple[int, dict[str, Any]]] = [
+        (1_790_000_000_000 + n, dict(zip(_CHANNELS, row, strict=True)))
+        for n, row in enumerate(values)
+    ]
+    devices = [b"plant/d%d" % (n % _DEVICES) for n in range(_MESSAGES)]
+    channels: dict[str, object] = {name: {} for name in _CHANNELS}
+    found = {}
+    for name, (form, make) in _BY_FORMAT.items():
+        feed: dict[str, object] = {"topic": "plant/{device}", "format": form, "channels": channels}
+        if name != "line_protocol":
+            feed["time"] = {"path": "t"}
+        found[name] = _Reading(feed, devices, [make(*message) for message in messages])
+    found["value"] = _Reading(
+        {"topic": "plant/{device}/{channel}", "format": "value", "channels": channels},
+        [b"%s/%s" % (at, _CHANNELS[n % 3].encode()) for n, at in enumerate(devices)],
+        [b"%r" % row[0] for row in values],
+    )
+    return found
+
+
+def rates(*, seconds: float) -> dict[str, dict[str, float]]:
+    """By format, readings a second of CPU time, and how many times JSON's that is.
+
+    They take turns, so that whatever else the machine does is the same for all.
+
+    Args:
+        seconds: How long all are measured together.
+    """
+    readings = _readings()
+    spent: dict[str, list[float]] = {name: [] for name in readings}
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline or len(spent["json"]) < 5:
+        for name, reading in readings.items():
+            took, count = reading.run()
+            spent[name].append(took / count)
+    median = {name: float(np.median(each)) for name, each in spent.items()}
+    return {
+        name: {"readings_per_s": 1 / each, "x_json": median["json"] / each}
+        for name, each in median.items()
+    }
