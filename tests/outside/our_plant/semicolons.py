@@ -39,7 +39,11 @@ class SemicolonsFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """A record with the keys that were configured."""
         del topic
-        values = payload.decode(errors="replace").split(";")
+        try:
+            values = payload.decode().split(";")
+        except UnicodeDecodeError as error:
+            # What is compressed is looked at again, unpacked.
+            raise DataError("not_semicolons", "no text") from error
         if len(values) != len(self._keys):
             raise DataError("not_semicolons", f"{len(values)} values; expected {len(self._keys)}")
         return dict(zip(self._keys, values, strict=True))
