@@ -31,7 +31,7 @@ from headgate.discover.records import shaped
 from headgate.discover.roles import Roles, roles
 from headgate.discover.topics import Pattern
 from headgate.discover.traffic import Topic
-from headgate.discover.trial import content_by, feed_of, reader
+from headgate.discover.trial import content_by, feed_of, reader, tried
 
 #: Messages of one feed that are looked at, of all its topics together, and records in them.
 _MOST_MESSAGES = 1500
@@ -39,6 +39,9 @@ _MOST_RECORDS = 4000
 
 #: Channels of one feed that the topic names.
 _MOST_NAMED = 400
+
+#: Base fields of SenML.
+_SENML = frozenset({"bn", "bt", "bv", "bu"})
 
 #: Windows for feeds that send seldom, s.
 _WINDOWS_S = (10, 60, 300, 900, 3600, 6 * 3600, 86_400)
@@ -192,7 +195,30 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
         return "nothing in it is a number, or a word that is known for one"
     table["channels"] = {each.name: each.table for each in channels}
     made.notes = {each.name: each.note for each in channels}
+    _take_senml(made, topics, records)
     return made
+
+
+def _take_senml(made: Proposed, topics: Sequence[Topic], records: Sequence[Record]) -> None:
+    """Have SenML read what has its base fields, where it reads all of it: it knows the times."""
+    keys = (key for each in records if isinstance(each.record, dict) for key in each.record)
+    if _SENML.isdisjoint(keys):
+        return
+    table = {"topic": made.topic, "format": "senml", "channels": made.table["channels"]}
+    feed = feed_of(table)
+    messages = [(topic.name.encode(), each) for topic in topics[:3] for each in topic.messages]
+    if feed is None or not messages:
+        return
+    outcome = tried(
+        feed,
+        Ingest(),
+        [name for name, _ in messages],
+        [each.payload for _, each in messages],
+        [each.arrived_ns for _, each in messages],
+    )
+    if outcome is not None and outcome.refusal is None and outcome.has_value:
+        made.table = table
+        made.comments.clear()
 
 
 def _read(

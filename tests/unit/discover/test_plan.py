@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import tomllib
 from collections.abc import Iterator
 
+import cbor2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -191,6 +194,26 @@ def _french_far_down() -> Iterator[Sent]:
             yield at * 30, f"maison/étage 1/{place}", payload, False
 
 
+def _senml() -> Iterator[Sent]:
+    for at in range(12):
+        pack = [{"bn": "urn:dev:mac:7:", "bt": NOW_S + at, "n": "temp", "u": "Cel", "v": 23.5 + at}]
+        yield at, "senml/node1", json.dumps([*pack, {"n": "hum", "v": 48}]).encode(), False
+
+
+def _lines_of_telegraf() -> Iterator[Sent]:
+    for at in range(12):
+        line = f"cpu,host=gw7 usage_idle={98 - at},usage_user=1i {(NOW_S + at * 10) * 10**9}\n"
+        yield at * 10, "telegraf/gw7/cpu", line.encode(), False
+
+
+def _messagepack_and_cbor() -> Iterator[Sent]:
+    for at in range(12):
+        told = {"t": NOW_S + at, "flow": 33.1 + at}
+        yield at, f"mp/dev{at % 3}/data", msgspec.msgpack.encode(told), False
+        yield at, f"cb/dev{at % 3}/data", cbor2.dumps(told), False
+        yield at, f"gz/dev{at % 3}/data", gzip.compress(json.dumps(told).encode()), False
+
+
 def _american_dates() -> Iterator[Sent]:
     for at in range(10):
         told = {"stamp": f"11/28/2026 09:{6 + at}:40 PM", "press": "12.5 psi"}
@@ -207,6 +230,9 @@ def _american_dates() -> Iterator[Sent]:
         (_columns, {("tank-1", "level")}),
         (_seconds_and_nanoseconds, {("oven", "doubleValue")}),
         (_french_far_down, {("Thermostat", "temperature"), ("Prise", "etat")}),
+        (_senml, {("node1", "temp"), ("node1", "hum")}),
+        (_lines_of_telegraf, {("gw7", "usage_idle"), ("gw7", "usage_user")}),
+        (_messagepack_and_cbor, {("dev0", "flow"), ("dev2", "flow")}),
         (_american_dates, {("line0", "press"), ("line1", "press")}),
     ],
 )
@@ -218,6 +244,14 @@ def test_other_traffic_is_read(stream: object, wanted: set[tuple[str, str]]) -> 
 
     assert good == count > 0
     assert found >= wanted
+
+
+def test_formats_are_recognized_by_what_they_read() -> None:
+    """Each installed one is asked; those of one kind of objects come before any object's."""
+    streams = (_senml(), _lines_of_telegraf(), _messagepack_and_cbor())
+    formats = {each.table.get("format", "json") for each in plan(heard(*streams)).feeds.values()}
+
+    assert formats == {"senml", "line_protocol", "msgpack", "cbor", "json"}
 
 
 def test_what_nothing_reads_is_told_with_its_reason() -> None:
