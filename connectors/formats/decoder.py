@@ -46,6 +46,9 @@ from headgate.core.errors import DataError
 #: Whole numbers of this size and more may not fit into a float.
 _LARGE = 2**1000
 
+#: Reasons for which something may help that can be guessed.
+_EXPLAINED = ("bad_time", "no_channels", "bad_device")
+
 _NO_CHANNELS = "none of the feed's channels is in the record"
 
 
@@ -327,7 +330,10 @@ class FeedDecoder:
                 count += 1
                 if refusal is None:
                     number = index + 1
-                    refusal = self._explained(error, record, around, arrived_ns)
+                    is_helped = error.reason in _EXPLAINED
+                    refusal = (
+                        self._explained(error, record, around, arrived_ns) if is_helped else error
+                    )
         if refusal is not None:
             raise _of_several(refusal, count, number, found.count)
         may_be_none = self._shape is not None or self._records.is_keyed
@@ -428,8 +434,6 @@ class FeedDecoder:
         self, error: DataError, record: object, around: Around, arrived_ns: int
     ) -> DataError:
         """The error with what may help, where something can be guessed."""
-        if error.reason not in ("bad_time", "no_channels", "bad_device"):
-            return error
         hint, value = "", ABSENT
         if error.reason == "bad_time" and self._times is not None:
             value = self._times.find(record, around)
