@@ -131,6 +131,13 @@ def test_a_hole_ends_what_aliases_mean_until_the_next_birth() -> None:
     assert host.conversation.events["rebirth_asked"] == 3
 
 
+def test_a_message_that_was_overtaken_is_not_believed_either() -> None:
+    """What was missing may have been a birth, and this the first after that."""
+    host = _born()
+    assert host.take(ddata(_aliased(1, 5), seq=3), ddata(_aliased(1, 6), seq=2)) == []
+    assert sorted(host.refused) == [0, 1]
+
+
 def test_a_node_that_is_silent_is_not_asked_again() -> None:
     """Until it is heard."""
     host = Host(_CHANNELS)
