@@ -72,6 +72,7 @@ class _Records:
     """
 
     by_time: dict[tuple[int | None, bool], list[dict[str, object]]] = field(default_factory=dict)
+    _next: dict[tuple[tuple[int | None, bool], str], int] = field(default_factory=dict)
     unnamed: list[str] = field(default_factory=list)
     refusals: list[DataError] = field(default_factory=list)
     metrics: int = 0
@@ -79,11 +80,13 @@ class _Records:
     def add(self, when: tuple[int | None, bool], name: str, value: object) -> None:
         """Add a metric's value."""
         records = self.by_time.setdefault(when, [])
-        for record in records:
-            if name not in record:
-                record[name] = value
-                return
-        records.append({name: value})
+        # Which record is next is remembered: looking for it would cost the square of the message.
+        place = self._next.get((when, name), 0)
+        self._next[when, name] = place + 1
+        if place < len(records):
+            records[place][name] = value
+        else:
+            records.append({name: value})
 
 
 class SparkplugFormat:

@@ -54,8 +54,8 @@ class Metrics:
     types: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """How much there is to remember."""
-        return len(self.names) + len(self.types)
+        """How much there is to remember: that there was a birth, too, as it may name nothing."""
+        return 1 + len(self.names) + len(self.types)
 
 
 #: Where no birth holds.

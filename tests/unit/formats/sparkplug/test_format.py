@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
 import tomllib
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,24 @@ def _born() -> Host:
     host = Host(_CHANNELS)
     host.take(nbirth(_TEMP), dbirth(_SPEED, _OTHER, seq=1))
     return host
+
+
+def _lines(work: Callable[[], object]) -> int:
+    """How many lines of Python are run in the course of it."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> object:
+        nonlocal count
+        count += event == "line"
+        return note
+
+    before = sys.gettrace()
+    sys.settrace(note)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
 
 
 def _aliased(alias: int, value: float, datatype: int = INT32) -> dict[str, Any]:
@@ -442,7 +462,7 @@ def test_so_many_nodes_are_known_and_the_oldest_are_forgotten() -> None:
 
 def test_so_many_aliases_are_known() -> None:
     """Older nodes give way; a birth of more than that is refused."""
-    host = Host({"temp": {}}, Ingest(max_channels=10))
+    host = Host({"temp": {}}, Ingest(max_channels=12))
     some = [metric(f"m{at}", 1.0, alias=at) for at in range(10, 16)]
     host.take(nbirth(_TEMP, *some, node="a"), nbirth(_TEMP, node="b"))
     assert host.take(
@@ -453,6 +473,37 @@ def test_so_many_aliases_are_known() -> None:
     more = [metric(f"m{at}", 1.0, alias=at) for at in range(10, 30)]
     host.take(nbirth(*more, node="d"))
     assert host.refused[0].startswith("too_many_channels")
+
+
+def test_births_that_name_nothing_are_bounded_as_well() -> None:
+    """A node may make up devices for ever, and bury none of them."""
+    host = Host(_CHANNELS, Ingest(max_channels=100))
+    host.take(nbirth(_TEMP))
+    refused = []
+    for at in range(1, 200):
+        host.take(dbirth(seq=at, device=f"d{at}"))
+        refused += host.refused.values()
+
+    assert refused
+    assert refused[0].startswith("too_many_channels")
+
+
+def test_many_values_of_one_metric_and_time_cost_no_more_than_others() -> None:
+    """Each is a record of its own, and is not looked for in all those before."""
+    host = Host(_CHANNELS)
+    host.take(nbirth(_TEMP))
+
+    def work(count: int, seq: int) -> int:
+        topic, content = ndata(*[_aliased(2, at, 9) for at in range(count)], seq=seq)
+        form = host.decoder._format
+        found: list[object] = []
+        steps = _lines(lambda: found.append(form.read(topic.encode(), content)))
+        assert [len(each) for each in found if isinstance(each, list)] == [count]
+        return steps
+
+    few, many = work(1500, 1), work(6000, 2)
+
+    assert many < 5 * few
 
 
 def test_a_payload_of_nothing_but_metrics_is_refused_before_it_is_made() -> None:
