@@ -320,7 +320,8 @@ class Watermarks:
         self._floor_ns[devices] = block["watermark_ns"]
         self._is_silent[devices] = block["is_silent"]
         self._pace.restore(devices, block)
-        self._states.restore(devices, block)
+        is_known = self._newest_ns[devices] > NO_TIME_NS
+        self._states.restore(devices, block, self._is_silent[devices] & is_known)
         self._doubts.restore(selection, block)
 
     def forget(self, selection: Selection) -> None:

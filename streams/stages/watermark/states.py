@@ -97,9 +97,25 @@ class DeviceStates:
         """Copy out what was said of these devices."""
         return {"said": self._said[devices]}
 
-    def restore(self, devices: NDArray[np.int32], block: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over a snapshot; an older version's says nothing of this."""
-        self._said[devices] = block.get("said", _NOTHING)
+    def restore(
+        self,
+        devices: NDArray[np.int32],
+        block: Mapping[str, NDArray[np.generic]],
+        is_silent: NDArray[np.bool_],
+    ) -> None:
+        """Take over a snapshot; an older version's says nothing of this.
+
+        Args:
+            devices: int32[d], rows.
+            block: What ``snapshot`` gave.
+            is_silent: bool[d], which of them were silent when it was taken.
+        """
+        said = np.full(len(devices), _NOTHING, np.int8)
+        said[:] = block.get("said", _NOTHING)
+        # Of a feed that wanted nothing said, or a version that did not, nobody has heard that.
+        said[is_silent & ((said == _NOTHING) | (said == _ONLINE))] = _DECIDED
+        # What was said before nothing was wanted is how it is no longer.
+        self._said[devices] = np.where(self._is_asked[devices], said, _NOTHING)
 
     def forget(self, devices: NDArray[np.int32]) -> None:
         """Drop what was said of these devices."""

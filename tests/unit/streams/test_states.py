@@ -12,6 +12,7 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import DeviceState
 from streams.stages.watermark.stage import Watermarks
+from streams.stages.watermark.states import STATES
 from tests.strategies import everything
 
 _SILENT_AFTER_NS = 10 * NS_PER_S
@@ -25,7 +26,8 @@ class _Gateway:
 
     def __init__(self, **feed: object) -> None:
         keys = {"topic": "{device}", "channels": {"x": {}}, "aggregates": [{"window": "5s"}]}
-        self.feeds = {"f": Feed.model_validate({**keys, **feed})}
+        self._keys: dict[str, object] = {**keys, **feed}
+        self.feeds = {"f": Feed.model_validate(self._keys)}
         self.channels = ChannelTable()
         for name in ("a", "b"):
             self.channels.row(Channel("f", name, "f", "x"))
@@ -61,11 +63,21 @@ class _Gateway:
             self.until(second)
             self.send([second], device)
 
-    def restart(self) -> None:
-        """A new process that takes up what was written down."""
+    def restart(self, *left_out: str, **feed: object) -> None:
+        """A new process that takes up what was written down.
+
+        Args:
+            left_out: What was not: columns of the snapshot.
+            feed: Keys of the feed that have changed.
+        """
         old, selection = self.watermarks, everything(self.channels)
+        self._keys |= feed
+        self.feeds = {"f": Feed.model_validate(self._keys)}
         self.watermarks = Watermarks(self.feeds, self.channels)
-        self.watermarks.restore(selection, old.snapshot(selection))
+        block = {
+            name: column for name, column in old.snapshot(selection).items() if name not in left_out
+        }
+        self.watermarks.restore(selection, block)
 
     def told(self, device: str = "a") -> list[tuple[str, float]]:
         """What was said of a device, and from when on by its clock, s."""
@@ -200,12 +212,51 @@ def test_what_an_older_version_wrote_down_is_said_once() -> None:
     """It knows nothing of that."""
     gateway = _Gateway()
     gateway.live(0, 30)
-    selection = everything(gateway.channels)
-    block = gateway.watermarks.snapshot(selection)
-    del block["said"]
-    gateway.watermarks = Watermarks(gateway.feeds, gateway.channels)
-    gateway.watermarks.restore(selection, block)
+    gateway.restart("said")
     gateway.said.clear()
     gateway.live(30, 40)
 
     assert gateway.told() == [("online", 30)]
+
+
+def test_who_was_silent_before_an_upgrade_is_said_to_be_away() -> None:
+    """Nobody was told by the older version, and the device may never be heard again."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.until(60)
+    gateway.said.clear()
+    gateway.restart("said")
+    gateway.until(62)
+    gateway.restart()
+    gateway.until(70)
+
+    assert gateway.told() == [("offline", 29 + 1e-9)]
+
+
+def test_a_device_that_fell_silent_while_nothing_was_to_be_said_is_not_online() -> None:
+    """Neither in what is written down meanwhile, nor once its feed wants it said again."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.restart(device_state=False)
+    gateway.until(60)
+    written = gateway.watermarks.snapshot(everything(gateway.channels))
+    assert [STATES[said] for said in written["said"].tolist()] == ["", ""]
+    assert gateway.told() == [("online", 0)]
+
+    gateway.restart(device_state=True)
+    gateway.until(70)
+
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9)]
+
+
+def test_a_device_that_is_heard_while_nothing_was_to_be_said_is_online_again() -> None:
+    """With the first reading that comes when its feed wants it said again."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.until(60)
+    gateway.restart(device_state=False)
+    gateway.live(60, 70)
+    gateway.restart(device_state=True)
+    gateway.live(70, 75)
+
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9), ("online", 70)]
