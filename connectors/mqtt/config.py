@@ -73,6 +73,7 @@ class MqttConfig(SourceConfig):
     """``[source.NAME]`` with ``type = "mqtt"``: a broker that devices publish to."""
 
     kept_key: ClassVar[str] = "session_expiry"
+    session_key: ClassVar[str] = "client_id"
 
     host: str = "127.0.0.1"
     port: Port = 1883
@@ -124,6 +125,11 @@ class MqttConfig(SourceConfig):
         if self.socket is not None and self.tls is not None:
             raise ValueError("tls: a socket of this machine has none; leave it out")
         return self
+
+    @property
+    def session(self) -> str:
+        """See ``SourceConfig``: one that the configuration names."""
+        return "" if self.client_id is None else f"{self.client_id}@{self.where}"
 
     @property
     def is_shared(self) -> bool:

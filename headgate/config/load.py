@@ -19,6 +19,7 @@ from headgate.config.lines import KeyPath, lines_of_keys
 from headgate.config.problems import Problem, problem_of, shown_key
 from headgate.config.references import (
     broken_references,
+    crossed_sources,
     shared_targets,
     unknown_sources,
     unreadable,
@@ -45,16 +46,21 @@ def load_config(path: Path, *, check_files: bool = True) -> Config:
     raw = _parse(path, text)
     problems: list[Problem] = []
     config = None
+    of_the_whole: list[Problem] = []
     try:
         config = Config.model_validate(raw, context={"folder": path.absolute().parent})
     except ValidationError as error:
         # Problems of the file as a whole are found below, in spite of other problems.
         found = [problem_of(details) for details in error.errors() if details["loc"]]
         problems.extend(each._replace(key=as_written(each.key, raw)) for each in found)
+        of_the_whole = [problem_of(details) for details in error.errors() if not details["loc"]]
     problems.extend(broken_references(raw))
+    # What nobody has found below is not to be refused without a word.
+    problems = problems or of_the_whole
     if config is not None:
         problems.extend(unknown_sources(config))
         problems.extend(shared_targets(config))
+        problems.extend(crossed_sources(config))
     if config is not None and check_files:
         problems.extend(unreadable(config))
     if problems or config is None:

@@ -125,6 +125,28 @@ def unknown_sources(config: Config) -> Iterator[Problem]:
             yield Problem(each.key, problem)
 
 
+def crossed_sources(config: Config) -> Iterator[Problem]:
+    """Sources that have one session, and those that give others a part of what a feed needs."""
+    keys: dict[str, KeyPath] = {}
+    for name, source in config.sources.items():
+        key = config.source[name].key or ("source", name)
+        other = keys.setdefault(source.session, key) if source.session else key
+        if other != key:
+            yield Problem(
+                (*key, source.session_key),
+                f"expected one of its own, got that of {shown_key(other)} at the same place: one "
+                "would end the other's connection, and take messages of its feeds",
+            )
+    for name, feed in config.feed.items():
+        for source_name in config.sources_of(name) if feed.needs_every_message else ():
+            if config.sources[source_name].is_shared:
+                yield Problem(
+                    ("feed", name, "format"),
+                    f"{feed.format.name} means nothing without every message; leave shared_group "
+                    f"out of source {source_name}, which would give others a part of them",
+                )
+
+
 def _secret_problem(secret: Named) -> str:
     """Why a secret can't be used; empty when it can."""
     is_variable = secret.names.role is Role.SECRET_VARIABLE

@@ -251,13 +251,6 @@ class Config(Table):
             for name, feed in self.feed.items()
             if (problem := source_problem(feed.source, self.source))
         ]
-        problems += [
-            f"feed.{name}.format: {feed.format.name} means nothing without every message; leave "
-            f"shared_group out of source {source}, which would give others a part of them"
-            for name, feed in self.feed.items()
-            for source in (self.sources_of(name) if feed.needs_every_message else ())
-            if source in self.source and self.sources[source].is_shared
-        ]
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
         room = room_for_backlog(self.log.retention_bytes)

@@ -23,6 +23,14 @@ class SourceConfig(Table):
     #: Topic filters of messages that are of no feed, though a feed's topic would match.
     ignore: tuple[TopicFilter, ...] = ()
 
+    #: Its key that names the session, if it has such a key.
+    session_key: ClassVar[str] = ""
+
+    @property
+    def session(self) -> str:
+        """What its peer knows the session by, and which peer; empty where it is surely its own."""
+        return ""
+
     @property
     def is_shared(self) -> bool:
         """Whether others get a part of the messages."""

@@ -122,3 +122,13 @@ def test_a_problem_found_later_is_given_its_line(tmp_path: Path) -> None:
         f'{path}:4: model."pump.v2": damaged\\nfile',
         "headgate: other",
     ]
+
+
+def test_nothing_is_refused_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong with the file as a whole is told, also if nobody knows of which key."""
+    path = tmp_path / "headgate.toml"
+    path.write_text(MINIMAL + "[log]\npartitions = 1\n[streams]\nworkers = 2\n")
+    monkeypatch.setattr("headgate.config.load.broken_references", lambda _raw: ())
+
+    (problem,) = problems(path)
+    assert "streams.workers: at most log.partitions, 1" in problem

@@ -83,6 +83,24 @@ def test_feeds_of_different_sources_may_have_one_topic(tmp_path: Path) -> None:
     assert problem.startswith("13: feed.b.topic: plant/{device} and feed.a's plant/{device} may")
 
 
+def test_no_two_sources_have_one_session(tmp_path: Path) -> None:
+    """At one broker they would throw each other out, and get each other's messages."""
+    feeds = _feed("a", "a/{device}", '"hall"') + _feed("b", "b/{device}", '"mqtt"')
+    text = (
+        _SINK
+        + '[source.hall]\ntype = "mqtt"\nclient_id = "gw"\n'
+        + '[mqtt]\nclient_id = "gw"\nport = {port}\n'
+        + feeds
+    )
+    _config(tmp_path, text.replace("{port}", "1884"))
+
+    (problem,) = _problems(tmp_path, text.replace("{port}", "1883"))
+    assert problem == (
+        "4: source.hall.client_id: expected one of its own, got that of mqtt at the same place: "
+        "one would end the other's connection, and take messages of its feeds"
+    )
+
+
 def test_what_a_feed_says_of_its_source_is_checked(tmp_path: Path) -> None:
     """With what there is; the line is that of the key, or of the feed where there is none."""
     problems = _problems(

@@ -18,7 +18,9 @@ import connectors.formats.sparkplug
 from connectors.formats.sparkplug.component import SparkplugConfig
 from connectors.formats.sparkplug.schema import Payload, parsed
 from headgate.config.feed import Feed
+from headgate.config.load import load_config
 from headgate.config.schema import Config, Ingest
+from headgate.core.errors import ConfigError
 from tests.unit.formats.sparkplug.host import (
     BOOLEAN,
     INT32,
@@ -551,12 +553,19 @@ def test_the_page_shows_a_feed_that_works_and_the_sample() -> None:
     assert SparkplugConfig.model_validate(tomllib.loads(shown)) == SparkplugConfig()
 
 
-def test_a_nodes_messages_are_shared_with_nobody() -> None:
+def test_a_nodes_messages_are_shared_with_nobody(tmp_path: Path) -> None:
     """A part of them means nothing; and a connection has one last will."""
     feed = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"a": {}}}
     table = {"feed": {"plant": feed}, "local_store": {}}
-    with pytest.raises(ValueError, match=r"feed\.plant\.format: sparkplug means nothing without"):
-        Config.model_validate({**table, "mqtt": {"shared_group": "g"}})
+    file = tmp_path / "headgate.toml"
+    file.write_text(
+        '[mqtt]\nshared_group = "g"\n[local_store]\n[feed.plant]\ntopic = "spBv1.0/#"\n'
+        'format = "sparkplug"\nchannels.a = {}\n'
+    )
+    with pytest.raises(ConfigError) as found:
+        load_config(file)
+    (problem,) = found.value.problems
+    assert problem.startswith(f"{file}:6: feed.plant.format: sparkplug means nothing without")
     with pytest.raises(ValueError, match="a connection has one last will"):
         Config.model_validate({**table, "mqtt": {"publish_state": True, "primary_host": "h"}})
 
