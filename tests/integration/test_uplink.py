@@ -262,10 +262,12 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
         await rig.put(ANOMALIES, anomalies_record([replace(make_anomaly("p/1 +#"), tags=tags)]))
         state = DeviceState("f", "p/1 +#", 31, "offline", "silence", 30)
         await rig.put(ANOMALIES, states_record([replace(state, state="online", time_ns=9), state]))
+        other = replace(state, feed="g", state="online", cause="reading")
+        await rig.put(ANOMALIES, states_record([other]))
         async with rig.forwarding(MqttResults(config, rig.clock, rig.telemetry)):
-            await until(lambda: rig.written("mqtt", "anomalies") == 8)
+            await until(lambda: rig.written("mqtt", "anomalies") == 9)
     listening = await asyncio.create_subprocess_exec(
-        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "6", "-v",
+        "mosquitto_sub", "-h", "127.0.0.1", "-p", str(mosquitto.port), "-C", "7", "-v",
         "-t", "headgate/#", stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await asyncio.wait_for(listening.communicate(), 10)
@@ -278,7 +280,8 @@ async def test_anomalies_go_back_to_mqtt_retained(mosquitto: Mosquitto, tmp_path
     assert (anomaly["device"], anomaly["is_open"], anomaly["revision"]) == ("p/1 +#", False, 1)
     assert (sensor["channel"], sensor["state"], sensor["time_ns"]) == ("t/1", "stuck", 20)
     assert "tags" not in anomaly
-    assert said["device_state/p%2F1 %2B%23"] == {
+    assert said["device_state/g/p%2F1 %2B%23"]["state"] == "online"
+    assert said["device_state/f/p%2F1 %2B%23"] == {
         "device": "p/1 +#", "feed": "f", "gateway": "gw-1", "time_ns": 31, "seen_ns": 30,
         "state": "offline", "is_online": False, "cause": "silence",
     }  # fmt: skip

@@ -23,9 +23,10 @@ class MqttResults:
 
     Anomalies go to ``{prefix}/{gateway}/anomalies/{device}``, a sensor's health to
     ``{prefix}/{gateway}/sensor_health/{device}/{channel}``, whether a device is there to
-    ``{prefix}/{gateway}/device_state/{device}``. Where devices are told apart by more
-    than their names, a level with the value of each such tag follows, in the order of the tags'
-    names. Characters that a topic level can't hold are percent-encoded in names.
+    ``{prefix}/{gateway}/device_state/{feed}/{device}``: one device of two feeds may be there by one
+    of them only. Where devices are told apart by more than their names, a level with the value of
+    each such tag follows, in the order of the tags' names. Characters that a topic level can't hold
+    are percent-encoded in names.
 
     Args:
         config: The whole configuration; its sources say where brokers are.
@@ -79,7 +80,10 @@ class MqttResults:
         return []
 
     def _topic(self, point: Point) -> str:
-        levels = [self._prefix, self._gateway, point.measurement, _level(point.tag("device"))]
+        levels = [self._prefix, self._gateway, point.measurement]
+        if point.measurement == "device_state":
+            levels.append(_level(point.tag("feed")))
+        levels.append(_level(point.tag("device")))
         if channel := point.tag("channel"):
             levels.append(_level(channel))
         levels += [_level(value) for _, value in point.device_tags]
