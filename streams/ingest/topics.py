@@ -48,6 +48,11 @@ class FeedTopics:
         """Whether all messages are of one feed, if they are of any."""
         return len(self._feeds) == 1
 
+    def whose(self, topic: bytes) -> str | None:
+        """The feed that a message would be of if it were not passed over."""
+        at = self._patterns.first(topic)
+        return None if at is None else self._feeds[at]
+
     def forget(self) -> None:
         """Remember none; those that are heard come back by themselves."""
         self._feed_of_topic = {}
@@ -63,8 +68,7 @@ class FeedTopics:
             return known
         if topic in self._ignored:
             return NO_FEED
-        at = self._patterns.first(topic)
-        feed = None if at is None else self._feeds[at]
+        feed = self.whose(topic)
         if feed is None and topic in self._wider:
             return NO_FEED
         if feed is not None and len(topic) <= MAX_TOPIC_BYTES and not self.is_full:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -139,8 +140,18 @@ class Translator:
                 cut = bisect_left(rest, at)
                 self._take(feed, messages, rest[:cut], into)
                 rest = rest[cut:]
-                self.conversations[feed].skip(messages.topics[at])
+                self._note_unread(feed, messages, at)
             self._take(feed, messages, rest, into)
+
+    def _note_unread(self, feed: str, messages: Messages, at: int) -> None:
+        """Have a format that remembers know of a message that is none of its feed's readings."""
+        topic_name, payload = messages.topics[at], messages.payloads[at]
+        if at in messages.cut or len(payload) > self._config.ingest.max_payload:
+            self.conversations[feed].skip(topic_name)
+            return
+        # It is passed over, and not missed: others of the same node follow it.
+        with suppress(DataError):
+            self._decoders[feed].content(topic_name, payload)
 
     def _take(
         self, feed: str, messages: Messages, positions: Sequence[int], into: Translated
@@ -297,7 +308,7 @@ class Translator:
     ) -> tuple[dict[str, Sequence[int]], dict[str, list[int]]]:
         """Positions of each feed's messages; what is refused unseen is put aside.
 
-        The second are those of a feed with a conversation that are refused so.
+        The second are those of a feed with a conversation that are refused so, or passed over.
         """
         limit = self._config.ingest.max_payload
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
@@ -314,6 +325,10 @@ class Translator:
             feed = feeds[position] or of_source.feed_of(topic_name)
             if feed == NO_FEED:
                 self._telemetry.ignored.inc()
+                whose = of_source.whose(topic_name) if self.conversations else None
+                if whose is not None and whose in self.conversations:
+                    by_feed.setdefault(whose, [])
+                    unread.setdefault(whose, []).append(position)
             elif feed is None:
                 refused.append((position, DataError("unknown_topic", "no feed has this topic")))
             elif position in cut or len(payloads[position]) > limit:
