@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,8 +25,8 @@ from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
 
-#: Of the one source that earlier versions had.
-_FILE = "mqtt_session.json"
+#: Of the one source that earlier versions had; those of others have its name behind the stem.
+SESSION_FILE = "mqtt_session.json"
 
 #: Made by every version's ingest lane. Where it is without ours, an earlier version ran.
 _EARLIER = "ingest.pulse"
@@ -146,7 +147,7 @@ class BrokerSession:
                 "delete it to begin a new session, without what the broker queues in the old one"
             ) from error
         client_id = f"{_guessable(gateway)}-{secrets.token_hex(_RANDOM_BYTES)}"
-        if self._path.name == _FILE and self._path.with_name(_EARLIER).exists():
+        if self._path.name == SESSION_FILE and self._path.with_name(_EARLIER).exists():
             # Its session may hold messages, and only its name gets them.
             client_id = _guessable(gateway)
         known = _Known(client_id)
@@ -160,6 +161,32 @@ class BrokerSession:
         except OSError as error:
             # It is in the log; the next start may say it once more, or not at all.
             _logger.warning("The MQTT session can't be noted down.", error=str(error))
+
+
+def tell_left_behind(used: Mapping[Path, str], telemetry: Telemetry) -> None:
+    """Warn of sessions that no source has any more: what a broker queues there nobody fetches.
+
+    Args:
+        used: By their files, the sessions that sources have by the configuration, empty where it
+            names none; one at least.
+        telemetry: Where it is told.
+    """
+    name = Path(SESSION_FILE)
+    for path in sorted(next(iter(used)).parent.glob(f"{name.stem}*{name.suffix}")):
+        if path in used:
+            continue
+        try:
+            session = _Known(**json.loads(path.read_bytes())).session
+        except (OSError, ValueError, TypeError):
+            continue
+        if session and session not in used.values():
+            line = (
+                f"{path.name}: no source has the session {session} any more, and nobody fetches "
+                "what its broker has queued there; if its source has another name now, stop the "
+                "gateway and give the file that name, else delete it"
+            )
+            telemetry.warn(path.name, line)
+            _logger.warning("A session at a broker is left behind.", about=line)
 
 
 def results_client_id(settings: MqttConfig, gateway: str, suffix: str = "results") -> str:

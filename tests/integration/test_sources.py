@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
 import pytest
 
 from connectors.logs.configured import topic
+from connectors.mqtt.session import tell_left_behind
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
@@ -16,9 +18,11 @@ from headgate.core.clock import SystemClock
 from headgate.core.log import READINGS, TopicPartition
 from headgate.core.pulse import Pulse
 from headgate.core.records import decode_readings
+from headgate.core.telemetry import Telemetry
 from headgate.inspect.probe import probe
 from streams.process.hearing import Hearing
 from tests.integration.test_mqtt_in import Rig, running, until
+from tests.integration.test_mqtt_in import _config as _mqtt_config
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
@@ -250,3 +254,31 @@ async def test_check_connect_asks_each(make_mosquitto: MakeMosquitto, tmp_path: 
     assert told["source.yard"][0] == "good"
     assert "feed.hall" not in told
     assert "in/+ at source.yard" in told["feed.yard"][1]
+
+
+async def test_a_session_whose_source_has_another_name_now_is_told(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """With what is queued in it; the new source fetches that once the file has its name."""
+    before = _mqtt_config(mosquitto, tmp_path)
+    now = _config(tmp_path, mosquitto, mosquitto, {"f": {"source": "hall"}})
+    now = now.model_copy(update={"source": {"hall": now.source["hall"]}})
+    async with running(before):
+        pass
+    await _publish(mosquitto, 0, 10)
+    async with running(now) as rig:
+        (told,) = rig.telemetry.details["warnings"].values()
+        assert told.startswith("mqtt_session.json: no source has the session headgate-g-")
+        assert _rows(rig, "f") == 0
+
+    # The same session under another name is not left behind.
+    file = tmp_path / "mqtt_session.json"
+    session = json.loads(file.read_text())["session"]
+    telemetry = Telemetry(SystemClock())
+    tell_left_behind({tmp_path / "mqtt_session-hall.json": session}, telemetry)
+    assert "warnings" not in telemetry.details
+
+    file.rename(tmp_path / "mqtt_session-hall.json")
+    async with running(now) as rig:
+        await until(lambda: _rows(rig, "f") == 10)
+        assert "warnings" not in rig.telemetry.details or not rig.telemetry.details["warnings"]

@@ -8,7 +8,7 @@ from functools import partial
 from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.received import Received
-from connectors.mqtt.session import BrokerSession
+from connectors.mqtt.session import SESSION_FILE, BrokerSession, tell_left_behind
 from connectors.mqtt.state import MakeState, host_state, own_state
 from connectors.sources.mqtt.retained import RetainedMessages, subscriptions
 from connectors.sources.source import SourceContext
@@ -41,10 +41,18 @@ class MqttSource:
         connect: Callable[..., Connection] = Connection,
     ) -> None:
         self._on_messages = context.on_messages
+        used = {
+            context.config.source_file(name, SESSION_FILE): each.table.session
+            for name, each in context.config.source.items()
+            if isinstance(each.table, MqttConfig)
+        }
+        # Said once, by the first of them.
+        if context.file(SESSION_FILE) == next(iter(used)):
+            tell_left_behind(used, context.telemetry)
         self._session = BrokerSession(
             table,
             context.config.gateway.name,
-            context.file("mqtt_session.json"),
+            context.file(SESSION_FILE),
             context.name,
             context.clock,
             context.telemetry,

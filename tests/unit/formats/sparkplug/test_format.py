@@ -10,7 +10,7 @@ import tomllib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -66,7 +66,7 @@ def _lines(work: Callable[[], object]) -> int:
         return note
 
     before = sys.gettrace()
-    sys.settrace(note)
+    sys.settrace(cast("Any", note))
     try:
         work()
     finally:
@@ -481,7 +481,7 @@ def test_births_that_name_nothing_are_bounded_as_well() -> None:
     """A node may make up devices for ever, and bury none of them."""
     host = Host(_CHANNELS, Ingest(max_channels=100))
     host.take(nbirth(_TEMP))
-    refused = []
+    refused: list[str] = []
     for at in range(1, 200):
         host.take(dbirth(seq=at, device=f"d{at}"))
         refused += host.refused.values()
