@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -112,6 +113,8 @@ class Connection:
         self._is_v5 = settings.version == "5"
         self._loop = asyncio.get_running_loop()
         self._client = self._make_client()
+        # Its own: brokers that never answer would take all threads that others have work for.
+        self._thread = ThreadPoolExecutor(1, "mqtt-connect")
         self._socket: socket.socket | None = None
         #: The next read, when it is a matter of time.
         self._reading: asyncio.Handle | None = None
@@ -155,6 +158,7 @@ class Connection:
         self._write()
         self._forget_socket()
         self._fail_published("the connection was closed")
+        self._thread.shutdown(wait=False)
         self._lost.set()
 
     @property
@@ -245,7 +249,7 @@ class Connection:
         try:
             password = read_secret(settings.password_env, settings.password_file)
             self._client.username_pw_set(settings.username, password)
-            await asyncio.to_thread(self._connect_blocking)
+            await self._loop.run_in_executor(self._thread, self._connect_blocking)
         except (OSError, ValueError) as error:
             why = cause(error, settings, self._key, self._clock.wall_ns())
             self._set_trouble(f"can't connect to {settings.where}: {why}")

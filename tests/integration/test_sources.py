@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from connectors.logs.configured import topic
+from connectors.mqtt.config import MqttConfig
+from connectors.mqtt.connection import Connection
 from connectors.mqtt.session import tell_left_behind
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
@@ -282,3 +286,19 @@ async def test_a_session_whose_source_has_another_name_now_is_told(
     async with running(now) as rig:
         await until(lambda: _rows(rig, "f") == 10)
         assert "warnings" not in rig.telemetry.details or not rig.telemetry.details["warnings"]
+
+
+async def test_a_broker_that_never_answers_keeps_no_thread_from_others() -> None:
+    """There are few of them on a small machine, and acknowledging waits for one."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        settings = MqttConfig(port=server.getsockname()[1], transport="websockets")
+        connection = Connection(settings, "c", SystemClock())
+        trying = asyncio.create_task(connection.run())
+        accepted, _ = await loop.sock_accept(server)
+        with accepted:
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 5) == 7
+        connection.close()
+        await trying
