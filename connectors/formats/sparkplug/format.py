@@ -173,7 +173,8 @@ class SparkplugFormat:
 
     def note(self) -> object:
         """See ``Conversation.note``: whom to ask after the next start."""
-        return [list(name) for name in self._nodes]
+        # In an order that who is heard does not change: it is written down when it is another.
+        return [list(name) for name in sorted(self._nodes)]
 
     def recall(self, note: object) -> None:
         """See ``Conversation.recall``."""

@@ -477,6 +477,16 @@ def test_so_many_aliases_are_known() -> None:
     assert host.refused[0].startswith("too_many_channels")
 
 
+def test_what_the_next_process_should_know_does_not_change_with_every_message() -> None:
+    """It would be written to the disk every few seconds."""
+    host = Host(_CHANNELS)
+    host.take(nbirth(_TEMP, node="b"), nbirth(_TEMP, node="a"))
+    before = host.conversation.note()
+    host.take(ndata(_aliased(2, 1.5, 9), seq=1, node="b"))
+
+    assert host.conversation.note() == before == [["g", "a"], ["g", "b"]]
+
+
 def test_births_that_name_nothing_are_bounded_as_well() -> None:
     """A node may make up devices for ever, and bury none of them."""
     host = Host(_CHANNELS, Ingest(max_channels=100))
