@@ -441,6 +441,10 @@ class Feed(Table):
         table = self.format.table
         return table if isinstance(table, FormatConfig) else FormatConfig()
 
+    def tells_state(self, device: str) -> bool:
+        """Whether it is said of a device of this name that it is there, and that it is not."""
+        return self.device_state and self._format_config.has_presence(device)
+
     @property
     def needs_every_message(self) -> bool:
         """Whether one of its messages means nothing without those before it."""

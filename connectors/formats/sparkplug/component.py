@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.format import FormatConfig
@@ -19,6 +19,10 @@ _TOPIC = (
     'topic: expected all messages of the nodes, such as "spBv1.0/#", "spBv1.0/{group}/#" or '
     '"spBv1.0/Plant 1/+/{node}/#": data means nothing without the births before it'
 )
+
+
+#: Behind a slash, which no device's own name has, what readings are called that came later.
+HISTORICAL: Final = "historical"
 
 
 class SparkplugConfig(FormatConfig):
@@ -44,6 +48,10 @@ class SparkplugConfig(FormatConfig):
     def retained(self) -> Literal["ignore"]:
         """No message of a node is retained; one that is all the same is of another time."""
         return "ignore"
+
+    def has_presence(self, device: str) -> bool:
+        """See ``FormatConfig``; what is sent after an outage comes once, and then never more."""
+        return self.historical != "apart" or f"/{HISTORICAL}" not in device
 
     @property
     def needs_every_message(self) -> bool:

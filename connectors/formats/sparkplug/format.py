@@ -12,7 +12,7 @@ from connectors.formats.bounds import Bounds
 from connectors.formats.format import NOTHING, Publication
 from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.numbers import shown
-from connectors.formats.sparkplug.component import SparkplugConfig
+from connectors.formats.sparkplug.component import HISTORICAL, SparkplugConfig
 from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics, NodeName, Nodes
 from connectors.formats.sparkplug.schema import Payload, parsed
 from connectors.formats.sparkplug.values import DATA_SET, TEMPLATE, UNKNOWN, value_of
@@ -309,15 +309,13 @@ class SparkplugFormat:
         own = device or node
         if is_historical and self._table.historical == "apart":
             # No name has a slash in it: these are nobody else's.
-            levels = [group, node, device, _HISTORICAL]
-            own = f"{own}/{_HISTORICAL}"
+            levels = [group, node, device, HISTORICAL]
+            own = f"{own}/{HISTORICAL}"
         return {"group": group, "node": node, "device": own, "name": "/".join(levels)}
 
 
 #: Data types whose metrics may have no value in a birth.
 _STRUCTURED = frozenset({DATA_SET, TEMPLATE})
-
-_HISTORICAL = "historical"
 
 
 def address_of(topic: bytes) -> Address | None:

@@ -470,7 +470,10 @@ class Watermarks:
         self._pace.grow(known)
         self._states.grow(
             known,
-            [each.feed in self._feeds and self._feeds[each.feed].device_state for each in new],
+            [
+                each.feed in self._feeds and self._feeds[each.feed].tells_state(each.name)
+                for each in new
+            ],
         )
         self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
         self._grace_ns[self._known : known] = [

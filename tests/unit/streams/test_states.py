@@ -260,3 +260,16 @@ def test_a_device_that_is_heard_while_nothing_was_to_be_said_is_online_again() -
     gateway.live(70, 75)
 
     assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9), ("online", 70)]
+
+
+def test_what_a_sparkplug_node_sends_later_is_no_device_that_falls_silent() -> None:
+    """It comes once after an outage, as readings of a device of their own."""
+    gateway = _Gateway(topic="spBv1.0/#", format="sparkplug")
+    later = gateway.channels.row(Channel("f", "g/n/d/historical", "f", "x"))
+    for second in range(60):
+        gateway.until(second)
+        gateway.send([second])
+        if second < 20:
+            gateway.send([second], device=later)
+
+    assert {each.device for each in gateway.said} == {"a"}
