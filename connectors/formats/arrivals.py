@@ -37,7 +37,7 @@ class Arrivals:
         self._tolerance_ns = feed.grace // 2
         time = feed.time
         self._times = ArrivalTimes(feed.period, channels) if time.may_be_arrival else None
-        self._has_times, self._is_age = time.path is not None, time.is_age
+        self._has_times = time.path is not None
 
     def settle(
         self,
@@ -63,9 +63,11 @@ class Arrivals:
         if self._times is not None:
             decoded = self._settle_clockless(self._times, decoded, arrival_ns, unheard_ns)
             time_ns = decoded.time_ns
-        if self._is_age and unheard_ns is not None and unheard_ns.any():
-            # It tells from when it was sent, and that is not when it has arrived.
+        if unheard_ns is not None and unheard_ns.any():
+            # What says how long ago it was tells that from when it was sent, and that is not when
+            # it has arrived.
             has_waited = unheard_ns[decoded.owner] > 0
+            has_waited &= (decoded.quality & np.uint16(Quality.ARRIVAL_TIME)) > 0
             flags = np.where(has_waited, np.uint16(Quality.ESTIMATED_TIME), np.uint16(0))
             decoded = replace(decoded, quality=decoded.quality | flags)
         if time_ns.max() <= arrival_ns.min() + self._tolerance_ns:

@@ -132,11 +132,21 @@ def _fraction(base: int, value: object, _is_key: bool) -> object:  # noqa: FBT00
         return math.copysign(math.inf, mantissa)
 
 
-def _content(value: object, _is_key: bool) -> object:  # noqa: FBT001
+def _content(value: object, is_key: bool) -> object:  # noqa: FBT001
     """What is tagged; what with says nothing here. Maps and arrays stay what the parser makes."""
-    if isinstance(value, cbor2.CBORTag) and isinstance(value.value, int | float | str):
-        return value.value
+    if isinstance(value, cbor2.CBORTag):
+        if isinstance(value.value, int | float | str):
+            return value.value
+        if is_key:
+            raise ValueError("a tag for a key")
     return value
+
+
+def _map(content: object, is_key: bool) -> object:  # noqa: FBT001
+    if is_key:
+        # As with large numbers: of one hash there may be as many as fit.
+        raise ValueError("a map for a key")
+    return content
 
 
 def _refused(_value: object, _is_key: bool) -> object:  # noqa: FBT001
@@ -155,4 +165,10 @@ _TAGS: Mapping[int, Callable[[Any, bool], object]] = {
     **dict.fromkeys(_REFERENCES, _refused),
 }
 
-_loads = partial(cbor2.loads, semantic_decoders=_TAGS, tag_hook=_content, max_depth=_DEEPEST + 1)
+_loads = partial(
+    cbor2.loads,
+    semantic_decoders=_TAGS,
+    tag_hook=_content,
+    object_hook=_map,
+    max_depth=_DEEPEST + 1,
+)

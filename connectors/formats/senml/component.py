@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -31,6 +32,22 @@ class SenmlConfig(FormatConfig):
     def time(self) -> Mapping[str, object]:
         """See ``FormatConfig``: records have times, or are of now."""
         return {"path": "t", "unit": "s"}
+
+    @property
+    def retained(self) -> Literal["once"]:
+        """See ``FormatConfig``: a record may be of now, and would be whenever it came again."""
+        return "once"
+
+    def misfit(self, feed: Feed) -> str:
+        """Why the rest of a feed does not go with this."""
+        for key in ("records", "pairs", "arrays", "quality"):
+            if getattr(feed, key) is not None:
+                return f"{key}: SenML says itself what a pack holds; leave it out"
+        for name, channel in feed.channels.items():
+            if channel.required or channel.default is not None:
+                key = "required" if channel.required else "default"
+                return f"channels.{name}.{key}: a record has one channel; leave it out"
+        return ""
 
     @field_validator("name")
     @classmethod

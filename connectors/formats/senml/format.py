@@ -127,8 +127,7 @@ class SenmlFormat:
             if parts is None:
                 return False
             keys = [parts.pop(CHANNEL)]
-            for part, text in parts.items():
-                record.setdefault(part, text)
+            record |= parts
         keys = [
             key
             for key in dict.fromkeys(keys)

@@ -7,6 +7,9 @@ import re
 #: What stands for the channel's part of a name.
 CHANNEL = "channel"
 
+#: What a record has under names of its own, which no part of a name can be called.
+OWN = ("bn", "n", "name", "t", "value", "sum", "keys")
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -29,6 +32,8 @@ class NamePattern:
             )
         if "}{" in pattern:
             raise ValueError("expected some text between placeholders, which tells them apart")
+        if taken := set(self._names).intersection(OWN):
+            raise ValueError(f"{{{min(taken)}}} is a reserved name; choose another")
         self._head, *self._texts = _PLACEHOLDER.split(pattern)[::2]
 
     def parts(self, name: str) -> dict[str, str] | None:

@@ -10,6 +10,7 @@ import cbor2
 import numpy as np
 import pytest
 
+from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.senml.names import NamePattern
 from headgate.config.feed import Feed
@@ -216,3 +217,43 @@ def test_a_pattern_must_tell_names_apart(name: str) -> None:
                 "channels": {"x": {}},
             }
         )
+
+
+def test_no_part_of_a_name_is_called_as_what_a_record_has() -> None:
+    """With ``{name}`` each channel would be a device, whose name is the whole name."""
+    for part in ("name", "t", "keys"):
+        with pytest.raises(ValueError, match=rf"\{{{part}\}} is a reserved name"):
+            NamePattern(f"urn:{{{part}}}:{{channel}}")
+
+
+@pytest.mark.parametrize(
+    ("feed", "problem"),
+    [
+        ({"records": "value"}, "records: SenML says itself"),
+        ({"pairs": {}}, "pairs: SenML says itself"),
+        ({"arrays": {}, "time": {"path": "t"}}, "arrays: SenML says itself"),
+        ({"quality": {"path": "q"}}, "quality: SenML says itself"),
+        ({"channels": {"x": {"default": 0}}}, "channels.x.default: a record has one channel"),
+        ({"channels": {"x": {"required": True}}}, "channels.x.required: a record has one channel"),
+    ],
+)
+def test_what_packs_have_no_place_for_is_told(feed: dict[str, object], problem: str) -> None:
+    """A default would be a reading of each channel with every record of another one."""
+    given = {"topic": "in/{device}", "format": "senml", "channels": {"x": {}}}
+    with pytest.raises(ValueError, match=problem):
+        Feed.model_validate({**given, **feed})
+
+
+def test_what_is_of_now_is_an_estimate_if_it_has_waited() -> None:
+    """Its time counts from when it was sent, and a retained one is a reading once."""
+    given = {"topic": "in/{device}", "format": "senml", "channels": {"x": {}}}
+    feed = Feed.model_validate(given)
+    assert feed.handles_retained == "once"
+    table = ChannelTable()
+    decoder, arrivals = FeedDecoder("f", feed, table, Ingest()), Arrivals(feed, table)
+    payload = b'[{"n":"x","v":1},{"n":"x","v":2,"t":1799999990}]'
+    now_ns = np.array([_NOW_NS] * 2)
+    decoded = decoder.decode([b"in/a"] * 2, [payload] * 2, now_ns)
+    settled = arrivals.settle(decoded, now_ns, np.array([_NOW_NS - 60 * 10**9, 0]))
+    of_now = int(Quality.ARRIVAL_TIME)
+    assert settled.quality.tolist() == [of_now | int(Quality.ESTIMATED_TIME), 0, of_now, 0]
