@@ -375,8 +375,10 @@ class Feed(Table):
     def _has_the_formats_times(self) -> Self:
         own = self._format_config.time
         if own and self.time.path is None:
-            # As if it stood in the file.
-            object.__setattr__(self, "time", self.time.model_copy(update=own))
+            # As if it stood in the file, but for what does: lines may count in seconds.
+            given = self.time.model_fields_set
+            rest = {key: value for key, value in own.items() if key not in given}
+            object.__setattr__(self, "time", self.time.model_copy(update=rest))
         return self
 
     @field_validator("period")

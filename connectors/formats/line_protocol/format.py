@@ -112,6 +112,9 @@ def _record(line: str) -> object:
         return None
     fields, measurement, time = parsed["fields"], parsed["measurement"], parsed["time"]
     record = {measurement: fields, **fields, "measurement": measurement, "tags": parsed["tags"]}
+    if record[measurement] is not fields:
+        # Its name is another's, as in ``temp temp=21.5``: whole paths lead to the fields.
+        record |= {f"{measurement}.{name}": value for name, value in fields.items()}
     if time is not None:
         record["time"] = time
     else:
