@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from connectors.formats.bounds import Bounds
 from connectors.formats.converted import converter
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import Feed
+from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
 
@@ -42,6 +43,7 @@ class LineProtocolFormat:
             [] if feed.pairs is not None else [each.path or n for n, each in feed.channels.items()]
         )
         self._wanted = [getter(path) for path in paths]
+        self._below = [(path, parts) for path in paths if len(parts := parts_of(path)) == 2]
 
     def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
         """What reads a payload into a type; see ``Format.make_typed``."""
@@ -74,14 +76,18 @@ class LineProtocolFormat:
             text = payload.decode().strip(_AROUND)
         except UnicodeDecodeError as error:
             raise DataError("not_utf8", f"byte {error.start}: {error.reason}") from None
+        below = self._below
         if '"' not in text:
-            records = [record for line in text.split("\n") if (record := _record(line)) is not None]
+            lines = text.split("\n")
+            records = [found for each in lines if (found := _record(each, below)) is not None]
         else:
             records = []
             for lines in _with_breaks(text.split("\n")):
-                record = _record("\n".join(lines))
+                record = _record("\n".join(lines), below)
                 if isinstance(record, DataError) and len(lines) > 1:
-                    records += [each for line in lines if (each := _record(line)) is not None]
+                    records += [
+                        each for line in lines if (each := _record(line, below)) is not None
+                    ]
                 elif record is not None:
                     records.append(record)
         if not records:
@@ -97,8 +103,13 @@ class LineProtocolFormat:
         return any(get(record) is not ABSENT for get in self._wanted)
 
 
-def _record(line: str) -> object:
-    """A line as a record, or what is wrong with it; None for a comment or nothing."""
+def _record(line: str, below: Sequence[tuple[str, tuple[str, ...]]]) -> object:
+    """A line as a record, or what is wrong with it; None for a comment or nothing.
+
+    Args:
+        line: The line.
+        below: Paths, with their parts, of fields of one measurement only.
+    """
     try:
         parsed = parse_line(line)
     except (LineFormatError, ValueError) as error:
@@ -113,8 +124,10 @@ def _record(line: str) -> object:
     fields, measurement, time = parsed["fields"], parsed["measurement"], parsed["time"]
     record = {measurement: fields, **fields, "measurement": measurement, "tags": parsed["tags"]}
     if record[measurement] is not fields:
-        # Its name is another's, as in ``temp temp=21.5``: whole paths lead to the fields.
-        record |= {f"{measurement}.{name}": value for name, value in fields.items()}
+        # A field has the measurement's name, as in ``temp temp=21.5``: whole paths lead to them.
+        for path, (first, name) in below:
+            if first == measurement and name in fields:
+                record[path] = fields[name]
     if time is not None:
         record["time"] = time
     else:

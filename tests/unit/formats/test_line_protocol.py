@@ -81,6 +81,25 @@ def test_a_line_without_a_time_is_of_now() -> None:
     assert found.refused[0].startswith("bad_time: ")
 
 
+def test_a_precision_alone_leaves_the_rest_as_it_is() -> None:
+    """A line of seconds taken for nanoseconds would be of 1970, and so of now."""
+    found = Decoding("m x=1 1767225600\nm y=2", time={"unit": "s"})
+    assert [time_ns for _, _, time_ns, _ in found.readings] == [_T, _NOW_NS]
+    assert not found.refused
+
+
+def test_a_field_may_be_called_as_its_measurement() -> None:
+    """As Telegraf's are of temperatures: the whole path leads to all of them."""
+    channels = {"t": {"path": "temp.temp"}, "same": {"path": "temp"}, "other": {"path": "temp.x"}}
+    found = Decoding("temp,host=a temp=21.5,x=3\nheat temp=1", channels=channels)
+    assert [(field, value) for _, field, _, value in found.readings] == [
+        ("t", 21.5),
+        ("same", 21.5),
+        ("other", 3.0),
+        ("same", 1.0),
+    ]
+
+
 def test_tags_name_devices_and_measurements_tell_fields_apart() -> None:
     """Where several lines have fields of one name."""
     feed = {
