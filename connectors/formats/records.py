@@ -119,7 +119,12 @@ class Records:
         if self.path is not None and type(payload) is dict and self.path in payload:
             # A key that holds the whole path is preferred, as with all paths.
             content, steps = payload[self.path], ()
-        search = _Search(self._check_count, self._beside, has_rows=bool(self._row_length))
+        search = _Search(
+            self._check_count,
+            self._beside,
+            has_rows=bool(self._row_length),
+            takes_null=self._takes_values,
+        )
         search.follow(content, steps, (payload,), {})
         if not search.ends and self._steps:
             raise DataError("missing_records", self._nothing_there(payload))
@@ -180,11 +185,18 @@ class _Search:
     """Follows a path through one payload, with a bound on what it goes through."""
 
     def __init__(
-        self, check_count: Callable[[int], None], beside: Container[str], *, has_rows: bool
+        self,
+        check_count: Callable[[int], None],
+        beside: Container[str],
+        *,
+        has_rows: bool,
+        takes_null: bool,
     ) -> None:
         self._check_count = check_count
         self._beside = beside
         self._has_rows = has_rows
+        # Where values stand under keys, null is one that is missing.
+        self._takes_null = takes_null
         self.records = self._branches = 0
         self.ends: list[_End] = []
 
@@ -213,7 +225,7 @@ class _Search:
             self._count(branches=len(content))
             if not content:
                 self.ends.append(((), levels))
-        for key, each in _members(content, step):
+        for key, each in _members(content, step, has_null=self._takes_null and not rest):
             if step.name is not None and key in self._beside and not isinstance(each, dict | list):
                 continue
             is_level = rest and (step.name is not None or isinstance(content, list))
@@ -239,16 +251,22 @@ def _picks(step: Step) -> bool:
     return step.name == "*" or (step.name is None and step.key.isdecimal())
 
 
-def _members(content: object, step: Step) -> list[tuple[str, object]]:
-    """Where a step leads, with the keys; nothing where it leads nowhere, or to null."""
+def _members(content: object, step: Step, *, has_null: bool = False) -> list[tuple[str, object]]:
+    """Where a step leads, with the keys; nothing where it leads nowhere, or to null.
+
+    Args:
+        content: Where it begins.
+        step: The step.
+        has_null: Whether null is something.
+    """
     if type(content) is dict:
         if step.name is not None:
-            return [(key, each) for key, each in content.items() if each is not None]
-        found = content.get(step.key)
-        return [] if found is None else [(step.key, found)]
+            return [(key, each) for key, each in content.items() if has_null or each is not None]
+        is_there = step.key in content and (has_null or content[step.key] is not None)
+        return [(step.key, content[step.key])] if is_there else []
     if type(content) is list and _picks(step):
         if step.name is not None:
-            return [("", each) for each in content if each is not None]
+            return [("", each) for each in content if has_null or each is not None]
         at = int(step.key)
         return [(step.key, content[at])] if at < len(content) else []
     return []

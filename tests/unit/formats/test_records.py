@@ -249,6 +249,45 @@ def test_keys_may_be_times_devices_and_channels(
     assert not any(found.tags)
 
 
+@pytest.mark.parametrize(
+    ("content", "feed", "readings"),
+    [
+        (
+            {"v": None, "w": 2, "x": None},
+            {"records": "{channel}", "channels": {"v": {}, "w": {}}},
+            [("a", "v", 0, None), ("a", "w", 0, 2)],
+        ),
+        (
+            {"v": {str(_T): None, str(_T + 1): 2}},
+            {"records": "{channel}.{time}", "time": {"unit": "s"}, "channels": {"v": {}}},
+            [("a", "v", -10, None), ("a", "v", -9, 2)],
+        ),
+        (
+            {"p1": None, "p2": 2},
+            {"topic": "in/+", "records": "{device}", "channels": {"v": {"path": "value"}}},
+            [("p1", "v", 0, None), ("p2", "v", 0, 2)],
+        ),
+        (
+            {"p1": {"v": None}, "p2": {}},
+            {"topic": "in/+", "records": "{device}.v", "channels": {"v": {"path": "value"}}},
+            [("p1", "v", 0, None)],
+        ),
+        (
+            {"p1": None, "p2": {"v": 2}},
+            {"topic": "in/+", "records": "{device}", "channels": {"v": {}}},
+            [("p2", "v", 0, 2)],
+        ),
+    ],
+)
+def test_null_under_a_key_is_a_value_that_is_missing(
+    content: object, feed: dict[str, object], readings: list[object]
+) -> None:
+    """Where the value itself stands there, and no object."""
+    found = Decoding(content, **feed)
+    assert found.readings == readings
+    assert not found.refused
+
+
 def test_a_further_key_is_a_tag_that_tells_devices_apart() -> None:
     """As a placeholder of the topic is."""
     found = Decoding(
