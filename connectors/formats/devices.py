@@ -66,6 +66,9 @@ class Devices:
             [*self._device_name.texts, *self._paths]
         )
         self._parts = [getter(path) for path in self._paths]
+        # Those of the topic that the name is made of, where they tell no devices apart as tags.
+        placeholders = self._device_name.placeholders
+        self._placeholders = [] if self._identity is None else placeholders
         # What is the same of all, and by name, where tags stand in the payload.
         self._fixed_tags = feed.fixed_tags
         self._tags = [(name, getter(path)) for name, path in feed.tag_paths.items()]
@@ -77,7 +80,7 @@ class Devices:
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
         self._places: dict[tuple[Tags, str], int] = {}
-        # By (telling tags, device), of which parts the payload made the name, where it has several.
+        # By (telling tags, device), of which parts the name is made, where it has several.
         self._made_of: dict[tuple[Tags, str], tuple[str, ...]] = {}
         # By placeholder, the values that it has had.
         self._values: dict[str, set[str]] = {}
@@ -112,13 +115,17 @@ class Devices:
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
         texts = (values["device"],) if self._is_plain else _filled(self._device_name, values)
+        parts = tuple(values[name] for name in self._placeholders)
         values = {name: values[name] for name in self._tag_names}
         for placeholder, value in values.items():
             if len(value) > MAX_NAME:
                 raise _too_long(f"{{{placeholder}}}", value)
         if not self._parts:
             _check_device(texts[0])
-        return tuple(sorted((values | self._fixed_tags).items())), texts
+        tags = tuple(sorted((values | self._fixed_tags).items()))
+        if self.is_named_by_topic and len(parts) > 1:
+            self._check_parts(telling_tags(tags, self._identity), texts[0], parts)
+        return tags, texts
 
     def named_by(
         self, record: object, around: Around, tags: Tags, texts: tuple[str, ...]
@@ -159,17 +166,23 @@ class Devices:
             part + text for part, text in zip(parts, texts[1:], strict=True)
         )
         _check_device(device)
+        if self._placeholders:
+            parts = (*texts, *parts)
         if len(parts) > 1:
-            made_of = self._made_of.get((tags, device))
-            if made_of is None and len(self._made_of) < self._max_topics:
-                self._made_of[tags, device] = made_of = parts
-            if made_of not in (None, parts):
-                raise DataError(
-                    "bad_device",
-                    f"{device!r:.60} is made of {made_of!r:.60} already, this one of "
-                    f"{parts!r:.60}: two devices must not have one name",
-                )
+            self._check_parts(tags, device, parts)
         return device
+
+    def _check_parts(self, tags: Tags, device: str, parts: tuple[str, ...]) -> None:
+        """Refuse a name that was made of other parts before."""
+        made_of = self._made_of.get((tags, device))
+        if made_of is None and len(self._made_of) < self._max_topics:
+            self._made_of[tags, device] = made_of = parts
+        if made_of not in (None, parts):
+            raise DataError(
+                "bad_device",
+                f"{device!r:.60} is made of {made_of!r:.60} already, this one of "
+                f"{parts!r:.60}: two devices must not have one name",
+            )
 
     def place_of(self, tags: Tags, device: str) -> int:
         """The device's place in ``rows``, added when it is new; raises DataError for too many."""

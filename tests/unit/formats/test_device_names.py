@@ -95,6 +95,28 @@ def test_two_devices_never_get_one_name(records: str | None) -> None:
     assert only.startswith("bad_device: 'A-1-2' is made of ('A-1', '2') already")
 
 
+@pytest.mark.parametrize(
+    ("feed", "first", "second"),
+    [
+        ({"topic": "in/{line}/{n}"}, ("in/A-1/2", {"x": 1}), ("in/A/1-2", {"x": 1})),
+        ({"topic": "in/{line}"}, ("in/A-1", {"n": 2, "x": 1}), ("in/A", {"n": "1-2", "x": 1})),
+    ],
+)
+def test_names_that_a_topic_is_part_of_are_of_one_device_each(
+    feed: dict[str, str], first: tuple[str, object], second: tuple[str, object]
+) -> None:
+    """Where the tags do not tell the two apart; where they do both are taken."""
+    name = {"device": "{line}-{n}", **feed}
+    found, refused = _devices([first, second, first], identity=[], **name)
+    assert found == ["A-1-2"]
+    (only,) = refused
+    assert only.startswith("bad_device: 'A-1-2' is made of ('A-1")
+
+    found, refused = _devices([first, second, first], **name)
+    assert len(found) == 2
+    assert not refused
+
+
 def test_devices_of_one_name_count_as_what_they_are() -> None:
     """Each line's is a further device, unless the name alone tells them apart."""
     messages: list[tuple[str, object]] = [(f"hall/{n}/p", {"x": 1}) for n in range(12)]
