@@ -92,20 +92,25 @@ class TimeTexts:
         self.has_digits = mapping.pattern is None
         self._takes_dates = mapping.date_only
         self._widths = [_DIGITS] * len(mapping.paths)
+        # Which of them have a fraction, be it of nothing but zeros.
+        self._has_fraction = [False] * len(mapping.paths)
         if mapping.pattern is not None:
             example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC).strftime(mapping.pattern)
             parts = example.split(" ") if len(mapping.paths) > 1 else [example]
             if len(parts) == len(mapping.paths):
                 self._widths = [len(part.partition(".")[0]) for part in parts]
+                self._has_fraction = ["." in part and "%f" in mapping.pattern for part in parts]
 
     def part(self, place: int, value: object) -> str:
         """One of the texts, of whose digits zeros may have got lost."""
         if type(value) is int and 0 <= value < 10**LONGEST_TEXT:
-            return str(value).zfill(self._widths[place])
+            text = str(value).zfill(self._widths[place])
+            return f"{text}.0" if self._has_fraction[place] else text
         if type(value) is float and 0 <= value < _LARGEST:
             whole, _, fraction = repr(value).partition(".")
             text = whole.zfill(self._widths[place])
-            return text if fraction == "0" else f"{text}.{fraction}"
+            has_fraction = self._has_fraction[place] or fraction != "0"
+            return f"{text}.{fraction}" if has_fraction else text
         if isinstance(value, str) and len(value) <= LONGEST_TEXT:
             return value.strip()
         raise DataError("bad_time", f"expected a text, got {shown(value)}")
@@ -125,7 +130,7 @@ class TimeTexts:
 
     def _moment_of_pattern(self, value: object) -> datetime:
         assert self._pattern is not None  # noqa: S101  (for the type checker)
-        if type(value) is int and len(self._widths) == 1:
+        if isinstance(value, int | float) and len(self._widths) == 1:
             value = self.part(0, value)
         if isinstance(value, str) and len(value) <= 2 * LONGEST_TEXT:
             try:

@@ -138,8 +138,11 @@ class EventTimes:
     def _has_no_clock(self, value: object, arrived_ns: int) -> bool:
         """Whether a device says that it has no clock: nothing, or a time long before any."""
         values = value if isinstance(value, tuple) else (value,)
-        if any(each is ABSENT or each is None or _is_blank(each) for each in values[:1]):
+        leading = values[0]
+        if leading is ABSENT or leading is None or _is_blank(leading):
             return True
+        if self._unit == "iso8601" and type(leading) in (int, float) and not leading:
+            return True  # digits of a date, of which all are zeros
         try:
             return self._read(value, arrived_ns) < self._not_before_ns
         except DataError:

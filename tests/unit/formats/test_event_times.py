@@ -86,6 +86,21 @@ _NOTATIONS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         {"d": 150127.0, "t": 75959.25},
         "2027-01-15T07:59:59.25Z",
     ),
+    "time of day as digits with a fraction of zeros": (
+        {"path": ["d", "t"], "pattern": "%d%m%y %H%M%S.%f"},
+        {"d": 150127, "t": 75959.0},
+        "2027-01-15T07:59:59Z",
+    ),
+    "time of day as digits whose fraction is left out": (
+        {"path": ["d", "t"], "pattern": "%d%m%y %H%M%S.%f"},
+        {"d": "150127", "t": 75959},
+        "2027-01-15T07:59:59Z",
+    ),
+    "digits of a pattern as a fraction": (
+        {"path": "t", "pattern": "%d%m%y%H%M%S"},
+        {"t": 50127075959.0},
+        "2027-01-05T07:59:59Z",
+    ),
     "date and time of day as digits of ISO 8601": (
         {"path": ["d", "t"], "unit": "iso8601"},
         {"d": 20270115, "t": 75959},
@@ -267,6 +282,8 @@ _CLOCKLESS = Quality.ARRIVAL_TIME | Quality.ESTIMATED_TIME
         ({"t": "1970-01-01T00:00:07Z"}, "iso8601"),
         ({"t": "0000-00-00 00:00:00"}, "iso8601"),
         ({"t": None}, "iso8601"),
+        ({"t": 0}, "iso8601"),
+        ({"t": 0.0}, "iso8601"),
     ],
 )
 def test_a_device_without_a_clock_gets_its_arrival_time(
