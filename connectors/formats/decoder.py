@@ -225,9 +225,11 @@ class FeedDecoder:
         is_known = not typed.has_arrays and not self._is_required.any()
         for position in typed.owner[is_odd].tolist():
             if position not in failed:
-                # An array or object in it may be where they are: the careful way looks.
+                # An array or object in it may be where they are: the careful way looks. Of JSON the
+                # bytes say that there is none.
                 payload = payloads[position]
-                is_flat = is_known and b"[" not in payload and payload.count(b"{") <= 1
+                is_flat = is_known and payload.startswith(b"{") and payload.count(b"{") == 1
+                is_flat = is_flat and b"[" not in payload
                 failed[position] = DataError("no_channels", _NO_CHANNELS) if is_flat else None
 
     def _columns(

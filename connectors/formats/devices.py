@@ -115,7 +115,7 @@ class Devices:
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
         texts = (values["device"],) if self._is_plain else _filled(self._device_name, values)
-        parts = tuple(values[name] for name in self._placeholders)
+        every = values
         values = {name: values[name] for name in self._tag_names}
         for placeholder, value in values.items():
             if len(value) > MAX_NAME:
@@ -123,7 +123,8 @@ class Devices:
         if not self._parts:
             _check_device(texts[0])
         tags = tuple(sorted((values | self._fixed_tags).items()))
-        if self.is_named_by_topic and len(parts) > 1:
+        if self.is_named_by_topic and self._placeholders[1:]:
+            parts = tuple(every[name] for name in self._placeholders)
             self._check_parts(telling_tags(tags, self._identity), texts[0], parts)
         return tags, texts
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import cbor2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -60,6 +61,16 @@ def test_it_says_what_json_says(contents: list[object]) -> None:
     packed = [cbor2.dumps(content) for content in contents]
     written = [json.dumps(content).encode() for content in contents]
     assert _decoded(packed, "cbor") == _decoded(written, "json")
+
+
+@pytest.mark.parametrize("content", [{"d": [{"x": 1}]}, {"p1": {"x": 1}}])
+@pytest.mark.parametrize("form", ["cbor", "msgpack"])
+def test_where_records_may_stand_is_told_as_of_json(form: str, content: object) -> None:
+    """Their bytes do not say whether there are arrays or objects in them."""
+    packed = cbor2.dumps(content) if form == "cbor" else msgspec.msgpack.encode(content)
+    refused = _decoded([packed], form)[4]
+    assert refused == _decoded([json.dumps(content).encode()], "json")[4]
+    assert "records = " in refused[0][1]
 
 
 @pytest.mark.parametrize(
