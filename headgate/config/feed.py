@@ -467,7 +467,13 @@ class Feed(Table):
     @property
     def density(self) -> int:
         """How many times more may come of a byte of its messages than of one of JSON objects."""
-        return max(self._format_config.density, 1 if self.arrays is None else 16)
+        # Values under keys, and rows, are records without the braces that others are weighed by.
+        is_keyed = self.records is not None and any(step.name for step in steps_of(self.records))
+        has_rows = any(
+            parts_of(each.path or name)[0].isdecimal() for name, each in self.channels.items()
+        )
+        of_shape = 16 if self.arrays is not None else 8 if is_keyed or has_rows else 1
+        return max(self._format_config.density, of_shape)
 
     @property
     def is_within_levels(self) -> bool:

@@ -366,3 +366,16 @@ def test_sender_quality_may_stand_in_an_outer_level() -> None:
     content = {"devices": [{"id": "a1", "q": False, "samples": [{"t": _T, "v": 1}]}]}
     found = Decoding(content, **_NESTED, quality={"path": "q"})
     assert found.quality == [Quality.MISSING | Quality.BAD_AT_SOURCE]
+
+
+@pytest.mark.parametrize(
+    ("feed", "density"),
+    [
+        ({"records": "{channel}", "channels": {"v": {}}}, 8),
+        ({"channels": {"v": {"path": "1"}}}, 8),
+        ({"records": "a.b", "channels": {"v": {"path": "w.1"}}}, 1),
+    ],
+)
+def test_records_without_braces_weigh_more(feed: dict[str, object], density: int) -> None:
+    """A slice of messages is bounded by what it takes to decode it, and others by their braces."""
+    assert Feed.model_validate({"topic": "in/{device}", **feed}).density == density
