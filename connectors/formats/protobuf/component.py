@@ -9,7 +9,6 @@ from typing import Literal
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import Feed
 from headgate.config.format import FormatConfig
-from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
 from headgate.config.values import FilePath
 from headgate.core.components import Component
@@ -37,19 +36,22 @@ class ProtobufConfig(FormatConfig):
 
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this."""
-        from connectors.formats.protobuf.schema import fields_of, message_class
+        from connectors.formats.protobuf.schema import message_class, no_field
 
         try:
-            fields = fields_of(message_class(self.file, self.message))
+            kind = message_class(self.file, self.message)
         except ValueError as error:
             return f"format.{error}"
         if feed.records is not None or feed.pairs is not None:
             return ""
-        for name, channel in feed.channels.items():
-            path = channel.path or name
-            if parts_of(path)[0] not in fields and path not in fields:
-                told = ", ".join(fields)
-                return f"channels.{name}: no field {path} in {self.message}; it has {told}"
+        paths = [(f"channels.{name}", each.path or name) for name, each in feed.channels.items()]
+        paths += [(f"tags.{name}", path) for name, path in feed.tag_paths.items()]
+        paths += [("time.path", path) for path in feed.time.paths]
+        paths += [("device", path) for path in feed.device_name.paths]
+        paths += [] if feed.quality is None else [("quality.path", feed.quality.path)]
+        for key, path in paths:
+            if problem := no_field(kind, path):
+                return f"{key}: {problem}"
         return ""
 
 

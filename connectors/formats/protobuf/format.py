@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.protobuf.component import ProtobufConfig
-from connectors.formats.protobuf.schema import message_class
+from connectors.formats.protobuf.schema import is_map, message_class
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -97,8 +97,8 @@ class _Reader:
 
     def _several(self, field: Any, values: Any) -> object:  # noqa: ANN401
         if not len(values):
-            return {} if _is_map(field) else []
-        if _is_map(field):
+            return {} if is_map(field) else []
+        if is_map(field):
             value = field.message_type.fields_by_name["value"]
             self._take(_OBJECT + 3 * _VALUE * len(values))
             return {_key(key): self._one(value, values[key]) for key in values}
@@ -124,11 +124,6 @@ class _Reader:
                 f"so many and small messages or values that they would take more than "
                 f"{_MAX_RATIO} times its size",
             )
-
-
-def _is_map(field: Any) -> bool:  # noqa: ANN401
-    kind = field.message_type
-    return kind is not None and kind.GetOptions().map_entry
 
 
 def _key(key: object) -> str:

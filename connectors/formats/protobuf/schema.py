@@ -20,6 +20,8 @@ from google.protobuf import (
 )
 from google.protobuf.message import DecodeError
 
+from headgate.config.payload_path import parts_of
+
 #: Files that everybody has, and that a descriptor set may have been written without.
 _WELL_KNOWN = (timestamp_pb2, duration_pb2, wrappers_pb2)
 
@@ -85,9 +87,36 @@ def _messages(files: Any) -> list[str]:  # noqa: ANN401
     ]
 
 
-def fields_of(kind: Any) -> list[str]:  # noqa: ANN401
-    """Names of a message's fields."""
-    return [field.name for field in kind.DESCRIPTOR.fields]
+def no_field(kind: Any, path: str) -> str:  # noqa: ANN401
+    """Why a path leads nowhere in messages of a class; empty when it may lead somewhere."""
+    message, parts = kind.DESCRIPTOR, list(parts_of(path))
+    while parts:
+        name = parts.pop(0)
+        field = message.fields_by_name.get(name)
+        if field is None:
+            told = ", ".join(each.name for each in message.fields)
+            return f"no field {name} in {message.full_name}; it has {told}"
+        if is_map(field):
+            del parts[:1]
+            field = field.message_type.fields_by_name["value"]
+        elif field.is_repeated and parts and not parts.pop(0).isdecimal():
+            return (
+                f"{name} in {message.full_name} is an array; give a place in it, such as "
+                f'"{name}.0", or records = "{name}"'
+            )
+        inner = field.message_type
+        if inner is not None and inner.file.package == "google.protobuf":
+            return ""
+        if inner is None:
+            return f"{name} in {message.full_name} has no fields" if parts else ""
+        message = inner
+    return ""
+
+
+def is_map(field: Any) -> bool:  # noqa: ANN401
+    """Whether a field is a map, which is written as a repeated message."""
+    kind = field.message_type
+    return kind is not None and kind.GetOptions().map_entry
 
 
 def _compiled(file: Path) -> bytes:

@@ -48,7 +48,7 @@ def test_a_schema_may_be_a_proto_file() -> None:
     """It says what its descriptor set says."""
     pytest.importorskip("grpc_tools", reason="the extra proto is not installed")
     kind = schema.message_class(_PROTO, "example.Report")
-    assert schema.fields_of(kind) == schema.fields_of(_Report)
+    assert kind.DESCRIPTOR.fields_by_name.keys() == _Report.DESCRIPTOR.fields_by_name.keys()
     channels: dict[str, Any] = {"temperature": {}}
     form = {**_FORMAT, "file": str(_PROTO)}
     found = Decoding(_Report(temperature=5).SerializeToString(), format=form, channels=channels)
@@ -152,6 +152,31 @@ def test_a_mistake_in_the_configuration_is_told(
     """Where it stands, and what there is."""
     with pytest.raises(ValueError, match=told):
         _feed(format={**_FORMAT, **form}, channels={channel: {}})
+
+
+@pytest.mark.parametrize(
+    ("feed", "told"),
+    [
+        ({"channels": {"x": {"path": "machine.speed"}}}, r"channels\.x: machine .* has no fields"),
+        ({"channels": {"x": {"path": "samples.value"}}}, r'x: samples .*, or records = "samples"'),
+        ({"channels": {"x": {"path": "samples.0.v"}}}, r"x: no field v in example\.Report\.Sample"),
+        ({"tags": {"site": {}}}, r"tags\.site: no field site in example\.Report"),
+        ({"time": {"path": "ts"}}, r"time\.path: no field ts in"),
+        ({"device": "serial"}, r"device: no field serial in"),
+        ({"quality": {"path": "q"}}, r"quality\.path: no field q in"),
+        ({"channels": {"x": {"path": "samples.0.value"}, "y": {"path": "levels.a"}}}, ""),
+        ({"arrays": {}, "time": {"path": "at"}, "channels": {"samples": {}}}, ""),
+        ({"records": "samples", "tags": {"machine": {}}, "channels": {"value": {}}}, ""),
+    ],
+)
+def test_a_path_that_no_message_has_is_told(feed: dict[str, object], told: str) -> None:
+    """A channel or tag of it would never be there, and nobody would be told why."""
+    given: dict[str, object] = {"channels": {"temperature": {}}, **feed}
+    if not told:
+        _feed(**given)
+        return
+    with pytest.raises(ValueError, match=told):
+        _feed(**given)
 
 
 def test_a_proto_file_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
