@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from connectors.formats.bounds import Bounds
 from connectors.formats.csv.component import CsvConfig
 from connectors.formats.numbers import number_text
-from headgate.config.feed import Feed
+from headgate.config.feed import Feed, plain
 from headgate.config.payload_path import key_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -53,7 +53,11 @@ class CsvFormat:
             self._numbers.add(key_of(feed.pairs.value))
         paths = [*channels, *map(key_of, feed.device_name.paths)]
         paths += map(key_of, [*feed.time.paths, *feed.tag_paths.values()])
-        paths += [] if feed.quality is None else [key_of(feed.quality.path)]
+        # A word for how good a line is may be a number or a truth value, unless that is a text.
+        self._quality = None if feed.quality is None else key_of(feed.quality.path)
+        good = () if feed.quality is None else feed.quality.good
+        self._good_texts = {plain(each) for each in good if isinstance(each, str)}
+        paths += [] if self._quality is None else [self._quality]
         if feed.pairs is not None:
             paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
         self._wanted = frozenset(paths)
@@ -112,6 +116,18 @@ class CsvFormat:
         for name, text in zip(columns, row, strict=True):
             # A place that is empty has no value.
             if name in self._wanted and text.strip():
+                if name == self._quality and plain(text) not in self._good_texts:
+                    record[name] = _word(text)
+                    continue
                 number = number_text(text) if name in self._numbers else None
                 record[name] = text if number is None else float(number)
         return record
+
+
+def _word(text: str) -> object:
+    """A text as what else it may mean: true, false or a number."""
+    truth = {"true": True, "false": False}.get(plain(text))
+    number = number_text(text)
+    if truth is not None:
+        return truth
+    return text if number is None else float(number)

@@ -124,6 +124,25 @@ def test_mistakes_about_lines_are_told(keys: dict[str, object], told: str) -> No
         Decoding(b"", format={"type": "csv", **keys}, channels={"x": {}})
 
 
+@pytest.mark.parametrize(
+    ("good", "word", "is_good"),
+    [
+        ([True, "GOOD"], "true", True),
+        ([True, "GOOD"], "False", False),
+        ([True, "GOOD"], "good", True),
+        ([192], "192", True),
+        ([192], "0", False),
+        (["192"], "192", True),
+        ([192], "x", False),
+    ],
+)
+def test_how_good_a_line_is_may_be_a_number(good: list[object], word: str, is_good: bool) -> None:
+    """Or a truth value, though all that stands in a line is text."""
+    feed = {**_CSV, "channels": {"x": {}}, "quality": {"path": "y.z", "good": good}}
+    found = Decoding(f"{_T},5,,{word}".encode(), **feed)
+    assert found.readings == [("x", 5.0 if is_good else None)]
+
+
 def _frame(field: Mapping[str, object], payload: bytes, **form: object) -> Decoding:
     form = {"type": "binary", "fields": {"x": {"at": 1, **field}}, **form}
     return Decoding(payload, format=form, channels={"x": {}})
