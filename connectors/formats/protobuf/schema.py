@@ -47,7 +47,10 @@ def message_class(file: Path, name: str) -> Any:  # noqa: ANN401  (made while it
 
 @cache
 def _message_class(file: Path, _changed_ns: int, name: str) -> Any:  # noqa: ANN401
-    content = _compiled(file) if file.suffix == ".proto" else file.read_bytes()
+    try:
+        content = _compiled(file) if file.suffix == ".proto" else file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"file: {file} can't be read: {error.strerror}") from None
     files = descriptor_pb2.FileDescriptorSet()
     try:
         files.ParseFromString(content)

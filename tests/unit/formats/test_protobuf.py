@@ -137,6 +137,7 @@ def test_what_can_not_be_read_is_refused(payload: bytes, reason: str) -> None:
     ("form", "channel", "told"),
     [
         ({"file": "nowhere.binpb"}, "temperature", r"format\.file: expected a schema at"),
+        ({"file": str(_FOLDER)}, "temperature", r"format\.file: .* can't be read: Is a directory"),
         ({"file": __file__}, "temperature", r"format\.file: expected a \.proto file, or what"),
         (
             {"message": "example.Raport"},
