@@ -90,7 +90,7 @@ def array_below(content: object, depth: int = 3, *, is_innermost: bool = True) -
         is_way = type(value) is dict or (is_array and is_innermost)
         below = array_below(value, depth - 1, is_innermost=is_innermost) if is_way else ""
         if below or (is_array and not found):
-            path = f"{_quoted(key)}.{below}" if below else _quoted(key)
+            path = f"{quoted(key)}.{below}" if below else quoted(key)
             # An array of the record itself is more likely meant than one of an object in it.
             if is_array:
                 return path[:_LONGEST_SHOWN]
@@ -98,6 +98,7 @@ def array_below(content: object, depth: int = 3, *, is_innermost: bool = True) -
     return found[:_LONGEST_SHOWN]
 
 
-def _quoted(key: object) -> str:
+def quoted(key: object) -> str:
+    """A key as a part of a path."""
     text = str(key)
     return f'"{text}"' if "." in text and '"' not in text else text

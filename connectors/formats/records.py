@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from connectors.formats.format import NOTHING
 from connectors.formats.numbers import shown
-from connectors.formats.paths import ABSENT, array_below
+from connectors.formats.paths import ABSENT, array_below, quoted
 from connectors.formats.signals import Signal
 from headgate.config.feed import Feed
 from headgate.config.payload_path import Step, parts_of, steps_of
@@ -85,6 +85,7 @@ class Records:
         self.path = feed.records
         self._steps = () if feed.records is None else steps_of(feed.records)
         self._check_count = check_count
+        self._is_named_by_topic = "device" in feed.placeholders
         #: Whether records stand under keys of any name; then some may be none of the feed's.
         self.is_keyed = any(step.name is not None for step in self._steps)
         values = [feed.pairs.value] if feed.pairs is not None else [each.path for each in signals]
@@ -139,14 +140,20 @@ class Records:
             return f'there is an array of objects at "{below}"; records = "{path}" reads it'
         if type(record) is not dict:
             return ""
-        for key, each in islice(record.items(), _LOOKED_AT):
-            if type(each) is dict and any(find(each) is not ABSENT for find in self._finds):
-                name = "{time}" if str(key)[:4].isdecimal() else "{device}"
-                return (
-                    f'there is such a record under "{str(key)[:_LONGEST_KEY]}"; '
-                    f'records = "{above}{name}" reads those under all keys'
-                )
-        return ""
+        keys = [
+            str(key)
+            for key, each in islice(record.items(), _LOOKED_AT)
+            if type(each) is dict and any(find(each) is not ABSENT for find in self._finds)
+        ]
+        if not keys:
+            return ""
+        there = f'there is such a record under "{keys[0][:_LONGEST_KEY]}"'
+        if keys[0][:4].isdecimal():
+            return f'{there}; records = "{above}{{time}}" reads those under all keys'
+        if self._is_named_by_topic and len(keys) == 1 and len(keys[0]) <= _LONGEST_KEY:
+            return f'{there}; records = "{above}{quoted(keys[0])}" reads it'
+        text = f'{there}; records = "{above}{{device}}" reads those under all keys'
+        return f"{text}, with + for {{device}} in topic" if self._is_named_by_topic else text
 
     def _record(self, content: object) -> object:
         """A record; ``ABSENT`` for what is none of the feed's."""

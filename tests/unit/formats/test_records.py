@@ -109,8 +109,10 @@ def test_the_path_to_records_below_records_is_told() -> None:
     ("content", "feed", "detail"),
     [
         ({f"{_T}": {"v": 1}}, {"time": {"path": "t", "unit": "s"}}, 'records = "{time}" reads'),
-        ({"p1": {"v": 1}}, {}, 'records = "{device}" reads'),
-        ({"d": {"p1": {"v": 1}}}, {"records": "d"}, 'records = "d.{device}" reads'),
+        ({"p1": {"v": 1}}, {"topic": "in/+", "device": "id"}, 'records = "{device}" reads'),
+        ({"p1": {"v": 1}, "p2": {"v": 2}}, {}, "under all keys, with + for {device} in topic"),
+        ({"data": {"v": 1}, "w": {}}, {}, 'records = "data" reads it'),
+        ({"d": {"a.b": {"v": 1}}}, {"records": "d"}, 'records = "d."a.b"" reads it'),
         ({"d": [{"v": 1}]}, {"device": "id"}, 'records = "d" reads'),
     ],
 )
