@@ -93,7 +93,8 @@ class JsonFormat:
         try:
             inner = value.encode()
             if not value.lstrip().startswith(("{", "[")):
-                inner = base64.b64decode(value, validate=True)
+                # Some end it with a line break, or have one after each 76 letters.
+                inner = base64.b64decode(inner.translate(None, _BLANKS), validate=True)
         except ValueError as error:
             raise DataError(
                 "not_json", f'"{self._inside}" is neither JSON nor base64: {error}'[:200]

@@ -447,6 +447,7 @@ def test_one_message_costs_little(name: str) -> None:
         (b'{"p": {"q": {"x": 7.5}}}', ""),
         (b'{"p": {"q": "{\\"x\\": 7.5}"}}', ""),
         (b'{"p": {"q": "eyJ4IjogNy41fQ=="}}', ""),
+        (b'{"p": {"q": "eyJ4Ijog\\r\\nNy41fQ==\\n"}}', ""),
         (b'{"p": {}}', 'missing_records: no message at "p.q"'),
         (b'{"p": {"q": null}}', "missing_records"),
         (b'{"p": {"q": "?"}}', 'not_json: "p.q" is neither JSON nor base64'),
