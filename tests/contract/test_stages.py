@@ -87,7 +87,7 @@ def _readings(seed: int) -> Batch:
     rows = []
     for device in range(_DEVICES):
         values = _values(rng, _STEPS)
-        values[60:100, 0] = 1.0 if device == 1 else values[60:100, 0]
+        values[60:100, 0] = 1.0 if device == 0 else values[60:100, 0]
         values[110:130, 1] += 9.0 if device == 2 else 0.0
         for step in np.flatnonzero(rng.random(_STEPS) < 0.97).tolist():
             delay = rng.choice([0, 0, 0, 1.5, 8], p=[0.4, 0.3, 0.2, 0.09, 0.01])
