@@ -440,7 +440,9 @@ class FeedDecoder:
         if error.reason == "bad_time" and self._times is not None:
             value = self._times.find(record, around)
             hint = self._times.hint(value, arrived_ns, error)
-        if value is ABSENT:
+        # A name that is there and bad is where it should be.
+        is_there = error.reason == "bad_device" and self._devices.is_named_in(record, around)
+        if value is ABSENT and not is_there:
             hint = self._records.hint(record) or hint
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
 

@@ -147,6 +147,10 @@ class Devices:
         values = [first(get, record, around) for get in self._parts]
         return tags, self._named(tags, texts, values)
 
+    def is_named_in(self, record: object, around: Around) -> bool:
+        """Whether something stands where the device's name should, whatever it is."""
+        return all(first(get, record, around) is not ABSENT for get in self._parts)
+
     def _tagged(self, tags: Tags, values: Sequence[object]) -> Tags:
         """The topic's tags, and those of the payload; what is not there is none."""
         if not self._tags:
