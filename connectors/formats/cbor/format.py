@@ -56,6 +56,10 @@ _NOT_FINITE = re.compile(
 #: known beforehand, so there may be many of one hash, and each of these takes as long as there are.
 _MANY_ARRAYS = 500
 
+#: First bytes: the end of what has no length, and texts and bytes of that kind; the type that tags
+#: have, and how it is written that there is no length.
+_BREAK, _IN_PARTS, _TAGGED, _NO_LENGTH = 0xFF, (0x5F, 0x7F), 6, 31
+
 _IS_ARRAY = _COST == _ARRAY
 _IS_MAP = _COST == _MAP
 
@@ -136,14 +140,49 @@ def _elements(payload: bytes) -> range:
 
 
 def _check_keys(payload: bytes) -> None:
-    """Refuse, with DataError, keys that are neither texts nor bytes."""
+    """Refuse, with DataError, arrays that are keys."""
     try:
+        # The fastest look takes no key but texts and bytes.
         cbor2.loads(payload, strict_hashable_types=True, tag_hook=lambda tag, _: tag.value)
-    except UNREADABLE as error:
-        if "hash" in str(error) or "key" in str(error):
-            raise DataError(
-                "not_cbor", "keys that are no texts, in a message of so many arrays"
-            ) from None
+    except UNREADABLE:
+        # Or there is another kind of key, or what is only here no value.
+        _check_each_key(payload)
+
+
+def _check_each_key(payload: bytes) -> None:
+    """The same, value by value: keys may be whole numbers."""
+    # Of each array or map that is open: values that are still to come, below 0 where it does not
+    # say, and whether it is a map. A key comes where their number is even.
+    left, is_map = [1], [False]
+    at, end = 0, len(payload)
+    for _ in range(_MAX_VALUES // 2):
+        while left and not left[-1]:
+            left.pop()
+            is_map.pop()
+        if not left or at >= end:
+            return  # the parser says what is wrong
+        first = payload[at]
+        kind, size = first >> 5, _STEPS[first]
+        if first == _BREAK:
+            left[-1] = 0
+        elif kind != _TAGGED:
+            is_key = is_map[-1] and left[-1] % 2 == 0
+            left[-1] -= 1
+            if _IS_ARRAY[first] or _IS_MAP[first] or first in _IN_PARTS:
+                if is_key and _IS_ARRAY[first]:
+                    raise DataError("not_cbor", "an array for a key, in a message of many arrays")
+                is_map.append(bool(_IS_MAP[first]))
+                count = first & 31 if size == 1 else int.from_bytes(payload[at + 1 : at + size])
+                count = -1 if first & 31 == _NO_LENGTH else count
+                left.append(2 * count)
+        at += size or _length_at(payload, at)
+    raise DataError("too_many_records", f"more than {_MAX_VALUES // 2} values, many of them arrays")
+
+
+def _length_at(payload: bytes, at: int) -> int:
+    """How many bytes a text takes that says so itself."""
+    size = 1 << (payload[at] & 3)
+    return 1 + size + int.from_bytes(payload[at + 1 : at + 1 + size])
 
 
 def _first_bytes(payload: bytes) -> NDArray[np.int64]:
@@ -155,8 +194,7 @@ def _first_bytes(payload: bytes) -> NDArray[np.int64]:
         found.append(first)
         step = _STEPS[first]
         if not step:
-            size = 1 << (first & 3)
-            step = 1 + size + int.from_bytes(payload[at + 1 : at + 1 + size], "big")
+            step = _length_at(payload, at)
             left -= _LENGTH_COUNTS
         at += step
         left -= 1

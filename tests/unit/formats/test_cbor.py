@@ -207,6 +207,21 @@ def test_a_message_takes_little(name: str) -> None:
     assert len(found[0].refused) <= 1
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize(
+    ("head", "is_taken"), [("a10005", True), ("a2000581056178", False), ("a1c1810502", False)]
+)
+def test_among_many_arrays_keys_may_be_numbers(head: str, is_taken: bool, is_open: bool) -> None:
+    """But no arrays, of which there may be any number of one hash."""
+    rows = [bytes.fromhex("82 05 7f 61 78 ff")] * 600 + [b"\xbf\x20\xf6\xff", b"\x7a\0\0\0\x01x"]
+    array = b"\x9f" + b"".join(rows) + b"\xff" if is_open else b"\x99\x02\x5a" + b"".join(rows)
+    payload = b"\xa3\x61h" + bytes.fromhex(head) + b"\x61d" + array + b"\x61x\x07"
+    _, _, values, _, refused, _ = _decoded([payload], "cbor")
+    assert values == ([7.0] if is_taken else [])
+    assert bool(refused) is not is_taken
+    assert is_taken or refused[0][1].startswith("not_cbor: an array for a key")
+
+
 def test_an_honest_waveform_is_taken() -> None:
     """However its bytes look: what they are is told where the first look is in doubt."""
     wave = np.random.default_rng(1).normal(size=100_000).tolist()
