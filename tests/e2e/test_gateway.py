@@ -194,7 +194,9 @@ def test_a_backlog_gives_the_same_points_as_live_data(
                 for step in range(0, 100, 5):
                     _publish(broker, _messages(step, step + 5))
             _until(lambda g=gateway: _readings(_points(g)) >= 1000, "every reading in a point")  # type: ignore[misc]
-        results.append(_points(gateway))
+        # When a device is silent is a matter of the clock.
+        points = [point for point in _points(gateway) if point[0] != "device_state"]
+        results.append(points)
 
     assert results[0] == results[1]
     assert len(results[0]) == 50

@@ -28,6 +28,7 @@ silent_after = "2s"
 topic = "hall/{device}"
 time = { path = "t", unit = "ms" }
 period = "100ms"
+device_state = false
 aggregates = [{ window = "1s" }]
 channels = { force = {} }
 """

@@ -142,7 +142,8 @@ async def test_a_sink_that_is_no_longer_configured_holds_nothing(
         await rig.put(AGGREGATES, aggregates_of(["a"]))
         await _outlast_retention(rig)
         assert await rig.log.offsets(at) == (0, 1)
-        alone = config.model_copy(update={"sink": {"mqtt": config.sink["mqtt"]}})
+        other = make_config(tmp_path, server.url).sink["mqtt"]
+        alone = config.model_copy(update={"sink": {"mqtt": other}})
         await rig.log.ensure_topics(topic_specs(alone))
         await _outlast_retention(rig)
         assert await rig.log.offsets(at) == (1, 1)
