@@ -62,7 +62,7 @@ class ModelChannel(_Table):
 
 
 class Framing(_Table):
-    """How readings become windows; see ``streams.stages.frame.FrameSpec``."""
+    """How readings become windows; see ``streams.stages.frame.stage.FrameSpec``."""
 
     period: Annotated[DurationNs, Field(gt=0)]
     window: Annotated[int, Field(ge=1, le=65536)]

@@ -12,7 +12,7 @@ from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from models.package import ModelPackage
 from streams.stages.detect.stage import Detector, DetectSpec
-from streams.stages.frame import Framer, FrameSpec
+from streams.stages.frame.stage import Framer, FrameSpec
 from streams.stages.health.stage import HOUR_NS, HealthMonitor
 from streams.stages.health.verdict import ModelSensors
 from streams.stages.normalize import Normalizer

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import Aggregates
-from headgate.core.stage import Selection
 
 START_NS = 1_700_000_000 * NS_PER_S
 FIELDS = ("level", "flow", "speed")
@@ -84,14 +82,6 @@ def table(*, is_reversed: bool = False) -> ChannelTable:
     for channel in reversed(names) if is_reversed else names:
         channels.row(channel)
     return channels
-
-
-def everything(channels: ChannelTable) -> Selection:
-    """A selection of all that the table holds."""
-    return Selection(
-        np.arange(len(channels.devices), dtype=np.int32),
-        np.arange(len(channels), dtype=np.int32),
-    )
 
 
 @st.composite
@@ -159,44 +149,6 @@ def orders_within_grace(draw: DrawFn, *, grace_ns: int = 3 * NS_PER_S) -> tuple[
 def cuts(size: int) -> SearchStrategy[list[int]]:
     """Places to cut ``size`` rows at."""
     return st.lists(st.integers(0, size), max_size=6).map(sorted)
-
-
-def cut(batch: Batch, places: Sequence[int]) -> list[Batch]:
-    """The batch in pieces."""
-    edges = [0, *places, len(batch)]
-    return [batch.take(np.arange(first, last)) for first, last in pairwise(edges)]
-
-
-def pointing_into(batch: Batch, channels: ChannelTable) -> Batch:
-    """The same readings with another table's numbers."""
-    rows = np.array([channels.row(channel) for channel in batch.channels.channels], np.int32)
-    return Batch(
-        channels,
-        batch.time_ns,
-        rows[batch.channel],
-        batch.value,
-        batch.quality,
-        batch.origin,
-        batch.source,
-    )
-
-
-def described(batches: Sequence[Batch]) -> list[tuple[Any, ...]]:
-    """Readings in order, comparable across tables, NaN equal to itself."""
-    return [
-        (batch.channels.channels[channel].key, time_ns, repr(value), quality, offset)
-        for batch in batches
-        for channel, time_ns, value, quality, offset in zip(
-            batch.channel.tolist(),
-            batch.time_ns.tolist(),
-            batch.value.tolist(),
-            batch.quality.tolist(),
-            [batch.origin[source].offset for source in batch.source.tolist()]
-            if batch.origin
-            else batch.source.tolist(),
-            strict=True,
-        )
-    ]
 
 
 def windows(parts: Sequence[Aggregates], channels: ChannelTable) -> dict[Any, Any]:

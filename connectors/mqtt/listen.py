@@ -9,22 +9,19 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from connectors.mqtt.config import MqttConfig
-from connectors.mqtt.tls import cause, tls_context
-from headgate.config.schema import read_secret
+from connectors.mqtt.guest import ANSWER_LIMIT_S, guest_client
+from connectors.mqtt.tls import cause
+from connectors.mqtt.transport import address
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
-
-#: How long the broker may take to let us in, and to answer a subscription, s.
-ANSWER_LIMIT_S: Final = 10.0
 
 #: Called with topic, payload, arrival in ns since 1970 UTC, and whether it was retained.
 OnMessage = Callable[[bytes, bytes, int, bool], None]
@@ -102,8 +99,7 @@ class Listener:
         try:
             client = self._make(keeps_session=keeps_session)
             client.connect(
-                settings.host,
-                settings.port,
+                *address(settings),
                 keepalive=max(1, settings.keepalive // NS_PER_S),
                 **self._arguments(keeps_session=keeps_session),
             )
@@ -126,20 +122,13 @@ class Listener:
             return self._answer
 
     def _make(self, *, keeps_session: bool) -> Client:
-        settings = self._settings
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
-            clean_session=None if self._is_v5 else not keeps_session,
-            reconnect_on_failure=not keeps_session,
-            manual_ack=keeps_session,
+        client = guest_client(
+            self._settings,
+            "mqtt",
+            self._client_id,
+            keeps_session=keeps_session,
+            reconnects=not keeps_session,
         )
-        client.connect_timeout = ANSWER_LIMIT_S
-        password = read_secret(settings.password_env, settings.password_file)
-        client.username_pw_set(settings.username, password)
-        if settings.tls is not None:
-            client.tls_set_context(tls_context(settings.tls, "mqtt"))
         client.on_connect = self._on_connect
         if not keeps_session:
             client.on_message = self._on_message

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import numpy as np
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -27,16 +26,14 @@ from connectors.finding import Finding, State
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.topics import IgnoredTopics, TopicPatterns
 from connectors.mqtt.config import MqttConfig
-from connectors.mqtt.tls import cause, tls_context
-from connectors.mqtt.transport import address, set_transport, transport_options
-from headgate.config.schema import Config, read_secret
+from connectors.mqtt.guest import ANSWER_LIMIT_S, guest_client
+from connectors.mqtt.tls import cause
+from connectors.mqtt.transport import address
+from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
-
-#: How long the broker may take to let us in, and to answer a subscription, s.
-ANSWER_LIMIT_S: Final = 10.0
 
 #: Messages of a feed that are looked at until one is good.
 _MAX_TRIES: Final = 50
@@ -175,22 +172,9 @@ class BrokerProbe:
             return self._answer, self._ended
 
     def _make_client(self, *, keeps_session: bool) -> Client:
-        mqtt = self._mqtt
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
-            clean_session=None if self._is_v5 else not keeps_session,
-            reconnect_on_failure=False,
-            # What comes in a session that is not ours stays with the broker.
-            manual_ack=keeps_session,
-            **transport_options(mqtt),
+        client = guest_client(
+            self._mqtt, self._key, self._client_id, keeps_session=keeps_session, reconnects=False
         )
-        set_transport(client, mqtt)
-        client.connect_timeout = ANSWER_LIMIT_S
-        client.username_pw_set(mqtt.username, read_secret(mqtt.password_env, mqtt.password_file))
-        if mqtt.tls is not None:
-            client.tls_set_context(tls_context(mqtt.tls, self._key))
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

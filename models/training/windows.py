@@ -13,7 +13,7 @@ from headgate.core.errors import ConfigError
 from headgate.core.units import format_duration
 from models.training.data import TrainingData
 
-#: What stands in a step; see ``streams.stages.frame.FrameSpec``.
+#: What stands in a step; see ``streams.stages.frame.stage.FrameSpec``.
 Resample = Literal["instant", "mean"]
 
 #: Fewer windows tell too little of what is normal to set a limit by.

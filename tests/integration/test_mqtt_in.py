@@ -6,125 +6,26 @@ import asyncio
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from connectors.logs.configured import topic, topic_specs
-from connectors.logs.embedded.store import SqliteLog
 from connectors.replay.publisher import Publisher
 from connectors.sources.mqtt.source import MqttSource
-from headgate.config.schema import Config
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
-from headgate.core.clock import Clock, SystemClock, built_ns
+from headgate.core.clock import SystemClock, built_ns
 from headgate.core.errors import TransientError
-from headgate.core.log import QUARANTINE, READINGS, TopicPartition
-from headgate.core.records import QuarantinedMessage, decode_messages, decode_readings
-from headgate.core.telemetry import Telemetry
-from streams.ingest.lane import IngestLane
+from headgate.core.log import READINGS, TopicPartition
+from headgate.core.records import decode_readings
 from streams.ingest.refusals import Messages
 from streams.ingest.translate import Translated
+from tests.integration.mqtt_rig import GOOD, Rig, make_config, publish, running, until
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
-
-_GOOD = b'{"x": %d}'
-
-
-def _config(broker: Mosquitto, folder: Path, qos: int = 1, **mqtt: object) -> Config:
-    return Config.model_validate(
-        {
-            "gateway": {"name": "g", "data_dir": str(folder)},
-            "mqtt": {"port": broker.port, **mqtt},
-            "ingest": {"max_wait": "5ms"},
-            "log": {"partitions": 1},
-            "local_store": {},
-            "feed": {"f": {"topic": "in/{device}", "qos": qos, "channels": {"x": {}}}},
-        }
-    )
-
-
-class Rig:
-    """An ingest lane in this process, with a log of its own."""
-
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
-        clock = clock or SystemClock()
-        self.config = config
-        self.log = SqliteLog(config.log_path, clock)
-        self.telemetry = Telemetry(clock)
-        self.lane = IngestLane(config, self.log, clock, self.telemetry)
-
-    async def values(self) -> list[float]:
-        """All values in ``readings``, in order."""
-        records = await self.log.read(
-            TopicPartition(topic(self.config, READINGS), 0), 0, max_bytes=1 << 26
-        )
-        batches = [decode_readings(record.value, ChannelTable()) for record in records]
-        return [value for batch in batches for value in batch.value.tolist()]
-
-    async def start(self) -> None:
-        """Make the log ready."""
-        await self.log.start()
-        await self.log.ensure_topics(topic_specs(self.config))
-
-    async def refused(self) -> list[QuarantinedMessage]:
-        """What is in ``quarantine``, in order."""
-        records = await self.log.read(
-            TopicPartition(topic(self.config, QUARANTINE), 0), 0, max_bytes=1 << 26
-        )
-        return [message for record in records for message in decode_messages(record.value)]
-
-    async def reasons(self) -> list[str]:
-        """Reasons in ``quarantine``, in order."""
-        return [message.reason for message in await self.refused()]
-
-    async def has(self, count: int) -> None:
-        """Wait until so many readings are in the log."""
-        await until(lambda: self.telemetry.rows.labels("f")._value.get() >= count)
-
-
-async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  (conditions in code that has no events for them)
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def running(
-    config: Config, *, is_ready: bool = True, clock: Clock | None = None
-) -> AsyncIterator[Rig]:
-    """A lane that runs inside the block and is stopped after it."""
-    rig = Rig(config, clock)
-    await rig.log.start()
-    await rig.log.ensure_topics(topic_specs(config))
-    stop = asyncio.Event()
-    task = asyncio.create_task(rig.lane.run(stop))
-    try:
-        if is_ready:
-            await until(lambda: rig.lane.health()[0])
-        yield rig
-    finally:
-        stop.set()
-        async with asyncio.timeout(10):
-            await task
-        await rig.log.stop()
-
-
-async def publish(broker: Mosquitto, first: int, last: int, **options: object) -> None:
-    """Publish numbered messages, with QoS 1 unless told otherwise, confirmed."""
-
-    def work() -> None:
-        with Publisher("127.0.0.1", broker.port, SystemClock(), **options) as publisher:  # type: ignore[arg-type]
-            for number in range(first, last):
-                publisher.publish("in/d", _GOOD % number)
-            publisher.flush()
-
-    await asyncio.to_thread(work)
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -132,7 +33,7 @@ async def test_the_session_outlives_a_restart(
     mosquitto: Mosquitto, tmp_path: Path, version: str
 ) -> None:
     """What is published while the gateway is down is there when it comes back."""
-    config = _config(mosquitto, tmp_path, version=version)
+    config = make_config(mosquitto, tmp_path, version=version)
     async with running(config) as rig:
         await publish(mosquitto, 0, 10)
         await rig.has(10)
@@ -149,7 +50,7 @@ async def test_every_quality_of_service(
     mosquitto: Mosquitto, tmp_path: Path, qos: int, version: str
 ) -> None:
     """Each message comes in once, in order, and the broker is left with nothing unacknowledged."""
-    config = _config(mosquitto, tmp_path, qos, version=version)
+    config = make_config(mosquitto, tmp_path, qos, version=version)
     async with running(config) as rig:
         await publish(mosquitto, 0, 200, qos=qos, version=version)
         await rig.has(200)
@@ -164,7 +65,7 @@ async def test_every_quality_of_service(
 
 async def test_a_killed_broker_is_found_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """It reconnects, subscribes again and goes on."""
-    async with running(_config(mosquitto, tmp_path)) as rig:
+    async with running(make_config(mosquitto, tmp_path)) as rig:
         await publish(mosquitto, 0, 5)
         await rig.has(5)
         mosquitto.stop(signal.SIGKILL)
@@ -182,7 +83,7 @@ async def test_nothing_is_acknowledged_before_the_log_has_it(
     mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gateway that ends while its log refuses leaves every message to the broker."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     rig = Rig(config)
     await rig.log.start()
     await rig.log.ensure_topics(topic_specs(config))
@@ -208,7 +109,7 @@ async def test_a_full_gateway_stops_reading_and_goes_on(
     mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the log refuses, what waits in memory is bounded; the broker has the rest."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     limited = config.model_copy(
         update={"ingest": config.ingest.model_copy(update={"max_pending": 200_000})}
     )
@@ -234,7 +135,7 @@ async def test_an_acknowledgement_of_an_earlier_connection_is_not_sent(
     mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Message ids start anew with a connection; an old one would acknowledge another message."""
-    async with running(_config(mosquitto, tmp_path)) as rig:
+    async with running(make_config(mosquitto, tmp_path)) as rig:
         append = rig.log.append_many
         is_held = asyncio.Event()
         source = rig.lane.intakes[0].source
@@ -265,8 +166,8 @@ async def test_a_shared_subscription_divides_the_messages(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """Two gateways of one group get each message once between them."""
-    first = _config(mosquitto, tmp_path / "a", shared_group="plant", client_id="a")
-    second = _config(mosquitto, tmp_path / "b", shared_group="plant", client_id="b")
+    first = make_config(mosquitto, tmp_path / "a", shared_group="plant", client_id="a")
+    second = make_config(mosquitto, tmp_path / "b", shared_group="plant", client_id="b")
     async with running(first) as one, running(second) as two:
         await publish(mosquitto, 0, 200)
         await until(
@@ -286,17 +187,17 @@ async def test_what_cannot_be_read_is_kept_with_its_reason(
     def work() -> None:
         with Publisher("127.0.0.1", mosquitto.port, SystemClock()) as publisher:
             for payload in (
-                _GOOD % 1,
+                GOOD % 1,
                 b"\xff\xfe",
                 b'{"x": "' + b"a" * 5_000_000 + b'"}',
                 b"{",
                 b"[" * 10_000,
-                _GOOD % 2,
+                GOOD % 2,
             ):
                 publisher.publish("in/d", payload)
             publisher.flush()
 
-    async with running(_config(mosquitto, tmp_path)) as rig:
+    async with running(make_config(mosquitto, tmp_path)) as rig:
         await asyncio.to_thread(work)
         await rig.has(2)
         await until(lambda: rig.telemetry.quarantined.labels("too_deep")._value.get() == 1)
@@ -327,7 +228,7 @@ async def test_hostile_messages_leave_one_entry_each_and_the_honest_go_on(
             turns += 1
             await asyncio.sleep(0)
 
-    async with running(_config(mosquitto, tmp_path)) as rig:
+    async with running(make_config(mosquitto, tmp_path)) as rig:
         take = rig.lane._translator.take
 
         def counted(messages: Messages, into: Translated) -> None:
@@ -342,7 +243,7 @@ async def test_hostile_messages_leave_one_entry_each_and_the_honest_go_on(
                 for number in range(30):
                     name, payload, _ = hostile[number % len(hostile)]
                     publisher.publish(name, payload)
-                    publisher.publish("in/honest", _GOOD % number)
+                    publisher.publish("in/honest", GOOD % number)
                 publisher.flush()
 
         await asyncio.to_thread(work)
@@ -367,7 +268,7 @@ async def test_a_wrong_password_is_said_once(
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     broker = make_mosquitto(lines=f"allow_anonymous false\npassword_file {passwords}")
     monkeypatch.setenv("MQTT_PASSWORD", "not-the-right-one")
-    config = _config(broker, tmp_path, username="gateway", password_env="MQTT_PASSWORD")
+    config = make_config(broker, tmp_path, username="gateway", password_env="MQTT_PASSWORD")
     with capture_logs() as logs:
         async with running(config, is_ready=False) as rig:
             await until(lambda: "refused" in rig.lane.health()[1])
@@ -414,19 +315,21 @@ async def test_tls_with_a_client_certificate(make_mosquitto: MakeMosquitto, tmp_
         "cert_file": str(certificates / "client.pem"),
         "key_file": str(certificates / "client.key"),
     }
-    wrong = _config(
+    wrong = make_config(
         broker, tmp_path / "w", tls={"ca_file": str(certificates / "other.pem"), **client}
     )
     async with running(wrong, is_ready=False) as rig:
         await until(lambda: "certificate" in rig.lane.health()[1].lower())
-    good = _config(broker, tmp_path / "g", tls={"ca_file": str(certificates / "ca.pem"), **client})
+    good = make_config(
+        broker, tmp_path / "g", tls={"ca_file": str(certificates / "ca.pem"), **client}
+    )
     async with running(good) as rig:
         command = [
             "mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-q", "1", "-t", "in/d",
             "--cafile", str(certificates / "ca.pem"), "--cert", client["cert_file"],
             "--key", client["key_file"], "-l",
         ]  # fmt: skip
-        lines = b"\n".join(_GOOD % number for number in range(3000))
+        lines = b"\n".join(GOOD % number for number in range(3000))
         await asyncio.to_thread(subprocess.run, command, input=lines, check=True)
         await rig.has(3000)
 
@@ -449,7 +352,7 @@ async def test_arrival_times_under_a_clock_that_is_not_set_are_marked(
     """A box that begins in 1970 says what it has made up, until its clock is set."""
     clock = _WrongClock()
     with capture_logs() as logs:
-        async with running(_config(mosquitto, tmp_path), clock=clock) as rig:
+        async with running(make_config(mosquitto, tmp_path), clock=clock) as rig:
             await publish(mosquitto, 0, 3)
             await rig.has(3)
             clock.behind_ns = 0
@@ -476,7 +379,7 @@ async def test_what_a_filter_has_more_than_a_topic_is_passed_over(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """A placeholder within a level has all of the level subscribed to."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     feed = config.feed["f"]
     feeds = {
         "f": feed.model_copy(update={"topic": "in/dev-{device}"}),

@@ -18,7 +18,7 @@ from connectors.mqtt.received import Received, Subscription
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.telemetry import Telemetry
-from tests.integration.test_mqtt_in import Rig, _config, publish, running, until
+from tests.integration.mqtt_rig import Rig, make_config, publish, running, until
 from tests.mosquitto import Mosquitto, session_of, settings_of
 
 pytestmark = pytest.mark.timeout(90)
@@ -287,7 +287,7 @@ async def test_a_huge_message_on_mqtt_3_is_put_aside_by_name(
     """Of 40 MB the beginning is kept with topic and size; the connection stands, others go on."""
     huge = tmp_path / "huge"
     huge.write_bytes(b"x" * 40_000_000)
-    config = _config(mosquitto, tmp_path, qos, version="3.1.1")
+    config = make_config(mosquitto, tmp_path, qos, version="3.1.1")
     async with running(config) as rig:
         await asyncio.to_thread(
             subprocess.run,
@@ -315,7 +315,7 @@ async def test_a_huge_message_on_mqtt_3_is_put_aside_by_name(
 @pytest.mark.mosquitto
 async def test_qos_2_messages_outlive_a_kill(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """What arrived and was in no log when the gateway died is sent again, none is lost."""
-    config = _config(mosquitto, tmp_path, 2)
+    config = make_config(mosquitto, tmp_path, 2)
     rig = Rig(config)
     await rig.start()
     held = asyncio.Event()

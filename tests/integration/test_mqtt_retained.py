@@ -13,7 +13,7 @@ from connectors.sources.mqtt.source import MqttSource
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.telemetry import Telemetry
-from tests.integration.test_mqtt_in import Rig, _config, running, until
+from tests.integration.mqtt_rig import Rig, make_config, running, until
 from tests.mosquitto import Mosquitto, session_of
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(90)]
@@ -69,7 +69,7 @@ async def test_a_value_counts_once_until_it_changes(
     mosquitto: Mosquitto, tmp_path: Path, version: str
 ) -> None:
     """Over three restarts of the broker and one of the gateway, with a session and without."""
-    config = _config(mosquitto, tmp_path, version=version)
+    config = make_config(mosquitto, tmp_path, version=version)
     await _publish(mosquitto, "before", 1)
     async with running(config) as rig:
         await rig.has(1)
@@ -95,7 +95,7 @@ async def test_a_killed_gateway_remembers_what_was_retained(
     mosquitto: Mosquitto, tmp_path: Path, version: str
 ) -> None:
     """It is noted before the broker is told, not at the end only."""
-    config = _config(mosquitto, tmp_path, version=version)
+    config = make_config(mosquitto, tmp_path, version=version)
     await _publish(mosquitto, "a", 1)
     rig = Rig(config)
     await rig.start()
@@ -120,7 +120,7 @@ async def test_a_value_that_changed_in_the_meantime_counts(
     mosquitto: Mosquitto, tmp_path: Path, version: str
 ) -> None:
     """The broker's session was lost, and with it the message; what is retained tells it."""
-    config = _config(mosquitto, tmp_path, version=version)
+    config = make_config(mosquitto, tmp_path, version=version)
     await _publish(mosquitto, "a", 1)
     async with running(config) as rig:
         await rig.has(1)
@@ -135,7 +135,7 @@ async def test_a_value_that_changed_in_the_meantime_counts(
 
 async def test_live_messages_count_each_time(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """A sensor that repeats its value has measured it again, retained at the broker or not."""
-    async with running(_config(mosquitto, tmp_path)) as rig:
+    async with running(make_config(mosquitto, tmp_path)) as rig:
         for retain in (True, False, True, False):
             await _publish(mosquitto, "a", 7, retain=retain)
         await rig.has(4)
@@ -150,7 +150,7 @@ async def test_a_feed_says_what_retained_messages_are(
     mosquitto: Mosquitto, tmp_path: Path, version: str, how: str, expected: int
 ) -> None:
     """None of them, or each: at the first connect and after two restarts of the broker."""
-    config = _config(mosquitto, tmp_path, version=version)
+    config = make_config(mosquitto, tmp_path, version=version)
     feed = config.feed["f"].model_copy(update={"retained": how})
     config = config.model_copy(update={"feed": {"f": feed}})
     await _publish(mosquitto, "a", 1)
@@ -167,7 +167,7 @@ async def test_a_feed_says_what_retained_messages_are(
 async def test_a_damaged_note_is_begun_anew(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """It costs a repetition and no more."""
     (tmp_path / "retained.db").write_bytes(b"no database " * 1000)
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     await _publish(mosquitto, "a", 1)
     for _ in range(2):
         async with running(config) as rig:
@@ -180,7 +180,7 @@ async def test_a_damaged_note_is_begun_anew(mosquitto: Mosquitto, tmp_path: Path
 
 async def test_a_flood_of_retained_values_is_bounded(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """More topics than may be remembered: the memory stays, and all values come."""
-    config = _config(mosquitto, tmp_path, version="3.1.1")
+    config = make_config(mosquitto, tmp_path, version="3.1.1")
     ingest = config.ingest.model_copy(update={"max_devices": 1000})
     config = config.model_copy(update={"ingest": ingest})
     lines = "\n".join(f'{{"x": {number}}}' for number in range(3000)).encode()

@@ -19,7 +19,7 @@ from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
-from tests.integration.test_mqtt_in import _config, publish, running, until
+from tests.integration.mqtt_rig import make_config, publish, running, until
 from tests.mosquitto import MakeMosquitto, Mosquitto, session_of, settings_of
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
@@ -40,7 +40,7 @@ async def test_the_client_id_has_a_random_part_that_stays(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """Another on each gateway, the same after a restart, and nobody else's to read."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     async with running(config):
         pass
     await publish(mosquitto, 0, 10)
@@ -53,7 +53,7 @@ async def test_the_client_id_has_a_random_part_that_stays(
     assert names == {_session(config).client_id}
     assert _RANDOM_ID.fullmatch(names.pop())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert _session(_config(mosquitto, tmp_path / "other")).client_id not in names
+    assert _session(make_config(mosquitto, tmp_path / "other")).client_id not in names
 
 
 def _connects(broker: Mosquitto) -> list[str]:
@@ -62,8 +62,8 @@ def _connects(broker: Mosquitto) -> list[str]:
 
 async def test_a_client_id_of_ones_own_wins(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """Also over one that was made before; the results' client id follows it."""
-    _session(_config(mosquitto, tmp_path))
-    config = _config(mosquitto, tmp_path, client_id="mine")
+    _session(make_config(mosquitto, tmp_path))
+    config = make_config(mosquitto, tmp_path, client_id="mine")
 
     assert _session(config).client_id == "mine"
     assert results_client_id(settings_of(config), "g") == "mine-results"
@@ -73,7 +73,7 @@ async def test_the_results_have_another_name_each_time(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """It needs no session, and so no name that could be known."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
 
     assert results_client_id(settings_of(config), "g") != results_client_id(
         settings_of(config), "g"
@@ -82,12 +82,12 @@ async def test_the_results_have_another_name_each_time(
 
 async def test_an_earlier_versions_session_is_kept(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """What the broker has queued under the old name arrives; that it can be guessed is said."""
-    async with running(_config(mosquitto, tmp_path, client_id="headgate-g")):
+    async with running(make_config(mosquitto, tmp_path, client_id="headgate-g")):
         pass
     (tmp_path / "mqtt_session.json").unlink()
     await publish(mosquitto, 0, 10)
     with capture_logs() as logs:
-        async with running(_config(mosquitto, tmp_path)) as rig:
+        async with running(make_config(mosquitto, tmp_path)) as rig:
             await rig.has(10)
 
             assert _lost(rig.telemetry) == 0
@@ -99,7 +99,7 @@ async def test_an_earlier_versions_session_is_kept(mosquitto: Mosquitto, tmp_pat
 
 async def test_a_session_that_somebody_took_is_missed(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """An error in the log, a counter, and a time that outlives restarts."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     with capture_logs() as logs:
         async with running(config) as rig:
             assert _lost(rig.telemetry) == 0
@@ -131,7 +131,7 @@ async def test_a_broker_that_forgets_is_noticed_while_running(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """It comes back without its database: the session is gone, and said so each time."""
-    async with running(_config(mosquitto, tmp_path)) as rig:
+    async with running(make_config(mosquitto, tmp_path)) as rig:
         for count in (1, 2):
             mosquitto.stop()
             (mosquitto.folder / "mosquitto.db").unlink()
@@ -143,10 +143,10 @@ async def test_another_broker_has_lost_nothing(
     mosquitto: Mosquitto, tmp_path: Path, make_mosquitto: MakeMosquitto
 ) -> None:
     """A session that was never there is not missed."""
-    async with running(_config(mosquitto, tmp_path)):
+    async with running(make_config(mosquitto, tmp_path)):
         pass
     other = make_mosquitto()
-    async with running(_config(other, tmp_path)) as rig:
+    async with running(make_config(other, tmp_path)) as rig:
         assert _lost(rig.telemetry) == 0
 
 
@@ -158,12 +158,12 @@ async def test_a_damaged_file_is_no_reason_for_another_name(
     (tmp_path / "mqtt_session.json").write_text(content)
 
     with pytest.raises(ConfigError, match=r"mqtt_session\.json: expected what names"):
-        _session(_config(mosquitto, tmp_path))
+        _session(make_config(mosquitto, tmp_path))
 
 
 async def test_the_file_says_what_is_known(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """The name, and where it has a session, once it has one."""
-    config = _config(mosquitto, tmp_path)
+    config = make_config(mosquitto, tmp_path)
     name = _session(config).client_id
     file = tmp_path / "mqtt_session.json"
     assert json.loads(file.read_text())["session"] == ""

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from headgate.config.schema import Config
 from headgate.console.details import warnings
 from tests.certificates import Authority
-from tests.integration.test_mqtt_in import Rig, _config, running, until
+from tests.integration.mqtt_rig import Rig, make_config, running, until
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(90)]
@@ -44,7 +44,7 @@ def _client(
             "cert_file": authority.path("client.pem"),
             "key_file": authority.path("client.key"),
         }
-    return _config(broker, folder, tls={"ca_file": authority.path("ca.pem"), **own, **tls})
+    return make_config(broker, folder, tls={"ca_file": authority.path("ca.pem"), **own, **tls})
 
 
 @asynccontextmanager
@@ -168,7 +168,7 @@ async def test_what_is_wrong_with_tls_is_said(
     if wrong == "open key":
         (authority.folder / "client.key").chmod(0o640)
     if wrong == "tls port":
-        config = _config(broker, tmp_path)
+        config = make_config(broker, tmp_path)
     async with _refused(config) as rig:
         trouble = rig.lane.health()[1]
 

@@ -21,7 +21,7 @@ from headgate.core.clock import SystemClock
 from headgate.demo.processes import free_port
 from headgate.inspect.probe import probe
 from tests.certificates import Authority
-from tests.integration.test_mqtt_in import _config, running, until
+from tests.integration.mqtt_rig import make_config, running, until
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
@@ -65,7 +65,7 @@ async def test_every_transport_brings_everything(
         listener += "certfile {}\nkeyfile {}\n".format(*files)
         settings["tls"] = {"ca_file": authority.path("ca.pem")}
     broker = make_mosquitto(lines=lines, listener=listener)
-    config = _config(broker, tmp_path, qos, **settings)
+    config = make_config(broker, tmp_path, qos, **settings)
     async with running(config) as rig:
         await _publish(plain, 0, 40)
         await rig.has(40)
@@ -90,7 +90,7 @@ async def test_every_transport_brings_everything(
 
 async def test_what_is_no_websocket_is_told(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """A plain listener, one that answers otherwise, and a file that is not there."""
-    config = _config(mosquitto, tmp_path, transport="websockets")
+    config = make_config(mosquitto, tmp_path, transport="websockets")
     async with running(config, is_ready=False) as rig:
         await until(lambda: rig.lane.health()[1] not in ("starting", "not connected yet"))
         assert rig.lane.health()[1].startswith(
@@ -99,10 +99,12 @@ async def test_what_is_no_websocket_is_told(mosquitto: Mosquitto, tmp_path: Path
     with socket.create_server(("127.0.0.1", 0)) as server:
         answering = threading.Thread(target=_answer, args=(server,), daemon=True)
         answering.start()
-        config = _config(mosquitto, tmp_path, transport="websockets", port=server.getsockname()[1])
+        config = make_config(
+            mosquitto, tmp_path, transport="websockets", port=server.getsockname()[1]
+        )
         async with running(config, is_ready=False) as rig:
             await until(lambda: "WebSocket" in rig.lane.health()[1])
-    config = _config(mosquitto, tmp_path, transport="unix", socket=str(tmp_path / "none"))
+    config = make_config(mosquitto, tmp_path, transport="unix", socket=str(tmp_path / "none"))
     async with running(config, is_ready=False) as rig:
         await until(lambda: "No such file" in rig.lane.health()[1])
 
@@ -141,7 +143,7 @@ async def test_the_gateway_tells_that_it_is_there(
     mosquitto: Mosquitto, tmp_path: Path, version: str
 ) -> None:
     """Retained; and that it is not: by itself at a stop, by its last will when it is cut off."""
-    config = _config(mosquitto, tmp_path, version=version, publish_state=True)
+    config = make_config(mosquitto, tmp_path, version=version, publish_state=True)
     async with running(config) as rig:
         await _is_told(mosquitto, "online")
         source = rig.lane.intakes[0].source
@@ -158,7 +160,7 @@ async def test_the_gateway_tells_that_it_is_there(
 
 async def test_nothing_is_told_unasked(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """A broker that lets the gateway only read may refuse whoever leaves a will."""
-    async with running(_config(mosquitto, tmp_path)):
+    async with running(make_config(mosquitto, tmp_path)):
         assert await _state(mosquitto) == ""
 
 
@@ -169,7 +171,7 @@ async def test_a_broker_that_forbids_it_is_told_of_and_still_heard(
     rights = tmp_path / "acl"
     rights.write_text("topic read in/#\ntopic write in/#\n")
     broker = make_mosquitto(lines=f"acl_file {rights}\n")
-    async with running(_config(broker, tmp_path, publish_state=True)) as rig:
+    async with running(make_config(broker, tmp_path, publish_state=True)) as rig:
         await _publish(broker.port, 0, 10)
         await rig.has(10)
         assert rig.lane.health() == (True, "")

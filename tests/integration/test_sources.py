@@ -25,8 +25,8 @@ from headgate.core.records import decode_readings
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.probe import probe
 from streams.process.hearing import Hearing
-from tests.integration.test_mqtt_in import Rig, running, until
-from tests.integration.test_mqtt_in import _config as _mqtt_config
+from tests.integration.mqtt_rig import Rig, running, until
+from tests.integration.mqtt_rig import make_config as _mqtt_config
 from tests.mosquitto import MakeMosquitto, Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from connectors.sources.mqtt.source import MqttSource
 from headgate.config.schema import Config
-from tests.integration.test_mqtt_in import Rig, running, until
+from tests.integration.mqtt_rig import Rig, running, until
 from tests.mosquitto import Mosquitto
 from tests.unit.formats.sparkplug.host import INT32, metric, nbirth, ndata
 

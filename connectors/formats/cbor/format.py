@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.cbor.payload import UNREADABLE, content_of, loads
-from connectors.formats.converted import converter
+from connectors.formats.converted import typed_reader
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -85,21 +85,7 @@ class CborFormat:
 
     def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
         """What reads a payload into a type; see ``Format.make_typed``."""
-        convert, most = converter(kind), self._max_records
-
-        def read(payload: bytes) -> object:
-            if _NOT_FINITE.search(payload):
-                # In the type it could not be told from null, or from what is not there.
-                raise msgspec.ValidationError("a number that is none")
-            try:
-                content = content_of(payload)
-            except UNREADABLE as error:
-                raise msgspec.DecodeError(str(error)) from None
-            if type(content) is list and len(content) > most:
-                raise msgspec.ValidationError("too many records")
-            return convert(content)
-
-        return read
+        return typed_reader(kind, _typed_content, _NOT_FINITE, self._max_records)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
@@ -109,6 +95,13 @@ class CborFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         return loads(payload)
+
+
+def _typed_content(payload: bytes) -> object:
+    try:
+        return content_of(payload)
+    except UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def check(payload: bytes, bounds: Bounds) -> bool:

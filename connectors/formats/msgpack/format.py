@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import AnyObject, Bounds
-from connectors.formats.converted import converter
+from connectors.formats.converted import typed_reader
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -113,21 +113,7 @@ class MsgpackFormat:
 
     def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
         """What reads a payload into a type; see ``Format.make_typed``."""
-        # Read as a whole first. Into the type at once would be faster, and would pass over what
-        # makes a payload unreadable in fields that nobody wants: whether it is taken would depend
-        # on the way.
-        convert = converter(kind)
-
-        def read(payload: bytes) -> object:
-            if _NOT_FINITE.search(payload):
-                # In the type it could not be told from nil, or from what is not there.
-                raise msgspec.ValidationError("a number that is none")
-            content = _content(payload)
-            if type(content) is list and len(content) > self._max_records:
-                raise msgspec.ValidationError("too many records")
-            return convert(content)
-
-        return read
+        return typed_reader(kind, _content, _NOT_FINITE, self._max_records)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""

@@ -15,8 +15,9 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.records import encode_aggregates
 from headgate.core.results import Aggregates
 from headgate.core.stage import Selection
+from headgate.testing.stages import everything
 from streams.stages.aggregate.stage import Aggregator, WatermarkOf
-from tests.strategies import everything, windows
+from tests.strategies import windows
 
 
 def _feed(*window: str, period: str = "1s") -> Feed:

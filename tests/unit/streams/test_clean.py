@@ -16,9 +16,9 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output, Rejected
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
+from headgate.testing.stages import everything
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
-from tests.strategies import everything
 
 
 def _feeds(grace: str = "5s", **rules: object) -> dict[str, Feed]:

@@ -14,11 +14,11 @@ from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import Output
+from headgate.testing.stages import everything
 from streams.build import build_pipeline
 from streams.pipeline import Pipeline
 from streams.results import Results
 from streams.stages.watermark.stage import Watermarks
-from tests.strategies import everything
 
 _NOW_S = 1_000_000
 _DAY_S = 86_400

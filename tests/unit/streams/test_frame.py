@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.results import Frames
-from streams.stages.frame import Framer, FrameSpec
+from headgate.testing.stages import everything
+from streams.stages.frame.stage import Framer, FrameSpec
 from streams.stages.normalize import ModelRows
-from tests.strategies import everything
 
 #: Device, column, time and value; and for an imputed reading when it was due.
 _Row = tuple[int, int, int, float] | tuple[int, int, int, float, int]

@@ -14,9 +14,9 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.testing.stages import everything
 from streams.build import build_pipeline
 from streams.results import Results
-from tests.strategies import everything
 
 pytestmark = pytest.mark.slow
 

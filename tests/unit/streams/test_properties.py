@@ -18,9 +18,10 @@ from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import Aggregates, Frames
 from headgate.core.stage import Output
+from headgate.testing.stages import cut, described, everything, pointing_into
 from streams.stages.aggregate.stage import Aggregator
 from streams.stages.clean.stage import Cleaner
-from streams.stages.frame import Framer, FrameSpec
+from streams.stages.frame.stage import Framer, FrameSpec
 from streams.stages.normalize import Normalizer
 from streams.stages.watermark.stage import Watermarks
 from tests.strategies import (
@@ -28,12 +29,8 @@ from tests.strategies import (
     FIELDS,
     START_NS,
     arrivals,
-    cut,
     cuts,
-    described,
-    everything,
     orders_within_grace,
-    pointing_into,
     table,
     windows,
 )

@@ -12,9 +12,9 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.testing.stages import everything
 from streams.stages.watermark.pace import LONGEST_PACE_NS
 from streams.stages.watermark.stage import Watermarks
-from tests.strategies import everything
 
 pytestmark = pytest.mark.slow
 

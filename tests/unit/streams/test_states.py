@@ -11,9 +11,9 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import DeviceState
+from headgate.testing.stages import everything
 from streams.stages.watermark.stage import Watermarks
 from streams.stages.watermark.states import STATES
-from tests.strategies import everything
 
 _SILENT_AFTER_NS = 10 * NS_PER_S
 

@@ -10,8 +10,8 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.testing import ManualClock
+from headgate.testing.stages import everything
 from streams.stages.watermark.stage import Watermarks
-from tests.strategies import everything
 
 _FEEDS = {
     "pump": Feed.model_validate(

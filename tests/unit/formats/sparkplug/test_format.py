@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
-import sys
-import tomllib
 import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-import connectors.formats.sparkplug
-from connectors.formats.sparkplug.component import SparkplugConfig
 from connectors.formats.sparkplug.schema import Payload, parsed
-from headgate.config.feed import Feed
-from headgate.config.load import load_config
-from headgate.config.schema import Config, Ingest
-from headgate.core.errors import ConfigError
 from tests.unit.formats.sparkplug.host import (
     BOOLEAN,
     INT32,
@@ -54,24 +43,6 @@ def _born() -> Host:
     host = Host(_CHANNELS)
     host.take(nbirth(_TEMP), dbirth(_SPEED, _OTHER, seq=1))
     return host
-
-
-def _lines(work: Callable[[], object]) -> int:
-    """How many lines of Python are run in the course of it."""
-    count = 0
-
-    def note(_frame: object, event: str, _argument: object) -> object:
-        nonlocal count
-        count += event == "line"
-        return note
-
-    before = sys.gettrace()
-    sys.settrace(cast("Any", note))
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def _aliased(alias: int, value: float, datatype: int = INT32) -> dict[str, Any]:
@@ -441,148 +412,3 @@ def test_the_command_is_the_specifications() -> None:
     assert (told.name, told.datatype, told.boolean_value) == ("Node Control/Rebirth", 11, True)
     assert command.timestamp == told.timestamp == NOW_NS // 10**6
     assert not command.HasField("seq")
-
-
-def test_thousands_of_nodes_are_asked_bit_by_bit() -> None:
-    """Their births would come all together."""
-    host = Host(_CHANNELS)
-    for number in range(450):
-        host.take(ndata(seq=0, node=f"n{number}"))
-    counts = [len(host.asked(now_s)) for now_s in (0, 0.5, 1, 1.5)]
-    assert counts == [200, 200, 50, 0]
-
-
-def test_so_many_nodes_are_known_and_the_oldest_are_forgotten() -> None:
-    """They are asked when they are heard again."""
-    host = Host(_CHANNELS, Ingest(max_devices=2))
-    for node in ("a", "b", "c"):
-        host.take(nbirth(_TEMP, node=node))
-    assert host.conversation.note() == [["g", "b"], ["g", "c"]]
-    assert host.take(ndata(_aliased(2, 1.5, 9), seq=1, node="a")) == []
-    assert host.asked() == ["spBv1.0/g/NCMD/a"]
-
-
-def test_so_many_aliases_are_known() -> None:
-    """Older nodes give way; a birth of more than that is refused."""
-    host = Host({"temp": {}}, Ingest(max_channels=12))
-    some = [metric(f"m{at}", 1.0, alias=at) for at in range(10, 16)]
-    host.take(nbirth(_TEMP, *some, node="a"), nbirth(_TEMP, node="b"))
-    assert host.take(
-        ndata(_aliased(2, 1.5, 9), seq=1, node="a"), ndata(_aliased(2, 2.5, 9), seq=1, node="b")
-    )
-    host.take(nbirth(_TEMP, *some, node="c"))
-    assert host.conversation.note() == [["g", "b"], ["g", "c"]]
-    more = [metric(f"m{at}", 1.0, alias=at) for at in range(10, 30)]
-    host.take(nbirth(*more, node="d"))
-    assert host.refused[0].startswith("too_many_channels")
-
-
-def test_what_the_next_process_should_know_does_not_change_with_every_message() -> None:
-    """It would be written to the disk every few seconds."""
-    host = Host(_CHANNELS)
-    host.take(nbirth(_TEMP, node="b"), nbirth(_TEMP, node="a"))
-    before = host.conversation.note()
-    host.take(ndata(_aliased(2, 1.5, 9), seq=1, node="b"))
-
-    assert host.conversation.note() == before == [["g", "a"], ["g", "b"]]
-
-
-def test_births_that_name_nothing_are_bounded_as_well() -> None:
-    """A node may make up devices for ever, and bury none of them."""
-    host = Host(_CHANNELS, Ingest(max_channels=100))
-    host.take(nbirth(_TEMP))
-    refused: list[str] = []
-    for at in range(1, 200):
-        host.take(dbirth(seq=at, device=f"d{at}"))
-        refused += host.refused.values()
-
-    assert refused
-    assert refused[0].startswith("too_many_channels")
-
-
-def test_many_values_of_one_metric_and_time_cost_no_more_than_others() -> None:
-    """Each is a record of its own, and is not looked for in all those before."""
-    host = Host(_CHANNELS)
-    host.take(nbirth(_TEMP))
-
-    def work(count: int, seq: int) -> int:
-        topic, content = ndata(*[_aliased(2, at, 9) for at in range(count)], seq=seq)
-        form = host.decoder._format
-        found: list[object] = []
-        steps = _lines(lambda: found.append(form.read(topic.encode(), content)))
-        assert [len(each) for each in found if isinstance(each, list)] == [count]
-        return steps
-
-    few, many = work(1500, 1), work(6000, 2)
-
-    assert many < 5 * few
-
-
-def test_a_payload_of_nothing_but_metrics_is_refused_before_it_is_made() -> None:
-    """Of two bytes each."""
-    host = Host(_CHANNELS)
-    host.take(("spBv1.0/g/NDATA/n", b"\x12\x00" * 500_000))
-    assert "too_many_records" in host.refused[0]
-
-
-@pytest.mark.parametrize(
-    ("keys", "told"),
-    [
-        ({"topic": "plant/#"}, "topic: expected all messages"),
-        ({"topic": "spBv1.0/g/DDATA/+/+"}, "topic: expected all messages"),
-        ({"topic": "spBv1.0/g/+/{node}/{device}"}, "topic: expected all messages"),
-        ({"topic": "spBv1.0/g/{kind}/#"}, "topic: expected all messages"),
-        ({"topic": "spBv1.0/{device}/#"}, "{device} can't stand in it"),
-        ({"retained": "once"}, "retained: a birth"),
-        ({"records": "metrics"}, "records: Sparkplug"),
-        ({"quality": {"path": "q"}}, "quality: Sparkplug"),
-        ({"time": {"path": "t"}}, "time: Sparkplug"),
-        ({"time": {"unit": "s"}}, "time: Sparkplug"),
-        ({"channels": {"a": {"required": True}}}, "required: nodes send"),
-        ({"channels": {"a": {"default": 1}}}, "default: nodes send"),
-        ({"format": {"type": "sparkplug", "historical": "no"}}, "apart"),
-    ],
-)
-def test_what_does_not_go_with_the_format_is_told(keys: dict[str, Any], told: str) -> None:
-    """When the configuration is read."""
-    base = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"a": {}}}
-    with pytest.raises(ValueError, match=told.replace("{", r"\{")):
-        Feed.model_validate({**base, **keys})
-
-
-def test_the_page_shows_a_feed_that_works_and_the_sample() -> None:
-    """As it stands there, to be copied."""
-    folder = Path(connectors.formats.sparkplug.__file__).parent
-    page, sample = (folder / "README.md").read_text(), (folder / "sample.toml").read_text()
-    assert sample.strip() in page
-    feed, own, host = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
-    feed["feed"]["plant"]["format"] = own["feed"]["plant"]["format"]
-    config = Config.model_validate({**feed, **host, "local_store": {}})
-    assert config.sources["mqtt"].primary_host == "headgate"  # type: ignore[attr-defined]
-    shown = "\n".join(line[2:] for line in sample.splitlines() if line.startswith("# "))
-    assert SparkplugConfig.model_validate(tomllib.loads(shown)) == SparkplugConfig()
-
-
-def test_a_nodes_messages_are_shared_with_nobody(tmp_path: Path) -> None:
-    """A part of them means nothing; and a connection has one last will."""
-    feed = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"a": {}}}
-    table = {"feed": {"plant": feed}, "local_store": {}}
-    file = tmp_path / "headgate.toml"
-    file.write_text(
-        '[mqtt]\nshared_group = "g"\n[local_store]\n[feed.plant]\ntopic = "spBv1.0/#"\n'
-        'format = "sparkplug"\nchannels.a = {}\n'
-    )
-    with pytest.raises(ConfigError) as found:
-        load_config(file)
-    (problem,) = found.value.problems
-    assert problem.startswith(f"{file}:6: feed.plant.format: sparkplug means nothing without")
-    with pytest.raises(ValueError, match="a connection has one last will"):
-        Config.model_validate({**table, "mqtt": {"publish_state": True, "primary_host": "h"}})
-
-
-def test_a_feed_need_not_say_what_the_format_knows() -> None:
-    """Devices, times, and that nothing is retained; other keys of the time stay."""
-    feed = Host({"a": {}}, time={"max_ahead": "1h"}).feed
-    assert (feed.time.path, feed.time.unit, feed.handles_retained) == ("timestamp", "ms", "ignore")
-    assert feed.time.max_ahead == 3600 * 10**9
-    assert Feed.model_validate(feed.model_dump(exclude_unset=True)).time == feed.time

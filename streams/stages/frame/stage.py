@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
@@ -22,15 +21,12 @@ from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.arrays import grown, position_of, ramp, running_max, stable_order
 from streams.stages.blocks import check_steps
+from streams.stages.frame.history import History
 from streams.stages.normalize import ModelRows
 from streams.stages.rowstore import Columns, RowStore
 
 #: Before any step, and far enough from int64's end to be subtracted from.
 _NO_STEP = -(2**62)
-
-#: Steps that a device's history has room for beyond a window, at least. More room means fewer
-#: moves, and more memory for each device.
-_FEWEST_SPARE_STEPS = 32
 
 #: Age of a channel that has never had a value: longer than anything is held.
 _NO_VALUE = 2**40
@@ -121,7 +117,7 @@ class Framer:
         self._closed = np.empty(0, np.int64)
         self._run = np.empty(0, np.int64)
         self._age = np.empty((0, width), np.int64)
-        self._history = _History(spec.window, width)
+        self._history = History(spec.window, width)
 
     @property
     def fingerprint(self) -> str:
@@ -397,108 +393,3 @@ def _means(cell: NDArray[np.intp], columns: Columns) -> NDArray[np.float32]:
     # bincount adds one after the other, so a step cut in two gives the same sum.
     total = np.bincount(cell, weight * columns["value"])
     return (total / np.bincount(cell, weight)).astype(np.float32)
-
-
-class _History:
-    """The last closed steps of every device, laid out so that a window is one piece of memory.
-
-    Each slot has room for more steps than a window; steps are added behind the ones before, and
-    only when the room is full the last window is moved to its front.
-
-    Args:
-        window: Steps in a window.
-        width: Channels.
-    """
-
-    def __init__(self, window: int, width: int) -> None:
-        self._window = window
-        self._room = window + max(window // 2, _FEWEST_SPARE_STEPS)
-        self._steps = np.empty((0, self._room, width), np.float32)
-        # By slot: steps in use, ``window`` at least; NaN where there was none.
-        self._used = np.empty(0, np.int64)
-
-    def reach(self, slots: int) -> None:
-        """Make room for so many slots."""
-        self._steps = grown(self._steps, slots, np.nan)
-        self._used = grown(self._used, slots, self._window)
-
-    def newest(self, slot: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[d, window, channel]: the last steps of each slot, the newest last."""
-        return self._windows(slot, self._used[slot])
-
-    def last(self, slot: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[d, channel]: the last step of each slot."""
-        return self._steps[slot, self._used[slot] - 1]
-
-    def put(self, slot: NDArray[np.int64], newest: NDArray[np.float32]) -> None:
-        """Have these be the last steps of the slots."""
-        self._steps[slot, : self._window] = newest
-        self._used[slot] = self._window
-
-    def forget(self, slot: NDArray[np.int64]) -> None:
-        """Have the slots hold nothing."""
-        self._steps[slot, : self._window] = np.nan
-        self._used[slot] = self._window
-
-    def append(
-        self,
-        slot: NDArray[np.int64],
-        starts: NDArray[np.intp],
-        lengths: NDArray[np.intp],
-        value: NDArray[np.float32],
-        is_end: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
-        """Add steps, and give the windows that end at some of them.
-
-        Args:
-            slot: int64[d], each once.
-            starts: intp[d], where each slot's steps begin in ``value``.
-            lengths: intp[d], how many it gets.
-            value: float32[s, channel].
-            is_end: bool[s], the steps that a window ends at.
-
-        Returns:
-            float32[w, window, channel], in the steps' order.
-        """
-        spare = self._room - self._window
-        number = np.cumsum(is_end) - 1
-        windows = np.empty((int(is_end.sum()), self._window, value.shape[1]), np.float32)
-        # A device with a backlog may have more steps than there is room for at once.
-        for done in range(0, int(lengths.max(initial=0)), spare):
-            has_more = lengths > done
-            count = np.minimum(lengths[has_more] - done, spare)
-            owner = slot[has_more]
-            self._make_room(owner, count)
-            place = ramp(count)
-            at = np.repeat(self._used[owner], count) + place
-            rows = np.repeat(starts[has_more] + done, count) + place
-            owners = np.repeat(owner, count)
-            self._steps[owners, at] = value[rows]
-            ends = np.flatnonzero(is_end[rows])
-            if len(ends) == len(windows):
-                windows = self._windows(owners[ends], at[ends] + 1)
-            elif len(ends):
-                windows[number[rows[ends]]] = self._windows(owners[ends], at[ends] + 1)
-            self._used[owner] += count
-        return windows
-
-    def _make_room(self, slot: NDArray[np.int64], count: NDArray[np.intp]) -> None:
-        full = slot[self._used[slot] + count > self._room]
-        if len(full):
-            self._steps[full, : self._window] = self.newest(full)
-            self._used[full] = self._window
-
-    def _windows(self, slot: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The windows that end before these positions; copied, each in one piece."""
-        slots, room, width = self._steps.shape
-        if not slots:
-            return np.empty((len(slot), self._window, width), np.float32)
-        item = self._steps.itemsize
-        pieces = as_strided(
-            self._steps,
-            shape=(slots * room - self._window + 1, self._window * width),
-            strides=(width * item, item),
-            writeable=False,
-        )
-        windows: NDArray[np.float32] = pieces[slot * room + end - self._window]
-        return windows.reshape(len(slot), self._window, width)
