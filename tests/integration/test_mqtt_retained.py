@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import subprocess
 from pathlib import Path
@@ -20,6 +21,9 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(90)]
 
 #: Values from here on only mark a moment.
 _MARKS = 10_000
+
+#: Marks before a broker is stopped.
+_LAST = itertools.count(2 * _MARKS)
 
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
 
@@ -55,6 +59,10 @@ async def _measured(rig: Rig) -> list[float]:
 
 
 async def _restart(rig: Rig, broker: Mosquitto, number: signal.Signals = signal.SIGTERM) -> None:
+    # What is not acknowledged the broker sends again; a message that follows the acknowledgements
+    # shows that it has them.
+    await until(lambda: all(intake.is_done for intake in rig.lane.intakes))
+    await _hears(rig, broker, next(_LAST))
     broker.stop(number)
     await until(lambda: not rig.lane.health()[0])
     broker.start()
