@@ -10,7 +10,8 @@ from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.signals import Signal
-from headgate.config.feed import Arrays, Feed, Pairs, SourceQuality, plain
+from headgate.config.channel import plain
+from headgate.config.feed import Arrays, Feed, Pairs, SourceQuality
 from headgate.config.payload_path import key_of
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError

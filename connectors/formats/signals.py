@@ -12,7 +12,7 @@ from math import inf, nan
 
 from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, number_text, shown
 from connectors.formats.paths import ABSENT, getter, with_default
-from headgate.config.feed import ChannelConfig, plain
+from headgate.config.channel import ChannelConfig, plain
 from headgate.config.payload_path import parts_of
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError

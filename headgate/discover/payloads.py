@@ -12,7 +12,7 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from connectors.formats.numbers import is_literal, number_text
-from headgate.config.feed import plain
+from headgate.config.channel import plain
 from headgate.config.schema import Ingest
 from headgate.core.components import installed
 from headgate.core.errors import ConfigError, DataError

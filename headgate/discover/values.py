@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text
 from connectors.formats.signals import Signal
-from headgate.config.feed import ChannelConfig, plain
+from headgate.config.channel import ChannelConfig, plain
 from headgate.core.errors import DataError
 
 #: What a channel may say of how its values are written.

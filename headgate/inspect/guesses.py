@@ -8,7 +8,8 @@ from typing import Any
 from connectors.formats.numbers import shown
 from connectors.formats.paths import array_below
 from connectors.formats.topics import TopicPattern
-from headgate.config.feed import Feed, plain
+from headgate.config.channel import plain
+from headgate.config.feed import Feed
 from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
 from headgate.core.components import installed

@@ -22,7 +22,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from headgate.config.feed import ChannelConfig, Feed
+from headgate.config.channel import ChannelConfig
+from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from connectors.formats.bounds import Bounds
 from connectors.formats.csv.component import CsvConfig
 from connectors.formats.numbers import number_text
-from headgate.config.feed import Feed, plain
+from headgate.config.channel import plain
+from headgate.config.feed import Feed
 from headgate.config.payload_path import key_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError

@@ -11,7 +11,8 @@ from connectors.formats.json.payload import loads
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.topics import TopicPattern
-from headgate.config.feed import Feed, plain
+from headgate.config.channel import plain
+from headgate.config.feed import Feed
 from headgate.config.payload_path import key_of
 from headgate.core.errors import DataError
 

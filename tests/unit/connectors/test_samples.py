@@ -12,8 +12,8 @@ import connectors
 import streams
 from connectors.sinks.components import BUILT_IN
 from connectors.sources.components import BUILT_IN as SOURCES
+from headgate.config.channel import ChannelConfig
 from headgate.config.chosen import TYPE
-from headgate.config.feed import ChannelConfig
 from headgate.config.schema import Config
 from headgate.core.components import component, installed, sample
 from streams.stages.clean.rules.components import BUILT_IN as RULES

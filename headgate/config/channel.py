@@ -1,0 +1,119 @@
+"""``[feed.NAME.channels.CHANNEL]`` in ``headgate.toml``: one signal of a kind of device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+
+from headgate.config.chosen import table_named, with_names
+from headgate.config.payload_path import PayloadPath
+from headgate.config.table import Table
+from headgate.config.values import Flag, Number
+
+
+def plain(text: str) -> str:
+    """A text as it is compared: without blanks around, large letters as small ones."""
+    return text.strip().casefold()
+
+
+def entries_of(value: object) -> list[object]:
+    """One value, or a list of some, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class ChannelConfig(Table):
+    """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload.
+
+    Further keys are names of cleaning rules, each with the rule's own table.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[SerializeAsAny[BaseModel], table_named("rules")]]
+
+    path: PayloadPath | None = None
+    unit: str = ""
+    scale: Number = 1.0
+    offset: Number = 0.0
+    required: Flag = False
+    #: What a field means that is absent while what it stands in is there; as if it stood there.
+    default: Number | None = None
+    #: What texts mean as numbers, such as ``{ ON = 1, OFF = 0 }``; small letters are large ones.
+    states: dict[str, Number] = Field(default_factory=dict)
+    #: Numbers and texts that say there is no reading, as they stand in the payload.
+    missing: tuple[Number | str, ...] = ()
+    #: What stands before the fraction in numbers that are texts. Given, the other of the two, a
+    #: blank or an apostrophe may stand between thousands.
+    decimal: Literal[".", ","] | None = None
+    #: What may stand behind a number in a text: units, as they are written.
+    suffix: tuple[str, ...] = ()
+    #: Of whole numbers in texts: 16 for "1A" and "0x1A".
+    base: Literal[2, 8, 10, 16] = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rules(cls, raw: object) -> object:
+        return with_names(raw, beside=cls.model_fields)
+
+    @property
+    def rules(self) -> Mapping[str, BaseModel]:
+        """By name of each cleaning rule that the channel has, the rule's table."""
+        return self.__pydantic_extra__
+
+    @field_validator("states")
+    @classmethod
+    def _are_texts(cls, states: dict[str, float]) -> dict[str, float]:
+        seen: set[str] = set()
+        for text in states:
+            if plain(text) in seen:
+                raise ValueError(f"{text} stands there twice, but for large and small letters")
+            seen.add(plain(text))
+        return states
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _numbers_and_texts(cls, value: object) -> object:
+        entries = entries_of(value)
+        for entry in entries:
+            is_number = isinstance(entry, int | float) and not isinstance(entry, bool)
+            if not isinstance(entry, str) and not (is_number and math.isfinite(float(str(entry)))):
+                raise ValueError("expected numbers and texts that mean that there is no reading")
+        return entries
+
+    @field_validator("suffix", mode="before")
+    @classmethod
+    def _units(cls, value: object) -> object:
+        entries = entries_of(value)
+        units = [entry.strip() for entry in entries if isinstance(entry, str)]
+        if len(units) < len(entries) or not all(units):
+            raise ValueError(
+                'expected units as texts, such as "kWh"; a number without one is read as well'
+            )
+        return units
+
+    @property
+    def has_own_digits(self) -> bool:
+        """Whether digits are read in a way of their own, so that they must be left as texts."""
+        return self.decimal is not None or self.base != 10
+
+    @property
+    def words(self) -> dict[str, float]:
+        """By plain text, the numbers that ``states`` gives."""
+        return {plain(text): number for text, number in self.states.items()}
+
+    @model_validator(mode="after")
+    def _has_one_writing(self) -> Self:
+        if self.base != 10 and self.decimal is not None:
+            raise ValueError("base and decimal: numbers are written in one way; leave one out")
+        if self.default is not None and self.required:
+            raise ValueError("default and required: what is absent is one of them; leave one out")
+        return self
+
+    @field_validator("scale")
+    @classmethod
+    def _keeps_the_value(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("expected any number but 0, which would make every reading equal")
+        return scale
