@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import structlog
 
 from headgate.core.clock import SystemClock
-from headgate.core.flood import FloodFilter
+from headgate.core.repeated_logs import RepeatFilter
 from headgate.core.text import printable, printable_lines
 
 #: Loggers that report each connection, request and rebalance step. What matters of it we say
@@ -75,7 +75,7 @@ def configure_logging(level: str, style: str, **context: str) -> None:
             ],
         )
     )
-    handler.addFilter(_LibraryFlood(SystemClock()))
+    handler.addFilter(_FewLibraryLines(SystemClock()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -92,7 +92,7 @@ def _traceback(target: TextIO, info: structlog.typing.ExcInfo) -> None:
     target.write(printable_lines(plain.getvalue()))
 
 
-class _LibraryFlood(FloodFilter):
+class _FewLibraryLines(RepeatFilter):
     """Holds back what libraries repeat. Our own messages pass: we repeat none needlessly."""
 
     def filter(self, record: logging.LogRecord) -> bool:

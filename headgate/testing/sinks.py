@@ -134,7 +134,7 @@ class SinkTrial:
         sink = self.make()
         await sink.start()
         try:
-            return await _insist(sink, points)
+            return await _write_until_taken(sink, points)
         finally:
             await sink.stop()
 
@@ -181,7 +181,7 @@ async def is_what_its_component_says(trial: SinkTrial) -> None:
     """Its name and kinds are those that the log keeps its records for; it counts under its name."""
     sink, points = trial.make(), batch(0, trial.kinds)
     await sink.start()
-    await _insist(sink, points)
+    await _write_until_taken(sink, points)
     await sink.stop()
 
     assert (sink.name, tuple(sink.kinds)) == (_NAME, trial.kinds)
@@ -223,7 +223,7 @@ async def has_what_may_pass_tried_again(trial: SinkTrial) -> None:
             continue
         raise AssertionError(f"expected a TransientError from what is away, got {answer}")
     trial.scene.come_back()
-    assert await _insist(sink, after) == []
+    assert await _write_until_taken(sink, after) == []
     await sink.stop()
 
     trial.check([*before, *after])
@@ -249,7 +249,7 @@ async def loses_nothing_by_a_stop_in_the_middle(trial: SinkTrial) -> None:
         sink, points = trial.make(), batch(turn, trial.kinds)
         everything += points
         await sink.start()
-        writing = asyncio.create_task(_insist(sink, points))
+        writing = asyncio.create_task(_write_until_taken(sink, points))
         await asyncio.sleep(moments.random() / 50)
         # As the lane does it.
         writing.cancel()
@@ -315,7 +315,7 @@ def _as_stored(points: Sequence[Point]) -> set[StoredPoint]:
     }
 
 
-async def _insist(sink: Sink, points: Sequence[Point]) -> list[Refused]:
+async def _write_until_taken(sink: Sink, points: Sequence[Point]) -> list[Refused]:
     """Write until the sink has them."""
     async with asyncio.timeout(_BACK_S):
         while True:

@@ -11,7 +11,7 @@ import numpy as np
 
 from connectors.sources.source import ReceivedMessages, Source
 from headgate.core.clock import ArrivalClock
-from headgate.core.pulse import Pulse
+from headgate.core.heartbeat import Heartbeat
 from streams.ingest.conversations import Conversations
 from streams.ingest.kept import KeptMessages
 from streams.ingest.poison import MessagesInHand
@@ -87,7 +87,7 @@ class Intake:
     Args:
         name: The source's.
         in_hand: Its note of what is being decoded.
-        pulse: Where it is told whether it is heard.
+        heartbeat: Where it is told whether it is heard.
         conversations: Those of feeds that are led with it.
         most_bytes: More is not taken from it while so much waits.
     """
@@ -96,7 +96,7 @@ class Intake:
         self,
         name: str,
         in_hand: MessagesInHand,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         conversations: Conversations,
         most_bytes: int,
     ) -> None:
@@ -104,7 +104,7 @@ class Intake:
         self.in_hand = in_hand
         self.conversations = conversations
         self.kept = KeptMessages()
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._most_bytes = most_bytes
         self._waiting = Waiting()
         self._parts: deque[Waiting] = deque()
@@ -191,7 +191,7 @@ class Intake:
             self.kept.connected(source.connection, arrival_ns, has_session=source.has_kept)
         if is_flowing:
             self.kept.listened(arrival_ns)
-        self._pulse.beat(now_ns, arrival_ns, is_flowing=is_flowing)
+        self._heartbeat.beat(now_ns, arrival_ns, is_flowing=is_flowing)
         return is_flowing
 
     def talk(self, now_ns: int, arrival_ns: int) -> None:
@@ -211,7 +211,7 @@ class Intake:
             now_ns: The arrival time; the last process's clock may have been wrong.
         """
         self.kept.listened(newest_ns)
-        self.kept.listened(min(self._pulse.flowed_ns(), now_ns))
+        self.kept.listened(min(self._heartbeat.flowed_ns(), now_ns))
 
     @property
     def size_bytes(self) -> int:

@@ -32,9 +32,9 @@ from headgate.core.backoff import Backoff
 from headgate.core.batch import Quality
 from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
+from headgate.core.heartbeat import HEARTBEAT_FILE, HEARTBEAT_INTERVAL_S, HeardTime, Heartbeat
 from headgate.core.log import READINGS, Log, Record, TopicPartition
 from headgate.core.note import Note
-from headgate.core.pulse import PULSE_FILE, PULSE_INTERVAL_S, HeardTime, Pulse
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.ingest.certificates import CertificateWatch
@@ -143,7 +143,7 @@ class IngestLane:
             ]
             writing = asyncio.create_task(self._write(stop), name="write")
             stopping = asyncio.create_task(stop.wait(), name="stop")
-            others += [writing, stopping, asyncio.create_task(self._beat(), name="pulse")]
+            others += [writing, stopping, asyncio.create_task(self._beat(), name="heartbeat")]
             await asyncio.wait({*receiving, writing, stopping}, return_when="FIRST_COMPLETED")
             for source in sources:
                 source.pause()
@@ -173,7 +173,7 @@ class IngestLane:
         return Intake(
             name,
             MessagesInHand(config.source_file(name, "ingest.in-hand"), density),
-            Pulse(config.gateway.data_dir, config.source_file(name, PULSE_FILE).name),
+            Heartbeat(config.gateway.data_dir, config.source_file(name, HEARTBEAT_FILE).name),
             Conversations(
                 conversations, Note(config.source_file(name, "conversations.json")), self._telemetry
             ),
@@ -269,7 +269,7 @@ class IngestLane:
             self._translator.count()
             for intake in self.intakes:
                 intake.talk(now_ns, self._arrival.now_ns())
-            await asyncio.sleep(PULSE_INTERVAL_S)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def _write(self, stop: asyncio.Event) -> None:
         ingest = self._config.ingest

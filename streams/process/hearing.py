@@ -1,4 +1,4 @@
-"""Since when devices can be heard: by the pulses of the sources that their messages come from."""
+"""Since when devices can be heard: by the heartbeats of the sources of their messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headgate.config.schema import Config
 from headgate.core.channels import Device
-from headgate.core.pulse import PULSE_FILE, Pulse
+from headgate.core.heartbeat import HEARTBEAT_FILE, Heartbeat
 
 
 class Hearing:
@@ -25,14 +25,15 @@ class Hearing:
 
     def __init__(self, config: Config) -> None:
         folder = config.gateway.data_dir
-        self._pulses = {
-            name: Pulse(folder, config.source_file(name, PULSE_FILE).name) for name in config.source
+        self._heartbeats = {
+            name: Heartbeat(folder, config.source_file(name, HEARTBEAT_FILE).name)
+            for name in config.source
         }
         self._sources_of = {name: config.sources_of(name) for name in config.feed}
 
     def is_everything_heard(self, now_ns: int) -> bool:
         """Whether no device is out of hearing at this monotonic time."""
-        return all(pulse.heard_ns(now_ns) != now_ns for pulse in self._pulses.values())
+        return all(heartbeat.heard_ns(now_ns) != now_ns for heartbeat in self._heartbeats.values())
 
     def heard(
         self, rows: NDArray[np.int32], devices: Sequence[Device], now_ns: int
@@ -47,7 +48,7 @@ class Hearing:
         Yields:
             Some of the rows, and since when, of the monotonic clock; ``now_ns`` while they can't.
         """
-        of_source = {name: pulse.heard_ns(now_ns) for name, pulse in self._pulses.items()}
+        of_source = {name: each.heard_ns(now_ns) for name, each in self._heartbeats.items()}
         of_feed = {}
         for feed, sources in self._sources_of.items():
             told = [each for each in map(of_source.__getitem__, sources) if each is not None]

@@ -127,7 +127,7 @@ class StreamsLane:
             await self._first_of(stopping, starting, progress)
             if not stop.is_set():
                 self._trouble = ""
-                looking = asyncio.create_task(self._look_around(), name="look-around")
+                looking = asyncio.create_task(self._tick(), name="tick")
                 watch = asyncio.create_task(self._watch_app(app), name="faust-watch")
                 tasks += [looking, watch]
                 await self._first_of(stopping, looking, watch, progress)
@@ -197,12 +197,12 @@ class StreamsLane:
     async def _on_assigned(self, app: faust.App, assigned: Iterable[Any], **_kw: object) -> None:
         self._worker.assign((at.partition for at in assigned), app.consumer_generation_id)
 
-    async def _look_around(self) -> None:
+    async def _tick(self) -> None:
         """Have the worker look after what no reading sets off."""
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
             async with self._turn:
-                await self._worker.look_around()
+                await self._worker.tick()
 
     async def _watch_app(self, app: faust.App) -> None:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""

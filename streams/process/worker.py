@@ -29,6 +29,7 @@ from headgate.core.batch import Batch, Origin, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
+from headgate.core.heartbeat import HeardTime
 from headgate.core.in_hand import InHand
 from headgate.core.log import (
     AGGREGATES,
@@ -41,7 +42,6 @@ from headgate.core.log import (
     Record,
     TopicPartition,
 )
-from headgate.core.pulse import HeardTime
 from headgate.core.records import (
     READINGS_SCHEMA,
     KeyRows,
@@ -213,7 +213,7 @@ class Worker:
             done = await self._work_on_some(events)
             events = events[done:]
 
-    async def look_around(self) -> None:
+    async def tick(self) -> None:
         """Take up new partitions, close the windows of silent devices, and snapshot; often."""
         await self._settle_assignment()
         now_ns = self._clock.monotonic_ns()
@@ -254,7 +254,7 @@ class Worker:
         await self.finish()
         self._use(self._pipeline.renewed())
         for partition in self.next_offsets:
-            await self._insist(partial(self._keeper.restore, partition))
+            await self._retry_until_done(partial(self._keeper.restore, partition))
         self._telemetry.bad_snapshots.inc(self._keeper.bad_snapshots)
 
     async def finish(self) -> None:
@@ -305,11 +305,11 @@ class Worker:
         """Restore a partition's state, whether readings come or not: windows may be open."""
         at = TopicPartition(self._readings, partition)
         group = consumer_group(self._config, STREAMS)
-        committed = await self._insist(lambda: self._log.committed(group, at))
-        start, end = await self._insist(lambda: self._log.offsets(at))
+        committed = await self._retry_until_done(lambda: self._log.committed(group, at))
+        start, end = await self._retry_until_done(lambda: self._log.offsets(at))
         self._in_hand.keep_within(partition, start, end)
         bad_before = self._keeper.bad_snapshots
-        count = await self._insist(lambda: self._keeper.restore(partition, end))
+        count = await self._retry_until_done(lambda: self._keeper.restore(partition, end))
         self._telemetry.bad_snapshots.inc(self._keeper.bad_snapshots - bad_before)
         if committed is None or committed > end:
             # New to us, or made anew: it ends before the place where we left the old one.
@@ -468,9 +468,9 @@ class Worker:
 
     async def _append(self, records: Mapping[TopicPartition, Sequence[Record]]) -> None:
         if records:
-            await self._insist(lambda: self._log.append_many(records))
+            await self._retry_until_done(lambda: self._log.append_many(records))
 
-    async def _insist(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    async def _retry_until_done(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Ask the log for as long as it takes: readings wait in it meanwhile."""
         backoff = Backoff(0.1, _RETRY_CEILING_S)
         while True:

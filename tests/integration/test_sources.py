@@ -19,8 +19,8 @@ from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import SystemClock
+from headgate.core.heartbeat import Heartbeat
 from headgate.core.log import READINGS, TopicPartition
-from headgate.core.pulse import Pulse
 from headgate.core.records import decode_readings
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.probe import probe
@@ -143,10 +143,12 @@ async def test_who_can_be_heard_is_told_source_by_source(
         await until(lambda: hearing.is_everything_heard(clock.monotonic_ns()))
         hall.stop()
         # Two beats: one that finds it gone, and no earlier one still counts as news.
-        await until(lambda: Pulse(tmp_path, "ingest-hall.pulse").heard_ns(now := _now()) == now)
+        await until(lambda: Heartbeat(tmp_path, "ingest-hall.pulse").heard_ns(now := _now()) == now)
         now_ns = _now()
-        pulses = {name: Pulse(tmp_path, f"ingest-{name}.pulse") for name in ("hall", "yard")}
-        heard = {name: pulse.heard_ns(now_ns) for name, pulse in pulses.items()}
+        heartbeats = {
+            name: Heartbeat(tmp_path, f"ingest-{name}.pulse") for name in ("hall", "yard")
+        }
+        heard = {name: heartbeat.heard_ns(now_ns) for name, heartbeat in heartbeats.items()}
         assert not hearing.is_everything_heard(now_ns)
 
     assert heard["hall"] == now_ns

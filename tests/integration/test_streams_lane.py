@@ -180,7 +180,7 @@ async def test_a_lane_that_is_brought_no_readings_ends(
         # Without Faust: that is what a lane is like whose Faust has stopped reading.
         lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
         lane._worker.assign([0, 1], 1)
-        await lane._worker.look_around()
+        await lane._worker.tick()
         watch = asyncio.create_task(lane._watch_progress())
         await asyncio.sleep(1)
         assert not watch.done()

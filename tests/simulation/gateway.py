@@ -160,7 +160,7 @@ class Gateway:
                 await worker.work_on(events)
             if loop.time() - looked_s > _LOOK_INTERVAL_S:
                 looked_s = loop.time()
-                await worker.look_around()
+                await worker.tick()
             if loop.time() - committed_s > _LOOK_INTERVAL_S:
                 committed_s = loop.time()
                 await process.takes(0.01)

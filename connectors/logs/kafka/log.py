@@ -17,8 +17,8 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from connectors.counted_time import CountedTime
+from connectors.logs.kafka.client_logs import quiet_client_logs
 from connectors.logs.kafka.errors import RAISED, error_of, mapped_errors
-from connectors.logs.kafka.flood import quiet_client_logs
 from connectors.logs.kafka.follower import Follower
 from connectors.logs.kafka.presence import Presence
 from connectors.logs.kafka.reader import PartitionReader

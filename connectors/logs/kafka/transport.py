@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from faust import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
 
-from connectors.logs.kafka.flood import quiet_client_logs
+from connectors.logs.kafka.client_logs import quiet_client_logs
 from connectors.logs.kafka.security import Security
 from connectors.logs.kafka.topics import FRAMING_BYTES
 from headgate.core.clock import SystemClock

@@ -119,7 +119,7 @@ class Lane:
     async def look(self) -> None:
         """A look at what time has made of it, and a whole round of snapshots."""
         for _ in range(3):
-            await self.worker.look_around()
+            await self.worker.tick()
             self.clock.advance(6)
 
     async def in_snapshots(self) -> set[str]:
@@ -298,7 +298,7 @@ async def test_rows_of_the_forgotten_are_given_back(
             if second == 25:
                 # In the middle of open windows.
                 lane.worker._heard_time._counted_ns += round(1.5 * _DAY * NS_PER_S)
-                await lane.worker.look_around()
+                await lane.worker.tick()
             await lane.send(29 * _DAY + second, *live)
         await lane.wait(600)
         return await lane.windows()

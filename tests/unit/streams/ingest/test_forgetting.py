@@ -8,8 +8,8 @@ import pytest
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.heartbeat import HeardTime
 from headgate.core.log import Record, TopicPartition
-from headgate.core.pulse import HeardTime
 from headgate.core.records import decode_readings
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock

@@ -89,16 +89,16 @@ async def test_what_is_known_of_a_device_outlives_others_that_are_due_before(lan
         for _ in range(10):
             lives += 1
             lane.start()
-            await lane.worker.look_around()
+            await lane.worker.tick()
             _spoil(lane, "bad")
             try:
                 for second in (8, 9):
                     await lane.send(100 * lives + second, _MATE)
                     lane.clock.advance(1)
                 lane.clock.advance(20)
-                await lane.worker.look_around()
+                await lane.worker.tick()
                 lane.clock.advance(600)
-                await lane.worker.look_around()
+                await lane.worker.tick()
             except RuntimeError:
                 continue
             break

@@ -20,10 +20,10 @@ _LAYOUT = struct.Struct("<qqq")
 _FORMER = struct.Struct("<qq")
 
 #: Its name for the source that earlier versions had.
-PULSE_FILE = "ingest.pulse"
+HEARTBEAT_FILE = "ingest.pulse"
 
 #: Seconds between two writes; one that is much older was left by a lane that is gone.
-PULSE_INTERVAL_S = 0.5
+HEARTBEAT_INTERVAL_S = 0.5
 _STALE_S = 3.0
 
 #: Time between two looks that counts at most, ns.
@@ -58,7 +58,7 @@ class HeardTime:
         self._looked_ns = now_ns
 
 
-class Pulse:
+class Heartbeat:
     """One end of the file; either side may be started first.
 
     Args:
@@ -66,7 +66,7 @@ class Pulse:
         name: Of the file; each source has one.
     """
 
-    def __init__(self, folder: Path, name: str = PULSE_FILE) -> None:
+    def __init__(self, folder: Path, name: str = HEARTBEAT_FILE) -> None:
         self._path = folder / name
         self._file: int | None = None
         self._since_ns = -1

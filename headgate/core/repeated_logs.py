@@ -16,7 +16,7 @@ _INTERVAL_CEILING_NS: Final = 16 * 60 * NS_PER_S
 _MAX_REMEMBERED: Final = 200
 
 
-class FloodFilter(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Lets each message through at most once every 30 seconds, and less often if it goes on.
 
     Two records are the same message when logger, level and the text before its arguments are put

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from headgate.core.clock import NS_PER_S
-from headgate.core.pulse import Pulse
+from headgate.core.heartbeat import Heartbeat
 
 
 def test_devices_are_heard_since_messages_flow(tmp_path: Path) -> None:
     """Not while they do not, nor once nothing has been said for some seconds."""
-    ingest, streams = Pulse(tmp_path), Pulse(tmp_path)
+    ingest, streams = Heartbeat(tmp_path), Heartbeat(tmp_path)
     assert streams.heard_ns(5) is None
 
     ingest.beat(10 * NS_PER_S, 0, is_flowing=True)
@@ -27,21 +27,21 @@ def test_devices_are_heard_since_messages_flow(tmp_path: Path) -> None:
 
 def test_what_is_left_of_another_boot_or_half_a_file_says_nothing(tmp_path: Path) -> None:
     """Then devices are waited for."""
-    Pulse(tmp_path).beat(10**15, 0, is_flowing=True)
-    assert Pulse(tmp_path).heard_ns(NS_PER_S) == NS_PER_S
+    Heartbeat(tmp_path).beat(10**15, 0, is_flowing=True)
+    assert Heartbeat(tmp_path).heard_ns(NS_PER_S) == NS_PER_S
 
     (tmp_path / "ingest.pulse").write_bytes(b"123")
-    assert Pulse(tmp_path).heard_ns(NS_PER_S) == NS_PER_S
+    assert Heartbeat(tmp_path).heard_ns(NS_PER_S) == NS_PER_S
 
 
 def test_when_messages_last_flowed_outlives_the_process(tmp_path: Path) -> None:
     """As the time of what arrives; an earlier version has not said it."""
-    assert Pulse(tmp_path).flowed_ns() == 0
-    Pulse(tmp_path).beat(10, 700, is_flowing=True)
-    assert Pulse(tmp_path).flowed_ns() == 700
-    Pulse(tmp_path).beat(20, 900, is_flowing=False)
-    assert Pulse(tmp_path).flowed_ns() == 700
+    assert Heartbeat(tmp_path).flowed_ns() == 0
+    Heartbeat(tmp_path).beat(10, 700, is_flowing=True)
+    assert Heartbeat(tmp_path).flowed_ns() == 700
+    Heartbeat(tmp_path).beat(20, 900, is_flowing=False)
+    assert Heartbeat(tmp_path).flowed_ns() == 700
 
     (tmp_path / "ingest.pulse").write_bytes(bytes(16))
-    assert Pulse(tmp_path).flowed_ns() == 0
-    assert Pulse(tmp_path).heard_ns(NS_PER_S) == 0
+    assert Heartbeat(tmp_path).flowed_ns() == 0
+    assert Heartbeat(tmp_path).heard_ns(NS_PER_S) == 0
