@@ -184,6 +184,10 @@ class FeedDecoder:
             return joined(None, self._carefully(every, topics, payloads, arrival_ns))
         typed = self._typed.decode(seen)
         failed: Failed = dict.fromkeys(typed.failed)
+        if typed.has_arrays:
+            # Of arrays without an element the careful way says so.
+            is_empty = np.bincount(typed.owner, minlength=len(topics)) == 0
+            failed = {**dict.fromkeys(np.flatnonzero(is_empty).tolist()), **failed}
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
         is_absent = typed.is_absent

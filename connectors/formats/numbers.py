@@ -42,6 +42,11 @@ def is_literal(text: str) -> bool:
     return text.startswith(_MARK)
 
 
+def as_written(text: str) -> str:
+    """A text of a payload as it stands there, also where it is a number that is none."""
+    return text[1:] if is_literal(text) else text
+
+
 def shown(value: object, most: int = 60) -> str:
     """A value for a person to read, of so many characters at most, whatever it is."""
     if type(value) is dict:
@@ -53,7 +58,7 @@ def shown(value: object, most: int = 60) -> str:
     if type(value) is msgspec.msgpack.Ext:
         return f"an extension of type {value.code}"
     if type(value) is str:
-        return value[1:] if is_literal(value) else _cut(repr(value[:most]), most)
+        return as_written(value) if is_literal(value) else _cut(repr(value[:most]), most)
     return _cut(repr(value), most)
 
 

@@ -101,4 +101,5 @@ def array_below(content: object, depth: int = 3, *, is_innermost: bool = True) -
 def quoted(key: object) -> str:
     """A key as a part of a path."""
     text = str(key)
-    return f'"{text}"' if "." in text and '"' not in text else text
+    has_signs = "." in text or "[" in text
+    return f'"{text}"' if has_signs and '"' not in text else text

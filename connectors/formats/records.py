@@ -26,6 +26,8 @@ Around: TypeAlias = tuple[object, ...]
 #: What a value under a key is called that is no object.
 _VALUE = "value"
 
+_NO_RECORDS = "no records: the array or object they stand in is empty"
+
 #: Keys of an object in which a record is looked for.
 _LOOKED_AT = 20
 
@@ -107,7 +109,7 @@ class Records:
         """The records in a payload.
 
         Raises:
-            DataError: There are too many, or the path leads nowhere.
+            DataError: There are too many or none, or the path leads nowhere.
         """
         if payload is NOTHING:
             return Found(payload, 0, (), None)
@@ -115,6 +117,8 @@ class Records:
             contents = payload if type(payload) is list else (payload,)
             count = len(contents)
             self._check_count(count)
+            if not count:
+                raise DataError("no_channels", _NO_RECORDS)
             return Found(payload, count, ((contents, (payload,)),), None)
         content, steps = payload, self._steps
         if self.path is not None and type(payload) is dict and self.path in payload:
@@ -129,6 +133,8 @@ class Records:
         search.follow(content, steps, (payload,), {})
         if not search.ends and self._steps:
             raise DataError("missing_records", self._nothing_there(payload))
+        if not search.records:
+            raise DataError("no_channels", _NO_RECORDS)
         record_of = self._record if self.is_keyed or self._row_length else None
         return Found(payload, search.records, search.ends, record_of)
 

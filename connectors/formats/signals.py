@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf, nan
 
-from connectors.formats.numbers import MAX_NUMBER, Writing, is_literal, number_text, shown
+from connectors.formats.numbers import (
+    MAX_NUMBER,
+    Writing,
+    as_written,
+    is_literal,
+    number_text,
+    shown,
+)
 from connectors.formats.paths import ABSENT, getter, with_default
 from headgate.config.channel import ChannelConfig, plain
 from headgate.config.payload_path import parts_of
@@ -124,7 +131,7 @@ class Signal:
     def _number_in(self, text: str) -> object:
         """The number that a text means, None where it means that there is none, or the text."""
         if self.states or self.no_reading_texts:
-            word = plain(text)
+            word = plain(as_written(text))
             if word in self.no_reading_texts:
                 return None
             if word in self.states:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.cli.check_connect import ask, exit_code, lines, wait_s
     from headgate.config.apart import split_devices
     from headgate.config.certificates import expiring
-    from headgate.config.former import renamed
+    from headgate.config.former import displaced, renamed
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     told = [
         *misfits(config),
         *split_devices(config),
+        *displaced(config),
         *insecure(config, args.config),
         *expiring(config, SystemClock().wall_ns()),
     ]

@@ -101,6 +101,19 @@ def renamed(config: Config) -> Iterator[str]:
             )
 
 
+def displaced(config: Config) -> Iterator[str]:
+    """Sinks that are there by a flag, but for another that has their name, a line each."""
+    for (table, flag), name in _group(_SINK).FORMER_FLAGS.items():
+        sink, source = config.sink.get(name), config.source.get(table)
+        is_on = source is not None and source.key == (table,) and getattr(source.table, flag)
+        if is_on and sink is not None and sink.key is None and sink.name != name:
+            yield (
+                f'{_SINK}.{name}: with {TYPE} = "{sink.name}" it takes the place of the results '
+                f"that go back over {name} by default; give it another name, or say {table}.{flag} "
+                "= false if they are not wanted"
+            )
+
+
 def _with_tables(table: str, given: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
     """What is given in one of the tables, behind what stands in tables of its own."""
     found: dict[str, Any] = {}

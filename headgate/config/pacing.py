@@ -16,6 +16,7 @@ _PERIODS = 3
 
 def misfits(config: Config) -> Iterator[str]:
     """What does not fit in a configuration, a line each."""
+    yield from _times_without_a_place(config)
     silent_after_ns = config.streams.silent_after
     for name, feed in config.feed.items():
         period = format_duration(feed.period)
@@ -35,4 +36,17 @@ def misfits(config: Config) -> Iterator[str]:
                 f"streams.silent_after: {format_duration(silent_after_ns)} has no effect on feed "
                 f"{name}, which sends every {period}: its devices are waited for at least "
                 f"{least}; leave silent_after out, or correct period"
+            )
+
+
+def _times_without_a_place(config: Config) -> Iterator[str]:
+    """Feeds that say how times are written, and not where they stand."""
+    for name, feed in config.feed.items():
+        given = sorted(feed.time.model_fields_set)
+        if given and feed.time.path is None:
+            keys = " and ".join(given)
+            yield (
+                f"feed.{name}.time: without path readings get the time at which they arrive, and "
+                f"{keys} {'have' if len(given) > 1 else 'has'} no effect; give path, or leave "
+                "time out"
             )

@@ -11,6 +11,10 @@ from pydantic import AfterValidator
 #: A part in quotes, which may hold anything but these, or one without.
 _PART = re.compile(r'"([^"]+)"|([^."]+)')
 
+#: A key or a position as JSONPath writes it, each element of an array, or a part in quotes, in
+#: which brackets are none.
+_BRACKETS = re.compile(r"""\[(?:(\d+)|'([^'"]+)'|"([^'"]+)"|(\*?))\]|"[^"]*\"""")
+
 #: A part that stands for each key of an object.
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -26,6 +30,8 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 def _split(path: str) -> list[tuple[str, bool]]:
     """The parts of a path, and whether each stands in quotes."""
+    if "[" in path or path.startswith("$."):
+        path = _dotted(path)
     if '"' not in path:
         return [(part, False) for part in path.split(".")]
     parts, at = [], 0
@@ -45,6 +51,24 @@ def _split(path: str) -> list[tuple[str, bool]]:
     )
 
 
+def _dotted(path: str) -> str:
+    """A path that may be written as JSONPath has it, ``$.axes[0]['x.y']``, with dots only."""
+    at_top = path.startswith(("$.", "$["))
+    if at_top and ".." in path:
+        raise ValueError(f"expected a path that says each key on its way, without .., got {path!r}")
+    text = _BRACKETS.sub(_dotted_part, path[1:] if at_top else path)
+    return text[1:] if (at_top or path[0] == "[") and text.startswith(".") else text
+
+
+def _dotted_part(found: re.Match[str]) -> str:
+    position, key, other_key, each = found.groups()
+    if position is not None:
+        return f".{position}"
+    if key is not None or other_key is not None:
+        return f'."{key or other_key}"'
+    return found[0] if each is None else ".*"
+
+
 def key_of(path: str) -> str:
     """The key of a flat record that has a path's value: its only part, or the whole path."""
     parts = parts_of(path)
@@ -52,7 +76,11 @@ def key_of(path: str) -> str:
 
 
 def _checked(path: str) -> str:
-    parts_of(path)
+    if "*" in parts_of(path) and "[" in path:
+        raise ValueError(
+            f"expected a path to one value, with a position such as [0], got {path!r}; records is "
+            "what goes through all elements of an array"
+        )
     return path
 
 

@@ -296,8 +296,5 @@ def _fit(left: str, right: str) -> bool:
         return is_long and right.startswith(before) and right.endswith(behind)
     other_before, _, other_behind = right.partition("{")
     other_behind = other_behind.partition("}")[2]
-    begin = (before, other_before)
-    end = (behind, other_behind)
-    return max(begin, key=len).startswith(min(begin, key=len)) and max(end, key=len).endswith(
-        min(end, key=len)
-    )
+    begins = before.startswith(other_before) or other_before.startswith(before)
+    return begins and (behind.endswith(other_behind) or other_behind.endswith(behind))

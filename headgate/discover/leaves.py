@@ -34,7 +34,7 @@ def path_of(parts: tuple[str, ...]) -> str | None:
     """The path along these keys; None where no path leads there."""
     if not all(parts) or any(len(part) > _LONGEST_KEY or '"' in part for part in parts):
         return None
-    return ".".join(f'"{part}"' if "." in part else part for part in parts)
+    return ".".join(f'"{part}"' if "." in part or "[" in part else part for part in parts)
 
 
 def _walk(

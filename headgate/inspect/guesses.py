@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from connectors.formats.numbers import shown
+from connectors.formats.numbers import as_written, shown
 from connectors.formats.paths import array_below
 from connectors.formats.topics import TopicPattern
 from headgate.config.channel import plain
@@ -98,7 +98,8 @@ def _for_value(
         return
     text = what.partition("got ")[2]
     every = [value for _, value in leaves(envelope)] if envelope is not None else []
-    values = [value for value in every if isinstance(value, str) and shown(value) == text]
+    texts = [value for value in every if isinstance(value, str) and shown(value) == text]
+    values = list(map(as_written, texts))
     for value in values[:1]:
         for keys in writings([value]):
             if keys:

@@ -51,6 +51,20 @@ def test_a_silence_without_effect_is_one(tmp_path: Path) -> None:
     assert "at least 15s" in warning
 
 
+def test_a_time_without_a_place_is_one(tmp_path: Path) -> None:
+    """Its unit says nothing; where a key or the format has the time there is a place."""
+    (warning,) = _warnings(tmp_path, f'{_FEED}time = {{ unit = "s", max_ahead = "1h" }}')
+    assert warning.startswith("feed.meter.time: without path readings get the time at which they")
+    assert "max_ahead and unit have no effect" in warning
+
+    for more in (
+        'time = { path = "ts", unit = "s" }',
+        'records = "{time}"\ntime = { unit = "s" }',
+        'format = "line_protocol"\ntime = { unit = "s" }',
+    ):
+        assert not _warnings(tmp_path, _FEED + more)
+
+
 def test_check_says_so_with_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is a warning; with --strict it is a failure."""
     (tmp_path / "data").mkdir(mode=0o700)

@@ -12,6 +12,7 @@ from connectors.sinks.configured import configured_sinks
 from connectors.sinks.influxdb.config import InfluxDbConfig
 from connectors.sinks.local_store.config import LocalStoreConfig
 from headgate.cli import main
+from headgate.config.former import displaced
 from headgate.config.insecure import insecure
 from headgate.config.load import load_config, located
 from headgate.config.schema import Config
@@ -221,6 +222,21 @@ def test_no_two_publish_to_the_same_topics(tmp_path: Path) -> None:
     file = tmp_path / "plant.toml"
     file.write_text(elsewhere + _FEED + 'source = "yard"\n')
     assert list(load_config(file).sink) == ["local_store", "again", "mqtt"]
+
+
+def test_a_sink_in_the_place_of_results_over_mqtt_is_warned_of(tmp_path: Path) -> None:
+    """Somebody may wait for them; who says that they are not wanted is told nothing."""
+    file = '[sink.mqtt]\ntype = "file"\npath = "points.lp"\n'
+    (told,) = displaced(_config(tmp_path, f"[mqtt]\n{file}"))
+    assert told.startswith('sink.mqtt: with type = "file" it takes the place of the results that')
+
+    for text in (
+        f"[mqtt]\npublish_anomalies = false\n{file}",
+        f"[mqtt]\n{file.replace('sink.mqtt', 'sink.lines')}",
+        '[mqtt]\n[sink.mqtt]\ntype = "mqtt"\n',
+        "[mqtt]\n[local_store]\n",
+    ):
+        assert not list(displaced(_config(tmp_path, text)))
 
 
 def test_who_may_not_look_is_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

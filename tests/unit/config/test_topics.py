@@ -63,6 +63,9 @@ def test_a_placeholder_may_have_text_around_it() -> None:
         ("z/dev-{device}/a", "z/gw-7/{device}", False),
         ("z/ab{device}ba", "z/aba/{device}", False),
         ("z/ab{device}ba/x", "z/aba/{device}", False),
+        ("z/a{device}", "z/b{device}", False),
+        ("z/{device}-a", "z/{device}-b", False),
+        ("z/a{device}", "z/a{device}-b", True),
     ],
 )
 def test_levels_are_compared_with_the_text_in_them(topic: str, other: str, is_both: bool) -> None:

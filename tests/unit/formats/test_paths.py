@@ -19,6 +19,8 @@ _RECORD = {
     "a": {"b": 5},
     "list": [{"x.y": 6}],
     "7": 7,
+    "bars[0]": 8,
+    "bars": [0, 9],
 }
 
 
@@ -30,6 +32,15 @@ _RECORD = {
         ('"a.b"', ("a.b",)),
         ('a."b.c".d', ("a", "b.c", "d")),
         ('"a b"."c/d"', ("a b", "c/d")),
+        ("$.a.b", ("a", "b")),
+        ("$.axes[0].x", ("axes", "0", "x")),
+        ("axes[2][0]", ("axes", "2", "0")),
+        ("$['a.b']['c d']", ("a.b", "c d")),
+        ('a["b.c"].d', ("a", "b.c", "d")),
+        ("[1].x", ("1", "x")),
+        ('"a[0]".b', ("a[0]", "b")),
+        ("temp [C]", ("temp [C]",)),
+        ("$", ("$",)),
     ],
 )
 def test_quotes_hold_a_part_together(path: str, parts: tuple[str, ...]) -> None:
@@ -64,6 +75,11 @@ def test_what_is_no_path_is_a_mistake(path: str) -> None:
         ('a."b"', 5),
         ('list.0."x.y"', 6),
         ("7", 7),
+        ("$.a['b']", 5),
+        ("list[0]['x.y']", 6),
+        ('"bars[0]"', 8),
+        ("bars[0]", 8),
+        ("$.bars[1]", 9),
     ],
 )
 def test_both_ways_find_it(path: str, value: int, is_typed: bool) -> None:
@@ -72,3 +88,20 @@ def test_both_ways_find_it(path: str, value: int, is_typed: bool) -> None:
     decoder = FeedDecoder("f", feed, ChannelTable(), Ingest(), takes_fast_way=is_typed)
     found = decoder.decode([b"in/a"], [json.dumps(_RECORD).encode()], np.array([10**18]))
     assert found.value.tolist() == [value]
+
+
+@pytest.mark.parametrize("path", ["a[*].b", "a[]", "$.a[*]", "$..a"])
+def test_one_value_has_one_place(path: str) -> None:
+    """What JSONPath means several by is said by ``records``."""
+    with pytest.raises(ValueError, match="expected a path"):
+        Feed.model_validate({"topic": "in/{device}", "channels": {"x": {"path": path}}})
+
+
+@pytest.mark.parametrize("path", ["data.rows", "$.data.rows", "$.data.rows[*]", "data['rows'][]"])
+def test_records_may_be_written_as_jsonpath_has_them(path: str) -> None:
+    """With or without all of their elements named."""
+    feed = Feed.model_validate({"topic": "in/{device}", "records": path, "channels": {"x": {}}})
+    found = FeedDecoder("f", feed, ChannelTable(), Ingest()).decode(
+        [b"in/a"], [b'{"data": {"rows": [{"x": 1}, {"x": 2}]}}'], np.array([10**18])
+    )
+    assert found.value.tolist() == [1, 2]

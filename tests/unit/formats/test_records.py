@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
+from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_shape import Decoding
 
 _T = 1_799_999_990
@@ -381,3 +385,29 @@ def test_sender_quality_may_stand_in_an_outer_level() -> None:
 def test_records_without_braces_weigh_more(feed: dict[str, object], density: int) -> None:
     """A slice of messages is bounded by what it takes to decode it, and others by their braces."""
     assert Feed.model_validate({"topic": "in/{device}", **feed}).density == density
+
+
+@pytest.mark.parametrize(
+    ("content", "feed"),
+    [
+        ([], {"topic": "in/{device}"}),
+        ({"values": []}, {"topic": "in/{device}", "records": "values"}),
+        ({"hubs": [{"values": []}]}, {"topic": "in/{device}", "records": "hubs.values"}),
+        ({"pumps": {}}, {"topic": "in/+", "records": "pumps.{device}"}),
+        ([], {"topic": "in/{device}", "pairs": {}}),
+    ],
+)
+def test_a_message_without_records_is_told(content: object, feed: dict[str, object]) -> None:
+    """Nothing passes without a word."""
+    found = Decoding(content, channels={"v": {}}, **feed)
+    assert found.refused == ["no_channels: no records: the array or object they stand in is empty"]
+
+
+def test_an_empty_array_beside_others_is_told() -> None:
+    """Of the way that reads many messages in one go, too."""
+    feed = Feed.model_validate({"topic": "in/{device}", "channels": {"v": {}}})
+    payloads = [b'[{"v": 1}]', b"[]", b'{"v": 2}']
+    decoder = FeedDecoder("f", feed, ChannelTable(), Ingest())
+    found = decoder.decode([b"in/a"] * 3, payloads, np.full(3, 10**18))
+    assert found.value.tolist() == [1, 2]
+    assert [position for position, _ in found.refused] == [1]

@@ -186,3 +186,12 @@ def test_what_means_no_reading_is_a_number_or_a_text(missing: object) -> None:
     with pytest.raises(ValueError, match="expected numbers and texts") as caught:
         _read(1, missing=missing)
     assert "1 validation error" in str(caught.value)
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_number_that_is_none_may_be_named(typed: bool) -> None:
+    """As a word may be, whether quotes are around it or not; others stay bad fields."""
+    for value in (math.nan, "NaN", " nan"):
+        assert _read(value, missing="nan", typed=typed) == {"MISSING"}
+    assert _read(-math.inf, missing=["nan", "-infinity"], typed=typed) == {"MISSING"}
+    assert _read(math.inf, missing="nan", typed=typed) == {"MISSING", "NOT_FINITE", "BAD_FIELD"}
