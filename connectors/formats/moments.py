@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta
 
 from connectors.formats.numbers import shown
-from headgate.config.event_time import TimeMapping
+from headgate.config.event_time import TimeMapping, zone_of
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.iso import moment_ns
@@ -18,6 +18,19 @@ LONGEST_TEXT = 100
 
 #: No ISO 8601 text with a time of day is as short as this: ``2026-W10-1``.
 _DATE_LENGTH = 10
+
+#: ISO 8601 as it is written besides what Python reads: in small letters, with a name for UTC, or
+#: with the zone in brackets behind the offset.
+_WRITTEN = re.compile(
+    r"(\d[\dW-]*)[T ](\d[\d:.,]*)\s*(?:(Z|UTC|GMT|[+-][\d:]+)(?:\[[^\]]*\])?)?", re.ASCII
+)
+
+#: The end of a day, and a leap second, of which Python knows none.
+_MIDNIGHT = re.compile(r"24:?00(?::?00(?:[.,]0+)?)?")
+_LEAP_SECOND = re.compile(r"(\d\d:?\d\d:?)60((?:[.,]\d+)?)", re.ASCII)
+
+#: Digits of a fraction of which a pattern reads six.
+_LONG_FRACTION = re.compile(r"(?<=[.,]\d{6})\d+", re.ASCII)
 
 #: Digits of a time of day, or of a date, of which zeros before it got lost in a number.
 _DIGITS = 6
@@ -86,10 +99,8 @@ class TimeTexts:
     """
 
     def __init__(self, mapping: TimeMapping) -> None:
-        self.zone = None if mapping.zone is None else ZoneInfo(mapping.zone)
+        self.zone = None if mapping.zone is None else zone_of(mapping.zone)
         self._pattern = mapping.pattern
-        #: Whether they may have more digits than a ``datetime`` has.
-        self.has_digits = mapping.pattern is None
         self._takes_dates = mapping.date_only
         self._widths = [_DIGITS] * len(mapping.paths)
         # Which of them have a fraction, be it of nothing but zeros.
@@ -115,6 +126,13 @@ class TimeTexts:
             return value.strip()
         raise DataError("bad_time", f"expected a text, got {shown(value)}")
 
+    def digits(self, text: str) -> str:
+        """The part of a text that has more digits than a ``datetime`` has, if any has."""
+        if self._pattern is None:
+            return text
+        found = _LONG_FRACTION.search(text) if "%f" in self._pattern else None
+        return "" if found is None else text[found.start() - 7 : found.end()]
+
     def moment(self, value: object) -> tuple[datetime, str]:
         """What a text says, and the text."""
         if self._pattern is not None:
@@ -133,8 +151,11 @@ class TimeTexts:
         if isinstance(value, int | float) and len(self._widths) == 1:
             value = self.part(0, value)
         if isinstance(value, str) and len(value) <= 2 * LONGEST_TEXT:
+            text = value.strip()
+            if "%f" in self._pattern:
+                text = _LONG_FRACTION.sub("", text)
             try:
-                return datetime.strptime(value.strip(), self._pattern)  # noqa: DTZ007  (see zone)
+                return datetime.strptime(text, self._pattern)  # noqa: DTZ007  (see zone)
             except ValueError:
                 pass
         raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
@@ -152,4 +173,27 @@ def _moment_in(value: object) -> datetime:
             return datetime.fromisoformat(value)
         except ValueError:
             pass
+        found = _as_written(value) if len(value) <= LONGEST_TEXT else None
+        if found is not None:
+            return found
     raise DataError("bad_time", f"expected an ISO 8601 text, got {shown(value)}")
+
+
+def _as_written(text: str) -> datetime | None:
+    """What a text says that is ISO 8601 but for how it is written; None for any other."""
+    # Some have a minus sign in place of a hyphen.
+    found = _WRITTEN.fullmatch(text.strip().upper().replace("\N{MINUS SIGN}", "-"))
+    if found is None:
+        return None
+    date, clock, offset = found.groups(default="")
+    later = timedelta()
+    if _MIDNIGHT.fullmatch(clock):
+        clock, later = "00:00", timedelta(days=1)
+    elif leap := _LEAP_SECOND.fullmatch(clock):
+        clock, later = f"{leap[1]}59{leap[2]}", timedelta(seconds=1)
+    if offset in ("UTC", "GMT"):
+        offset = "Z"
+    try:
+        return datetime.fromisoformat(f"{date}T{clock}{offset}") + later
+    except (ValueError, OverflowError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -24,6 +25,9 @@ _NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1} | {
     "d": 86_400 * 10**9,
     "w": 7 * 86_400 * 10**9,
 }
+
+#: How .NET writes milliseconds since 1970; the offset is where somebody stood and means nothing.
+_NET_DATE = re.compile(r"\\?/Date\((-?\d{1,18})(?:[+-]\d{4})?\)\\?/", re.ASCII)
 
 #: Units that a person may have meant instead of another.
 _LIKELY_UNITS = ("s", "ms", "us", "ns")
@@ -216,7 +220,7 @@ class EventTimes:
                     moment = _in_zone(moment, self._texts.zone, arrived_ns)
                 except OverflowError:
                     raise DataError("bad_time", f"no year has it: {_told(value)}") from None
-        return moment_ns(moment, text if self._texts.has_digits else "")
+        return moment_ns(moment, self._texts.digits(text))
 
 
 def number_to_ns(value: object, ns_per_unit: int) -> int:
@@ -233,6 +237,8 @@ def number_to_ns(value: object, ns_per_unit: int) -> int:
     if type(value) is float and value - value == 0:
         return int(Decimal(repr(value)) * ns_per_unit)
     if type(value) is str:
+        if ns_per_unit == _NS_PER_UNIT["ms"] and (found := _NET_DATE.fullmatch(value)):
+            return int(found[1]) * ns_per_unit
         number = number_text(value)
         # No larger than a float is, and no smaller: else its digits would be without end.
         if number is not None and 1e-300 < abs(float(number)) < 1e300:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Annotated, Literal, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,28 @@ def _one_or_several(value: object) -> object:
             raise ValueError('expected one, or a list of several such as ["date", "time"]')
         return tuple(value)
     return value
+
+
+#: A zone that is an offset all the year.
+_OFFSET = re.compile(r"([+-])([01]\d|2[0-3]):([0-5]\d)")
+
+
+def zone_of(text: str) -> tzinfo:
+    """The zone of this IANA name, or of an offset such as ``+01:00``.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = _OFFSET.fullmatch(text)
+    if found is not None:
+        offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+        return timezone(-offset if found[1] == "-" else offset)
+    try:
+        return ZoneInfo(text)
+    except (OSError, ValueError, KeyError):
+        raise ValueError(
+            'expected a time zone such as "Europe/Berlin", or an offset such as "+01:00"'
+        ) from None
 
 
 #: What stands for a year in a pattern.
@@ -58,7 +80,7 @@ class TimeMapping(Table):
     #: Readings that must agree before a device's clock that runs ahead of all before is believed.
     confirm: Annotated[Int, Field(ge=1, le=1000)] = 3
     not_before: str = "2000-01-01T00:00:00Z"
-    #: Zone of texts without one, such as "Europe/Berlin"; without it they mean UTC.
+    #: Zone of texts without one, such as "Europe/Berlin" or "+01:00"; without it they mean UTC.
     zone: str | None = None
     #: How times that are texts are written, if not as ISO 8601: as Python's ``strptime`` has it.
     pattern: str | None = None
@@ -115,10 +137,7 @@ class TimeMapping(Table):
     @classmethod
     def _is_a_zone(cls, zone: str | None) -> str | None:
         if zone is not None:
-            try:
-                ZoneInfo(zone)
-            except (OSError, ValueError, KeyError):
-                raise ValueError('expected a time zone such as "Europe/Berlin"') from None
+            zone_of(zone)
         return zone
 
     @field_validator("epoch")

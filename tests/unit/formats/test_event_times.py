@@ -51,6 +51,56 @@ _NOTATIONS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         {"t": "2027-01-15 08:59:59"},
         "2027-01-15T07:59:59Z",
     ),
+    "ISO 8601 with an offset for a zone": (
+        {"path": "t", "unit": "iso8601", "zone": "-03:30"},
+        {"t": "2027-01-15T04:29:59"},
+        "2027-01-15T07:59:59Z",
+    ),
+    "ISO 8601 with blanks, small letters and more digits": (
+        {"path": "t", "unit": "iso8601"},
+        {"t": " 2027-01-15t07:59:59.123456789z\n"},
+        "2027-01-15T07:59:59.123456789Z",
+    ),
+    "ISO 8601 with the zone's name behind it": (
+        {"path": "t", "unit": "iso8601"},
+        {"t": "2027-01-15T08:59:59.25+01:00[Europe/Berlin]"},
+        "2027-01-15T07:59:59.25Z",
+    ),
+    "ISO 8601 and the word for UTC": (
+        {"path": "t", "unit": "iso8601", "zone": "Europe/Berlin"},
+        {"t": "2027-01-15 07:59:59 UTC"},
+        "2027-01-15T07:59:59Z",
+    ),
+    "ISO 8601 with a minus sign": (
+        {"path": "t", "unit": "iso8601"},
+        {"t": "2027-01-15T02:59:59\u221205:00"},
+        "2027-01-15T07:59:59Z",
+    ),
+    "the end of a day": (
+        {"path": "t", "unit": "iso8601"},
+        {"t": "2027-01-14T24:00:00Z"},
+        "2027-01-15T00:00:00Z",
+    ),
+    "a leap second": (
+        {"path": "t", "unit": "iso8601"},
+        {"t": "2016-12-31T23:59:60.5Z"},
+        "2017-01-01T00:00:00.5Z",
+    ),
+    "a date of .NET": (
+        {"path": "t", "unit": "ms"},
+        {"t": f"/Date({_UNIX * 1000 - 1})/"},
+        "2027-01-15T07:59:59.999Z",
+    ),
+    "a date of .NET with an offset": (
+        {"path": "t", "unit": "ms"},
+        {"t": f"/Date({_UNIX * 1000 - 1}-0500)/"},
+        "2027-01-15T07:59:59.999Z",
+    ),
+    "a pattern with nanoseconds": (
+        {"path": "t", "pattern": "%d.%m.%Y %H:%M:%S,%f"},
+        {"t": "15.01.2027 07:59:59,123456789"},
+        "2027-01-15T07:59:59.123456789Z",
+    ),
     "a pattern": (
         {"path": "t", "pattern": "%d.%m.%Y %H:%M:%S", "zone": "Europe/Berlin"},
         {"t": "15.01.2027 08:59:59"},
@@ -215,6 +265,19 @@ def test_a_time_is_read(name: str, is_typed: bool) -> None:
         ({"path": "t", "unit": "w"}, {"t": 10**300}, "further ahead"),
         ({"path": "t", "unit": "s", "epoch": "arrival"}, {"t": 10**10}, "before time.not_before"),
         ({"path": "t"}, {"t": 3}, 'time.fallback = "arrival" reads'),
+        # A zone's name without an offset would be two times in autumn.
+        (
+            {"path": "t", "unit": "iso8601"},
+            {"t": "2027-01-15T07:59:59[Europe/Berlin]"},
+            "expected an ISO 8601 text",
+        ),
+        ({"path": "t", "unit": "iso8601"}, {"t": "2027-01-15T24:01:00Z"}, "an ISO 8601 text"),
+        ({"path": "t", "unit": "iso8601"}, {"t": "9999-12-31T24:00:00Z"}, "an ISO 8601 text"),
+        (
+            {"path": "t", "unit": "s"},
+            {"t": f"/Date({_UNIX * 1000})/"},
+            'with time.unit = "ms" it would be one',
+        ),
         ({"path": "t"}, {"t": None}, 'time.fallback = "arrival" reads'),
     ],
 )
