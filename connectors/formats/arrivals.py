@@ -36,7 +36,10 @@ class Arrivals:
         # With half of the grace to spare, a device that is ahead makes nobody's readings late.
         self._tolerance_ns = feed.grace // 2
         time = feed.time
-        self._times = ArrivalTimes(feed.period, channels) if time.may_be_arrival else None
+        # Elements of arrays follow each other more quickly than messages.
+        step_ns = None if feed.arrays is None else feed.arrays.step
+        pace_ns = step_ns or feed.period
+        self._times = ArrivalTimes(pace_ns, channels) if time.may_be_arrival else None
         self._has_times = time.path is not None
 
     def settle(

@@ -32,6 +32,9 @@ _DIGITS = {
 #: Longer texts are no numbers; converting digits takes time with their square.
 MAX_NUMBER = 64
 
+#: Whole numbers of so many bits can be told by a float.
+_MOST_BITS = 1000
+
 #: Marks a text that stands for what is no text in a payload, but a number that is none, such as
 #: ``NaN`` in JSON; no text that a person writes begins with it.
 _MARK = "\0"
@@ -68,6 +71,17 @@ def number_text(text: str) -> str | None:
         return None
     found = _NUMBER.fullmatch(text)
     return None if found is None else found[1]
+
+
+def number_in(value: object) -> float | None:
+    """A value that is a number, also in a text, as a float; None for any other."""
+    if type(value) is str:
+        text = number_text(value)
+        return None if text is None else float(text)
+    # Larger ones no float holds.
+    if type(value) is int and value.bit_length() < _MOST_BITS:
+        return float(value)
+    return value if type(value) is float else None
 
 
 class Writing:

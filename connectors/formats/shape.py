@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from connectors.formats.format import Format
-from connectors.formats.numbers import shown
+from connectors.formats.numbers import number_in, shown
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.signals import Signal
+from connectors.formats.times import NS_PER_UNIT
 from headgate.config.channel import plain
 from headgate.config.feed import Arrays, Feed, Pairs, SourceQuality
 from headgate.config.payload_path import key_of
@@ -58,7 +59,7 @@ class Shape:
         self._pairs = None if feed.pairs is None else NamedValues(feed.pairs, signals)
         self._arrays = None
         if feed.arrays is not None:
-            self._arrays = ValueArrays(feed.arrays, feed.time.paths[0], signals)
+            self._arrays = ValueArrays(feed.arrays, feed.time.path, signals)
         self._quality = None
         if feed.quality is not None:
             self._quality = SenderQuality(feed.quality, may_be_array=self._arrays is not None)
@@ -130,13 +131,19 @@ class NamedValues:
 class ValueArrays:
     """Records whose channels are arrays, an element a time."""
 
-    def __init__(self, arrays: Arrays, time_path: str, signals: Sequence[Signal]) -> None:
+    def __init__(self, arrays: Arrays, time_path: object, signals: Sequence[Signal]) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
-        self._time_key = key_of(time_path)
-        self._time = getter(time_path)
-        self._step_ns = arrays.step
-        self._rate_path = arrays.rate
-        self._rate = None if arrays.rate is None else getter(arrays.rate)
+        self._time_key, self._step_ns = "", arrays.step
+        self._time: Callable[[object], object] = _nothing
+        if isinstance(time_path, str):
+            self._time_key, self._time = key_of(time_path), getter(time_path)
+        else:
+            # Elements without a time are dated by their arrival, one after the other.
+            self._step_ns = 0
+        self._ns_per_unit = NS_PER_UNIT[arrays.unit]
+        self._pace_path = arrays.rate or arrays.interval
+        self._is_rate = arrays.rate is not None
+        self._pace = None if self._pace_path is None else getter(self._pace_path)
 
     def count(self, record: object, around: Around) -> int:
         """How many parts there are in a record, at most."""
@@ -186,19 +193,26 @@ class ValueArrays:
 
     def _step(self, record: object, around: Around) -> float:
         """How far elements are apart, ns."""
-        if self._rate is not None:
-            rate = first(self._rate, record, around)
+        if self._pace is not None:
+            pace = first(self._pace, record, around)
+            number = number_in(pace)
             # More than one in a nanosecond have no times of their own.
-            if isinstance(rate, int | float) and rate is not True and 0 < rate <= NS_PER_S:
-                return NS_PER_S / rate
-            raise DataError(
-                "bad_time", f"{self._rate_path}: expected elements a second, got {shown(rate)}"
-            )
+            if number is not None and self._is_rate and 0 < number <= NS_PER_S:
+                return NS_PER_S / number
+            if number is not None and not self._is_rate and 0 < number < _LONGEST_NS:
+                return number * self._ns_per_unit
+            what = "elements a second" if self._is_rate else "how far elements are apart"
+            raise DataError("bad_time", f"{self._pace_path}: expected {what}, got {shown(pace)}")
         if self._step_ns is None:
             raise DataError(
-                "bad_time", "one time for several elements; give arrays.step or arrays.rate"
+                "bad_time", "one time for several elements; give arrays.step, rate or interval"
             )
         return self._step_ns
+
+
+def _nothing(_record: object) -> object:
+    """Looks up a time that is nowhere."""
+    return ABSENT
 
 
 class SenderQuality:
@@ -220,9 +234,13 @@ class SenderQuality:
 
 
 def _comparable(value: object) -> tuple[str, object]:
-    """A value so that 1, true and "1" are three things, and words are compared as they mean."""
+    """A value so that 1 and true are two things, and texts are compared as they mean."""
     if isinstance(value, str):
-        return ("text", plain(value[:_LONGEST_WORD]))
+        text = plain(value[:_LONGEST_WORD])
+        if text in ("true", "false"):
+            return ("truth", text == "true")
+        number = number_in(text)
+        return ("text", text) if number is None else ("number", number)
     if isinstance(value, bool):
         return ("truth", value)
     return ("number", value) if isinstance(value, int | float) else ("other", None)

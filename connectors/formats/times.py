@@ -18,7 +18,8 @@ from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 from headgate.core.iso import moment_ns
 
-_NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1} | {
+#: By name of a unit of times.
+NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1} | {
     "100ns": 100,
     "min": 60 * 10**9,
     "h": 3600 * 10**9,
@@ -63,7 +64,7 @@ class EventTimes:
         self._is_text = mapping.is_text
         self._texts = TimeTexts(mapping)
         self._unit = self._units[0]
-        self._ns_per_unit = _NS_PER_UNIT.get(self._unit, 1)
+        self._ns_per_unit = NS_PER_UNIT.get(self._unit, 1)
         self._epoch = Epoch(mapping.epoch)
         # What int64 holds, with room to add and subtract, is all there is.
         self._not_before_ns = max(iso8601_to_ns(mapping.not_before), _EARLIEST_NS)
@@ -131,7 +132,7 @@ class EventTimes:
                     raise DataError("bad_time", f'no event time at "{path}"')
                 texts.append(self._texts.part(place, value))
             elif value is not ABSENT:
-                total_ns += number_to_ns(value, _NS_PER_UNIT[unit])
+                total_ns += number_to_ns(value, NS_PER_UNIT[unit])
             elif place == 0:
                 # Of the others, zeros are left out by some.
                 raise DataError("bad_time", f'no event time at "{path}"')
@@ -194,7 +195,7 @@ class EventTimes:
             if unit == self._unit:
                 continue
             try:
-                time_ns = number_to_ns(value, _NS_PER_UNIT[unit])
+                time_ns = number_to_ns(value, NS_PER_UNIT[unit])
             except DataError:
                 break
             if self._not_before_ns <= time_ns <= arrived_ns + self._max_ahead_ns:
@@ -237,7 +238,7 @@ def number_to_ns(value: object, ns_per_unit: int) -> int:
     if type(value) is float and value - value == 0:
         return int(Decimal(repr(value)) * ns_per_unit)
     if type(value) is str:
-        if ns_per_unit == _NS_PER_UNIT["ms"] and (found := _NET_DATE.fullmatch(value)):
+        if ns_per_unit == NS_PER_UNIT["ms"] and (found := _NET_DATE.fullmatch(value)):
             return int(found[1]) * ns_per_unit
         number = number_text(value)
         # No larger than a float is, and no smaller: else its digits would be without end.

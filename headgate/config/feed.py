@@ -73,19 +73,25 @@ class Arrays(Table):
     """``[feed.NAME.arrays]``: channels are arrays, an element a time.
 
     The time is an array as well, or that of the first element; then this says how far elements are
-    apart.
+    apart. Without any time the last element is of now.
     """
 
     step: DurationNs | None = None
     #: Path of how many elements there are in a second.
     rate: PayloadPath | None = None
+    #: Path of how far elements are apart, and what it counts.
+    interval: PayloadPath | None = None
+    unit: Literal["s", "ms", "us", "ns"] = "s"
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if self.step is not None and self.rate is not None:
-            raise ValueError("step and rate: give one of them, not both")
+        given = [key for key in ("step", "rate", "interval") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: give one of them, not both")
         if self.step == 0:
             raise ValueError('step: expected more than "0s"')
+        if self.interval is None and "unit" in self.model_fields_set:
+            raise ValueError("unit is what interval counts; give interval, or leave it out")
         return self
 
 
@@ -94,7 +100,11 @@ class SourceQuality(Table):
 
     path: PayloadPath
     #: What it says where the record is good; whatever else makes its readings missing.
-    good: Annotated[tuple[Flag | Number | str, ...], Field(min_length=1)] = (True, "GOOD")
+    good: Annotated[tuple[Flag | Number | str, ...], Field(min_length=1)] = (
+        True,
+        "GOOD",
+        192,
+    )
 
 
 class Aggregate(Table):
@@ -209,11 +219,19 @@ class Feed(Table):
             raise ValueError("pairs and arrays: a record is one of them; leave one out")
         odd = next((key for key in ("pairs", "arrays") if getattr(self, key) is not None), "")
         self._check_required("" if not odd else f"with {odd} a record need not have all channels")
-        if self.arrays is not None and not self.time.is_plain:
-            raise ValueError(
-                "arrays: nothing says when their elements were; give time.path, one of them"
-            )
+        if self.arrays is not None:
+            self._check_array_times(self.arrays)
         return self
+
+    def _check_array_times(self, arrays: Arrays) -> None:
+        if self.time.path is None and (arrays.rate or arrays.interval):
+            key = "rate" if arrays.rate else "interval"
+            raise ValueError(
+                f"arrays: {key} counts from the time of the first element; give time.path, or "
+                "step in its place: then the last element is of now"
+            )
+        if self.time.path is not None and not self.time.is_plain:
+            raise ValueError("arrays: expected one time.path, of an array or the first element")
 
     def _check_required(self, why_not: str) -> None:
         for name, channel in self.channels.items():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
@@ -175,6 +176,46 @@ def test_a_waveform_has_a_time_and_a_step(arrays: object, more: dict[str, object
     ]
 
 
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"interval": "meta.dt"}, {"meta": {"dt": 0.25}}),
+        ({"interval": "dt", "unit": "ms"}, {"dt": 250}),
+        ({"interval": "dt", "unit": "us"}, {"dt": "250000"}),
+        ({"rate": "hz"}, {"hz": "4"}),
+        ({"step": "250ms"}, {}),
+    ],
+)
+def test_how_far_elements_are_apart_may_be_told(
+    arrays: dict[str, object], said: dict[str, object]
+) -> None:
+    """By the message or by the configuration; a number may be a text."""
+    content = {"time": 1_799_999_990, "temp": [1, 2, 3], **said}
+    found = Decoding(content, **{**_ARRAYS, "arrays": arrays})
+    assert [at for _, _, at, _ in found.readings] == [-10.0, -9.75, -9.5]
+
+
+@pytest.mark.parametrize("arrays", [{}, {"step": "10ms"}])
+def test_elements_without_a_time_end_with_their_arrival(arrays: dict[str, object]) -> None:
+    """And are a step apart, or a period, before it is known how many come in which time."""
+    feed = Feed.model_validate(
+        {
+            "topic": "in/{device}",
+            "period": "20ms",
+            "arrays": arrays,
+            "channels": {"x": {}, "y": {"path": "axes.y"}},
+        }
+    )
+    channels = ChannelTable()
+    decoder, arrival_ns = FeedDecoder("f", feed, channels, Ingest()), np.array([_NOW_NS])
+    decoded = decoder.decode([b"in/a"], [b'{"x": [1, 2, 3], "axes": {"y": [4, 5, 6]}}'], arrival_ns)
+    settled = Arrivals(feed, channels).settle(decoded, arrival_ns)
+    step_ns = 10_000_000 if arrays else 20_000_000
+    assert settled.value.tolist() == [1, 4, 2, 5, 3, 6]
+    assert (settled.time_ns - _NOW_NS).tolist() == [at * step_ns for at in (-2, -2, -1, -1, 0, 0)]
+    assert all(Quality.ARRIVAL_TIME in Quality(bits) for bits in settled.quality.tolist())
+
+
 def test_records_without_arrays_are_as_ever() -> None:
     """Some devices send arrays only when they have waited."""
     found = Decoding({"time": 1_799_999_990, "temp": 20, "axes": {"x": 1}}, **_ARRAYS)
@@ -198,6 +239,14 @@ def test_records_without_arrays_are_as_ever() -> None:
             "bad_time: hz: expected elements a second, got 0",
         ),
         ({"time": 1_799_999_990, "temp": [1, 2]}, {"rate": "hz"}, "bad_time: hz: expected"),
+        *(
+            (
+                {"time": 1_799_999_990, "temp": [1, 2], "dt": dt},
+                {"interval": "dt"},
+                "bad_time: dt: expected how far elements are apart, got",
+            )
+            for dt in (0, -1, None, True, "x", 10**400)
+        ),
         ({"time": 1_799_999_990, "temp": [1, 2]}, {"step": "365d"}, "bad_time: 2 elements would"),
         ({"time": 1_799_999_990, "temp": [1, 2, 3]}, {"step": "50d"}, "bad_time: not a believable"),
         ({"time": [], "temp": []}, {}, "no_channels: its arrays are empty"),
@@ -221,14 +270,14 @@ def test_one_bad_time_among_many_takes_none_of_the_others() -> None:
 @pytest.mark.parametrize(
     ("said", "is_good"),
     [
-        *[(good, True) for good in (True, "good", " GOOD ", 192, 192.0)],
-        *[(bad, False) for bad in (False, 1, "BAD", "uncertain", None)],
+        *[(good, True) for good in (True, "good", " GOOD ", 192, 192.0, "192", "True")],
+        *[(bad, False) for bad in (False, 1, "BAD", "uncertain", None, "1", "false", "64")],
         ([], False),
     ],
 )
 def test_what_the_sender_does_not_believe_is_missing(said: object, is_good: bool) -> None:
-    """Marked as that; of which nothing is said is good."""
-    quality = {"path": "q", "good": [True, "GOOD", 192]}
+    """Marked as that; of which nothing is said is good. Numbers may be texts, as everywhere."""
+    quality = {"path": "q"}
     found = Decoding([{"x": 0, "q": said}, {"x": 5}], quality=quality, channels={"x": {}})
     assert [each[3] for each in found.readings] == [0.0 if is_good else None, 5.0]
     assert (Quality.BAD_AT_SOURCE in found.quality[0]) is not is_good
@@ -255,7 +304,14 @@ def test_mistakes_are_told() -> None:
         ({"pairs": {}, "arrays": {}}, "pairs and arrays: a record is one of them"),
         ({"arrays": {"step": "1s", "rate": "hz"}}, "step and rate: give one of them"),
         ({"arrays": {"step": "0s"}}, "step: expected more than"),
-        ({"arrays": {"step": "1s"}}, "arrays: nothing says when their elements were"),
+        ({"arrays": {"rate": "hz"}}, "arrays: rate counts from the time of the first element"),
+        ({"arrays": {"interval": "dt"}}, "arrays: interval counts from the time of the first"),
+        ({"arrays": {"rate": "hz", "interval": "dt"}}, "rate and interval: give one of them"),
+        ({"arrays": {"step": "1s", "unit": "ms"}}, "unit is what interval counts"),
+        (
+            {"arrays": {}, "time": {"path": ["d", "t"], "unit": "iso8601"}},
+            "arrays: expected one time.path",
+        ),
         ({"quality": {"path": "q", "good": []}}, "good"),
         (
             {"topic": "{device}/{channel}", "format": "value", "pairs": {}},
@@ -325,7 +381,7 @@ def test_a_sender_may_judge_each_element() -> None:
     assert one.readings[0][3] is None
 
 
-@pytest.mark.parametrize("rate", [0, -1, True, "100", 2e9, None, [100]])
+@pytest.mark.parametrize("rate", [0, -1, True, "fast", "nan", 2e9, None, [100]])
 def test_a_rate_is_a_number_that_leaves_times_apart(rate: object) -> None:
     """More than one element in a nanosecond would have one time."""
     content = {"time": 1_799_999_990, "temp": [1, 2], "hz": rate}
