@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import Feed
 from headgate.config.format import FormatConfig, no_such_field
+from headgate.config.payload_path import PayloadPath
 from headgate.config.schema import Ingest
 from headgate.config.table import Table
 from headgate.config.values import Int, Name
@@ -65,6 +66,8 @@ class BinaryConfig(FormatConfig):
     #: Bytes before the first record.
     skip: Annotated[Int, Field(ge=0, lt=_LONGEST)] = 0
     encoding: Literal["raw", "hex", "base64"] = "raw"
+    #: Where the bytes stand, if messages are JSON objects that have them as text, or as an array.
+    inside: PayloadPath | None = None
 
     @property
     def density(self) -> int:
@@ -74,10 +77,12 @@ class BinaryConfig(FormatConfig):
     @property
     def may_begin_anyhow(self) -> bool:
         """See ``FormatConfig``."""
-        return self.encoding == "raw"
+        return self.encoding == "raw" and self.inside is None
 
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this."""
+        if self.inside is not None:
+            return ""  # what stands beside the bytes may be channels, too
         return no_such_field(feed, tuple(self.fields), "fields")
 
     @property
@@ -93,8 +98,11 @@ class BinaryConfig(FormatConfig):
 
 
 def _make(table: BinaryConfig, feed: Feed, limits: Ingest) -> Format:
+    from connectors.formats.binary.enveloped import EnvelopedFormat
     from connectors.formats.binary.format import BinaryFormat
 
+    if table.inside is not None:
+        return EnvelopedFormat(table, feed, limits)
     return BinaryFormat(table, feed, limits)
 
 
@@ -137,6 +145,50 @@ _EXAMPLES = (
         payload=b"00B955690A00 01B955690B00",
         readings=(("silo-4", "level", 10.0), ("silo-4", "level", 11.0)),
         times_ns=(1767225600 * 10**9, 1767225601 * 10**9),
+    ),
+    FormatExample(
+        feed={
+            "topic": "uplinks",
+            "device": "dev.id",
+            "format": {
+                "type": "binary",
+                "encoding": "base64",
+                "inside": "up.data",
+                "fields": {
+                    "battery": {"at": 0, "type": "u8"},
+                    "temperature": {"at": 1, "type": "i16"},
+                },
+            },
+            "time": {"path": "at", "unit": "s"},
+            "channels": {"temperature": {"scale": 0.1}, "rssi": {"path": "up.rssi"}},
+        },
+        topic="uplinks",
+        payload=b'{"dev": {"id": "silo-4"}, "at": 1767225600, "up": {"data": "ZP84", "rssi": -97}}',
+        readings=(("silo-4", "temperature", -20.0), ("silo-4", "rssi", -97.0)),
+        times_ns=(1767225600 * 10**9,) * 2,
+    ),
+    FormatExample(
+        feed={
+            "topic": "scopes/{device}",
+            "format": {
+                "type": "binary",
+                "encoding": "hex",
+                "inside": "wave",
+                "size": 2,
+                "fields": {"vibration": {"at": 0, "type": "i16"}},
+            },
+            "arrays": {"rate": "hz"},
+            "time": {"path": "t0"},
+            "channels": {"vibration": {"scale": 0.5}},
+        },
+        topic="scopes/spindle",
+        payload=b'{"t0": 1767225600000, "hz": 100, "wave": "0001 0002 FFFF"}',
+        readings=(
+            ("spindle", "vibration", 0.5),
+            ("spindle", "vibration", 1.0),
+            ("spindle", "vibration", -0.5),
+        ),
+        times_ns=(1767225600_000000000, 1767225600_010000000, 1767225600_020000000),
     ),
 )
 

@@ -16,6 +16,9 @@ from headgate.core.errors import DataError
 #: What struct calls the two orders of bytes.
 _ORDERS: dict[Order, str] = {"big": ">", "little": "<"}
 
+#: Base64 that is made for addresses has two other signs.
+_FOR_ADDRESSES = bytes.maketrans(b"-_", b"+/")
+
 #: What struct calls floats of so many bytes.
 _FLOATS = {2: "e", 4: "f", 8: "d"}
 
@@ -76,8 +79,11 @@ class BinaryFormat:
         text = payload.translate(None, b" \t\r\n\0,").strip(b"\"'")
         try:
             if encoding == "hex":
-                return bytes.fromhex(text.lower().replace(b"0x", b"").decode("ascii"))
-            return base64.b64decode(text, validate=True)
+                digits = text.lower().replace(b"0x", b"").translate(None, b":-")
+                return bytes.fromhex(digits.decode("ascii"))
+            # Of both alphabets, and with or without the signs at its end.
+            padded = text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4)
+            return base64.b64decode(padded.translate(_FOR_ADDRESSES), validate=True)
         except (ValueError, binascii.Error) as error:
             raise DataError("not_binary", f"no {encoding} text: {error}"[:200]) from None
 

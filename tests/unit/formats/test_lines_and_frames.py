@@ -220,7 +220,7 @@ def test_a_float_that_is_none_is_told() -> None:
         (b"\0" * 24, {"size": 4}, "too_many_records: 6 records"),
         (b"0x0", {"encoding": "hex"}, "not_binary: no hex text"),
         (b"\xff\xff", {"encoding": "hex"}, "not_binary: no hex text"),
-        (b"AAA", {"encoding": "base64"}, "not_binary: no base64 text"),
+        (b"AAAAA", {"encoding": "base64"}, "not_binary: no base64 text"),
         (b"AA$A", {"encoding": "base64"}, "not_binary: no base64 text"),
     ],
 )

@@ -1,0 +1,105 @@
+"""Frames of bytes that stand as text in JSON: what LoRaWAN servers and gateways pass on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.formats.binary.component import BinaryConfig
+from connectors.formats.binary.format import BinaryFormat
+from connectors.formats.json.format import JsonFormat
+from connectors.formats.numbers import shown
+from connectors.formats.paths import ABSENT, getter
+from headgate.config.feed import Feed
+from headgate.config.schema import Ingest
+from headgate.core.errors import DataError
+
+#: A byte is below.
+_BYTES = 256
+
+#: Each record has what stands in the object of its frame beside it; so many members in all.
+_MAX_CELLS = 200_000
+
+
+class EnvelopedFormat:
+    """Reads frames in JSON objects; a ``Format``.
+
+    What a frame holds is put beside what its object has, so that device, time and tags are found in
+    that. With ``arrays`` a field of several records is the list of its values.
+
+    Args:
+        table: Where which values stand, and where in an object the frame is.
+        feed: The feed's configuration.
+        limits: What one message may hold.
+    """
+
+    make_typed = None
+    is_utf8 = True
+    pick = None
+
+    def __init__(self, table: BinaryConfig, feed: Feed, limits: Ingest) -> None:
+        self._path = table.inside or ""
+        self._get = getter(self._path)
+        self._takes_text = table.encoding != "raw"
+        self._frames = BinaryFormat(table, feed, limits)
+        self._objects = JsonFormat(feed, limits)
+        self._has_columns = feed.arrays is not None
+        self._width = len(table.fields)
+        self.check_count = self._frames.check_count
+        self.unseen_bytes = self._objects.unseen_bytes
+
+    def check(self, payload: bytes) -> bool:
+        """Look at a payload before it is read; see ``Format.check``."""
+        return self._objects.check(payload)
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """What a payload holds; see ``Format.read``."""
+        content = self._objects.read(topic, payload)
+        if type(content) is not list:
+            records, _ = self._records(topic, content)
+            return records if len(records) > 1 else records[0]
+        self.check_count(len(content))
+        every: list[object] = []
+        cells = 0
+        for each in content:
+            try:
+                records, cells = self._records(topic, each, cells)
+                every += records
+            except DataError as error:
+                # A bad frame among good ones is one bad record.
+                every.append(error.with_traceback(None))
+            self.check_count(len(every))
+        return every
+
+    def _records(
+        self, topic: bytes, content: object, before: int = 0
+    ) -> tuple[list[dict[str, object]], int]:
+        """The records of an object's frame, and how many members those of the message have."""
+        if type(content) is not dict:
+            raise DataError("not_object", f"expected an object, got {shown(content)}")
+        found = self._frames.read(topic, self._frame(self._get(content)))
+        records: list[Any] = found if isinstance(found, list) else [found]
+        if self._has_columns:
+            columns = {name: [each[name] for each in records] for name in records[0]}
+            return [{**content, **columns}], before
+        # Each has all of the object beside it.
+        cells = before + len(records) * (len(content) + self._width)
+        if cells > _MAX_CELLS:
+            raise DataError(
+                "too_many_records",
+                f"{len(records)} records, each with all {len(content)} members of its object",
+            )
+        return [{**content, **each} for each in records], cells
+
+    def _frame(self, value: object) -> bytes:
+        """The bytes of a frame, as text if that is how they are written."""
+        if value is ABSENT or value is None:
+            raise DataError("missing_records", f'no bytes at "{self._path}"')
+        if type(value) is str and self._takes_text:
+            return value.encode()
+        if type(value) is list and not self._takes_text:
+            if all(type(each) is int and 0 <= each < _BYTES for each in value):
+                return bytes(value)
+            raise DataError("not_binary", f'not all that is at "{self._path}" are bytes')
+        wanted = "a text" if self._takes_text else "an array of bytes"
+        hint = "" if self._takes_text else '; texts need encoding = "base64" or "hex"'
+        raise DataError("not_binary", f"expected {wanted}, got {shown(value)}{hint}")
