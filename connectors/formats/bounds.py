@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+import gc
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 
 import msgspec
 
@@ -84,3 +86,15 @@ class Bounds:
                 "too_many_records",
                 f"{records} records of a feed with so many channels; {self._by_cells} are the most",
             )
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Work on what has no cycles, and so much of it that looking for some takes longest."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

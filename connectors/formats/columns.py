@@ -110,14 +110,25 @@ class Rows:
             self.value[at] = np.nan
             self.quality[at] |= _BAD_AT_SOURCE
 
-    def note_bad(self, channel: str, kind: str, position: int, value: object) -> None:
-        """Count a field that held no usable number."""
-        known = self.bad_fields.get((channel, kind))
+    def note_bad(
+        self, channel: str, kind: str, position: int, value: object, label: str = ""
+    ) -> None:
+        """Count a field that held no usable number.
+
+        Args:
+            channel: Its channel.
+            kind: What it held, in a word.
+            position: The message that it stood in.
+            value: What it held.
+            label: What it is counted as, if not as the channel: its names must be few.
+        """
+        key = (label or channel, kind)
+        known = self.bad_fields.get(key)
         if known is None:
             detail = f"{channel}: expected a number, got {shown(value)}"
-            self.bad_fields[channel, kind] = BadField(1, position, detail)
+            self.bad_fields[key] = BadField(1, position, detail)
         else:
-            self.bad_fields[channel, kind] = replace(known, count=known.count + 1)
+            self.bad_fields[key] = replace(known, count=known.count + 1)
 
     def columns(self) -> Columns:
         """The same as columns."""

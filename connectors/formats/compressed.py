@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.formats.format import Conversation, Format, MakeTyped
+from connectors.formats.format import Conversation, Fields, Format, MakeTyped
 from connectors.formats.inflate import STARTS, compression_of, inflated
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
@@ -35,7 +35,8 @@ class _Around:
         self.pick = form.pick
         self.check_count = form.check_count
         self.unseen_bytes = form.unseen_bytes
-        # Of those that have one; see ``Conversation``.
+        # Of those that have them; see ``Format`` and ``Conversation``.
+        self.fields: Fields | None = getattr(form, "fields", None)
         self.conversation: Conversation | None = getattr(form, "conversation", None)
 
     def _read(self, topic: bytes, payload: bytes, kind: str) -> object:

@@ -17,25 +17,25 @@ absent, which makes none unless the channel is ``required``. Anything else is a 
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.bounds import no_garbage_collection
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.compressed import with_compression
 from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import NOTHING, Conversation, Format
 from connectors.formats.numbers import shown
+from connectors.formats.others import Others
 from connectors.formats.paths import ABSENT
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
 from connectors.formats.times import EventTimes
-from connectors.formats.typed import Typed, TypedDecoder
+from connectors.formats.typed import Typed, typed_decoder
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
@@ -94,10 +94,14 @@ class FeedDecoder:
         # Of the readings whose time needs no second look.
         is_arrival = feed.time.path is None or feed.time.is_age
         self._flags = int(Quality.ARRIVAL_TIME if is_arrival else Quality.GOOD)
+        others = feed.other_channels
+        self._others = None if others is None else Others(others, feed, self._format, self._devices)
+        # Of the device that channels were looked up for last.
+        self._place = 0
         self._shape = shape_of(feed, self._signals, self._format)
         has_shape = self._shape is not None
         self._typed = (
-            _typed_decoder(feed, self._format, has_shape=has_shape) if takes_fast_way else None
+            typed_decoder(feed, self._format, has_shape=has_shape) if takes_fast_way else None
         )
 
     @property
@@ -162,7 +166,7 @@ class FeedDecoder:
                 refused.append((position, error.with_traceback(None)))
             else:
                 kept.append(position)
-        with _no_garbage_collection():
+        with no_garbage_collection():
             decoded = self._decode(
                 [topics[at] for at in kept],
                 [payloads[at] for at in kept],
@@ -343,7 +347,7 @@ class FeedDecoder:
         if refusal is not None:
             raise _of_several(refusal, count, number, found.count)
         may_be_none = self._shape is not None or self._records.is_keyed
-        has_none = may_be_none and rows.newest_owner != position
+        has_none = may_be_none and self._others is None and rows.newest_owner != position
         if has_none and found.payload is not NOTHING:
             raise DataError(
                 "no_channels", f"none of the feed's channels is in it, of {found.count} records"
@@ -383,12 +387,14 @@ class FeedDecoder:
 
     def _channels_of(self, tags: Tags, device: str) -> list[int]:
         # First the place: a new one may need larger rows, which take the place of these.
-        place = self._devices.place_of(tags, device)
+        self._place = place = self._devices.place_of(tags, device)
         rows: list[int] = self._devices.rows[place].tolist()
         return rows
 
     def _records_of(self, topic: bytes, payload: bytes) -> Found:
         found = self._records.found(self._format.read(topic, payload))
+        if self._others is not None:
+            self._others.begin()
         if self._shape is not None:
             self._shape.begin(topic, found)
         return found
@@ -406,35 +412,51 @@ class FeedDecoder:
         before = len(rows.channel)
         bad: list[tuple[str, str, object]] = []
         try:
-            for signal, channel in zip(self._signals, channels, strict=True):
-                key = signal.key
-                value = signal.get(record) if key is None else record.get(key, ABSENT)
-                more, word = 0, ""
-                if (
-                    type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)
-                ) and not (signal.no_reading and float(value) in signal.no_reading):
-                    number = value * signal.scale + signal.offset
-                else:
-                    number, more, word = signal.odd_value(value)
-                    if number is SKIP:
-                        continue
-                if more == 0 and number - number != 0:
-                    number, more, word = signal.overflown()
-                if word:
-                    bad.append((signal.name, word, value))
-                rows.channel.append(channel)
-                rows.value.append(number)
-                rows.quality.append(flags | more)
-            count = len(rows.channel) - before
-            if not count:
+            self._add_listed(record, channels, flags, rows, bad)
+            if len(rows.channel) == before and self._others is None:
                 raise DataError("no_channels", _NO_CHANNELS)
         except DataError:
             rows.cut(before)
             raise
+        refusal = None
+        if self._others is not None:
+            refusal = self._others.add(record, self._place, owner, flags, rows)
+        count = len(rows.channel) - before
         rows.owner.extend([owner] * count)
         rows.time_ns.extend([time_ns] * count)
         for name, word, value in bad:
             rows.note_bad(name, word, owner, value)
+        if refusal is not None:
+            raise refusal
+
+    def _add_listed(
+        self,
+        record: dict[str, object],
+        channels: Sequence[int],
+        flags: int,
+        rows: Rows,
+        bad: list[tuple[str, str, object]],
+    ) -> None:
+        """Add channel, value and quality of each channel that is listed; note what is bad."""
+        for signal, channel in zip(self._signals, channels, strict=True):
+            key = signal.key
+            value = signal.get(record) if key is None else record.get(key, ABSENT)
+            more, word = 0, ""
+            if (type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)) and not (
+                signal.no_reading and float(value) in signal.no_reading
+            ):
+                number = value * signal.scale + signal.offset
+            else:
+                number, more, word = signal.odd_value(value)
+                if number is SKIP:
+                    continue
+            if more == 0 and number - number != 0:
+                number, more, word = signal.overflown()
+            if word:
+                bad.append((signal.name, word, value))
+            rows.channel.append(channel)
+            rows.value.append(number)
+            rows.quality.append(flags | more)
 
     def _explained(
         self, error: DataError, record: object, around: Around, arrived_ns: int
@@ -464,33 +486,3 @@ def _of_several(refusal: DataError, count: int, number: int, records: int) -> Da
         return refusal
     detail = f"{count} of {records} records; the first, number {number}: {refusal.detail}"
     return DataError(refusal.reason, detail)
-
-
-def _typed_decoder(feed: Feed, form: Format, *, has_shape: bool) -> TypedDecoder | None:
-    """The feed's typed way; None when its format or paths need the careful one throughout."""
-    if feed.records is not None or has_shape or form.make_typed is None:
-        return None
-    if len(feed.time.paths) > 1:
-        return None
-    channels = [
-        (mapping.path or channel, mapping.default) for channel, mapping in feed.channels.items()
-    ]
-    time = (feed.time.paths[0], feed.time.is_text) if feed.time.paths else None
-    # Of tags as of names: what is neither text nor whole number goes the careful way.
-    names = [*feed.device_name.paths, *feed.tag_paths.values()]
-    try:
-        return TypedDecoder(channels, time, names, form.make_typed, is_utf8=form.is_utf8)
-    except ValueError:
-        return None
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Work on what has no cycles, and so much of it that looking for some takes longest."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -8,6 +8,7 @@ end is bounded: devices, channels, and topics that are remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -87,6 +88,9 @@ class Devices:
         # What the two say together, for the typed way.
         self._place_of_topic: dict[bytes, int] = {}
         self._place_of_pair: dict[tuple[bytes, object], int] = {}
+        # By place, the channels that are not listed: their rows by name.
+        self._others: list[dict[str, int]] = []
+        self._device_of: list[tuple[Tags, str]] = []
         #: Whether something was refused, since ``keep``, for being one too many.
         self.is_full = False
         #: int32[place, channel], rows of the table; grown by doubling.
@@ -209,23 +213,68 @@ class Devices:
             for channel, unit in self._signals
         ]
         self._places[tags, device] = place
+        self._others.append({})
+        self._device_of.append((tags, device))
+        if not self._signals:
+            # It counts as one from now on, whether it has a channel or not.
+            self._channels.device_row(self._owner(tags, device))
         return place
+
+    def others_of(self, place: int) -> Mapping[str, int]:
+        """Of the device at this place, the channels that are not listed: their rows by name."""
+        return self._others[place]
+
+    def other_row(self, place: int, name: str, unit: str) -> int:
+        """The row of a channel that is not listed, which is new.
+
+        Raises:
+            DataError: There is no room for it, or it can't be called so.
+        """
+        of_device, limits = self._others[place], self._limits
+        if not name or len(name) > MAX_NAME:
+            raise _too_long("a channel's name", name) if name else _no_channel_name(name)
+        if not name.isprintable():
+            raise _no_channel_name(name)
+        if len(of_device) >= limits.max_other_channels:
+            raise DataError(
+                "too_many_channels",
+                f"{name!r:.60}: ingest.max_other_channels is {limits.max_other_channels}",
+            )
+        if len(self._channels) >= limits.max_channels:
+            self.is_full = True
+            raise DataError("too_many_channels", f"ingest.max_channels is {limits.max_channels}")
+        tags, device = self._device_of[place]
+        row = self._channels.row(
+            Channel(self._name, device, self._measurement, name, unit, tags, self._identity)
+        )
+        of_device[name] = row
+        return row
 
     def keep_whole(self, is_kept: NDArray[np.bool_]) -> None:
         """Mark all channels of those places of which one is marked, bool[channels of the table]."""
         rows = self.rows[: len(self._places)]
-        is_kept[rows[is_kept[rows].any(axis=1)]] = True
+        is_whole = np.array(is_kept[rows].any(axis=1))
+        for place, others in enumerate(self._others):
+            # Those that are not listed go one by one.
+            is_whole[place] |= any(is_kept[row] for row in others.values())
+        is_kept[rows[is_whole]] = True
 
     def keep(self, remaining: Remaining) -> None:
         """Forget all but what remains of the table; of a place all or nothing does."""
         self._channels = remaining.table
         self.is_full = False
         rows = remaining.channels[self.rows[: len(self._places)]]
-        is_kept = rows[:, 0] >= 0
+        self._others = [
+            {name: new for name, row in each.items() if (new := int(remaining.channels[row])) >= 0}
+            for each in self._others
+        ]
+        is_kept = (rows >= 0).any(axis=1) | np.array(list(map(bool, self._others)), np.bool_)
         place = np.where(is_kept, np.cumsum(is_kept) - 1, -1).tolist()
         rows = rows[is_kept]
+        self._others = list(compress(self._others, is_kept.tolist()))
         self.rows = np.concatenate([rows, np.empty((max(16, len(rows)), rows.shape[1]), np.int32)])
         self._places = _kept(self._places, place)
+        self._device_of = list(self._places)
         self._place_of_topic = _kept(self._place_of_topic, place)
         self._place_of_pair = _kept(self._place_of_pair, place)
         self._topics = {}
@@ -235,6 +284,9 @@ class Devices:
         for tags, _ in self._places:
             self._note_values(tags)
 
+    def _owner(self, tags: Tags, device: str) -> Device:
+        return Device(self._name, device, telling_tags(tags, self._identity))
+
     def _note_values(self, tags: Tags) -> None:
         for name, value in tags:
             self._values.setdefault(name, set()).add(value)
@@ -242,10 +294,9 @@ class Devices:
     def _one_too_many(self, tags: Tags, device: str) -> DataError | None:
         """Why there is no room for a device, without a look at all there are."""
         limits = self._limits
-        if len(self._channels.devices) >= limits.max_devices:
-            owner = Device(self._name, device, telling_tags(tags, self._identity))
-            if not self._channels.has_device(owner):
-                return DataError("too_many_devices", f"ingest.max_devices is {limits.max_devices}")
+        is_full = len(self._channels.devices) >= limits.max_devices
+        if is_full and not self._channels.has_device(self._owner(tags, device)):
+            return DataError("too_many_devices", f"ingest.max_devices is {limits.max_devices}")
         if len(self._channels) + len(self._signals) > limits.max_channels:
             return DataError("too_many_channels", f"ingest.max_channels is {limits.max_channels}")
         for name, value in tags:
@@ -370,6 +421,10 @@ def _check_device(device: str) -> None:
         device.encode()
     except UnicodeEncodeError:
         raise DataError("bad_device", "the device's name is no Unicode text") from None
+
+
+def _no_channel_name(name: str) -> DataError:
+    return DataError("no_channels", f"expected a name of a channel, got {name!r:.60}")
 
 
 def _too_long(what: str, name: str) -> DataError:

@@ -21,6 +21,12 @@ NOTHING: Final = object()
 MakeTyped: TypeAlias = Callable[[Any], Callable[[bytes], Any]]
 
 
+#: Of a record, what of it are fields, each once. A format whose records hold more than that, or
+#: hold a field twice, has such a function as its attribute ``fields``, for channels that nobody
+#: lists.
+Fields: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class FormatExample:
     """A message, and what comes of it; a format's component has some.

@@ -94,7 +94,8 @@ class Records:
         paths = [*values, *feed.time.paths, *feed.device_name.paths, *feed.tag_paths.values()]
         # Of a name and a value, the name says whether it is one of the feed's.
         self._finds = [signal.find for signal in signals]
-        self._wanted = [] if feed.pairs is not None else self._finds
+        has_names = feed.pairs is not None or feed.other_channels is not None
+        self._wanted = [] if has_names else self._finds
         places = [part for path in paths if (part := parts_of(path)[0]).isdecimal()]
         # How many values of a row anybody asks for; 0 where no record is one.
         self._row_length = max(map(int, places), default=-1) + 1

@@ -11,6 +11,7 @@ from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.signals import Signal
 from connectors.formats.times import NS_PER_UNIT
+from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
 from headgate.config.feed import Arrays, Feed, Pairs, SourceQuality
 from headgate.config.payload_path import key_of
@@ -56,7 +57,7 @@ class Shape:
     def __init__(self, feed: Feed, signals: Sequence[Signal], form: Format) -> None:
         self._check_count = form.check_count
         self._pick = form.pick
-        self._pairs = None if feed.pairs is None else NamedValues(feed.pairs, signals)
+        self._pairs = None if feed.pairs is None else NamedValues(feed, feed.pairs, signals)
         self._arrays = None
         if feed.arrays is not None:
             self._arrays = ValueArrays(feed.arrays, feed.time.path, signals)
@@ -111,11 +112,11 @@ class Shape:
 class NamedValues:
     """Records of a name and a value each: the name says which channel it is."""
 
-    def __init__(self, pairs: Pairs, signals: Sequence[Signal]) -> None:
+    def __init__(self, feed: Feed, pairs: Pairs, signals: Sequence[Signal]) -> None:
         self._path = pairs.name
         self._name = getter(pairs.name)
         self._value = getter(pairs.value)
-        self._wanted = {key_of(signal.path) for signal in signals}
+        self._wanted = wanted(feed, [key_of(signal.path) for signal in signals])
 
     def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The record, if its name is one of the feed's channels."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from headgate.config.feed import Feed
 
 
 class TopicPattern:
@@ -41,6 +43,37 @@ class IgnoredTopics:
 
     def __contains__(self, topic: bytes) -> bool:
         return self._expression is not None and self._expression.fullmatch(topic) is not None
+
+
+class PassedOver:
+    """Which messages of one source are passed over.
+
+    Args:
+        feeds: By name, the source's feeds.
+        ignore: Topic filters of messages that are of no feed.
+    """
+
+    def __init__(self, feeds: Mapping[str, Feed], ignore: Iterable[str]) -> None:
+        self._of_source = IgnoredTopics(ignore)
+        self._of_feeds = {
+            name: IgnoredTopics(feed.ignore) for name, feed in feeds.items() if feed.ignore
+        }
+
+    def key_of(self, topic: bytes, feed: str | None) -> str | None:
+        """The feed that says so, empty for the source; None where the message is not passed over.
+
+        Args:
+            topic: The message's topic.
+            feed: The feed whose topic it has; None where it is of none.
+        """
+        if topic in self._of_source:
+            return ""
+        # A filter of several levels brings more than a topic means: of that any feed may say so.
+        names = self._of_feeds if feed is None else (feed,)
+        return next(
+            (name for name in names if name in self._of_feeds and topic in self._of_feeds[name]),
+            None,
+        )
 
 
 def _filter_expression(text: str) -> str:

@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.format import MakeTyped
+from connectors.formats.format import Format, MakeTyped
+from headgate.config.feed import Feed
 from headgate.config.payload_path import parts_of
 
 #: Stands for a number that is not there: a NaN that no computation gives, told by its bits.
@@ -143,6 +144,24 @@ class TypedDecoder:
             records = list(compress(records, is_text))
             failed += [at for at, is_good in zip(parsed, is_text, strict=True) if not is_good]
         return records, failed
+
+
+def typed_decoder(feed: Feed, form: Format, *, has_shape: bool) -> TypedDecoder | None:
+    """The feed's typed way; None when its format or paths need the careful one throughout."""
+    if feed.records is not None or has_shape or form.make_typed is None:
+        return None
+    if len(feed.time.paths) > 1 or feed.other_channels is not None:
+        return None
+    channels = [
+        (mapping.path or channel, mapping.default) for channel, mapping in feed.channels.items()
+    ]
+    time = (feed.time.paths[0], feed.time.is_text) if feed.time.paths else None
+    # Of tags as of names: what is neither text nor whole number goes the careful way.
+    names = [*feed.device_name.paths, *feed.tag_paths.values()]
+    try:
+        return TypedDecoder(channels, time, names, form.make_typed, is_utf8=form.is_utf8)
+    except ValueError:
+        return None
 
 
 def _is_utf8(text: bytes) -> bool:

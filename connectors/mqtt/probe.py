@@ -24,7 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.finding import Finding, State
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from connectors.formats.topics import PassedOver, TopicPatterns
 from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.guest import ANSWER_LIMIT_S, guest_client
 from connectors.mqtt.tls import cause
@@ -96,7 +96,7 @@ class BrokerProbe:
             for name, feed in self._feed_tables.items()
         }
         self._feeds = tuple(self._feed_tables)
-        self._ignored = IgnoredTopics(settings.ignore)
+        self._passed_over = PassedOver(self._feed_tables, settings.ignore)
         self._patterns = TopicPatterns(feed.topic for feed in self._feed_tables.values())
         self._changed = threading.Condition()
         self._answer: ReasonCode | None = None
@@ -275,9 +275,9 @@ class BrokerProbe:
         # Not ``message.topic``: that decodes UTF-8.
         topic: bytes = message._topic  # noqa: SLF001
         at = self._patterns.first(topic)
-        if at is None or topic in self._ignored:
+        feed = "" if at is None else self._feeds[at]
+        if not feed or self._passed_over.key_of(topic, feed) is not None:
             return
-        feed = self._feeds[at]
         heard = self._heard[feed]
         if heard.good is not None or heard.tries >= _MAX_TRIES:
             return

@@ -15,6 +15,7 @@ from headgate.cli.output import note, say
 
 if TYPE_CHECKING:
     from connectors.finding import Finding
+    from headgate.config.feed import Feed
     from headgate.config.schema import Config
 
 #: How long to wait for messages.
@@ -110,7 +111,21 @@ def _print(path: Path, config: Config, warnings: Sequence[str], notes: Sequence[
         f"{path}: {_verdict(len(warnings))}: {_count(len(config.feed), 'feed')}, "
         f"{_count(len(config.model), 'model')}, log {config.log.url}"
     )
+    for name, feed in config.feed.items():
+        if feed.preset is not None:
+            say(f"feed.{name}: {_stands_for(feed)}")
     sys.stdout.flush()
+
+
+def _stands_for(feed: Feed) -> str:
+    """What comes of a feed's preset and its own keys, in a line."""
+    channels = ", ".join(feed.channels)
+    if feed.other_channels is not None:
+        channels = f"{channels} and whatever else is a number" if channels else "every number"
+    return (
+        f"preset {feed.preset}: {feed.topic}, {feed.format.name}, {channels}; "
+        f"`headgate components presets.{feed.preset}` prints all of it"
+    )
 
 
 def _as_json(
@@ -123,6 +138,7 @@ def _as_json(
         "problems": [],
         "warnings": list(warnings),
         "feeds": list(config.feed),
+        "presets": {name: feed.preset for name, feed in config.feed.items() if feed.preset},
         "models": list(config.model),
         "log": config.log.url,
         "connect": as_json(findings),

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from headgate.core.components import Installed
 
 
+#: What presets stand under, beside the groups of components.
+_PRESETS = "presets"
+
+
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command to the command line."""
     parser = subparsers.add_parser(
@@ -20,8 +24,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         help="list what a gateway is put together from, or print how a part of it is configured",
         description=(
             "Without NAME, list the components that are installed, by group, with where each comes "
-            "from. With NAME, print its part of headgate.toml: every key with its default and an "
-            "explanation."
+            "from, and the presets that feeds can have. With NAME, print its part of "
+            "headgate.toml, every key with its default and an explanation; of a preset, all that "
+            "it stands for."
         ),
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="such as value, or formats.value")
@@ -30,7 +35,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
-    from headgate.core.components import GROUPS, installed
+    from headgate.config.preset import presets
+    from headgate.core.components import BUILT_IN, GROUPS, installed
 
     every = [each for group in GROUPS for each in installed(group).values()]
     if args.name is not None:
@@ -45,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
             note(str(error))
             code, about = 1, "can't be loaded"
         rows.append({"group": each.group, "name": each.name, "from": each.origin, "about": about})
+    rows += [
+        {"group": _PRESETS, "name": each.name, "from": BUILT_IN, "about": each.about}
+        for each in presets().values()
+    ]
     if args.json:
         for row in rows:
             say(json.dumps(row, ensure_ascii=False))
@@ -57,16 +67,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(name: str, every: list[Installed]) -> int:
+    from headgate.config.preset import presets
     from headgate.core.components import sample
 
     found = [each for each in every if name in (each.name, f"{each.group}.{each.name}")]
-    if not found:
-        known = ", ".join(f"{each.group}.{each.name}" for each in every)
-        raise ConfigError(f"headgate components: expected one of {known}, got {name}")
-    for number, each in enumerate(found):
+    texts = [
+        f"## {each.group}.{each.name} ({each.origin}): {each.load().about}\n{sample(each)}"
+        for each in found
+    ]
+    texts += [
+        f'## preset = "{each.name}" stands for\n{each.text}'
+        for each in presets().values()
+        if name in (each.name, f"{_PRESETS}.{each.name}")
+    ]
+    if not texts:
+        known = [f"{each.group}.{each.name}" for each in every]
+        known += [f"{_PRESETS}.{each}" for each in presets()]
+        raise ConfigError(f"headgate components: expected one of {', '.join(known)}, got {name}")
+    for number, text in enumerate(texts):
         if number:
             say("")
-        say(f"## {each.group}.{each.name} ({each.origin}): {each.load().about}")
-        for line in sample(each).splitlines():
+        for line in text.splitlines():
             say(line)
     return 0

@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
 from headgate.config.chosen import table_named, with_names
 from headgate.config.payload_path import PayloadPath
@@ -117,3 +125,41 @@ class ChannelConfig(Table):
         if scale == 0:
             raise ValueError("expected any number but 0, which would make every reading equal")
         return scale
+
+
+class OtherChannels(ChannelConfig):
+    """``[feed.NAME.other_channels]``: what holds for every channel that has no table of its own.
+
+    Without it fields that are not listed are passed over.
+    """
+
+    #: Only what stands below this path in a record; names begin there.
+    below: PayloadPath | None = None
+    #: Names that are no channels; ``*`` stands for any letters.
+    skip: tuple[str, ...] = ()
+    #: Units by names, which may have ``*`` as well; the first that fits counts, then ``unit``.
+    units: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _are_names(cls, value: object) -> object:
+        entries = entries_of(value)
+        if not all(isinstance(entry, str) and entry for entry in entries):
+            raise ValueError('expected names that are no channels, such as "update.*"')
+        return entries
+
+    @model_validator(mode="after")
+    def _is_of_several(self) -> Self:
+        for key in ("path", "required", "default"):
+            if key in self.model_fields_set:
+                raise ValueError(f"{key}: is of one channel; give that a table in channels")
+        return self
+
+
+def _if_any(value: object) -> object:
+    """``true`` for all that is there, ``false`` for none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+#: What holds for channels that have no table of their own; None: there are none.
+IfAny = Annotated[OtherChannels | None, BeforeValidator(_if_any)]

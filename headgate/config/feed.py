@@ -8,19 +8,22 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
-from headgate.config.channel import ChannelConfig, entries_of
+from headgate.config.channel import ChannelConfig, IfAny, entries_of
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
 from headgate.config.event_time import TimeMapping
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
+from headgate.config.preset import with_preset
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
-from headgate.config.values import Flag, Name, Number
+from headgate.config.values import Flag, Name, Number, TopicFilter
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.
@@ -123,9 +126,13 @@ class Aggregate(Table):
 class Feed(Table):
     """``[feed.NAME]``: one kind of device, and how its messages are read and treated."""
 
+    #: What stands for the keys that are not given: the feed of a product, by its name.
+    preset: str | None = None
     topic: str
     #: The source, or the sources, that its messages come from. None: the only one that there is.
     source: Sources | None = None
+    #: Topic filters of messages that are passed over, though the topic matches.
+    ignore: tuple[TopicFilter, ...] = ()
     qos: Literal[0, 1, 2] = 1
     #: What the messages are written in: a format's name, or its table with ``type``.
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
@@ -157,7 +164,9 @@ class Feed(Table):
     time: TimeMapping = TimeMapping()
     period: DurationNs = parse_duration_ns("1s")
     grace: DurationNs = parse_duration_ns("2s")
-    channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)]
+    #: What holds for the channels that are not listed; without it there are none.
+    other_channels: IfAny = None
+    channels: dict[Name, ChannelConfig]
     aggregates: tuple[Aggregate, ...] = (Aggregate(),)
     #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
     sensor_health: Flag = True
@@ -193,14 +202,30 @@ class Feed(Table):
             raise ValueError("expected an MQTT topic of 1 to 65535 bytes")
         return topic
 
+    @field_validator("channels")
+    @classmethod
+    def _has_some(
+        cls, channels: dict[str, ChannelConfig], info: ValidationInfo
+    ) -> dict[str, ChannelConfig]:
+        if not channels and info.data.get("other_channels") is None:
+            limits = {"field_type": "Dictionary", "min_length": 1, "actual_length": 0}
+            raise PydanticKnownError("too_short", limits)
+        return channels
+
     @model_validator(mode="before")
     @classmethod
-    def _keys_say_it(cls, given: object) -> object:
-        """Time and channel are what keys on the way to the records say, where these are so called.
+    def _completed(cls, given: object) -> object:
+        """With what the preset says, and with what need not be said.
 
+        Time and channel are what keys on the way to the records say, where these are so called.
         What is wrong with any of it is told where it is checked.
         """
-        if not isinstance(given, dict) or not isinstance(given.get("records"), str):
+        if not isinstance(given, dict):
+            return given
+        given = with_preset(given)
+        if given.get("other_channels", False) is not False:
+            given = {"channels": {}, **given}
+        if not isinstance(given.get("records"), str):
             return given
         try:
             names = {step.name for step in steps_of(given["records"])}
@@ -219,6 +244,8 @@ class Feed(Table):
             raise ValueError("pairs and arrays: a record is one of them; leave one out")
         odd = next((key for key in ("pairs", "arrays") if getattr(self, key) is not None), "")
         self._check_required("" if not odd else f"with {odd} a record need not have all channels")
+        if self.arrays is not None and self.other_channels is not None:
+            raise ValueError("other_channels: with arrays channels must be listed; leave it out")
         if self.arrays is not None:
             self._check_array_times(self.arrays)
         return self
@@ -296,6 +323,15 @@ class Feed(Table):
         if period_ns == 0:
             raise ValueError('expected more than "0s"')
         return period_ns
+
+    def channel(self, name: str) -> ChannelConfig:
+        """What a channel of this name has: its own table, or what holds for those without one."""
+        return self.channels.get(name) or self.other_channels or ChannelConfig.model_validate({})
+
+    @property
+    def writes_texts(self) -> bool:
+        """Whether numbers that nobody has listed are taken where they are texts, too."""
+        return self.pairs is not None or self._format_config.writes_texts
 
     @property
     def device_name(self) -> DeviceName:

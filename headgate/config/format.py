@@ -58,6 +58,11 @@ class FormatConfig(Table):
         """Whether a message may begin with any bytes, also with those of compressed ones."""
         return False
 
+    @property
+    def writes_texts(self) -> bool:
+        """Whether the values of messages are texts, numbers among them."""
+        return False
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this; empty when it does."""
         del feed

@@ -13,11 +13,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from headgate.config.certificates import key_problem
 from headgate.config.feed import topic_filter
 from headgate.config.former import NO_SINK, Written, has_sink, written_sources
 from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
+from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, Log, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
@@ -37,7 +40,11 @@ _IMPLIED = ("mqtt", "publish_anomalies")
 
 def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems between the tables of a file. Values of the wrong type are passed over."""
-    feeds = {name: feed for name, feed in _table(raw, "feed").items() if isinstance(feed, dict)}
+    feeds = {
+        name: _with_preset(feed)
+        for name, feed in _table(raw, "feed").items()
+        if isinstance(feed, dict)
+    }
     sources = written_sources(raw)
     models = _table(raw, "model")
     for name, feed in feeds.items():
@@ -166,6 +173,14 @@ def _secret_problem(secret: Named) -> str:
             f"found {len(found)}; `openssl rand -hex 16` makes one"
         )
     return ""
+
+
+def _with_preset(feed: dict[str, Any]) -> dict[str, Any]:
+    """A feed's table with what its preset stands for, if there is such a preset."""
+    try:
+        return with_preset(feed)
+    except ValidationError:
+        return feed
 
 
 def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -93,6 +93,8 @@ class Ingest(Table):
     max_devices: Annotated[Int, Field(ge=1)] = 50_000
     #: Of all feeds together. A device has those of its feed once for each set of its tags.
     max_channels: Annotated[Int, Field(ge=1)] = 500_000
+    #: Channels of one device that ``other_channels`` takes.
+    max_other_channels: Annotated[Int, Field(ge=1, le=10_000)] = 250
     #: Values that one placeholder of one feed may take.
     max_tag_values: Annotated[Int, Field(ge=1)] = 10_000
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")

@@ -59,8 +59,8 @@ class Outcome:
 
 
 def as_table(feed: Feed) -> dict[str, Any]:
-    """A feed as it stands in the file."""
-    return feed.model_dump(mode="json", exclude_unset=True)
+    """A feed as it stands in the file, with what its preset stands for."""
+    return feed.model_dump(mode="json", exclude_unset=True, exclude={"preset"})
 
 
 def feed_of(table: Mapping[str, object]) -> Feed | None:

@@ -17,7 +17,7 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.formats.numbers import shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
-from connectors.formats.topics import IgnoredTopics, TopicPattern
+from connectors.formats.topics import PassedOver, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
 from connectors.sources.configured import source_key
 from headgate.config.feed import Feed
@@ -188,8 +188,9 @@ class Explainer:
         self._pipeline = Pipeline(
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
-        self._ignored = {
-            name: IgnoredTopics(table.ignore) for name, table in config.sources.items()
+        self._passed_over = {
+            name: PassedOver(config.feeds_of(name), table.ignore)
+            for name, table in config.sources.items()
         }
 
     def explain(self, topic: bytes, payload: bytes, arrived_ns: int, source: str = "") -> Explained:
@@ -237,15 +238,22 @@ class Explainer:
     def _source_of(self, topic: bytes, name: str) -> str:
         """The first source that has a feed for a topic; the first of all if none has."""
         for source in self._config.source:
-            feeds = self._config.feeds_of(source).values()
-            is_taken = any(TopicPattern(feed.topic).match(name) is not None for feed in feeds)
-            if is_taken and topic not in self._ignored[source]:
+            feed = self._feed_of(source, name)
+            if feed is not None and self._passed_over[source].key_of(topic, feed) is None:
                 return source
         return next(iter(self._config.source))
 
+    def _feed_of(self, source: str, name: str) -> str | None:
+        """The feed of a source whose topic this is."""
+        feeds = self._config.feeds_of(source).items()
+        is_of = (feed for feed, each in feeds if TopicPattern(each.topic).match(name) is not None)
+        return next(is_of, None)
+
     def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
-        if topic in self._ignored[source]:
-            why = f"the topic is one of {source_key(self._config, source)}.ignore"
+        by = self._passed_over[source].key_of(topic, self._feed_of(source, name))
+        if by is not None:
+            key = f"feed.{by}" if by else source_key(self._config, source)
+            why = f"the topic is one of {key}.ignore"
             return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
         steps = []
         taken = ""
@@ -301,7 +309,7 @@ class Explainer:
     def _fate(self, channel: int, new: int, quality: int) -> str:
         """What cleaning says of a reading that it passes on."""
         known = self._channels.channels[channel]
-        rules = self._config.feed[known.feed].channels[known.field].rules
+        rules = self._config.feed[known.feed].channel(known.field).rules
         words = []
         for flag in Quality:
             if flag and new & flag:

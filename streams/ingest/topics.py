@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from connectors.formats.topics import IgnoredTopics, PassedOver, TopicPatterns
 from headgate.config.feed import Feed
 
 #: Name of no feed: that of messages that are passed over.
@@ -26,7 +26,7 @@ class FeedTopics:
     def __init__(self, feeds: Mapping[str, Feed], ignore: Iterable[str], most: int) -> None:
         self._feeds = tuple(feeds)
         self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
-        self._ignored = IgnoredTopics(ignore)
+        self._passed_over = PassedOver(feeds, ignore)
         # Of a placeholder within a level, such as dev-{device}, the broker sends all of the level.
         self._wider = IgnoredTopics(
             feed.topic_filter for feed in feeds.values() if feed.is_within_levels
@@ -66,9 +66,9 @@ class FeedTopics:
         known = self._feed_of_topic.get(topic)
         if known is not None:
             return known
-        if topic in self._ignored:
-            return NO_FEED
         feed = self.whose(topic)
+        if self._passed_over.key_of(topic, feed) is not None:
+            return NO_FEED
         if feed is None and topic in self._wider:
             return NO_FEED
         if feed is not None and len(topic) <= MAX_TOPIC_BYTES and not self.is_full:

@@ -31,6 +31,11 @@ class CsvConfig(FormatConfig):
         """See ``FormatConfig``: a line may be two bytes."""
         return 16
 
+    @property
+    def writes_texts(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this."""
         return "" if not self.columns else no_such_field(feed, self.columns, "columns")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from connectors.formats.bounds import Bounds
 from connectors.formats.csv.component import CsvConfig
 from connectors.formats.numbers import number_text
+from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
 from headgate.config.feed import Feed
 from headgate.config.payload_path import key_of
@@ -61,7 +62,7 @@ class CsvFormat:
         paths += [] if self._quality is None else [self._quality]
         if feed.pairs is not None:
             paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
-        self._wanted = frozenset(paths)
+        self._wanted = wanted(feed, paths)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""

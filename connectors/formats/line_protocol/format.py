@@ -19,6 +19,9 @@ from headgate.core.errors import DataError
 #: What the parser makes of a field or tag and of a line, bytes, with the record made of it.
 _PAIR, _LINE = 330, 1300
 
+#: Keys of a record that are none of its fields.
+_OWN = ("measurement", "tags", "time")
+
 #: Around all lines these mean nothing.
 _AROUND = "\0 \ufeff\n\r\t"
 
@@ -42,7 +45,7 @@ class LineProtocolFormat:
         paths = (
             [] if feed.pairs is not None else [each.path or n for n, each in feed.channels.items()]
         )
-        self._wanted = [getter(path) for path in paths]
+        self._wanted = [] if feed.other_channels else [getter(path) for path in paths]
         self._below = [(path, parts) for path in paths if len(parts := parts_of(path)) == 2]
 
     def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
@@ -69,6 +72,16 @@ class LineProtocolFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         return self._records(payload)
+
+    @staticmethod
+    def fields(record: dict[str, Any]) -> dict[str, Any]:
+        """Of a record, each field once, below its measurement; see ``Format``."""
+        measurement = record["measurement"]
+        fields = record.get(measurement)
+        if type(fields) is not dict:
+            # One of them has the measurement's name.
+            fields = {key: value for key, value in record.items() if key not in _OWN}
+        return {measurement: fields}
 
     def _records(self, payload: bytes) -> list[object]:
         """The lines that have something of the feed's, or all if none has; and bad ones."""

@@ -70,6 +70,7 @@ class SenmlFormat:
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes // 3
         self._wanted = {key_of(each.path or n) for n, each in feed.channels.items()}
+        self._takes_all = feed.other_channels is not None
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
@@ -128,12 +129,14 @@ class SenmlFormat:
                 return False
             keys = [parts.pop(CHANNEL)]
             record |= parts
-        keys = [
+        known = [
             key
             for key in dict.fromkeys(keys)
             if (key in self._wanted and "value" in record)
             or (key + _SUM in self._wanted and "sum" in record)
         ]
+        # Of those that nobody has listed the last is the shorter one, if it has any.
+        keys = known or ([keys[-1] or name] if self._takes_all else [])
         record["keys"] = keys
         return bool(keys)
 

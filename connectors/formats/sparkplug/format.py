@@ -16,6 +16,7 @@ from connectors.formats.sparkplug.component import HISTORICAL, SparkplugConfig
 from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics, NodeName, Nodes
 from connectors.formats.sparkplug.schema import Payload, parsed
 from connectors.formats.sparkplug.values import DATA_SET, TEMPLATE, UNKNOWN, value_of
+from connectors.formats.wanted import wanted
 from headgate.config.feed import Feed
 from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
@@ -106,12 +107,8 @@ class SparkplugFormat:
 
     def __init__(self, table: SparkplugConfig, feed: Feed, limits: Ingest) -> None:
         self._table = table
-        self._wanted = frozenset(
-            name
-            for channel, mapping in feed.channels.items()
-            for path in (mapping.path or channel,)
-            for name in (path, parts_of(path)[0])
-        )
+        paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
+        self._wanted = wanted(feed, [*paths, *(parts_of(path)[0] for path in paths)])
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.conversation = self

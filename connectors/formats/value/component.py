@@ -32,6 +32,11 @@ class ValueConfig(FormatConfig):
         """``{channel}``, where it names the channel."""
         return () if self.channel is not None else (_PLACEHOLDER,)
 
+    @property
+    def writes_texts(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
     def misfit(self, feed: Feed) -> str:
         """Why the rest of a feed does not go with this."""
         if self.channel is None and _PLACEHOLDER not in feed.placeholders:
@@ -39,7 +44,8 @@ class ValueConfig(FormatConfig):
                 "format: which channel is it? Put {channel} into topic, or give "
                 '[feed.NAME.format] with type = "value" and channel = "…"'
             )
-        if self.channel is not None and self.channel not in feed.channels:
+        is_listed = self.channel in feed.channels or feed.other_channels is not None
+        if self.channel is not None and not is_listed:
             known = ", ".join(feed.channels)
             return f"format.channel: no channel {self.channel}; those there are: {known}"
         for name, channel in feed.channels.items():

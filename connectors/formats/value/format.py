@@ -49,7 +49,14 @@ class ValueFormat:
             key_of(each.path or name): (each.has_own_digits, frozenset(each.words))
             for name, each in feed.channels.items()
         }
-        self._key = None if channel is None else key_of(feed.channels[channel].path or channel)
+        others = feed.other_channels
+        self._takes_all = others is not None
+        self._other = (
+            (False, frozenset[str]())
+            if others is None
+            else (others.has_own_digits, frozenset(others.words))
+        )
+        self._key = None if channel is None else key_of(feed.channel(channel).path or channel)
         self._path = path
         self._get = None if path is None else getter(path)
         self.pick = None if path is None else self._picked
@@ -66,7 +73,7 @@ class ValueFormat:
         if self._get is not None:
             return loads(payload, takes_literals=self._takes_literals)
         key = self._key_of(topic)
-        return {key: self._value(payload, *self._channels[key])}
+        return {key: self._value(payload, *self._channels.get(key, self._other))}
 
     def _picked(self, topic: bytes, record: dict[str, object]) -> dict[str, object]:
         """Of an object, the value that it is sent for."""
@@ -105,7 +112,7 @@ class ValueFormat:
             return known
         values = self._pattern.match(topic.decode(errors="replace")) or {}
         name = values.get("channel", "")
-        if name not in self._channels:
+        if name not in self._channels and not self._takes_all:
             raise DataError(
                 "no_channels", f"no channel of the feed is at {{channel}}, which is {shown(name)}"
             )

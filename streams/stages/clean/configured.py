@@ -15,7 +15,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.components import component
 from headgate.core.errors import ConfigError
 from headgate.core.stage import StateBlock
-from streams.stages.clean.rule import Rule, RuleComponent, RuleContext
+from streams.stages.clean.rule import Rule, RuleComponent, RuleContext, RuleTables
 from streams.stages.clean.rules.components import BUILT_IN
 
 
@@ -57,11 +57,14 @@ def configured_rules(feeds: Mapping[str, Feed], channels: ChannelTable) -> list[
     Raises:
         ConfigError: What is installed as a rule is none.
     """
-    tables: dict[str, dict[tuple[str, str], Any]] = {name: {} for name in BUILT_IN}
+    tables = {name: RuleTables(feeds) for name in BUILT_IN}
     for feed_name, feed in feeds.items():
         for channel_name, channel in feed.channels.items():
             for name, table in channel.rules.items():
-                tables.setdefault(name, {})[feed_name, channel_name] = table
+                tables.setdefault(name, RuleTables(feeds)).listed[feed_name, channel_name] = table
+        if feed.other_channels is not None:
+            for name, table in feed.other_channels.rules.items():
+                tables.setdefault(name, RuleTables(feeds)).others[feed_name] = table
     others = sorted(tables.keys() - BUILT_IN.keys())
     rules = [_active(name, channels, feeds, tables[name]) for name in (*BUILT_IN, *others)]
     return sorted(rules, key=attrgetter("sees_steps"))

@@ -16,8 +16,8 @@ before and not on how they are cut into batches. ``headgate.testing.stages`` hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import Feed
 from headgate.core.batch import Quality
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.components import Component
 from headgate.core.lookup import ByChannel
 from headgate.core.stage import StatefulStage
@@ -130,6 +130,33 @@ class Rule(StatefulStage, Protocol[_Seen_contra]):
         ...
 
 
+@dataclass(frozen=True)
+class RuleTables(Mapping[tuple[str, str], Any]):
+    """By feed and channel name, a rule's own tables; of channels that have it.
+
+    Attributes:
+        feeds: ``config.feed``.
+        listed: Those of channels that have a table.
+        others: By feed, that of all its channels that have none.
+    """
+
+    feeds: Mapping[str, Feed]
+    listed: dict[tuple[str, str], Any] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: tuple[str, str]) -> Any:  # noqa: ANN401  (a rule's own table)
+        feed, channel = key
+        if feed in self.others and channel not in self.feeds[feed].channels:
+            return self.others[feed]
+        return self.listed[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.listed)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+
 @dataclass(frozen=True, slots=True)
 class RuleContext:
     """What a rule is made with.
@@ -154,13 +181,12 @@ class RuleContext:
             value_of: Gives it, from the channel's table of this rule and its feed.
             otherwise: That of channels that don't have the rule.
         """
-        known = {
-            (feed, name): value_of(table, self.feeds[feed])
-            for (feed, name), table in self.tables.items()
-        }
-        return ByChannel(
-            self.channels, kind, lambda each: known.get((each.feed, each.field), otherwise)
-        )
+
+        def looked_up(channel: Channel) -> object:
+            table = self.tables.get((channel.feed, channel.field))
+            return otherwise if table is None else value_of(table, self.feeds[channel.feed])
+
+        return ByChannel(self.channels, kind, looked_up)
 
 
 #: Makes a rule; see ``RuleContext``.

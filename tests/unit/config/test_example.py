@@ -17,6 +17,8 @@ _EXAMPLES = {
     "feed.pump.identity",
     "feed.pump.measurement",
     "feed.pump.records",
+    "feed.pump.ignore",
+    "feed.pump.preset",
     "feed.pump.retained",
     "feed.pump.tags",
     "feed.pump.source",

@@ -367,3 +367,25 @@ def test_spikes_in_a_row_are_counted_across_a_restart() -> None:
     after.restore(selection, before.snapshot(selection))
 
     assert _flags(after.process(batch.take(np.arange(6, 9)))) == [Quality.SPIKE, 0, 0]
+
+
+def test_rules_of_other_channels_hold_for_those_that_are_not_listed() -> None:
+    """And for no other: a listed channel has the rules of its own table, or none."""
+    table = {
+        "topic": "{device}",
+        "channels": {"flow": {"range": (0, 200)}, "free": {}},
+        "other_channels": {"range": (0, 10)},
+    }
+    feeds = {
+        "pump": Feed.model_validate(table),
+        "fan": Feed.model_validate({**table, "other_channels": False}),
+    }
+    channels = ChannelTable()
+    names = [("pump", "flow"), ("pump", "free"), ("pump", "x"), ("pump", "y"), ("fan", "x")]
+    rows = [channels.row(Channel(feed, "p", feed, name)) for feed, name in names]
+    batch = Batch.from_columns(channels, [10**9] * len(rows), rows, [20.0] * len(rows))
+
+    output = Cleaner(feeds, channels).process(batch)
+
+    out = dict(zip(output.main.channel.tolist(), _flags(output), strict=True))
+    assert [out[row] for row in rows] == [0, 0, Quality.OUT_OF_RANGE, Quality.OUT_OF_RANGE, 0]

@@ -1,0 +1,73 @@
+"""Presets in one running gateway, a line each, sent to by mosquitto's own client."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from headgate.cli import main
+from headgate.config.preset import presets
+from tests.e2e.gateway import Gateway
+from tests.e2e.test_gateway import _points, _readings, _until
+from tests.mosquitto import Mosquitto
+from tests.unit.formats.test_presets import CASES
+
+#: Those that need a topic of their own beside others, and one that no text can be sent to.
+_OTHERWISE = {"esphome", "telegraf_json", "sparkplug"}
+
+_CONFIG = """
+[mqtt]
+port = {port}
+publish_anomalies = false
+
+[streams]
+silent_after = "2s"
+
+[sink.store]
+type = "local_store"
+
+{feeds}
+[feed.esphome]
+preset = "esphome"
+topic = "esphome/{{device}}/{{component}}/{{channel}}/state"
+ignore = ["esphome/+/light/+/state"]
+period = "1s"
+aggregates = [{{ window = "1s" }}]
+"""
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def test_many_products_on_one_broker_need_a_line_each(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """Each reading is in a point, none in quarantine, and the account is settled."""
+    names = sorted(presets().keys() - _OTHERWISE)
+    # So short that windows close while the test waits.
+    pace = 'period = "1s"\naggregates = [{ window = "1s" }]'
+    feeds = "".join(f'[feed.{name}]\npreset = "{name}"\n{pace}\n' for name in names)
+    lines = [line for name in names for line in (CASES / f"{name}.txt").read_text().splitlines()]
+    lines += [
+        line if line.startswith("→ ") else f"esphome/{line}"
+        for line in (CASES / "esphome.txt").read_text().splitlines()
+    ]
+    messages = [line.split(" ", 1) for line in lines if not line.startswith("→ ")]
+    with Gateway(tmp_path, _CONFIG.format(port=mosquitto.port, feeds=feeds)) as gateway:
+        gateway.start()
+        for topic, payload in messages:
+            subprocess.run(
+                ["mosquitto_pub", "-q", "1", "-p", str(mosquitto.port), "-t", topic, "-m", payload],
+                check=True,
+                timeout=20,
+            )
+            # Two values of one channel and no time of their own are two readings, not one.
+            time.sleep(0.01)
+        wanted = len(lines) - len(messages)
+        _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
+
+        assert _readings(_points(gateway)) == wanted
+        status = gateway.status()
+        assert gateway.stop() == 0
+    assert not status["quarantined"], status["quarantined"]
+    assert main(["audit", "-c", str(gateway.config_file)]) == 0

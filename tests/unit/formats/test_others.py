@@ -1,0 +1,286 @@
+"""Channels that no table names: what is one, what it is called, and how many there may be."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connectors.formats.columns import Decoded
+from connectors.formats.components import BUILT_IN
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.format import FormatExample
+from headgate.config.schema import Config
+from headgate.core.batch import Quality
+from headgate.core.channels import ChannelTable
+from headgate.core.components import component
+from headgate.testing.formats import changed
+
+_NOW_NS = 1_795_900_000 * 10**9
+
+_PLAIN = {"topic": "t/{device}", "other_channels": {}}
+
+
+class _Feed:
+    """A feed, and what it has read."""
+
+    def __init__(self, feed: dict[str, Any], **ingest: int) -> None:
+        raw = {"local_store": {}, "feed": {"f": feed}, "ingest": ingest}
+        config = Config.model_validate(raw)
+        self.table = ChannelTable()
+        self.decoder = FeedDecoder("f", config.feed["f"], self.table, config.ingest)
+        self.refused: list[str] = []
+        self.found: Decoded
+
+    def read(self, *messages: tuple[str, str]) -> list[tuple[str, str, float | None]]:
+        """Device, channel and value of each reading."""
+        self.found = self.decoder.decode(
+            [topic.encode() for topic, _ in messages],
+            [payload.encode() for _, payload in messages],
+            np.full(len(messages), _NOW_NS),
+        )
+        self.refused = [str(error) for _, error in self.found.refused]
+        channels = [self.table.channels[row] for row in self.found.channel.tolist()]
+        return [
+            (channel.device, channel.field, None if math.isnan(value) else value)
+            for channel, value in zip(channels, self.found.value.tolist(), strict=True)
+        ]
+
+
+def test_every_number_is_a_channel_by_its_path() -> None:
+    feed = _Feed({**_PLAIN, "channels": {"level": {"path": "tank.level", "unit": "m"}}})
+
+    readings = feed.read(
+        ("t/a", '{"tank": {"level": 1.5, "temp": 4}, "on": true, "Boiler.Temp": 61, "v": [7, 8]}'),
+    )
+
+    assert readings == [
+        ("a", "level", 1.5),
+        ("a", "tank.temp", 4.0),
+        ("a", "on", 1.0),
+        ("a", '"Boiler.Temp"', 61.0),
+        ("a", "v.0", 7.0),
+        ("a", "v.1", 8.0),
+    ]
+    assert not feed.refused
+
+
+def test_what_time_device_tags_and_quality_are_at_is_no_channel() -> None:
+    feed = _Feed(
+        {
+            "topic": "t/+",
+            "device": "id",
+            "time": {"path": "at.s", "unit": "s"},
+            "tags": {"line": {"path": "line"}},
+            "quality": {"path": "q", "good": [1]},
+            "other_channels": {},
+        }
+    )
+
+    readings = feed.read(("t/a", '{"id": 7, "at": {"s": 1795870778}, "line": 3, "q": 1, "x": 2}'))
+
+    assert readings == [("7", "x", 2.0)]
+
+
+def test_texts_are_passed_over_but_words_that_are_said_to_mean_something() -> None:
+    feed = _Feed({**_PLAIN, "other_channels": {"states": {"ON": 1, "OFF": 0}}})
+
+    readings = feed.read(("t/a", '{"state": "on", "serial": "00123", "mode": "auto", "n": null}'))
+
+    assert readings == [("a", "state", 1.0)]
+
+
+def test_a_channel_that_is_known_is_read_as_any_other_is() -> None:
+    feed = _Feed({**_PLAIN, "other_channels": {"missing": [-127, "n/a"], "scale": 0.5}})
+    feed.read(("t/a", '{"temp": 40, "hum": 90, "lux": 2}'))
+
+    readings = feed.read(("t/a", '{"temp": null, "hum": "n/a", "lux": "broken", "new": -127}'))
+
+    assert readings == [("a", "temp", None), ("a", "hum", None), ("a", "lux", None)]
+    flags = [each & int(Quality.BAD_FIELD) != 0 for each in feed.found.quality.tolist()]
+    assert flags == [False, False, True]
+    assert feed.found.bad_fields["other_channels", "text"].detail.startswith("lux: expected")
+
+
+def test_a_message_without_any_number_is_nothing_and_no_mistake() -> None:
+    feed = _Feed({**_PLAIN})
+
+    assert not feed.read(("t/a", '{"state": "idle"}'), ("t/b", "{}"))
+    assert not feed.refused
+
+
+def test_below_takes_one_object_and_names_begin_there() -> None:
+    feed = _Feed({**_PLAIN, "other_channels": {"below": "uplink.decoded"}})
+
+    readings = feed.read(
+        ("t/a", '{"rssi": -97, "uplink": {"port": 1, "decoded": {"x": {"y": 2}, "z": 3}}}'),
+        ("t/a", '{"uplink": {"decoded": null}}'),
+        ("t/a", '{"uplink": 4}'),
+    )
+
+    assert readings == [("a", "x.y", 2.0), ("a", "z", 3.0)]
+    assert not feed.refused
+
+
+def test_names_may_be_left_out_and_have_units_by_what_they_look_like() -> None:
+    feed = _Feed(
+        {
+            **_PLAIN,
+            "other_channels": {
+                "skip": ["update.*", "id"],
+                "units": {"*Power": "W", "*": "V"},
+                "unit": "A",
+            },
+        }
+    )
+
+    readings = feed.read(("t/a", '{"id": 0, "ids": 5, "update": {"v": 3}, "ENERGY": {"Power": 4}}'))
+
+    assert readings == [("a", "ids", 5.0), ("a", "ENERGY.Power", 4.0)]
+    assert [each.unit for each in feed.table.channels] == ["V", "W"]
+
+
+def test_one_value_a_topic_names_its_channel_whatever_it_is_called() -> None:
+    feed = _Feed({"topic": "s/{device}/{channel...}", "format": "value", "other_channels": {}})
+
+    readings = feed.read(
+        ("s/a/relay/0/power", "12.5"),
+        ("s/a/Boiler.Temp", ' "61" '),
+        ("s/a/mode", "auto"),
+        ("s/a/relay/0/power", "nan"),
+    )
+
+    assert readings == [
+        ("a", "relay/0/power", 12.5),
+        ("a", "Boiler.Temp", 61.0),
+        ("a", "relay/0/power", None),
+    ]
+    assert not feed.refused
+
+
+def test_records_of_a_name_and_a_value_are_all_taken() -> None:
+    feed = _Feed(
+        {
+            "topic": "p/{device}",
+            "records": "values",
+            "pairs": {"name": "id", "value": "v"},
+            "other_channels": {},
+            "channels": {"pressure": {"path": "Line1.Pressure"}},
+        }
+    )
+
+    values = [("Line1.Temp", '"181.5"'), ("Line1.Pressure", "2"), ("Recipe", '"A-17"')]
+    records = ", ".join(f'{{"id": "{name}", "v": {value}}}' for name, value in values)
+    readings = feed.read(("p/a", f'{{"values": [{records}]}}'))
+
+    assert readings == [("a", "Line1.Temp", 181.5), ("a", "pressure", 2.0)]
+
+
+def test_a_device_has_no_more_of_them_than_it_may_have_and_the_others_are_told() -> None:
+    feed = _Feed({**_PLAIN}, max_other_channels=3)
+
+    readings = feed.read(("t/a", '{"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}'), ("t/b", '{"d": 4}'))
+
+    assert [name for _, name, _ in readings] == ["a", "b", "c", "d"]
+    (refused,) = feed.refused
+    assert "too_many_channels" in refused
+    assert "'d': ingest.max_other_channels is 3" in refused
+
+
+def test_all_feeds_together_have_no_more_than_they_may_have() -> None:
+    feed = _Feed({**_PLAIN}, max_channels=2)
+
+    assert len(feed.read(("t/a", '{"a": 1}'), ("t/b", '{"b": 2, "c": 3}'))) == 2
+    assert "ingest.max_channels is 2" in feed.refused[0]
+    assert feed.decoder.is_full
+
+
+def test_devices_without_any_channel_count_as_devices() -> None:
+    feed = _Feed({**_PLAIN}, max_devices=2)
+
+    feed.read(("t/a", '{"s": "x"}'), ("t/b", '{"s": "x"}'), ("t/c", '{"s": "x"}'))
+
+    assert feed.refused == ["too_many_devices: ingest.max_devices is 2"]
+
+
+def test_so_many_fields_of_one_message_are_looked_at() -> None:
+    feed = _Feed({**_PLAIN}, max_other_channels=10)
+    fields = ", ".join(f'"n{number}": "x"' for number in range(30_000))
+
+    assert feed.read(("t/a", f'{{"x": 1, {fields}, "y": 2}}')) == [("a", "x", 1.0)]
+    assert "10000 fields" in feed.refused[0]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 257, "a\u0007b"])
+def test_a_name_that_is_none_is_refused_and_its_neighbours_are_kept(name: str) -> None:
+    feed = _Feed({**_PLAIN})
+    key = name.replace("\u0007", "\\u0007")
+
+    assert feed.read(("t/a", f'{{"{key}": 1, "x": 2}}')) == [("a", "x", 2.0)]
+    assert len(feed.refused) == 1
+
+
+def test_what_has_been_silent_for_long_is_forgotten_one_by_one() -> None:
+    feed = _Feed({**_PLAIN, "channels": {"level": {}}})
+    feed.read(("t/a", '{"level": 1, "x": 2, "y": 3}'), ("t/b", '{"z": 4}'), ("t/c", '{"z": 5}'))
+    names = [(each.device, each.field) for each in feed.table.channels]
+    is_kept = np.array([each in (("a", "y"), ("c", "z")) for each in names])
+
+    feed.decoder.keep_whole(is_kept)
+    remaining = feed.table.only(is_kept)
+    feed.decoder.keep(remaining)
+    feed.table = remaining.table
+
+    kept = {(each.device, each.field) for each in feed.table.channels}
+    assert kept == {("a", "level"), ("a", "y"), ("c", "level"), ("c", "z")}
+    readings = feed.read(("t/a", '{"x": 6, "y": 7}'), ("t/b", '{"z": 8}'), ("t/c", '{"z": null}'))
+    assert readings == [("a", "x", 6.0), ("a", "y", 7.0), ("b", "z", 8.0), ("c", "z", None)]
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_no_payload_raises_and_good_ones_beside_it_are_read(name: str) -> None:
+    """Of any format; the same laws that listed channels are held to."""
+    for example in _of_records(name):
+        keys = {**example.feed, "other_channels": {"states": {"a": 1}}}
+        topic = example.topic
+        good = example.payload
+        before = len(_decoded(_Feed(keys), topic, [good]).value)
+        assert before >= len(example.readings)
+        for payload in changed(good, random.Random(7), 300):
+            feed = _Feed(keys)
+            if feed.decoder.conversation is not None:
+                _decoded(feed, topic, [payload])
+                continue
+            found = _decoded(feed, topic, [good, payload, good])
+            rows = [np.count_nonzero(found.owner == at) for at in (0, 2)]
+            assert rows[0] == before
+            assert rows[1] >= before
+
+
+def _of_records(name: str) -> list[FormatExample]:
+    examples = component("formats", name).examples
+    return [each for each in examples if "arrays" not in each.feed]
+
+
+def _decoded(feed: _Feed, topic: str, payloads: list[bytes]) -> Decoded:
+    count = len(payloads)
+    return feed.decoder.decode([topic.encode()] * count, payloads, np.full(count, _NOW_NS))
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"other_channels": {"path": "x"}}, "path: is of one channel"),
+        ({"other_channels": {"required": True}}, "required: is of one channel"),
+        ({"other_channels": {"skip": [""]}}, "expected names that are no channels"),
+        ({"other_channels": {}, "arrays": {"step": "1s"}}, "with arrays channels must be listed"),
+        ({"other_channels": False, "channels": {}}, "at least 1"),
+    ],
+)
+def test_what_makes_no_sense_is_told(keys: dict[str, Any], told: str) -> None:
+    feed = {"topic": "t/{device}", "time": {"path": "t"}, **keys}
+    with pytest.raises(ValueError, match=told):
+        Config.model_validate({"local_store": {}, "feed": {"f": feed}})

@@ -1,0 +1,169 @@
+"""Presets: recorded messages of each product, read with one line of configuration."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.load import load_config
+from headgate.config.preset import presets, with_preset
+from headgate.config.schema import Config
+from headgate.core.channels import ChannelTable
+from headgate.core.errors import ConfigError
+from streams.ingest.topics import NO_FEED, FeedTopics
+from tests.unit.formats.sparkplug.host import dbirth, ddata, metric, nbirth
+
+CASES = Path(__file__).parents[2] / "cases/presets"
+
+#: When the messages arrive, ns since 1970 UTC.
+_NOW_NS = 1_795_900_000 * 10**9
+
+#: Its messages are no texts.
+_BINARY = {"sparkplug"}
+
+
+def _config(name: str, **keys: Any) -> Config:  # noqa: ANN401  (of a file)
+    return Config.model_validate({"local_store": {}, "feed": {"f": {"preset": name, **keys}}})
+
+
+def _read(config: Config, messages: list[tuple[str, bytes]]) -> list[str]:
+    """The readings of messages, those left out that the feed passes over; nothing is refused."""
+    feed = config.feed["f"]
+    topics = FeedTopics(config.feed, (), 100)
+    feeds = [topics.feed_of(topic.encode()) for topic, _ in messages]
+    assert None not in feeds
+    heard = [each for each, of in zip(messages, feeds, strict=True) if of != NO_FEED]
+    channels = ChannelTable()
+    found = FeedDecoder("f", feed, channels, config.ingest).decode(
+        [topic.encode() for topic, _ in heard],
+        [payload for _, payload in heard],
+        np.full(len(heard), _NOW_NS),
+    )
+    assert not found.refused
+    readings = []
+    for row, value in zip(found.channel.tolist(), found.value.tolist(), strict=True):
+        channel = channels.channels[row]
+        shown = "-" if math.isnan(value) else f"{value:.10g}"
+        readings.append(f"→ {channel.device} {channel.field} {shown} {channel.unit}".rstrip())
+    return readings
+
+
+@pytest.mark.parametrize("name", sorted(presets().keys() - _BINARY))
+def test_a_preset_reads_what_its_product_publishes(name: str) -> None:
+    lines = (CASES / f"{name}.txt").read_text().splitlines()
+    said = [line.split(" ", 1) for line in lines if not line.startswith("→ ")]
+
+    readings = _read(_config(name), [(topic, payload.encode()) for topic, payload in said])
+
+    assert readings == [line for line in lines if line.startswith("→ ")]
+
+
+def test_sparkplug_reads_every_metric_but_those_of_the_node_itself() -> None:
+    messages = [
+        nbirth(metric("Node Control/Rebirth", 1.0), metric("Line/Speed", 41.5)),
+        dbirth(metric("Motor.Temp", 61.25, alias=7), seq=1),
+        ddata(metric(None, 61.5, alias=7), seq=2),
+    ]
+
+    assert _read(_config("sparkplug"), messages) == [
+        "→ g/n Line/Speed 41.5",
+        "→ g/n/d Motor.Temp 61.25",
+        "→ g/n/d Motor.Temp 61.5",
+    ]
+
+
+def test_every_preset_has_a_line_about_it_and_a_case() -> None:
+    assert {file.stem for file in CASES.iterdir()} == presets().keys() - _BINARY
+    assert all(20 < len(each.about) < 120 for each in presets().values())
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_could_stand_in_a_file_as_it_is(name: str) -> None:
+    """What it stands for is what its file says."""
+    feed = tomllib.loads(presets()[name].text)["feed"][name]
+
+    config = Config.model_validate({"local_store": {}, "feed": {"f": feed}})
+
+    of_preset = _config(name).feed["f"].model_copy(update={"preset": None})
+    assert config.feed["f"] == of_preset
+
+
+def test_keys_of_the_feed_count_before_those_of_the_preset() -> None:
+    feed = _config(
+        "zigbee2mqtt",
+        topic="z2m/{hall}/{device}",
+        channels={"temperature": {"range": [-40, 60]}, "level": {"unit": "m"}},
+        other_channels={"skip": ["linkquality"]},
+    ).feed["f"]
+
+    assert feed.topic == "z2m/{hall}/{device}"
+    assert feed.channels["temperature"].unit == "C"
+    assert "range" in feed.channels["temperature"].rules
+    assert feed.channels["humidity"].unit == "%"
+    assert feed.channels["level"].unit == "m"
+    assert feed.other_channels is not None
+    assert feed.other_channels.skip == ("linkquality",)
+    assert feed.other_channels.words["on"] == 1
+
+
+def test_false_leaves_out_what_a_preset_has() -> None:
+    message = ("zigbee2mqtt/a", b'{"battery": 97, "linkquality": 120, "temperature": 4.4}')
+
+    without = _config("zigbee2mqtt", channels={"battery": False, "linkquality": False})
+    listed = _config("zigbee2mqtt", other_channels=False)
+
+    assert _read(without, [message]) == ["→ a temperature 4.4 C"]
+    assert _read(listed, [message]) == ["→ a battery 97 %", "→ a temperature 4.4 C"]
+
+
+def test_another_format_has_keys_of_its_own() -> None:
+    feed = with_preset({"preset": "victron", "format": {"type": "json"}})
+    same = with_preset({"preset": "victron", "format": {"path": "v"}})
+    more = with_preset({"preset": "esphome", "format": {"path": "v"}})
+
+    assert feed["format"] == {"type": "json"}
+    assert same["format"] == {"type": "value", "path": "v"}
+    assert more["format"] == {"type": "value", "path": "v"}
+
+
+def test_a_preset_that_there_is_none_of_is_one_clear_line(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.toml"
+    file.write_text('[local_store]\n\n[feed.hall]\npreset = "zigbe2mqtt"\nqos = 1\n')
+
+    with pytest.raises(ConfigError) as error:
+        load_config(file)
+
+    (problem,) = error.value.problems
+    assert re.search(r"headgate.toml:4: feed.hall.preset: expected one of .*, zigbee2mqtt", problem)
+    assert "did you mean zigbee2mqtt" in problem
+    assert 'got "zigbe2mqtt"' in problem
+
+
+def test_topics_of_presets_must_not_meet_those_of_other_feeds(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.toml"
+    file.write_text(
+        '[local_store]\n[feed.a]\npreset = "shelly1"\n[feed.b]\n'
+        'topic = "shellies/+/relay/0/{device}"\nchannels.x = {}\n'
+    )
+
+    with pytest.raises(ConfigError, match="may match the same message"):
+        load_config(file)
+
+
+def test_most_presets_go_together_on_one_broker(tmp_path: Path) -> None:
+    """But for those of one product in two ways, and ESPHome, whose nodes may be called anything."""
+    file = tmp_path / "headgate.toml"
+    together = presets().keys() - {"esphome", "telegraf_json"}
+    tables = "".join(f'[feed.{name}]\npreset = "{name}"\n' for name in together)
+    prefixed = 'topic = "esphome/{device}/{component}/{channel}/state"'
+    beside = f'[feed.esphome]\npreset = "esphome"\n{prefixed}\n'
+    file.write_text(f"[local_store]\n{tables}{beside}")
+
+    assert load_config(file).feed.keys() == together | {"esphome"}
