@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +11,9 @@ from pydantic import BeforeValidator
 
 #: What stands between the parts of a name that is given as a list of paths.
 _BETWEEN = "/"
+
+#: Characters of a name at most; more are refused in messages, too.
+_LONGEST = 256
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
@@ -46,13 +49,22 @@ class DeviceName:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class FixedName:
+    """``device = { value = "boiler" }``: all messages of the feed are of one device."""
+
+    value: str
+
+
 def device_name(
-    given: str | tuple[str, ...] | None, placeholders: list[str], keys: Sequence[str] = ()
+    given: str | tuple[str, ...] | FixedName | None,
+    placeholders: list[str],
+    keys: Sequence[str] = (),
 ) -> DeviceName:
     """What ``feed.NAME.device`` says.
 
     Args:
-        given: A path, a template with braces, a list of paths, or None for ``{device}``.
+        given: A path, a template with braces, a list of paths, a name, or None for ``{device}``.
         placeholders: Those of the feed's topic; of names in braces they come first.
         keys: Those of the path to the records: their paths are the names with their braces.
     """
@@ -60,6 +72,8 @@ def device_name(
         given = "{device}"
     if given is None:
         return DeviceName(("", ""), ("device",), (True,))
+    if isinstance(given, FixedName):
+        return DeviceName((given.value,), (), ())
     if isinstance(given, tuple):
         between = (_BETWEEN,) * (len(given) - 1)
         return DeviceName(("", *between, ""), given, (False,) * len(given))
@@ -72,7 +86,13 @@ def device_name(
 
 
 def _checked(given: object) -> object:
-    """Refuse what is neither path nor template nor list of paths."""
+    """Refuse what is neither path nor template nor list of paths nor a name in a table."""
+    if isinstance(given, FixedName):
+        return given
+    if isinstance(given, Mapping) and given.keys() == {"value"}:
+        value = given["value"]
+        if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
+            return FixedName(value)
     if isinstance(given, list | tuple):
         if given and all(isinstance(each, str) and each for each in given):
             if not any("{" in each or "}" in each for each in given):
@@ -90,10 +110,10 @@ def _checked(given: object) -> object:
             'expected each brace to hold one placeholder or path, such as "{line}/{device}"'
         )
     raise ValueError(
-        'expected a path such as "meta.serial", a template such as "{line}/{device}", or a list '
-        'of paths such as ["model", "id"]'
+        'expected a path such as "meta.serial", a template such as "{line}/{device}", a list of '
+        'paths such as ["model", "id"], or a name as { value = "boiler" }'
     )
 
 
-#: A path in the payload, a template, or a list of paths.
-NameSource = Annotated[str | tuple[str, ...], BeforeValidator(_checked)]
+#: A path in the payload, a template, a list of paths, or the name itself.
+NameSource = Annotated[str | tuple[str, ...] | FixedName, BeforeValidator(_checked)]

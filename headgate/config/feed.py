@@ -185,8 +185,8 @@ class Feed(Table):
             if "{" in level or "}" in level:
                 if not _is_one_placeholder(level):
                     raise ValueError(
-                        "expected one placeholder in a level, such as {device} or dev-{device}, "
-                        f"got {level!r}"
+                        "expected one placeholder in a level, such as {device} or dev-{device}, of "
+                        f"letters, digits and _, got {level!r}"
                     )
             elif ("+" in level or "#" in level) and level not in ("+", "#"):
                 raise ValueError(f"a wildcard must be a whole level, got {level!r}")
@@ -271,7 +271,10 @@ class Feed(Table):
         named = [*self.placeholders, *self.record_keys]
         own = self._format_config
         if self.device is None and own.device is None and "device" not in named:
-            raise ValueError("no device: put {device} into topic, or give device = PATH")
+            raise ValueError(
+                "no device: put {device} into topic, or give device = PATH, or, where all messages "
+                'are of one, device = { value = "NAME" }'
+            )
         for path in self.device_name.paths:
             parts_of(path)
         if misfit := own.misfit(self):

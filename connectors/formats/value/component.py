@@ -67,7 +67,10 @@ def _beside(feed: Feed) -> str:
     if feed.tag_paths:
         return "tags: a message that is one value has no tag beside it; give fixed ones only"
     if feed.device_name.paths:
-        return "device: a message that is one value names no device; put {device} into topic"
+        return (
+            "device: a message that is one value names no device; put {device} into topic, or "
+            'give device = { value = "NAME" }'
+        )
     return ""
 
 

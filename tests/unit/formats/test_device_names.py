@@ -125,3 +125,21 @@ def test_devices_of_one_name_count_as_what_they_are() -> None:
     assert len(found) == 10
     assert {each.split(":")[0] for each in refused} == {"too_many_devices"}
     assert _devices(messages, topic="hall/{line}/{device}", identity=[]) == (["p"], [])
+
+
+def test_all_messages_may_be_of_one_device() -> None:
+    """Where neither topic nor payload has a name; tags tell no others apart."""
+    messages: list[tuple[str, object]] = [("boiler/a", {"x": 1}), ("boiler/b", [{"x": 2}])]
+    name = {"device": {"value": "Boiler 7"}, "identity": [], "topic": "boiler/{part}"}
+
+    assert _devices(messages, **name) == (["Boiler 7"], [])
+    feed = Feed.model_validate({"topic": "t", "device": {"value": "b"}, "channels": {"x": {}}})
+    assert feed.topic_filter == "t"
+    assert feed.device_name.paths == []
+
+
+@pytest.mark.parametrize("device", [{}, {"value": ""}, {"value": 7}, {"name": "x"}, 7, []])
+def test_a_name_that_is_none_is_a_mistake(device: object) -> None:
+    """Of any kind."""
+    with pytest.raises(ValueError, match="device"):
+        Feed.model_validate({"topic": "t", "device": device, "channels": {"x": {}}})
