@@ -25,8 +25,8 @@ _OBJECT, _ARRAY, _QUOTE, _VALUE = 192, 104, 29, 27
 #: one that is near what a float can hold, a hundred times what it takes for others.
 _MAX_EXTREME = 1000
 
-#: Around a line they mean nothing.
-_BLANKS = b"\0 \t\r\n"
+#: Around a line they mean nothing; with the last of them JSON text sequences begin each (RFC 7464).
+_BLANKS = b"\0 \t\r\n\x1e"
 
 _elements = msgspec.json.Decoder(list[AnyObject]).decode
 
@@ -110,10 +110,16 @@ class JsonFormat:
             if not self._has_lines or error.reason == "compressed":
                 raise
             self.check_count(payload.strip(_BLANKS).count(b"\n"))
-            lines = [line for line in payload.split(b"\n") if line.strip(_BLANKS)]
-            if len(lines) < 2:
+            stripped = [line.strip(_BLANKS).rstrip(b",") for line in payload.split(b"\n")]
+            lines = list(filter(None, stripped))
+            if not lines or lines == [payload]:
                 raise
-        return [self._line(line) for line in lines]
+        every: list[object] = []
+        for line in lines:
+            found = self._line(line)
+            # A line may have several records itself.
+            every += found if type(found) is list else [found]
+        return every
 
     def _line(self, line: bytes) -> object:
         try:

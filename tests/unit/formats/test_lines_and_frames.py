@@ -255,7 +255,7 @@ _LINES = {"format": {"type": "json", "lines": True}, "channels": {"x": {}}}
 
 def test_a_message_may_be_several_objects_in_lines() -> None:
     """A bad one among them is refused by itself."""
-    found = Decoding(b'{"x":1}\n\n{"x":}\r\n{"x":NaN}\n[{"x":4}]\n{"x":5}\0', **_LINES)
+    found = Decoding(b'{"x":1}\n\n{"x":}\r\n{"x":NaN}\n["x"]\n{"x":5}\0', **_LINES)
     assert found.readings == [("x", 1.0), ("x", None), ("x", 5.0)]
     assert found.refused[0].startswith("not_json: 2 of 5 records; the first, number 2: ")
     assert Decoding(b'[{"x":1},{"x":2}]', **_LINES).readings == [("x", 1.0), ("x", 2.0)]
@@ -322,6 +322,22 @@ def test_what_is_no_channel_stays_a_text_in_a_line() -> None:
     pairs["channels"]["x"]["decimal"] = ","  # type: ignore[index]
     semicolons = {**form, "delimiter": ";"}
     assert Decoding(b"40001;1.000", format=semicolons, **pairs).readings == [("x", 1000.0)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "values"),
+    [
+        (b'\x1e{"x":1}\n\x1e{"x":2}\n', [1.0, 2.0]),
+        (b'\x1e{"x":1}\n', [1.0]),
+        (b'{"x":1},\n{"x":2}', [1.0, 2.0]),
+        (b'[{"x":1},{"x":2}]\n[{"x":3}]\n[]', [1.0, 2.0, 3.0]),
+    ],
+)
+def test_lines_may_be_a_sequence_or_arrays(payload: bytes, values: list[float]) -> None:
+    """With the separator of JSON text sequences, or the comma that is between elements."""
+    found = Decoding(payload, **_LINES)
+    assert [value for _, value in found.readings] == values
+    assert not found.refused
 
 
 def test_lines_that_end_as_on_windows_are_counted_once() -> None:
