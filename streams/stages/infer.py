@@ -14,6 +14,7 @@ from headgate.core.stage import Selection, StateBlock
 from headgate.core.telemetry import Telemetry
 from models.runtime import Answer
 from streams.stages.arrays import group_by, grown
+from streams.stages.slots import DeviceSlots
 
 #: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
 #: times as much; more no longer fits the caches, and stays in memory for good.
@@ -73,9 +74,8 @@ class Memory:
         self._initial = initial
         self.fingerprint = fingerprint
         self._channels = channels
-        # By device row, its slot: devices of other feeds take no room below.
-        self._slot = np.empty(0, np.int64)
-        self._slots = 0
+        self._slots = DeviceSlots(channels)
+        # By slot.
         self._state = np.empty((0, len(initial)), np.float32)
         # A row as one thing: putting those in place is cheaper than rows of numbers.
         self._row = np.dtype((np.void, initial.nbytes))
@@ -92,21 +92,22 @@ class Memory:
             The place, and whether each device is known to be there once only: where they are so
             many that this is not looked at one by one, they have to ascend.
         """
-        if len(self._slot) < len(self._channels.devices):
-            self._extend()
-        if len(devices) == 1 and (known := int(self._slot[devices[0]])) >= 0:
+        slots = self._slots
+        if len(slots.by_device) < len(self._channels.devices):
+            slots.extend()
+        if len(devices) == 1 and (known := int(slots.by_device[devices[0]])) >= 0:
             return slice(known, known + 1), True
-        slot = self._slot.take(devices)
+        slot = slots.by_device.take(devices)
         # Where every device has a slot, these have; devices of other feeds never get one.
-        may_be_new = self._slots < len(self._channels.devices)
+        may_be_new = slots.count < len(self._channels.devices)
         if len(slot) <= _FEW:
             # What the interpreter itself uses is at hand; code for arrays has to be fetched anew.
-            slots = slot.tolist()
-            if may_be_new and min(slots) < 0:
+            few = slot.tolist()
+            if may_be_new and min(few) < 0:
                 return self._place_new(devices)
-            if slots == list(range(slots[0], slots[0] + len(slots))):
-                return slice(slots[0], slots[0] + len(slots)), True
-            return slot, len(set(slots)) == len(slots)
+            if few == list(range(few[0], few[0] + len(few))):
+                return slice(few[0], few[0] + len(few)), True
+            return slot, len(set(few)) == len(few)
         if may_be_new and slot[slot.argmin()] < 0:
             return self._place_new(devices)
         if _are_all(slot[1:] - slot[:-1] == 1):
@@ -160,32 +161,25 @@ class Memory:
         return score, share, are_numbers
 
     def snapshot(self, selection: Selection) -> StateBlock:
-        self._extend()
-        position = np.flatnonzero(self._slot[selection.devices] >= 0)
-        slot = self._slot[selection.devices[position]]
+        self._slots.extend()
+        position, slot = self._slots.known(selection.devices)
         return {"device": position, "state": self._state[slot]}
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
         devices = selection.devices[np.asarray(block["device"], np.intp)]
         self._give_slots(devices)
-        self._state[self._slot[devices]] = block["state"]
+        self._state[self._slots.by_device[devices]] = block["state"]
 
     def forget(self, selection: Selection) -> None:
-        self._extend()
-        slot = self._slot[selection.devices]
-        self._state[slot[slot >= 0]] = self._initial
-
-    def _extend(self) -> None:
-        self._slot = grown(self._slot, len(self._channels.devices), -1)
+        self._slots.extend()
+        _, slot = self._slots.known(selection.devices)
+        self._state[slot] = self._initial
 
     def _give_slots(self, devices: NDArray[np.int32]) -> None:
-        new = np.unique(devices[self._slot[devices] < 0])
-        if len(new):
-            self._slot[new] = np.arange(self._slots, self._slots + len(new))
-            self._slots += len(new)
+        if self._slots.give(devices):
             known = len(self._state)
-            self._state = grown(self._state, self._slots, 0)
+            self._state = grown(self._state, self._slots.count, 0)
             self._state[known:] = self._initial
             self._whole = self._state.view(self._row)[:, 0]
 

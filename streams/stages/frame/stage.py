@@ -24,6 +24,7 @@ from streams.stages.blocks import check_steps
 from streams.stages.frame.history import History
 from streams.stages.normalize import ModelRows
 from streams.stages.rowstore import Columns, RowStore
+from streams.stages.slots import DeviceSlots
 
 #: Before any step, and far enough from int64's end to be subtracted from.
 _NO_STEP = -(2**62)
@@ -108,12 +109,10 @@ class Framer:
     def __init__(self, model: str, spec: FrameSpec, channels: ChannelTable) -> None:
         self._model = model
         self._spec = spec
-        self._channels = channels
         width = len(spec.channel_names)
         self._open = RowStore(column=np.int32, time_ns=np.int64, due_ns=np.int64, value=np.float32)
-        # By device row, its slot: devices of other feeds take no room in the arrays below.
-        self._slot = np.empty(0, np.int64)
-        self._slots = 0
+        self._slots = DeviceSlots(channels)
+        # By slot.
         self._closed = np.empty(0, np.int64)
         self._run = np.empty(0, np.int64)
         self._age = np.empty((0, width), np.int64)
@@ -139,11 +138,10 @@ class Framer:
         return frames
 
     def snapshot(self, selection: Selection) -> StateBlock:
-        self._extend()
-        position = np.flatnonzero(self._slot[selection.devices] >= 0)
-        slot = self._slot[selection.devices[position]]
+        self._slots.extend()
+        position, slot = self._slots.known(selection.devices)
         owner, waiting = self._open.peek(np.sort(selection.devices))
-        position_of_device = position_of(selection.devices, len(self._slot))
+        position_of_device = position_of(selection.devices, len(self._slots.by_device))
         return {
             "device": position,
             "closed": self._closed[slot],
@@ -159,7 +157,7 @@ class Framer:
         check_steps(block, len(selection.devices), self._spec.period_ns, _NO_STEP)
         devices = selection.devices[np.asarray(block["device"], np.intp)]
         self._give_slots(devices)
-        slot = self._slot[devices]
+        slot = self._slots.by_device[devices]
         self._closed[slot] = block["closed"]
         self._run[slot] = block["run"]
         self._age[slot] = block["age"]
@@ -170,10 +168,9 @@ class Framer:
         self._open.append(owner[order], waiting)
 
     def forget(self, selection: Selection) -> None:
-        self._extend()
+        self._slots.extend()
         self._open.take(np.sort(selection.devices))
-        slot = self._slot[selection.devices]
-        slot = slot[slot >= 0]
+        _, slot = self._slots.known(selection.devices)
         self._closed[slot] = _NO_STEP
         self._run[slot] = 0
         self._age[slot] = _NO_VALUE
@@ -182,7 +179,7 @@ class Framer:
     def _with_open(self, rows: ModelRows) -> tuple[NDArray[np.int64], Columns]:
         """These readings behind those of the steps still open, by device."""
         devices = np.unique(rows.device)
-        self._extend()
+        self._slots.extend()
         self._give_slots(devices)
         owner, waiting = self._open.take(devices)
         device = np.concatenate([owner, rows.device])
@@ -214,7 +211,7 @@ class Framer:
         before = np.empty_like(first)
         before[1:] = first[:-1]
         starts, _ = runs(first_device)
-        before[starts] = self._closed[self._slot[first_device[starts]]]
+        before[starts] = self._closed[self._slots.by_device[first_device[starts]]]
         if (first <= before).any():
             return None
         return {
@@ -232,7 +229,7 @@ class Framer:
         spec = self._spec
         due = columns["due_ns"] // spec.period_ns
         starts, lengths = runs(device)
-        closed = np.repeat(self._closed[self._slot[device[starts]]], lengths)
+        closed = np.repeat(self._closed[self._slots.by_device[device[starts]]], lengths)
         rows = np.flatnonzero((due == running_max(due, starts, lengths)) & (due > closed))
         if not len(rows):
             return {"step": rows}
@@ -293,7 +290,7 @@ class Framer:
         starts, lengths = runs(cells["device"], cells["step"])
         device, step = cells["device"][starts], cells["step"][starts]
         firsts, _ = runs(device)
-        slot = self._slot[device[firsts]]
+        slot = self._slots.by_device[device[firsts]]
         before = np.empty_like(step)
         before[1:] = step[:-1]
         before[firsts] = self._closed[slot]
@@ -342,7 +339,9 @@ class Framer:
             np.where(is_whole, np.where(begins, position - 1, -1), position)
         )
         run = position - zero
-        earlier = np.where(steps.is_break[steps.starts], 0, self._run[self._slot[steps.device]])
+        earlier = np.where(
+            steps.is_break[steps.starts], 0, self._run[self._slots.by_device[steps.device]]
+        )
         is_unbroken = run == ramp(steps.lengths) + 1
         run += np.where(is_unbroken, np.repeat(earlier, steps.lengths), 0)
         return run
@@ -350,14 +349,14 @@ class Framer:
     def _frames(self, steps: _Steps, run: NDArray[np.int64]) -> Frames:
         spec = self._spec
         is_end = (run >= spec.window) & (steps.step % spec.hop == 0)
-        slot = self._slot[steps.device]
+        slot = self._slots.by_device[steps.device]
         values = self._history.append(slot, steps.starts, steps.lengths, steps.value, is_end)
         device = np.repeat(steps.device, steps.lengths)[is_end]
         end_ns = steps.step[is_end] * spec.period_ns
         return Frames(self._model, device.astype(np.int32), end_ns, values)
 
     def _remember(self, steps: _Steps, run: NDArray[np.int64]) -> None:
-        slot = self._slot[steps.device]
+        slot = self._slots.by_device[steps.device]
         ends = steps.starts + steps.lengths - 1
         self._closed[slot] = steps.step[ends]
         self._run[slot] = np.minimum(run[ends], self._spec.window)
@@ -368,21 +367,14 @@ class Framer:
         shape = (0, self._spec.window, len(self._spec.channel_names))
         return Frames(self._model, none.astype(np.int32), none, np.empty(shape, np.float32))
 
-    def _extend(self) -> None:
-        """Make room for the devices that the table has got since the last call."""
-        self._slot = grown(self._slot, len(self._channels.devices), -1)
-
     def _give_slots(self, devices: NDArray[np.int64] | NDArray[np.int32]) -> None:
-        """Give slots to those of these devices (each once) that have none yet."""
-        new = devices[self._slot[devices] < 0]
-        if not len(new):
-            return
-        self._slot[new] = np.arange(self._slots, self._slots + len(new))
-        self._slots += len(new)
-        self._closed = grown(self._closed, self._slots, _NO_STEP)
-        self._run = grown(self._run, self._slots, 0)
-        self._age = grown(self._age, self._slots, _NO_VALUE)
-        self._history.reach(self._slots)
+        """Make room for those of these devices that have none yet."""
+        if self._slots.give(devices):
+            count = self._slots.count
+            self._closed = grown(self._closed, count, _NO_STEP)
+            self._run = grown(self._run, count, 0)
+            self._age = grown(self._age, count, _NO_VALUE)
+            self._history.reach(count)
 
 
 def _means(cell: NDArray[np.intp], columns: Columns) -> NDArray[np.float32]:
