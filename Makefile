@@ -44,10 +44,14 @@ services: $(VENV)/.ready
 # Three speeds. What needs no service comes first, side by side; then tests with real services, which
 # mostly wait, and those that break things; then the simulation, by itself: beside others that are
 # started all the time it takes three times as long.
-ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# What needs the processor keeps two busy; what mostly waits goes three at a time.
+ALONE := tests/integration/test_detection_quality.py tests/contract/test_formats.py tests/faults/power \
+  tests/unit
+PYTEST := $(BIN)/python -m pytest --dist worksteal -q
+BUSY := $(PYTEST) -n 2
+WAITING := $(PYTEST) -n 3
 quick: check
-	@$(PYTEST) tests/unit -m "not slow and not thorough"
+	@$(BUSY) tests/unit -m "not slow and not thorough"
 
 test: $(VENV)/.ready
 	@$(MAKE) --no-print-directory -j 2 services check
@@ -64,13 +68,13 @@ suite thorough: export PYTHONPATH = $(INSTALLED)
 suite thorough: export PYTHONSAFEPATH = 1
 suite thorough: export HEADGATE_TEST_INSTALLED = $(INSTALLED)
 suite:
-	@$(PYTEST) $(ALONE) -m "not thorough"
-	@$(PYTEST) $(addprefix --ignore ,tests/simulation $(ALONE)) -m "not thorough"
+	@$(BUSY) $(ALONE) -m "not thorough"
+	@$(WAITING) $(addprefix --ignore ,tests/simulation $(ALONE)) -m "not thorough"
 	@$(PYTEST) -n 0 tests/simulation
 
 thorough:
-	@$(PYTEST) $(ALONE) -m thorough
-	@$(PYTEST) $(addprefix --ignore ,tests/simulation $(ALONE)) -m thorough
+	@$(BUSY) $(ALONE) -m thorough
+	@$(WAITING) $(addprefix --ignore ,tests/simulation $(ALONE)) -m thorough
 	@$(BIN)/python -m tests.simulation --first 1000 --seeds 9000
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
