@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.columns import Decoded
+from connectors.formats.repeated_hour import RepeatedHour
+from headgate.config.event_time import zone_of
 from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device, Remaining
@@ -41,12 +43,15 @@ class Arrivals:
         pace_ns = step_ns or feed.period
         self._times = ArrivalTimes(pace_ns, channels) if time.may_be_arrival else None
         self._has_times = time.path is not None
+        self._hours = None if time.zone is None else RepeatedHour(zone_of(time.zone), channels)
 
     def settle(
         self,
         decoded: Decoded,
         arrival_ns: NDArray[np.int64],
         unheard_ns: NDArray[np.int64] | None = None,
+        *,
+        is_repeated: bool = False,
     ) -> Decoded:
         """Mark readings that are ahead; find out when those were that have no time.
 
@@ -57,10 +62,13 @@ class Arrivals:
             arrival_ns: int64[m], when each message of the run arrived, ns since 1970 UTC.
             unheard_ns: int64[m], for each message that may have waited at the broker, since when
                 nobody had listened to it; 0 for the others. None: for all of them.
+            is_repeated: Whether some may be of an hour that comes twice.
         """
-        time_ns = decoded.time_ns
-        if not len(time_ns):
+        if not len(decoded.time_ns):
             return decoded
+        if self._hours is not None:
+            decoded = self._hours.settle(decoded, arrival_ns, is_met=is_repeated)
+        time_ns = decoded.time_ns
         if self._times is not None and not self._has_times:
             return self._times.settle(decoded, arrival_ns, unheard_ns)
         if self._times is not None:
@@ -109,6 +117,8 @@ class Arrivals:
 
     def keep(self, remaining: Remaining) -> None:
         """Forget all but what remains of the table, which takes its place."""
+        if self._hours is not None:
+            self._hours.keep(remaining)
         if self._times is not None:
             self._times.keep(remaining)
 

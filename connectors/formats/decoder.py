@@ -133,6 +133,13 @@ class FeedDecoder:
         """An event time without a zone that was taken for UTC; empty when there was none."""
         return "" if self._times is None else self._times.zoneless
 
+    def take_repeated(self) -> bool:
+        """Whether a time was met, since this was asked, that may be of an hour that comes twice."""
+        if self._times is None or not self._times.is_repeated:
+            return False
+        self._times.is_repeated = False
+        return True
+
     def content(self, topic: bytes, payload: bytes) -> Found:
         """What the format reads in a message: all of it, and the records in that; for people.
 

@@ -58,6 +58,8 @@ class EventTimes:
     def __init__(self, mapping: TimeMapping) -> None:
         #: A text without a zone that was taken for UTC, for want of ``zone``; empty before any.
         self.zoneless = ""
+        #: Whether a text was met that is the later of two times, as far as it says itself.
+        self.is_repeated = False
         self._paths = mapping.paths
         self._parts = [getter(path) for path in mapping.paths]
         self._units = mapping.units
@@ -218,10 +220,23 @@ class EventTimes:
                 moment = moment.replace(tzinfo=UTC)
             else:
                 try:
-                    moment = _in_zone(moment, self._texts.zone, arrived_ns)
+                    moment = self._in_zone(moment, self._texts.zone, arrived_ns)
                 except OverflowError:
                     raise DataError("bad_time", f"no year has it: {_told(value)}") from None
         return moment_ns(moment, self._texts.digits(text))
+
+    def _in_zone(self, moment: datetime, zone: tzinfo, arrived_ns: int) -> datetime:
+        """A local time in its zone.
+
+        In the hour that comes twice it is the second time, unless that has not come yet; what the
+        device sent before may say otherwise, see ``repeated_hour``.
+        """
+        first = moment.replace(tzinfo=zone)
+        second = first.replace(fold=1)
+        if first.utcoffset() == second.utcoffset() or moment_ns(second) > arrived_ns:
+            return first
+        self.is_repeated = True
+        return second
 
 
 def number_to_ns(value: object, ns_per_unit: int) -> int:
@@ -257,19 +272,6 @@ def _told(value: object) -> str:
     if isinstance(value, tuple):
         return " and ".join(map(shown, value))[:LONGEST_TEXT]
     return shown(value)
-
-
-def _in_zone(moment: datetime, zone: tzinfo, arrived_ns: int) -> datetime:
-    """A local time in its zone.
-
-    In the hour that comes twice it is the second time, unless that has not come yet.
-    """
-    first = moment.replace(tzinfo=zone)
-    second = first.replace(fold=1)
-    if first.utcoffset() == second.utcoffset():
-        return first
-    has_come = moment_ns(second) <= arrived_ns
-    return second if has_come else first
 
 
 def _multiplied(times: NDArray[np.int64], ns_per_unit: int) -> NDArray[np.int64]:

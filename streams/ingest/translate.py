@@ -173,7 +173,12 @@ class Translator:
         decoder = self._decoders[feed]
         decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
         arrivals = self._arrivals[feed]
-        decoded = arrivals.settle(decoded, of_feed.arrival_ns, of_feed.unheard_ns)
+        decoded = arrivals.settle(
+            decoded,
+            of_feed.arrival_ns,
+            of_feed.unheard_ns,
+            is_repeated=decoder.take_repeated(),
+        )
         into.has_caught_up |= arrivals.has_caught_up
         if decoded.refused:
             self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
