@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import no_garbage_collection
+from connectors.formats.charset import with_charset
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.compressed import with_compression
 from connectors.formats.devices import Devices, Failed
@@ -74,7 +75,7 @@ class FeedDecoder:
     ) -> None:
         self._devices = Devices(name, feed, channels, limits)
         form: Format = component("formats", feed.format.name).make(feed.format.table, feed, limits)
-        self._format = with_compression(form, feed, limits)
+        self._format = with_compression(with_charset(form, feed), feed, limits)
         self._is_strict = feed.strict
         self._signals = [
             Signal.of(channel, config, is_strict=feed.strict)

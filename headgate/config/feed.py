@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     BeforeValidator,
@@ -29,6 +29,12 @@ from headgate.core.units import DurationNs, parse_duration_ns
 #: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\.\.\.)?\}")
 
+
+#: Characters of messages that are text: those that devices and data loggers write.
+Charset: TypeAlias = Literal[
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "iso8859-15", "cp1252", "cp1250",
+    "cp1251", "cp437", "cp850", "koi8-r", "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
+]  # fmt: skip
 
 #: Placeholders on the way to the records that are no tags.
 _NO_TAGS = ("device", "time", "channel")
@@ -138,6 +144,8 @@ class Feed(Table):
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
     #: How messages are compressed; "auto" tells it by their first bytes.
     compression: Literal["auto", "none", "gzip", "zlib", "zstd"] = "auto"
+    #: How the characters of its messages are written.
+    charset: Charset = "utf-8"
     measurement: str | None = None
     #: Path of the records inside the payload; a payload that is an array needs none. It goes
     #: through arrays, and ``{device}`` in it is each key of an object.
@@ -279,6 +287,8 @@ class Feed(Table):
             parts_of(path)
         if misfit := own.misfit(self):
             raise ValueError(misfit)
+        if self.charset != "utf-8" and not own.is_text:
+            raise ValueError(f"charset: messages of {self.format.name} are no text; leave it out")
         self._check_names(named)
         windows = [each.window for each in self.aggregates]
         if len(set(windows)) != len(windows):

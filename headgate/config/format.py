@@ -29,6 +29,11 @@ class FormatConfig(Table):
         return 1
 
     @property
+    def is_text(self) -> bool:
+        """Whether messages are text all over, which may be in another charset than UTF-8."""
+        return False
+
+    @property
     def device(self) -> str | None:
         """The ``device`` of feeds that do not say any, for formats that name devices themselves."""
         return None

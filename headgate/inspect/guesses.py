@@ -85,6 +85,8 @@ def guesses(
             yield ((("channels", channel, "required"), None),)
     if reason.startswith("not_") or reason in ("empty", "compressed", "no_channels"):
         yield from _for_format(feed, topic)
+    if reason == "not_utf8" and ("UTF-16" in detail or b"\0" not in payload):
+        yield ((("charset",), "utf-16" if "UTF-16" in detail else "cp1252"),)
 
 
 def _for_value(

@@ -70,6 +70,11 @@ class BinaryConfig(FormatConfig):
     inside: PayloadPath | None = None
 
     @property
+    def is_text(self) -> bool:
+        """See ``FormatConfig``."""
+        return self.encoding != "raw" or self.inside is not None
+
+    @property
     def density(self) -> int:
         """See ``FormatConfig``: each byte may be a record of all fields."""
         return 16 * max(1, len(self.fields) // (self.size or self.least))

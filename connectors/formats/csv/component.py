@@ -27,6 +27,11 @@ class CsvConfig(FormatConfig):
     delimiter: str = ","
 
     @property
+    def is_text(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
+    @property
     def density(self) -> int:
         """See ``FormatConfig``: a line may be two bytes."""
         return 16

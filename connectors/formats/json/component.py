@@ -22,6 +22,11 @@ class JsonConfig(FormatConfig):
     inside: PayloadPath | None = None
 
     @property
+    def is_text(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
+    @property
     def density(self) -> int:
         """See ``FormatConfig``: of lines, each two bytes may be a refusal."""
         return 16 if self.lines else 1

@@ -116,7 +116,7 @@ def _why_not_json(payload: bytes, error: Exception) -> DataError:
     if not payload.isascii() or b"\0" in payload:
         is_wide = len(payload) >= 4 and not payload[1::2].strip(b"\0")
         if is_wide or payload.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return DataError("not_utf8", "UTF-16 text; expected UTF-8")
+            return DataError("not_utf8", 'UTF-16 text; charset = "utf-16" reads it')
         try:
             payload.decode()
         except UnicodeDecodeError as invalid:

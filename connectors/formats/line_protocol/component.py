@@ -16,6 +16,11 @@ class LineProtocolConfig(FormatConfig):
     """``[feed.NAME.format]`` with ``type = "line_protocol"``: no keys."""
 
     @property
+    def is_text(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
+    @property
     def density(self) -> int:
         """See ``FormatConfig``: each two bytes may be a refusal."""
         return 16

@@ -28,6 +28,11 @@ class ValueConfig(FormatConfig):
     path: PayloadPath | None = None
 
     @property
+    def is_text(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
+    @property
     def placeholders(self) -> tuple[str, ...]:
         """``{channel}``, where it names the channel."""
         return () if self.channel is not None else (_PLACEHOLDER,)

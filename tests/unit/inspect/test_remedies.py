@@ -52,6 +52,7 @@ _TIMED = 'topic = "m/{device}"\ntime = { path = "ts", unit = "ms" }\nchannels.v 
         ),
         (_PLAIN, "m/1", b'{"temp": "n/a"}', "bad_field", 'temp = { unit = "C", missing = "n/a" }'),
         (_TWO, "m/1", b'{"temp": 1, "flow": ""}', "bad_field", 'flow = { missing = "" }'),
+        (_PLAIN, "m/1", b'{"temp": 1, "unit": "\xb0C"}', "not_utf8", 'charset = "cp1252"'),
         (_TWO, "m/1", b'{"temp": 1, "flow": NaN}', "bad_field", 'flow = { missing = "NaN" }'),
         (_TWO, "m/1", b'{"temp": "ON"}', "bad_field", "temp = { states = { ON = 1, OFF = 0 } }"),
         (_TWO, "m/1", b'{"temp": "brewing"}', "bad_field", "temp = { states = { brewing = 1 } }"),

@@ -1,0 +1,45 @@
+"""Texts that are not UTF-8, for any format that is text."""
+
+from __future__ import annotations
+
+from connectors.formats.format import Format
+from headgate.config.feed import Feed
+from headgate.core.errors import DataError
+
+#: What all formats read.
+_OURS = "utf-8"
+
+
+def with_charset(form: Format, feed: Feed) -> Format:
+    """The format with what its feed says of the characters of its messages."""
+    return form if feed.charset == _OURS else _Recoded(form, feed.charset)
+
+
+class _Recoded:
+    """Reads messages whose characters are written otherwise; a ``Format``."""
+
+    make_typed = None
+    is_utf8 = False
+
+    def __init__(self, form: Format, charset: str) -> None:
+        self._form = form
+        self._charset = charset
+        self.pick = form.pick
+        self.check_count = form.check_count
+        # A byte may become three.
+        self.unseen_bytes = form.unseen_bytes // 3
+
+    def check(self, payload: bytes) -> bool:
+        """Look at a payload before it is read; see ``Format.check``."""
+        return self._form.check(self._text(payload))
+
+    def read(self, topic: bytes, payload: bytes) -> object:
+        """What a payload holds; see ``Format.read``."""
+        return self._form.read(topic, self._text(payload))
+
+    def _text(self, payload: bytes) -> bytes:
+        try:
+            return payload.decode(self._charset).encode()
+        except UnicodeError as error:
+            reason = getattr(error, "reason", str(error))
+            raise DataError("not_utf8", f"no {self._charset} text: {reason}"[:200]) from None
