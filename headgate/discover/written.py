@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from connectors.formats.topics import TopicPattern
+from headgate.config.chosen import TYPE
+from headgate.config.preset import Preset, presets
 from headgate.core.text import printable
 from headgate.discover.feeds import Proposed
 from headgate.discover.plan import Plan, Share
@@ -88,6 +91,8 @@ def _feed(name: str, proposed: Proposed, share: Share) -> Iterator[str]:
         yield f"# refused: {why}"
     for comment in proposed.comments:
         yield f"# {comment}"
+    for each in _presets_of(proposed):
+        yield f'# preset = "{each.name}" reads such topics in a line: {each.about}'
     yield f"[feed.{toml_key(name)}]"
     for key in _ORDER:
         if key in proposed.table:
@@ -97,3 +102,20 @@ def _feed(name: str, proposed: Proposed, share: Share) -> Iterator[str]:
     for channel, table in proposed.table["channels"].items():
         note = proposed.notes.get(channel, "")
         yield f"{toml_key(channel)} = {toml_value(table)}{f'  # {printable(note)}' if note else ''}"
+
+
+def _presets_of(proposed: Proposed) -> Iterator[Preset]:
+    """Presets that a feed's topics and format are those of."""
+    form = _format_of(proposed.table)
+    for each in presets().values():
+        topic = each.feed["topic"]
+        # What begins with any name is everybody's.
+        is_own = not topic.startswith("{") and _format_of(each.feed) == form
+        if is_own and TopicPattern(topic).match(proposed.example) is not None:
+            yield each
+
+
+def _format_of(feed: Mapping[str, Any]) -> str:
+    """The name of a feed's format."""
+    given = feed.get("format", "json")
+    return str(given[TYPE] if isinstance(given, Mapping) else given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 import tomllib
 from collections.abc import Iterator
 
@@ -133,6 +134,21 @@ def test_times_units_periods_and_states_are_told() -> None:
     logger = feeds["loggers/{device}"]
     assert logger["time"] == {"path": "time", "pattern": "%d.%m.%Y %H:%M:%S"}
     assert logger["channels"]["c4"] == {"decimal": ","}
+
+
+def test_a_feed_says_which_preset_could_stand_in_its_place() -> None:
+    """Those of products that have one, and no other."""
+    sent = [
+        ("zigbee2mqtt/probe", b'{"temperature": 4.4, "linkquality": 84}'),
+        ("tele/press-3/SENSOR", b'{"Time": "2026-11-28T13:59:38", "ENERGY": {"Power": 375}}'),
+        ("hall/probe", b'{"temperature": 4.4}'),
+    ]
+
+    for (topic, payload), name in zip(sent, ("zigbee2mqtt", "tasmota", None), strict=True):
+        found = plan(heard(iter([(at, topic, payload, False) for at in range(3)])))
+        text = configuration(found, _MQTT, "a test")
+        said = re.findall(r'^# preset = "(\w+)" reads such topics in a line: ', text, re.MULTILINE)
+        assert said == ([] if name is None else [name])
 
 
 def test_the_same_messages_give_the_same_file() -> None:

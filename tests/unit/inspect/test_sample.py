@@ -111,3 +111,22 @@ def test_any_payload_is_explained() -> None:
         told = explainer.explain(b"plant/a/p07/data", payload, _NOW_NS)
         assert told.troubles
         assert not told.readings
+
+
+def test_what_a_feed_passes_over_is_of_no_other_feed() -> None:
+    """And its filters mean no message of any other."""
+    feeds = {
+        "a": {"topic": "a/{device}", "ignore": ["+/bridge"], "other_channels": {}},
+        "b": {"topic": "b/{device}", "other_channels": {}},
+    }
+    explainer = Explainer(Config.model_validate({"local_store": {}, "feed": feeds}), SystemClock())
+
+    ignored = explainer.explain(b"a/bridge", b'{"x": 1}', _NOW_NS)
+    read = explainer.explain(b"b/bridge", b'{"x": 1}', _NOW_NS)
+
+    assert {step.why_not for step in ignored.steps} == {"the topic is one of feed.a.ignore"}
+    assert not ignored.readings
+    assert not ignored.troubles
+    assert [(each.device, each.channel, each.fate) for each in read.readings] == [
+        ("bridge", "x", "kept")
+    ]
