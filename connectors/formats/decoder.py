@@ -435,7 +435,11 @@ class FeedDecoder:
         for name, word, value in bad:
             rows.note_bad(name, word, owner, value)
         if refusal is not None:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                # Its traceback holds this frame: with the name it would be a cycle a record.
+                del refusal
 
     def _add_listed(
         self,

@@ -135,6 +135,7 @@ _FEEDS: dict[str, dict[str, object]] = {
     "in any array": {"records": "n", "channels": {"x": {}}},
     "under keys": {"topic": "in", "records": "{device}", "channels": {"x": {"path": "value"}}},
     "rows": {"records": "list", "channels": {"x": {"path": "0", "default": 0}}},
+    "not listed": {"other_channels": {"states": {"on": 1}}, "channels": {}},
     "tagged": {"tags": {"x": {}, "y": {"path": "n.y"}}, "channels": {"x": {}}},
 }
 
