@@ -99,6 +99,8 @@ class Records:
         places = [part for path in paths if (part := parts_of(path)[0]).isdecimal()]
         # How many values of a row anybody asks for; 0 where no record is one.
         self._row_length = max(map(int, places), default=-1) + 1
+        # With arrays, rows lie one below the other: what stands at one place in each is an array.
+        self._columns = sorted({*map(int, places)}) if feed.arrays is not None else []
         # Most are one record, or a list of some.
         self._is_plain = not self._steps and not self._row_length
         self._takes_values = self.is_keyed and _VALUE in values
@@ -137,7 +139,10 @@ class Records:
         if not search.records:
             raise DataError("no_channels", _NO_RECORDS)
         record_of = self._record if self.is_keyed or self._row_length else None
-        return Found(payload, search.records, search.ends, record_of)
+        ends = search.ends
+        if self._columns:
+            ends = [(_as_columns(contents, self._columns), around) for contents, around in ends]
+        return Found(payload, search.records, ends, record_of)
 
     def hint(self, record: object) -> str:
         """Which path may lead to what a record has not; empty where nothing can be guessed."""
@@ -284,6 +289,18 @@ def _members(content: object, step: Step, *, has_null: bool = False) -> list[tup
         at = int(step.key)
         return [(step.key, content[at])] if at < len(content) else []
     return []
+
+
+def _as_columns(rows: Sequence[object], places: Sequence[int]) -> Sequence[object]:
+    """One record of arrays of what stands at these places in rows; anything else as it is."""
+    if not rows or not all(type(row) is list for row in rows):
+        return rows
+    columns: dict[str, object] = {}
+    for place in places:
+        columns[str(place)] = [
+            row[place] if place < len(row) else None for row in rows if isinstance(row, list)
+        ]
+    return (columns,)
 
 
 def _has_parts(content: Sequence[object]) -> bool:

@@ -195,6 +195,55 @@ def test_how_far_elements_are_apart_may_be_told(
     assert [at for _, _, at, _ in found.readings] == [-10.0, -9.75, -9.5]
 
 
+@pytest.mark.parametrize(
+    ("content", "records", "arrays"),
+    [
+        ({"t0": 1_799_999_990, "hz": 2, "acc": [[1, 4], [2, 5], [3]]}, "acc", {"rate": "hz"}),
+        (
+            {"t0": 1_799_999_990, "a": {"acc": [[1, 4], [2, 5], [3, None]]}},
+            "a.acc",
+            {"step": "500ms"},
+        ),
+        (
+            [{"t0": 1_799_999_990, "dt": 0.5, "acc": [[1, 4], [2, 5], [3]]}],
+            "acc",
+            {"interval": "dt"},
+        ),
+    ],
+)
+def test_rows_may_be_samples_of_several_channels(
+    content: object, records: str, arrays: dict[str, object]
+) -> None:
+    """One below the other, a step apart; a row that is too short has none of the others."""
+    found = Decoding(
+        content,
+        records=records,
+        arrays=arrays,
+        time={"path": "t0", "unit": "s"},
+        channels={"x": {"path": "0"}, "y": {"path": "1"}},
+    )
+    assert not found.refused
+    assert found.readings == [
+        ("a", "x", -10.0, 1.0),
+        ("a", "y", -10.0, 4.0),
+        ("a", "x", -9.5, 2.0),
+        ("a", "y", -9.5, 5.0),
+        ("a", "x", -9.0, 3.0),
+        ("a", "y", -9.0, None),
+    ]
+
+
+def test_rows_may_have_a_time_each_beside_arrays() -> None:
+    """Then nothing has to say how far they are apart."""
+    found = Decoding(
+        [[1_799_999_990, 7], [1_799_999_993, 8]],
+        arrays={},
+        time={"path": "0", "unit": "s"},
+        channels={"x": {"path": "1"}},
+    )
+    assert found.readings == [("a", "x", -10.0, 7.0), ("a", "x", -7.0, 8.0)]
+
+
 @pytest.mark.parametrize("arrays", [{}, {"step": "10ms"}])
 def test_elements_without_a_time_end_with_their_arrival(arrays: dict[str, object]) -> None:
     """And are a step apart, or a period, before it is known how many come in which time."""
