@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
+from connectors.formats.topics import PassedOver, TopicPattern
 from connectors.sources.source import Source, SourceComponent, SourceContext
 from headgate.config.chosen import Chosen
 from headgate.config.problems import shown_key
 from headgate.config.schema import Config
 from headgate.core.components import component
 from headgate.core.errors import ConfigError
+
+#: Topics whose source is remembered.
+_MOST_TOPICS = 1 << 14
 
 
 def source_component(chosen: Chosen) -> SourceComponent:
@@ -27,6 +34,26 @@ def source_component(chosen: Chosen) -> SourceComponent:
 def make_source(chosen: Chosen, context: SourceContext) -> Source:
     """A configured source, not running yet."""
     return source_component(chosen).make(chosen.table, context)
+
+
+def source_by_topic(config: Config) -> Callable[[bytes], str]:
+    """Says of a topic the first source that has a feed for it; the first of all if none has."""
+    every = {
+        name: (config.feeds_of(name), PassedOver(config.feeds_of(name), table.ignore))
+        for name, table in config.sources.items()
+    }
+    patterns = {name: TopicPattern(feed.topic) for name, feed in config.feed.items()}
+
+    @lru_cache(_MOST_TOPICS)
+    def find(topic: bytes) -> str:
+        name = topic.decode(errors="replace")
+        for source, (feeds, passed_over) in every.items():
+            of = next((feed for feed in feeds if patterns[feed].match(name) is not None), None)
+            if of is not None and passed_over.key_of(topic, of) is None:
+                return source
+        return next(iter(config.source))
+
+    return find
 
 
 def source_key(config: Config, name: str) -> str:

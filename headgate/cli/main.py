@@ -21,6 +21,7 @@ _COMMANDS = (
     "init",
     "run",
     "check",
+    "test",
     "status",
     "devices",
     "audit",

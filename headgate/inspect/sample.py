@@ -19,7 +19,7 @@ from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import PassedOver, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
-from connectors.sources.configured import source_key
+from connectors.sources.configured import source_by_topic, source_key
 from headgate.config.feed import Feed
 from headgate.config.schema import Config
 from headgate.core.batch import UNUSABLE, Batch, Quality
@@ -188,6 +188,7 @@ class Explainer:
         self._pipeline = Pipeline(
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
+        self._source_of = source_by_topic(config)
         self._passed_over = {
             name: PassedOver(config.feeds_of(name), table.ignore)
             for name, table in config.sources.items()
@@ -203,7 +204,7 @@ class Explainer:
             source: The source that it came from; empty for the first that has a feed for it.
         """
         name = topic.decode(errors="replace")
-        source = source or self._source_of(topic, name)
+        source = source or self._source_of(topic)
         told = Explained(name, _head(payload), len(payload), self._steps(topic, name, source))
         told.feed = next((step.feed for step in told.steps if not step.why_not), "")
         if told.feed:
@@ -234,14 +235,6 @@ class Explainer:
         if every is None:
             return []
         return aggregate_points(every, self._channels, self._config.gateway.name)
-
-    def _source_of(self, topic: bytes, name: str) -> str:
-        """The first source that has a feed for a topic; the first of all if none has."""
-        for source in self._config.source:
-            feed = self._feed_of(source, name)
-            if feed is not None and self._passed_over[source].key_of(topic, feed) is None:
-                return source
-        return next(iter(self._config.source))
 
     def _feed_of(self, source: str, name: str) -> str | None:
         """The feed of a source whose topic this is."""

@@ -1,11 +1,17 @@
-"""Doubles for tests of code that runs inside Headgate; public, so users' tests can use them."""
+"""What tests of code that runs inside Headgate need; public, so that users' tests can use it.
+
+- ``ManualClock`` here, and ``virtual_time``: an event loop and a clock that wait for nothing real;
+- ``memory_log`` and ``memory_reader``: the log in memory, and what brings readings from it;
+- ``scripted``: a source that brings what it is told to, and a sink that keeps what it is given;
+- ``playing``: a whole gateway of these, which messages are played through; ``cases`` compares what
+  comes out, which is ``headgate test``;
+- ``formats``, ``sources``, ``sinks`` and ``stages``: the laws that components are held to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
-from headgate.core.batch import Batch
 from headgate.core.clock import NS_PER_S
 
 #: Each clock is of a boot of its own.
@@ -42,30 +48,3 @@ class ManualClock:
     def step_wall(self, seconds: float) -> None:
         """Set the wall clock forward or back; the monotonic one goes on undisturbed."""
         self._wall_ns += round(seconds * NS_PER_S)
-
-
-class ListSource:
-    """A source that yields scripted batches; an exception in the script is raised in its turn."""
-
-    def __init__(self, script: Iterable[Batch | Exception]) -> None:
-        self._script = list(script)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for step in self._script:
-            if isinstance(step, Exception):
-                raise step
-            yield step
-
-
-class ListSink:
-    """A sink that keeps what it is given; scripted failures are raised first, one a call."""
-
-    def __init__(self, failures: Sequence[Exception] = ()) -> None:
-        self.written: list[object] = []
-        self._failures = list(failures)
-
-    async def write(self, items: Sequence[object]) -> None:
-        """Keep the items, or raise the next scripted failure and keep nothing."""
-        if self._failures:
-            raise self._failures.pop(0)
-        self.written.extend(items)

@@ -74,6 +74,8 @@ class IngestLane:
         clock: Source of time: arrival times, and timers.
         telemetry: Metrics of this lane.
         make_source: Makes a configured source; within the event loop.
+        not_before_ns: A time that has surely been, ns since 1970 UTC; a clock that is behind it is
+            not believed. None: that of this program's own files.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class IngestLane:
         telemetry: Telemetry,
         *,
         make_source: Callable[[Chosen, SourceContext], Source] = make_source,
+        not_before_ns: int | None = None,
     ) -> None:
         self.watchdog = Watchdog(clock)
         self._config = config
@@ -92,7 +95,7 @@ class IngestLane:
         self._telemetry = telemetry
         self._make_source = make_source
         # This program was not there before its own files were.
-        self._arrival = ArrivalClock(clock, built_ns())
+        self._arrival = ArrivalClock(clock, built_ns() if not_before_ns is None else not_before_ns)
         self._is_estimating = False
         self._unheard = UnheardFeeds(config.feed, telemetry)
         self._refusals = Refusals(config, telemetry, clock)

@@ -1,4 +1,4 @@
-"""Both logs, made the same way for the tests."""
+"""All logs, made the same way for the tests."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from connectors.logs.embedded.store import SqliteLog
 from connectors.logs.kafka.log import KafkaLog
 from headgate.core.clock import SystemClock
 from headgate.core.log import Log, Record, StoredRecord, TopicPartition, TopicSpec
+from headgate.testing.memory_log import MemoryLog, MemoryStore
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Workshop:
 
     Attributes:
         make: A log that is not started.
-        broker: Faust's broker URL for it.
+        broker: Faust's broker URL for it; empty where Faust has no transport for it.
         is_embedded: True for SQLite.
     """
 
@@ -50,9 +51,17 @@ class Workshop:
         return self.prefix + name
 
 
-@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+#: What ``workshop`` can be asked for: every log there is, and those that Faust can read.
+EVERY_LOG = ["sqlite", pytest.param("kafka", marks=pytest.mark.kafka), "memory"]
+_OF_FAUST = EVERY_LOG[:2]
+
+
+@pytest.fixture(params=_OF_FAUST)
 def workshop(request: pytest.FixtureRequest, tmp_path: Path) -> Workshop:
-    """Every test that uses this runs on both logs."""
+    """Every test that uses this runs on both logs that Faust can read, or on those it names."""
+    if request.param == "memory":
+        store = MemoryStore()
+        return Workshop(lambda: MemoryLog(store, SystemClock()), "", is_embedded=False)
     if request.param == "sqlite":
         path = tmp_path / "log.db"
         return Workshop(lambda: SqliteLog(path, SystemClock()), sqlite_url(path), is_embedded=True)

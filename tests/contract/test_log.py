@@ -1,4 +1,4 @@
-"""The contract of ``headgate.core.log.Log``, on the embedded log and on a real Kafka."""
+"""The contract of ``headgate.core.log.Log``: the embedded log, a real Kafka, the log in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import MAX_RECORD_BYTES, Log, Record, TopicPartition, TopicSpec
-from tests.contract.logs import Workshop, numbered, read_all
+from tests.contract.logs import EVERY_LOG, Workshop, numbered, read_all
+
+pytestmark = pytest.mark.parametrize("workshop", EVERY_LOG, indirect=True)
 
 
 async def test_records_come_back_in_order_as_they_were_written(workshop: Workshop) -> None:

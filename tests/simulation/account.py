@@ -275,7 +275,7 @@ class Account:
     def _new_records(self, name: str) -> Iterable[StoredRecord]:
         for partition in range(self._config.log.partitions):
             at = TopicPartition(topic(self._config, name), partition)
-            records = self._world.topics[at]
+            records = self._world.log.records[at]
             first, self._read[at] = self._read[at], len(records)
             yield from records[first:]
 
@@ -295,7 +295,7 @@ class Account:
         return times
 
     def _records(self, name: str, partition: int) -> Sequence[StoredRecord]:
-        return self._world.topics[TopicPartition(topic(self._config, name), partition)]
+        return self._world.log.records[TopicPartition(topic(self._config, name), partition)]
 
 
 def _names(batch: Batch) -> list[Reading]:

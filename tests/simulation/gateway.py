@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from streams.process.passing import SilentInHand
 from streams.process.worker import Worker
 from tests.simulation.broker import SimulatedConnection
 from tests.simulation.world import (
+    RETENTION_S,
     Process,
     SimulatedLog,
     SimulatedReader,
@@ -67,8 +69,9 @@ class Gateway:
 
     def start(self) -> None:
         """Start every lane."""
-        specs = topic_specs(self._config)
-        self._world.readers = {spec.name: spec.readers for spec in specs if spec.readers}
+        for spec in topic_specs(self._config):
+            kept_s = RETENTION_S if spec.readers else None
+            self._world.log.specs[spec.name] = replace(spec, retention_s=kept_s)
         for name in ("ingest", "streams", "forward"):
             self._start(name)
 
@@ -155,7 +158,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         looked_s = committed_s = loop.time()
         while not process.stop.is_set():
-            events = await reader.take(self._world.random.randint(1, 30))
+            events = await reader.next_take(self._world.random.randint(1, 30))
             if events:
                 await worker.work_on(events)
             if loop.time() - looked_s > _LOOK_INTERVAL_S:

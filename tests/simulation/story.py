@@ -14,11 +14,11 @@ from connectors.simulator.fleet import CHANNELS
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.demo.config import PUMP_MODEL
+from headgate.testing.virtual_time import VirtualClock, VirtualLoop, run
 from streams.pipeline import Pipeline
 from tests.simulation.account import Account
 from tests.simulation.broker import Message
 from tests.simulation.gateway import Gateway
-from tests.simulation.loop import VirtualClock, VirtualLoop, run
 from tests.simulation.messages import MAX_PAYLOAD_BYTES, MAX_RECORDS, UNTIMED_FEED, presses, pumps
 from tests.simulation.pipelines import make_pipeline
 from tests.simulation.world import LATER_SINK, World

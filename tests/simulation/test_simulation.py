@@ -9,18 +9,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from headgate.core.log import TopicPartition
+from headgate.testing.memory_log import MemoryStore
 from streams.ingest.lane import IngestLane
 from streams.process.events import Event
 from streams.process.worker import Worker
 from tests.accounts import NoteAccount, Tally
 from tests.simulation.__main__ import try_to_play
 from tests.simulation.story import play
-from tests.simulation.world import World
 
 _SEEDS = int(os.environ.get("HEADGATE_SEEDS", "1000"))
 
@@ -108,15 +109,14 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
         monkeypatch.setattr(IngestLane, "_append", append_later)
     elif word == "lets age delete what no sink has had":
-        expire = World.expire
+        expire = MemoryStore.expire
 
-        def asking_nobody(self: World, at: TopicPartition, now_ms: int) -> None:
-            if "readings" not in at.topic and at.topic in self.readers:
-                self.readers[at.topic] = ("nobody",)
-                self.committed["nobody", at] = len(self.topics[at])
+        def asking_nobody(self: MemoryStore, at: TopicPartition, now_ms: int) -> None:
+            if "readings" not in at.topic and self.specs[at.topic].readers:
+                self.specs[at.topic] = replace(self.specs[at.topic], readers=())
             expire(self, at, now_ms)
 
-        monkeypatch.setattr(World, "expire", asking_nobody)
+        monkeypatch.setattr(MemoryStore, "expire", asking_nobody)
     else:
         monkeypatch.setattr(*_REPLACED[word])
     return word

@@ -1,0 +1,167 @@
+"""``headgate test``: what it prints and exits with, and what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headgate.cli.main import main
+
+_CONFIG = """\
+[local_store]
+[feed.tank]
+topic = "tanks/{device}"
+time = { path = "t", unit = "s" }
+device_state = false
+channels.level = { unit = "m" }
+"""
+_MESSAGES = """\
+{"topic": "tanks/t1", "payload": {"t": 1767225600, "level": 2}}
+{"topic": "tanks/t1", "payload": {"t": 1767225601, "level": 4}}
+{"topic": "tanks/t1", "payload": "?"}
+"""
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    """A case that nothing is expected of yet."""
+    folder = tmp_path / "cases" / "tank"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(_CONFIG)
+    (folder / "in.jsonl").write_text(_MESSAGES)
+    return folder
+
+
+def test_what_is_written_is_what_comes_out_again(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user records a case by one command."""
+    assert main(["test", "--write", str(case)]) == 0
+    assert "written: 3 messages, 1 point, 1 in quarantine" in capsys.readouterr().out
+    (line,) = (case / "out.lp").read_text().splitlines()
+    assert "level_mean=3.0" in line
+    assert "not_json" in (case / "quarantine.jsonl").read_text()
+
+    assert main(["test", str(case)]) == 0
+    assert capsys.readouterr().out == f"{case}: good: 3 messages, 1 point, 1 in quarantine\n"
+    # A folder of cases is as good, and nothing of a gateway's is left behind.
+    assert main(["test", str(case.parent)]) == 0
+    assert {each.name for each in case.iterdir()} == {
+        "config.toml",
+        "in.jsonl",
+        "out.lp",
+        "quarantine.jsonl",
+    }
+
+
+def test_a_difference_is_told_by_its_line_and_field(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not expected, and what did not come, as well."""
+    main(["test", "--write", str(case)])
+    line = (case / "out.lp").read_text()
+    other = line.replace("device=t1", "device=t2")
+    (case / "out.lp").write_text("# by hand\n" + line.replace("mean=3.0", "mean=3.1") + other)
+    (case / "quarantine.jsonl").unlink()
+    capsys.readouterr()
+
+    assert main(["test", str(case)]) == 1
+
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"{case}: differs: 3 messages, 1 point, 1 in quarantine"
+    assert told[1].startswith("  out.lp:2: differs: tank_10s,device=t1,gateway=gateway 17672256")
+    assert told[2] == "    level_mean: expected 3.1, got 3.0"
+    assert told[3].startswith("  out.lp:3: did not come: tank_10s,device=t2,")
+    assert told[4].startswith('  quarantine.jsonl: not expected: {"time": "2026-01-01T00:00:01.')
+    assert len(told) == 5
+
+
+def test_a_line_of_quarantine_may_name_what_matters_only(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each line has one of what is there; what says more is looked for first."""
+    main(["test", "--write", str(case)])
+    with (case / "in.jsonl").open("a") as file:
+        file.write('{"topic": "tanks/t2", "payload": "!"}\n')
+    rows = '{"reason": "not_json"}\n{"reason": "not_json", "source": "mqtt:tanks/t1"}\n'
+    (case / "quarantine.jsonl").write_text(rows)
+    assert main(["test", str(case)]) == 0
+    (case / "quarantine.jsonl").write_text(rows + '{"reason": "not_json"}\n')
+    capsys.readouterr()
+    assert main(["test", str(case)]) == 1
+    assert 'quarantine.jsonl:3: did not come: {"reason": "not_json"}' in capsys.readouterr().out
+
+
+def test_a_configuration_of_ones_own_is_played(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By ``-c``, in the place of the folder's."""
+    main(["test", "--write", str(case)])
+    (case / "config.toml").unlink()
+    own = tmp_path / "headgate.toml"
+    own.write_text(_CONFIG + "[feed.tank.channels.level.range]\n")
+    own.write_text(_CONFIG.replace('"m" }', '"m", range = [0, 3] }'))
+    capsys.readouterr()
+
+    assert main(["test", "-c", str(own), str(case)]) == 1
+
+    assert "level_flagged: expected 0i, got 1i" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.toml", None, "tank: expected config.toml, found none; or give"),
+        ("config.toml", "[feed]", "config.toml:1: feed: "),
+        ("in.jsonl", None, "tank: expected a folder with in.jsonl, found none"),
+        ("in.jsonl", "x", "in.jsonl:1: expected an object"),
+        ("out.lp", "m f=1", "out.lp:1: expected a point in line protocol"),
+        ("out.lp", "m f=1 1\nm f=2 1", "out.lp:2: the same point as out.lp:1"),
+        ("out.lp", None, "tank: expected out.lp or quarantine.jsonl, found neither; --write"),
+        ("quarantine.jsonl", "[]", "quarantine.jsonl:1: expected a JSON object"),
+        ("quarantine.jsonl", "{", "quarantine.jsonl:1: expected a JSON object"),
+    ],
+)
+def test_what_can_not_be_used_is_one_line(
+    name: str, content: str | None, told: str, case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing but the line."""
+    (case / "out.lp").write_text("m f=1 1\n")
+    if content is None:
+        (case / name).unlink()
+    else:
+        (case / name).write_text(content)
+
+    assert main(["test", str(case)]) == 2
+
+    output = capsys.readouterr()
+    assert told in output.err.splitlines()[0]
+    assert output.out == ""
+
+
+def test_a_case_that_is_broken_hides_no_other(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All are played; the worst of them is the exit code."""
+    main(["test", "--write", str(case)])
+    broken = case.parent / "a"
+    broken.mkdir()
+    (broken / "in.jsonl").write_text("x")
+    capsys.readouterr()
+
+    assert main(["test", "--json", str(case.parent)]) == 2
+
+    answer = json.loads(capsys.readouterr().out)
+    assert not answer["good"]
+    assert [each["good"] for each in answer["cases"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--tolerance", "2"], ["--tolerance", "x"], ["--write", "--tolerance", "0"]]
+)
+def test_options_that_mean_nothing_are_refused(arguments: list[str], case: Path) -> None:
+    """Before anything is written."""
+    assert main(["test", *arguments, str(case)]) == 2
+    assert not (case / "out.lp").exists()
