@@ -62,6 +62,14 @@ class Ingested:
             found += settled.time_ns.tolist()
         return found
 
+    def forget(self, device: str) -> None:
+        """Forget a device."""
+        is_kept = np.array([each.device != device for each in self._channels.channels])
+        remaining = self._channels.only(is_kept)
+        self._channels = remaining.table
+        self._decoder.keep(remaining)
+        self._arrivals.keep(remaining)
+
     def _local(self, at_ns: int, *, has_offset: bool) -> str:
         moment = datetime.fromisoformat(iso_text(at_ns)[:19] + "+00:00").astimezone(self._zone)
         return moment.isoformat() if has_offset else moment.replace(tzinfo=None).isoformat()
@@ -116,3 +124,16 @@ def test_times_with_their_offset_stay_what_they_are() -> None:
     night = _night("Europe/Berlin")
     sent = [(at, at + 31 * 86_400 * _S) for at in night]
     assert Ingested("Europe/Berlin").times(sent, 6, offset=True) == night
+
+
+def test_what_is_left_of_the_devices_is_remembered() -> None:
+    """When others are forgotten, under whatever number it has then."""
+    night, late_ns = _night("Europe/Berlin"), 31 * 86_400 * _S
+    sent = [(at, at + late_ns) for at in night]
+    half = len(night) // 2 + 3
+    ingested = Ingested("Europe/Berlin")
+    assert ingested.times(sent[:5], device="gone") == night[:5]
+    assert ingested.times(sent[:half]) == night[:half]
+    ingested.forget("gone")
+    assert ingested.times(sent[half:]) == night[half:]
+    assert ingested.times(sent[:5], device="gone") == night[:5]
