@@ -38,6 +38,10 @@ _DIGITS = 6
 #: Larger numbers are no digits of a time; they would be written with an exponent.
 _LARGEST = 10**15
 
+#: Of an NTP timestamp as one number: digits at most, and the second half of 1934.
+_NTP_DIGITS = 20
+_LEAST_NTP = 1 << 62
+
 _GPS_EPOCH = "1980-01-06"
 _NTP_EPOCH = "1900-01-01"
 
@@ -73,6 +77,7 @@ class Epoch:
 
     def __init__(self, epoch: str | None) -> None:
         self.is_unix = epoch is None
+        self.is_ntp = epoch == "ntp"
         self._is_arrival = epoch == "arrival"
         named = {"gps": _GPS_EPOCH, "ntp": _NTP_EPOCH}.get(epoch or "", epoch)
         self._ns = 0 if named is None or self._is_arrival else iso8601_to_ns(named)
@@ -159,6 +164,24 @@ class TimeTexts:
             except ValueError:
                 pass
         raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
+
+
+def ntp_to_ns(value: object) -> int | None:
+    """The 64 bits of an NTP timestamp, as one number, in ns since 1900; None for smaller numbers.
+
+    The upper half counts seconds and the lower one their fraction, so it is more than any number of
+    seconds that is a time.
+    """
+    if (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isdecimal()
+        and len(value) <= _NTP_DIGITS
+    ):
+        value = int(value)
+    if type(value) is int and _LEAST_NTP <= value < 1 << 64:
+        return value * NS_PER_S >> 32
+    return None
 
 
 def iso8601_to_ns(value: object) -> int:

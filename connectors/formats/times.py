@@ -10,7 +10,13 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.moments import LONGEST_TEXT, Epoch, TimeTexts, iso8601_to_ns
+from connectors.formats.moments import (
+    LONGEST_TEXT,
+    Epoch,
+    TimeTexts,
+    iso8601_to_ns,
+    ntp_to_ns,
+)
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import ABSENT, first, getter
 from headgate.config.event_time import TimeMapping
@@ -121,7 +127,10 @@ class EventTimes:
             return arrived_ns + value // _MICROSECOND * 1000
         if self._is_text:
             return self._text_to_ns(value, arrived_ns)
-        return self._epoch.since(number_to_ns(value, self._ns_per_unit), arrived_ns)
+        fixed_ns = ntp_to_ns(value) if self._epoch.is_ntp and self._unit == "s" else None
+        if fixed_ns is None:
+            fixed_ns = number_to_ns(value, self._ns_per_unit)
+        return self._epoch.since(fixed_ns, arrived_ns)
 
     def _read_several(self, values: tuple[object, ...], arrived_ns: int) -> int:
         """What several fields say: texts one after the other, and numbers in all."""

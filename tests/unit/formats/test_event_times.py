@@ -197,6 +197,21 @@ _NOTATIONS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         {"t": _UNIX + 2_208_988_800 - 1},
         "2027-01-15T07:59:59Z",
     ),
+    "NTP's 64 bits": (
+        {"path": "t", "unit": "s", "epoch": "ntp"},
+        {"t": (_UNIX + 2_208_988_800 - 1 << 32) + (1 << 31)},
+        "2027-01-15T07:59:59.5Z",
+    ),
+    "NTP's 64 bits in a text": (
+        {"path": "t", "unit": "s", "epoch": "ntp"},
+        {"t": str((_UNIX + 2_208_988_800 - 1 << 32) + (1 << 30))},
+        "2027-01-15T07:59:59.25Z",
+    ),
+    "nanoseconds since NTP's epoch": (
+        {"path": "t", "unit": "ns", "epoch": "ntp"},
+        {"t": (_UNIX + 2_208_988_800) * _S - 1},
+        "2027-01-15T07:59:59.999999999Z",
+    ),
     "days of a spreadsheet": (
         {"path": "t", "unit": "d", "epoch": "1899-12-30"},
         {"t": 46402.25},
