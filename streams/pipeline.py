@@ -30,7 +30,7 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.results import Aggregates, Anomaly, Scores
+from headgate.core.results import Aggregates, Anomaly, Availability, Scores
 from headgate.core.runs import runs
 from headgate.core.stage import Rejected, Selection, Snapshot, StateBlock, StatefulStage
 from headgate.core.telemetry import Telemetry
@@ -39,15 +39,16 @@ from streams.heirs import Heirs
 from streams.model_stages import detectors, model_routes, recall_ns
 from streams.rejected import note_rejected
 from streams.results import Results, joined
-from streams.stages.aggregate.stage import Aggregator
+from streams.stages.aggregate.stage import Aggregator, concat_aggregates
 from streams.stages.arrays import NEVER_NS, stable_order
 from streams.stages.blocks import checked
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
 from streams.stages.health.stage import HealthMonitor
 from streams.stages.infer import Inferer
+from streams.stages.watermark.outcome import Turn
 from streams.stages.watermark.presence import Presence
-from streams.stages.watermark.stage import Turn, Watermarks
+from streams.stages.watermark.stage import Watermarks
 
 _logger = structlog.get_logger()
 
@@ -175,6 +176,21 @@ class Pipeline:
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
         return Results(aggregates, anomalies, health, turn.states, rejected, moved)
+
+    def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
+        """Take note of what was said of whether devices are there.
+
+        Args:
+            said: Rows of devices, each once, and what was said of them; in order.
+            now_ns: Monotonic time, of the same clock as in ``process``.
+        """
+        states = [
+            state
+            for devices, word in said
+            for state in self._watermarks.tell(devices, word, now_ns)
+        ]
+        moved = np.unique(np.concatenate([np.empty(0, np.int32), *(rows for rows, _ in said)]))
+        return Results(concat_aggregates([]), [], [], states, (), moved)
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time does not wait for."""

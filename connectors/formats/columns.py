@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.format import Stated
 from connectors.formats.numbers import shown
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import ChannelTable, Tags
 from headgate.core.errors import DataError
 
 _BAD_AT_SOURCE = int(Quality.MISSING | Quality.BAD_AT_SOURCE)
@@ -45,6 +46,8 @@ class Decoded:
         refused: ``(message's position in the run, error)``; a message stands once at most, and
             may have readings all the same.
         bad_fields: By channel and kind (``text``, ``not_finite`` …).
+        stated: ``(message's position in the run, tags and name of the device, what was said)``: it
+            is said behind the readings of its message.
     """
 
     owner: NDArray[np.intp]
@@ -54,6 +57,7 @@ class Decoded:
     quality: NDArray[np.uint16]
     refused: list[tuple[int, DataError]]
     bad_fields: dict[tuple[str, str], BadField]
+    stated: list[tuple[int, tuple[Tags, str], Stated]] = field(default_factory=list)
 
     def moved_to(
         self, positions: Sequence[int], refused: Sequence[tuple[int, DataError]]
@@ -69,6 +73,7 @@ class Decoded:
             owner=np.array(positions, np.intp)[self.owner],
             refused=sorted([*moved, *refused], key=_position),
             bad_fields=bad_fields,
+            stated=[(positions[at], named, stated) for at, named, stated in self.stated],
         )
 
     def batch(self, channels: ChannelTable) -> Batch:
@@ -92,6 +97,7 @@ class Rows:
     quality: array[int] = field(default_factory=lambda: array("H"))
     refused: list[tuple[int, DataError]] = field(default_factory=list)
     bad_fields: dict[tuple[str, str], BadField] = field(default_factory=dict)
+    stated: list[tuple[int, tuple[Tags, str], Stated]] = field(default_factory=list)
 
     @property
     def newest_owner(self) -> int:
@@ -184,6 +190,7 @@ def joined(columns: Columns | None, careful: Rows) -> Decoded:
         columns.quality,
         careful.refused,
         careful.bad_fields,
+        careful.stated,
     )
 
 

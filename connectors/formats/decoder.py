@@ -28,7 +28,7 @@ from connectors.formats.charset import with_charset
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.compressed import with_compression
 from connectors.formats.devices import Devices, Failed
-from connectors.formats.format import NOTHING, Conversation, Format
+from connectors.formats.format import NOTHING, Conversation, Format, Stated
 from connectors.formats.numbers import shown
 from connectors.formats.others import Others
 from connectors.formats.paths import ABSENT
@@ -333,7 +333,8 @@ class FeedDecoder:
         for index, (record, around) in enumerate(found):
             try:
                 if type(record) is not dict:
-                    raise _no_object(record)
+                    self._take_stated(record, (tags, texts), position, rows)
+                    continue
                 if not is_named:
                     named = self._devices.named_by(record, around, tags, texts)
                     if named != last:
@@ -353,13 +354,25 @@ class FeedDecoder:
                         self._explained(error, record, around, arrived_ns) if is_helped else error
                     )
         if refusal is not None:
-            raise _of_several(refusal, count, number, found.count)
+            raise found.refusal(refusal, count, number)
         may_be_none = self._shape is not None or self._records.is_keyed
         has_none = may_be_none and self._others is None and rows.newest_owner != position
-        if has_none and found.payload is not NOTHING:
+        if has_none and found.payload is not NOTHING and not found.stated:
             raise DataError(
                 "no_channels", f"none of the feed's channels is in it, of {found.count} records"
             )
+
+    def _take_stated(
+        self, record: object, names: tuple[Tags, tuple[str, ...]], position: int, rows: Rows
+    ) -> None:
+        """Note what is said of a device, unless another has its name; refuse all else."""
+        if isinstance(record, DataError):
+            raise record  # the format has said why it is none
+        if type(record) is not Stated:
+            raise DataError("not_object", f"expected an object, got {shown(record)}")
+        named = self._devices.named_by(record.names, (), *names)
+        if record.but is None or named != self._devices.named_by(record.but, (), *names):
+            rows.stated.append((position, named, record))
 
     def _add_parts(
         self,
@@ -483,18 +496,3 @@ class FeedDecoder:
         if value is ABSENT and not is_there:
             hint = self._records.hint(record) or hint
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error
-
-
-def _no_object(record: object) -> DataError:
-    """Why a record is none; a format may have said it."""
-    if isinstance(record, DataError):
-        return record
-    return DataError("not_object", f"expected an object, got {shown(record)}")
-
-
-def _of_several(refusal: DataError, count: int, number: int, records: int) -> DataError:
-    """The refusal of a message for so many of its records, of which this is the first."""
-    if records == 1:
-        return refusal
-    detail = f"{count} of {records} records; the first, number {number}: {refusal.detail}"
-    return DataError(refusal.reason, detail)

@@ -118,14 +118,14 @@ class Devices:
         values = self._pattern.match(topic.decode(errors="replace"))
         if values is None:
             raise DataError("unknown_topic", f"not a topic of feed {self._name}")
-        texts = (values["device"],) if self._is_plain else _filled(self._device_name, values)
+        texts = (values["device"],) if self._is_plain else filled(self._device_name, values)
         every = values
         values = {name: values[name] for name in self._tag_names}
         for placeholder, value in values.items():
             if len(value) > MAX_NAME:
                 raise _too_long(f"{{{placeholder}}}", value)
         if not self._parts:
-            _check_device(texts[0])
+            check_device(texts[0])
         tags = tuple(sorted((values | self._fixed_tags).items()))
         if self.is_named_by_topic and self._placeholders[1:]:
             parts = tuple(every[name] for name in self._placeholders)
@@ -174,7 +174,7 @@ class Devices:
         device = texts[0] + "".join(
             part + text for part, text in zip(parts, texts[1:], strict=True)
         )
-        _check_device(device)
+        check_device(device)
         if self._placeholders:
             parts = (*texts, *parts)
         if len(parts) > 1:
@@ -363,7 +363,7 @@ def _kept(places: dict[_Key, int], new: list[int]) -> dict[_Key, int]:
     return {key: new[place] for key, place in places.items() if new[place] >= 0}
 
 
-def _filled(name: DeviceName, values: Mapping[str, str]) -> tuple[str, ...]:
+def filled(name: DeviceName, values: Mapping[str, str]) -> tuple[str, ...]:
     """The texts of a name with the values of the topic's placeholders put in."""
     texts = [name.texts[0]]
     for field, is_placeholder, text in zip(
@@ -406,7 +406,8 @@ def _tag(name: str, value: object) -> str:
     return text
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse, with DataError, what can be no device's name."""
     if not device:
         raise DataError("bad_device", "the device's name is empty")
     if len(device) > MAX_NAME:

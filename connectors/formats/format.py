@@ -47,6 +47,23 @@ class FormatExample:
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """Among the records of a message: a device is there from now on, or is not.
+
+    Attributes:
+        state: ``"online"`` or ``"offline"``.
+        cause: What tells, as in ``Availability``.
+        names: What the device's name is made of, as it stands around the device's records.
+        but: The same of another device. Where both come to one name, nothing is said.
+    """
+
+    state: str
+    cause: str
+    names: Mapping[str, object]
+    but: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """What a format has to say to devices, with QoS 0.
 
@@ -136,7 +153,8 @@ class Format(Protocol):
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds: an object with texts as keys, or a list of them; or ``NOTHING``.
 
-        A record of a list that can't be read is a DataError in its place.
+        A record of a list that can't be read is a DataError in its place. What is said of whether
+        a device is there is a ``Stated`` among them, behind what was so before.
 
         Raises:
             DataError: It can't be read; with the reason.

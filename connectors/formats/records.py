@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeAlias
 
-from connectors.formats.format import NOTHING
+from connectors.formats.format import NOTHING, Stated
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below, quoted
 from connectors.formats.signals import Signal
@@ -62,6 +62,26 @@ class Found:
         self.count = count
         self._ends = ends
         self._record_of = record_of
+
+    @property
+    def stated(self) -> int:
+        """How many of them say whether devices are there, and are no records."""
+        contents = self.payload if type(self.payload) is list else ()
+        return sum(type(each) is Stated for each in contents)
+
+    def refusal(self, first: DataError, count: int, number: int) -> DataError:
+        """The refusal of all of it for so many of its records, of which this is the first.
+
+        Args:
+            first: Why that one is refused.
+            count: How many are.
+            number: Its place among all, from 1.
+        """
+        records = self.count - self.stated
+        if records == 1:
+            return first
+        detail = f"{count} of {records} records; the first, number {number}: {first.detail}"
+        return DataError(first.reason, detail)
 
     def __iter__(self) -> Iterator[tuple[object, Around]]:
         """Each record but those under keys that hold nothing of the feed's."""

@@ -130,7 +130,7 @@ def state_points(states: Sequence[DeviceState], gateway: str) -> list[Point]:
             "state": each.state,
             "is_online": each.state == "online",
             "cause": each.cause,
-            "seen_ns": each.seen_ns,
+            **({"seen_ns": each.seen_ns} if each.seen_ns else {}),
         }
         tags = _told_tags(gateway, each.device, {"feed": each.feed}, each.tags)
         points.append(Point("anomalies", "device_state", tags, fields, each.time_ns, each.tags))

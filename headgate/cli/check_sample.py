@@ -179,9 +179,11 @@ def _print(told: Explained) -> None:
         say(f"             {flags}; {reading.fate}")
     if len(told.readings) > _MOST_READINGS:
         say(f"             … and {len(told.readings) - _MOST_READINGS} more; --json prints all")
+    for state in told.states:
+        say(f"state      {state}")
     for trouble in told.troubles:
         _print_trouble(trouble)
-    if not told.readings:
+    if not told.readings and not told.states:
         say("result     no reading comes of it")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -14,6 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from headgate.config.availability import AvailabilityConfig, availability_problem
 from headgate.config.channel import ChannelConfig, IfAny, entries_of
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
@@ -23,12 +23,9 @@ from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, ste
 from headgate.config.preset import with_preset
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
+from headgate.config.topics import PLACEHOLDER, checked_topic, topic_filter
 from headgate.config.values import Flag, Name, Number, TopicFilter
 from headgate.core.units import DurationNs, parse_duration_ns
-
-#: ``{device}`` for a level of a topic, ``{device...}`` for all levels that are left.
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\.\.\.)?\}")
-
 
 #: Characters of messages that are text: those that devices and data loggers write.
 Charset: TypeAlias = Literal[
@@ -38,25 +35,6 @@ Charset: TypeAlias = Literal[
 
 #: Placeholders on the way to the records that are no tags.
 _NO_TAGS = ("device", "time", "channel")
-
-
-def topic_filter(topic: str) -> str:
-    """The MQTT topic filter of a feed's topic; a placeholder within a level is all of it."""
-    return "/".join(map(_level_filter, topic.split("/")))
-
-
-def _level_filter(level: str) -> str:
-    if _PLACEHOLDER.search(level) is None:
-        return level
-    return "#" if level.endswith("...}") and level.startswith("{") else "+"
-
-
-def _is_one_placeholder(level: str) -> bool:
-    """Whether a level is a placeholder, or has one with text before or behind it."""
-    if _PLACEHOLDER.fullmatch(level):
-        return True
-    before, *rest = _PLACEHOLDER.split(level)
-    return len(rest) == 2 and "...}" not in level and not set(before + rest[1]) & set("{}+#")
 
 
 def _names(value: object) -> list[object]:
@@ -179,36 +157,16 @@ class Feed(Table):
     #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
     sensor_health: Flag = True
     device_state: Flag = True
+    #: Topics by which it is said whether devices are there.
+    availability: AvailabilityConfig | None = None
+    #: The usual period of its devices, by three of which they are silent; None: it is learned.
+    expect_every: DurationNs | None = None
     models: tuple[Name, ...] = ()
 
     @field_validator("topic")
     @classmethod
     def _pattern(cls, topic: str) -> str:
-        names = _PLACEHOLDER.findall(topic)
-        if len(set(names)) != len(names):
-            raise ValueError("a placeholder may stand only once")
-        if reserved := set(names).intersection(RESERVED_TAGS):
-            raise ValueError(f"{{{min(reserved)}}} is a reserved name; choose another")
-        for level in topic.split("/"):
-            if "{" in level or "}" in level:
-                if not _is_one_placeholder(level):
-                    raise ValueError(
-                        "expected one placeholder in a level, such as {device} or dev-{device}, of "
-                        f"letters, digits and _, got {level!r}"
-                    )
-            elif ("+" in level or "#" in level) and level not in ("+", "#"):
-                raise ValueError(f"a wildcard must be a whole level, got {level!r}")
-        if "#" in topic_filter(topic)[:-1]:
-            raise ValueError("'#' and names of several levels may stand only at the end")
-        if topic.startswith(("$share/", "$queue/")):
-            # Messages come without these levels, so none would be of the feed.
-            raise ValueError(
-                f"no message has a topic that begins with {topic.partition('/')[0]!r}; write the "
-                "topic without that, and give mqtt.shared_group"
-            )
-        if not topic or "\x00" in topic or len(topic.encode()) > 65535:
-            raise ValueError("expected an MQTT topic of 1 to 65535 bytes")
-        return topic
+        return checked_topic(topic)
 
     @field_validator("channels")
     @classmethod
@@ -285,7 +243,7 @@ class Feed(Table):
             )
         for path in self.device_name.paths:
             parts_of(path)
-        if misfit := own.misfit(self):
+        if misfit := own.misfit(self) or availability_problem(self):
             raise ValueError(misfit)
         if self.charset != "utf-8" and not own.is_text:
             raise ValueError(f"charset: messages of {self.format.name} are no text; leave it out")
@@ -330,9 +288,9 @@ class Feed(Table):
             object.__setattr__(self, "time", self.time.model_copy(update=rest))
         return self
 
-    @field_validator("period")
+    @field_validator("period", "expect_every")
     @classmethod
-    def _not_zero(cls, period_ns: int) -> int:
+    def _not_zero(cls, period_ns: int | None) -> int | None:
         if period_ns == 0:
             raise ValueError('expected more than "0s"')
         return period_ns
@@ -361,7 +319,7 @@ class Feed(Table):
     @property
     def placeholders(self) -> list[str]:
         """Placeholders of the topic, in its order."""
-        return _PLACEHOLDER.findall(self.topic)
+        return PLACEHOLDER.findall(self.topic)
 
     @property
     def record_keys(self) -> list[str]:
@@ -406,6 +364,11 @@ class Feed(Table):
         return self.device_state and self._format_config.has_presence(device)
 
     @property
+    def availability_topics(self) -> tuple[str, ...]:
+        """Topics, with placeholders, by which it is said whether its devices are there."""
+        return () if self.availability is None else self.availability.topic
+
+    @property
     def needs_every_message(self) -> bool:
         """Whether one of its messages means nothing without those before it."""
         return self._format_config.needs_every_message
@@ -437,7 +400,7 @@ class Feed(Table):
     def is_within_levels(self) -> bool:
         """Whether the topic filter has more than the topic: a placeholder with text around it."""
         return any(
-            _PLACEHOLDER.search(level) and not _PLACEHOLDER.fullmatch(level)
+            PLACEHOLDER.search(level) and not PLACEHOLDER.fullmatch(level)
             for level in self.topic.split("/")
         )
 

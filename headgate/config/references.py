@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from headgate.config.certificates import key_problem
-from headgate.config.feed import topic_filter
 from headgate.config.former import NO_SINK, Written, has_sink, written_sources
 from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
@@ -24,6 +23,7 @@ from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, Log, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
+from headgate.config.topics import topic_filter
 from headgate.config.values import Role
 from headgate.core.components import component
 from headgate.core.errors import ConfigError

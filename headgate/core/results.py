@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,37 @@ class SensorHealth:
     tags: Tags = ()
 
 
+#: How a device is.
+ONLINE: Final = "online"
+OFFLINE: Final = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What a device has said of whether it is there, or somebody else for it. No reading.
+
+    Attributes:
+        feed: The device's feed.
+        device: The device's name; None: all of the feed's devices that are known.
+        time_ns: When it was said, which is when it arrived, ns since 1970 UTC.
+        state: ``"online"`` or ``"offline"``.
+        cause: What tells: ``"availability"``, a topic for that; ``"birth"`` or ``"death"``, a
+            certificate.
+        is_through: Whether it is said of what the device is connected through, such as a bridge.
+        adds: Whether a device becomes known by it that was not known yet.
+        tags: Tags that the devices have, at least; with ``adds`` all that tell it from others.
+    """
+
+    feed: str
+    device: str | None
+    time_ns: int
+    state: str
+    cause: str
+    is_through: bool = False
+    adds: bool = False
+    tags: Tags = ()
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceState:
     """Whether one device is there from now on. Said when it changes.
@@ -145,8 +176,8 @@ class DeviceState:
         time_ns: Event time from which on it is so: that of the reading by which it was heard
             (again), or right after its last one.
         state: ``"online"`` or ``"offline"``.
-        cause: What tells: ``"reading"`` or ``"silence"``.
-        seen_ns: Event time of its newest reading.
+        cause: What tells: ``"reading"``, ``"silence"``, or that of an ``Availability``.
+        seen_ns: Event time of its newest reading; 0 where it has sent none.
         tags: What else than its name tells the device from others of its feed.
     """
 

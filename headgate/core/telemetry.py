@@ -220,6 +220,12 @@ class Telemetry:
             ["feed"],
             registry=registry,
         )
+        self.availability = Counter(
+            "headgate_availability",
+            "What was said of whether devices are there.",
+            ["feed", "state"],
+            registry=registry,
+        )
         self.sessions_lost = Counter(
             "headgate_sessions_lost",
             "Times the MQTT broker had lost the gateway's session, with what it had queued.",

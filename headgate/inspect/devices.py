@@ -32,7 +32,7 @@ class KnownDevice:
     Attributes:
         device: Which one.
         state: ``"online"``, ``"offline"``, or empty where its feed wants nothing said of it.
-        seen_ns: Event time of its newest reading.
+        seen_ns: Event time of its newest reading; None: it has sent none that counts.
         period_ns: By how much that moves on from one arrival to the next; 0 when it is not known.
         channels: How many it has.
         rejected: Its readings that stand in quarantine.
@@ -40,7 +40,7 @@ class KnownDevice:
 
     device: Device
     state: str
-    seen_ns: int
+    seen_ns: int | None
     period_ns: int
     channels: int
     rejected: int
@@ -81,11 +81,17 @@ def _devices_in(snapshot: Snapshot, rejected: Counter[Device]) -> dict[Device, K
     for device, seen_ns, pace_ns, said in zip(
         snapshot.devices, *(column.tolist() for column in columns), strict=True
     ):
-        if seen_ns <= NO_TIME_NS:
-            continue  # known, and nothing of it has counted yet
         state = STATES[said] if 0 <= said < len(STATES) else ""
+        has_sent = seen_ns > NO_TIME_NS
+        if not has_sent and not state:
+            continue  # known, and nothing of it has counted yet
         found[device] = KnownDevice(
-            device, state, seen_ns, pace_ns, channels[device], rejected[device]
+            device,
+            state,
+            seen_ns if has_sent else None,
+            pace_ns,
+            channels[device],
+            rejected[device],
         )
     return found
 

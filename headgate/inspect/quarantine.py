@@ -140,7 +140,9 @@ class FeedOf:
         self._config = config
         self._patterns = {
             source: [
-                (name, TopicPattern(feed.topic)) for name, feed in config.feeds_of(source).items()
+                (name, TopicPattern(topic))
+                for name, feed in config.feeds_of(source).items()
+                for topic in (*feed.availability_topics, feed.topic)
             ]
             for source in config.source
         }

@@ -24,6 +24,9 @@ from headgate.inspect.guesses import Changes, guesses
 #: The reason of messages that no feed has the topic of.
 UNKNOWN_TOPIC = "unknown_topic"
 
+#: The reason of messages that say nothing known of whether a device is there.
+UNKNOWN_STATE = "unknown_state"
+
 #: So many feeds are tried for one message, and so many remedies told.
 _MOST_TRIED = 150
 _MOST_TOLD = 3
@@ -76,6 +79,8 @@ def remedies(config: Config, feed: str, refused: Refused) -> list[Remedy]:
         feed: The name of the feed that the message is of.
         refused: The message.
     """
+    if refused.reason == UNKNOWN_STATE:
+        return []
     return _Search(config.feed[feed], config.ingest, refused).run(feed)
 
 

@@ -28,12 +28,14 @@ from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
 from headgate.core.iso import iso_text
 from headgate.core.records import (
+    AVAILABILITY_SCHEMA,
     READINGS_SCHEMA,
+    decode_availability,
     decode_messages,
     decode_readings,
     schema_of,
 )
-from headgate.core.results import Aggregates
+from headgate.core.results import Aggregates, Availability
 from headgate.core.telemetry import Telemetry
 from headgate.discover.toml import toml_value
 from headgate.discover.trial import as_table
@@ -145,6 +147,7 @@ class Explained:
         record: The first of them.
         time: Where the event time is from, and how it is read.
         readings: What came of it.
+        states: What it says of whether devices are there.
         troubles: What did not.
     """
 
@@ -158,6 +161,7 @@ class Explained:
     record: str = ""
     time: str = ""
     readings: list[Reading] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
 
 
@@ -216,8 +220,13 @@ class Explainer:
         self._translator.encode(into)
         for records in into.records.values():
             for record in records:
-                if schema_of(record.headers) == READINGS_SCHEMA:
+                schema = schema_of(record.headers)
+                if schema == READINGS_SCHEMA:
                     told.readings += self._worked_on(decode_readings(record.value, self._channels))
+                elif schema == AVAILABILITY_SCHEMA:
+                    said = map(_shown_availability, decode_availability(record.value))
+                    # What is said of all devices stands in each partition of the log.
+                    told.states += [each for each in said if each not in told.states]
                 else:
                     for message in decode_messages(record.value):
                         refused = Refused(
@@ -243,6 +252,10 @@ class Explainer:
         return next(is_of, None)
 
     def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
+        for feed, each in self._config.feeds_of(source).items():
+            if _match(each.availability_topics, name):
+                why = f"the topic is one of feed.{feed}.availability"
+                return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
         by = self._passed_over[source].key_of(topic, self._feed_of(source, name))
         if by is not None:
             key = f"feed.{by}" if by else source_key(self._config, source)
@@ -343,6 +356,18 @@ class Explainer:
     def _take(self, results: Results) -> None:
         if len(results.aggregates):
             self._aggregates.append(results.aggregates)
+
+
+def _match(patterns: Sequence[str], topic: str) -> bool:
+    """Whether a topic is one of these."""
+    return any(TopicPattern(each).match(topic) is not None for each in patterns)
+
+
+def _shown_availability(said: Availability) -> str:
+    """What is said of a device, for a person."""
+    tags = "".join(f" {name}={value}" for name, value in said.tags)
+    name = f"all devices of feed {said.feed}" if said.device is None else said.device
+    return f"{name}{tags}: {said.state} ({said.cause})"
 
 
 def _keys(batch: Batch) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ import structlog
 
 from headgate.core.note import TRIES_ALONE, Note
 from streams.ingest.refusals import Messages
-from streams.ingest.translate import slices
+from streams.ingest.slices import slices
 
 _logger = structlog.get_logger()
 

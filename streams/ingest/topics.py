@@ -9,8 +9,10 @@ from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.formats.topics import IgnoredTopics, PassedOver, TopicPatterns
 from headgate.config.feed import Feed
 
-#: Name of no feed: that of messages that are passed over.
+#: Names of no feed: that of messages that are passed over, and that of those which say whether
+#: devices are there.
 NO_FEED: Final = ""
+AVAILABILITY: Final = "{availability}"
 
 
 class FeedTopics:
@@ -27,6 +29,14 @@ class FeedTopics:
         self._feeds = tuple(feeds)
         self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
         self._passed_over = PassedOver(feeds, ignore)
+        self._availability = TopicPatterns(
+            topic for feed in feeds.values() for topic in feed.availability_topics
+        )
+        self._availability_of = {
+            name: TopicPatterns(feed.availability_topics)
+            for name, feed in feeds.items()
+            if feed.availability_topics
+        }
         # Of a placeholder within a level, such as dev-{device}, the broker sends all of the level.
         self._wider = IgnoredTopics(
             feed.topic_filter for feed in feeds.values() if feed.is_within_levels
@@ -53,6 +63,11 @@ class FeedTopics:
         at = self._patterns.first(topic)
         return None if at is None else self._feeds[at]
 
+    def said_of(self, topic: bytes) -> list[str]:
+        """The feeds of whose devices a message says whether they are there."""
+        every = self._availability_of.items()
+        return [name for name, topics in every if topics.first(topic) is not None]
+
     def forget(self) -> None:
         """Remember none; those that are heard come back by themselves."""
         self._feed_of_topic = {}
@@ -62,10 +77,12 @@ class FeedTopics:
         return list(map(self._feed_of_topic.get, topics))
 
     def feed_of(self, topic: bytes) -> str | None:
-        """The feed of a message; ``NO_FEED`` where it is passed over, None where there is none."""
+        """The feed of a message, or what it is of in place of one; None where there is none."""
         known = self._feed_of_topic.get(topic)
         if known is not None:
             return known
+        if self._availability.first(topic) is not None:
+            return AVAILABILITY
         feed = self.whose(topic)
         if self._passed_over.key_of(topic, feed) is not None:
             return NO_FEED

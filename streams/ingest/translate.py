@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
@@ -13,12 +14,13 @@ import structlog
 from numpy.typing import NDArray
 
 from connectors.formats.arrivals import Arrivals
+from connectors.formats.availability import AvailabilityTopics
+from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.inflate import HEADS
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
-from headgate.core.channels import ChannelTable, Remaining, device_partition
+from headgate.core.channels import ChannelTable, Remaining, device_partition, telling_tags
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
@@ -26,31 +28,19 @@ from headgate.core.records import (
     READINGS_SCHEMA,
     KeyGroup,
     QuarantinedMessage,
+    availability_records,
     check_schema,
     decode_readings,
     messages_records,
     readings_records,
 )
+from headgate.core.results import Availability
 from headgate.core.telemetry import Telemetry
 from streams.ingest.refusals import Messages, Refusals, shown_topic
-from streams.ingest.topics import NO_FEED, FeedTopics
+from streams.ingest.topics import AVAILABILITY, NO_FEED, FeedTopics
 from streams.ingest.unheard import UnheardFeeds
 
 _logger = structlog.get_logger()
-
-#: Messages are decoded so many bytes, or so many messages, at a time: between two such slices the
-#: event loop has its turn, and nothing waits for longer than one takes.
-SLICE_BYTES = 1 << 20
-
-#: The first two bytes of a payload.
-_HEAD = itemgetter(slice(2))
-
-_SLICE_MESSAGES = 2048
-
-#: A payload of this size and more is looked at before it is weighed, bytes; and what an object in
-#: it weighs, in bytes of others. A message of as many records as are allowed fills a slice.
-_LOOKED_AT_BYTES = 2048
-_OBJECT_WEIGHS = 100
 
 #: How often there is a look whether something has been silent for long, and how often while
 #: something that is bounded is full, ns.
@@ -64,6 +54,7 @@ class Translated:
 
     Attributes:
         batches: By feed, readings.
+        said: By feed, what was said of whether devices are there, each behind so many batches.
         quarantined: By partition, messages and examples.
         rows: By feed, how many readings.
         records: By partition of the log, what of it has been made into records.
@@ -71,10 +62,17 @@ class Translated:
     """
 
     batches: dict[str, list[Batch]] = field(default_factory=dict)
+    said: dict[str, list[tuple[int, Availability]]] = field(default_factory=dict)
     quarantined: dict[int, list[QuarantinedMessage]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
     has_caught_up: bool = False
+
+    def say(self, availability: Availability) -> None:
+        """Add what was said, behind the readings that there are."""
+        feed = availability.feed
+        place = len(self.batches.get(feed, ()))
+        self.said.setdefault(feed, []).append((place, availability))
 
 
 class Translator:
@@ -112,6 +110,12 @@ class Translator:
             for name, decoder in self._decoders.items()
             if decoder.conversation is not None
         }
+        # Of the feeds that have such topics.
+        self._availability = {
+            name: AvailabilityTopics(name, feed, feed.availability, config.ingest.max_devices)
+            for name, feed in config.feed.items()
+            if feed.availability is not None
+        }
         self._arrivals = {
             name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
         }
@@ -132,16 +136,35 @@ class Translator:
 
     def take(self, messages: Messages, into: Translated) -> None:
         """Decode messages; never raises for what they hold."""
-        by_feed, unread = self._by_feed(messages, into)
+        of_source = self._topics[messages.source]
+        by_feed, others = self._by_feed(messages, into)
         for feed, positions in by_feed.items():
             rest = positions
-            for at in unread.get(feed, ()):
+            for at in others.get(feed, ()):
                 # In their order: the next message may mean something else for it.
                 cut = bisect_left(rest, at)
                 self._take(feed, messages, rest[:cut], into)
                 rest = rest[cut:]
-                self._note_unread(feed, messages, at)
+                if of_source.feed_of(messages.topics[at]) == AVAILABILITY:
+                    self._take_availability(feed, messages, at, into)
+                else:
+                    self._note_unread(feed, messages, at)
             self._take(feed, messages, rest, into)
+
+    def _take_availability(self, feed: str, messages: Messages, at: int, into: Translated) -> None:
+        """Take what a message says of whether devices of a feed are there."""
+        arrived_ns = int(messages.arrival_ns[at])
+        try:
+            said = self._availability[feed].read(
+                messages.topics[at], messages.payloads[at], arrived_ns, self._now_ns()
+            )
+        except DataError as error:
+            refused = [(at, error.with_traceback(None))]
+            self._refusals.refuse(feed, messages, refused, into.quarantined)
+            return
+        for each in said:
+            into.say(each)
+        self._telemetry.availability.labels(feed, said[-1].state).inc()
 
     def _note_unread(self, feed: str, messages: Messages, at: int) -> None:
         """Have a format that remembers know of a message that is none of its feed's readings."""
@@ -188,13 +211,36 @@ class Translator:
         if len(decoded.value):
             self._date_new()
             self._heard_ns[decoded.channel] = self._now_ns()
-            into.batches.setdefault(feed, []).append(decoded.batch(self._channels))
             into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
+        self._add(feed, decoded, of_feed.arrival_ns, into)
         if decoder.zoneless and feed not in self._zoneless:
             self._tell_zoneless(feed, decoder.zoneless)
         self._telemetry.messages.labels(feed).inc(len(positions))
         self._unheard.heard(feed)
         self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
+
+    def _add(
+        self, feed: str, decoded: Decoded, arrival_ns: NDArray[np.int64], into: Translated
+    ) -> None:
+        """Add readings, and what messages among theirs say of whether devices are there."""
+        if not len(decoded.value) and not decoded.stated:
+            return
+        batch, first = decoded.batch(self._channels), 0
+        places = [*decoded.stated, None]
+        for place in places:
+            end = len(batch)
+            if place is not None:
+                end = int(np.searchsorted(decoded.owner, place[0], side="right"))
+            if end > first:
+                part = batch if end - first == len(batch) else batch.take(np.arange(first, end))
+                into.batches.setdefault(feed, []).append(part)
+                first = end
+            if place is not None:
+                at, (tags, device), stated = place
+                tags = telling_tags(tags, self._config.feed[feed].telling)
+                arrived_ns = int(arrival_ns[at])
+                said = Availability(feed, device, arrived_ns, stated.state, stated.cause, tags=tags)
+                into.say(said)
 
     @property
     def gives_times(self) -> bool:
@@ -221,6 +267,7 @@ class Translator:
     def put_aside(self, message: Messages, into: Translated) -> None:
         """Refuse a message that ends the process in which it is decoded."""
         feed = self._topics[message.source].feed_of(message.topics[0]) or ""
+        feed = "" if feed == AVAILABILITY else feed
         _logger.error(
             "A message ends every process that decodes it; it goes to quarantine.",
             feed=feed,
@@ -234,12 +281,17 @@ class Translator:
 
     def encode(self, translated: Translated) -> None:
         """Make records of what was taken so far."""
-        for feed, batches in translated.batches.items():
-            self._add_readings(feed, concat(batches, self._channels), translated.records)
+        for feed in translated.batches | translated.said:
+            batches, first = translated.batches.get(feed, []), 0
+            for end, said in groupby(translated.said.get(feed, ()), itemgetter(0)):
+                self._add_readings(feed, batches[first:end], translated.records)
+                self._add_said([each for _, each in said], translated.records)
+                first = end
+            self._add_readings(feed, batches[first:], translated.records)
         for partition, messages in translated.quarantined.items():
             at = TopicPartition(self._quarantine, partition)
             translated.records.setdefault(at, []).extend(messages_records(messages))
-        translated.batches, translated.quarantined = {}, {}
+        translated.batches, translated.said, translated.quarantined = {}, {}, {}
 
     def forget_silent(self) -> None:
         """Forget what has been silent for ``gateway.forget_after``; while nothing is in hand.
@@ -249,6 +301,7 @@ class Translator:
         """
         now_ns = self._now_ns()
         is_full = any(decoder.is_full for decoder in self._decoders.values())
+        is_full |= any(topics.is_full for topics in self._availability.values())
         if now_ns - self._looked_ns < (_FULL_EVERY_NS if is_full else _LOOK_EVERY_NS):
             return
         self._looked_ns = now_ns
@@ -257,12 +310,14 @@ class Translator:
         is_kept = self._heard_ns[:known] >= now_ns - self._config.forget_after
         for decoder in self._decoders.values():
             decoder.keep_whole(is_kept)
-        are_topics_full = any(topics.is_full for topics in self._topics.values())
+        for topics in self._availability.values():
+            topics.forget(now_ns - self._config.forget_after)
+        are_topics_full = any(of_source.is_full for of_source in self._topics.values())
         if is_kept.all() and not are_topics_full:
             return
         # Topics are not noted with a time: those that are heard come back by themselves.
-        for topics in self._topics.values():
-            topics.forget()
+        for of_source in self._topics.values():
+            of_source.forget()
         remaining = self._channels.only(is_kept)
         channels = known - len(remaining.table)
         devices = len(self._channels.devices) - len(remaining.table.devices)
@@ -313,7 +368,8 @@ class Translator:
     ) -> tuple[dict[str, Sequence[int]], dict[str, list[int]]]:
         """Positions of each feed's messages; what is refused unseen is put aside.
 
-        The second are those of a feed with a conversation that are refused so, or passed over.
+        The second are those that are no readings of a feed: of one with a conversation, what is
+        refused so, or passed over; of others, what says whether devices are there.
         """
         limit = self._config.ingest.max_payload
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
@@ -324,16 +380,14 @@ class Translator:
         if first is not None and is_plain and max(map(len, payloads)) <= limit:
             return {first: range(len(topics))}, {}
         by_feed: dict[str, list[int]] = {}
-        unread: dict[str, list[int]] = {}
+        others: dict[str, list[int]] = {}
         refused: list[tuple[int, DataError]] = []
         for position, topic_name in enumerate(topics):
             feed = feeds[position] or of_source.feed_of(topic_name)
+            told: Sequence[str] = ()
             if feed == NO_FEED:
                 self._telemetry.ignored.inc()
-                whose = of_source.whose(topic_name) if self.conversations else None
-                if whose is not None and whose in self.conversations:
-                    by_feed.setdefault(whose, [])
-                    unread.setdefault(whose, []).append(position)
+                told = self._talking(of_source.whose(topic_name) if self.conversations else None)
             elif feed is None:
                 refused.append((position, DataError("unknown_topic", "no feed has this topic")))
             elif position in cut or len(payloads[position]) > limit:
@@ -342,13 +396,20 @@ class Translator:
                 if size <= limit:
                     detail = "its properties are too large"
                 refused.append((position, DataError("too_large", detail)))
-                if feed in self.conversations:
-                    by_feed.setdefault(feed, [])
-                    unread.setdefault(feed, []).append(position)
+                told = self._talking(feed)
+            elif feed == AVAILABILITY:
+                told = of_source.said_of(topic_name)
             else:
                 by_feed.setdefault(feed, []).append(position)
+            for each in told:
+                by_feed.setdefault(each, [])
+                others.setdefault(each, []).append(position)
         self._refusals.refuse("", messages, refused, into.quarantined)
-        return {**by_feed}, unread
+        return {**by_feed}, others
+
+    def _talking(self, feed: str | None) -> tuple[str, ...]:
+        """The feed, if it has a conversation; else none."""
+        return () if feed is None or feed not in self.conversations else (feed,)
 
     def _tell_zoneless(self, feed: str, example: str) -> None:
         self._zoneless.add(feed)
@@ -360,9 +421,28 @@ class Translator:
         self._telemetry.warn(f"zone of {feed}", line)
         _logger.warning("Times without a zone are taken for UTC.", about=line)
 
-    def _add_readings(
-        self, feed: str, batch: Batch, records: dict[TopicPartition, list[Record]]
+    def _add_said(
+        self, said: Sequence[Availability], records: dict[TopicPartition, list[Record]]
     ) -> None:
+        """Add what was said where the readings of the devices are; of all devices, everywhere."""
+        every = self._config.log.partitions
+        by_partition: dict[int, list[Availability]] = {}
+        for each in said:
+            ours: Sequence[int] = range(every)
+            if each.device is not None:
+                ours = (device_partition(each.feed, each.device, every),)
+            for partition in ours:
+                by_partition.setdefault(partition, []).append(each)
+        for partition, some in by_partition.items():
+            at = TopicPartition(self._readings, partition)
+            records.setdefault(at, []).extend(availability_records(some))
+
+    def _add_readings(
+        self, feed: str, batches: Sequence[Batch], records: dict[TopicPartition, list[Record]]
+    ) -> None:
+        if not batches:
+            return
+        batch = concat(batches, self._channels)
         partitions = self._partitions(batch)
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
@@ -384,40 +464,3 @@ class Translator:
                 [self._partition_of_device, np.array(new, np.int32)]
             )
         return self._partition_of_device[batch.device]
-
-
-def slices(payloads: Sequence[bytes], density: int = 1) -> Iterator[tuple[int, int]]:
-    """Where to cut messages that are decoded: first and end of each part, one message at least.
-
-    A part is bounded by what it takes to decode it.
-
-    Args:
-        payloads: The messages.
-        density: See ``Feed.density``; the most of all feeds.
-    """
-    sizes = list(map(len, payloads))
-    if density > 1:
-        sizes = [density * size for size in sizes]
-    if not sizes:
-        return
-    # What is compressed does not say what it takes.
-    is_odd = not HEADS.isdisjoint(map(_HEAD, payloads))
-    if is_odd:
-        sizes = [
-            SLICE_BYTES if payload[:2] in HEADS else size
-            for payload, size in zip(payloads, sizes, strict=True)
-        ]
-    if max(sizes) < _LOOKED_AT_BYTES:
-        is_little = sum(sizes) <= SLICE_BYTES
-        most = _SLICE_MESSAGES if is_little else SLICE_BYTES // _LOOKED_AT_BYTES
-        yield from ((at, min(at + most, len(sizes))) for at in range(0, len(sizes), most))
-        return
-    first = weight = 0
-    for at, size in enumerate(sizes):
-        if size >= _LOOKED_AT_BYTES:
-            size = max(size, _OBJECT_WEIGHS * payloads[at].count(b"{"))  # noqa: PLW2901
-        if at > first and (weight + size > SLICE_BYTES or at - first == _SLICE_MESSAGES):
-            yield first, at
-            first, weight = at, 0
-        weight += size
-    yield first, len(sizes)

@@ -114,6 +114,8 @@ class StateKeeper:
         # By device row; grown together with the table.
         self._covered = np.empty(0, np.int64)
         self._has_moved = np.empty(0, np.bool_)
+        # Likewise, monotonic time: when something was said of whether it is there.
+        self._told_ns = np.empty(0, np.int64)
         # By channel row, monotonic time; before 0 where it was in another process.
         self._heard_ns = np.empty(0, np.int64)
         self._is_forgotten = np.empty(0, np.bool_)
@@ -180,6 +182,26 @@ class StateKeeper:
         self._heard_ns[batch.channel] = self._now_ns()
         return batch
 
+    def told(
+        self, devices: NDArray[np.int32], partition: int, offset: int, *, adds: bool
+    ) -> NDArray[np.int32]:
+        """Of the devices that something is said of, those of which it is new.
+
+        Args:
+            devices: int32[d], rows.
+            partition: Where it stands in ``readings``: only devices that are kept there count.
+            offset: Likewise; snapshots may hold it already.
+            adds: Whether devices become known by it.
+        """
+        self._grow()
+        is_new = self._placement.partition[devices] == partition
+        is_new &= offset >= self._covered[devices]
+        if not adds:
+            is_new &= self._known_devices()[devices]
+        devices = devices[is_new]
+        self._told_ns[devices] = self._now_ns()
+        return devices
+
     def touch(self, devices: NDArray[np.int32]) -> None:
         """Note that these devices' state has moved since their last snapshot."""
         self._grow()
@@ -210,11 +232,12 @@ class StateKeeper:
             How many devices and channels were forgotten.
         """
         self._grow()
+        told = self._forget_told(after_ns)
         device_of = self._channels.device_of
         is_known = self._heard_ns > _NEVER_HEARD_NS
         is_old = is_known & (self._heard_ns < self._now_ns() - after_ns)
         if not is_old.any():
-            return 0, 0
+            return told, 0
         asked = selection_of(self._channels, np.unique(device_of[is_old]).astype(np.int32))
         is_old[asked.channels[self._pipeline.busy(asked)]] = False
         has_others = np.zeros(len(self._channels.devices), np.bool_)
@@ -226,7 +249,17 @@ class StateKeeper:
         self._drop(Selection(gone[:0], channels[has_others[device_of[channels]]]))
         self._is_forgotten[channels] = True
         self._has_moved[concerned] = True
-        return len(gone), len(channels)
+        return told + len(gone), len(channels)
+
+    def _forget_told(self, after_ns: int) -> int:
+        """Forget the devices that have sent nothing, and were told of long ago; how many."""
+        is_gone = self._told_ns > _NEVER_HEARD_NS
+        is_gone &= self._told_ns < self._now_ns() - after_ns
+        is_gone[self._channels.device_of[self._heard_ns > _NEVER_HEARD_NS]] = False
+        gone = np.flatnonzero(is_gone).astype(np.int32)
+        self._drop(selection_of(self._channels, gone))
+        self._has_moved[gone] = True
+        return len(gone)
 
     @property
     def is_mostly_forgotten(self) -> bool:
@@ -411,16 +444,20 @@ class StateKeeper:
         silent_ns = 0 if snapshot.silent_ns is None else np.minimum(snapshot.silent_ns, NEVER_NS)
         heard_ns = self._now_ns() - np.broadcast_to(silent_ns, len(heirs.channels))
         self._heard_ns[heirs.channels] = np.maximum(self._heard_ns[heirs.channels], heard_ns)
+        # Those that have sent nothing are there for what was told of them.
+        others = np.setdiff1d(heirs.devices, self._channels.device_of[heirs.channels])
+        self._told_ns[np.setdiff1d(others, heirs.ended)] = self._now_ns()
 
     def _known_devices(self) -> NDArray[np.bool_]:
-        """bool[devices]: those of which anything has been heard."""
-        is_known = np.zeros(len(self._channels.devices), np.bool_)
+        """bool[devices]: those of which anything has been heard, or was told."""
+        is_known = self._told_ns > _NEVER_HEARD_NS
         is_known[self._channels.device_of[self._heard_ns > _NEVER_HEARD_NS]] = True
         return is_known
 
     def _drop(self, selection: Selection) -> None:
         self._pipeline.forget(selection)
         self._covered[selection.devices] = 0
+        self._told_ns[selection.devices] = _NEVER_HEARD_NS
         self._heard_ns[selection.channels] = _NEVER_HEARD_NS
 
     def _grow(self) -> None:
@@ -429,6 +466,8 @@ class StateKeeper:
             missing = devices - len(self._covered)
             self._covered = np.concatenate([self._covered, np.zeros(missing, np.int64)])
             self._has_moved = np.concatenate([self._has_moved, np.zeros(missing, np.bool_)])
+            never = np.full(missing, _NEVER_HEARD_NS, np.int64)
+            self._told_ns = np.concatenate([self._told_ns, never])
         if channels > len(self._heard_ns):
             missing = channels - len(self._heard_ns)
             never = np.full(missing, _NEVER_HEARD_NS, np.int64)

@@ -18,14 +18,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import structlog
 
 from connectors.logs.configured import consumer_group, topic
 from headgate.config.schema import Config
 from headgate.core.backoff import Backoff
-from headgate.core.batch import Batch, Origin, concat
+from headgate.core.batch import concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
@@ -42,32 +42,28 @@ from headgate.core.log import (
     Record,
     TopicPartition,
 )
-from headgate.core.records import (
-    READINGS_SCHEMA,
-    KeyRows,
-    check_schema,
-    decode_readings,
-)
 from headgate.core.stage import Rejected
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.pipeline import Pipeline
+from streams.process.concerned import ConcernedDevices
 from streams.process.events import Event, Message, spans
 from streams.process.hearing import Hearing
 from streams.process.passing import PassingTime, SilentInHand
+from streams.process.reading import RecordReader, Refused, says_availability
 from streams.process.recovery import StateKeeper
 from streams.process.refusals import Refusals
 from streams.process.route import Route
 from streams.process.snapshots import Snapshots
 from streams.process.state import Placement
+from streams.results import Results
 from streams.stages.watermark.presence import PresenceReport
 
 _logger = structlog.get_logger()
 _T = TypeVar("_T")
 
-#: Readings worked on at once, and bytes of their records; one more record may come on top.
-_BATCH_ROWS = 16_384
-_BATCH_BYTES = 4 << 20
+#: What to do with records at a time, what they hold, what was refused of them, and how many it are.
+_Step: TypeAlias = tuple[Callable[[int], Results], str, Refused, int]
 
 #: Longest pause between two tries to reach the log, s.
 _RETRY_CEILING_S = 5.0
@@ -146,7 +142,10 @@ class Worker:
         config = self._config
         self._pipeline = pipeline
         self._channels: ChannelTable = pipeline.channels
-        self._key_rows = KeyRows(self._channels)
+        self._concerned = ConcernedDevices(self._channels)
+        self._reader = RecordReader(
+            self._channels, self._refusals, self._telemetry, config.ingest.quarantine_payload
+        )
         self._placement = Placement(self._channels, config.log.partitions)
         state = topic(config, STATE)
         self._keeper = StateKeeper(
@@ -353,53 +352,37 @@ class Worker:
     ) -> tuple[dict[TopicPartition, list[Record]], int]:
         """Steps 1 to 3: the records to append, and how many events went into them."""
         self._in_hand.take(spans(events), _DECODE)
+        is_said = says_availability(events[0].message)
         with self._telemetry.timed("decode"):
-            batch, records, done = self._decode(events)
+            step = self._availability_in(events) if is_said else self._readings_in(events)
+        work, what, records, done = step
         self._in_hand.take(spans(events[:done]), _PROCESS)
         with self.watchdog.limit(
-            f"the pipeline ({len(batch)} readings)", self._config.streams.stage_timeout / NS_PER_S
+            f"the pipeline ({what})", self._config.streams.stage_timeout / NS_PER_S
         ):
-            results = await self._in_thread(
-                self._pipeline.process, batch, self._clock.monotonic_ns()
-            )
+            results = await self._in_thread(work, self._clock.monotonic_ns())
         self._keeper.touch(results.moved)
         for at, more in self._route.records(results).items():
             records.setdefault(at, []).extend(more)
         self._in_hand.put_down()
         return records, done
 
-    def _decode(
-        self, events: Sequence[Event]
-    ) -> tuple[Batch, dict[TopicPartition, list[Record]], int]:
-        """Decode records until there are readings enough; what was refused, and how many it were.
-
-        A bounded batch is what bounds this process's memory, and larger ones are hardly faster.
-        """
-        batches: list[Batch] = []
-        refused: dict[TopicPartition, list[Record]] = {}
-        done = rows = size = 0
-        for event in events:
-            if rows >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                break
-            done += 1
-            size += len(event.message.value or b"")
-            try:
-                batches.append(self._readings_of(event.message))
-                rows += len(batches[-1])
-            except DataError as error:
-                self._telemetry.refused.note(error.reason, "", b"the log", detail=error.detail)
-                limit = self._config.ingest.quarantine_payload
-                at, record = self._refusals.of_record(event.message, error, limit)
-                refused.setdefault(at, []).append(record)
+    def _readings_in(self, events: Sequence[Event]) -> _Step:
+        """What to do with readings."""
+        batches, refused, done = self._reader.readings(events)
         batch = self._keeper.without_applied(concat(batches, self._channels))
-        return batch, refused, done
+        return partial(self._pipeline.process, batch), f"{len(batch)} readings", refused, done
 
-    def _readings_of(self, message: Message) -> Batch:
-        headers = message.headers or {}
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
-        check_schema(tuple(pairs), READINGS_SCHEMA)
-        origin = Origin(message.topic, message.partition, message.offset)
-        return decode_readings(message.value or b"", self._channels, origin, self._key_rows)
+    def _availability_in(self, events: Sequence[Event]) -> _Step:
+        """What to do with what was said of whether devices are there."""
+        found, refused, done = self._reader.availability(events)
+        said = []
+        for message, every in found:
+            for each in every:
+                rows = self._concerned.rows(each)
+                at = (message.partition, message.offset)
+                said.append((self._keeper.told(rows, *at, adds=each.adds), each))
+        return partial(self._pipeline.tell, said), f"{len(said)} words", refused, done
 
     def _poisoned(self, message: Message, step: str) -> dict[TopicPartition, list[Record]]:
         """A poison record, whole, for quarantine."""
@@ -412,7 +395,7 @@ class Worker:
         )
         if step == _PROCESS:
             try:
-                batch = self._keeper.without_applied(self._readings_of(message))
+                batch = self._keeper.without_applied(self._reader.readings_of(message))
             except DataError:
                 pass  # as a message, then
             else:

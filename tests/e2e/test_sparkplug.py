@@ -24,8 +24,9 @@ from headgate.config.load import load_config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
-from headgate.core.records import decode_messages, decode_readings, schema_of
+from headgate.core.records import AVAILABILITY_SCHEMA, decode_messages, decode_readings, schema_of
 from tests.e2e.gateway import Gateway
+from tests.e2e.told import Told
 from tests.mosquitto import Mosquitto
 from tests.processes import end
 from tests.services import require
@@ -46,7 +47,7 @@ _SETTLED_S = 3.0
 _CONFIG = """
 [mqtt]
 port = {port}
-publish_anomalies = false
+publish_anomalies = {publishes}
 [sink.store]
 type = "local_store"
 [feed.plant]
@@ -148,13 +149,15 @@ class Plant:
 
 
 @contextmanager
-def _plant(broker: Mosquitto, folder: Path, count: int) -> Iterator[Plant]:
+def _plant(
+    broker: Mosquitto, folder: Path, count: int, publishes: str = "false"
+) -> Iterator[Plant]:
     half = count // 2
     nodes = Nodes(broker, 0, half, folder), Nodes(broker, half, count - half, folder)
     with ExitStack() as stack:
         for each in nodes:
             stack.callback(each.kill)
-        config = _CONFIG.format(port=broker.port)
+        config = _CONFIG.format(port=broker.port, publishes=publishes)
         gateway = stack.enter_context(Gateway(folder / "gateway", config))
         # Half of them are there before the gateway is: it has missed their births.
         nodes[0].start()
@@ -182,6 +185,8 @@ async def _logged(config_file: Path) -> tuple[set[Value], set[str]]:
                     if name == QUARANTINE:
                         if schema_of(record.headers).startswith(b"messages/"):
                             reasons |= {each.reason for each in decode_messages(record.value)}
+                        continue
+                    if schema_of(record.headers) == AVAILABILITY_SCHEMA:
                         continue
                     batch = decode_readings(record.value, table)
                     for row, value in zip(
@@ -219,6 +224,28 @@ def test_nodes_of_another_maker_are_read_through_kills_of_everything(
 ) -> None:
     """No value under a wrong name, none lost but while somebody was away."""
     _play(mosquitto, tmp_path, count=8, rounds=1)
+
+
+def test_a_node_that_is_killed_takes_its_devices_along(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """At once, by its death; a gateway that was killed meanwhile knows whose it is."""
+    with _plant(mosquitto, tmp_path, 4, publishes="true") as plant, Told(mosquitto) as told:
+        plant.settle()
+        told.wait_for(lambda: told.count("online") >= 4)
+        everybody = dict(told.states)
+        plant.nodes[0].kill()
+        told.wait_for(lambda: told.count("offline") > 0)
+        told.wait_for(lambda: told.count("offline") * 2 == len(everybody))
+        assert {cause for state, cause in told.states.values() if state == "offline"} == {"death"}
+
+        plant.nodes[0].start()
+        told.wait_for(lambda: told.count("online") == len(everybody))
+        plant.gateway.kill()
+        plant.nodes[1].kill()
+        plant.gateway.start(ready_within_s=180)
+        told.wait_for(lambda: told.count("offline") * 2 == len(everybody))
+        assert told.states.keys() == everybody.keys()
 
 
 @pytest.mark.thorough

@@ -26,12 +26,20 @@ from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import aggregates as aggregate_columns
 from headgate.core.records import anomalies as anomaly_columns
+from headgate.core.records import availability as availability_columns
 from headgate.core.records import health as health_columns
 from headgate.core.records import messages as message_columns
 from headgate.core.records import readings as reading_columns
 from headgate.core.records import rejected as rejected_columns
 from headgate.core.records import states as state_columns
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
+from headgate.core.results import (
+    STATISTICS,
+    Aggregates,
+    Anomaly,
+    Availability,
+    DeviceState,
+    SensorHealth,
+)
 from headgate.core.stage import Snapshot
 from streams.forward.backlog import read_note
 from streams.process.state import STATE_SCHEMA, read_snapshot, snapshot_record
@@ -143,6 +151,17 @@ def _states(rng: random.Random) -> bytes:
     )
 
 
+def _availability(rng: random.Random) -> bytes:
+    return kinds.encode_availability(
+        [
+            Availability(
+                "f", None if n % 3 else f"d{n}", n, "online", "birth", bool(n % 2), bool(n % 3)
+            )
+            for n in range(rng.randint(0, 9))
+        ]
+    )
+
+
 def _state(rng: random.Random) -> bytes:
     devices = rng.randint(0, 5)
     channels = [
@@ -197,6 +216,7 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
     "old_anomalies": (_old_anomalies, kinds.decode_anomalies),
     "health": (_health, kinds.decode_health),
     "states": (_states, kinds.decode_states),
+    "availability": (_availability, kinds.decode_availability),
     "state": (_state, _read_state),
     "note": (_note, read_note),
 }
@@ -209,6 +229,7 @@ _SCHEMAS = {
     "anomalies": anomaly_columns._ANOMALIES,
     "health": health_columns._HEALTH,
     "states": state_columns._STATES,
+    "availability": availability_columns._AVAILABILITY,
 }
 
 

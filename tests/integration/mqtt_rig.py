@@ -14,7 +14,13 @@ from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import Clock, SystemClock
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
-from headgate.core.records import QuarantinedMessage, decode_messages, decode_readings
+from headgate.core.records import (
+    READINGS_SCHEMA,
+    QuarantinedMessage,
+    decode_messages,
+    decode_readings,
+    schema_of,
+)
 from headgate.core.telemetry import Telemetry
 from streams.ingest.lane import IngestLane
 from tests.mosquitto import Mosquitto
@@ -52,7 +58,11 @@ class Rig:
         records = await self.log.read(
             TopicPartition(topic(self.config, READINGS), 0), 0, max_bytes=1 << 26
         )
-        batches = [decode_readings(record.value, ChannelTable()) for record in records]
+        batches = [
+            decode_readings(record.value, ChannelTable())
+            for record in records
+            if schema_of(record.headers) == READINGS_SCHEMA
+        ]
         return [value for batch in batches for value in batch.value.tolist()]
 
     async def start(self) -> None:

@@ -67,9 +67,12 @@ class SparkplugConfig(FormatConfig):
         """Why the rest of a feed does not go with this."""
         if misfit := _topic_misfit(feed):
             return misfit
-        for key in ("records", "pairs", "arrays", "quality"):
+        for key in ("records", "pairs", "arrays", "quality", "availability"):
             if getattr(feed, key) is not None:
-                return f"{key}: Sparkplug says itself what a message holds; leave it out"
+                what = (
+                    "whether devices are there" if key == "availability" else "what messages hold"
+                )
+                return f"{key}: Sparkplug says itself {what}; leave it out"
         time = feed.time
         is_own = time.path in (None, self.time["path"])
         if not is_own or time.unit != "ms" or time.is_text or time.epoch is not None:

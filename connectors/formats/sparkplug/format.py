@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.formats.bounds import Bounds
-from connectors.formats.format import NOTHING, Publication
+from connectors.formats.format import NOTHING, Publication, Stated
 from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.numbers import shown
 from connectors.formats.sparkplug.component import HISTORICAL, SparkplugConfig
@@ -21,6 +21,7 @@ from headgate.config.feed import Feed
 from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
+from headgate.core.results import OFFLINE, ONLINE
 
 #: The first level of every topic.
 NAMESPACE = "spBv1.0"
@@ -169,15 +170,16 @@ class SparkplugFormat:
         ]
 
     def note(self) -> object:
-        """See ``Conversation.note``: whom to ask after the next start."""
+        """See ``Conversation.note``: whom to ask after the next start, and whose death it is."""
         # In an order that who is heard does not change: it is written down when it is another.
-        return [list(name) for name in sorted(self._nodes)]
+        return [[*name, *sorted(self._nodes.devices_of(name))] for name in sorted(self._nodes)]
 
     def recall(self, note: object) -> None:
         """See ``Conversation.recall``."""
         for each in note if isinstance(note, list) else ():
-            if isinstance(each, list) and len(each) == 2 and all(isinstance(x, str) for x in each):
-                self._nodes.want([NodeName(*each)])
+            if isinstance(each, list) and len(each) >= 2 and all(isinstance(x, str) for x in each):
+                group, node, *devices = each
+                self._nodes.want(NodeName(group, node), devices)
 
     def _parsed(self, payload: bytes) -> Any:  # noqa: ANN401
         if not payload:
@@ -202,11 +204,13 @@ class SparkplugFormat:
         seq = message.seq if message.HasField("seq") else None
         kind, node, device = address.kind, address.node, address.device
         if kind == "NDEATH":
-            self._nodes.died(node, _bd_seq(message))
-            return NOTHING
+            return self._gone(node) if self._nodes.died(node, _bd_seq(message)) else NOTHING
         if kind == "DDEATH":
             self._nodes.device_died(node, device, seq)
-            return NOTHING
+            # Where all of a node is one device, that goes on.
+            but = self._names(Address(kind, node), is_historical=False)
+            names = self._names(address, is_historical=False)
+            return [Stated(OFFLINE, "death", names, but)]
         known = NO_METRICS
         if kind in _BIRTHS:
             born = self._named_by(message)
@@ -219,7 +223,21 @@ class SparkplugFormat:
         found = _Records()
         for metric in message.metrics:
             self._add(metric, known, message, kind in _BIRTHS, found)
-        return self._recorded(address, found)
+        recorded = self._recorded(address, found)
+        if kind in _BIRTHS:
+            names = self._names(address, is_historical=False)
+            return [*recorded, Stated(ONLINE, "birth", names)]
+        if len(recorded) == 1 and isinstance(recorded[0], DataError):
+            raise recorded[0]
+        return recorded or NOTHING
+
+    def _gone(self, node: NodeName) -> list[Stated]:
+        """That a node is away, and all devices of it with it."""
+        devices = ("", *self._nodes.devices_of(node))
+        addresses = (Address("NDEATH", node, device) for device in devices)
+        return [
+            Stated(OFFLINE, "death", self._names(each, is_historical=False)) for each in addresses
+        ]
 
     def _named_by(self, message: Any) -> Metrics:  # noqa: ANN401
         """What a birth says of its metrics."""
@@ -276,8 +294,8 @@ class SparkplugFormat:
         )
         found.add((when, metric.is_historical), name, value)
 
-    def _recorded(self, address: Address, found: _Records) -> object:
-        """The records that the decoder gets, and refusals among them."""
+    def _recorded(self, address: Address, found: _Records) -> list[object]:
+        """The records that the decoder gets, and refusals among them; none where it is nothing."""
         records: list[object] = []
         for (when, is_historical), parts in found.by_time.items():
             around = self._names(address, is_historical=is_historical)
@@ -295,9 +313,7 @@ class SparkplugFormat:
                 )
             )
         records += found.refusals
-        if len(records) == 1 and isinstance(records[0], DataError):
-            raise records[0]
-        return records or NOTHING
+        return records
 
     def _names(self, address: Address, *, is_historical: bool) -> dict[str, object]:
         """What a device's name can be made of."""

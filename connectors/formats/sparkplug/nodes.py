@@ -68,6 +68,7 @@ class _Node:
 
     Attributes:
         births: By device, what holds; of the node itself under ``""``, if and only if it is born.
+        devices: All that were heard, also those whose births do not hold any more.
         seq: The last sequence number.
         bd_seq: The number that its death will have; None: it said none.
         asked_ns: When it was asked; None: never.
@@ -75,6 +76,7 @@ class _Node:
     """
 
     births: dict[str, Metrics] = field(default_factory=dict)
+    devices: dict[str, None] = field(default_factory=dict)
     seq: int = 0
     bd_seq: int | None = None
     asked_ns: int | None = None
@@ -83,7 +85,7 @@ class _Node:
     @property
     def size(self) -> int:
         """How much is remembered of it."""
-        return sum(map(len, self.births.values()))
+        return len(self.devices) + sum(map(len, self.births.values()))
 
 
 class Nodes:
@@ -120,6 +122,7 @@ class Nodes:
         """A device of a node is born."""
         node = self._heard(name)
         self.events["device_birth"] += 1
+        self._note(name, node, device)
         if self._goes_on(name, node, seq):
             self._size -= len(node.births.get(device, ()))
             node.births[device] = metrics
@@ -128,6 +131,7 @@ class Nodes:
     def metrics_of(self, name: NodeName, device: str, seq: int | None) -> Metrics:
         """What the aliases mean in data that a node sends of a device, or of itself."""
         node = self._heard(name)
+        self._note(name, node, device)
         if not self._goes_on(name, node, seq):
             return NO_METRICS
         found = node.births.get(device)
@@ -144,16 +148,25 @@ class Nodes:
         if self._goes_on(name, node, seq):
             self._size -= len(node.births.pop(device, ()))
 
-    def died(self, name: NodeName, bd_seq: int | None) -> None:
-        """A node has died; an old death, of an earlier birth than the last, means nothing."""
+    def died(self, name: NodeName, bd_seq: int | None) -> bool:
+        """A node has died.
+
+        Returns:
+            Whether it has: an old death, of an earlier birth than the last, means nothing.
+        """
         node = self._heard(name)
         if node.births and None not in (bd_seq, node.bd_seq) and bd_seq != node.bd_seq:
             self.events["old_death"] += 1
-            return
+            return False
         self.events["death"] += 1
         if node.births:
             self._end(node)
             self._wanted.pop(name, None)
+        return True
+
+    def devices_of(self, name: NodeName) -> Iterator[str]:
+        """The devices of a node that were heard, whether their births still hold or not."""
+        yield from self._nodes[name].devices if name in self._nodes else ()
 
     def missed(self, name: NodeName) -> None:
         """A message of a node was not read, and may have been anything."""
@@ -167,11 +180,12 @@ class Nodes:
             self._end(node)
             self._wanted[name] = None
 
-    def want(self, names: Iterable[NodeName]) -> None:
-        """These nodes were there once; they should say what they are."""
-        for name in names:
-            self._heard(name)
-            self._wanted[name] = None
+    def want(self, name: NodeName, devices: Iterable[str] = ()) -> None:
+        """A node was there once, with these devices; it should say what it is."""
+        node = self._heard(name)
+        self._wanted[name] = None
+        for device in devices:
+            self._note(name, node, device)
 
     def to_ask(self, now_ns: int) -> list[NodeName]:
         """The nodes that are asked now to be born again.
@@ -226,9 +240,16 @@ class Nodes:
         self._wanted[name] = None
         return False
 
+    def _note(self, name: NodeName, node: _Node, device: str) -> None:
+        """Remember a device of a node, if there is room."""
+        is_new = bool(device) and device not in node.devices
+        if is_new and self._size < self._most_metrics and name in self._nodes:
+            node.devices[device] = None
+            self._size += 1
+
     def _end(self, node: _Node) -> None:
         """Nothing that a node has said holds any more."""
-        self._size -= node.size
+        self._size -= node.size - len(node.devices)
         node.births = {}
         node.bd_seq = None
 

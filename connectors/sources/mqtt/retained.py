@@ -5,6 +5,9 @@ have a time of their own, such a repetition is recognized as a duplicate later o
 would be a new reading each time. So the newest payload of each topic is remembered, by its digest:
 in memory for all topics, and in a file for those of which something retained has come. The file is
 written after the log has the message, and before the broker is told.
+
+What says whether devices are there counts once as well: a device that has been heard since it was
+said to be away is not away again because the broker repeats it.
 """
 
 from __future__ import annotations
@@ -12,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, cast
 
 import structlog
 
@@ -25,6 +28,7 @@ from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.formats.topics import TopicPatterns
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.feed import Feed
+from headgate.config.topics import topic_filter
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
@@ -39,8 +43,7 @@ _SEND, _SEND_IF_NEW, _SEND_NEVER = 0, 1, 2
 def subscriptions(feeds: Mapping[str, Feed]) -> list[Subscription]:
     """What to subscribe to, so that little is sent that would be left out here."""
     found: dict[str, Subscription] = {}
-    for feed in feeds.values():
-        each = Subscription(feed.topic_filter, feed.qos, _retain_handling(feed))
+    for each in _wanted(feeds.values()):
         # Feeds that differ within a level have one filter: what any of them wants is asked for.
         other = found.get(each.filter, each)
         handling = min(each.retain_handling, other.retain_handling)
@@ -48,11 +51,40 @@ def subscriptions(feeds: Mapping[str, Feed]) -> list[Subscription]:
     return list(found.values())
 
 
-def _retain_handling(feed: Feed) -> int:
-    if feed.handles_retained == "ignore":
+def _wanted(feeds: Iterable[Feed]) -> Iterator[Subscription]:
+    for feed in feeds:
+        handling = _retain_handling(feed.handles_retained, feed.qos)
+        yield Subscription(feed.topic_filter, feed.qos, handling)
+        for topic in feed.availability_topics:
+            handling = _retain_handling("once", feed.qos)
+            yield Subscription(topic_filter(topic), feed.qos, handling)
+
+
+def _retain_handling(handles: str, qos: int) -> int:
+    if handles == "ignore":
         return _SEND_NEVER
     # With QoS 0 a session may have missed the change of a value, and only this would tell it.
-    return _SEND_IF_NEW if feed.handles_retained == "once" and feed.qos else _SEND
+    return _SEND_IF_NEW if handles == "once" and qos else _SEND
+
+
+class _Kind(NamedTuple):
+    """Which feed a topic is of, and how what is retained of it is taken: ``once``, for example."""
+
+    feed: str
+    handles: str
+
+
+#: What is of no feed.
+_NO_KIND = _Kind("", "")
+
+
+def _kinds(feeds: Mapping[str, Feed]) -> Iterator[tuple[str, _Kind]]:
+    """Topics with placeholders, those before others that come first."""
+    for name, feed in feeds.items():
+        for topic in feed.availability_topics:
+            yield topic, _Kind(name, "once")
+    for name, feed in feeds.items():
+        yield feed.topic, _Kind(name, feed.handles_retained)
 
 
 class RetainedMessages:
@@ -70,12 +102,14 @@ class RetainedMessages:
     ) -> None:
         self._path = path
         self._telemetry = telemetry
-        self._names = tuple(feeds)
-        self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
+        every = list(_kinds(feeds))
+        self._patterns = TopicPatterns(topic for topic, _ in every)
+        self._kinds = [kind for _, kind in every]
         self._most = most
-        self._once = {name for name, feed in feeds.items() if feed.handles_retained == "once"}
-        self._ignored = {name for name, feed in feeds.items() if feed.handles_retained == "ignore"}
-        self._feed_of_topic: dict[bytes, str] = {}
+        handled = {kind.handles for kind in self._kinds}
+        self._has_once = "once" in handled
+        self._leaves_out = not handled.isdisjoint(("once", "ignore"))
+        self._kind_of_topic: dict[bytes, _Kind] = {}
         # By topic, the one heard longest ago first, the digest of its newest payload; those of
         # which something retained came, the file's among them; and those of these that have been
         # forgotten since the last note.
@@ -88,32 +122,31 @@ class RetainedMessages:
 
     async def load(self) -> None:
         """Take up what an earlier run has noted."""
-        if self._once:
+        if self._has_once:
             await asyncio.to_thread(self._open)
 
     def sift(self, received: Received) -> Received:
         """Messages without those that are no readings; what is owed to the broker stays."""
-        if not (self._once or self._ignored):
+        if not self._leaves_out:
             return received
         topics, payloads = received.topics, received.payloads
-        feeds = list(map(self._feed_of_topic.get, topics))
-        if None in feeds:
-            feeds = list(map(self._feed_of, topics))
+        known = list(map(self._kind_of_topic.get, topics))
+        kinds = list(map(self._kind_of, topics)) if None in known else cast("list[_Kind]", known)
         newest: dict[bytes, bytes] = {}
         left_out: set[int] = set()
         first = 0
         for at in received.retained:
-            newest |= self._heard(topics, payloads, feeds, slice(first, at))
+            newest |= self._heard(topics, payloads, kinds, slice(first, at))
             first = at
-            if feeds[at] in self._ignored:
+            if kinds[at].handles == "ignore":
                 left_out.add(at)
-            elif feeds[at] in self._once and len(topics[at]) <= MAX_TOPIC_BYTES:
+            elif kinds[at].handles == "once" and len(topics[at]) <= MAX_TOPIC_BYTES:
                 self._retaining.add(topics[at])
                 if self._digests.get(topics[at]) == _digest(payloads[at]):
                     left_out.add(at)
-        newest |= self._heard(topics, payloads, feeds, slice(first, None))
+        newest |= self._heard(topics, payloads, kinds, slice(first, None))
         for at in left_out:
-            self._telemetry.retained.labels(feeds[at]).inc()
+            self._telemetry.retained.labels(kinds[at].feed).inc()
         to_note = {topic: newest[topic] for topic in newest.keys() & self._retaining}
         return _without(received, left_out, to_note)
 
@@ -135,28 +168,28 @@ class RetainedMessages:
                 await asyncio.to_thread(self._note, self._digests)
             self._database.close()
 
-    def _feed_of(self, topic: bytes) -> str:
-        known = self._feed_of_topic.get(topic)
+    def _kind_of(self, topic: bytes) -> _Kind:
+        known = self._kind_of_topic.get(topic)
         if known is not None:
             return known
         at = self._patterns.first(topic)
-        found = "" if at is None else self._names[at]
-        if len(topic) <= MAX_TOPIC_BYTES and len(self._feed_of_topic) < self._most:
-            self._feed_of_topic[topic] = found
+        found = _NO_KIND if at is None else self._kinds[at]
+        if len(topic) <= MAX_TOPIC_BYTES and len(self._kind_of_topic) < self._most:
+            self._kind_of_topic[topic] = found
         return found
 
     def _heard(
         self,
         topics: Sequence[bytes],
         payloads: Sequence[bytes],
-        feeds: Sequence[str | None],
+        kinds: Sequence[_Kind],
         span: slice,
     ) -> dict[bytes, bytes]:
         """Remember the newest payload of each topic in a span of messages; their digests."""
         payload_of = {
             topic: payload
-            for topic, payload, feed in zip(topics[span], payloads[span], feeds[span], strict=True)
-            if feed in self._once
+            for topic, payload, kind in zip(topics[span], payloads[span], kinds[span], strict=True)
+            if kind.handles == "once"
         }
         digests = {
             topic: _digest(payload)

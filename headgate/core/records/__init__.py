@@ -15,6 +15,7 @@ from headgate.core.log import Headers
 from headgate.core.records import (
     aggregates,
     anomalies,
+    availability,
     health,
     messages,
     readings,
@@ -35,6 +36,12 @@ from headgate.core.records.anomalies import (
     anomalies_records,
     decode_anomalies,
     encode_anomalies,
+)
+from headgate.core.records.availability import (
+    AVAILABILITY_SCHEMA,
+    availability_records,
+    decode_availability,
+    encode_availability,
 )
 from headgate.core.records.health import (
     HEALTH_SCHEMA,
@@ -82,6 +89,7 @@ from headgate.core.records.states import (
 __all__ = [
     "AGGREGATES_SCHEMA",
     "ANOMALIES_SCHEMA",
+    "AVAILABILITY_SCHEMA",
     "HEALTH_SCHEMA",
     "KINDS",
     "MESSAGES_SCHEMA",
@@ -100,9 +108,11 @@ __all__ = [
     "aggregates_records",
     "anomalies_record",
     "anomalies_records",
+    "availability_records",
     "check_schema",
     "decode_aggregates",
     "decode_anomalies",
+    "decode_availability",
     "decode_health",
     "decode_messages",
     "decode_readings",
@@ -110,6 +120,7 @@ __all__ = [
     "decode_states",
     "encode_aggregates",
     "encode_anomalies",
+    "encode_availability",
     "encode_health",
     "encode_messages",
     "encode_readings",
@@ -130,7 +141,7 @@ __all__ = [
     "states_records",
 ]
 
-_ALL = (readings, rejected, messages, aggregates, anomalies, health, states)
+_ALL = (readings, availability, rejected, messages, aggregates, anomalies, health, states)
 
 #: By the header ``schema``, each kind of record in each version that can be read.
 KINDS: Mapping[bytes, RecordKind] = {

@@ -12,7 +12,7 @@ and its grace too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,11 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.results import DeviceState
+from headgate.core.results import ONLINE, Availability, DeviceState
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.stages.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
 from streams.stages.watermark.doubt import Doubts
+from streams.stages.watermark.outcome import NOBODY, Silence, Turn
 from streams.stages.watermark.pace import Pace
 from streams.stages.watermark.presence import Presence, presence
 from streams.stages.watermark.states import DeviceStates
@@ -32,49 +33,8 @@ from streams.stages.watermark.states import DeviceStates
 #: Arrival time of devices that have not sent anything since they were restored.
 _NOT_SEEN = np.int64(-1)
 
-_NOBODY: NDArray[np.int32] = np.empty(0, np.int32)
-
 #: Periods of a device that have to pass without a word of it.
 _PERIODS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """What the passing of time has to say of devices.
-
-    Attributes:
-        silent: int32[s], those that have gone silent.
-        closing: int32[c], those with windows that are not waited for any longer.
-        floor_ns: int64[c], up to where.
-        said: int32[o], those of which it is said that they are away.
-        states: What is said of them.
-    """
-
-    silent: NDArray[np.int32]
-    closing: NDArray[np.int32]
-    floor_ns: NDArray[np.int64]
-    said: NDArray[np.int32] = field(default_factory=lambda: _NOBODY)
-    states: list[DeviceState] = field(default_factory=list)
-
-    @property
-    def devices(self) -> NDArray[np.int32]:
-        """All of them, each once."""
-        return np.unique(np.concatenate([self.silent, self.closing, self.said]))
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Readings between two times that devices go back.
-
-    Attributes:
-        back: int32[d], rows of the devices that went back right before: their clocks were set.
-        output: What is passed on, and what is rejected.
-        states: Which devices have been heard after a silence, or for the first time.
-    """
-
-    back: NDArray[np.int32]
-    output: Output
-    states: list[DeviceState] = field(default_factory=list)
 
 
 class Watermarks:
@@ -102,6 +62,8 @@ class Watermarks:
         self._is_silent = np.empty(0, np.bool_)
         # What a device whose pace is not known yet is taken to have.
         self._prior_ns = np.empty(0, np.int64)
+        # By how much its time moves on as its feed states it; 0 where that is learned.
+        self._stated_ns = np.empty(0, np.int64)
         # Nothing more will come of this device's silence.
         self._is_settled = np.empty(0, np.bool_)
         self._pace = Pace()
@@ -139,7 +101,7 @@ class Watermarks:
             watermarks are those of the turn until the next one is asked for.
         """
         if not len(batch):
-            yield Turn(_NOBODY, Output(batch))
+            yield Turn(NOBODY, Output(batch))
             return
         self._extend()
         sifted = self._doubts.sift(batch, self._newest_ns, self._floor_ns)
@@ -190,6 +152,27 @@ class Watermarks:
         self._is_settled[moved] = False
         states = self._states.heard(groups, arrived_ns, initial_ns)
         return self._output(batch, is_late), states
+
+    def tell(
+        self, devices: NDArray[np.int32], word: Availability, now_ns: int
+    ) -> list[DeviceState]:
+        """Take note of what was said of whether devices are there; what there is to say of them.
+
+        It moves no watermark. That a device itself says it is there is the last that was heard of
+        it: its silence is counted from then on.
+
+        Args:
+            devices: int32[d], their rows, each once.
+            word: What was said.
+            now_ns: Monotonic time, of the same clock as in ``process``.
+        """
+        self._extend()
+        if word.state == ONLINE and not word.is_through:
+            self._arrival_ns[devices] = now_ns
+            self._is_silent[devices] = False
+            self._is_settled[devices] = False
+        newest_ns, is_silent = self._newest_ns[devices], self._is_silent[devices]
+        return self._states.told(devices, newest_ns, is_silent, word)
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
@@ -374,6 +357,8 @@ class Watermarks:
         pace_ns = self._pace.pace_ns[devices]
         pace_ns = np.where(pace_ns > 0, pace_ns, self._prior_ns[devices])
         longest_ns = np.maximum(pace_ns, self._pace.delay_ns[devices])
+        stated_ns = self._stated_ns[devices]
+        longest_ns = np.where(stated_ns > 0, stated_ns, longest_ns)
         are_gone: NDArray[np.bool_] = elapsed_ns >= _PERIODS * longest_ns
         return are_gone
 
@@ -467,21 +452,24 @@ class Watermarks:
         self._is_silent = grown(self._is_silent, known, fill=False)
         self._is_settled = grown(self._is_settled, known, fill=False)
         self._prior_ns = grown(self._prior_ns, known, NS_PER_S)
+        self._stated_ns = grown(self._stated_ns, known, 0)
         self._pace.grow(known)
+        feeds = [self._feeds.get(each.feed) for each in new]
         self._states.grow(
             known,
             [
-                each.feed in self._feeds and self._feeds[each.feed].tells_state(each.name)
-                for each in new
+                feed is not None and feed.tells_state(each.name)
+                for feed, each in zip(feeds, new, strict=True)
             ],
+            [feed is not None and feed.expect_every is not None for feed in feeds],
         )
         self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
-        self._grace_ns[self._known : known] = [
-            self._feeds[each.feed].grace if each.feed in self._feeds else 0 for each in new
-        ]
+        self._grace_ns[self._known : known] = [0 if feed is None else feed.grace for feed in feeds]
         self._prior_ns[self._known : known] = [
-            _prior_ns(self._feeds[each.feed]) if each.feed in self._feeds else NS_PER_S
-            for each in new
+            NS_PER_S if feed is None else _prior_ns(feed) for feed in feeds
+        ]
+        self._stated_ns[self._known : known] = [
+            0 if feed is None else feed.expect_every or 0 for feed in feeds
         ]
         self._doubts.grow(known, self._feed[self._known : known])
         self._known = known

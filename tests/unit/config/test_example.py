@@ -13,7 +13,9 @@ _FILE = Path(__file__).parents[3] / "headgate.toml"
 #: Keys without a default that could be shown: what stands there is an example.
 _EXAMPLES = {
     "console.token_file",
+    "feed.pump.availability",
     "feed.pump.device",
+    "feed.pump.expect_every",
     "feed.pump.identity",
     "feed.pump.measurement",
     "feed.pump.records",

@@ -15,6 +15,7 @@ from headgate.core.batch import Quality
 from headgate.core.records import (
     aggregates,
     anomalies,
+    availability,
     health,
     messages,
     readings,
@@ -74,6 +75,7 @@ def test_links_lead_somewhere(name: str) -> None:
     ("heading", "schema"),
     [
         ("`readings/1`", readings._READINGS),
+        ("`availability/1` (in `readings`)", availability._AVAILABILITY),
         ("`messages/1` (in `quarantine`)", messages._MESSAGES),
         ("`aggregates/1`", aggregates._AGGREGATES),
         ("`anomalies/3`", anomalies._ANOMALIES),
@@ -105,6 +107,7 @@ def test_versions_are_the_ones_written() -> None:
 
     for schema in (
         kinds.READINGS_SCHEMA,
+        kinds.AVAILABILITY_SCHEMA,
         kinds.AGGREGATES_SCHEMA,
         kinds.ANOMALIES_SCHEMA,
         kinds.HEALTH_SCHEMA,

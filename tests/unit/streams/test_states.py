@@ -10,12 +10,15 @@ from headgate.config.feed import Feed
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.results import DeviceState
+from headgate.core.results import Availability, DeviceState
 from headgate.testing.stages import everything
 from streams.stages.watermark.stage import Watermarks
 from streams.stages.watermark.states import STATES
 
 _SILENT_AFTER_NS = 10 * NS_PER_S
+
+#: What of a snapshot older versions have not.
+_OF_STATES = ("said", "said_ns", "own_word", "through_word")
 
 #: The device's clock, where its readings begin.
 _START_S = 1_000_000
@@ -56,6 +59,21 @@ class _Gateway:
         )
         for turn in self.watermarks.turns(batch, self.now_s * NS_PER_S):
             self.said += turn.states
+
+    def word(
+        self,
+        state: str,
+        device: int = 0,
+        cause: str = "availability",
+        at_s: float | None = None,
+        *,
+        is_through: bool = False,
+    ) -> None:
+        """Something is said of a device; its clock and the gateway's are the same."""
+        time_ns = round((_START_S + (self.now_s if at_s is None else at_s)) * NS_PER_S)
+        said = Availability("f", None, time_ns, state, cause, is_through)
+        rows = np.array([device], np.int32)
+        self.said += self.watermarks.tell(rows, said, self.now_s * NS_PER_S)
 
     def live(self, first_s: int, last_s: int, device: int = 0) -> None:
         """A reading each second, as time passes."""
@@ -212,7 +230,7 @@ def test_what_an_older_version_wrote_down_is_said_once() -> None:
     """It knows nothing of that."""
     gateway = _Gateway()
     gateway.live(0, 30)
-    gateway.restart("said")
+    gateway.restart(*_OF_STATES)
     gateway.said.clear()
     gateway.live(30, 40)
 
@@ -225,7 +243,7 @@ def test_who_was_silent_before_an_upgrade_is_said_to_be_away() -> None:
     gateway.live(0, 30)
     gateway.until(60)
     gateway.said.clear()
-    gateway.restart("said")
+    gateway.restart(*_OF_STATES)
     gateway.until(62)
     gateway.restart()
     gateway.until(70)
@@ -273,3 +291,166 @@ def test_what_a_sparkplug_node_sends_later_is_no_device_that_falls_silent() -> N
             gateway.send([second], device=later)
 
     assert {each.device for each in gateway.said} == {"a"}
+
+
+def test_a_device_that_says_so_is_away_at_once_and_back_with_a_newer_reading() -> None:
+    """Each is said once, whatever is repeated; an older reading changes nothing."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.word("online")
+    gateway.until(31)
+    gateway.word("offline")
+    gateway.word("offline")
+    gateway.send([28.5])
+    assert gateway.told() == [("online", 0), ("offline", 31)]
+    assert gateway.said[-1].cause == "availability"
+    assert gateway.said[-1].seen_ns == (_START_S + 29) * NS_PER_S
+
+    gateway.send([32])
+    gateway.until(120)
+    assert gateway.told()[2:] == [("online", 32), ("offline", 32 + 1e-9)]
+    assert gateway.said[-1].cause == "silence"
+
+
+def test_a_device_that_has_sent_nothing_is_known_by_what_it_says() -> None:
+    """It has not been seen, and its silence means nothing."""
+    gateway = _Gateway()
+    gateway.word("offline")
+    gateway.word("online", device=1)
+    gateway.until(1000)
+
+    assert [(each.device, each.state, each.seen_ns) for each in gateway.said] == [
+        ("a", "offline", 0),
+        ("b", "online", 0),
+    ]
+
+
+def test_silence_does_not_contradict_a_device_that_says_that_it_is_there() -> None:
+    """It would say so if it were not; what a birth says does not hold like that."""
+    gateway = _Gateway()
+    for second in range(30):
+        gateway.live(second, second + 1)
+        gateway.send([second], device=1)
+    gateway.word("online")
+    gateway.word("online", device=1, cause="birth")
+    gateway.until(1000)
+
+    assert gateway.told("a") == [("online", 0)]
+    assert gateway.told("b")[-1][0] == "offline"
+
+    gateway.word("offline")
+    assert gateway.told("a")[1:] == [("offline", 1000)]
+
+
+def test_who_says_that_it_is_there_after_a_silence_is_back() -> None:
+    """Without a reading; and what is said later is never of an earlier time."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.until(100)
+    gateway.word("online", cause="birth")
+    gateway.word("offline", cause="death", at_s=40)
+    gateway.word("online", cause="birth", at_s=50)
+
+    told = gateway.told()
+    assert told == [
+        ("online", 0),
+        ("offline", 29 + 1e-9),
+        ("online", 100),
+        ("offline", 100 + 1e-9),
+        ("online", 100 + 2e-9),
+    ]
+
+
+def test_a_decision_that_was_not_said_yet_is_said_before_what_contradicts_it() -> None:
+    """A replay may have said it before, and must come to the same."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    while not gateway.watermarks._states.decided().size:
+        gateway.until(gateway.now_s + 1)
+    written = gateway.watermarks.snapshot(everything(gateway.channels))
+    decided_s = gateway.now_s
+    gateway.word("online")
+    before = gateway.told()
+    gateway.watermarks.restore(everything(gateway.channels), written)
+    gateway.said = gateway.said[:1]
+    gateway.look()
+    gateway.word("online")
+
+    assert before == [("online", 0), ("offline", 29 + 1e-9), ("online", decided_s)]
+    assert gateway.told() == before
+
+
+def test_a_bridge_takes_its_devices_along_and_brings_them_back() -> None:
+    """But for those that are away by themselves, or that nobody knows anything of."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.word("offline", is_through=True)
+    gateway.word("online")
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9)]
+    gateway.until(40)
+    gateway.word("online", is_through=True)
+    gateway.word("online", device=1, is_through=True)
+    assert gateway.told()[2:] == [("online", 40)]
+    assert gateway.told("b") == []
+
+    gateway.word("offline", at_s=41)
+    gateway.word("offline", is_through=True)
+    gateway.word("online", is_through=True)
+    assert gateway.told()[3:] == [("offline", 41)]
+
+
+def test_a_bridge_does_not_bring_back_who_is_silent() -> None:
+    """Its devices sent nothing while it was there, either."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.until(100)
+    gateway.word("offline", is_through=True)
+    gateway.word("online", is_through=True)
+
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9)]
+
+
+def test_what_was_said_outlives_a_restart() -> None:
+    """Of a device and its bridge; nothing is said anew."""
+    gateway = _Gateway()
+    for second in range(30):
+        gateway.live(second, second + 1)
+        gateway.send([second], device=1)
+    gateway.word("online")
+    gateway.word("offline", device=1, is_through=True)
+    before = list(gateway.said)
+    gateway.restart()
+    gateway.until(1000)
+    assert gateway.said == before
+
+    gateway.word("offline", at_s=0)
+    gateway.word("online", device=1, is_through=True)
+    assert gateway.told("a")[1:] == [("offline", 29 + 1e-9)]
+    assert gateway.told("b")[1:] == [("offline", 29 + 1e-9)]
+
+
+def test_a_stated_period_is_what_silence_is_judged_by() -> None:
+    """Also of a device whose pace is another one, and of one that says that it is there."""
+    gateway = _Gateway(expect_every="60s")
+    gateway.live(0, 30)
+    gateway.send([0], device=1)
+    gateway.word("online", device=1)
+    gateway.until(29 + 179)
+    assert gateway.told("a") == [("online", 0)]
+    gateway.until(29 + 182)
+    assert gateway.told("a") == [("online", 0), ("offline", 29 + 1e-9)]
+    assert gateway.told("b") == [("online", 0), ("offline", 1e-9)]
+
+    gateway.word("online", device=1)
+    assert gateway.told("b")[2:] == [("online", 29 + 182)]
+    gateway.until(29 + 182 + 185)
+    assert gateway.told("b")[3:] == [("offline", 29 + 182 + 1e-9)]
+
+
+def test_nothing_is_said_of_words_of_feeds_that_want_it_so() -> None:
+    """Nor known of them later."""
+    gateway = _Gateway(device_state=False)
+    gateway.live(0, 30)
+    gateway.word("offline")
+
+    assert gateway.said == []
