@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ type = "local_store"
 preset = "esphome"
 topic = "esphome/{{device}}/{{component}}/{{channel}}/state"
 ignore = ["esphome/+/light/+/state"]
+availability.topic = "esphome/{{device}}/status"
 period = "1s"
 aggregates = [{{ window = "1s" }}]
 """
@@ -63,11 +65,25 @@ def test_many_products_on_one_broker_need_a_line_each(mosquitto: Mosquitto, tmp_
             )
             # Two values of one channel and no time of their own are two readings, not one.
             time.sleep(0.01)
-        wanted = len(lines) - len(messages)
+        told = [line for line in lines if re.fullmatch(r"→ \S+ is (online|offline)", line)]
+        wanted = len(lines) - len(messages) - len(told)
         _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
 
         assert _readings(_points(gateway)) == wanted
+        away = {line.split()[1] for line in told if line.endswith("offline")}
+        _until(lambda: away <= _said_away(gateway), "every device that says so is away")
         status = gateway.status()
         assert gateway.stop() == 0
     assert not status["quarantined"], status["quarantined"]
     assert main(["audit", "-c", str(gateway.config_file)]) == 0
+
+
+def _said_away(gateway: Gateway) -> set[str]:
+    """Devices of which points say that they are away by their own word."""
+    states = [each for each in _points(gateway) if each[0] == "device_state"]
+    return {
+        found[1]
+        for _, tags, _, fields in states
+        if "availability" in fields and "offline" in fields
+        for found in re.finditer(r"device\W+([\w-]+)", tags)
+    }

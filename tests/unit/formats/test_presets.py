@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from connectors.formats.availability import AvailabilityTopics
 from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import Feed
 from headgate.config.load import load_config
 from headgate.config.preset import presets, with_preset
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError
-from streams.ingest.topics import NO_FEED, FeedTopics
+from streams.ingest.topics import AVAILABILITY, NO_FEED, FeedTopics
 from tests.unit.formats.sparkplug.host import dbirth, ddata, metric, nbirth
 
 CASES = Path(__file__).parents[2] / "cases/presets"
@@ -38,8 +40,9 @@ def _read(config: Config, messages: list[tuple[str, bytes]]) -> list[str]:
     feed = config.feed["f"]
     topics = FeedTopics(config.feed, (), 100)
     feeds = [topics.feed_of(topic.encode()) for topic, _ in messages]
-    assert None not in feeds
-    heard = [each for each, of in zip(messages, feeds, strict=True) if of != NO_FEED]
+    assert {*feeds} <= {"f", NO_FEED, AVAILABILITY}
+    heard = [each for each, of in zip(messages, feeds, strict=True) if of == "f"]
+    told = [each for each, of in zip(messages, feeds, strict=True) if of == AVAILABILITY]
     channels = ChannelTable()
     found = FeedDecoder("f", feed, channels, config.ingest).decode(
         [topic.encode() for topic, _ in heard],
@@ -52,7 +55,20 @@ def _read(config: Config, messages: list[tuple[str, bytes]]) -> list[str]:
         channel = channels.channels[row]
         shown = "-" if math.isnan(value) else f"{value:.10g}"
         readings.append(f"→ {channel.device} {channel.field} {shown} {channel.unit}".rstrip())
-    return readings
+    return readings + _states(feed, told)
+
+
+def _states(feed: Feed, messages: list[tuple[str, bytes]]) -> list[str]:
+    """Which devices are said to be there or not; of all that are connected through something *."""
+    if feed.availability is None:
+        assert not messages
+        return []
+    topics = AvailabilityTopics("f", feed, feed.availability, 100)
+    return [
+        f"→ {said.device or '*'} is {said.state}"
+        for topic, payload in messages
+        for said in topics.read(topic.encode(), payload, _NOW_NS, 0)
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(presets().keys() - _BINARY))
