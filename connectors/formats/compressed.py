@@ -7,8 +7,17 @@ from typing import Any
 
 import msgspec
 
-from connectors.formats.format import Conversation, Fields, Format, MakeTyped
+from connectors.formats.format import (
+    Conversation,
+    Fields,
+    Format,
+    MakeTable,
+    MakeTyped,
+    ReadTable,
+    Wanted,
+)
 from connectors.formats.inflate import STARTS, compression_of, inflated
+from connectors.formats.tables import in_pieces
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -63,6 +72,8 @@ class _Recognized(_Around):
     def __init__(self, form: Format, most: int) -> None:
         super().__init__(form, most)
         self.make_typed = form.make_typed
+        # Of those that have one.
+        self.make_table: MakeTable | None = getattr(form, "make_table", None)
         self.is_utf8 = form.is_utf8
 
     def check(self, payload: bytes) -> bool:
@@ -98,17 +109,30 @@ class _Known(_Around):
         inner = self._form.make_typed(kind)
 
         def read(payload: bytes) -> object:
-            try:
-                content = inflated(payload, self._kind, self._most)
-            except DataError as error:
-                raise msgspec.DecodeError(error.detail) from None
-            if len(content) > self.unseen_bytes:
-                raise msgspec.ValidationError("too long not to be looked at first")
+            content = self._unpacked(payload)
+            if content is None:
+                raise msgspec.ValidationError("not to be read, or to be looked at first")
             if self._form.is_utf8 and not content.isascii():
                 content.decode()
             return inner(content)
 
         return read
+
+    def make_table(self, wanted: Wanted) -> ReadTable | None:
+        """What reads many payloads; see ``Format``."""
+        make: MakeTable | None = getattr(self._form, "make_table", None)
+        inner = None if make is None else make(wanted)
+        if inner is None:
+            return None
+        return lambda topics, payloads: in_pieces(inner, topics, map(self._unpacked, payloads))
+
+    def _unpacked(self, payload: bytes) -> bytes | None:
+        """What is in a payload; None for what the careful way has to look at first."""
+        try:
+            content = inflated(payload, self._kind, self._most)
+        except DataError:
+            return None
+        return content if len(content) <= self.unseen_bytes else None
 
     def check(self, payload: bytes) -> bool:
         """Its bytes say nothing; what is in it is looked at where it is read."""

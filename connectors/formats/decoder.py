@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +29,15 @@ from connectors.formats.charset import with_charset
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.compressed import with_compression
 from connectors.formats.devices import Devices, Failed
-from connectors.formats.format import NOTHING, Conversation, Format, Stated
+from connectors.formats.format import NOTHING, Conversation, Format, Stated, Typed
 from connectors.formats.numbers import shown
 from connectors.formats.others import Others
 from connectors.formats.paths import ABSENT
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
+from connectors.formats.tables import fast_decoder
 from connectors.formats.times import EventTimes
-from connectors.formats.typed import Typed, typed_decoder
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.batch import Quality
@@ -90,6 +91,7 @@ class FeedDecoder:
         self._scale = np.array([signal.scale for signal in self._signals])
         self._offset = np.array([signal.offset for signal in self._signals])
         self._is_required = np.array([signal.is_required for signal in self._signals])
+        self._has_required = bool(self._is_required.any())
         self._records = Records(feed, self._signals, self._format.check_count)
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of the readings whose time needs no second look.
@@ -100,10 +102,7 @@ class FeedDecoder:
         # Of the device that channels were looked up for last.
         self._place = 0
         self._shape = shape_of(feed, self._signals, self._format)
-        has_shape = self._shape is not None
-        self._typed = (
-            typed_decoder(feed, self._format, has_shape=has_shape) if takes_fast_way else None
-        )
+        self._typed = fast_decoder(feed, self._format, self._signals) if takes_fast_way else None
 
     @property
     def conversation(self) -> Conversation | None:
@@ -194,7 +193,7 @@ class FeedDecoder:
         if self._typed is None:
             every: Failed = dict.fromkeys(range(len(topics)))
             return joined(None, self._carefully(every, topics, payloads, arrival_ns))
-        typed = self._typed.decode(seen)
+        typed = self._typed.decode(topics, seen)
         failed: Failed = dict.fromkeys(typed.failed)
         if typed.has_arrays:
             # Of arrays without an element the careful way says so.
@@ -202,17 +201,14 @@ class FeedDecoder:
             failed = {**dict.fromkeys(np.flatnonzero(is_empty).tolist()), **failed}
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
-        is_absent = typed.is_absent
         self._fail_for_channels(typed, payloads, failed)
-        owner, value = typed.owner, typed.value
         if failed:
             is_good = np.ones(len(topics), np.bool_)
             is_good[list(failed)] = False
-            is_good = is_good[owner]
-            owner, places, time_ns = owner[is_good], places[is_good], time_ns[is_good]
-            value, is_absent = value[is_good], is_absent[is_good]
+            is_good = is_good[typed.owner]
+            typed, places, time_ns = typed.readings(is_good), places[is_good], time_ns[is_good]
         careful = Rows()
-        columns = self._columns(owner, places, time_ns, value, is_absent, careful)
+        columns = self._columns(typed, places, time_ns, careful)
         if failed:
             self._carefully(failed, topics, payloads, arrival_ns, careful)
         return joined(columns, careful)
@@ -229,16 +225,20 @@ class FeedDecoder:
             value, arrived_ns = typed.time[row], int(arrival_ns[row])
             position = int(typed.owner[row])
             if position not in failed:
-                is_known = value is not None and not (typed.has_arrays or self._times.falls_back)
+                # Nor is it known whether another thing would be said first.
+                is_other = typed.has_arrays or self._times.falls_back or self._shape is not None
+                is_known = value is not None and not is_other
                 failed[position] = self._times.refusal(value, arrived_ns) if is_known else None
         return times_ns
 
     def _fail_for_channels(self, typed: Typed, payloads: Sequence[bytes], failed: Failed) -> None:
         """Have those records fail that lack a required channel, or all of them."""
-        is_odd = typed.is_absent.all(axis=1) | (typed.is_absent & self._is_required).any(axis=1)
+        is_odd = typed.is_absent.all(axis=1)
+        if self._has_required:
+            is_odd |= (typed.is_absent & self._is_required).any(axis=1)
         if not is_odd.any():
             return
-        is_known = not typed.has_arrays and not self._is_required.any()
+        is_known = not (typed.has_arrays or self._has_required or self._shape is not None)
         for position in typed.owner[is_odd].tolist():
             if position not in failed:
                 # An array or object in it may be where they are: the careful way looks. Of JSON the
@@ -249,31 +249,31 @@ class FeedDecoder:
                 failed[position] = DataError("no_channels", _NO_CHANNELS) if is_flat else None
 
     def _columns(
-        self,
-        owner: NDArray[np.intp],
-        places: NDArray[np.intp],
-        time_ns: NDArray[np.int64],
-        value: NDArray[np.float64],
-        is_absent: NDArray[np.bool_],
-        notes: Rows,
+        self, typed: Typed, places: NDArray[np.intp], time_ns: NDArray[np.int64], notes: Rows
     ) -> Columns:
         """Readings of good records, record by record, channels in the feed's order."""
-        channels = len(self._signals)
+        value, is_absent, which = typed.value, typed.is_absent, typed.which
+        width = value.shape[1]
+        at: Any = slice(None) if which is None else which[:, None]
+        rows = self._devices.rows[places if which is None else places[:, None], at]
         for place, numbers in self._no_reading.items():
-            value[np.isin(value[:, place], numbers), place] = np.nan
+            if which is None:
+                value[np.isin(value[:, place], numbers), place] = np.nan
+            else:
+                value[np.isin(value, numbers) & (at == place)] = np.nan
         with np.errstate(over="ignore"):
-            numbers = (value * self._scale + self._offset).ravel()
+            numbers = (value * self._scale[at] + self._offset[at]).ravel()
         quality = np.full(len(numbers), self._flags, np.uint16)
         is_finite = np.isfinite(numbers)
         if not is_finite.all():
             is_null = np.isnan(value).ravel()
             quality[~is_finite] |= np.uint16(Quality.MISSING)
-            self._mark_overflown(quality, ~is_finite & ~is_null, owner, notes)
+            self._mark_overflown(quality, ~is_finite & ~is_null, typed, notes)
             numbers[~is_finite] = np.nan
         columns = Columns(
-            np.repeat(owner, channels),
-            np.repeat(time_ns, channels),
-            self._devices.rows[places].ravel(),
+            np.repeat(typed.owner, width),
+            np.repeat(time_ns, width),
+            rows.ravel(),
             numbers,
             quality,
         )
@@ -283,7 +283,7 @@ class FeedDecoder:
         self,
         quality: NDArray[np.uint16],
         is_overflown: NDArray[np.bool_],
-        owner: NDArray[np.intp],
+        typed: Typed,
         notes: Rows,
     ) -> None:
         """Mark numbers that scale and offset made larger than a float can be."""
@@ -291,10 +291,11 @@ class FeedDecoder:
         if self._is_strict:
             return
         quality[is_overflown] |= np.uint16(Quality.BAD_FIELD)
-        channels = len(self._signals)
+        width = typed.value.shape[1]
         for at in np.flatnonzero(is_overflown).tolist():
-            name = self._signals[at % channels].name
-            notes.note_bad(name, "not_finite", int(owner[at // channels]), np.inf)
+            place = at % width if typed.which is None else int(typed.which[at])
+            name = self._signals[place].name
+            notes.note_bad(name, "not_finite", int(typed.owner[at // width]), np.inf)
 
     def _carefully(
         self,

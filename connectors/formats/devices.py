@@ -14,11 +14,11 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.format import Typed
 from connectors.formats.numbers import is_literal, shown
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import TopicPattern
-from connectors.formats.typed import Typed
 from headgate.config.device_name import DeviceName
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest

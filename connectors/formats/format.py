@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 
@@ -25,6 +28,74 @@ MakeTyped: TypeAlias = Callable[[Any], Callable[[bytes], Any]]
 #: hold a field twice, has such a function as its attribute ``fields``, for channels that nobody
 #: lists.
 Fields: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What a run of payloads held that are just as their feed says.
+
+    Attributes:
+        owner: intp[r], the payload that each record came from, rising.
+        time: One entry a record; None when the feed has no event time.
+        device: One entry a record, what the payload has of the device's name and tags, of several
+            parts a tuple; None when the feed's topics say it all.
+        value: float64[r, channel], NaN for null.
+        is_absent: bool[r, channel], True where the record has no such field.
+        failed: Positions of the payloads that are not as the feed says.
+        has_arrays: True when there may be several records of one payload.
+        is_one_each: True when every payload is one record, so that ``owner`` counts from 0.
+        which: intp[r], the channel that each record has, by its place, where it is never more than
+            one; ``value`` and ``is_absent`` are of that alone. None: they are of all.
+    """
+
+    owner: NDArray[np.intp]
+    time: list[Any] | None
+    device: list[Any] | None
+    value: NDArray[np.float64]
+    is_absent: NDArray[np.bool_]
+    failed: list[int]
+    has_arrays: bool
+    is_one_each: bool
+    which: NDArray[np.intp] | None = None
+
+    def readings(self, rows: NDArray[np.bool_]) -> Typed:
+        """The same of these records, bool[r], without what is looked up once: time and device."""
+        return Typed(
+            self.owner[rows],
+            None,
+            None,
+            self.value[rows],
+            self.is_absent[rows],
+            self.failed,
+            self.has_arrays,
+            is_one_each=False,
+            which=None if self.which is None else self.which[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a feed looks for in the records of its messages.
+
+    Attributes:
+        channels: Path of each, and what it is where it is absent while what it would stand in is
+            there; None: absent.
+        takes_truth: By channel, whether true and false are 1 and 0 whatever else is configured.
+        time: Path of the event time, if there is one, and whether it is a text.
+        names: Paths of the parts of the device's name that are in the payload, and of tags.
+    """
+
+    channels: tuple[tuple[str, float | None], ...]
+    takes_truth: tuple[bool, ...]
+    time: tuple[str, bool] | None
+    names: tuple[str, ...]
+
+
+#: Reads payloads, with their topics, many at a time; never raises for what they hold.
+ReadTable: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], Typed]
+
+#: Given what is wanted, makes the function that reads it; None where it can't be read so.
+MakeTable: TypeAlias = Callable[[Wanted], ReadTable | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +189,12 @@ class Conversation(Protocol):
 
 
 class Format(Protocol):
-    """Reads the payloads of one feed. Nothing that a payload holds may raise but DataError."""
+    """Reads the payloads of one feed. Nothing that a payload holds may raise but DataError.
+
+    A format that reads many payloads at a time faster than each by itself has a ``MakeTable`` as
+    its attribute ``make_table``, which is preferred to ``make_typed``; others need no such
+    attribute. What such a function does not take, or is not sure of, is read by ``read``.
+    """
 
     @property
     def make_typed(self) -> MakeTyped | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from connectors.formats.paths import ABSENT
 
@@ -28,6 +30,9 @@ _DIGITS = {
     base: re.compile(rf"\s*([+-]?)(?:0{letter})?([{digits}]+)\s*", re.ASCII | re.IGNORECASE)
     for base, letter, digits in ((2, "b", "01"), (8, "o", "0-7"), (16, "x", "0-9a-f"))
 }
+
+#: What they are made of, as most are.
+_SIGNS = b"+-.0123456789eE \t"
 
 #: Longer texts are no numbers; converting digits takes time with their square.
 MAX_NUMBER = 64
@@ -82,6 +87,36 @@ def number_in(value: object) -> float | None:
     if type(value) is int and value.bit_length() < _MOST_BITS:
         return float(value)
     return value if type(value) is float else None
+
+
+def numbers_in(
+    texts: Sequence[str],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Numbers that are written as texts, as ``number_text`` knows them.
+
+    Args:
+        texts: The texts.
+
+    Returns:
+        The numbers, NaN where there is none; and where there is nothing but blanks, None when
+        that is nowhere.
+    """
+    whole = "".join(texts)
+    has_empty = "" in texts
+    if whole.isascii() and not whole.encode().translate(None, _SIGNS) and texts:
+        # Of these signs Python reads the same.
+        is_short = max(map(len, texts)) <= MAX_NUMBER
+        try:
+            numbers = list(map(float, [text or "nan" for text in texts] if has_empty else texts))
+        except ValueError:
+            is_short = False
+        if is_short:
+            is_empty = np.array([not text for text in texts], np.bool_) if has_empty else None
+            return np.array(numbers, np.float64), is_empty
+    found = [number_text(text) for text in texts]
+    numbers = [np.nan if each is None else float(each) for each in found]
+    is_blank = [not text.strip() for text in texts]
+    return np.array(numbers, np.float64), np.array(is_blank, np.bool_)
 
 
 class Writing:

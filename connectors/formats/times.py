@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,9 @@ _NO_TIME_NS = -(2**63)
 #: Of a reading of which a format's own time says how long ago it was.
 _FROM_NOW = int(Quality.ARRIVAL_TIME)
 _MICROSECOND = timedelta(microseconds=1)
+
+#: So many digits are a number that int64 holds.
+_LONGEST_DIGITS = 18
 
 #: What is said of a time that no device can mean.
 _TOO_EARLY = "is before time.not_before"
@@ -172,8 +176,8 @@ class EventTimes:
             if self._is_text:
                 texts = map(self._text_to_ns, values, arrival_ns.tolist())
                 times_ns = np.array(list(texts), np.int64)
-            elif self._epoch.is_unix and set(map(type, values)) <= {int}:
-                times_ns = _multiplied(np.array(values, np.int64), self._ns_per_unit)
+            elif self._epoch.is_unix and (numbers := _whole_numbers(values)) is not None:
+                times_ns = _multiplied(numbers, self._ns_per_unit)
             else:
                 each_ns = map(self._read, values, arrival_ns.tolist())
                 times_ns = np.array(list(each_ns), np.int64)
@@ -281,6 +285,25 @@ def _told(value: object) -> str:
     if isinstance(value, tuple):
         return " and ".join(map(shown, value))[:LONGEST_TEXT]
     return shown(value)
+
+
+def _whole_numbers(values: Sequence[Any]) -> NDArray[np.int64] | None:
+    """Whole numbers, all of them written as such or all as digits in texts; None: they are not.
+
+    Raises:
+        OverflowError: One is too large.
+    """
+    kinds = set(map(type, values))
+    if kinds <= {int}:
+        return np.array(values, np.int64)
+    if kinds != {str} or max(map(len, values)) > _LONGEST_DIGITS:
+        return None
+    digits = "".join(values)
+    if "" in values or not (digits.isascii() and digits.isdigit()):
+        return None
+    numbers = np.array(list(map(int, values)), np.int64)
+    # Nought is no time in a text.
+    return numbers if numbers.all() else None
 
 
 def _multiplied(times: NDArray[np.int64], ns_per_unit: int) -> NDArray[np.int64]:

@@ -8,61 +8,32 @@ fails here as a whole and is left to the decoder's careful way, which knows a re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from connectors.formats.format import Format, MakeTyped
-from headgate.config.feed import Feed
+from connectors.formats.format import MakeTyped, Typed, Wanted
 from headgate.config.payload_path import parts_of
 
 #: Stands for a number that is not there: a NaN that no computation gives, told by its bits.
 _ABSENT_BITS = 0x7FF8_0000_0000_0BAD
 _ABSENT = float(np.array([_ABSENT_BITS], np.int64).view(np.float64)[0])
 
+#: What the parser raises for what it can't read into a type.
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
 #: A field of this type must not be there at all.
 _NOTHING = Literal["\0"]
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """What a run of payloads held.
-
-    Attributes:
-        owner: intp[r], the payload that each record came from, rising.
-        time: One entry a record; None when the feed has no event time.
-        device: One entry a record, what the payload has of the device's name and tags, of several
-            parts a tuple; None when the feed's topics say it all.
-        value: float64[r, channel], NaN for null.
-        is_absent: bool[r, channel], True where the record has no such field.
-        failed: Positions of the payloads that are not as the feed says.
-        has_arrays: True when there may be several records of one payload.
-        is_one_each: True when every payload is one record, so that ``owner`` counts from 0.
-    """
-
-    owner: NDArray[np.intp]
-    time: list[Any] | None
-    device: list[Any] | None
-    value: NDArray[np.float64]
-    is_absent: NDArray[np.bool_]
-    failed: list[int]
-    has_arrays: bool
-    is_one_each: bool
 
 
 class TypedDecoder:
     """Decodes payloads that are one record, or an array of records.
 
     Args:
-        channels: Paths of the channels, and what they are where they are absent while what they
-            would stand in is there; None: absent.
-        time: Path of the event time, if there is one, and whether it is a text.
-        device: Paths of the parts of the device's name that are in the payload, and of tags.
+        wanted: What is looked for in a record.
         make: Makes the function that reads a payload into a type.
         is_utf8: Whether payloads must be UTF-8 where nobody looks at them, too.
 
@@ -72,9 +43,7 @@ class TypedDecoder:
 
     def __init__(
         self,
-        channels: Sequence[tuple[str, float | None]],
-        time: tuple[str, bool] | None,
-        device: Sequence[str],
+        wanted: Wanted,
         make: MakeTyped,
         *,
         is_utf8: bool,
@@ -82,19 +51,20 @@ class TypedDecoder:
         tree = _Tree()
         self._values = [
             tree.add(path, float | None, _ABSENT if default is None else default)
-            for path, default in channels
+            for path, default in wanted.channels
         ]
         self._time = None
-        if time is not None:
-            path, is_text = time
+        if wanted.time is not None:
+            path, is_text = wanted.time
             self._time = tree.add(path, str if is_text else int | float, None)
-        self._device = [tree.add(path, str | int, None) for path in device]
+        self._device = [tree.add(path, str | int, None) for path in wanted.names]
         record = tree.struct()
         self._must_be_utf8 = is_utf8
         self._decode = make(record | list[record])  # type: ignore[valid-type]
 
-    def decode(self, payloads: Sequence[bytes]) -> Typed:
+    def decode(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
         """Decode payloads; never raises for what they hold."""
+        del topics  # all that they say, the decoder looks up
         records, failed = self._parse(payloads)
         owner = np.arange(len(payloads))
         if failed:
@@ -127,16 +97,7 @@ class TypedDecoder:
 
     def _parse(self, payloads: Sequence[bytes]) -> tuple[list[Any], list[int]]:
         """The payloads' contents, and the positions of those that can't be had."""
-        records: list[Any] = []
-        failed: list[int] = []
-        # An exception ends the list, but not what it is made of: that goes on behind its payload.
-        rest = map(self._decode, payloads)
-        while True:
-            try:
-                records.extend(rest)
-                break
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                failed.append(len(records) + len(failed))
+        records, failed = read_each(self._decode, payloads, _UNREADABLE)
         # The parser does not look into texts that nobody wants; UTF-8 they must be all the same.
         if self._must_be_utf8 and not _is_utf8(b"\n".join(payloads)):
             parsed = np.delete(np.arange(len(payloads)), failed).tolist()
@@ -146,22 +107,29 @@ class TypedDecoder:
         return records, failed
 
 
-def typed_decoder(feed: Feed, form: Format, *, has_shape: bool) -> TypedDecoder | None:
-    """The feed's typed way; None when its format or paths need the careful one throughout."""
-    if feed.records is not None or has_shape or form.make_typed is None:
-        return None
-    if len(feed.time.paths) > 1 or feed.other_channels is not None:
-        return None
-    channels = [
-        (mapping.path or channel, mapping.default) for channel, mapping in feed.channels.items()
-    ]
-    time = (feed.time.paths[0], feed.time.is_text) if feed.time.paths else None
-    # Of tags as of names: what is neither text nor whole number goes the careful way.
-    names = [*feed.device_name.paths, *feed.tag_paths.values()]
-    try:
-        return TypedDecoder(channels, time, names, form.make_typed, is_utf8=form.is_utf8)
-    except ValueError:
-        return None
+def read_each(
+    parse: Callable[[bytes], Any],
+    payloads: Sequence[bytes],
+    unreadable: tuple[type[Exception], ...],
+) -> tuple[list[Any], list[int]]:
+    """What a parser makes of payloads, and the positions of those of which it makes nothing.
+
+    Args:
+        parse: The parser.
+        payloads: The payloads.
+        unreadable: What it raises for these.
+    """
+    contents: list[Any] = []
+    failed: list[int] = []
+    # An exception ends the list, but not what it is made of: that goes on behind its payload.
+    rest = map(parse, payloads)
+    while True:
+        try:
+            contents.extend(rest)
+        except unreadable:
+            failed.append(len(contents) + len(failed))
+        else:
+            return contents, failed
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from connectors.formats.binary.component import SIZES, BinaryConfig, FieldConfig, Order
 from connectors.formats.bounds import Bounds
+from connectors.formats.format import ReadTable, Typed, Wanted
+from connectors.formats.tables import Gathered, are_too_many
+from connectors.formats.typed import read_each
 from headgate.config.feed import Feed
+from headgate.config.payload_path import key_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
 
@@ -21,6 +30,9 @@ _FOR_ADDRESSES = bytes.maketrans(b"-_", b"+/")
 
 #: What struct calls floats of so many bytes.
 _FLOATS = {2: "e", 4: "f", 8: "d"}
+
+#: Bytes of numbers that no processor has.
+_NO_SIZE = (3,)
 
 
 class BinaryFormat:
@@ -44,6 +56,74 @@ class BinaryFormat:
         bounds = Bounds(limits.max_records, max(len(feed.channels), len(table.fields)))
         self.check_count = bounds.check_count
         self.unseen_bytes = bounds.unseen_bytes
+
+    def make_table(self, wanted: Wanted) -> ReadTable | None:
+        """What reads many payloads; see ``Format``."""
+        channels = [key_of(path) for path, _ in wanted.channels]
+        time = [] if wanted.time is None else [key_of(wanted.time[0])]
+        names = list(map(key_of, wanted.names))
+        if not self._table.fields.keys() >= {*channels, *time, *names}:
+            return None
+
+        def read(topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
+            del topics
+            rows, owner, failed = self._rows(payloads)
+            gathered = Gathered(wanted, owner, failed, has_arrays=self._table.size is not None)
+            for place, name in enumerate(channels):
+                gathered.add_numbers(place, self._column(name, rows))
+            for name in time:
+                gathered.add_time(self._column(name, rows).tolist())
+            for name in names:
+                gathered.add_names(self._column(name, rows).tolist())
+            return gathered.typed()
+
+        return read
+
+    def _rows(
+        self, payloads: Sequence[bytes]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.intp], list[int]]:
+        """The records of payloads, each so many bytes; whose each is, and who has none."""
+        table = self._table
+        frames, failed = list(payloads), list[int]()
+        if table.encoding != "raw":
+            frames, failed = read_each(self._decoded, payloads, (DataError,))
+        owner = np.delete(np.arange(len(payloads)), failed) if failed else np.arange(len(payloads))
+        if table.skip:
+            frames = [frame[table.skip :] for frame in frames]
+        lengths = np.fromiter(map(len, frames), np.intp, len(frames))
+        width = table.size or table.least
+        if table.size is None:
+            counts = (lengths >= width).astype(np.intp)
+            frames = [frame[:width] for frame in frames]
+        else:
+            counts = np.where(lengths % width, 0, lengths // width)
+            counts[are_too_many(counts, self.check_count)] = 0
+        if not counts.all():
+            failed += owner[counts == 0].tolist()
+            frames = list(compress(frames, counts.tolist()))
+            owner, counts = owner[counts > 0], counts[counts > 0]
+        rows = np.frombuffer(b"".join(frames), np.uint8).reshape(-1, width)
+        return rows, np.repeat(owner, counts), failed
+
+    def _column(self, name: str, rows: NDArray[np.uint8]) -> NDArray[Any]:
+        """A field's values in records, each so many bytes."""
+        field = self._table.fields[name]
+        size, order = SIZES[field.type], _ORDERS[field.order or self._table.order]
+        cells = rows[:, field.at : field.at + size]
+        is_signed = field.type.startswith("i") and field.bit is None
+        kind = "f" if field.type.startswith("f") else "i" if is_signed else "u"
+        column: NDArray[Any]
+        if size in _NO_SIZE:
+            # In the upper bytes of a number that has one more.
+            wide = np.zeros((len(rows), size + 1), np.uint8)
+            wide[:, slice(size) if order == ">" else slice(1, None)] = cells
+            column = wide.view(f"{order}{kind}{size + 1}")[:, 0] >> 8
+        else:
+            column = np.ascontiguousarray(cells).view(f"{order}{kind}{size}")[:, 0]
+        if field.bit is None:
+            return column
+        shift, mask = np.uint64(field.bit), np.uint64((1 << field.bits) - 1)
+        return (column.astype(np.uint64) >> shift) & mask
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is read; see ``Format.check``."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any
-
 import cbor2
 import msgspec
 import numpy as np
@@ -13,8 +9,10 @@ from numpy.typing import NDArray
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.cbor.payload import UNREADABLE, content_of, loads
-from connectors.formats.converted import typed_reader
+from connectors.formats.format import ReadTable, Wanted
+from connectors.formats.tables import RecordTable
 from headgate.config.feed import Feed
+from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
 
@@ -47,11 +45,6 @@ for _type in (0x40, 0x60):
 #: One that says its length takes as long as so many more.
 _LENGTH_COUNTS = 3
 
-#: May be a float that is NaN or infinite.
-_NOT_FINITE = re.compile(
-    rb"\xfb[\x7f\xff][\xf0-\xff]|\xfa[\x7f\xff][\x80-\xff]|\xf9[\x7c-\x7f\xfc-\xff]"
-)
-
 #: With so many arrays in it, it is looked whether some of them are keys. Python's hash of them is
 #: known beforehand, so there may be many of one hash, and each of these takes as long as there are.
 _MANY_ARRAYS = 500
@@ -74,18 +67,20 @@ class CborFormat:
 
     # All texts are read.
     is_utf8 = False
+    make_typed = None
     pick = None
 
     def __init__(self, feed: Feed, limits: Ingest) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
-        self._max_records = limits.max_records
         # An empty map has one byte, not three as in JSON.
         self.unseen_bytes = self._bounds.unseen_bytes // 3
         self.check_count = self._bounds.check_count
 
-    def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
-        """What reads a payload into a type; see ``Format.make_typed``."""
-        return typed_reader(kind, _typed_content, _NOT_FINITE, self._max_records)
+    def make_table(self, wanted: Wanted) -> ReadTable:
+        """What reads many payloads; see ``Format``."""
+        # Keys that are whole numbers are texts in the terms of JSON.
+        parse = loads if _has_numbers_for_keys(wanted) else content_of
+        return RecordTable(wanted, parse, UNREADABLE, self.check_count)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
@@ -97,11 +92,11 @@ class CborFormat:
         return loads(payload)
 
 
-def _typed_content(payload: bytes) -> object:
-    try:
-        return content_of(payload)
-    except UNREADABLE as error:
-        raise msgspec.DecodeError(str(error)) from None
+def _has_numbers_for_keys(wanted: Wanted) -> bool:
+    """Whether a key that is looked for may be a whole number in the payload."""
+    paths = [*(path for path, _ in wanted.channels), *wanted.names]
+    paths += [] if wanted.time is None else [wanted.time[0]]
+    return any(part.removeprefix("-").isdecimal() for path in paths for part in parts_of(path))
 
 
 def check(payload: bytes, bounds: Bounds) -> bool:

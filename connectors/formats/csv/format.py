@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.csv.component import CsvConfig
+from connectors.formats.csv.table import CsvTable
+from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.numbers import number_text
+from connectors.formats.tables import RecordTable
 from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
 from headgate.config.feed import Feed
@@ -16,8 +19,9 @@ from headgate.config.payload_path import key_of
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
 
-#: What Python makes of a value and of a line, bytes, places in their lists included.
-_VALUE, _LINE = 100, 400
+#: What Python makes of a value, of a name with one, and of a line, bytes, places in their lists
+#: included.
+_VALUE, _PAIR, _LINE = 100, 350, 400
 
 #: Around all lines these mean nothing: C programs send the end of their strings along.
 _AROUND = "\0 \ufeff\n\r"
@@ -37,6 +41,7 @@ class CsvFormat:
     pick = None
 
     def __init__(self, table: CsvConfig, feed: Feed, limits: Ingest) -> None:
+        self._table = table
         self._columns = table.columns
         self._assign = table.assign
         self._delimiter = table.delimiter
@@ -64,12 +69,27 @@ class CsvFormat:
             paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
         self._wanted = wanted(feed, paths)
 
+    def make_table(self, wanted: Wanted) -> ReadTable | None:
+        """What reads many payloads; see ``Format``."""
+        channels = {key_of(path) for path, _ in wanted.channels}
+        others = {
+            *map(key_of, wanted.names),
+            *([] if wanted.time is None else [key_of(wanted.time[0])]),
+        }
+        has_default = any(default is not None for _, default in wanted.channels)
+        if has_default or not channels <= self._numbers or channels & others:
+            return RecordTable(
+                wanted, lambda payload: self.read(b"", payload), (), self.check_count
+            )
+        return CsvTable(wanted, self._table, self._around, self.check_count)
+
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
         lines = max(payload.count(b"\n"), payload.count(b"\r"))
         self.check_count(max(0, lines - 2))
         values = payload.count(self._delimiter.encode()) + lines
-        self._bounds.check_size(payload, _VALUE * values + _LINE * lines)
+        each = _VALUE if self._assign is None else _PAIR
+        self._bounds.check_size(payload, each * values + _LINE * lines)
         return True
 
     def read(self, topic: bytes, payload: bytes) -> object:
@@ -102,13 +122,22 @@ class CsvFormat:
 
     def _assigned(self, row: Sequence[str], assign: str) -> object:
         """A line of names and values as a record, or what is wrong with it."""
-        pairs = [pair.partition(assign) for pair in row if pair.strip()]
-        names = [name.strip() for name, _, _ in pairs]
-        if without := next((name for name, sign, _ in pairs if not sign), ""):
-            return DataError("not_csv", f"expected a name{assign}value, got {without!r}"[:200])
-        if len(set(names)) < len(names):
+        names, values = set[str](), dict[str, str]()
+        is_twice = False
+        for pair in row:
+            if not pair.strip():
+                continue
+            name, sign, value = pair.partition(assign)
+            if not sign:
+                return DataError("not_csv", f"expected a name{assign}value, got {name!r}"[:200])
+            name = name.strip()
+            is_twice |= name in names
+            names.add(name)
+            if name in self._wanted:
+                values[name] = value
+        if is_twice:
             return DataError("not_csv", "a name stands twice in a line")
-        return self._record(names, [value for _, _, value in pairs])
+        return self._record(tuple(values), tuple(values.values()))
 
     def _record(self, columns: Sequence[str], row: Sequence[str]) -> object:
         """A line as a record, or what is wrong with it."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from line_protocol_parser import LineFormatError, parse_line
 
 from connectors.formats.bounds import Bounds
-from connectors.formats.converted import converter
+from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.paths import ABSENT, getter
+from connectors.formats.tables import RecordTable
 from headgate.config.feed import Feed
 from headgate.config.payload_path import parts_of
 from headgate.config.schema import Ingest
@@ -35,6 +35,7 @@ class LineProtocolFormat:
     """
 
     is_utf8 = False
+    make_typed = None
     pick = None
 
     def __init__(self, feed: Feed, limits: Ingest) -> None:
@@ -48,18 +49,9 @@ class LineProtocolFormat:
         self._wanted = [] if feed.other_channels else [getter(path) for path in paths]
         self._below = [(path, parts) for path in paths if len(parts := parts_of(path)) == 2]
 
-    def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
-        """What reads a payload into a type; see ``Format.make_typed``."""
-        convert = converter(kind)
-
-        def read(payload: bytes) -> object:
-            try:
-                records = self._records(payload)
-            except DataError as error:
-                raise msgspec.DecodeError(error.detail) from None
-            return convert(records)
-
-        return read
+    def make_table(self, wanted: Wanted) -> ReadTable:
+        """What reads many payloads; see ``Format``."""
+        return RecordTable(wanted, self._records, (), self.check_count)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""

@@ -6,17 +6,15 @@ short ones, its length (https://github.com/msgpack/msgpack/blob/master/spec.md).
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import AnyObject, Bounds
-from connectors.formats.converted import typed_reader
+from connectors.formats.format import ReadTable, Wanted
+from connectors.formats.tables import RecordTable
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
 from headgate.core.errors import DataError
@@ -63,9 +61,6 @@ _LENGTHS = {
     0xDB: (">I", 0),
 }
 
-#: May be a float that is NaN or infinite.
-_NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|\xca[\x7f\xff][\x80-\xff]")
-
 #: With so many arrays in it, it is looked whether some of them are keys. Python's hash of them is
 #: known beforehand, so there may be many of one hash, and each of these takes as long as there are.
 _MANY_ARRAYS = 500
@@ -75,6 +70,9 @@ _IS_OBJECT = _COST == _OBJECT
 
 _decode = msgspec.msgpack.Decoder().decode
 _elements = msgspec.msgpack.Decoder(list[AnyObject]).decode
+
+#: What the parser raises.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 def _content(payload: bytes) -> object:
@@ -87,7 +85,7 @@ def _content(payload: bytes) -> object:
         return _decode(payload)
     except (UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
         raise
-    except (ValueError, TypeError, OverflowError) as error:
+    except _UNREADABLE as error:
         # A time beyond all years, a map for a key.
         raise msgspec.DecodeError(str(error)) from None
 
@@ -102,18 +100,18 @@ class MsgpackFormat:
 
     # All texts are read.
     is_utf8 = False
+    make_typed = None
     pick = None
 
     def __init__(self, feed: Feed, limits: Ingest) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
-        self._max_records = limits.max_records
         # An empty map has one byte, not three as in JSON.
         self.unseen_bytes = self._bounds.unseen_bytes // 3
         self.check_count = self._bounds.check_count
 
-    def make_typed(self, kind: Any) -> Callable[[bytes], Any]:  # noqa: ANN401  (made while it runs)
-        """What reads a payload into a type; see ``Format.make_typed``."""
-        return typed_reader(kind, _content, _NOT_FINITE, self._max_records)
+    def make_table(self, wanted: Wanted) -> ReadTable:
+        """What reads many payloads; see ``Format``."""
+        return RecordTable(wanted, _decode, _UNREADABLE, self.check_count)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""

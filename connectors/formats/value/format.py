@@ -6,11 +6,20 @@ number, to be told of and marked as such.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
 from connectors.formats.devices import MAX_TOPIC_BYTES
+from connectors.formats.format import ReadTable, Typed, Wanted
 from connectors.formats.json.payload import loads
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter
+from connectors.formats.tables import Gathered, RecordTable, values_at
 from connectors.formats.topics import TopicPattern
+from connectors.formats.typed import read_each
 from headgate.config.channel import plain
 from headgate.config.feed import Feed
 from headgate.config.payload_path import key_of
@@ -24,6 +33,11 @@ _MAX_OBJECT_BYTES = 8 << 10
 
 #: Around a value they mean nothing.
 _BLANKS = "\ufeff\0 \t\r\n"
+
+#: What the parser raises for what it can't read; and itself, for values and for objects.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_value = msgspec.json.Decoder(float | bool | None).decode
+_object = msgspec.json.Decoder().decode
 
 #: Topics whose channel is remembered.
 _MAX_TOPICS = 1 << 16
@@ -63,6 +77,38 @@ class ValueFormat:
         self.unseen_bytes = _MAX_BYTES if path is None else _MAX_OBJECT_BYTES
         self._takes_literals = not feed.strict
         self._known: dict[bytes, str] = {}
+
+    def make_table(self, wanted: Wanted) -> ReadTable | None:
+        """What reads many payloads; see ``Format``."""
+        keys = [key_of(path) for path, _ in wanted.channels]
+        if len(set(keys)) < len(keys):
+            return None  # a value may be of two channels
+        # Of channels that have digits or words of their own it is not told by its type what a value
+        # is.
+        places = {key: -1 if any(self._channels[key]) else place for place, key in enumerate(keys)}
+        topics: dict[bytes, int] = {}
+
+        def place_of(topic: bytes) -> int:
+            try:
+                place = places[self._key_of(topic)]
+            except DataError:
+                place = -1
+            if len(topic) <= MAX_TOPIC_BYTES and len(topics) < _MAX_TOPICS:
+                topics[topic] = place
+            return place
+
+        def which_of(each_topic: Sequence[bytes]) -> NDArray[np.intp]:
+            if self._key is not None:
+                return np.full(len(each_topic), places[self._key], np.intp)
+            found = list(map(topics.get, each_topic))
+            if None in found:
+                found = [
+                    place_of(topic) if place is None else place
+                    for topic, place in zip(each_topic, found, strict=True)
+                ]
+            return np.array(found, np.intp)
+
+        return ValueTable(wanted, self._path, which_of)
 
     def check(self, payload: bytes) -> bool:
         """Refuse what is longer than any value."""
@@ -119,3 +165,47 @@ class ValueFormat:
         if len(topic) <= MAX_TOPIC_BYTES and len(self._known) < _MAX_TOPICS:
             self._known[topic] = name
         return name
+
+
+class ValueTable:
+    """Reads values many at a time; a ``ReadTable``.
+
+    Args:
+        wanted: What is looked for.
+        path: Where a value stands in an object; None: it is all that there is.
+        which_of: The places of the channels that topics are of; below 0 for the careful way.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        path: str | None,
+        which_of: Callable[[Sequence[bytes]], NDArray[np.intp]],
+    ) -> None:
+        self._wanted = wanted
+        self._which_of = which_of
+        self._takes_truth = all(wanted.takes_truth)
+        self._objects = None
+        if path is not None:
+            self._objects = RecordTable(wanted, _object, _UNREADABLE, _any_count)
+            self._values_of = values_at(path)
+
+    def __call__(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
+        """What payloads hold."""
+        which = self._which_of(topics)
+        values: Sequence[object]
+        if self._objects is not None:
+            gathered, records = self._objects.records(payloads, which)
+            values = self._values_of(records)
+        else:
+            values, failed = read_each(_value, payloads, _UNREADABLE)
+            owner = np.arange(len(payloads))
+            if failed:
+                owner = np.delete(owner, failed)
+            gathered = Gathered(self._wanted, owner, failed, has_arrays=False, which=which[owner])
+        gathered.add_values(0, values, takes_truth=self._takes_truth)
+        return gathered.typed()
+
+
+def _any_count(_records: int) -> None:
+    """So many as a payload can hold that is no longer than it may be."""

@@ -6,7 +6,7 @@ import pytest
 
 from headgate.config.feed import Feed
 from tests.unit.formats.test_shape import Decoding
-from tests.unit.formats.test_typed import _decoded
+from tests.unit.formats.test_typed import decoded_by
 
 _FEED = {
     "channels": {
@@ -43,7 +43,7 @@ def test_both_ways_agree_to_the_bit() -> None:
     feed = Feed.model_validate({"topic": "in/{device}", **_FEED})
     payloads = [b"{}", b'{"object":{}}', b'{"object":null}', b"[{},{}]", b'{"object":[]}', b"[]"]
     topics = [b"in/a"] * len(payloads)
-    assert _decoded(feed, payloads, topics, is_typed=True) == _decoded(
+    assert decoded_by(feed, payloads, topics, is_typed=True) == decoded_by(
         feed, payloads, topics, is_typed=False
     )
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.format import Wanted
 from connectors.formats.typed import TypedDecoder
 from headgate.config.feed import Feed
 from headgate.config.schema import Ingest
@@ -22,7 +23,7 @@ from headgate.core.channels import ChannelTable
 pytestmark = pytest.mark.slow
 
 _NOW_NS = 1_800_000_000 * 10**9
-_FEEDS: list[dict[str, Any]] = [
+FEEDS: list[dict[str, Any]] = [
     {"time": {"path": "t", "unit": "ms"}, "channels": {"x": {}, "y": {"required": True}}},
     {"channels": {"x": {"scale": 1e300, "offset": -1}, "y": {"path": "n.y"}}},
     {
@@ -110,7 +111,7 @@ _values = st.one_of(
     st.sampled_from([*_words, math.nan, math.inf, [], {}]),
 )
 _names = st.sampled_from(["t", "x", "y", "id", "n", "n.x", "n.y", "other"])
-_objects = st.recursive(
+objects = st.recursive(
     st.dictionaries(_names, _values, max_size=6),
     lambda inner: st.dictionaries(_names, st.one_of(_values, inner), max_size=6),
     max_leaves=8,
@@ -125,7 +126,7 @@ _good = st.fixed_dictionaries(
         ),
     }
 )
-_records = st.one_of(_good, _objects)
+_records = st.one_of(_good, objects)
 _payloads = st.one_of(
     _records.map(json.dumps).map(str.encode),
     st.lists(_records, max_size=3).map(json.dumps).map(str.encode),
@@ -141,9 +142,10 @@ _payloads = st.one_of(
 )
 
 
-def _decoded(
+def decoded_by(
     feed: Feed, payloads: list[bytes], topics: list[bytes], *, is_typed: bool
 ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], dict[tuple[str, str], int]]:
+    """Readings, refusals and bad fields, by one way or the other."""
     table = ChannelTable()
     decoder = FeedDecoder("f", feed, table, Ingest(max_devices=100), takes_fast_way=is_typed)
     assert not is_typed or decoder._typed is not None
@@ -155,16 +157,16 @@ def _decoded(
     return rows, refused, {key: bad.count for key, bad in decoded.bad_fields.items()}
 
 
-@pytest.mark.parametrize("number", range(len(_FEEDS)))
+@pytest.mark.parametrize("number", range(len(FEEDS)))
 @settings(max_examples=300)
 @given(st.lists(_payloads, max_size=5), st.data())
 def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject) -> None:
     """The same readings to the last bit, in the same order, and the same refusals."""
-    feed = Feed.model_validate({"topic": "in/{device}", **_FEEDS[number]})
+    feed = Feed.model_validate({"topic": "in/{device}", **FEEDS[number]})
     names = [b"in"] if feed.topic == "in" else [b"in/a", b"in/b", b"in/\x01", b"in/"]
     topics = [data.draw(st.sampled_from(names)) for _ in payloads]
 
-    assert _decoded(feed, payloads, topics, is_typed=True) == _decoded(
+    assert decoded_by(feed, payloads, topics, is_typed=True) == decoded_by(
         feed, payloads, topics, is_typed=False
     )
 
@@ -176,9 +178,9 @@ def test_no_shape_raises_for_what_a_message_holds(number: int, payloads: list[by
     """What can't be used is refused, a message once at most, and its neighbours are as alone."""
     feed = Feed.model_validate({"topic": "in/{device}", **_SHAPES[number]})
     topic = b"in" if feed.topic == "in" else b"in/a"
-    rows, refused, _ = _decoded(feed, payloads, [topic] * len(payloads), is_typed=False)
+    rows, refused, _ = decoded_by(feed, payloads, [topic] * len(payloads), is_typed=False)
 
-    alone = [_decoded(feed, [each], [topic], is_typed=False) for each in payloads]
+    alone = [decoded_by(feed, [each], [topic], is_typed=False) for each in payloads]
     assert rows == [row for each, *_ in alone for row in each]
     assert refused == [(at, text) for at, (_, each, _) in enumerate(alone) for _, text in each]
 
@@ -186,15 +188,12 @@ def test_no_shape_raises_for_what_a_message_holds(number: int, payloads: list[by
 def test_what_is_as_the_feed_says_goes_the_typed_way() -> None:
     """Numbers of any kind, null, nested fields and arrays of records; not booleans or text."""
     decoder = TypedDecoder(
-        [("x", None), ("n.y", None)],
-        ("t", False),
-        (),
+        Wanted((("x", None), ("n.y", None)), (True, True), ("t", False), ()),
         lambda kind: msgspec.json.Decoder(kind).decode,
         is_utf8=True,
     )
-    typed = decoder.decode(
-        [b'{"t":1,"x":2,"n":{"y":null}}', b'{"t":1,"x":true}', b'[{"t":2},{"t":3,"x":4e2}]']
-    )
+    payloads = [b'{"t":1,"x":2,"n":{"y":null}}', b'{"t":1,"x":true}', b'[{"t":2},{"t":3,"x":4e2}]']
+    typed = decoder.decode([b"in"] * 3, payloads)
 
     assert typed.failed == [1]
     assert typed.owner.tolist() == [0, 2, 2]
@@ -209,9 +208,7 @@ def test_paths_that_types_can_not_express_are_refused(paths: list[str]) -> None:
     """Positions in a list, and a value that is also an object."""
     with pytest.raises(ValueError, match=" "):
         TypedDecoder(
-            [(path, None) for path in paths],
-            None,
-            (),
+            Wanted(tuple((path, None) for path in paths), (True,) * len(paths), None, ()),
             lambda kind: msgspec.json.Decoder(kind).decode,
             is_utf8=True,
         )
@@ -221,7 +218,7 @@ def test_paths_that_types_can_not_express_are_refused(paths: list[str]) -> None:
 def test_numbers_that_no_float_can_hold(payload: bytes) -> None:
     """They are infinite, and of no interest where nobody wants them, whichever way they go."""
     feed = Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}})
-    ways = [_decoded(feed, [payload], [b"in/a"], is_typed=is_typed) for is_typed in (True, False)]
+    ways = [decoded_by(feed, [payload], [b"in/a"], is_typed=is_typed) for is_typed in (True, False)]
 
     assert ways[0] == ways[1]
     assert bool(ways[0][0]) == (b",}" not in payload)
