@@ -72,6 +72,10 @@ class Heartbeat:
         self._since_ns = -1
         self._flowed_ns = self.flowed_ns()
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
     def flowed_ns(self) -> int:
         """When messages last flowed, ns since 1970 UTC; 0 when nobody has said so."""
         try:

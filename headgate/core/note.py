@@ -32,6 +32,10 @@ class Note:
         self._path = path
         self._file: int | None = None
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
     def read(self) -> dict[str, Any]:
         """What the last process left behind; empty when that was nothing, or can't be read."""
         try:

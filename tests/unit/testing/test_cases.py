@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
 import pytest
 
 from headgate.cli.main import main
+from headgate.testing.cases import play_case
 
 _CONFIG = """\
 [local_store]
@@ -165,3 +167,16 @@ def test_options_that_mean_nothing_are_refused(arguments: list[str], case: Path)
     """Before anything is written."""
     assert main(["test", *arguments, str(case)]) == 2
     assert not (case / "out.lp").exists()
+
+
+def test_a_thousand_cases_need_no_more_files_than_one(
+    case: Path,
+) -> None:
+    """All that a gateway has open is closed with it."""
+    open_files = []
+    for _ in range(3):
+        play_case(case)
+        gc.collect()
+        open_files.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    assert open_files[0] == open_files[-1]
