@@ -399,6 +399,18 @@ def test_a_bridge_takes_its_devices_along_and_brings_them_back() -> None:
     assert gateway.told()[3:] == [("offline", 41)]
 
 
+def test_what_a_reading_has_ended_does_not_come_back_with_a_bridge() -> None:
+    """Who was away by its own word, and has been heard since, is not away by it any more."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.word("offline")
+    gateway.live(30, 35)
+    gateway.word("offline", is_through=True)
+    gateway.word("online", is_through=True)
+
+    assert [state for state, _ in gateway.told()] == ["online", "offline"] * 2 + ["online"]
+
+
 def test_a_bridge_does_not_bring_back_who_is_silent() -> None:
     """Its devices sent nothing while it was there, either."""
     gateway = _Gateway()
