@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -66,8 +66,8 @@ class _Reading:
     def __init__(
         self, feed: Mapping[str, object], topics: Sequence[bytes], payloads: Sequence[bytes]
     ) -> None:
-        config = Feed.model_validate(dict(feed))
-        self._decoder = FeedDecoder("feed", config, ChannelTable(), Ingest())
+        config = FeedConfig.model_validate(dict(feed))
+        self._decoder = FeedDecoder("feed", config, ChannelTable(), IngestConfig())
         self._topics, self._payloads = topics, payloads
         self._arrival_ns = np.full(len(payloads), _NOW_NS)
 

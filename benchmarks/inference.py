@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks import services
 from benchmarks.plant import Plant, train_model
-from headgate.config.schema import Model
+from headgate.config.schema import ModelConfig
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.results import Frames
 from models.package import ModelPackage
@@ -23,7 +23,7 @@ from models.runtime import Runtime
 from streams.stages.infer import Inferer
 
 #: Windows of one run, as in a configuration that says nothing of it.
-_MOST: int = Model.model_fields["max_batch"].default
+_MOST: int = ModelConfig.model_fields["max_batch"].default
 
 #: Kinds that keep state, and how many channels their models have here.
 _STATEFUL = {"ridge": 8, "level": 8, "novelty": 1}

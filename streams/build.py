@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headgate.config.feed import Feed
-from headgate.config.schema import Config, Model
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import Config, ModelConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError, TransientError
 from headgate.core.telemetry import Telemetry
@@ -52,7 +52,7 @@ def load_packages(config: Config) -> tuple[dict[str, ModelPackage], list[str]]:
     return packages, problems
 
 
-def open_model(settings: Model, package: ModelPackage) -> Runtime:
+def open_model(settings: ModelConfig, package: ModelPackage) -> Runtime:
     """The model of a package, verified by its golden outputs.
 
     Raises:
@@ -67,7 +67,7 @@ def open_model(settings: Model, package: ModelPackage) -> Runtime:
     )
 
 
-def _misfits(feed_name: str, feed: Feed, name: str, package: ModelPackage) -> list[str]:
+def _misfits(feed_name: str, feed: FeedConfig, name: str, package: ModelPackage) -> list[str]:
     """Why a package can't be fed by a feed."""
     problems = []
     for channel in package.manifest.channels:

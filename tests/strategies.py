@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -31,7 +31,7 @@ DEVICES = (
 #: ``feed.pump`` uses every cleaning rule, ``feed.tank`` none; both have windows of two lengths
 #: that share no pane.
 FEEDS = {
-    "pump": Feed.model_validate(
+    "pump": FeedConfig.model_validate(
         {
             "topic": "{device}",
             "grace": "3s",
@@ -50,7 +50,7 @@ FEEDS = {
             "aggregates": [{"window": "5s"}, {"window": "30s"}],
         }
     ),
-    "tank": Feed.model_validate(
+    "tank": FeedConfig.model_validate(
         {
             "topic": "{device}",
             "grace": "3s",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from connectors.formats.columns import Decoded
 from connectors.formats.repeated_hour import RepeatedHour
 from headgate.config.event_time import zone_of
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device, Remaining
 from headgate.core.runs import runs
@@ -34,7 +34,7 @@ class Arrivals:
         channels: The table that its readings point into.
     """
 
-    def __init__(self, feed: Feed, channels: ChannelTable) -> None:
+    def __init__(self, feed: FeedConfig, channels: ChannelTable) -> None:
         # With half of the grace to spare, a device that is ahead makes nobody's readings late.
         self._tolerance_ns = feed.grace // 2
         time = feed.time

@@ -12,7 +12,7 @@ from connectors.formats.numbers import shown
 from connectors.formats.paths import getter
 from connectors.formats.topics import TopicPattern
 from headgate.config.availability import AvailabilityConfig, word_of, words_of
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.channels import Device, Tags, telling_tags
 from headgate.core.errors import DataError
 from headgate.core.results import OFFLINE, ONLINE, Availability
@@ -36,7 +36,7 @@ class AvailabilityTopics:
         most: Devices that it is remembered of at most that they have said anything.
     """
 
-    def __init__(self, name: str, feed: Feed, table: AvailabilityConfig, most: int) -> None:
+    def __init__(self, name: str, feed: FeedConfig, table: AvailabilityConfig, most: int) -> None:
         self._name = name
         self._feed = feed
         self._patterns = [TopicPattern(topic) for topic in table.topic]

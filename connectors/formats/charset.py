@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from connectors.formats.format import Format
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.errors import DataError
 
 #: What all formats read.
 _OURS = "utf-8"
 
 
-def with_charset(form: Format, feed: Feed) -> Format:
+def with_charset(form: Format, feed: FeedConfig) -> Format:
     """The format with what its feed says of the characters of its messages."""
     return form if feed.charset == _OURS else _Recoded(form, feed.charset)
 

@@ -18,15 +18,15 @@ from connectors.formats.format import (
 )
 from connectors.formats.inflate import STARTS, compression_of, inflated
 from connectors.formats.tables import in_pieces
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What ``feed.NAME.compression`` says where nothing is known.
 _AUTO, _NONE = "auto", "none"
 
 
-def with_compression(form: Format, feed: Feed, limits: Ingest) -> Format:
+def with_compression(form: Format, feed: FeedConfig, limits: IngestConfig) -> Format:
     """The format with what its feed says of compression around its messages."""
     if feed.compression == _NONE or (feed.compression == _AUTO and feed.may_begin_anyhow):
         return form

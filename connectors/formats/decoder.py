@@ -38,8 +38,8 @@ from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
 from connectors.formats.tables import fast_decoder
 from connectors.formats.times import EventTimes
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Remaining, Tags
 from headgate.core.components import component
@@ -68,9 +68,9 @@ class FeedDecoder:
     def __init__(
         self,
         name: str,
-        feed: Feed,
+        feed: FeedConfig,
         channels: ChannelTable,
-        limits: Ingest,
+        limits: IngestConfig,
         *,
         takes_fast_way: bool = True,
     ) -> None:

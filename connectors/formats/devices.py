@@ -20,8 +20,8 @@ from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import TopicPattern
 from headgate.config.device_name import DeviceName
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import Channel, ChannelTable, Device, Remaining, Tags, telling_tags
 from headgate.core.errors import DataError
 
@@ -51,7 +51,9 @@ class Devices:
         limits: How much the table may hold; what is beyond is refused.
     """
 
-    def __init__(self, name: str, feed: Feed, channels: ChannelTable, limits: Ingest) -> None:
+    def __init__(
+        self, name: str, feed: FeedConfig, channels: ChannelTable, limits: IngestConfig
+    ) -> None:
         self._name = name
         self._channels = channels
         self._limits = limits

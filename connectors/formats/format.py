@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 
 #: What ``read`` gives for a message that has no readings, and need have none.
 NOTHING: Final = object()
@@ -251,4 +251,4 @@ class Format(Protocol):
 
 
 #: Makes a format for a feed, from the component's own table.
-MakeFormat: TypeAlias = Callable[[Any, Feed, Ingest], Format]
+MakeFormat: TypeAlias = Callable[[Any, FeedConfig, IngestConfig], Format]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from connectors.formats.numbers import shown
-from headgate.config.event_time import TimeMapping, zone_of
+from headgate.config.event_time import TimeConfig, zone_of
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.iso import moment_ns
@@ -103,7 +103,7 @@ class TimeTexts:
         mapping: The feed's ``time``.
     """
 
-    def __init__(self, mapping: TimeMapping) -> None:
+    def __init__(self, mapping: TimeConfig) -> None:
         self.zone = None if mapping.zone is None else zone_of(mapping.zone)
         self._pattern = mapping.pattern
         self._takes_dates = mapping.date_only

@@ -16,8 +16,8 @@ from connectors.formats.devices import MAX_NAME, Devices
 from connectors.formats.format import Fields, Format
 from connectors.formats.paths import ABSENT, getter, quoted
 from connectors.formats.signals import Signal
-from headgate.config.channel import OtherChannels, plain
-from headgate.config.feed import Feed
+from headgate.config.channel import OtherChannelsConfig, plain
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of, parts_of
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
@@ -48,7 +48,9 @@ class Others:
         devices: Its devices.
     """
 
-    def __init__(self, table: OtherChannels, feed: Feed, form: Format, devices: Devices) -> None:
+    def __init__(
+        self, table: OtherChannelsConfig, feed: FeedConfig, form: Format, devices: Devices
+    ) -> None:
         self._devices = devices
         self._unit = table.unit
         self._units = [(_pattern([name]), unit) for name, unit in table.units.items()]

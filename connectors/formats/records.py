@@ -16,7 +16,7 @@ from connectors.formats.format import NOTHING, Stated
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, array_below, quoted
 from connectors.formats.signals import Signal
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import Step, parts_of, steps_of
 from headgate.core.errors import DataError
 
@@ -102,7 +102,7 @@ class Records:
     """
 
     def __init__(
-        self, feed: Feed, signals: Sequence[Signal], check_count: Callable[[int], None]
+        self, feed: FeedConfig, signals: Sequence[Signal], check_count: Callable[[int], None]
     ) -> None:
         self.path = feed.records
         self._steps = () if feed.records is None else steps_of(feed.records)

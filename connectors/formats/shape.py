@@ -13,7 +13,7 @@ from connectors.formats.signals import Signal
 from connectors.formats.times import NS_PER_UNIT
 from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
-from headgate.config.feed import Arrays, Feed, Pairs, SourceQuality
+from headgate.config.feed import ArraysConfig, FeedConfig, PairsConfig, SourceQualityConfig
 from headgate.config.payload_path import key_of
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
@@ -54,7 +54,7 @@ class Shape:
         form: The format that reads them.
     """
 
-    def __init__(self, feed: Feed, signals: Sequence[Signal], form: Format) -> None:
+    def __init__(self, feed: FeedConfig, signals: Sequence[Signal], form: Format) -> None:
         self._check_count = form.check_count
         self._pick = form.pick
         self._pairs = None if feed.pairs is None else NamedValues(feed, feed.pairs, signals)
@@ -112,7 +112,7 @@ class Shape:
 class NamedValues:
     """Records of a name and a value each: the name says which channel it is."""
 
-    def __init__(self, feed: Feed, pairs: Pairs, signals: Sequence[Signal]) -> None:
+    def __init__(self, feed: FeedConfig, pairs: PairsConfig, signals: Sequence[Signal]) -> None:
         self._path = pairs.name
         self._name = getter(pairs.name)
         self._value = getter(pairs.value)
@@ -132,7 +132,7 @@ class NamedValues:
 class ValueArrays:
     """Records whose channels are arrays, an element a time."""
 
-    def __init__(self, arrays: Arrays, time_path: object, signals: Sequence[Signal]) -> None:
+    def __init__(self, arrays: ArraysConfig, time_path: object, signals: Sequence[Signal]) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
         self._time_key, self._step_ns = "", arrays.step
         self._time: Callable[[object], object] = _nothing
@@ -219,7 +219,7 @@ def _nothing(_record: object) -> object:
 class SenderQuality:
     """What the sender itself says of how good a record is."""
 
-    def __init__(self, quality: SourceQuality, *, may_be_array: bool) -> None:
+    def __init__(self, quality: SourceQualityConfig, *, may_be_array: bool) -> None:
         self._get = getter(quality.path)
         self._good = {_comparable(each) for each in quality.good}
         self._may_be_array = may_be_array
@@ -247,7 +247,7 @@ def _comparable(value: object) -> tuple[str, object]:
     return ("number", value) if isinstance(value, int | float) else ("other", None)
 
 
-def shape_of(feed: Feed, signals: Sequence[Signal], form: Format) -> Shape | None:
+def shape_of(feed: FeedConfig, signals: Sequence[Signal], form: Format) -> Shape | None:
     """What a feed says of its records' shape; None: each is one object with all channels."""
     given = (feed.pairs, feed.arrays, feed.quality, form.pick)
     return Shape(feed, signals, form) if any(each is not None for each in given) else None

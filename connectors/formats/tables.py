@@ -20,7 +20,7 @@ from connectors.formats.format import Format, MakeTable, ReadTable, Typed, Wante
 from connectors.formats.paths import ABSENT, getter, with_default
 from connectors.formats.signals import Signal
 from connectors.formats.typed import TypedDecoder, read_each
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
 from headgate.core.errors import DataError
 
@@ -54,7 +54,7 @@ class TableDecoder:
 
 
 def fast_decoder(
-    feed: Feed, form: Format, signals: Sequence[Signal]
+    feed: FeedConfig, form: Format, signals: Sequence[Signal]
 ) -> TypedDecoder | TableDecoder | None:
     """The feed's fast way; None when its format or paths need the careful one throughout."""
     given = (feed.records, feed.pairs, feed.arrays, feed.quality, feed.other_channels)

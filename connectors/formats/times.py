@@ -20,7 +20,7 @@ from connectors.formats.moments import (
 )
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import ABSENT, first, getter
-from headgate.config.event_time import TimeMapping
+from headgate.config.event_time import TimeConfig
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 from headgate.core.iso import moment_ns
@@ -65,7 +65,7 @@ class EventTimes:
         mapping: The feed's ``time``, with a path.
     """
 
-    def __init__(self, mapping: TimeMapping) -> None:
+    def __init__(self, mapping: TimeConfig) -> None:
         #: A text without a zone that was taken for UTC, for want of ``zone``; empty before any.
         self.zoneless = ""
         #: Whether a text was met that is the later of two times, as far as it says itself.

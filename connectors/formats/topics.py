@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 
 
 class TopicPattern:
@@ -53,7 +53,7 @@ class PassedOver:
         ignore: Topic filters of messages that are of no feed.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], ignore: Iterable[str]) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], ignore: Iterable[str]) -> None:
         self._of_source = IgnoredTopics(ignore)
         self._of_feeds = {
             name: IgnoredTopics(feed.ignore) for name, feed in feeds.items() if feed.ignore

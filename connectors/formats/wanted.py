@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 
 
 class _Every(Container[object]):
@@ -14,6 +14,6 @@ class _Every(Container[object]):
         return True
 
 
-def wanted(feed: Feed, names: Iterable[str]) -> Container[object]:
+def wanted(feed: FeedConfig, names: Iterable[str]) -> Container[object]:
     """These names of the feed's channels; or all, where it takes what is not listed, too."""
     return frozenset(names) if feed.other_channels is None else _Every()

@@ -22,7 +22,7 @@ from headgate.core.components import Component
 
 if TYPE_CHECKING:
     from connectors.finding import Finding
-    from headgate.config.feed import Feed
+    from headgate.config.feed import FeedConfig
     from headgate.config.schema import Config
     from headgate.core.clock import Clock
     from headgate.core.telemetry import Telemetry
@@ -148,7 +148,7 @@ class SourceContext:
     on_certificate: Callable[[str, str, str], None] = lambda _key, _whose, _end: None
 
     @property
-    def feeds(self) -> Mapping[str, Feed]:
+    def feeds(self) -> Mapping[str, FeedConfig]:
         """By name, the feeds whose messages come from it."""
         return self.config.feeds_of(self.name)
 

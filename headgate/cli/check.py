@@ -15,7 +15,7 @@ from headgate.cli.output import note, say
 
 if TYPE_CHECKING:
     from connectors.finding import Finding
-    from headgate.config.feed import Feed
+    from headgate.config.feed import FeedConfig
     from headgate.config.schema import Config
 
 #: How long to wait for messages.
@@ -117,7 +117,7 @@ def _print(path: Path, config: Config, warnings: Sequence[str], notes: Sequence[
     sys.stdout.flush()
 
 
-def _stands_for(feed: Feed) -> str:
+def _stands_for(feed: FeedConfig) -> str:
     """What comes of a feed's preset and its own keys, in a line."""
     channels = ", ".join(feed.channels)
     if feed.other_channels is not None:

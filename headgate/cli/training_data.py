@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from connectors.logs.configured import open_existing_log
 from headgate.cli.times import UNITS, duration_ns, refuse_without_data, time_ns
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
@@ -265,7 +265,7 @@ def _names(args: argparse.Namespace, config: Config) -> list[str]:
     return names
 
 
-def _units(feed: Feed) -> dict[str, str]:
+def _units(feed: FeedConfig) -> dict[str, str]:
     return {name: mapping.unit for name, mapping in feed.channels.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config
 
 
@@ -26,7 +26,7 @@ def split_devices(config: Config) -> Iterator[str]:
             )
 
 
-def _below_the_device(feed: Feed) -> list[str]:
+def _below_the_device(feed: FeedConfig) -> list[str]:
     """Placeholders behind those that the name is made of, which are no part of it."""
     # In the topic's order, whatever else is in their levels.
     placeholders = feed.placeholders

@@ -13,7 +13,7 @@ from headgate.config.topics import PLACEHOLDER, checked_topic
 from headgate.config.values import Flag, Number
 
 if TYPE_CHECKING:
-    from headgate.config.feed import Feed
+    from headgate.config.feed import FeedConfig
 
 
 def _topics(given: object) -> object:
@@ -67,7 +67,7 @@ def words_of(values: tuple[bool | float | str, ...]) -> frozenset[str]:
     return frozenset(word for each in values if (word := word_of(each)) is not None)
 
 
-def availability_problem(feed: Feed) -> str:
+def availability_problem(feed: FeedConfig) -> str:
     """Why a feed's availability does not go with the rest of it; empty where it does."""
     if feed.availability is None:
         return ""

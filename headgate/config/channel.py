@@ -127,7 +127,7 @@ class ChannelConfig(Table):
         return scale
 
 
-class OtherChannels(ChannelConfig):
+class OtherChannelsConfig(ChannelConfig):
     """``[feed.NAME.other_channels]``: what holds for every channel that has no table of its own.
 
     Without it fields that are not listed are passed over.
@@ -162,4 +162,4 @@ def _if_any(value: object) -> object:
 
 
 #: What holds for channels that have no table of their own; None: there are none.
-IfAny = Annotated[OtherChannels | None, BeforeValidator(_if_any)]
+IfAny = Annotated[OtherChannelsConfig | None, BeforeValidator(_if_any)]

@@ -61,7 +61,7 @@ _NO_PATTERN = (
 )
 
 
-class TimeMapping(Table):
+class TimeConfig(Table):
     """``[feed.NAME.time]``: where the event time stands, and how it is written.
 
     Without ``path`` the arrival time is taken, and the readings are marked so.

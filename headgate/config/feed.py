@@ -17,7 +17,7 @@ from headgate.config.availability import AvailabilityConfig, availability_proble
 from headgate.config.channel import ChannelConfig, IfAny, entries_of
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.device_name import DeviceName, NameSource, device_name
-from headgate.config.event_time import TimeMapping
+from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.preset import with_preset
@@ -49,14 +49,14 @@ def _names(value: object) -> list[object]:
 Sources = Annotated[tuple[Name, ...], BeforeValidator(_names)]
 
 
-class Pairs(Table):
+class PairsConfig(Table):
     """``[feed.NAME.pairs]``: each record is one value, and says the name of its channel."""
 
     name: PayloadPath = "name"
     value: PayloadPath = "value"
 
 
-class Arrays(Table):
+class ArraysConfig(Table):
     """``[feed.NAME.arrays]``: channels are arrays, an element a time.
 
     The time is an array as well, or that of the first element; then this says how far elements are
@@ -82,7 +82,7 @@ class Arrays(Table):
         return self
 
 
-class SourceQuality(Table):
+class SourceQualityConfig(Table):
     """``[feed.NAME.quality]``: what the sender says of how good a record is."""
 
     path: PayloadPath
@@ -94,7 +94,7 @@ class SourceQuality(Table):
     )
 
 
-class Aggregate(Table):
+class AggregateConfig(Table):
     """``[[feed.NAME.aggregates]]``: tumbling event-time windows over each channel."""
 
     window: DurationNs = parse_duration_ns("10s")
@@ -107,7 +107,7 @@ class Aggregate(Table):
         return window_ns
 
 
-class Feed(Table):
+class FeedConfig(Table):
     """``[feed.NAME]``: one kind of device, and how its messages are read and treated."""
 
     #: What stands for the keys that are not given: the feed of a product, by its name.
@@ -129,9 +129,9 @@ class Feed(Table):
     #: through arrays, and ``{device}`` in it is each key of an object.
     records: RecordsPath | None = None
     #: Records of a name and a value each; or whose channels are arrays.
-    pairs: Pairs | None = None
-    arrays: Arrays | None = None
-    quality: SourceQuality | None = None
+    pairs: PairsConfig | None = None
+    arrays: ArraysConfig | None = None
+    quality: SourceQualityConfig | None = None
     #: The device's name, for topics without ``{device}``: a path in the record or the payload
     #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
     #: placeholders of the topic and paths.
@@ -147,13 +147,13 @@ class Feed(Table):
     retained: Literal["once", "ignore", "reading"] | None = None
     #: True refuses a record for one field that is no number; otherwise the field is missing.
     strict: Flag = False
-    time: TimeMapping = TimeMapping()
+    time: TimeConfig = TimeConfig()
     period: DurationNs = parse_duration_ns("1s")
     grace: DurationNs = parse_duration_ns("2s")
     #: What holds for the channels that are not listed; without it there are none.
     other_channels: IfAny = None
     channels: dict[Name, ChannelConfig]
-    aggregates: tuple[Aggregate, ...] = (Aggregate(),)
+    aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(),)
     #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
     sensor_health: Flag = True
     device_state: Flag = True
@@ -216,7 +216,7 @@ class Feed(Table):
             self._check_array_times(self.arrays)
         return self
 
-    def _check_array_times(self, arrays: Arrays) -> None:
+    def _check_array_times(self, arrays: ArraysConfig) -> None:
         if self.time.path is None and (arrays.rate or arrays.interval):
             key = "rate" if arrays.rate else "interval"
             raise ValueError(

@@ -9,7 +9,7 @@ from headgate.config.payload_path import key_of
 from headgate.config.table import Table
 
 if TYPE_CHECKING:
-    from headgate.config.feed import Feed
+    from headgate.config.feed import FeedConfig
 
 
 class FormatConfig(Table):
@@ -68,13 +68,13 @@ class FormatConfig(Table):
         """Whether the values of messages are texts, numbers among them."""
         return False
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this; empty when it does."""
         del feed
         return ""
 
 
-def no_such_field(feed: Feed, known: Sequence[str], what: str) -> str:
+def no_such_field(feed: FeedConfig, known: Sequence[str], what: str) -> str:
     """What to say of a channel that is none of a format's fields; empty where all are."""
     if feed.pairs is not None:
         return ""

@@ -21,7 +21,7 @@ from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
 from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
-from headgate.config.schema import Config, Log, read_secret, room_for_backlog
+from headgate.config.schema import Config, LogConfig, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
 from headgate.config.topics import topic_filter
 from headgate.config.values import Role
@@ -59,7 +59,7 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     if not has_sink(raw):
         yield Problem((), NO_SINK)
     workers = _table(raw, "streams").get("workers")
-    partitions = _table(raw, "log").get("partitions", Log.model_fields["partitions"].default)
+    partitions = _table(raw, "log").get("partitions", LogConfig.model_fields["partitions"].default)
     if type(workers) is int and type(partitions) is int and workers > partitions:
         yield Problem(
             ("streams", "workers"), f"expected at most log.partitions, {partitions}, got {workers}"
@@ -194,7 +194,7 @@ def _backlog_without_room(raw: Mapping[str, Any]) -> Iterator[Problem]:
     text, kept = _table(raw, "forward").get("max_backlog"), log.get("retention_bytes")
     try:
         wanted = parse_size_bytes(text)
-        total = Log.model_fields["retention_bytes"].default if kept is None else kept
+        total = LogConfig.model_fields["retention_bytes"].default if kept is None else kept
         room = room_for_backlog(total if isinstance(total, int) else parse_size_bytes(total))
     except ValueError:
         return
@@ -214,7 +214,7 @@ def _forgotten_too_soon(
     if text is None:
         return
     log = _table(raw, "log").get("retention")
-    default_ns: int = Log.model_fields["retention"].default
+    default_ns: int = LogConfig.model_fields["retention"].default
     bounds: list[tuple[KeyPath, object, int, str]] = [
         (("log", "retention"), log, default_ns, "more than")
     ]

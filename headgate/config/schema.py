@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from headgate.config.chosen import Choice, chosen_from
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.former import NO_SINK, is_implied, with_former
 from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
 from headgate.config.table import Table
@@ -69,7 +69,7 @@ def room_for_backlog(retention_bytes: int) -> int:
     return int(0.6 * AGGREGATES_SHARE * retention_bytes)
 
 
-class Gateway(Table):
+class GatewayConfig(Table):
     """``[gateway]``: who this gateway is, and where it keeps its files."""
 
     name: Name = "gateway"
@@ -81,7 +81,7 @@ class Gateway(Table):
     forget_after: DurationNs = _ns("30d")
 
 
-class Ingest(Table):
+class IngestConfig(Table):
     """``[ingest]``: how messages are gathered before they go to the log, and their limits."""
 
     max_rows: Annotated[Int, Field(ge=1, le=1_000_000)] = 5000
@@ -100,7 +100,7 @@ class Ingest(Table):
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
 
 
-class Log(Table):
+class LogConfig(Table):
     """``[log]``: where readings are kept safe. ``sqlite:///PATH`` or ``kafka://HOST:PORT[,…]``.
 
     A relative SQLite path is taken below ``gateway.data_dir``.
@@ -145,7 +145,7 @@ class Log(Table):
         return self.url.startswith("sqlite:")
 
 
-class Streams(Table):
+class StreamsConfig(Table):
     """``[streams]``: how the agents work through the log."""
 
     max_records: Annotated[Int, Field(ge=1, le=10_000)] = 100
@@ -158,7 +158,7 @@ class Streams(Table):
     stage_timeout: DurationNs = _ns("30s")
 
 
-class Forward(Table):
+class ForwardConfig(Table):
     """``[forward]``: what becomes of results while a sink is away, and when it is back."""
 
     #: Bytes of aggregates that may wait for a sink; more are thinned. None: as the log has room.
@@ -179,7 +179,7 @@ class Forward(Table):
         return thin
 
 
-class Console(Table):
+class ConsoleConfig(Table):
     """``[console]``: HTTP for ``/healthz``, ``/readyz``, ``/metrics`` and ``headgate status``."""
 
     host: str = "127.0.0.1"
@@ -197,14 +197,14 @@ class Console(Table):
         return self
 
 
-class Logging(Table):
+class LoggingConfig(Table):
     """``[logging]``: what is written to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json"] = "auto"
 
 
-class Model(Table):
+class ModelConfig(Table):
     """``[model.NAME]``: a model package and how to run it."""
 
     package: FilePath
@@ -219,19 +219,19 @@ class Model(Table):
 class Config(Table):
     """The whole file."""
 
-    gateway: Gateway = Field(default_factory=dict, validate_default=True)
+    gateway: GatewayConfig = Field(default_factory=dict, validate_default=True)
     #: All of them: the broker of ``[mqtt]``, which is there without a table as well, is here, too.
     source: dict[SourceKey, Annotated[Choice, chosen_from("sources")]] = Field(default_factory=dict)
-    ingest: Ingest = Ingest()
-    log: Log = Log()
-    streams: Streams = Streams()
-    forward: Forward = Forward()
+    ingest: IngestConfig = IngestConfig()
+    log: LogConfig = LogConfig()
+    streams: StreamsConfig = StreamsConfig()
+    forward: ForwardConfig = ForwardConfig()
     #: All of them: those that stand in the file where earlier versions had them are here, too.
     sink: dict[Name, Annotated[Choice, chosen_from("sinks")]] = Field(default_factory=dict)
-    console: Console = Console()
-    logging: Logging = Logging()
-    feed: Annotated[dict[Name, Feed], Field(min_length=1)]
-    model: dict[Name, Model] = Field(default_factory=dict)
+    console: ConsoleConfig = ConsoleConfig()
+    logging: LoggingConfig = LoggingConfig()
+    feed: Annotated[dict[Name, FeedConfig], Field(min_length=1)]
+    model: dict[Name, ModelConfig] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -298,7 +298,7 @@ class Config(Table):
         """The sources that a feed's messages come from."""
         return self.feed[feed].source or tuple(self.source)
 
-    def feeds_of(self, source: str) -> dict[str, Feed]:
+    def feeds_of(self, source: str) -> dict[str, FeedConfig]:
         """By name, the feeds whose messages come from a source."""
         return {name: feed for name, feed in self.feed.items() if source in self.sources_of(name)}
 
@@ -312,7 +312,7 @@ class Config(Table):
         """How long readings may wait for others before they are worked on, ns."""
         return self._wait(self.streams)
 
-    def _wait(self, table: Ingest | Streams) -> int:
+    def _wait(self, table: IngestConfig | StreamsConfig) -> int:
         is_given = "max_wait" in table.model_fields_set
         return _LOW_WAIT if self.gateway.latency == "low" and not is_given else table.max_wait
 

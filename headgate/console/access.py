@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from headgate.config.hosts import is_loopback
-from headgate.config.schema import Console, read_secret
+from headgate.config.schema import ConsoleConfig, read_secret
 from headgate.console.server import Reply, Request
 
 _logger = structlog.get_logger()
@@ -35,7 +35,7 @@ class Access:
         settings: ``[console]``.
     """
 
-    def __init__(self, settings: Console) -> None:
+    def __init__(self, settings: ConsoleConfig) -> None:
         self._settings = settings
         self._names = {settings.host.lower(), *(name.lower() for name in settings.hosts)}
         self._has_token = (settings.token_env, settings.token_file) != (None, None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 from headgate.core.units import format_duration
 from headgate.discover.fields import (
@@ -211,7 +211,7 @@ def _take_senml(made: Proposed, topics: Sequence[Topic], records: Sequence[Recor
         return
     outcome = tried(
         feed,
-        Ingest(),
+        IngestConfig(),
         [name for name, _ in messages],
         [each.payload for _, each in messages],
         [each.arrived_ns for _, each in messages],
@@ -236,7 +236,7 @@ def _read(
     if "{device}" not in table["topic"]:
         probe["device"] = "x"
     feed = feed_of(probe)
-    decoder = None if feed is None else reader(feed, Ingest())
+    decoder = None if feed is None else reader(feed, IngestConfig())
     if decoder is None:
         return []
     most = max(3, _MOST_MESSAGES // max(len(topics), 1))

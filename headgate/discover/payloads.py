@@ -13,7 +13,7 @@ from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from connectors.formats.numbers import is_literal, number_text
 from headgate.config.channel import plain
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.components import installed
 from headgate.core.errors import ConfigError, DataError
 from headgate.discover.times import is_time_name, time_table
@@ -175,7 +175,7 @@ def _probe(name: str) -> FeedDecoder | None:
         feed = feed_of({"topic": "{device...}", "format": name, "channels": {"x": {}}})
     except ConfigError:
         return None
-    return None if feed is None else reader(feed, Ingest())
+    return None if feed is None else reader(feed, IngestConfig())
 
 
 def _records(decoder: FeedDecoder, payload: bytes) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.topics import IgnoredTopics, TopicPatterns
-from headgate.config.schema import Config, Ingest
+from headgate.config.schema import Config, IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.discover.apart import apart
@@ -174,7 +174,7 @@ def _reader(form: str) -> FeedDecoder | None:
     """What reads messages of a format, as it stands in a file."""
     raw = tomllib.loads(f"format = {form}")
     feed = feed_of({"topic": "{device...}", **raw, "channels": {"x": {}}})
-    return None if feed is None else reader(feed, Ingest())
+    return None if feed is None else reader(feed, IngestConfig())
 
 
 def _why_passed(topic: Topic, how: Written) -> str:

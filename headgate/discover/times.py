@@ -12,7 +12,7 @@ from statistics import median
 
 from connectors.formats.numbers import number_text
 from connectors.formats.times import EventTimes
-from headgate.config.event_time import TimeMapping
+from headgate.config.event_time import TimeConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 
@@ -81,7 +81,7 @@ def offsets(
 ) -> list[int] | None:
     """How much earlier than its arrival each value is, ns; None where one of them is no time."""
     try:
-        times = EventTimes(TimeMapping.model_validate({"path": path, **table}))
+        times = EventTimes(TimeConfig.model_validate({"path": path, **table}))
         return [
             arrived - times.time_ns(value, arrived)
             for value, arrived in zip(values, arrival_ns, strict=True)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from connectors.formats.columns import BadField, Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.topics import TopicPattern
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError, DataError
 
@@ -58,22 +58,22 @@ class Outcome:
         return ", ".join(words) + (", …" if len(rows) > _SHOWN else "")
 
 
-def as_table(feed: Feed) -> dict[str, Any]:
+def as_table(feed: FeedConfig) -> dict[str, Any]:
     """A feed as it stands in the file, with what its preset stands for."""
     return feed.model_dump(mode="json", exclude_unset=True, exclude={"preset"})
 
 
-def feed_of(table: Mapping[str, object]) -> Feed | None:
+def feed_of(table: Mapping[str, object]) -> FeedConfig | None:
     """The feed of a table; None where that is none."""
     try:
-        return Feed.model_validate(table)
+        return FeedConfig.model_validate(table)
     except (ValidationError, ConfigError, ValueError, RecursionError):
         return None
 
 
 def tried(
-    feed: Feed,
-    limits: Ingest,
+    feed: FeedConfig,
+    limits: IngestConfig,
     topics: Sequence[bytes],
     payloads: Sequence[bytes],
     arrival_ns: Sequence[int],
@@ -95,7 +95,7 @@ def tried(
     return Outcome(decoded, channels, refusal, bad)
 
 
-def reader(feed: Feed, limits: Ingest) -> FeedDecoder | None:
+def reader(feed: FeedConfig, limits: IngestConfig) -> FeedDecoder | None:
     """What reads a feed's messages; None where its format can't be made."""
     try:
         return FeedDecoder("feed", feed, ChannelTable(), limits)
@@ -115,7 +115,7 @@ def content_by(
 
 
 def content(
-    feed: Feed, limits: Ingest, topic: bytes, payload: bytes
+    feed: FeedConfig, limits: IngestConfig, topic: bytes, payload: bytes
 ) -> tuple[object, Sequence[object]] | None:
     """The same of one message."""
     decoder = reader(feed, limits)

@@ -9,9 +9,9 @@ from connectors.formats.numbers import as_written, shown
 from connectors.formats.paths import array_below
 from connectors.formats.topics import TopicPattern
 from headgate.config.channel import plain
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.components import installed
 from headgate.core.errors import DataError
 from headgate.discover.leaves import leaves
@@ -51,9 +51,9 @@ _VALUE_KEYS = ("value", "v", "val", "Value", "data", "reading")
 
 
 def guesses(
-    feed: Feed,
+    feed: FeedConfig,
     table: dict[str, Any],
-    limits: Ingest,
+    limits: IngestConfig,
     message: tuple[bytes, bytes],
     error: DataError,
 ) -> Iterator[Changes]:
@@ -90,7 +90,7 @@ def guesses(
 
 
 def _for_value(
-    feed: Feed, table: dict[str, Any], envelope: object, detail: str
+    feed: FeedConfig, table: dict[str, Any], envelope: object, detail: str
 ) -> Iterator[Changes]:
     channel, _, what = detail.partition(": ")
     if channel not in feed.channels:
@@ -137,7 +137,7 @@ def _channel_keys(table: dict[str, Any], channel: str, keys: Mapping[str, Any]) 
 
 
 def _for_time(
-    feed: Feed, table: dict[str, Any], record: object, envelope: object
+    feed: FeedConfig, table: dict[str, Any], record: object, envelope: object
 ) -> Iterator[Changes]:
     around = {**dict(leaves(envelope)), **dict(leaves(record))}
     path = feed.time.path
@@ -171,7 +171,9 @@ def _for_device(record: object, envelope: object) -> Iterator[Changes]:
                 yield ((("device",), path),)
 
 
-def _for_shape(feed: Feed, record: object, envelope: object, topic: bytes) -> Iterator[Changes]:
+def _for_shape(
+    feed: FeedConfig, record: object, envelope: object, topic: bytes
+) -> Iterator[Changes]:
     if feed.format.name == "value":
         channel = _level_of(feed, topic, "channel")
         if channel:
@@ -220,7 +222,7 @@ def _for_array(below: str) -> Iterator[Changes]:
             yield ((("records",), below), (("pairs",), {"name": name, "value": value}))
 
 
-def _paths_of_known(feed: Feed, record: object) -> Iterator[Changes]:
+def _paths_of_known(feed: FeedConfig, record: object) -> Iterator[Changes]:
     """The feed's channels where they stand in this payload, under other keys or deeper."""
     places: dict[str, str] = {}
     for path, value in leaves(record):
@@ -249,7 +251,7 @@ def _named(paths: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def _for_format(feed: Feed, topic: bytes) -> Iterator[Changes]:
+def _for_format(feed: FeedConfig, topic: bytes) -> Iterator[Changes]:
     """Other formats, as they are by themselves and with the one key that they may need."""
     if feed.format.name == "value":
         for path in ("value", "v", "val", "state"):
@@ -269,9 +271,9 @@ def _for_format(feed: Feed, topic: bytes) -> Iterator[Changes]:
         yield ((("strict",), None),)
 
 
-def _for_one_value(feed: Feed, topic: bytes) -> Iterator[Changes]:
+def _for_one_value(feed: FeedConfig, topic: bytes) -> Iterator[Changes]:
     # One value has nothing beside it.
-    fields = Feed.model_fields
+    fields = FeedConfig.model_fields
     bare = tuple(((key,), None) for key in _BESIDE if getattr(feed, key) != fields[key].default)
     for changed in _with_channel(feed, topic):
         yield ((("format",), "value"), *changed, *bare)
@@ -280,7 +282,7 @@ def _for_one_value(feed: Feed, topic: bytes) -> Iterator[Changes]:
             yield ((("format",), {"type": "value", "channel": channel}), *bare)
 
 
-def _with_channel(feed: Feed, topic: bytes) -> Iterator[Changes]:
+def _with_channel(feed: FeedConfig, topic: bytes) -> Iterator[Changes]:
     """The feed's topic with ``{channel}`` at a level that is one of its channels."""
     if "channel" in feed.placeholders:
         yield ()
@@ -295,7 +297,7 @@ def _with_channel(feed: Feed, topic: bytes) -> Iterator[Changes]:
             yield ((("topic",), changed),)
 
 
-def _level_of(feed: Feed, topic: bytes, placeholder: str) -> str:
+def _level_of(feed: FeedConfig, topic: bytes, placeholder: str) -> str:
     found = TopicPattern(feed.topic).match(topic.decode(errors="replace")) or {}
     return found.get(placeholder, "")
 

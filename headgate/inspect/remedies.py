@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.config.feed import Feed
-from headgate.config.schema import Config, Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import Config, IngestConfig
 from headgate.core.errors import DataError
 from headgate.discover.plan import plan
 from headgate.discover.toml import toml_key, toml_value
@@ -114,7 +114,7 @@ def new_feed(config: Config, refused: Refused) -> list[Remedy]:
 class _Search:
     """Changes are tried breadth first, so that one comes before two."""
 
-    def __init__(self, feed: Feed, limits: Ingest, refused: Refused) -> None:
+    def __init__(self, feed: FeedConfig, limits: IngestConfig, refused: Refused) -> None:
         self._feed = feed
         self._limits = limits
         self._refused = refused

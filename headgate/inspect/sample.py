@@ -20,7 +20,7 @@ from connectors.formats.records import Around
 from connectors.formats.topics import PassedOver, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
 from connectors.sources.configured import source_by_topic, source_key
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config
 from headgate.core.batch import UNUSABLE, Batch, Quality
 from headgate.core.channels import ChannelTable
@@ -385,7 +385,7 @@ def _misfit(pattern: str, topic: str) -> str:
     return f"{len(found)} levels, expected {len(wanted)}"
 
 
-def _time_note(feed: Feed, record: object, around: Around) -> str:
+def _time_note(feed: FeedConfig, record: object, around: Around) -> str:
     """Where the event time comes from, and what it is read as."""
     if not feed.time.paths:
         return "its arrival: the feed has no time.path"

@@ -30,8 +30,8 @@ else:
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import FormatExample
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.components import component
@@ -160,7 +160,7 @@ def _hold_example(example: FormatExample) -> _Result:
     if example.times_ns:
         times_ns = tuple(time_ns for _, _, time_ns, _ in good.readings)
         assert times_ns == example.times_ns, f"the example's times are {times_ns}"
-    is_told = Feed.model_validate(dict(example.feed)).may_begin_anyhow
+    is_told = FeedConfig.model_validate(dict(example.feed)).may_begin_anyhow
     for kind, compress in _COMPRESS.items():
         for compression in (kind,) if is_told else (kind, "auto"):
             (inside,) = decode(example, [compress(example.payload)], compression=compression)
@@ -252,8 +252,10 @@ class _Decoding:
         self._table = ChannelTable()
         self._topic = example.topic.encode()
         table = {**example.feed, **({"compression": compression} if compression else {})}
-        feed = Feed.model_validate(table)
-        self._decoder = FeedDecoder("feed", feed, self._table, Ingest(), takes_fast_way=is_typed)
+        feed = FeedConfig.model_validate(table)
+        self._decoder = FeedDecoder(
+            "feed", feed, self._table, IngestConfig(), takes_fast_way=is_typed
+        )
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
         """Readings and refusals."""

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from headgate.config.channel import ChannelConfig
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
@@ -173,7 +173,7 @@ class CleaningLine:
         channels: The table.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._cleaner = Cleaner(feeds, channels)
         self.stages: Mapping[str, StatefulStage] = {"clean": self._cleaner}
 
@@ -205,7 +205,7 @@ def hold_rule(name: str, *, seed: int = 0, trials: int = 20) -> None:
         _check_example(name, found, example)
         feeds = _feeds(name, example)
 
-        def make(table: ChannelTable, feeds: Mapping[str, Feed] = feeds) -> CleaningLine:
+        def make(table: ChannelTable, feeds: Mapping[str, FeedConfig] = feeds) -> CleaningLine:
             return CleaningLine(feeds, table)
 
         values = [value for _, value in example.readings]
@@ -335,14 +335,14 @@ def _check_same(how: str, found: Sequence[Said], wanted: Sequence[Said]) -> None
         assert differ is None, f"{how}: {kind} of {device.label}: {differ[0]}, not {differ[1]}"
 
 
-def _feeds(name: str, example: RuleExample) -> dict[str, Feed]:
+def _feeds(name: str, example: RuleExample) -> dict[str, FeedConfig]:
     """A feed one of whose channels has the rule, and one without any."""
     common = {"topic": "{device}", "period": "1s", "grace": "3s"}
     plain: dict[str, object] = {field: {} for field in _FIELDS}
     ruled = {**common, **(example.feed or {}), "channels": {**plain, "x": {name: example.rule}}}
     return {
-        "f": Feed.model_validate(ruled),
-        "g": Feed.model_validate({**common, "channels": plain}),
+        "f": FeedConfig.model_validate(ruled),
+        "g": FeedConfig.model_validate({**common, "channels": plain}),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.results import STATISTICS, Aggregates
 from headgate.core.runs import runs
@@ -23,7 +23,7 @@ _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def source_windows(
-    feeds: Mapping[str, Feed], targets: Sequence[int], target_ns: int
+    feeds: Mapping[str, FeedConfig], targets: Sequence[int], target_ns: int
 ) -> dict[str, int | None]:
     """By feed, the window length that windows of ``target_ns`` are merged from.
 
@@ -48,7 +48,7 @@ def thin(
     channels: ChannelTable,
     target_ns: int,
     sources: Mapping[str, int | None],
-    feeds: Mapping[str, Feed],
+    feeds: Mapping[str, FeedConfig],
 ) -> tuple[Aggregates, Aggregates]:
     """Merge windows into windows of a length that is a multiple of theirs.
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.formats.topics import IgnoredTopics, PassedOver, TopicPatterns
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 
 #: Names of no feed: that of messages that are passed over, and that of those which say whether
 #: devices are there.
@@ -25,7 +25,7 @@ class FeedTopics:
             memory.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], ignore: Iterable[str], most: int) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], ignore: Iterable[str], most: int) -> None:
         self._feeds = tuple(feeds)
         self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
         self._passed_over = PassedOver(feeds, ignore)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 
@@ -26,7 +26,7 @@ class UnheardFeeds:
         telemetry: Where it is told: ``unheard`` in the details, seconds by feed.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], telemetry: Telemetry) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], telemetry: Telemetry) -> None:
         self._waiting = dict(feeds)
         self._telemetry = telemetry
         self._listened_ns = dict.fromkeys(feeds, 0)

@@ -8,10 +8,10 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig, no_such_field
 from headgate.config.payload_path import PayloadPath
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.config.table import Table
 from headgate.config.values import Int, Name
 from headgate.core.components import Component
@@ -84,7 +84,7 @@ class BinaryConfig(FormatConfig):
         """See ``FormatConfig``."""
         return self.encoding == "raw" and self.inside is None
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         if self.inside is not None:
             return ""  # what stands beside the bytes may be channels, too
@@ -102,7 +102,7 @@ class BinaryConfig(FormatConfig):
         return self
 
 
-def _make(table: BinaryConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: BinaryConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.binary.enveloped import EnvelopedFormat
     from connectors.formats.binary.format import BinaryFormat
 

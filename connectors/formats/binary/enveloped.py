@@ -9,8 +9,8 @@ from connectors.formats.binary.format import BinaryFormat
 from connectors.formats.json.format import JsonFormat
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: A byte is below.
@@ -36,7 +36,7 @@ class EnvelopedFormat:
     is_utf8 = True
     pick = None
 
-    def __init__(self, table: BinaryConfig, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, table: BinaryConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._path = table.inside or ""
         self._get = getter(self._path)
         self._takes_text = table.encoding != "raw"

@@ -17,9 +17,9 @@ from connectors.formats.bounds import Bounds
 from connectors.formats.format import ReadTable, Typed, Wanted
 from connectors.formats.tables import Gathered, are_too_many
 from connectors.formats.typed import read_each
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What struct calls the two orders of bytes.
@@ -48,7 +48,7 @@ class BinaryFormat:
     is_utf8 = False
     pick = None
 
-    def __init__(self, table: BinaryConfig, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, table: BinaryConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._table = table
         self._getters = {
             name: _getter(field, field.order or table.order) for name, field in table.fields.items()

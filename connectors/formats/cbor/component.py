@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.components import Component
 
 
@@ -14,7 +14,7 @@ class CborConfig(FormatConfig):
     """``[feed.NAME.format]`` with ``type = "cbor"``: no keys."""
 
 
-def _make(_table: CborConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(_table: CborConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.cbor.format import CborFormat
 
     return CborFormat(feed, limits)

@@ -11,9 +11,9 @@ from connectors.formats.bounds import Bounds
 from connectors.formats.cbor.payload import UNREADABLE, content_of, loads
 from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.tables import RecordTable
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What the parser makes of a map, an array, a text, a tag, a float, another number, and of what is
@@ -70,7 +70,7 @@ class CborFormat:
     make_typed = None
     pick = None
 
-    def __init__(self, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, feed: FeedConfig, limits: IngestConfig) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         # An empty map has one byte, not three as in JSON.
         self.unseen_bytes = self._bounds.unseen_bytes // 3

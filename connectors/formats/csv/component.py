@@ -8,9 +8,9 @@ from typing import Self
 from pydantic import model_validator
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig, no_such_field
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.config.values import Flag
 from headgate.core.components import Component
 
@@ -41,7 +41,7 @@ class CsvConfig(FormatConfig):
         """See ``FormatConfig``."""
         return True
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         return "" if not self.columns else no_such_field(feed, self.columns, "columns")
 
@@ -61,7 +61,7 @@ class CsvConfig(FormatConfig):
         return self
 
 
-def _make(table: CsvConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: CsvConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.csv.format import CsvFormat
 
     return CsvFormat(table, feed, limits)

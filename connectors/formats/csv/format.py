@@ -14,9 +14,9 @@ from connectors.formats.numbers import number_text
 from connectors.formats.tables import RecordTable
 from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What Python makes of a value, of a name with one, and of a line, bytes, places in their lists
@@ -40,7 +40,7 @@ class CsvFormat:
     is_utf8 = True
     pick = None
 
-    def __init__(self, table: CsvConfig, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, table: CsvConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._table = table
         self._columns = table.columns
         self._assign = table.assign

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.config.values import Flag
 from headgate.core.components import Component
 
@@ -32,7 +32,7 @@ class JsonConfig(FormatConfig):
         return 16 if self.lines else 1
 
 
-def _make(table: JsonConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: JsonConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.json.format import JsonFormat
 
     return JsonFormat(feed, limits, has_lines=table.lines, inside=table.inside)

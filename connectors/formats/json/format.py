@@ -12,8 +12,8 @@ from connectors.formats.bounds import AnyObject, Bounds
 from connectors.formats.format import MakeTyped
 from connectors.formats.json.payload import loads
 from connectors.formats.paths import ABSENT, getter
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What a parser makes of an object, an array, half a text, and a number or a place in any of them,
@@ -49,7 +49,12 @@ class JsonFormat:
     pick = None
 
     def __init__(
-        self, feed: Feed, limits: Ingest, *, has_lines: bool = False, inside: str | None = None
+        self,
+        feed: FeedConfig,
+        limits: IngestConfig,
+        *,
+        has_lines: bool = False,
+        inside: str | None = None,
     ) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self._takes_literals = not feed.strict

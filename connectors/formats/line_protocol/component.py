@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.components import Component
 
 
@@ -31,7 +31,7 @@ class LineProtocolConfig(FormatConfig):
         return {"path": "time", "unit": "ns", "fallback": "arrival"}
 
 
-def _make(_table: LineProtocolConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(_table: LineProtocolConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.line_protocol.format import LineProtocolFormat
 
     return LineProtocolFormat(feed, limits)

@@ -11,9 +11,9 @@ from connectors.formats.bounds import Bounds
 from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.tables import RecordTable
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What the parser makes of a field or tag and of a line, bytes, with the record made of it.
@@ -38,7 +38,7 @@ class LineProtocolFormat:
     make_typed = None
     pick = None
 
-    def __init__(self, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, feed: FeedConfig, limits: IngestConfig) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.components import Component
 
 
@@ -14,7 +14,7 @@ class MsgpackConfig(FormatConfig):
     """``[feed.NAME.format]`` with ``type = "msgpack"``: no keys."""
 
 
-def _make(_table: MsgpackConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(_table: MsgpackConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.msgpack.format import MsgpackFormat
 
     return MsgpackFormat(feed, limits)

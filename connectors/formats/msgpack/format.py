@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from connectors.formats.bounds import AnyObject, Bounds
 from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.tables import RecordTable
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What the parser makes of an object, an array, a text, a number, and of what is in one byte, the
@@ -103,7 +103,7 @@ class MsgpackFormat:
     make_typed = None
     pick = None
 
-    def __init__(self, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, feed: FeedConfig, limits: IngestConfig) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         # An empty map has one byte, not three as in JSON.
         self.unseen_bytes = self._bounds.unseen_bytes // 3

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.config.values import FilePath
 from headgate.core.components import Component
 
@@ -34,7 +34,7 @@ class ProtobufConfig(FormatConfig):
         """See ``FormatConfig``."""
         return True
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         from connectors.formats.protobuf.schema import message_class, no_field
 
@@ -55,7 +55,7 @@ class ProtobufConfig(FormatConfig):
         return ""
 
 
-def _make(table: ProtobufConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: ProtobufConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.protobuf.format import ProtobufFormat
 
     return ProtobufFormat(table, feed, limits)

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError, EncodeError
 from connectors.formats.bounds import Bounds
 from connectors.formats.protobuf.component import ProtobufConfig
 from connectors.formats.protobuf.schema import is_map, message_class
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What an object and a value of it take, bytes.
@@ -38,7 +38,7 @@ class ProtobufFormat:
     is_utf8 = False
     pick = None
 
-    def __init__(self, table: ProtobufConfig, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, table: ProtobufConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._class = message_class(table.file, table.message)
         self._name = table.message
         self._has_names = table.enums == "names"

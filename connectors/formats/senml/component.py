@@ -10,9 +10,9 @@ from pydantic import field_validator
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from connectors.formats.senml.names import NamePattern
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.components import Component
 
 
@@ -38,7 +38,7 @@ class SenmlConfig(FormatConfig):
         """See ``FormatConfig``: a record may be of now, and would be whenever it came again."""
         return "once"
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         for key in ("records", "pairs", "arrays", "quality"):
             if getattr(feed, key) is not None:
@@ -57,7 +57,7 @@ class SenmlConfig(FormatConfig):
         return name
 
 
-def _make(table: SenmlConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: SenmlConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.senml.format import SenmlFormat
 
     return SenmlFormat(table.name, feed, limits)

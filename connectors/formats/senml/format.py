@@ -12,9 +12,9 @@ from connectors.formats.cbor.payload import loads as cbor_loads
 from connectors.formats.json.format import JsonFormat
 from connectors.formats.numbers import shown
 from connectors.formats.senml.names import CHANNEL, NamePattern
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: Labels of CBOR's packs, as they are read, by what JSON has.
@@ -63,7 +63,7 @@ class SenmlFormat:
     make_typed = None
     is_utf8 = False
 
-    def __init__(self, name: str | None, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, name: str | None, feed: FeedConfig, limits: IngestConfig) -> None:
         self._pattern = None if name is None else NamePattern(name)
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self._json = JsonFormat(feed, limits)

@@ -12,8 +12,8 @@ from headgate.config.values import Flag
 from headgate.core.components import Component
 
 if TYPE_CHECKING:
-    from headgate.config.feed import Feed
-    from headgate.config.schema import Ingest
+    from headgate.config.feed import FeedConfig
+    from headgate.config.schema import IngestConfig
 
 _TOPIC = (
     'topic: expected all messages of the nodes, such as "spBv1.0/#", "spBv1.0/{group}/#" or '
@@ -63,7 +63,7 @@ class SparkplugConfig(FormatConfig):
         """See ``FormatConfig``; Sparkplug has a way of its own to compress messages."""
         return True
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         if misfit := _topic_misfit(feed):
             return misfit
@@ -86,7 +86,7 @@ class SparkplugConfig(FormatConfig):
         return ""
 
 
-def _topic_misfit(feed: Feed) -> str:
+def _topic_misfit(feed: FeedConfig) -> str:
     """Why not all messages of a node come with a feed's topic, and in order."""
     if len(feed.source or ()) > 1:
         return "source: what nodes send is in order only from one source; give a feed to each"
@@ -102,7 +102,7 @@ def _topic_misfit(feed: Feed) -> str:
     return ""
 
 
-def _make(table: SparkplugConfig, feed: Feed, limits: Ingest) -> Format:
+def _make(table: SparkplugConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.sparkplug.format import SparkplugFormat
 
     return SparkplugFormat(table, feed, limits)

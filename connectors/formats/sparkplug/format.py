@@ -17,9 +17,9 @@ from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics, NodeName, No
 from connectors.formats.sparkplug.schema import Payload, parsed
 from connectors.formats.sparkplug.values import DATA_SET, TEMPLATE, UNKNOWN, value_of
 from connectors.formats.wanted import wanted
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 from headgate.core.results import OFFLINE, ONLINE
 
@@ -106,7 +106,7 @@ class SparkplugFormat:
     # refused may have been a birth.
     unseen_bytes = sys.maxsize
 
-    def __init__(self, table: SparkplugConfig, feed: Feed, limits: Ingest) -> None:
+    def __init__(self, table: SparkplugConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._table = table
         paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
         self._wanted = wanted(feed, [*paths, *(parts_of(path)[0] for path in paths)])

@@ -12,8 +12,8 @@ from headgate.config.values import Name
 from headgate.core.components import Component
 
 if TYPE_CHECKING:
-    from headgate.config.feed import Feed
-    from headgate.config.schema import Ingest
+    from headgate.config.feed import FeedConfig
+    from headgate.config.schema import IngestConfig
 
 #: The topic's level that names the channel, where the configuration does not.
 _PLACEHOLDER = "channel"
@@ -42,7 +42,7 @@ class ValueConfig(FormatConfig):
         """See ``FormatConfig``."""
         return True
 
-    def misfit(self, feed: Feed) -> str:
+    def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         if self.channel is None and _PLACEHOLDER not in feed.placeholders:
             return (
@@ -63,7 +63,7 @@ class ValueConfig(FormatConfig):
         return "" if self.path is not None else _beside(feed)
 
 
-def _beside(feed: Feed) -> str:
+def _beside(feed: FeedConfig) -> str:
     """What a feed wants from beside a value that nothing stands beside."""
     if feed.time.path is not None:
         return "time.path: a message that is one value has no time beside it; leave it out"
@@ -79,7 +79,7 @@ def _beside(feed: Feed) -> str:
     return ""
 
 
-def _make(table: ValueConfig, feed: Feed, _limits: Ingest) -> Format:
+def _make(table: ValueConfig, feed: FeedConfig, _limits: IngestConfig) -> Format:
     from connectors.formats.value.format import ValueFormat
 
     return ValueFormat(table.channel, table.path, feed)

@@ -21,7 +21,7 @@ from connectors.formats.tables import Gathered, RecordTable, values_at
 from connectors.formats.topics import TopicPattern
 from connectors.formats.typed import read_each
 from headgate.config.channel import plain
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
 from headgate.core.errors import DataError
 
@@ -55,7 +55,7 @@ class ValueFormat:
     is_utf8 = True
     make_typed = None
 
-    def __init__(self, channel: str | None, path: str | None, feed: Feed) -> None:
+    def __init__(self, channel: str | None, path: str | None, feed: FeedConfig) -> None:
         self._pattern = TopicPattern(feed.topic)
         # By what the topic says, which is where the decoder looks for the channel, whether its
         # numbers are texts, and which words are others than they seem.

@@ -27,7 +27,7 @@ import structlog
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.formats.topics import TopicPatterns
 from connectors.mqtt.received import Received, Subscription
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.topics import topic_filter
 from headgate.core.telemetry import Telemetry
 
@@ -40,7 +40,7 @@ _DIGEST_BYTES: Final = 8
 _SEND, _SEND_IF_NEW, _SEND_NEVER = 0, 1, 2
 
 
-def subscriptions(feeds: Mapping[str, Feed]) -> list[Subscription]:
+def subscriptions(feeds: Mapping[str, FeedConfig]) -> list[Subscription]:
     """What to subscribe to, so that little is sent that would be left out here."""
     found: dict[str, Subscription] = {}
     for each in _wanted(feeds.values()):
@@ -51,7 +51,7 @@ def subscriptions(feeds: Mapping[str, Feed]) -> list[Subscription]:
     return list(found.values())
 
 
-def _wanted(feeds: Iterable[Feed]) -> Iterator[Subscription]:
+def _wanted(feeds: Iterable[FeedConfig]) -> Iterator[Subscription]:
     for feed in feeds:
         handling = _retain_handling(feed.handles_retained, feed.qos)
         yield Subscription(feed.topic_filter, feed.qos, handling)
@@ -78,7 +78,7 @@ class _Kind(NamedTuple):
 _NO_KIND = _Kind("", "")
 
 
-def _kinds(feeds: Mapping[str, Feed]) -> Iterator[tuple[str, _Kind]]:
+def _kinds(feeds: Mapping[str, FeedConfig]) -> Iterator[tuple[str, _Kind]]:
     """Topics with placeholders, those before others that come first."""
     for name, feed in feeds.items():
         for topic in feed.availability_topics:
@@ -98,7 +98,7 @@ class RetainedMessages:
     """
 
     def __init__(
-        self, feeds: Mapping[str, Feed], most: int, path: Path, telemetry: Telemetry
+        self, feeds: Mapping[str, FeedConfig], most: int, path: Path, telemetry: Telemetry
     ) -> None:
         self._path = path
         self._telemetry = telemetry

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -48,7 +48,7 @@ class Aggregator:
         channels: The pipeline's table.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._channels = channels
         self._order = _NameOrder(channels)
         self._numbers = {name: number for number, name in enumerate(feeds)}
@@ -254,7 +254,7 @@ class _NameOrder:
         return rank
 
 
-def _panes(feed: Feed) -> dict[int, tuple[int, ...]]:
+def _panes(feed: FeedConfig) -> dict[int, tuple[int, ...]]:
     """The feed's window lengths by the length of the panes they are cut into."""
     by_pane: dict[int, list[int]] = {}
     for length_ns in sorted({aggregate.window for aggregate in feed.aggregates}):

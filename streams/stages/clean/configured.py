@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.components import component
 from headgate.core.errors import ConfigError
@@ -48,7 +48,7 @@ class ActiveRule:
         }
 
 
-def configured_rules(feeds: Mapping[str, Feed], channels: ChannelTable) -> list[ActiveRule]:
+def configured_rules(feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> list[ActiveRule]:
     """The rules of all channels, in the order in which they speak.
 
     Those that come with Headgate are there whether a channel has them or not: what they remember
@@ -85,7 +85,7 @@ def rule_component(name: str) -> RuleComponent:
 def _active(
     name: str,
     channels: ChannelTable,
-    feeds: Mapping[str, Feed],
+    feeds: Mapping[str, FeedConfig],
     tables: Mapping[tuple[str, str], Any],
 ) -> ActiveRule:
     found = rule_component(name)

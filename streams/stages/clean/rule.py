@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.components import Component
@@ -140,7 +140,7 @@ class RuleTables(Mapping[tuple[str, str], Any]):
         others: By feed, that of all its channels that have none.
     """
 
-    feeds: Mapping[str, Feed]
+    feeds: Mapping[str, FeedConfig]
     listed: dict[tuple[str, str], Any] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
 
@@ -168,11 +168,11 @@ class RuleContext:
     """
 
     channels: ChannelTable
-    feeds: Mapping[str, Feed]
+    feeds: Mapping[str, FeedConfig]
     tables: Mapping[tuple[str, str], Any]
 
     def by_channel(
-        self, kind: type[_Value], value_of: Callable[[Any, Feed], object], otherwise: object
+        self, kind: type[_Value], value_of: Callable[[Any, FeedConfig], object], otherwise: object
     ) -> ByChannel[_Value]:
         """A number of each channel, to be looked up for many at once; it follows the table.
 

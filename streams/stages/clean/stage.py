@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import UNUSABLE, Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.runs import runs
@@ -42,7 +42,7 @@ class Cleaner:
         ConfigError: What is installed as a rule is none.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._feeds = feeds
         self._channels = channels
         self._known = 0

@@ -14,7 +14,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
@@ -40,7 +40,7 @@ class HealthMonitor:
     """
 
     def __init__(
-        self, feeds: Mapping[str, Feed], channels: ChannelTable, recall_ns: int = HOUR_NS
+        self, feeds: Mapping[str, FeedConfig], channels: ChannelTable, recall_ns: int = HOUR_NS
     ) -> None:
         self._channels = channels
         self._recall_ns = recall_ns

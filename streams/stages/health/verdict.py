@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from streams.stages.arrays import grown
 from streams.stages.health.stage import HealthMonitor
@@ -30,7 +30,7 @@ class ModelSensors:
         self,
         names: Sequence[str],
         monitor: HealthMonitor,
-        feeds: Mapping[str, Feed],
+        feeds: Mapping[str, FeedConfig],
         channels: ChannelTable,
     ) -> None:
         self._column = {name: column for column, name in enumerate(names)}

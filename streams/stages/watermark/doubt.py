@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Origin, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.runs import runs
@@ -84,7 +84,7 @@ class Doubts:
         channels: The pipeline's table.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._feeds = list(feeds.values())
         self._channels = channels
         self._held = RowStore(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.stage import StateBlock
 from streams.stages.arrays import NO_TIME_NS, grown
 
@@ -64,7 +64,9 @@ class Gaps:
             return None
         return end_ns if from_ns < end_ns <= time_ns else from_ns
 
-    def jump(self, device: int, newest_ns: int, floor_ns: int, first_ns: int, feed: Feed) -> None:
+    def jump(
+        self, device: int, newest_ns: int, floor_ns: int, first_ns: int, feed: FeedConfig
+    ) -> None:
         """Note that the device's clock jumps.
 
         Args:
@@ -90,7 +92,9 @@ class Gaps:
         else:
             self._set(device, closed_ns, lands_ns)
 
-    def go_back(self, device: int, time_ns: int, newest_ns: int, floor_ns: int, feed: Feed) -> int:
+    def go_back(
+        self, device: int, time_ns: int, newest_ns: int, floor_ns: int, feed: FeedConfig
+    ) -> int:
         """Note that the device goes back into its gap.
 
         Args:
@@ -150,7 +154,7 @@ class Gaps:
         self._has_any |= any(bool((end_ns > NO_TIME_NS).any()) for end_ns in ends_ns)
 
 
-def last_end_ns(feed: Feed, newest_ns: int) -> int:
+def last_end_ns(feed: FeedConfig, newest_ns: int) -> int:
     """The end of the last window that holds this time; far past for none."""
     if newest_ns <= NO_TIME_NS:
         return NO_TIME_NS

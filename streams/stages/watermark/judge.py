@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from streams.stages.arrays import NO_TIME_NS
 from streams.stages.watermark.gaps import Gaps
@@ -52,7 +52,7 @@ class Judge:
         device: The device's row.
     """
 
-    def __init__(self, every: Batch, said: Said, feed: Feed, gaps: Gaps, device: int) -> None:
+    def __init__(self, every: Batch, said: Said, feed: FeedConfig, gaps: Gaps, device: int) -> None:
         self._time_ns = every.time_ns
         self._channel = every.channel
         self._is_ahead = (every.quality & np.uint16(Quality.AHEAD)) != 0

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -48,7 +48,7 @@ class Watermarks:
         channels: The pipeline's table.
     """
 
-    def __init__(self, feeds: Mapping[str, Feed], channels: ChannelTable) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._feeds = feeds
         self._channels = channels
         self._feed_names = list(feeds)
@@ -479,6 +479,6 @@ def _late(batch: Batch) -> Rejected:
     return Rejected("late", batch.flagged(np.arange(len(batch)), Quality.LATE))
 
 
-def _prior_ns(feed: Feed) -> int:
+def _prior_ns(feed: FeedConfig) -> int:
     """The pace of a device of which nothing is known: slow, so that nothing is lost by it."""
     return max(feed.period, max((aggregate.window for aggregate in feed.aggregates), default=0))

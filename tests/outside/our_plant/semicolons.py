@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.config.values import Name
 from headgate.core.components import Component
 from headgate.core.errors import DataError
@@ -52,7 +52,7 @@ class SemicolonsFormat:
         """There is one."""
 
 
-def _make(table: SemicolonsConfig, _feed: Feed, _limits: Ingest) -> Format:
+def _make(table: SemicolonsConfig, _feed: FeedConfig, _limits: IngestConfig) -> Format:
     return SemicolonsFormat(table.keys)
 
 

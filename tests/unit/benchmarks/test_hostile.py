@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.hostile import GOOD, REFUSED, goals, tables
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -31,8 +31,8 @@ _NAMED = {
 def test_each_kind_is_refused_for_its_reason(name: str) -> None:
     """The good one is not refused."""
     is_named = REFUSED[name](0, 0)[0].startswith("named")
-    feed = Feed.model_validate(_NAMED if is_named else _PLANT)
-    limits = Ingest(max_devices=3, max_tag_values=2)
+    feed = FeedConfig.model_validate(_NAMED if is_named else _PLANT)
+    limits = IngestConfig(max_devices=3, max_tag_values=2)
     decoder = FeedDecoder("plant", feed, ChannelTable(), limits)
     messages = [REFUSED[name](number, _NOW_NS // 1_000_000) for number in range(5)]
     decoded = decoder.decode(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.core.components import installed
 from headgate.core.errors import ConfigError
@@ -29,13 +29,13 @@ def _problems(folder: Path, text: str) -> list[str]:
 def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
     """And a name says the same as a table with that type; written out it is that table."""
     feeds = [
-        Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **given})
+        FeedConfig.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **given})
         for given in ({}, {"format": "json"}, {"format": {"type": "json"}})
     ]
     assert feeds[0] == feeds[1] == feeds[2]
     assert feeds[0].format.name == "json"
     assert feeds[0].model_dump()["format"] == {"type": "json", "lines": False, "inside": None}
-    assert Feed.model_validate(feeds[0].model_dump()) == feeds[0]
+    assert FeedConfig.model_validate(feeds[0].model_dump()) == feeds[0]
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_a_value_needs_a_channel() -> None:
     """From the topic or the configuration."""
     feed = {"topic": "in/{device}", "format": "value", "channels": {"x": {}}}
     with pytest.raises(ValueError, match=r"Put \{channel\} into topic, or give"):
-        Feed.model_validate(feed)
+        FeedConfig.model_validate(feed)
     with pytest.raises(ValueError, match=r"names no device; put \{device\} into topic"):
-        Feed.model_validate({**feed, "topic": "in/{channel}", "device": "id"})
+        FeedConfig.model_validate({**feed, "topic": "in/{channel}", "device": "id"})
 
 
 def test_a_channel_in_the_topic_is_a_tag_of_other_formats() -> None:
     """As it was."""
     feed = {"topic": "in/{device}/{channel}", "channels": {"x": {}}}
-    assert Feed.model_validate(feed).tag_names == ["channel"]
-    assert Feed.model_validate({**feed, "format": "value"}).tag_names == []
+    assert FeedConfig.model_validate(feed).tag_names == ["channel"]
+    assert FeedConfig.model_validate({**feed, "format": "value"}).tag_names == []

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from connectors.mqtt.config import MqttConfig
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.references import topics_overlap
 from headgate.core.errors import ConfigError
 
 
-def _feed(topic: str) -> Feed:
-    return Feed.model_validate({"topic": topic, "channels": {"x": {}}})
+def _feed(topic: str) -> FeedConfig:
+    return FeedConfig.model_validate({"topic": topic, "channels": {"x": {}}})
 
 
 def test_a_name_of_several_levels_is_subscribed_to_with_all_of_them() -> None:

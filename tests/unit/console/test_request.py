@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.config.schema import Console
+from headgate.config.schema import ConsoleConfig
 from headgate.console.access import Access
 from headgate.console.server import BadRequestError, Reply, Request, parsed, rendered
 
@@ -92,7 +92,7 @@ def test_an_answer_ends_the_connection_and_is_kept_nowhere() -> None:
 )
 def test_a_name_that_somebody_else_can_own_is_refused(host: str | None, *, is_ours: bool) -> None:
     """It may lead to this machine for the browser of somebody who looks at its owner's page."""
-    access = Access(Console(host="gateway.example", hosts=("Box.example",)))
+    access = Access(ConsoleConfig(host="gateway.example", hosts=("Box.example",)))
 
     refusal = access.misdirected(_request(host))
 
@@ -102,12 +102,12 @@ def test_a_name_that_somebody_else_can_own_is_refused(host: str | None, *, is_ou
 
 def test_on_loopback_no_token_is_asked_for() -> None:
     """Who has an account on the machine may look."""
-    assert Access(Console()).refusal(_request()) is None
+    assert Access(ConsoleConfig()).refusal(_request()) is None
 
 
 def test_off_loopback_nobody_may_read_without_a_token() -> None:
     """Not even from loopback; the answer says what to do."""
-    access = Access(Console(host="0.0.0.0"))
+    access = Access(ConsoleConfig(host="0.0.0.0"))
     refusal = access.refusal(_request())
 
     assert access.is_closed
@@ -137,7 +137,7 @@ def test_the_token_is_asked_for_wherever_one_is_configured(
 ) -> None:
     """As a bearer, whole and right."""
     monkeypatch.setenv("HEADGATE_CONSOLE", _TOKEN)
-    access = Access(Console(host=host, token_env="HEADGATE_CONSOLE"))
+    access = Access(ConsoleConfig(host=host, token_env="HEADGATE_CONSOLE"))
 
     refusal = access.refusal(_request(authorization=authorization))
 
@@ -149,7 +149,9 @@ def test_two_authorizations_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADGATE_CONSOLE", _TOKEN)
     headers = {"authorization": [f"Bearer {_TOKEN}", "Bearer x"]}
 
-    refusal = Access(Console(token_env="HEADGATE_CONSOLE")).refusal(Request("GET", "/", headers))
+    refusal = Access(ConsoleConfig(token_env="HEADGATE_CONSOLE")).refusal(
+        Request("GET", "/", headers)
+    )
 
     assert refusal is not None
 
@@ -157,7 +159,7 @@ def test_two_authorizations_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_token_is_taken_up_when_its_file_changes(tmp_path: Path) -> None:
     """And a file that is empty or gone opens nothing."""
     file = tmp_path / "token"
-    access = Access(Console(token_file=file))
+    access = Access(ConsoleConfig(token_file=file))
     for content in ("first token, long", "second token, long"):
         file.write_text(f"{content}\n")
         assert access.refusal(_request(authorization=f"Bearer {content}")) is None

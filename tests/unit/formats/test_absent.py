@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from tests.unit.formats.test_shape import Decoding
 from tests.unit.formats.test_typed import decoded_by
 
@@ -40,7 +40,7 @@ def test_an_absent_field_has_its_default(
 
 def test_both_ways_agree_to_the_bit() -> None:
     """For many messages in one go."""
-    feed = Feed.model_validate({"topic": "in/{device}", **_FEED})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **_FEED})
     payloads = [b"{}", b'{"object":{}}', b'{"object":null}', b"[{},{}]", b'{"object":[]}', b"[]"]
     topics = [b"in/a"] * len(payloads)
     assert decoded_by(feed, payloads, topics, is_typed=True) == decoded_by(
@@ -62,7 +62,7 @@ def test_both_ways_agree_to_the_bit() -> None:
 def test_a_default_needs_a_record_of_all_channels(feed: dict[str, object], problem: str) -> None:
     """Elsewhere each record would say something of all the others."""
     with pytest.raises(ValueError, match=problem):
-        Feed.model_validate({"topic": "in/{device}", **feed})
+        FeedConfig.model_validate({"topic": "in/{device}", **feed})
 
 
 @pytest.mark.parametrize(

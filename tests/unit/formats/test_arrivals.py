@@ -10,8 +10,8 @@ import pytest
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Config, Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import Config, IngestConfig
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -26,9 +26,9 @@ from streams.ingest.unheard import UnheardFeeds
 _NOW_S = 1_800_000_000
 
 
-def _feed(**feed: object) -> Feed:
+def _feed(**feed: object) -> FeedConfig:
     settings = {"topic": "{device}", "channels": {"x": {}, "y": {}}, "time": {"path": "t"}, **feed}
-    return Feed.model_validate(settings)
+    return FeedConfig.model_validate(settings)
 
 
 @pytest.mark.parametrize("payload", [{}, {"z": [1]}], ids=["typed", "careful"])
@@ -42,7 +42,7 @@ def test_a_reading_that_is_ahead_of_its_arrival_is_marked(
     """By more than half of the grace; each by its own message's arrival."""
     feed = _feed(grace=grace)
     channels = ChannelTable()
-    decoder = FeedDecoder("f", feed, channels, Ingest())
+    decoder = FeedDecoder("f", feed, channels, IngestConfig())
     offsets_s = [0, ahead_s, ahead_s + 0.001, -86_400, 3600]
     times = [round(1000 * (_NOW_S + offset_s)) for offset_s in offsets_s]
     payloads = [json.dumps({"t": time, "x": 1, "y": 2, **payload}).encode() for time in times]
@@ -61,7 +61,7 @@ def test_a_reading_that_is_ahead_of_its_arrival_is_marked(
 def test_what_is_not_ahead_is_left_as_it_is() -> None:
     """Without a copy of anything: that is nearly all."""
     feed = _feed()
-    decoder = FeedDecoder("f", feed, ChannelTable(), Ingest())
+    decoder = FeedDecoder("f", feed, ChannelTable(), IngestConfig())
     arrival_ns = np.array([_NOW_S * NS_PER_S])
     decoded = decoder.decode([b"d"], [b'{"t": %d, "x": 1}' % (_NOW_S * 1000)], arrival_ns)
 
@@ -74,7 +74,7 @@ class _Feed:
     def __init__(self, **feed: object) -> None:
         self.channels = ChannelTable()
         self.feed = _feed(time={}, **feed)
-        self.decoder = FeedDecoder("f", self.feed, self.channels, Ingest())
+        self.decoder = FeedDecoder("f", self.feed, self.channels, IngestConfig())
         self.arrivals = Arrivals(self.feed, self.channels)
 
     def times_s(

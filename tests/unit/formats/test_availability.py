@@ -10,16 +10,16 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.formats.availability import AvailabilityTopics
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.errors import DataError
 from headgate.core.results import Availability
 from tests.unit.docs.test_docs import ROOT
 
 
-def _feed(topic: object, /, **keys: object) -> Feed:
+def _feed(topic: object, /, **keys: object) -> FeedConfig:
     base: dict[str, Any] = {"topic": "in/{line}/{device}", "channels": {"x": {}}}
     named = {name: keys.pop(name) for name in ("online", "offline", "path") if name in keys}
-    return Feed.model_validate({**base, **keys, "availability": {"topic": topic, **named}})
+    return FeedConfig.model_validate({**base, **keys, "availability": {"topic": topic, **named}})
 
 
 def _reader(topic: object, /, most: int = 100, **keys: object) -> AvailabilityTopics:
@@ -179,7 +179,7 @@ def test_the_page_on_devices_says_what_products_publish() -> None:
     assert [name for name, _ in rows] == list(_PUBLISHED)
     for name, keys in rows:
         lines = "\n".join(re.findall(r"`([^`]+)`", keys))
-        feed = Feed.model_validate(
+        feed = FeedConfig.model_validate(
             {"topic": "in/{device}", "channels": {"x": {}}, "availability": tomllib.loads(lines)}
         )
         assert feed.availability is not None

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls, decoder_of, peak_bytes
 
@@ -42,7 +42,9 @@ _records = st.dictionaries(
 def _decoded(payloads: list[bytes], form: str, **feed: object) -> tuple[Any, ...]:
     table = ChannelTable()
     settings = {"topic": "in/{device}", "channels": {"x": {}, "y": {"path": "n.y"}}, **feed}
-    decoder = FeedDecoder("f", Feed.model_validate({**settings, "format": form}), table, Ingest())
+    decoder = FeedDecoder(
+        "f", FeedConfig.model_validate({**settings, "format": form}), table, IngestConfig()
+    )
     found = decoder.decode([b"in/a"] * len(payloads), payloads, np.full(len(payloads), _NOW_NS))
     return (
         found.owner.tolist(),
@@ -196,7 +198,7 @@ _HOSTILE = {
 def test_a_message_takes_little(name: str) -> None:
     """At most 16 times its size of memory, or what is always free; and few calls."""
     payload = _HOSTILE[name]
-    decoder = decoder_of(Ingest(), format="cbor")
+    decoder = decoder_of(IngestConfig(), format="cbor")
     found: list[Decoded] = []
 
     def work() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 _CSV = {"type": "csv", "columns": ["unit", "x"]}
@@ -21,7 +21,7 @@ def _read(payload: bytes, **feed: object) -> tuple[list[tuple[str, float | None]
     """Devices and values, and what is refused."""
     given = {"topic": "in/+", "device": "name", "channels": {"x": {}}, **feed}
     channels = ChannelTable()
-    decoder = FeedDecoder("f", Feed.model_validate(given), channels, Ingest())
+    decoder = FeedDecoder("f", FeedConfig.model_validate(given), channels, IngestConfig())
     found = decoder.decode([b"in/a"], [payload], np.array([10**18]))
     readings = [
         (channels.channels[row].device, None if math.isnan(value) else value)
@@ -90,4 +90,4 @@ def test_what_is_no_such_text_is_refused() -> None:
 def test_what_is_no_text_has_none(feed: dict[str, object], problem: str) -> None:
     """Nor is every name one."""
     with pytest.raises(ValueError, match=problem):
-        Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **feed})
+        FeedConfig.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **feed})

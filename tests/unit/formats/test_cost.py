@@ -12,15 +12,15 @@ import pytest
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 pytestmark = pytest.mark.slow
 
 _NOW_NS = 1_800_000_000 * 10**9
 _MAX_PAYLOAD = 1 << 20
-_LIMITS = Ingest()
+_LIMITS = IngestConfig()
 
 #: The most that one message may take, in its own size.
 _MAX_RATIO = 16
@@ -61,10 +61,10 @@ def peak_bytes(work: Callable[[], object]) -> int:
     return peak - before
 
 
-def decoder_of(limits: Ingest, **feed: object) -> FeedDecoder:
+def decoder_of(limits: IngestConfig, **feed: object) -> FeedDecoder:
     """A decoder of one feed, with a table of its own."""
     settings = {"topic": "in/{device}", "channels": {"x": {}}, **feed}
-    return FeedDecoder("f", Feed.model_validate(settings), ChannelTable(), limits)
+    return FeedDecoder("f", FeedConfig.model_validate(settings), ChannelTable(), limits)
 
 
 def _array(unit: bytes, head: bytes = b"[", tail: bytes = b"]") -> bytes:
@@ -170,12 +170,12 @@ def test_one_message_is_bounded(kind: str, feed: str) -> None:
 _GOOD = b'{"t": 1750000000000, "x": 1.5}'
 
 #: Kinds of refusal: feed, limits by the devices that are known, topic and payload.
-_REFUSALS: dict[str, tuple[dict[str, object], Callable[[int], Ingest], bytes, bytes]] = {
-    "too_many_devices": ({}, lambda known: Ingest(max_devices=known), b"in/new", _GOOD),
-    "too_many_channels": ({}, lambda known: Ingest(max_channels=known), b"in/new", _GOOD),
+_REFUSALS: dict[str, tuple[dict[str, object], Callable[[int], IngestConfig], bytes, bytes]] = {
+    "too_many_devices": ({}, lambda known: IngestConfig(max_devices=known), b"in/new", _GOOD),
+    "too_many_channels": ({}, lambda known: IngestConfig(max_channels=known), b"in/new", _GOOD),
     "too_many_tag_values": (
         {"topic": "{line}/{device}", "identity": []},
-        lambda _: Ingest(max_tag_values=1),
+        lambda _: IngestConfig(max_tag_values=1),
         b"other/0",
         _GOOD,
     ),

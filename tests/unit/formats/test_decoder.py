@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Device
 
@@ -28,7 +28,7 @@ _T_MS = 1_750_000_000_000
 def _decode(
     payload: object,
     mqtt_topic: str = "hall/a/p1",
-    limits: Ingest = Ingest(max_devices=10),  # noqa: B008  (it is frozen)
+    limits: IngestConfig = IngestConfig(max_devices=10),  # noqa: B008  (it is frozen)
     **feed: object,
 ) -> tuple[Decoded, ChannelTable]:
     settings: dict[str, Any] = {
@@ -38,7 +38,7 @@ def _decode(
         **feed,
     }
     table = ChannelTable()
-    decoder = FeedDecoder("f", Feed.model_validate(settings), table, limits)
+    decoder = FeedDecoder("f", FeedConfig.model_validate(settings), table, limits)
     content = payload if isinstance(payload, bytes) else orjson.dumps(payload)
     arrival_ns = np.array([_NOW_NS])
     return decoder.decode([mqtt_topic.encode()], [content], arrival_ns), table
@@ -312,16 +312,18 @@ def test_a_placeholder_is_bounded_as_a_name_is(size: int) -> None:
 
 def test_channels_and_tag_values_are_bounded() -> None:
     """What is known goes on; what would be one too many is refused, and takes up no room."""
-    feed = Feed.model_validate({"topic": "{line}/{device}", "identity": [], "channels": {"x": {}}})
+    feed = FeedConfig.model_validate(
+        {"topic": "{line}/{device}", "identity": [], "channels": {"x": {}}}
+    )
 
-    def reasons(limits: Ingest, *topics: bytes) -> list[str | None]:
+    def reasons(limits: IngestConfig, *topics: bytes) -> list[str | None]:
         decoder = FeedDecoder("f", feed, ChannelTable(), limits)
         payloads = [b'{"x": 1}'] * len(topics)
         found = dict(decoder.decode(topics, payloads, np.full(len(topics), _NOW_NS)).refused)
         return [found[at].reason if at in found else None for at in range(len(topics))]
 
     new = "too_many_channels"
-    assert reasons(Ingest(max_channels=2), b"a/p", b"b/p", b"c/p", b"a/p") == [
+    assert reasons(IngestConfig(max_channels=2), b"a/p", b"b/p", b"c/p", b"a/p") == [
         None,
         None,
         new,
@@ -329,14 +331,14 @@ def test_channels_and_tag_values_are_bounded() -> None:
     ]
     new = "too_many_tag_values"
     topics = [b"a/p", b"b/p", b"c/p", b"a/q", b"c/q"]
-    assert reasons(Ingest(max_tag_values=2), *topics) == [None, None, new, None, new]
+    assert reasons(IngestConfig(max_tag_values=2), *topics) == [None, None, new, None, new]
 
 
 def test_devices_are_bounded() -> None:
     """One device too many is refused; the others go on."""
     table = ChannelTable()
-    feed = Feed.model_validate({"topic": "{device}", "channels": {"x": {}}})
-    decoder = FeedDecoder("f", feed, table, Ingest(max_devices=2))
+    feed = FeedConfig.model_validate({"topic": "{device}", "channels": {"x": {}}})
+    decoder = FeedDecoder("f", feed, table, IngestConfig(max_devices=2))
     decoded = decoder.decode([b"a", b"b", b"c", b"a"], [b'{"x": 1}'] * 4, np.full(4, _NOW_NS))
 
     assert [(at, error.reason) for at, error in decoded.refused] == [(2, "too_many_devices")]

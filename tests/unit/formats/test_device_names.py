@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -18,7 +18,10 @@ def _devices(messages: list[tuple[str, object]], **feed: object) -> tuple[list[s
     """The devices that these messages make, and why others were refused."""
     table = ChannelTable()
     decoder = FeedDecoder(
-        "f", Feed.model_validate({"channels": {"x": {}}, **feed}), table, Ingest(max_devices=10)
+        "f",
+        FeedConfig.model_validate({"channels": {"x": {}}, **feed}),
+        table,
+        IngestConfig(max_devices=10),
     )
     decoded = decoder.decode(
         [topic.encode() for topic, _ in messages],
@@ -133,7 +136,9 @@ def test_all_messages_may_be_of_one_device() -> None:
     name = {"device": {"value": "Boiler 7"}, "identity": [], "topic": "boiler/{part}"}
 
     assert _devices(messages, **name) == (["Boiler 7"], [])
-    feed = Feed.model_validate({"topic": "t", "device": {"value": "b"}, "channels": {"x": {}}})
+    feed = FeedConfig.model_validate(
+        {"topic": "t", "device": {"value": "b"}, "channels": {"x": {}}}
+    )
     assert feed.topic_filter == "t"
     assert feed.device_name.paths == []
 
@@ -142,4 +147,4 @@ def test_all_messages_may_be_of_one_device() -> None:
 def test_a_name_that_is_none_is_a_mistake(device: object) -> None:
     """Of any kind."""
     with pytest.raises(ValueError, match="device"):
-        Feed.model_validate({"topic": "t", "device": device, "channels": {"x": {}}})
+        FeedConfig.model_validate({"topic": "t", "device": device, "channels": {"x": {}}})

@@ -7,9 +7,9 @@ import pytest
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.event_time import TimeMapping
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.event_time import TimeConfig
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.iso import parse_iso_ns
@@ -325,7 +325,7 @@ def test_a_time_that_is_none_is_refused(
 def test_what_does_not_go_together_is_told(time: dict[str, object], problem: str) -> None:
     """Before anything runs."""
     with pytest.raises(ValueError, match=problem):
-        TimeMapping.model_validate(time)
+        TimeConfig.model_validate(time)
 
 
 def test_both_readings_of_a_second_are_kept() -> None:
@@ -388,7 +388,7 @@ def test_what_is_no_missing_clock_is_refused_all_the_same(value: object) -> None
 
 def test_records_of_one_message_without_a_clock_do_not_fall_on_each_other() -> None:
     """They are spread at the device's pace, beside those with times of their own."""
-    feed = Feed.model_validate(
+    feed = FeedConfig.model_validate(
         {
             "topic": "in/{device}",
             "time": {"path": "t", "unit": "s", "fallback": "arrival"},
@@ -396,7 +396,7 @@ def test_records_of_one_message_without_a_clock_do_not_fall_on_each_other() -> N
         }
     )
     table = ChannelTable()
-    decoder, arrivals = FeedDecoder("f", feed, table, Ingest()), Arrivals(feed, table)
+    decoder, arrivals = FeedDecoder("f", feed, table, IngestConfig()), Arrivals(feed, table)
     payloads = [b'[{"t":1,"v":1},{"t":2,"v":2},{"v":3}]', b'{"t":%d,"v":4}' % (_UNIX - 7)]
     now_ns = np.array([_NOW_NS, _NOW_NS])
     decoded = arrivals.settle(decoder.decode([b"in/a"] * 2, payloads, now_ns), now_ns)
@@ -406,7 +406,7 @@ def test_records_of_one_message_without_a_clock_do_not_fall_on_each_other() -> N
 
 def test_an_age_counts_from_arrival_and_says_so() -> None:
     """Of what had waited at the broker it is an estimate."""
-    feed = Feed.model_validate(
+    feed = FeedConfig.model_validate(
         {
             "topic": "in/{device}",
             "time": {"path": "age", "unit": "s", "epoch": "arrival"},
@@ -414,7 +414,7 @@ def test_an_age_counts_from_arrival_and_says_so() -> None:
         }
     )
     table = ChannelTable()
-    decoder, arrivals = FeedDecoder("f", feed, table, Ingest()), Arrivals(feed, table)
+    decoder, arrivals = FeedDecoder("f", feed, table, IngestConfig()), Arrivals(feed, table)
     now_ns = np.array([_NOW_NS, _NOW_NS])
     decoded = decoder.decode([b"in/a"] * 2, [b'{"age":5,"v":1}', b'{"age":4,"v":1}'], now_ns)
     settled = arrivals.settle(decoded, now_ns, np.array([_NOW_NS - 60 * _S, 0]))
@@ -426,5 +426,5 @@ def test_retained_messages_of_such_feeds_count_once() -> None:
     """Nothing in them would tell that they are old."""
     feed = {"topic": "in/{device}", "channels": {"v": {}}}
     for time in ({"path": "t", "fallback": "arrival"}, {"path": "t", "epoch": "arrival"}, {}):
-        assert Feed.model_validate({**feed, "time": time}).handles_retained == "once"
-    assert Feed.model_validate({**feed, "time": {"path": "t"}}).handles_retained == "reading"
+        assert FeedConfig.model_validate({**feed, "time": time}).handles_retained == "once"
+    assert FeedConfig.model_validate({**feed, "time": {"path": "t"}}).handles_retained == "reading"

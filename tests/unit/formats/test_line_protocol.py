@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
@@ -24,11 +24,11 @@ class Decoding:
     def __init__(self, text: str | bytes, **feed: object) -> None:
         payload = text.encode() if isinstance(text, str) else text
         given: dict[str, Any] = {"topic": "in/{device}", "channels": {"x": {}, "y": {}}, **feed}
-        config = Feed.model_validate({**given, "format": "line_protocol"})
+        config = FeedConfig.model_validate({**given, "format": "line_protocol"})
         both = []
         for is_typed in (True, False):
             table = ChannelTable()
-            decoder = FeedDecoder("f", config, table, Ingest(), takes_fast_way=is_typed)
+            decoder = FeedDecoder("f", config, table, IngestConfig(), takes_fast_way=is_typed)
             found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
             rows = found.channel.tolist()
             self.readings = [

@@ -21,8 +21,8 @@ else:
     from backports import zstd
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls, peak_bytes
 
@@ -35,8 +35,8 @@ class Decoding:
 
     def __init__(self, payload: bytes, **feed: object) -> None:
         table = ChannelTable()
-        config = Feed.model_validate({"topic": "in/{device}", **feed})
-        limits = Ingest.model_validate({"max_records": 5, "max_payload": "20KiB"})
+        config = FeedConfig.model_validate({"topic": "in/{device}", **feed})
+        limits = IngestConfig.model_validate({"max_records": 5, "max_payload": "20KiB"})
         decoder = FeedDecoder("f", config, table, limits)
         found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
         self.readings = [
@@ -402,7 +402,7 @@ def test_compressed_json_is_read(kind: str, compress: object) -> None:
 
 def _decoder(form: object) -> FeedDecoder:
     feed = {"topic": "in/{device}", "format": form, "channels": {"x": {}}}
-    return FeedDecoder("f", Feed.model_validate(feed), ChannelTable(), Ingest())
+    return FeedDecoder("f", FeedConfig.model_validate(feed), ChannelTable(), IngestConfig())
 
 
 def test_a_window_beyond_all_need_is_refused() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls, decoder_of, peak_bytes
@@ -44,8 +44,8 @@ _records = st.dictionaries(
 def _decoded(payloads: list[bytes], form: str) -> tuple[Any, ...]:
     table = ChannelTable()
     channels = {"x": {}, "y": {"path": "n.y"}}
-    feed = Feed.model_validate({"topic": "in/{device}", "format": form, "channels": channels})
-    decoder = FeedDecoder("f", feed, table, Ingest())
+    feed = FeedConfig.model_validate({"topic": "in/{device}", "format": form, "channels": channels})
+    decoder = FeedDecoder("f", feed, table, IngestConfig())
     found = decoder.decode([b"in/a"] * len(payloads), payloads, np.full(len(payloads), _NOW_NS))
     return (
         found.owner.tolist(),
@@ -73,7 +73,7 @@ def test_a_timestamp_is_an_event_time() -> None:
         "channels": {"x": {}},
         "time": {"path": "t"},
     }
-    decoder = FeedDecoder("f", Feed.model_validate(feed), ChannelTable(), Ingest())
+    decoder = FeedDecoder("f", FeedConfig.model_validate(feed), ChannelTable(), IngestConfig())
     times = [datetime(2026, 1, 1, 0, 0, 0, 250000, UTC), datetime(1970, 1, 2, tzinfo=UTC)]
     payloads = [_pack({"t": time, "x": 1}) for time in times]
     found = decoder.decode([b"in/a"] * 2, payloads, np.full(2, _NOW_NS))
@@ -146,7 +146,7 @@ _HOSTILE = {
 def test_a_message_takes_little_memory(name: str) -> None:
     """At most 16 times its size, or what is always free."""
     payload = _HOSTILE[name]
-    decoder = decoder_of(Ingest(), format="msgpack")
+    decoder = decoder_of(IngestConfig(), format="msgpack")
     found: list[Decoded] = []
 
     def work() -> None:
@@ -160,7 +160,7 @@ def test_a_message_takes_little_memory(name: str) -> None:
 def test_a_message_takes_few_calls(name: str) -> None:
     """Not one for each of its bytes."""
     payload = _HOSTILE[name]
-    decoder = decoder_of(Ingest(), format="msgpack")
+    decoder = decoder_of(IngestConfig(), format="msgpack")
     count = calls(lambda: decoder.decode([b"in/d"], [payload], np.array([_NOW_NS])))
     assert count < 700_000
 
@@ -203,7 +203,7 @@ def test_many_arrays_are_no_keys_elsewhere() -> None:
 
 def test_an_extension_is_shown_as_what_it_is() -> None:
     """The same each time."""
-    decoder = decoder_of(Ingest(), format="msgpack")
+    decoder = decoder_of(IngestConfig(), format="msgpack")
     found = decoder.decode([b"in/d"], [b"\x81\xa1x\xd4\x05a"], np.array([_NOW_NS]))
     (bad,) = found.bad_fields.values()
     assert bad.detail == "x: expected a number, got an extension of type 5"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 _RECORD = {
@@ -59,7 +59,7 @@ def test_what_is_no_path_is_a_mistake(path: str) -> None:
         {"topic": "in", "device": path},
     ):
         with pytest.raises(ValueError, match="expected a path such as"):
-            Feed.model_validate({**feed, **more})
+            FeedConfig.model_validate({**feed, **more})
 
 
 @pytest.mark.parametrize("is_typed", [True, False])
@@ -84,8 +84,8 @@ def test_what_is_no_path_is_a_mistake(path: str) -> None:
 )
 def test_both_ways_find_it(path: str, value: int, is_typed: bool) -> None:
     """Without quotes a key that holds the whole path comes first."""
-    feed = Feed.model_validate({"topic": "in/{device}", "channels": {"x": {"path": path}}})
-    decoder = FeedDecoder("f", feed, ChannelTable(), Ingest(), takes_fast_way=is_typed)
+    feed = FeedConfig.model_validate({"topic": "in/{device}", "channels": {"x": {"path": path}}})
+    decoder = FeedDecoder("f", feed, ChannelTable(), IngestConfig(), takes_fast_way=is_typed)
     found = decoder.decode([b"in/a"], [json.dumps(_RECORD).encode()], np.array([10**18]))
     assert found.value.tolist() == [value]
 
@@ -94,14 +94,16 @@ def test_both_ways_find_it(path: str, value: int, is_typed: bool) -> None:
 def test_one_value_has_one_place(path: str) -> None:
     """What JSONPath means several by is said by ``records``."""
     with pytest.raises(ValueError, match="expected a path"):
-        Feed.model_validate({"topic": "in/{device}", "channels": {"x": {"path": path}}})
+        FeedConfig.model_validate({"topic": "in/{device}", "channels": {"x": {"path": path}}})
 
 
 @pytest.mark.parametrize("path", ["data.rows", "$.data.rows", "$.data.rows[*]", "data['rows'][]"])
 def test_records_may_be_written_as_jsonpath_has_them(path: str) -> None:
     """With or without all of their elements named."""
-    feed = Feed.model_validate({"topic": "in/{device}", "records": path, "channels": {"x": {}}})
-    found = FeedDecoder("f", feed, ChannelTable(), Ingest()).decode(
+    feed = FeedConfig.model_validate(
+        {"topic": "in/{device}", "records": path, "channels": {"x": {}}}
+    )
+    found = FeedDecoder("f", feed, ChannelTable(), IngestConfig()).decode(
         [b"in/a"], [b'{"data": {"rows": [{"x": 1}, {"x": 2}]}}'], np.array([10**18])
     )
     assert found.value.tolist() == [1, 2]

@@ -13,7 +13,7 @@ import pytest
 
 from connectors.formats.availability import AvailabilityTopics
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.preset import presets, with_preset
 from headgate.config.schema import Config
@@ -58,7 +58,7 @@ def _read(config: Config, messages: list[tuple[str, bytes]]) -> list[str]:
     return readings + _states(feed, told)
 
 
-def _states(feed: Feed, messages: list[tuple[str, bytes]]) -> list[str]:
+def _states(feed: FeedConfig, messages: list[tuple[str, bytes]]) -> list[str]:
     """Which devices are said to be there or not; of all that are connected through something *."""
     if feed.availability is None:
         assert not messages

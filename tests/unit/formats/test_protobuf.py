@@ -12,8 +12,8 @@ import pytest
 import connectors.formats.protobuf
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.protobuf import schema
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import peak_bytes
 
@@ -24,9 +24,9 @@ _FORMAT = {"type": "protobuf", "file": str(_SET), "message": "example.Report"}
 _Report = schema.message_class(_SET, "example.Report")
 
 
-def _feed(**feed: object) -> Feed:
+def _feed(**feed: object) -> FeedConfig:
     given: dict[str, Any] = {"topic": "in/{device}", "format": _FORMAT, **feed}
-    return Feed.model_validate(given)
+    return FeedConfig.model_validate(given)
 
 
 class Decoding:
@@ -34,7 +34,7 @@ class Decoding:
 
     def __init__(self, payload: bytes, **feed: object) -> None:
         table = ChannelTable()
-        decoder = FeedDecoder("f", _feed(**feed), table, Ingest())
+        decoder = FeedDecoder("f", _feed(**feed), table, IngestConfig())
         found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
         self.values = [
             (table.channels[row].field, None if math.isnan(value) else value)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_shape import Decoding
@@ -355,7 +355,7 @@ def test_a_record_may_be_a_row_of_values(content: object, records: str | None) -
 def test_a_path_to_records_is_checked(feed: dict[str, object], problem: str) -> None:
     """Its placeholders as those of the topic."""
     with pytest.raises(ValueError, match=problem):
-        Feed.model_validate({"topic": "in", "channels": {"v": {}}, **feed})
+        FeedConfig.model_validate({"topic": "in", "channels": {"v": {}}, **feed})
 
 
 def test_a_message_of_nothing_that_is_wanted_is_refused() -> None:
@@ -384,7 +384,7 @@ def test_sender_quality_may_stand_in_an_outer_level() -> None:
 )
 def test_records_without_braces_weigh_more(feed: dict[str, object], density: int) -> None:
     """A slice of messages is bounded by what it takes to decode it, and others by their braces."""
-    assert Feed.model_validate({"topic": "in/{device}", **feed}).density == density
+    assert FeedConfig.model_validate({"topic": "in/{device}", **feed}).density == density
 
 
 @pytest.mark.parametrize(
@@ -405,9 +405,9 @@ def test_a_message_without_records_is_told(content: object, feed: dict[str, obje
 
 def test_an_empty_array_beside_others_is_told() -> None:
     """Of the way that reads many messages in one go, too."""
-    feed = Feed.model_validate({"topic": "in/{device}", "channels": {"v": {}}})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", "channels": {"v": {}}})
     payloads = [b'[{"v": 1}]', b"[]", b'{"v": 2}']
-    decoder = FeedDecoder("f", feed, ChannelTable(), Ingest())
+    decoder = FeedDecoder("f", feed, ChannelTable(), IngestConfig())
     found = decoder.decode([b"in/a"] * 3, payloads, np.full(3, 10**18))
     assert found.value.tolist() == [1, 2]
     assert [position for position, _ in found.refused] == [1]

@@ -12,8 +12,8 @@ import pytest
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.iso import iso_text, parse_iso_ns
 
@@ -32,10 +32,12 @@ class Ingested:
 
     def __init__(self, zone: str) -> None:
         time = {"path": "at", "unit": "iso8601", "zone": zone}
-        feed = Feed.model_validate({"topic": "in/{device}", "time": time, "channels": {"x": {}}})
+        feed = FeedConfig.model_validate(
+            {"topic": "in/{device}", "time": time, "channels": {"x": {}}}
+        )
         self._zone = ZoneInfo(zone)
         self._channels = ChannelTable()
-        self._decoder = FeedDecoder("f", feed, self._channels, Ingest())
+        self._decoder = FeedDecoder("f", feed, self._channels, IngestConfig())
         self._arrivals = Arrivals(feed, self._channels)
 
     def times(

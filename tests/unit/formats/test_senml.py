@@ -13,8 +13,8 @@ import pytest
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.senml.names import NamePattern
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
@@ -35,7 +35,7 @@ class Decoding:
     def __init__(self, payload: bytes, **feed: object) -> None:
         given: dict[str, Any] = {"topic": "in/{device}", "format": "senml", **feed}
         table = ChannelTable()
-        decoder = FeedDecoder("f", Feed.model_validate(given), table, Ingest())
+        decoder = FeedDecoder("f", FeedConfig.model_validate(given), table, IngestConfig())
         topic = b"in" if given["topic"] == "in" else b"in/a"
         found = decoder.decode([topic], [payload], np.array([_NOW_NS]))
         rows = found.channel.tolist()
@@ -210,7 +210,7 @@ def test_a_name_is_taken_apart(pattern: str, name: str, parts: object) -> None:
 def test_a_pattern_must_tell_names_apart(name: str) -> None:
     """Told when the configuration is read."""
     with pytest.raises(ValueError, match=r"expected (a name with|some text)"):
-        Feed.model_validate(
+        FeedConfig.model_validate(
             {
                 "topic": "in/{device}",
                 "format": {"type": "senml", "name": name},
@@ -241,16 +241,16 @@ def test_what_packs_have_no_place_for_is_told(feed: dict[str, object], problem: 
     """A default would be a reading of each channel with every record of another one."""
     given = {"topic": "in/{device}", "format": "senml", "channels": {"x": {}}}
     with pytest.raises(ValueError, match=problem):
-        Feed.model_validate({**given, **feed})
+        FeedConfig.model_validate({**given, **feed})
 
 
 def test_what_is_of_now_is_an_estimate_if_it_has_waited() -> None:
     """Its time counts from when it was sent, and a retained one is a reading once."""
     given = {"topic": "in/{device}", "format": "senml", "channels": {"x": {}}}
-    feed = Feed.model_validate(given)
+    feed = FeedConfig.model_validate(given)
     assert feed.handles_retained == "once"
     table = ChannelTable()
-    decoder, arrivals = FeedDecoder("f", feed, table, Ingest()), Arrivals(feed, table)
+    decoder, arrivals = FeedDecoder("f", feed, table, IngestConfig()), Arrivals(feed, table)
     payload = b'[{"n":"x","v":1},{"n":"x","v":2,"t":1799999990}]'
     now_ns = np.array([_NOW_NS] * 2)
     decoded = decoder.decode([b"in/a"] * 2, [payload] * 2, now_ns)

@@ -11,8 +11,8 @@ import pytest
 
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls
@@ -27,8 +27,8 @@ class Decoding:
     def __init__(self, content: object, **feed: Any) -> None:  # noqa: ANN401  (a table of the file)
         max_records, is_typed = feed.pop("max_records", 4), feed.pop("is_typed", True)
         table = ChannelTable()
-        config = Feed.model_validate({"topic": "in/{device}", **feed})
-        limits = Ingest(max_records=max_records)
+        config = FeedConfig.model_validate({"topic": "in/{device}", **feed})
+        limits = IngestConfig(max_records=max_records)
         decoder = FeedDecoder("f", config, table, limits, takes_fast_way=is_typed)
         payload = json.dumps(content).encode()
         found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
@@ -247,7 +247,7 @@ def test_rows_may_have_a_time_each_beside_arrays() -> None:
 @pytest.mark.parametrize("arrays", [{}, {"step": "10ms"}])
 def test_elements_without_a_time_end_with_their_arrival(arrays: dict[str, object]) -> None:
     """And are a step apart, or a period, before it is known how many come in which time."""
-    feed = Feed.model_validate(
+    feed = FeedConfig.model_validate(
         {
             "topic": "in/{device}",
             "period": "20ms",
@@ -256,7 +256,7 @@ def test_elements_without_a_time_end_with_their_arrival(arrays: dict[str, object
         }
     )
     channels = ChannelTable()
-    decoder, arrival_ns = FeedDecoder("f", feed, channels, Ingest()), np.array([_NOW_NS])
+    decoder, arrival_ns = FeedDecoder("f", feed, channels, IngestConfig()), np.array([_NOW_NS])
     decoded = decoder.decode([b"in/a"], [b'{"x": [1, 2, 3], "axes": {"y": [4, 5, 6]}}'], arrival_ns)
     settled = Arrivals(feed, channels).settle(decoded, arrival_ns)
     step_ns = 10_000_000 if arrays else 20_000_000
@@ -368,7 +368,7 @@ def test_mistakes_are_told() -> None:
         ),
     ):
         with pytest.raises(ValueError, match=told):
-            Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **feed})
+            FeedConfig.model_validate({"topic": "in/{device}", "channels": {"x": {}}, **feed})
 
 
 def test_the_parts_of_a_message_are_counted_together() -> None:
@@ -388,7 +388,7 @@ def test_many_devices_are_met_in_records_of_other_shapes() -> None:
         found = Decoding(content, **feed)
         assert [each[3] for each in found.readings] == [0.0, 1.0, 2.0, 3.0]
     table = ChannelTable()
-    decoder = FeedDecoder("f", Feed.model_validate(feed), table, Ingest())
+    decoder = FeedDecoder("f", FeedConfig.model_validate(feed), table, IngestConfig())
     for device in range(70):
         payload = json.dumps({"id": f"d{device}", "name": "x", "value": device}).encode()
         one = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
@@ -443,7 +443,7 @@ def test_no_channel_is_required_where_records_have_few(shape: str) -> None:
     """Each record would be refused for what is in the next."""
     feed = {shape: {}, "time": {"path": "t"}, "channels": {"x": {"required": True}}}
     with pytest.raises(ValueError, match=rf"channels\.x\.required: with {shape} a record need"):
-        Feed.model_validate({"topic": "in/{device}", **feed})
+        FeedConfig.model_validate({"topic": "in/{device}", **feed})
 
 
 def test_with_times_a_single_value_counts_once() -> None:
@@ -459,8 +459,8 @@ def test_what_is_said_around_records_is_looked_at_once() -> None:
 
     def work(records: int) -> None:
         table = ChannelTable()
-        limits = Ingest(max_records=10_000)
-        config = Feed.model_validate({"topic": "in/{device}", **feed})
+        limits = IngestConfig(max_records=10_000)
+        config = FeedConfig.model_validate({"topic": "in/{device}", **feed})
         decoder = FeedDecoder("f", config, table, limits)
         payload = json.dumps({"q": [1] * 5000, "r": [{"x": 1}] * records}).encode()
         found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))

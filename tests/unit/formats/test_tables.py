@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_cost import calls
 from tests.unit.formats.test_typed import FEEDS, decoded_by, objects
@@ -257,7 +257,7 @@ _CASES: dict[str, tuple[dict[str, Any], st.SearchStrategy[bytes]]] = {
 def test_both_ways_agree(name: str, data: st.DataObject) -> None:
     """The same readings to the last bit, in the same order, and the same refusals."""
     table, payload = _CASES[name]
-    feed = Feed.model_validate({"topic": "in/{device}", **table})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **table})
     payloads = data.draw(st.lists(payload, max_size=5))
     names = [b"in"] if feed.topic == "in" else [b"in/a", b"in/b", b"in/"]
     if "{channel}" in feed.topic:
@@ -286,8 +286,8 @@ _MOST_CALLS = {"json": 0, "value": 0, "binary": 1, "csv": 1, "msgpack": 3, "cbor
 def test_good_messages_are_read_many_at_a_time(name: str) -> None:
     """A thousand more take few calls each, and some none at all."""
     table, payload = _GOOD[name]
-    feed = Feed.model_validate({"topic": "x/{device}", "format": name, **table})
-    decoder = FeedDecoder("f", feed, ChannelTable(), Ingest())
+    feed = FeedConfig.model_validate({"topic": "x/{device}", "format": name, **table})
+    decoder = FeedDecoder("f", feed, ChannelTable(), IngestConfig())
 
     def count(number: int) -> int:
         arrival_ns = np.full(number, _NOW_NS)
@@ -300,7 +300,7 @@ def test_good_messages_are_read_many_at_a_time(name: str) -> None:
 
 def test_many_messages_are_read_in_pieces() -> None:
     """Whose readings are as if they had been read together, in their order."""
-    feed = Feed.model_validate({"topic": "x/{device}", "format": "msgpack", **_TIMED})
+    feed = FeedConfig.model_validate({"topic": "x/{device}", "format": "msgpack", **_TIMED})
     good = msgspec.msgpack.encode({"t": _T, "x": 1, "y": 2})
     long = msgspec.msgpack.encode({"t": _T, "x": 3, "y": 4, "z": "z" * 70_000})
     payloads = [*[good, b"\xc1", long] * 3, *[good] * 5000, long, b"\xc1", good]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.test_shape import Decoding
 
@@ -54,9 +54,11 @@ def test_they_tell_no_devices_apart_unless_asked_to(is_typed: bool) -> None:
 def test_placeholders_go_on_telling_devices_apart() -> None:
     """Whatever other tags there are."""
     feed = {"topic": "{line}/{device}", "channels": {"x": {}}}
-    assert Feed.model_validate(feed).telling is None
-    assert Feed.model_validate({**feed, "tags": {"plant": "north"}}).telling == ("line",)
-    assert Feed.model_validate({**feed, "tags": {"p": {}}, "identity": ["p"]}).telling == ("p",)
+    assert FeedConfig.model_validate(feed).telling is None
+    assert FeedConfig.model_validate({**feed, "tags": {"plant": "north"}}).telling == ("line",)
+    assert FeedConfig.model_validate({**feed, "tags": {"p": {}}, "identity": ["p"]}).telling == (
+        "p",
+    )
 
 
 def test_they_may_stand_around_the_records() -> None:
@@ -66,8 +68,8 @@ def test_they_may_stand_around_the_records() -> None:
     assert [dict(tags)["site"] for tags in found.tags] == ["north", "west"]
 
 
-def _refusals(payloads: Sequence[object], limits: Ingest, *, is_typed: bool) -> list[str]:
-    feed = Feed.model_validate({"topic": "in/{device}", **_FEED})
+def _refusals(payloads: Sequence[object], limits: IngestConfig, *, is_typed: bool) -> list[str]:
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **_FEED})
     decoder = FeedDecoder("f", feed, ChannelTable(), limits, takes_fast_way=is_typed)
     raw = [json.dumps(payload).encode() for payload in payloads]
     found = decoder.decode([b"in/a"] * len(raw), raw, np.zeros(len(raw), np.int64))
@@ -77,7 +79,7 @@ def _refusals(payloads: Sequence[object], limits: Ingest, *, is_typed: bool) -> 
 @pytest.mark.parametrize("is_typed", [True, False])
 def test_their_values_are_bounded(is_typed: bool) -> None:
     """In number and length, and none is an object."""
-    limits = Ingest(max_tag_values=2)
+    limits = IngestConfig(max_tag_values=2)
     payloads = [{"site": site, "temp": 1} for site in ("a", "b", "c", "a", {"x": 1}, "s" * 300)]
     many, kind, length = _refusals(payloads, limits, is_typed=is_typed)
     assert many == "too_many_tag_values: site: ingest.max_tag_values is 2"
@@ -99,7 +101,7 @@ def test_their_values_are_bounded(is_typed: bool) -> None:
 def test_tags_are_checked(tags: dict[str, object], problem: str) -> None:
     """Before anything runs."""
     with pytest.raises(ValueError, match=problem):
-        Feed.model_validate({"topic": "{line}/{device}", "channels": {"x": {}}, "tags": tags})
+        FeedConfig.model_validate({"topic": "{line}/{device}", "channels": {"x": {}}, "tags": tags})
 
 
 def test_a_name_in_the_payload_takes_the_place_of_that_in_the_topic() -> None:

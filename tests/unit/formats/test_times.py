@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.formats.times import EventTimes, number_to_ns
-from headgate.config.event_time import TimeMapping
+from headgate.config.event_time import TimeConfig
 from headgate.core.errors import DataError
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -22,7 +22,7 @@ def test_numbers_of_units_are_exact(value: float, unit_ns: int, ns: int) -> None
 
 def _time_ns(value: object, arrived_ns: int = _NOW_NS, **mapping: object) -> int:
     settings = {"path": "t", "unit": "iso8601", "not_before": "1900-01-01", **mapping}
-    return EventTimes(TimeMapping.model_validate(settings)).time_ns(value, arrived_ns)
+    return EventTimes(TimeConfig.model_validate(settings)).time_ns(value, arrived_ns)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_local_time_is_of_the_feeds_zone(text: str, utc: str) -> None:
 
 def test_a_local_time_without_a_zone_means_utc_and_is_told() -> None:
     """The first of them, as an example."""
-    times = EventTimes(TimeMapping(path="t", unit="iso8601"))
+    times = EventTimes(TimeConfig(path="t", unit="iso8601"))
     assert times.time_ns("2026-01-01T00:00:00Z", _NOW_NS) == 1767225600 * 10**9
     assert times.zoneless == ""
 
@@ -121,12 +121,12 @@ def test_a_number_without_end_is_no_time(value: str) -> None:
 def test_times_as_a_pattern_has_them(pattern: str, text: str, ns: int) -> None:
     """Without a zone they mean UTC, or the zone that is configured."""
     settings = {"path": "t", "not_before": "1900-01-01", "pattern": pattern}
-    times = EventTimes(TimeMapping.model_validate(settings))
+    times = EventTimes(TimeConfig.model_validate(settings))
     assert times.time_ns(text, _NOW_NS) == ns
     assert bool(times.zoneless) == ("%z" not in pattern)
     settings["zone"] = "Asia/Tokyo"
     if "%z" not in pattern:
-        tokyo = EventTimes(TimeMapping.model_validate(settings))
+        tokyo = EventTimes(TimeConfig.model_validate(settings))
         assert tokyo.time_ns(text, _NOW_NS) == ns - 9 * 3600 * 10**9
 
 
@@ -135,7 +135,7 @@ def test_times_as_a_pattern_has_them(pattern: str, text: str, ns: int) -> None:
 )
 def test_what_is_not_of_the_pattern_is_no_time(value: object) -> None:
     """And the reason says what is expected."""
-    times = EventTimes(TimeMapping(path="t", pattern="%d.%m.%Y %H:%M"))
+    times = EventTimes(TimeConfig(path="t", pattern="%d.%m.%Y %H:%M"))
     with pytest.raises(DataError, match=r'bad_time: expected a text as "%d\.%m\.%Y %H:%M", got '):
         times.time_ns(value, _NOW_NS)
 
@@ -144,25 +144,25 @@ def test_what_is_not_of_the_pattern_is_no_time(value: object) -> None:
 def test_a_pattern_has_date_and_time(pattern: str) -> None:
     """Or the times would be of another day."""
     with pytest.raises(ValueError, match="expected a date and a time of day"):
-        TimeMapping(path="t", pattern=pattern)
+        TimeConfig(path="t", pattern=pattern)
 
 
 def test_a_pattern_is_of_texts() -> None:
     """A unit is of numbers."""
     with pytest.raises(ValueError, match="pattern is for texts"):
-        TimeMapping(path="t", pattern="%d.%m.%Y %H:%M", unit="s")
-    assert TimeMapping(path="t", pattern="%d.%m.%Y %H:%M", unit="iso8601").is_text
+        TimeConfig(path="t", pattern="%d.%m.%Y %H:%M", unit="s")
+    assert TimeConfig(path="t", pattern="%d.%m.%Y %H:%M", unit="iso8601").is_text
 
 
 def test_names_of_zones_are_not_read() -> None:
     """Python reads them and does nothing with them."""
     with pytest.raises(ValueError, match="expected %z, an offset, in place of %Z"):
-        TimeMapping(path="t", pattern="%d.%m.%Y %H:%M %Z")
+        TimeConfig(path="t", pattern="%d.%m.%Y %H:%M %Z")
 
 
 def test_what_is_no_text_is_not_made_one() -> None:
     """A value that is nested as deep as can be, or is very long."""
-    times = EventTimes(TimeMapping(path="t", pattern="%d.%m.%Y %H:%M"))
+    times = EventTimes(TimeConfig(path="t", pattern="%d.%m.%Y %H:%M"))
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]

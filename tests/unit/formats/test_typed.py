@@ -16,8 +16,8 @@ from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import Wanted
 from connectors.formats.typed import TypedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
 pytestmark = pytest.mark.slow
@@ -143,11 +143,11 @@ _payloads = st.one_of(
 
 
 def decoded_by(
-    feed: Feed, payloads: list[bytes], topics: list[bytes], *, is_typed: bool
+    feed: FeedConfig, payloads: list[bytes], topics: list[bytes], *, is_typed: bool
 ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], dict[tuple[str, str], int]]:
     """Readings, refusals and bad fields, by one way or the other."""
     table = ChannelTable()
-    decoder = FeedDecoder("f", feed, table, Ingest(max_devices=100), takes_fast_way=is_typed)
+    decoder = FeedDecoder("f", feed, table, IngestConfig(max_devices=100), takes_fast_way=is_typed)
     assert not is_typed or decoder._typed is not None
     decoded: Decoded = decoder.decode(topics, payloads, np.full(len(payloads), _NOW_NS))
     keys = [table.channels[row].key for row in decoded.channel.tolist()]
@@ -162,7 +162,7 @@ def decoded_by(
 @given(st.lists(_payloads, max_size=5), st.data())
 def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject) -> None:
     """The same readings to the last bit, in the same order, and the same refusals."""
-    feed = Feed.model_validate({"topic": "in/{device}", **FEEDS[number]})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **FEEDS[number]})
     names = [b"in"] if feed.topic == "in" else [b"in/a", b"in/b", b"in/\x01", b"in/"]
     topics = [data.draw(st.sampled_from(names)) for _ in payloads]
 
@@ -176,7 +176,7 @@ def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject
 @given(payloads=st.lists(_payloads, max_size=4))
 def test_no_shape_raises_for_what_a_message_holds(number: int, payloads: list[bytes]) -> None:
     """What can't be used is refused, a message once at most, and its neighbours are as alone."""
-    feed = Feed.model_validate({"topic": "in/{device}", **_SHAPES[number]})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **_SHAPES[number]})
     topic = b"in" if feed.topic == "in" else b"in/a"
     rows, refused, _ = decoded_by(feed, payloads, [topic] * len(payloads), is_typed=False)
 
@@ -217,7 +217,7 @@ def test_paths_that_types_can_not_express_are_refused(paths: list[str]) -> None:
 @pytest.mark.parametrize("payload", [b'{"x":1,"other":1e999}', b'{"x":-1e999}', b'{"x":1e999,}'])
 def test_numbers_that_no_float_can_hold(payload: bytes) -> None:
     """They are infinite, and of no interest where nobody wants them, whichever way they go."""
-    feed = Feed.model_validate({"topic": "in/{device}", "channels": {"x": {}}})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", "channels": {"x": {}}})
     ways = [decoded_by(feed, [payload], [b"in/a"], is_typed=is_typed) for is_typed in (True, False)]
 
     assert ways[0] == ways[1]

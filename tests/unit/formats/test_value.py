@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
@@ -27,7 +27,9 @@ class Decoding:
 
     def __init__(self, messages: dict[str, bytes], **feed: object) -> None:
         table = ChannelTable()
-        decoder = FeedDecoder("f", Feed.model_validate({**_FEED, **feed}), table, Ingest())
+        decoder = FeedDecoder(
+            "f", FeedConfig.model_validate({**_FEED, **feed}), table, IngestConfig()
+        )
         found = decoder.decode(
             [topic.encode() for topic in messages],
             list(messages.values()),

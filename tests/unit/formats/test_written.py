@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
@@ -24,7 +24,7 @@ def _read(
     """The one reading of a record: its number, or the names of its flags."""
     feed = {"topic": "in/{device}", "strict": strict, "channels": {"x": channel}}
     decoder = FeedDecoder(
-        "f", Feed.model_validate(feed), ChannelTable(), Ingest(), takes_fast_way=typed
+        "f", FeedConfig.model_validate(feed), ChannelTable(), IngestConfig(), takes_fast_way=typed
     )
     payload = json.dumps({"x": value}, ensure_ascii=False).encode()
     found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))

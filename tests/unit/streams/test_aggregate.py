@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -20,8 +20,8 @@ from streams.stages.aggregate.stage import Aggregator, WatermarkOf
 from tests.strategies import windows
 
 
-def _feed(*window: str, period: str = "1s") -> Feed:
-    return Feed.model_validate(
+def _feed(*window: str, period: str = "1s") -> FeedConfig:
+    return FeedConfig.model_validate(
         {
             "topic": "{device}",
             "period": period,

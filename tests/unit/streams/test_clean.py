@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -21,9 +21,9 @@ from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
 
 
-def _feeds(grace: str = "5s", **rules: object) -> dict[str, Feed]:
+def _feeds(grace: str = "5s", **rules: object) -> dict[str, FeedConfig]:
     feed = {"topic": "{device}", "grace": grace, "channels": {"flow": rules}}
-    return {"pump": Feed.model_validate(feed)}
+    return {"pump": FeedConfig.model_validate(feed)}
 
 
 def _table(devices: int = 1) -> ChannelTable:
@@ -377,8 +377,8 @@ def test_rules_of_other_channels_hold_for_those_that_are_not_listed() -> None:
         "other_channels": {"range": (0, 10)},
     }
     feeds = {
-        "pump": Feed.model_validate(table),
-        "fan": Feed.model_validate({**table, "other_channels": False}),
+        "pump": FeedConfig.model_validate(table),
+        "fan": FeedConfig.model_validate({**table, "other_channels": False}),
     }
     channels = ChannelTable()
     names = [("pump", "flow"), ("pump", "free"), ("pump", "x"), ("pump", "y"), ("fan", "x")]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -35,7 +35,7 @@ class _Plant:
     def __init__(
         self, period_s: int = 1, window: str = "10s", *, sensor_health: bool = True
     ) -> None:
-        feed = Feed.model_validate(
+        feed = FeedConfig.model_validate(
             {
                 "topic": "{device}",
                 "period": f"{period_s}s",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -25,13 +25,13 @@ _LOOK_S = 0.5
 Arrival = tuple[float, list[float]]
 
 
-def _feed(*windows: str) -> dict[str, Feed]:
+def _feed(*windows: str) -> dict[str, FeedConfig]:
     feed = {
         "topic": "{device}",
         "channels": {"x": {}},
         "aggregates": [{"window": window} for window in windows],
     }
-    return {"f": Feed.model_validate(feed)}
+    return {"f": FeedConfig.model_validate(feed)}
 
 
 class _Device:

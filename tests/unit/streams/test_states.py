@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -30,7 +30,7 @@ class _Gateway:
     def __init__(self, **feed: object) -> None:
         keys = {"topic": "{device}", "channels": {"x": {}}, "aggregates": [{"window": "5s"}]}
         self._keys: dict[str, object] = {**keys, **feed}
-        self.feeds = {"f": Feed.model_validate(self._keys)}
+        self.feeds = {"f": FeedConfig.model_validate(self._keys)}
         self.channels = ChannelTable()
         for name in ("a", "b"):
             self.channels.row(Channel("f", name, "f", "x"))
@@ -90,7 +90,7 @@ class _Gateway:
         """
         old, selection = self.watermarks, everything(self.channels)
         self._keys |= feed
-        self.feeds = {"f": Feed.model_validate(self._keys)}
+        self.feeds = {"f": FeedConfig.model_validate(self._keys)}
         self.watermarks = Watermarks(self.feeds, self.channels)
         block = {
             name: column for name, column in old.snapshot(selection).items() if name not in left_out

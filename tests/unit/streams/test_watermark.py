@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -14,7 +14,7 @@ from headgate.testing.stages import everything
 from streams.stages.watermark.stage import Watermarks
 
 _FEEDS = {
-    "pump": Feed.model_validate(
+    "pump": FeedConfig.model_validate(
         {
             "topic": "{device}",
             "grace": "2s",
@@ -22,7 +22,7 @@ _FEEDS = {
             "aggregates": [{"window": "10s"}, {"window": "60s"}],
         }
     ),
-    "tank": Feed.model_validate(
+    "tank": FeedConfig.model_validate(
         {"topic": "{device}", "grace": "2s", "channels": {"level": {}}, "aggregates": []}
     ),
 }

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from connectors.mqtt.received import Received
 from connectors.sources.mqtt.retained import RetainedMessages
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 
-_FEED = Feed.model_validate({"topic": "{device}", "channels": {"x": {}}})
+_FEED = FeedConfig.model_validate({"topic": "{device}", "channels": {"x": {}}})
 
 
 def _received(topics: list[bytes]) -> Received:

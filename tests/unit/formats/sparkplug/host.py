@@ -10,8 +10,8 @@ import numpy as np
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import Conversation
 from connectors.formats.sparkplug.schema import Payload
-from headgate.config.feed import Feed
-from headgate.config.schema import Ingest
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 
@@ -47,12 +47,12 @@ class Host:
     """
 
     def __init__(
-        self, channels: dict[str, Any], limits: Ingest | None = None, **feed: object
+        self, channels: dict[str, Any], limits: IngestConfig | None = None, **feed: object
     ) -> None:
         base = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": channels}
         self.table = ChannelTable()
-        self.feed = Feed.model_validate({**base, **feed})
-        self.decoder = FeedDecoder("f", self.feed, self.table, limits or Ingest())
+        self.feed = FeedConfig.model_validate({**base, **feed})
+        self.decoder = FeedDecoder("f", self.feed, self.table, limits or IngestConfig())
         found = self.decoder.conversation
         assert found is not None
         self.conversation: Conversation = found

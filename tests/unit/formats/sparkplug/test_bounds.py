@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
-from headgate.config.schema import Ingest
+from headgate.config.schema import IngestConfig
 from tests.unit.formats.sparkplug.host import (
     INT32,
     Host,
@@ -60,7 +60,7 @@ def test_thousands_of_nodes_are_asked_bit_by_bit() -> None:
 
 def test_so_many_nodes_are_known_and_the_oldest_are_forgotten() -> None:
     """They are asked when they are heard again."""
-    host = Host(_CHANNELS, Ingest(max_devices=2))
+    host = Host(_CHANNELS, IngestConfig(max_devices=2))
     for node in ("a", "b", "c"):
         host.take(nbirth(_TEMP, node=node))
     assert host.conversation.note() == [["g", "b"], ["g", "c"]]
@@ -70,7 +70,7 @@ def test_so_many_nodes_are_known_and_the_oldest_are_forgotten() -> None:
 
 def test_so_many_aliases_are_known() -> None:
     """Older nodes give way; a birth of more than that is refused."""
-    host = Host({"temp": {}}, Ingest(max_channels=12))
+    host = Host({"temp": {}}, IngestConfig(max_channels=12))
     some = [metric(f"m{at}", 1.0, alias=at) for at in range(10, 16)]
     host.take(nbirth(_TEMP, *some, node="a"), nbirth(_TEMP, node="b"))
     assert host.take(
@@ -95,7 +95,7 @@ def test_what_the_next_process_should_know_does_not_change_with_every_message() 
 
 def test_births_that_name_nothing_are_bounded_as_well() -> None:
     """A node may make up devices for ever, and bury none of them."""
-    host = Host(_CHANNELS, Ingest(max_channels=100))
+    host = Host(_CHANNELS, IngestConfig(max_channels=100))
     host.take(nbirth(_TEMP))
     refused: list[str] = []
     for at in range(1, 200):

@@ -11,7 +11,7 @@ import pytest
 
 import connectors.formats.sparkplug
 from connectors.formats.sparkplug.component import SparkplugConfig
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
@@ -54,7 +54,7 @@ def test_what_does_not_go_with_the_format_is_told(keys: dict[str, Any], told: st
     """When the configuration is read."""
     base = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": {"a": {}}}
     with pytest.raises(ValueError, match=told.replace("{", r"\{")):
-        Feed.model_validate({**base, **keys})
+        FeedConfig.model_validate({**base, **keys})
 
 
 def test_the_page_shows_a_feed_that_works_and_the_sample() -> None:
@@ -92,4 +92,4 @@ def test_a_feed_need_not_say_what_the_format_knows() -> None:
     feed = Host({"a": {}}, time={"max_ahead": "1h"}).feed
     assert (feed.time.path, feed.time.unit, feed.handles_retained) == ("timestamp", "ms", "ignore")
     assert feed.time.max_ahead == 3600 * 10**9
-    assert Feed.model_validate(feed.model_dump(exclude_unset=True)).time == feed.time
+    assert FeedConfig.model_validate(feed.model_dump(exclude_unset=True)).time == feed.time

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 _MINUTE = 60 * NS_PER_S
 
 
-def _feed(*window: str, period: str = "1s") -> Feed:
-    return Feed.model_validate(
+def _feed(*window: str, period: str = "1s") -> FeedConfig:
+    return FeedConfig.model_validate(
         {
             "topic": "{device}",
             "period": period,
@@ -33,7 +33,7 @@ def _feed(*window: str, period: str = "1s") -> Feed:
 
 
 def _aggregates(
-    channels: ChannelTable, feed: Feed, readings: list[tuple[int, int, float, bool]]
+    channels: ChannelTable, feed: FeedConfig, readings: list[tuple[int, int, float, bool]]
 ) -> Aggregates:
     """All windows of readings ``(channel, second, value, usable)``, in order of time."""
     readings = sorted(readings, key=lambda reading: reading[1])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from headgate.config.feed import Feed
+from headgate.config.feed import FeedConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.ingest.unheard import UnheardFeeds
 
 
-def _feed(period: str) -> Feed:
-    return Feed.model_validate({"topic": "{device}", "period": period, "channels": {"flow": {}}})
+def _feed(period: str) -> FeedConfig:
+    return FeedConfig.model_validate(
+        {"topic": "{device}", "period": period, "channels": {"flow": {}}}
+    )
 
 
 def _told(telemetry: Telemetry) -> dict[str, float]:
