@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.bounds import no_garbage_collection
 from connectors.formats.format import Format, MakeTable, ReadTable, Typed, Wanted
 from connectors.formats.paths import ABSENT, getter, with_default
 from connectors.formats.signals import Signal
@@ -48,9 +49,10 @@ class TableDecoder:
 
     def decode(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
         """Decode payloads; never raises for what they hold."""
-        if sum(map(len, payloads)) <= _TOGETHER_BYTES:
-            return self._read(topics, payloads)
-        return in_pieces(self._read, topics, payloads)
+        with no_garbage_collection():
+            if sum(map(len, payloads)) <= _TOGETHER_BYTES:
+                return self._read(topics, payloads)
+            return in_pieces(self._read, topics, payloads)
 
 
 def fast_decoder(

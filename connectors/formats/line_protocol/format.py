@@ -12,7 +12,7 @@ from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.tables import RecordTable
 from headgate.config.feed import FeedConfig
-from headgate.config.payload_path import parts_of
+from headgate.config.payload_path import key_of, parts_of
 from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
@@ -21,6 +21,9 @@ _PAIR, _LINE = 330, 1300
 
 #: Keys of a record that are none of its fields.
 _OWN = ("measurement", "tags", "time")
+
+#: What a record has beside its line's fields.
+_BESIDE = {"measurement", "tags"}
 
 #: Around all lines these mean nothing.
 _AROUND = "\0 \ufeff\n\r\t"
@@ -51,7 +54,28 @@ class LineProtocolFormat:
 
     def make_table(self, wanted: Wanted) -> ReadTable:
         """What reads many payloads; see ``Format``."""
-        return RecordTable(wanted, self._records, (), self.check_count)
+        paths = [*(path for path, _ in wanted.channels), *wanted.names]
+        paths += [] if wanted.time is None else [wanted.time[0]]
+        keys = {key_of(path) for path in paths}
+        is_flat = all(len(parts_of(path)) == 1 for path in paths) and not keys & _BESIDE
+        if not is_flat:
+            return RecordTable(wanted, self._records, (), self.check_count)
+
+        def fields_of(payload: bytes) -> object:
+            """The fields of a payload's only line, and its time: all that is looked for."""
+            text = payload.decode().strip(_AROUND)
+            if "\n" in text or '"' in text or text.startswith("{"):
+                return self._records(payload)
+            parsed = parse_line(text)
+            if parsed is None or parsed["measurement"] in keys:
+                return self._records(payload)
+            fields: dict[str, object] = parsed["fields"]
+            fields.pop("time", None)
+            if parsed["time"] is not None:
+                fields["time"] = parsed["time"]
+            return fields
+
+        return RecordTable(wanted, fields_of, (LineFormatError, ValueError), self.check_count)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""

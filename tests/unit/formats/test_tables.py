@@ -70,7 +70,19 @@ _texts = st.one_of(_texts, st.sampled_from([f"{_T};1;a;2".encode(), b"\xff;1;2;3
 
 _fields = st.lists(
     st.sampled_from(
-        ["x=1", "x=1.5", "x=2i", "y=3u", "x=true", "x=f", 'x="a,b c"', "y=-1e3", "x=", "n=1"]
+        [
+            "x=1",
+            "x=1.5",
+            "x=2i",
+            "y=3u",
+            "x=true",
+            "x=f",
+            'x="a,b c"',
+            "y=-1e3",
+            "x=",
+            "n=1",
+            "time=5",
+        ]
     ),
     min_size=1,
     max_size=3,
@@ -206,6 +218,18 @@ _CASES: dict[str, tuple[dict[str, Any], st.SearchStrategy[bytes]]] = {
             "format": "line_protocol",
             "channels": {"x": {}, "y": {"path": "m.y"}},
             "tags": {"id": {"path": "tags.id"}},
+        },
+        _several.map("\n".join).map(str.encode),
+    ),
+    "line protocol, fields": (
+        {**_TIMED, "time": {"path": "time", "unit": "s"}, "format": "line_protocol"},
+        _several.map("\n".join).map(str.encode),
+    ),
+    "line protocol, no clock": (
+        {
+            "channels": {**_CHANNELS, "n": {}},
+            "tags": {"at": {"path": "time"}},
+            "format": "line_protocol",
         },
         _several.map("\n".join).map(str.encode),
     ),
