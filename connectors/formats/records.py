@@ -67,7 +67,7 @@ class Found:
     def stated(self) -> int:
         """How many of them say whether devices are there, and are no records."""
         contents = self.payload if type(self.payload) is list else ()
-        return sum(type(each) is Stated for each in contents)
+        return list(map(type, contents)).count(Stated)
 
     def refusal(self, first: DataError, count: int, number: int) -> DataError:
         """The refusal of all of it for so many of its records, of which this is the first.
