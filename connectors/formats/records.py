@@ -77,7 +77,8 @@ class Found:
             count: How many are.
             number: Its place among all, from 1.
         """
-        records = self.count - self.stated
+        # Of one there is no other that could be stated.
+        records = 1 if self.count == 1 else self.count - self.stated
         if records == 1:
             return first
         detail = f"{count} of {records} records; the first, number {number}: {first.detail}"
