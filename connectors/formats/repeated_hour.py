@@ -21,6 +21,9 @@ from headgate.core.clock import NS_PER_S
 #: Clocks are set at no finer times than at each quarter of an hour.
 _QUARTER_NS = 900 * NS_PER_S
 
+#: Of a device that nothing is known of, no clock is so far ahead: what would be is an hour older.
+_AHEAD_NS = 60 * NS_PER_S
+
 #: That nothing was heard of a device yet.
 _UNHEARD = np.iinfo(np.int64).min
 
@@ -80,7 +83,7 @@ class RepeatedHour:
         """
         if known_ns == _UNHEARD:
             # One that is on its way for longer than an hour is from a buffer, which begins before.
-            return later_lag_ns >= apart_ns
+            return later_lag_ns >= apart_ns or later_lag_ns < -_AHEAD_NS
         return abs(later_lag_ns + apart_ns - known_ns) < abs(later_lag_ns - known_ns)
 
     def _grow(self) -> None:

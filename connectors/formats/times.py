@@ -241,12 +241,17 @@ class EventTimes:
     def _in_zone(self, moment: datetime, zone: tzinfo, arrived_ns: int) -> datetime:
         """A local time in its zone.
 
-        In the hour that comes twice it is the second time, unless that has not come yet; what the
-        device sent before may say otherwise, see ``repeated_hour``.
+        In the hour that comes twice it is the second time, unless that is too far ahead to be
+        meant; what the device sent before may say otherwise, see ``repeated_hour``.
         """
         first = moment.replace(tzinfo=zone)
         second = first.replace(fold=1)
-        if first.utcoffset() == second.utcoffset() or moment_ns(second) > arrived_ns:
+        if first.utcoffset() == second.utcoffset():
+            return first
+        first_ns, second_ns = moment_ns(first), moment_ns(second)
+        # A clock may be ahead, but then the nearer of the two is meant.
+        ahead_ns = min((second_ns - first_ns) // 2, self._max_ahead_ns)
+        if second_ns > arrived_ns + ahead_ns:
             return first
         self.is_repeated = True
         return second

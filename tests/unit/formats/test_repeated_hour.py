@@ -30,8 +30,8 @@ _SECOND = {
 class Ingested:
     """What comes of a device's readings, message by message or in runs."""
 
-    def __init__(self, zone: str) -> None:
-        time = {"path": "at", "unit": "iso8601", "zone": zone}
+    def __init__(self, zone: str, **more: object) -> None:
+        time = {"path": "at", "unit": "iso8601", "zone": zone, **more}
         feed = FeedConfig.model_validate(
             {"topic": "in/{device}", "time": time, "channels": {"x": {}}}
         )
@@ -91,6 +91,31 @@ def test_readings_go_on_through_it(zone: str, late: timedelta, run: int) -> None
     night = _night(zone)
     late_ns = round(late.total_seconds()) * _S
     assert Ingested(zone).times([(at, at + late_ns + _S // 10) for at in night], run) == night
+
+
+@pytest.mark.parametrize("run", [1, 1000])
+@pytest.mark.parametrize("zone", _SECOND)
+@pytest.mark.parametrize("ahead_ms", [1, 25, 2000, 8 * 60_000])
+def test_a_clock_that_is_ahead_goes_on_through_it(zone: str, ahead_ms: int, run: int) -> None:
+    """By less than the gateway would call ahead, and by minutes."""
+    night = _night(zone, 60)
+    sent = [(at, at - ahead_ms * 10**6) for at in night]
+    assert Ingested(zone).times(sent, run) == night
+
+
+def test_what_is_further_ahead_than_times_may_be_is_the_first() -> None:
+    """Where a clock may not be ahead at all, the later of the two can't be meant."""
+    ingested = Ingested("Europe/Berlin", max_ahead="0s")
+    first = parse_iso_ns("2026-10-25T00:40:00Z")
+    assert ingested.times([(first, first + 3590 * _S)]) == [first]
+
+
+def test_a_device_that_is_heard_for_the_first_time_may_be_a_little_ahead() -> None:
+    """By seconds; what would be ahead by more was sent late."""
+    second = parse_iso_ns("2026-10-25T01:10:00Z")
+    assert Ingested("Europe/Berlin").times([(second, second - 20 * _S)]) == [second]
+    first = parse_iso_ns("2026-10-25T00:10:00Z")
+    assert Ingested("Europe/Berlin").times([(first, first + 2400 * _S)]) == [first]
 
 
 @pytest.mark.parametrize("zone", _SECOND)
