@@ -437,12 +437,12 @@ class FeedDecoder:
             self._add_listed(record, channels, flags, rows, bad)
             if len(rows.channel) == before and self._others is None:
                 raise DataError("no_channels", _NO_CHANNELS)
+            refusal = None
+            if self._others is not None:
+                refusal = self._others.add(record, self._place, owner, flags, rows)
         except DataError:
             rows.cut(before)
             raise
-        refusal = None
-        if self._others is not None:
-            refusal = self._others.add(record, self._place, owner, flags, rows)
         count = len(rows.channel) - before
         rows.owner.extend([owner] * count)
         rows.time_ns.extend([time_ns] * count)

@@ -125,7 +125,7 @@ class Devices:
         values = {name: values[name] for name in self._tag_names}
         for placeholder, value in values.items():
             if len(value) > MAX_NAME:
-                raise _too_long(f"{{{placeholder}}}", value)
+                raise too_long(f"{{{placeholder}}}", value)
         if not self._parts:
             check_device(texts[0])
         tags = tuple(sorted((values | self._fixed_tags).items()))
@@ -234,7 +234,7 @@ class Devices:
         """
         of_device, limits = self._others[place], self._limits
         if not name or len(name) > MAX_NAME:
-            raise _too_long("a channel's name", name) if name else _no_channel_name(name)
+            raise too_long("a channel's name", name) if name else _no_channel_name(name)
         if not name.isprintable():
             raise _no_channel_name(name)
         if len(of_device) >= limits.max_other_channels:
@@ -402,7 +402,7 @@ def _tag(name: str, value: object) -> str:
     elif value is not ABSENT and value is not None:
         raise DataError("bad_tag", f"{name}: expected a text or number, got {shown(value)}")
     if len(text) > MAX_NAME:
-        raise _too_long(f"tag {name}", text)
+        raise too_long(f"tag {name}", text)
     if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise DataError("bad_tag", f"{name}: is no Unicode text")
     return text
@@ -413,7 +413,7 @@ def check_device(device: str) -> None:
     if not device:
         raise DataError("bad_device", "the device's name is empty")
     if len(device) > MAX_NAME:
-        raise _too_long("the device's name", device)
+        raise too_long("the device's name", device)
     # Spaces, commas, quotes and any letters are fine. Control characters, and lone surrogates,
     # are not: no display shows them and line protocol can't carry a line break.
     if device.isprintable():
@@ -430,7 +430,8 @@ def _no_channel_name(name: str) -> DataError:
     return DataError("no_channels", f"expected a name of a channel, got {name!r:.60}")
 
 
-def _too_long(what: str, name: str) -> DataError:
+def too_long(what: str, name: str) -> DataError:
+    """Why a name is none, or the value of a tag."""
     return DataError(
         "name_too_long", f"{what}: expected at most {MAX_NAME} characters, got {len(name)}"
     )

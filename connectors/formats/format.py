@@ -24,9 +24,9 @@ NOTHING: Final = object()
 MakeTyped: TypeAlias = Callable[[Any], Callable[[bytes], Any]]
 
 
-#: Of a record, what of it are fields, each once. A format whose records hold more than that, or
-#: hold a field twice, has such a function as its attribute ``fields``, for channels that nobody
-#: lists.
+#: Of a record, what of it are fields, each once, below the name of what it is a field of; a path
+#: may leave that name out. A format whose records hold more than that, or hold a field twice, has
+#: such a function as its attribute ``fields``, for channels that nobody lists.
 Fields: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 

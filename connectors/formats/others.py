@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from math import nan
 from typing import Any
 
 from connectors.formats.columns import Rows
-from connectors.formats.devices import MAX_NAME, Devices
+from connectors.formats.devices import MAX_NAME, Devices, too_long
 from connectors.formats.format import Fields, Format
+from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter, quoted
 from connectors.formats.signals import Signal
 from headgate.config.channel import OtherChannelsConfig, plain
@@ -53,8 +55,9 @@ class Others:
     ) -> None:
         self._devices = devices
         self._unit = table.unit
-        self._units = [(_pattern([name]), unit) for name, unit in table.units.items()]
-        self._signal = Signal.of("", table.model_copy(update={"path": "value"}), is_strict=False)
+        self._units = [(pattern_of([name]), unit) for name, unit in table.units.items()]
+        value = table.model_copy(update={"path": "value"})
+        self._signal = Signal.of("", value, is_strict=feed.strict)
         self._words = {plain(word) for word in self._signal.states}
         self._takes_texts = feed.writes_texts or table.has_own_digits or bool(table.suffix)
         self._below = () if table.below is None else parts_of(table.below)
@@ -69,8 +72,12 @@ class Others:
         self._is_flat = has_names or feed.writes_texts
         # As parts, and as a key that is the whole path, which is preferred.
         self._taken = {way for path in [*paths, *beside] for way in (parts_of(path), (path,))}
+        # By the name of a field alone, it is taken whatever it is a field of.
+        has_bare = self._fields is not None
+        self._bare = {way for way in self._taken if has_bare and len(way) == 1}
+        self._taken -= self._bare
         self._names = {*feed.channels, *map(key_of, paths if self._is_flat else ())}
-        self._skip = _pattern(table.skip)
+        self._skip = pattern_of(table.skip)
         self._left = _MOST_FIELDS
 
     def begin(self) -> None:
@@ -91,35 +98,50 @@ class Others:
 
         Returns:
             Why something of it could not be taken; None where all was.
+
+        Raises:
+            DataError: It refuses its record, of which something is there already.
         """
         content: object = record if self._fields is None else self._fields(record)
         if self._get is not None:
             content = self._get(content)
         known = self._devices.others_of(place)
         refusal: DataError | None = None
-        try:
-            for name, value in self._leaves(content, self._below, "", 0):
-                row = known.get(name)
-                if row is None and not self._begins(value):
+        for name, value in self._leaves(content, self._below, "", 0):
+            if type(value) is DataError:
+                refusal = refusal or value
+                continue
+            row = known.get(name)
+            if row is None and not self._begins(value):
+                continue
+            number, more, word = self._read(name, value, is_known=row is not None)
+            if row is None:
+                is_full = refusal is not None and refusal.reason == _FULL
+                if is_full or more & _MISSING:
                     continue
-                number, more, word = self._signal.odd_value(value)
-                if row is None:
-                    is_full = refusal is not None and refusal.reason == _FULL
-                    if is_full or more & _MISSING:
-                        continue
-                    try:
-                        row = self._devices.other_row(place, name, self._unit_of(name))
-                    except DataError as error:
-                        refusal = refusal or error.with_traceback(None)
-                        continue
-                if word:
-                    rows.note_bad(name, word, position, value, label=_LABEL)
-                rows.channel.append(row)
-                rows.value.append(number)
-                rows.quality.append(flags | more)
-        except DataError as error:
-            refusal = error.with_traceback(None)
+                try:
+                    row = self._devices.other_row(place, name, self._unit_of(name))
+                except DataError as error:
+                    refusal = refusal or error.with_traceback(None)
+                    continue
+            if word:
+                rows.note_bad(name, word, position, value, label=_LABEL)
+            rows.channel.append(row)
+            rows.value.append(number)
+            rows.quality.append(flags | more)
+        if self._left < 0:
+            detail = f"more than {_MOST_FIELDS} fields, with other_channels"
+            refusal = refusal or DataError("too_many_records", detail)
         return refusal
+
+    def _read(self, name: str, value: object, *, is_known: bool) -> tuple[float, int, str]:
+        """What a value is, as ``Signal.odd_value`` says it; of a new channel it refuses nothing."""
+        try:
+            return self._signal.odd_value(value)
+        except DataError as error:
+            if not is_known:
+                return nan, _MISSING, ""
+            raise DataError(error.reason, f"{name}{error.detail}") from None
 
     def _begins(self, value: object) -> bool:
         """Whether a value makes a channel known."""
@@ -130,37 +152,59 @@ class Others:
     def _leaves(
         self, content: object, way: tuple[str, ...], name: str, depth: int
     ) -> Iterator[tuple[str, object]]:
-        """Names and values of what stands there, but for what is taken otherwise."""
-        members: Iterable[tuple[Any, object]]
-        if type(content) is dict:
-            members = content.items()
-        elif type(content) is list and len(content) <= _MOST_ELEMENTS:
-            members = enumerate(content)
-        else:
-            return
-        for key, value in members:
+        """Names and values of what stands there, but for what is taken otherwise.
+
+        Where something can have no name, a DataError stands in the value's place.
+        """
+        for key, value in _members(content):
             self._left -= 1
             if self._left < 0:
-                raise DataError(
-                    "too_many_records", f"more than {_MOST_FIELDS} fields, with other_channels"
-                )
-            part = str(key)
-            path = (*way, part)
-            if path in self._taken:
+                return
+            if type(key) is not str:
+                yield "", DataError("no_channels", f"a key that is no text: {shown(key)}")
                 continue
-            own = part if self._is_flat and not depth else quoted(part)
+            path = (*way, key)
+            if path in self._taken or path[1:] in self._bare:
+                continue
+            own = key if self._is_flat and not depth else quoted(key)
             full = f"{name}.{own}" if name else own
-            if type(value) in (dict, list):
+            is_branch = type(value) in (dict, list)
+            if len(full) > MAX_NAME and (is_branch or self._begins(value)):
+                # Nor is it looked below it: each name there would be as long.
+                yield "", too_long("a channel's name", full)
+            elif is_branch:
                 if depth < _DEEPEST:
                     yield from self._leaves(value, path, full, depth + 1)
-            elif value is not ABSENT and full not in self._names and not self._skip.fullmatch(full):
+            elif value is not ABSENT and self._may_be_called(full):
                 yield full, value
+
+    def _may_be_called(self, name: str) -> bool:
+        """Whether a name is none of those that are taken, or left out; a long one is none."""
+        is_free = len(name) <= MAX_NAME and name not in self._names
+        return is_free and not self._skip.fullmatch(name)
 
     def _unit_of(self, name: str) -> str:
         return next((unit for names, unit in self._units if names.fullmatch(name)), self._unit)
 
 
-def _pattern(names: Iterable[str]) -> re.Pattern[str]:
+def _members(content: object) -> Iterable[tuple[object, object]]:
+    """What is in an object, or in an array of a few, with the keys."""
+    if type(content) is dict:
+        return content.items()
+    if type(content) is list and len(content) <= _MOST_ELEMENTS:
+        return ((str(at), each) for at, each in enumerate(content))
+    return ()
+
+
+def pattern_of(names: Iterable[str]) -> re.Pattern[str]:
     """What matches one of some names, in which ``*`` stands for any letters; of none nothing."""
-    every = [".*".join(map(re.escape, name.split("*"))) for name in names]
-    return re.compile("|".join(every) or r"(?!)", re.DOTALL)
+    return re.compile("|".join(map(_glob, names)) or r"(?!)", re.DOTALL)
+
+
+def _glob(name: str) -> str:
+    """What matches a name: each text between two ``*`` where it comes first, and never again."""
+    first, *others = map(re.escape, name.split("*"))
+    if not others:
+        return first
+    *between, last = others
+    return "".join([first, *(f"(?>.*?{text})" for text in between), f".*{last}"])

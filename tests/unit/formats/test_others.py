@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,11 +14,14 @@ from connectors.formats.columns import Decoded
 from connectors.formats.components import BUILT_IN
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import FormatExample
+from connectors.formats.others import pattern_of
+from headgate.config.channel import OtherChannelsConfig
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.components import component
 from headgate.testing.formats import changed
+from tests.unit.formats.test_cost import calls
 
 _NOW_NS = 1_795_900_000 * 10**9
 
@@ -221,6 +225,92 @@ def test_a_name_that_is_none_is_refused_and_its_neighbours_are_kept(name: str) -
 
     assert feed.read(("t/a", f'{{"{key}": 1, "x": 2}}')) == [("a", "x", 2.0)]
     assert len(feed.refused) == 1
+
+
+@pytest.mark.parametrize("keys", [{"skip": ["*.*.Id"]}, {"units": {"*.*.Id": "C"}}, {}])
+def test_what_is_called_too_long_is_not_looked_at(keys: dict[str, Any]) -> None:
+    """Neither by patterns, which would take the square of its length, nor below it."""
+    feed = _Feed({**_PLAIN, "other_channels": keys})
+    inner = ", ".join(f'"{number}": 1' for number in range(9000))
+    payloads = [
+        f'{{"{"." * 25_000}": 1, "x": 2}}',
+        f'{{"{"k" * 25_000}": {{{inner}}}, "x": 2}}',
+        f'{{"{"t" * 25_000}": "a text", "x": 2}}',
+    ]
+
+    for payload in payloads:
+        count = calls(lambda: feed.read(("t/a", payload)))  # noqa: B023  (called at once)
+        assert count < 1000
+        assert feed.read(("t/a", payload)) == [("a", "x", 2.0)]
+        told = [] if "text" in payload else ["name_too_long: a channel's name: expected at"]
+        assert [each[:44] for each in feed.refused] == told
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "others"),
+    [
+        ("*.Id", ["a.Id", ".Id", "a.Id.Id"], ["Id", "a.Ids"]),
+        ("a*b*c", ["abc", "a-b-c", "abcbc", "a\nbc"], ["ab", "ac", "abcd", "xabc"]),
+        ("*a*", ["a", "xax"], ["x"]),
+        ("**", ["x"], []),
+        ("a.c", ["a.c"], ["abc", "xa.c"]),
+        ("a*a", ["aa", "aba"], ["a"]),
+    ],
+)
+def test_a_star_stands_for_any_letters(pattern: str, names: list[str], others: list[str]) -> None:
+    table = OtherChannelsConfig.model_validate({"skip": [pattern]})
+    found = pattern_of(table.skip)
+
+    assert all(found.fullmatch(name) for name in names)
+    assert not any(found.fullmatch(name) for name in others)
+
+
+def test_stars_take_no_longer_the_more_there_are() -> None:
+    found = pattern_of(["*".join("." * 12) + "x"])
+
+    assert found.fullmatch("." * 256) is None  # or it would not end
+
+
+def test_keys_that_are_no_texts_are_told_and_nothing_else_goes_by_their_name() -> None:
+    feed = _Feed({**_PLAIN, "format": "msgpack"})
+    payload = msgspec.msgpack.encode({1: 5, "1": 6, False: 7, "x": {2: 8, "y": 9}})
+
+    found = _decoded(feed, "t/a", [payload])
+
+    assert [feed.table.channels[row].field for row in found.channel.tolist()] == ["1", "x.y"]
+    assert found.value.tolist() == [6.0, 9.0]
+    assert str(found.refused[0][1]) == "no_channels: a key that is no text: 1"
+
+
+def test_a_field_that_is_listed_by_itself_is_none_of_the_others() -> None:
+    """In no measurement; what a measurement is called says nothing of that."""
+    channels = {"load": {"path": "load1"}, "used": {"path": "mem.used"}, "cpu": {}}
+    feed = _Feed({**_PLAIN, "format": "line_protocol", "channels": channels})
+
+    readings = feed.read(
+        ("t/a", "system load1=1,n=2 1795870778000000000"),
+        ("t/a", "mem used=3,load1=4 1795870778000000000"),
+        ("t/a", "disk used=5 1795870778000000000"),
+    )
+
+    assert readings == [
+        ("a", "load", 1.0),
+        ("a", "system.n", 2.0),
+        ("a", "load", 4.0),
+        ("a", "used", 3.0),
+        ("a", "disk.used", 5.0),
+    ]
+
+
+def test_a_strict_feed_is_strict_with_them() -> None:
+    """As with those that are listed: the whole record is refused."""
+    feed = _Feed({**_PLAIN, "strict": True, "channels": {"level": {}}})
+
+    assert len(feed.read(("t/a", '{"level": 1, "x": 2, "mode": "auto", "n": "5"}'))) == 2
+    assert not feed.refused
+    assert not feed.read(("t/a", '{"level": 1, "y": 3, "x": "broken"}'))
+    assert feed.refused == ["wrong_type: x: expected a number, got 'broken'"]
+    assert feed.read(("t/a", '{"level": 1, "x": null}'))[1] == ("a", "x", None)
 
 
 def test_what_has_been_silent_for_long_is_forgotten_one_by_one() -> None:
