@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from connectors.formats.format import Format
+from connectors.formats.format import Conversation, Fields, Format
 from headgate.config.feed import FeedConfig
 from headgate.core.errors import DataError
 
 #: What all formats read.
-_OURS = "utf-8"
+UTF_8 = "utf-8"
 
 
 def with_charset(form: Format, feed: FeedConfig) -> Format:
     """The format with what its feed says of the characters of its messages."""
-    return form if feed.charset == _OURS else _Recoded(form, feed.charset)
+    return form if feed.charset == UTF_8 else _Recoded(form, feed.charset)
 
 
 class _Recoded:
@@ -28,6 +28,9 @@ class _Recoded:
         self.check_count = form.check_count
         # A byte may become three.
         self.unseen_bytes = form.unseen_bytes // 3
+        # Of those that have them; what is read as a table would be read before it is recoded.
+        self.fields: Fields | None = getattr(form, "fields", None)
+        self.conversation: Conversation | None = getattr(form, "conversation", None)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is read; see ``Format.check``."""
@@ -35,7 +38,13 @@ class _Recoded:
 
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
-        return self._form.read(topic, self._text(payload))
+        try:
+            text = self._text(payload)
+        except DataError:
+            if self.conversation is not None:
+                self.conversation.skip(topic)
+            raise
+        return self._form.read(topic, text)
 
     def _text(self, payload: bytes) -> bytes:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.formats.charset import UTF_8
 from connectors.formats.format import (
     Conversation,
     Fields,
@@ -25,13 +26,16 @@ from headgate.core.errors import DataError
 #: What ``feed.NAME.compression`` says where nothing is known.
 _AUTO, _NONE = "auto", "none"
 
+#: What breaks lines and begins records in texts.
+_BREAKS = str.maketrans(dict.fromkeys("\t\r\n\0\x1e\ufeff", " "))
+
 
 def with_compression(form: Format, feed: FeedConfig, limits: IngestConfig) -> Format:
     """The format with what its feed says of compression around its messages."""
     if feed.compression == _NONE or (feed.compression == _AUTO and feed.may_begin_anyhow):
         return form
     if feed.compression == _AUTO:
-        return _Recognized(form, limits.max_payload)
+        return _Recognized(form, limits.max_payload, feed.charset)
     return _Known(form, feed.compression, limits.max_payload)
 
 
@@ -69,8 +73,10 @@ class _Around:
 class _Recognized(_Around):
     """Messages that may be compressed, which is seen by their first bytes; a ``Format``."""
 
-    def __init__(self, form: Format, most: int) -> None:
+    def __init__(self, form: Format, most: int, charset: str) -> None:
         super().__init__(form, most)
+        # Of most others than UTF-8 any bytes are text, compressed ones too.
+        self._charset = None if charset == UTF_8 else charset
         self.make_typed = form.make_typed
         # Of those that have one.
         self.make_table: MakeTable | None = getattr(form, "make_table", None)
@@ -83,6 +89,8 @@ class _Recognized(_Around):
 
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
+        if self._charset is not None and payload[:2] in STARTS:
+            return self._read_as_it_begins(topic, payload, self._charset)
         try:
             return self._form.read(topic, payload)
         except DataError:
@@ -91,6 +99,22 @@ class _Recognized(_Around):
             if not kind:
                 raise
         return self._read(topic, payload, kind)
+
+    def _read_as_it_begins(self, topic: bytes, payload: bytes, charset: str) -> object:
+        """What a payload holds that begins as a compressed one does, and may be a text."""
+        kind = compression_of(payload)
+        try:
+            content = inflated(payload, kind, self._most) if kind else payload
+        except DataError as error:
+            # Some of these beginnings are letters.
+            if error.reason != "compressed" or not _is_text(payload, charset):
+                if self.conversation is not None:
+                    self.conversation.skip(topic)
+                raise
+            content = payload
+        if len(content) > self.unseen_bytes:
+            self._form.check(content)
+        return self._form.read(topic, content)
 
 
 class _Known(_Around):
@@ -142,3 +166,12 @@ class _Known(_Around):
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         return self._read(topic, payload, self._kind)
+
+
+def _is_text(payload: bytes, charset: str) -> bool:
+    """Whether a payload has nothing but what people and devices write into texts."""
+    try:
+        text = payload.decode(charset)
+    except UnicodeError:
+        return False
+    return text.translate(_BREAKS).isprintable()
