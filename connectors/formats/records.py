@@ -152,6 +152,7 @@ class Records:
             self._check_count,
             self._beside,
             has_rows=bool(self._row_length),
+            has_columns=bool(self._columns),
             takes_null=self._takes_values,
         )
         search.follow(content, steps, (payload,), {})
@@ -230,11 +231,14 @@ class _Search:
         beside: Container[str],
         *,
         has_rows: bool,
+        has_columns: bool,
         takes_null: bool,
     ) -> None:
         self._check_count = check_count
         self._beside = beside
         self._has_rows = has_rows
+        # Of rows one below the other, null is one that is missing.
+        self._has_columns = has_columns
         # Where values stand under keys, null is one that is missing.
         self._takes_null = takes_null
         self.records = self._branches = 0
@@ -275,7 +279,11 @@ class _Search:
 
     def _end(self, content: object, around: Around) -> None:
         contents: Sequence[object] = content if isinstance(content, list) else (content,)
-        if self._has_rows and contents is content and not _has_parts(contents):
+        if (
+            self._has_rows
+            and contents is content
+            and not _has_parts(contents, skips_null=self._has_columns)
+        ):
             contents = (content,)
         self._count(records=len(contents))
         self.ends.append((contents, around))
@@ -313,19 +321,27 @@ def _members(content: object, step: Step, *, has_null: bool = False) -> list[tup
 
 
 def _as_columns(rows: Sequence[object], places: Sequence[int]) -> Sequence[object]:
-    """One record of arrays of what stands at these places in rows; anything else as it is."""
-    if not rows or not all(type(row) is list for row in rows):
+    """One record of arrays of what stands at these places in rows; without rows it is as it is.
+
+    Where one is no row, its values are missing, or bad: the others keep their places.
+    """
+    if not any(type(row) is list for row in rows):
         return rows
-    columns: dict[str, object] = {}
-    for place in places:
-        columns[str(place)] = [
-            row[place] if place < len(row) else None for row in rows if isinstance(row, list)
-        ]
-    return (columns,)
+    columns = {str(place): [_at(row, place) for row in rows] for place in places}
+    return (columns, *(row for row in rows if isinstance(row, DataError)))
 
 
-def _has_parts(content: Sequence[object]) -> bool:
-    return not content or type(content[0]) in (dict, list)
+def _at(row: object, place: int) -> object:
+    """What stands at a place in a row; what is none is a value that is none."""
+    if isinstance(row, list):
+        return row[place] if place < len(row) else None
+    return None if row is None else [row]
+
+
+def _has_parts(content: Sequence[object], *, skips_null: bool) -> bool:
+    """Whether an array is one of records, and no row itself; the first in it says so."""
+    each = (one for one in content if not skips_null or one is not None)
+    return not content or type(next(each, None)) in (dict, list)
 
 
 def _keys(content: Mapping[object, object]) -> str:

@@ -468,3 +468,58 @@ def test_what_is_said_around_records_is_looked_at_once() -> None:
 
     few, many = calls(lambda: work(1)), calls(lambda: work(101))
     assert many - few < 100 * 100
+
+
+_ROWS = {
+    "records": "acc",
+    "time": {"path": "t0", "unit": "s"},
+    "arrays": {"step": "1s"},
+    "channels": {"x": {"path": "0"}, "y": {"path": "1"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("bad", "flags"),
+    [
+        (None, Quality.MISSING),
+        ({}, Quality.MISSING | Quality.BAD_FIELD),
+        (7, Quality.MISSING | Quality.BAD_FIELD),
+        ("n/a", Quality.MISSING | Quality.BAD_FIELD),
+        ([], Quality.MISSING),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_row_that_is_none_takes_its_place_all_the_same(
+    at: int, bad: object, flags: Quality
+) -> None:
+    """The others are not dated as if it were not there."""
+    if at == 0 and bad in (7, "n/a"):
+        at = 1  # what begins with a value is a row itself, of arrays
+    rows: list[object] = [[1, 2], [3, 4]]
+    rows.insert(at, bad)
+    found = Decoding({"t0": _NOW_NS // _S, "acc": rows}, **_ROWS)
+
+    assert [time_s for *_, time_s, _ in found.readings] == [0, 0, 1, 1, 2, 2]
+    values = [value for *_, value in found.readings]
+    assert values[2 * at : 2 * at + 2] == [None, None]
+    assert [value for value in values if value] == [1, 2, 3, 4]
+    assert found.quality[2 * at : 2 * at + 2] == [flags] * 2
+    assert not found.refused
+
+
+def test_lines_that_can_not_be_read_among_rows_are_told() -> None:
+    """They leave a place of a row, as far as anybody knows."""
+    feed = FeedConfig.model_validate(
+        {
+            **{key: value for key, value in _ROWS.items() if key not in ("records", "time")},
+            "topic": "in/{device}",
+            "format": {"type": "json", "lines": True},
+        }
+    )
+    decoder = FeedDecoder("f", feed, ChannelTable(), IngestConfig())
+    payload = b"[[1, 2]]\n[[3, \n[[5, 6]]"
+
+    found = decoder.decode([b"in/a"], [payload], np.array([_NOW_NS]))
+
+    assert found.value[:2].tolist() + found.value[4:].tolist() == [1, 2, 5, 6]
+    assert [error.reason for _, error in found.refused] == ["not_json"]
