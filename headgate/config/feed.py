@@ -16,7 +16,7 @@ from pydantic_core import PydanticKnownError
 from headgate.config.availability import AvailabilityConfig, availability_problem
 from headgate.config.channel import ChannelConfig, IfAny, entries_of
 from headgate.config.chosen import Choice, chosen_from
-from headgate.config.device_name import DeviceName, NameSource, device_name
+from headgate.config.device_name import DeviceName, FixedName, NameSource, device_name
 from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
@@ -210,6 +210,13 @@ class FeedConfig(Table):
             raise ValueError("pairs and arrays: a record is one of them; leave one out")
         odd = next((key for key in ("pairs", "arrays") if getattr(self, key) is not None), "")
         self._check_required("" if not odd else f"with {odd} a record need not have all channels")
+        others = self.other_channels
+        is_flat = self.pairs is not None or self._format_config.is_flat
+        if others is not None and others.below is not None and is_flat:
+            what = "with pairs" if self.pairs is not None else f"in {self.format.name}"
+            raise ValueError(
+                f"other_channels.below: {what} no channel is below another; leave it out"
+            )
         if self.arrays is not None and self.other_channels is not None:
             raise ValueError("other_channels: with arrays channels must be listed; leave it out")
         if self.arrays is not None:
@@ -240,6 +247,11 @@ class FeedConfig(Table):
             raise ValueError(
                 "no device: put {device} into topic, or give device = PATH, or, where all messages "
                 'are of one, device = { value = "NAME" }'
+            )
+        if isinstance(self.device, FixedName) and "device" in named:
+            raise ValueError(
+                "device: all messages are of the one that it names, whatever {device} is; put + in "
+                "its place, or leave device out"
             )
         for path in self.device_name.paths:
             parts_of(path)

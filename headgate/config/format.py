@@ -68,6 +68,11 @@ class FormatConfig(Table):
         """Whether the values of messages are texts, numbers among them."""
         return False
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether its records have nothing but values, so that no channel is below another."""
+        return False
+
     def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this; empty when it does."""
         del feed

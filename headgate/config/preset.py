@@ -59,8 +59,8 @@ def presets() -> Mapping[str, Preset]:
 def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
     """A feed's table with the keys that its preset stands for; without one, as it is.
 
-    A key that is ``false`` where the preset has a table leaves that out. A channel that is left out
-    is none of the others either.
+    A key that is ``false`` where the preset has a table leaves that out, one that is ``true`` is as
+    in the preset. A channel that is left out is none of the others either.
 
     Args:
         feed: The table, as it was parsed.
@@ -104,8 +104,10 @@ def _merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
             # Of another component the keys are others.
             is_same = value.get(TYPE, before.get(TYPE)) == before.get(TYPE)
             found[key] = _merged(before, value) if is_same else value
-        elif isinstance(before, Mapping) and value is False:
-            del found[key]
+        elif isinstance(before, Mapping) and isinstance(value, bool):
+            # True is what there is.
+            if not value:
+                del found[key]
         elif isinstance(before, str) and isinstance(value, Mapping) and key == "format":
             found[key] = {TYPE: before, **value}
         else:

@@ -84,6 +84,11 @@ class BinaryConfig(FormatConfig):
         """See ``FormatConfig``."""
         return self.encoding == "raw" and self.inside is None
 
+    @property
+    def is_flat(self) -> bool:
+        """See ``FormatConfig``: but for what is around a frame."""
+        return self.inside is None
+
     def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         if self.inside is not None:

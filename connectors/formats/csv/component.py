@@ -41,6 +41,11 @@ class CsvConfig(FormatConfig):
         """See ``FormatConfig``."""
         return True
 
+    @property
+    def is_flat(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
     def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         return "" if not self.columns else no_such_field(feed, self.columns, "columns")

@@ -38,6 +38,11 @@ class SenmlConfig(FormatConfig):
         """See ``FormatConfig``: a record may be of now, and would be whenever it came again."""
         return "once"
 
+    @property
+    def is_flat(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
     def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         for key in ("records", "pairs", "arrays", "quality"):

@@ -63,6 +63,11 @@ class SparkplugConfig(FormatConfig):
         """See ``FormatConfig``; Sparkplug has a way of its own to compress messages."""
         return True
 
+    @property
+    def is_flat(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
     def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         if misfit := _topic_misfit(feed):

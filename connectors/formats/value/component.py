@@ -42,6 +42,11 @@ class ValueConfig(FormatConfig):
         """See ``FormatConfig``."""
         return True
 
+    @property
+    def is_flat(self) -> bool:
+        """See ``FormatConfig``."""
+        return True
+
     def misfit(self, feed: FeedConfig) -> str:
         """Why the rest of a feed does not go with this."""
         if self.channel is None and _PLACEHOLDER not in feed.placeholders:

@@ -143,6 +143,17 @@ def test_all_messages_may_be_of_one_device() -> None:
     assert feed.device_name.paths == []
 
 
+@pytest.mark.parametrize(
+    "feed",
+    [{"topic": "t/{device}"}, {"topic": "t/{device...}"}, {"topic": "t", "records": "{device}"}],
+)
+def test_a_name_that_is_said_twice_is_a_mistake(feed: dict[str, object]) -> None:
+    """One would count for nothing, and nobody could tell which."""
+    given = {"device": {"value": "boiler"}, "channels": {"x": {}}, **feed}
+    with pytest.raises(ValueError, match=r"whatever \{device\} is; put \+ in its place"):
+        FeedConfig.model_validate(given)
+
+
 @pytest.mark.parametrize("device", [{}, {"value": ""}, {"value": 7}, {"name": "x"}, 7, []])
 def test_a_name_that_is_none_is_a_mistake(device: object) -> None:
     """Of any kind."""

@@ -25,6 +25,8 @@ from tests.unit.formats.test_cost import calls
 
 _NOW_NS = 1_795_900_000 * 10**9
 
+_BELOW = {"other_channels": {"below": "a"}}
+
 _PLAIN = {"topic": "t/{device}", "other_channels": {}}
 
 
@@ -365,6 +367,29 @@ def _decoded(feed: _Feed, topic: str, payloads: list[bytes]) -> Decoded:
     [
         ({"other_channels": {"path": "x"}}, "path: is of one channel"),
         ({"other_channels": {"required": True}}, "required: is of one channel"),
+        ({**_BELOW, "pairs": {}}, "below: with pairs no channel is below another; leave it out"),
+        ({**_BELOW, "records": "{channel}"}, "below: with pairs no channel is below another"),
+        ({**_BELOW, "format": "senml"}, "below: in senml no channel is below another"),
+        (
+            {**_BELOW, "format": {"type": "value", "channel": "x"}},
+            "below: in value no channel is below another",
+        ),
+        (
+            {**_BELOW, "format": {"type": "csv", "header": True}},
+            "below: in csv no channel is below another",
+        ),
+        (
+            {
+                **_BELOW,
+                "format": {"type": "binary", "fields": {"x": {"at": 0, "type": "u8"}}},
+                "compression": "none",
+            },
+            "below: in binary no channel is below another",
+        ),
+        (
+            {**_BELOW, "topic": "spBv1.0/#", "format": "sparkplug", "time": {}},
+            "below: in sparkplug no channel is below another",
+        ),
         ({"other_channels": {"skip": [""]}}, "expected names that are no channels"),
         ({"other_channels": {}, "arrays": {"step": "1s"}}, "with arrays channels must be listed"),
         ({"other_channels": False, "channels": {}}, "at least 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tomllib
@@ -137,6 +138,76 @@ def test_false_leaves_out_what_a_preset_has() -> None:
 
     assert _read(without, [message]) == ["→ a temperature 4.4 C"]
     assert _read(listed, [message]) == ["→ a battery 97 %", "→ a temperature 4.4 C"]
+
+
+def test_true_is_what_a_preset_has() -> None:
+    """With its states, units and names that are left out, and without what is left out here."""
+    plain, feed = (
+        _config("zigbee2mqtt", channels={"linkquality": False}, **keys).feed["f"]
+        for keys in ({}, {"other_channels": True})
+    )
+
+    assert feed == plain
+    assert feed.other_channels is not None
+    assert "linkquality" in feed.other_channels.skip
+
+
+_SNIPPET = re.compile(r'[a-z_.]+ = "[^"]*"')
+
+
+@pytest.mark.parametrize("name", presets())
+def test_what_the_comments_of_a_preset_say_to_write_can_be_written(name: str) -> None:
+    comments = [line for line in presets()[name].text.splitlines()[1:] if line.startswith("#")]
+    own = tomllib.loads("\n".join(_SNIPPET.findall("\n".join(comments))))
+
+    feed = _config(name, **own).feed["f"]
+
+    assert {key: getattr(feed, key) for key in own.keys() - {"availability"}}.items() <= own.items()
+
+
+def test_a_shelly_may_have_a_prefix_of_its_own() -> None:
+    own = {"topic": "{device}/status/{component}", "device": "{device}"}
+    config = _config("shelly2", **own, availability={"topic": "{device}/online"})
+
+    readings = _read(
+        config, [("shed/status/switch:0", b'{"id": 0, "apower": 1}'), ("shed/online", b"false")]
+    )
+
+    assert readings == ["→ shed apower 1 W", "→ shed is offline"]
+
+
+def test_names_with_slashes_of_zigbee2mqtt_are_no_others() -> None:
+    """What devices are told is no reading, however many levels their names have."""
+    config = _config("zigbee2mqtt", topic="zigbee2mqtt/{device...}")
+    names = ["lamp", "floor/lamp", "hall/floor/lamp"]
+    readings = [(f"zigbee2mqtt/{name}", b'{"state": "ON"}') for name in names]
+    others = [
+        (f"zigbee2mqtt/{name}/{rest}", b'{"state": "OFF"}')
+        for name in names
+        for rest in ("set", "get", "l1/set", "set/state", "get/state", "l1/set/state")
+    ]
+    states = [(f"zigbee2mqtt/{name}/availability", b'{"state": "online"}') for name in names]
+    bridge = [("zigbee2mqtt/bridge/devices", b"[]"), ("zigbee2mqtt/bridge/request/restart", b"{}")]
+
+    assert _read(config, [*readings, *others, *states, *bridge]) == [
+        *(f"→ {name} state 1" for name in names),
+        "→ lamp is online",
+    ]
+
+
+def test_metrics_of_telegraf_may_come_together() -> None:
+    metrics = [
+        json.dumps(
+            {"fields": {"v": v}, "name": "m", "tags": {"host": host}, "timestamp": 1795870778}
+        )
+        for host, v in (("a", 1), ("b", 2))
+    ]
+    payload = f'{{"metrics": [{", ".join(metrics)}]}}'.encode()
+
+    assert _read(_config("telegraf_json", records="metrics"), [("telegraf/x", payload)]) == [
+        "→ a v 1",
+        "→ b v 2",
+    ]
 
 
 def test_another_format_has_keys_of_its_own() -> None:
