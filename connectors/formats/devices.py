@@ -7,7 +7,7 @@ end is bounded: devices, channels, and topics that are remembered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from connectors.formats.format import Typed
 from connectors.formats.numbers import is_literal, shown
+from connectors.formats.other_tags import OtherTags
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import TopicPattern
@@ -77,8 +78,10 @@ class Devices:
         self._tags = [(name, getter(path)) for name, path in feed.tag_paths.items()]
         self._name_parts = len(self._parts)
         self._is_one_part = self._name_parts + len(self._tags) == 1
+        path = feed.other_tags
+        self._other_tags = None if path is None else OtherTags(path, feed)
         #: Whether the payload has no part of the device's name, and no tag.
-        self.is_named_by_topic = not self._parts and not self._tags
+        self.is_named_by_topic = not self._parts and not self._tags and path is None
         self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
@@ -150,6 +153,8 @@ class Devices:
                 ``bad_tag``: what should be a tag is none.
         """
         tags = self._tagged(tags, [first(get, record, around) for _, get in self._tags])
+        if self._other_tags is not None:
+            tags = _with(tags, self._other_tags.of(record, around).items())
         values = [first(get, record, around) for get in self._parts]
         return tags, self._named(tags, texts, values)
 
@@ -161,12 +166,7 @@ class Devices:
         """The topic's tags, and those of the payload; what is not there is none."""
         if not self._tags:
             return tags
-        found = [
-            (name, text)
-            for (name, _), value in zip(self._tags, values, strict=True)
-            if (text := _tag(name, value))
-        ]
-        return tuple(sorted([*tags, *found]))
+        return _with(tags, zip((name for name, _ in self._tags), values, strict=True))
 
     def _named(self, tags: Tags, texts: tuple[str, ...], values: Sequence[object]) -> str:
         if not values:
@@ -385,6 +385,12 @@ def _part(path: str, value: object) -> str:
     if type(value) is str:
         return value
     raise DataError("bad_device", f"{path}: expected a device's name, got {shown(value)}")
+
+
+def _with(tags: Tags, more: Iterable[tuple[str, object]]) -> Tags:
+    """Tags, and others of which it is known what is said of each; what says nothing is none."""
+    found = [(name, text) for name, value in more if (text := _tag(name, value))]
+    return tuple(sorted([*tags, *found]))
 
 
 def _tag(name: str, value: object) -> str:

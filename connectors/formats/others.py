@@ -68,6 +68,7 @@ class Others:
         has_names = form.pick is not None or feed.pairs is not None
         beside = [*feed.time.paths, *feed.device_name.paths, *feed.tag_paths.values()]
         beside += [] if feed.quality is None else [feed.quality.path]
+        beside += [] if feed.other_tags is None or self._fields is not None else [feed.other_tags]
         beside = [] if has_names else beside
         self._is_flat = has_names or feed.writes_texts
         # As parts, and as a key that is the whole path, which is preferred.

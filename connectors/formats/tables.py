@@ -59,7 +59,8 @@ def fast_decoder(
     feed: FeedConfig, form: Format, signals: Sequence[Signal]
 ) -> TypedDecoder | TableDecoder | None:
     """The feed's fast way; None when its format or paths need the careful one throughout."""
-    given = (feed.records, feed.pairs, feed.arrays, feed.quality, feed.other_channels)
+    shape = (feed.records, feed.pairs, feed.arrays, feed.quality)
+    given = (*shape, feed.other_channels, feed.other_tags)
     if any(each is not None for each in given) or len(feed.time.paths) > 1:
         return None
     wanted = Wanted(

@@ -75,6 +75,11 @@ def availability_problem(feed: FeedConfig) -> str:
         return (
             "availability: with device_state = false nothing is said of it; leave one of them out"
         )
+    if feed.other_tags is not None:
+        return (
+            "availability: with other_tags a topic does not say which device it is of; leave one "
+            "of them out"
+        )
     known = {"device", *feed.tag_names, *feed.device_name.placeholders}
     for topic in feed.availability.topic:
         for name in PLACEHOLDER.findall(topic):

@@ -139,6 +139,8 @@ class FeedConfig(Table):
     #: Further tags, fixed or from the payload. They tell no devices apart but those in
     #: ``identity``.
     tags: dict[Name, TagConfig] = Field(default_factory=dict)
+    #: Path of an object of which each member is a tag that is not listed. They tell devices apart.
+    other_tags: PayloadPath | None = None
     #: The tags, besides the name, that tell devices apart; None: all placeholders. An empty list:
     #: devices are told by their names alone.
     identity: tuple[Name, ...] | None = None
@@ -257,6 +259,8 @@ class FeedConfig(Table):
             parts_of(path)
         if misfit := own.misfit(self) or availability_problem(self):
             raise ValueError(misfit)
+        if self.other_tags is not None and own.is_flat:
+            raise ValueError(f"other_tags: in {self.format.name} no object has tags; leave it out")
         if self.charset != "utf-8" and not own.is_text:
             raise ValueError(f"charset: messages of {self.format.name} are no text; leave it out")
         self._check_names(named)
@@ -265,15 +269,18 @@ class FeedConfig(Table):
             raise ValueError("aggregates: the same window stands twice; leave one out")
         if len(set(self.models)) != len(self.models):
             raise ValueError("models: the same model stands twice; leave one out")
+        self._check_identity()
+        return self
+
+    def _check_identity(self) -> None:
         for name in self.identity or ():
             tags = [*self.tag_names, *self.tag_paths]
-            if name not in tags:
+            if name not in tags and self.other_tags is None:
                 known = ", ".join(tags) or "none"
                 raise ValueError(
                     f"identity: no placeholder {{{name}}} beside the name in topic; those there "
                     f"are: {known}"
                 )
-        return self
 
     def _check_names(self, named: list[str]) -> None:
         for name in self.record_keys:
@@ -353,7 +360,7 @@ class FeedConfig(Table):
     @property
     def telling(self) -> tuple[str, ...] | None:
         """The tags that tell devices of one name apart, as ``Channel.identity``."""
-        if self.identity is not None or not self.tags:
+        if self.identity is not None or not self.tags or self.other_tags is not None:
             return self.identity
         return tuple(sorted([*self.tag_names, *self._key_tags]))
 

@@ -48,6 +48,7 @@ class ProtobufConfig(FormatConfig):
         paths += [(f"tags.{name}", path) for name, path in feed.tag_paths.items()]
         paths += [("time.path", path) for path in feed.time.paths]
         paths += [("device", path) for path in feed.device_name.paths]
+        paths += [] if feed.other_tags is None else [("other_tags", feed.other_tags)]
         paths += [] if feed.quality is None else [("quality.path", feed.quality.path)]
         for key, path in paths:
             if problem := no_field(kind, path):

@@ -195,6 +195,33 @@ def test_names_with_slashes_of_zigbee2mqtt_are_no_others() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "tags",
+    ["container_name", "slave_id", "agent_host", "ifName", "id", "topic", "process_name", "device"],
+)
+def test_metrics_of_telegraf_are_told_apart_by_any_tag(tags: str) -> None:
+    """In both forms."""
+    lines = "".join(f"m,host=h,{tags}={value} v={value} 1795870778000000000\n" for value in (1, 2))
+    objects = json.dumps(
+        [
+            {
+                "fields": {"v": value},
+                "name": "m",
+                "tags": {"host": "h", tags: str(value)},
+                "timestamp": 1795870778,
+            }
+            for value in (1, 2)
+        ]
+    )
+    for name, payload in (("telegraf", lines), ("telegraf_json", objects)):
+        config = _config(name)
+        channels = ChannelTable()
+        FeedDecoder("f", config.feed["f"], channels, config.ingest).decode(
+            [b"telegraf/h"], [payload.encode()], np.array([_NOW_NS])
+        )
+        assert len(channels.channels) == len(channels.devices) == 2
+
+
 def test_metrics_of_telegraf_may_come_together() -> None:
     metrics = [
         json.dumps(

@@ -61,6 +61,81 @@ def test_placeholders_go_on_telling_devices_apart() -> None:
     )
 
 
+_OTHERS = {"other_tags": "meta.tags", "tags": {"disk": {"path": "meta.tags.device"}}}
+
+
+def test_tags_need_not_be_listed() -> None:
+    """Each tells devices apart, also those that are listed; what is no text is written as one."""
+    some = [{"device": "sda", "slot": 7, "on": True, "none": None}, {"device": "sda", "slot": 8}]
+    content = [{"meta": {"tags": tags}, "temp": 1} for tags in some]
+
+    found = Decoding(content, channels={"temp": {}}, **_OTHERS)
+
+    assert not found.refused
+    assert found.labels == ["a disk=sda on=true slot=7", "a disk=sda slot=8"]
+
+
+def test_they_may_stand_around_and_be_none() -> None:
+    content = {
+        "meta": {"tags": {"site": "north"}},
+        "d": [{"temp": 1}, {"meta": {"tags": {}}, "temp": 2}, {"meta": {"tags": None}, "temp": 3}],
+    }
+    found = Decoding(content, records="d", channels={"temp": {}}, **_OTHERS)
+    assert found.labels == ["a site=north", "a"]
+
+
+def test_of_those_that_are_not_listed_some_may_tell_devices_apart() -> None:
+    content = [{"meta": {"tags": {"site": "n", "fw": fw}}, "temp": 1} for fw in ("1", "2")]
+    found = Decoding(content, channels={"temp": {}}, identity=["site"], **_OTHERS)
+    assert found.labels == ["a site=n"]
+    assert [dict(tags)["fw"] for tags in found.tags] == ["1", "2"]
+
+
+def test_part_of_the_name_is_no_tag_and_tags_are_no_channels() -> None:
+    feed = {"topic": "in/+", "device": "tags.host", "other_tags": "tags", "other_channels": True}
+    found = Decoding({"tags": {"host": "h", "slot": 7}, "x": 1}, **feed)
+    assert [reading[:2] for reading in found.readings] == [("h", "x")]
+    assert found.labels == ["h slot=7"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        (["a"], "meta.tags: expected an object, got an array"),
+        (
+            {"gateway": "x"},
+            'meta.tags.gateway: another tag is called so; tags.NAME = { path = "meta',
+        ),
+        ({"disk": "x"}, "meta.tags.disk: another tag is called so"),
+        ({"": "x"}, "meta.tags: expected a tag's name, got ''"),
+        ({"k" * 257: "x"}, "meta.tags: expected a tag's name"),
+        ({"site": {"a": 1}}, "site: expected a text or number, got an object"),
+        ({f"t{number}": 1 for number in range(65)}, "meta.tags: 65 tags; 64 are the most"),
+    ],
+)
+def test_what_can_be_none_of_them_is_refused(tags: object, told: str) -> None:
+    """With what to do where something can be done."""
+    content = [{"meta": {"tags": tags}, "temp": 1}, {"temp": 2}]
+    found = Decoding(content, channels={"temp": {}}, **_OTHERS)
+    assert [value for *_, value in found.readings] == [2]
+    (refused,) = found.refused
+    assert refused.startswith("bad_tag: 1 of 2 records; the first, number 1: ")
+    assert told in refused
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"format": "senml"}, "other_tags: in senml no object has tags; leave it out"),
+        ({"availability": {"topic": "up/{device}"}}, "availability: with other_tags a topic does"),
+    ],
+)
+def test_where_they_can_not_be_they_are_a_mistake(keys: dict[str, object], problem: str) -> None:
+    feed = {"topic": "t/{device}", "channels": {"x": {}}, "other_tags": "tags", **keys}
+    with pytest.raises(ValueError, match=problem):
+        FeedConfig.model_validate(feed)
+
+
 def test_they_may_stand_around_the_records() -> None:
     """At any level, the nearest counts."""
     content = {"site": "north", "d": [{"s": [{"temp": 1}]}, {"site": "west", "s": [{"temp": 2}]}]}
