@@ -298,19 +298,26 @@ class Explainer:
         self._cleaned.clear()
         results = self._pipeline.process(batch, self._clock.monotonic_ns())
         self._take(results)
-        fates: dict[tuple[int, int], str] = {}
+        rows: dict[tuple[int, int], list[int]] = {}
+        for row, key in enumerate(_keys(batch)):
+            rows.setdefault(key, []).append(row)
+        fates: dict[int, str] = {}
+        bits = batch.value.view(np.int64)
         for rejected in results.rejected:
-            for key in _keys(rejected.batch):
-                fates[key] = f"rejected: {rejected.reason}"
-        before = dict(zip(_keys(batch), batch.quality.tolist(), strict=True))
+            values = rejected.batch.value.view(np.int64).tolist()
+            for key, value in zip(_keys(rejected.batch), values, strict=True):
+                # Of several that are all the same the first is kept.
+                same = [at for at in rows.get(key, ()) if at not in fates and bits[at] == value]
+                if same:
+                    fates[same[-1]] = f"rejected: {rejected.reason}"
         for cleaned in self._cleaned:
             for key, quality in zip(_keys(cleaned), cleaned.quality.tolist(), strict=True):
-                if key in before:
-                    fates.setdefault(key, self._fate(key[0], quality & ~before[key], quality))
+                at = next((at for at in rows.get(key, ()) if at not in fates), None)
+                if at is not None:
+                    new = quality & ~int(batch.quality[at])
+                    fates[at] = self._fate(key[0], new, quality)
         held = "held: its time is ahead of all before, until others agree"
-        return [
-            self._reading(batch, row, fates.get(key, held)) for row, key in enumerate(_keys(batch))
-        ]
+        return [self._reading(batch, row, fates.get(row, held)) for row in range(len(batch))]
 
     def _fate(self, channel: int, new: int, quality: int) -> str:
         """What cleaning says of a reading that it passes on."""

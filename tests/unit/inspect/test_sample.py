@@ -67,6 +67,23 @@ def test_several_messages_are_one_after_the_other() -> None:
     assert fates == ["kept", "rejected: duplicate"]
 
 
+def test_of_several_readings_of_one_time_each_has_its_own_fate() -> None:
+    """The first counts; another value is in conflict with it, the same one a duplicate."""
+    told = _explainer().explain(
+        b"plant/a/p07/data",
+        b'[{"t": 1795899990, "flow": 1.5}, {"t": 1795899990, "flow": 2.5}, '
+        b'{"t": 1795899990, "flow": 1.5}, {"t": 1795899991, "flow": 1.5}]',
+        _NOW_NS,
+    )
+
+    assert [(each.value, each.fate) for each in told.readings] == [
+        (1.5, "kept"),
+        (2.5, "rejected: conflict"),
+        (1.5, "rejected: duplicate"),
+        (1.5, "kept"),
+    ]
+
+
 def test_a_refusal_is_told_with_its_place_and_remedy() -> None:
     """Where the parser stopped; and the line that takes it, where there is one."""
     explainer = _explainer()
