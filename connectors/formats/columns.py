@@ -48,6 +48,8 @@ class Decoded:
         bad_fields: By channel and kind (``text``, ``not_finite`` …).
         stated: ``(message's position in the run, tags and name of the device, what was said)``: it
             is said behind the readings of its message.
+        later_ns: int64[n], how much later each is than what its record says, which has one time for
+            several; None: none is.
     """
 
     owner: NDArray[np.intp]
@@ -58,6 +60,7 @@ class Decoded:
     refused: list[tuple[int, DataError]]
     bad_fields: dict[tuple[str, str], BadField]
     stated: list[tuple[int, tuple[Tags, str], Stated]] = field(default_factory=list)
+    later_ns: NDArray[np.int64] | None = None
 
     def moved_to(
         self, positions: Sequence[int], refused: Sequence[tuple[int, DataError]]
@@ -98,6 +101,8 @@ class Rows:
     refused: list[tuple[int, DataError]] = field(default_factory=list)
     bad_fields: dict[tuple[str, str], BadField] = field(default_factory=dict)
     stated: list[tuple[int, tuple[Tags, str], Stated]] = field(default_factory=list)
+    #: See ``Decoded``; as long as there are such readings.
+    later_ns: array[int] = field(default_factory=lambda: array("q"))
 
     @property
     def newest_owner(self) -> int:
@@ -115,6 +120,12 @@ class Rows:
         for at in range(length, len(self.value)):
             self.value[at] = np.nan
             self.quality[at] |= _BAD_AT_SOURCE
+
+    def note_later(self, length: int, later_ns: int) -> None:
+        """Note that what was added past this length is so much later than its record says."""
+        noted = self.later_ns
+        noted.extend([0] * (length - len(noted)))
+        noted.extend([later_ns] * (len(self.channel) - length))
 
     def note_bad(
         self, channel: str, kind: str, position: int, value: object, label: str = ""
@@ -171,6 +182,11 @@ class Columns:
 def joined(columns: Columns | None, careful: Rows) -> Decoded:
     """What both ways gave, in the messages' order."""
     more = careful.columns()
+    later_ns = None
+    if careful.later_ns:
+        # Of such records none goes the fast way.
+        careful.note_later(len(careful.channel), 0)
+        later_ns = np.array(careful.later_ns, np.int64)
     if columns is None or not len(columns.owner):
         columns = more
     elif len(more.owner):
@@ -191,6 +207,7 @@ def joined(columns: Columns | None, careful: Rows) -> Decoded:
         careful.refused,
         careful.bad_fields,
         careful.stated,
+        later_ns,
     )
 
 

@@ -390,8 +390,9 @@ class FeedDecoder:
             try:
                 dated = self._dated(part.timed, around, arrived_ns, part.later_ns)
                 before = len(rows.channel)
-                channels = self._channels_of(*named)
-                self._add_record(part.record, channels, position, dated, rows)
+                self._add_record(part.record, self._channels_of(*named), position, dated, rows)
+                if part.later_ns:
+                    rows.note_later(before, part.later_ns)
                 if not part.is_good:
                     rows.doubt(before)
             except DataError as error:

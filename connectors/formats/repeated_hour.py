@@ -52,18 +52,22 @@ class RepeatedHour:
         """
         self._grow()
         device = self._channels.device_of[decoded.channel]
-        lag_ns = arrival_ns[decoded.owner] - decoded.time_ns
+        said_ns = decoded.time_ns
+        if decoded.later_ns is not None:
+            # Of several that count from one time, that is which of the two it is.
+            said_ns = said_ns - decoded.later_ns
+        lag_ns = arrival_ns[decoded.owner] - said_ns
         if not is_met:
             # Of several of a device the last one stays.
             self._lag_ns[device] = lag_ns
             return decoded
         time_ns = decoded.time_ns.copy()
-        rows = zip(device.tolist(), decoded.time_ns.tolist(), lag_ns.tolist(), strict=True)
-        for at, (row, later_ns, later_lag_ns) in enumerate(rows):
-            lag, apart_ns = later_lag_ns, _apart_ns(self._zone, later_ns // _QUARTER_NS)
+        rows = zip(device.tolist(), said_ns.tolist(), lag_ns.tolist(), strict=True)
+        for at, (row, second_ns, later_lag_ns) in enumerate(rows):
+            lag, apart_ns = later_lag_ns, _apart_ns(self._zone, second_ns // _QUARTER_NS)
             if apart_ns and self._is_earlier(int(self._lag_ns[row]), later_lag_ns, apart_ns):
                 lag = later_lag_ns + apart_ns
-                time_ns[at] = later_ns - apart_ns
+                time_ns[at] -= apart_ns
             self._lag_ns[row] = lag
         return replace(decoded, time_ns=time_ns)
 

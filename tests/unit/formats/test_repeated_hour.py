@@ -52,7 +52,7 @@ class Ingested:
         found: list[int] = []
         for begin in range(0, len(sent), run):
             some = sent[begin : begin + run]
-            texts = [self._local(at_ns, has_offset=offset) for at_ns, _ in some]
+            texts = [_local_time(at_ns, self._zone, has_offset=offset) for at_ns, _ in some]
             payloads = [json.dumps({"at": text, "x": 1}).encode() for text in texts]
             arrival_ns = np.array([arrived for _, arrived in some])
             decoded = self._decoder.decode(
@@ -72,9 +72,11 @@ class Ingested:
         self._decoder.keep(remaining)
         self._arrivals.keep(remaining)
 
-    def _local(self, at_ns: int, *, has_offset: bool) -> str:
-        moment = datetime.fromisoformat(iso_text(at_ns)[:19] + "+00:00").astimezone(self._zone)
-        return moment.isoformat() if has_offset else moment.replace(tzinfo=None).isoformat()
+
+def _local_time(at_ns: int, zone: ZoneInfo, *, has_offset: bool = False) -> str:
+    """A moment as a clock of this zone shows it."""
+    moment = datetime.fromisoformat(iso_text(at_ns)[:19] + "+00:00").astimezone(zone)
+    return moment.isoformat() if has_offset else moment.replace(tzinfo=None).isoformat()
 
 
 def _night(zone: str, step_s: int = 300) -> list[int]:
@@ -164,3 +166,36 @@ def test_what_is_left_of_the_devices_is_remembered() -> None:
     ingested.forget("gone")
     assert ingested.times(sent[half:]) == night[half:]
     assert ingested.times(sent[:5], device="gone") == night[:5]
+
+
+@pytest.mark.parametrize("minutes", [1, 7, 60])
+@pytest.mark.parametrize("zone", _SECOND)
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(days=31)])
+def test_elements_that_count_from_one_time_stay_together(
+    zone: str, late: timedelta, minutes: int
+) -> None:
+    """An array goes on past the end of the hour that it began in."""
+    step_s = 10
+    time = {"path": "at", "unit": "iso8601", "zone": zone}
+    arrays = {"step": f"{step_s}s"}
+    feed = FeedConfig.model_validate(
+        {"topic": "in/{device}", "time": time, "arrays": arrays, "channels": {"x": {}, "y": {}}}
+    )
+    channels = ChannelTable()
+    decoder = FeedDecoder("f", feed, channels, IngestConfig())
+    arrivals = Arrivals(feed, channels)
+    night = _night(zone, step_s)[3:]
+    count = minutes * 60 // step_s
+    found: list[int] = []
+    for begin in range(0, len(night), count):
+        part = night[begin : begin + count]
+        values = list(range(len(part)))
+        at = _local_time(part[0], ZoneInfo(zone))
+        payload = json.dumps({"at": at, "x": values, "y": values}).encode()
+        arrival_ns = np.array([part[-1] + round(late.total_seconds()) * _S])
+        decoded = decoder.decode([b"in/a"], [payload], arrival_ns)
+        assert not decoded.refused
+        is_repeated = decoder.take_repeated()
+        found += arrivals.settle(decoded, arrival_ns, is_repeated=is_repeated).time_ns.tolist()
+
+    assert found == [at for at in night for _ in range(2)]
