@@ -29,6 +29,9 @@ from headgate.core.errors import DataError
 #: Longest device name, and longest value of a tag, in characters. They stand in every point.
 MAX_NAME = 256
 
+#: So many tags a feed may have, by their names.
+_MOST_TAGS = 1000
+
 #: A larger number is no tag.
 _LONGEST_BITS = 200
 
@@ -303,6 +306,10 @@ class Devices:
             return DataError("too_many_channels", f"ingest.max_channels is {limits.max_channels}")
         for name, value in tags:
             values = self._values.get(name, ())
+            if not values and len(self._values) >= _MOST_TAGS:
+                return DataError(
+                    "too_many_tag_values", f"{name!r:.60}: {_MOST_TAGS} tags are known"
+                )
             if len(values) >= limits.max_tag_values and value not in values:
                 tag = f"{{{name}}}" if name in self._tag_names else name
                 detail = f"{tag}: ingest.max_tag_values is {limits.max_tag_values}"

@@ -123,6 +123,29 @@ def test_what_can_be_none_of_them_is_refused(tags: object, told: str) -> None:
     assert told in refused
 
 
+def test_their_names_are_bounded() -> None:
+    """Those that are known go on; what is forgotten makes room."""
+    feed = FeedConfig.model_validate(
+        {"topic": "t", "device": "d", "channels": {"x": {}}, **_OTHERS}
+    )
+    channels = ChannelTable()
+    decoder = FeedDecoder("f", feed, channels, IngestConfig())
+
+    def refused(number: int) -> list[str]:
+        tags = {f"t{number}-{each}": "v" for each in range(50)}
+        payload = json.dumps({"d": "a", "meta": {"tags": tags}, "x": 1}).encode()
+        found = decoder.decode([b"t"], [payload], np.zeros(1, np.int64))
+        return [str(error) for _, error in found.refused]
+
+    assert not any(refused(number) for number in range(20))
+    assert refused(20) == ["too_many_tag_values: 't20-0': 1000 tags are known"]
+    assert decoder.is_full
+    assert not refused(7)
+    remaining = channels.only(np.arange(len(channels)) >= 10)
+    decoder.keep(remaining)
+    assert not refused(20)
+
+
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
