@@ -238,6 +238,10 @@ class Pipeline:
         """By feed, how many devices are silent at this monotonic time, and for how long."""
         return self._watermarks.presence(now_ns)
 
+    def awaits_silence(self) -> bool:
+        """Whether any device may yet fall silent, with what closes then."""
+        return self._watermarks.awaits_silence()
+
     def open_rows(self) -> int:
         """Readings in windows that have not closed yet, and those that are held."""
         devices = np.arange(len(self.channels.devices), dtype=np.int32)

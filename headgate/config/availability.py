@@ -90,3 +90,14 @@ def availability_problem(feed: FeedConfig) -> str:
                     f"write + in its place; those that do are {told}"
                 )
     return ""
+
+
+def is_of_one(feed: FeedConfig, topic: str) -> bool:
+    """Whether what a topic says is of one device of the feed; else of what several hang on.
+
+    Args:
+        feed: The feed.
+        topic: One of its ``availability``, with placeholders.
+    """
+    named, name = {*PLACEHOLDER.findall(topic)}, feed.device_name
+    return "device" in named or (not name.paths and named.issuperset(name.placeholders))

@@ -258,10 +258,7 @@ class _Gateway:
             np.arange(len(channels.devices), dtype=np.int32),
             np.arange(len(channels), dtype=np.int32),
         )
-        present = self._pipeline.presence(self._clock.monotonic_ns()).values()
-        return not self._pipeline.busy(every).any() and all(
-            each.silent == each.devices for each in present
-        )
+        return not self._pipeline.awaits_silence() and not self._pipeline.busy(every).any()
 
     async def _set_forward(self, seconds: float) -> None:
         """Have so much time pass at once, where nothing happens in it."""

@@ -20,9 +20,10 @@ class Silence:
     """What the passing of time has to say of devices.
 
     Attributes:
-        silent: int32[s], those that have gone silent.
+        silent: int32[s], those that have gone silent: no reading has come for too long.
         closing: int32[c], those with windows that are not waited for any longer.
         floor_ns: int64[c], up to where.
+        missed: int32[m], those that have not said that they are there for too long, either.
         said: int32[o], those of which it is said that they are away.
         states: What is said of them.
     """
@@ -30,13 +31,14 @@ class Silence:
     silent: NDArray[np.int32]
     closing: NDArray[np.int32]
     floor_ns: NDArray[np.int64]
+    missed: NDArray[np.int32]
     said: NDArray[np.int32] = field(default_factory=lambda: NOBODY)
     states: list[DeviceState] = field(default_factory=list)
 
     @property
     def devices(self) -> NDArray[np.int32]:
         """All of them, each once."""
-        return np.unique(np.concatenate([self.silent, self.closing, self.said]))
+        return np.unique(np.concatenate([self.silent, self.closing, self.missed, self.said]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.results import ONLINE, Availability, DeviceState
+from headgate.core.results import Availability, DeviceState
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.stages.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
 from streams.stages.watermark.doubt import Doubts
@@ -68,7 +68,7 @@ class Watermarks:
         self._is_settled = np.empty(0, np.bool_)
         self._pace = Pace()
         self._doubts = Doubts(feeds, channels)
-        self._states = DeviceStates(channels)
+        self._states = DeviceStates(feeds, channels)
 
     @property
     def fingerprint(self) -> str:
@@ -150,6 +150,7 @@ class Watermarks:
         self._arrival_ns[moved] = now_ns
         self._is_silent[moved] = False
         self._is_settled[moved] = False
+        self._states.seen(moved)
         states = self._states.heard(groups, arrived_ns, initial_ns)
         return self._output(batch, is_late), states
 
@@ -158,8 +159,8 @@ class Watermarks:
     ) -> list[DeviceState]:
         """Take note of what was said of whether devices are there; what there is to say of them.
 
-        It moves no watermark. That a device itself says it is there is the last that was heard of
-        it: its silence is counted from then on.
+        It is no reading: watermarks, open windows, anomalies and what is learned of devices are as
+        they would be without it.
 
         Args:
             devices: int32[d], their rows, each once.
@@ -167,12 +168,7 @@ class Watermarks:
             now_ns: Monotonic time, of the same clock as in ``process``.
         """
         self._extend()
-        if word.state == ONLINE and not word.is_through:
-            self._arrival_ns[devices] = now_ns
-            self._is_silent[devices] = False
-            self._is_settled[devices] = False
-        newest_ns, is_silent = self._newest_ns[devices], self._is_silent[devices]
-        return self._states.told(devices, newest_ns, is_silent, word)
+        return self._states.told(devices, self._newest_ns[devices], word, now_ns)
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
@@ -190,8 +186,8 @@ class Watermarks:
             silent_after_ns: The least silence that counts.
         """
         due = self._due(now_ns, silent_after_ns)[0].astype(np.int32)
-        found = (self._look(now_ns, silent_after_ns).devices, due, self._states.decided())
-        return np.unique(np.concatenate(found))
+        found = self._look(now_ns, silent_after_ns).devices
+        return np.unique(np.concatenate((found, due, self._states.decided())))
 
     def release(
         self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
@@ -246,7 +242,7 @@ class Watermarks:
         self._is_silent[found.silent] = True
         said = self._states.decided(among)
         states = self._states.say(said, self._newest_ns[said])
-        self._states.decide(found.silent)
+        self._states.decide(found.missed)
         return replace(found, said=said, states=states)
 
     def catch_up(self, devices: NDArray[np.int32], leaders: NDArray[np.int32]) -> None:
@@ -273,14 +269,22 @@ class Watermarks:
         self._extend()
         known = slice(0, self._known)
         arrival_ns = self._arrival_ns[known]
+        heard_ns = self._states.heard_ns(arrival_ns)
         return presence(
             self._channels.devices,
             self._feed[known],
             self._feed_names,
-            np.where(arrival_ns == _NOT_SEEN, 0, now_ns - arrival_ns),
-            self._is_silent[known],
+            np.where(arrival_ns == _NOT_SEEN, 0, now_ns - heard_ns),
+            self._states.are_silent(np.arange(self._known, dtype=np.int32)),
             self._newest_ns[known] > NO_TIME_NS,
         )
+
+    def awaits_silence(self) -> bool:
+        """Whether time alone has anything more to say of any device: that it is silent."""
+        self._extend()
+        is_heard = (self._newest_ns[: self._known] > NO_TIME_NS) & ~self._is_silent[: self._known]
+        is_awaited = is_heard | self._states.are_awaited(self._newest_ns[: self._known])
+        return bool(is_awaited.any()) or bool(len(self._states.decided()))
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -304,7 +308,7 @@ class Watermarks:
         self._is_silent[devices] = block["is_silent"]
         self._pace.restore(devices, block)
         is_known = self._newest_ns[devices] > NO_TIME_NS
-        self._states.restore(devices, block, self._is_silent[devices] & is_known)
+        self._states.restore(devices, block, self._is_silent[devices] & is_known, is_known)
         self._doubts.restore(selection, block)
 
     def forget(self, selection: Selection) -> None:
@@ -421,8 +425,24 @@ class Watermarks:
             & (self._doubts.count(rows) == 0)
         )
         return Silence(
-            rows[is_gone & ~self._is_silent[waiting]], rows[is_closing], floor_ns[is_closing]
+            rows[is_gone & ~self._is_silent[waiting]],
+            rows[is_closing],
+            floor_ns[is_closing],
+            self._missed(now_ns, silent_after_ns, among),
         )
+
+    def _missed(
+        self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None
+    ) -> NDArray[np.int32]:
+        """int32[m]: the devices that fall silent by what they have said, too."""
+        known = slice(0, self._known)
+        elapsed_ns = now_ns - self._states.heard_ns(self._arrival_ns[known])
+        waiting = np.flatnonzero(
+            self._states.are_awaited(self._newest_ns[known]) & (elapsed_ns >= silent_after_ns)
+        )
+        if among is not None:
+            waiting = waiting[np.isin(waiting, among)]
+        return waiting[self._are_gone(waiting, elapsed_ns[waiting])].astype(np.int32)
 
     def _output(self, batch: Batch, is_late: NDArray[np.bool_]) -> Output:
         is_unknown = self._feed[batch.device] < 0
@@ -455,14 +475,7 @@ class Watermarks:
         self._stated_ns = grown(self._stated_ns, known, 0)
         self._pace.grow(known)
         feeds = [self._feeds.get(each.feed) for each in new]
-        self._states.grow(
-            known,
-            [
-                feed is not None and feed.tells_state(each.name)
-                for feed, each in zip(feeds, new, strict=True)
-            ],
-            [feed is not None and feed.expect_every is not None for feed in feeds],
-        )
+        self._states.grow(known)
         self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
         self._grace_ns[self._known : known] = [0 if feed is None else feed.grace for feed in feeds]
         self._prior_ns[self._known : known] = [

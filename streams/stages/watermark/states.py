@@ -5,6 +5,10 @@ reading that is newer than all before ends all three. Of a device that has said 
 would say it if it were not, silence says nothing unless its feed states how often it sends
 (``expect_every``).
 
+Silence is counted here from the last reading or the last word that a device is there, whichever is
+later. What is closed for silence, windows and anomalies, is counted from readings alone: of those a
+word that comes every few seconds tells nothing.
+
 That a device is silent is decided by the clock, so the decision is written down before it is said:
 what is said is part of the device's state one call earlier. A process that comes back after a kill
 says the same again, with the same time, and never forgets that it has said so. What devices say of
@@ -13,11 +17,13 @@ themselves stands in the log among their readings, and is the same in a replay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.config.availability import is_of_one
+from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.results import OFFLINE, ONLINE, Availability, DeviceState
 from headgate.core.runs import runs
@@ -38,34 +44,48 @@ _UNSAID, _THERE, _AWAY = range(3)
 #: The cause whose word holds: who has such a topic, or will, says there when it goes.
 _LASTING = "availability"
 
+#: When those said that they are there that have not.
+_NEVER_SAID = np.int64(-1)
+
 
 class DeviceStates:
     """What has been said of each device, by device row.
 
     Args:
+        feeds: ``config.feed``.
         channels: The pipeline's table.
     """
 
-    def __init__(self, channels: ChannelTable) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
+        self._feeds = feeds
         self._channels = channels
         self._said = np.empty(0, np.int8)
         # The time of what was said last: nothing that is said later is of an earlier one.
         self._said_ns = np.empty(0, np.int64)
         self._own = np.empty(0, np.int8)
         self._through = np.empty(0, np.int8)
+        # Monotonic time at which each said last itself that it is there.
+        self._word_ns = np.empty(0, np.int64)
+        # Neither reading nor word has come for too long.
+        self._is_missed = np.empty(0, np.bool_)
+        # Whether anything is to be said of it; whether it is stated how often it sends; and whether
+        # a topic says that it is there, or that what it is connected through is.
         self._is_asked = np.empty(0, np.bool_)
         self._is_expected = np.empty(0, np.bool_)
+        self._has_own = np.empty(0, np.bool_)
+        self._has_through = np.empty(0, np.bool_)
 
-    def grow(self, rows: int, is_asked: Sequence[bool], is_expected: Sequence[bool]) -> None:
-        """Make room for so many devices.
-
-        Args:
-            rows: How many there are.
-            is_asked: Of the new ones, whether anything is to be said.
-            is_expected: Likewise, whether it is stated how often they send.
-        """
-        self._is_asked = np.concatenate([self._is_asked, np.array(is_asked, np.bool_)])
-        self._is_expected = np.concatenate([self._is_expected, np.array(is_expected, np.bool_)])
+    def grow(self, rows: int) -> None:
+        """Make room for so many devices."""
+        new = self._channels.devices[len(self._is_asked) : rows]
+        told = [_told(self._feeds.get(each.feed), each.name) for each in new]
+        columns = np.array(told, np.bool_).reshape(-1, 4).T
+        self._is_asked = np.concatenate([self._is_asked, columns[0]])
+        self._is_expected = np.concatenate([self._is_expected, columns[1]])
+        self._has_own = np.concatenate([self._has_own, columns[2]])
+        self._has_through = np.concatenate([self._has_through, columns[3]])
+        self._word_ns = grown(self._word_ns, rows, _NEVER_SAID)
+        self._is_missed = grown(self._is_missed, rows, fill=False)
         self._said = grown(self._said, rows, _NOTHING)
         self._said_ns = grown(self._said_ns, rows, NO_TIME_NS)
         self._own = grown(self._own, rows, _UNSAID)
@@ -104,30 +124,32 @@ class DeviceStates:
         self,
         devices: NDArray[np.int32],
         newest_ns: NDArray[np.int64],
-        is_silent: NDArray[np.bool_],
         word: Availability,
+        now_ns: int,
     ) -> list[DeviceState]:
         """Take note of what was said of devices; what there is to say of those it changes.
 
         Args:
             devices: int32[d], rows.
             newest_ns: int64[d], event time of the newest reading of each.
-            is_silent: bool[d], which of them are silent.
             word: What was said.
+            now_ns: Monotonic time. The silence of who says that it is there is counted from it.
         """
         is_there = word.state == ONLINE
         if word.is_through:
             self._through[devices] = _UNSAID if is_there else _AWAY
         elif is_there:
             self._own[devices] = _THERE if word.cause == _LASTING else _UNSAID
+            self._word_ns[devices] = now_ns
+            self._is_missed[devices] = False
         else:
             self._own[devices] = _AWAY
         is_asked = self._is_asked[devices]
-        devices, newest_ns, is_silent = devices[is_asked], newest_ns[is_asked], is_silent[is_asked]
+        devices, newest_ns = devices[is_asked], newest_ns[is_asked]
         is_decided = self._said[devices] == _DECIDED
         said = self.say(devices[is_decided], newest_ns[is_decided])
         is_away = (self._own[devices] == _AWAY) | (self._through[devices] == _AWAY)
-        is_away |= is_silent & self._counts_silence(devices)
+        is_away |= self.are_silent(devices)
         before = self._said[devices]
         # That a bridge is there again does not say that a device ever was.
         may_be_new = not is_there or not word.is_through
@@ -141,8 +163,35 @@ class DeviceStates:
             said.append(self._state(row, at_ns, state, word.cause, seen_ns))
         return said
 
+    def seen(self, devices: NDArray[np.int32]) -> None:
+        """Take note that newer readings of these devices have come."""
+        self._is_missed[devices] = False
+
+    def heard_ns(self, arrival_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[d]: monotonic time of the last sign of life of each device.
+
+        Args:
+            arrival_ns: int64[d], likewise of the last reading that was newer than all before.
+        """
+        return np.maximum(arrival_ns, self._word_ns[: len(arrival_ns)])
+
+    def are_awaited(self, newest_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool[d]: the devices that may yet fall silent: by readings or words they were there.
+
+        Args:
+            newest_ns: int64[d], event time of the newest reading of each.
+        """
+        known = slice(0, len(newest_ns))
+        is_known: NDArray[np.bool_] = (newest_ns > NO_TIME_NS) | (self._said[known] == _ONLINE)
+        return is_known & ~self._is_missed[known]
+
+    def are_silent(self, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool[d]: which of these devices are silent, and away by it."""
+        return self._is_missed[devices] & self._counts_silence(devices)
+
     def decide(self, devices: NDArray[np.int32]) -> None:
         """Note that these devices are silent."""
+        self._is_missed[devices] = True
         devices = devices[self._is_asked[devices] & self._counts_silence(devices)]
         self._said[devices[self._said[devices] != _OFFLINE]] = _DECIDED
 
@@ -178,6 +227,7 @@ class DeviceStates:
             "said_ns": self._said_ns[devices],
             "own_word": self._own[devices],
             "through_word": self._through[devices],
+            "is_missed": self._is_missed[devices],
         }
 
     def restore(
@@ -185,22 +235,30 @@ class DeviceStates:
         devices: NDArray[np.int32],
         block: Mapping[str, NDArray[np.generic]],
         is_silent: NDArray[np.bool_],
+        is_known: NDArray[np.bool_],
     ) -> None:
         """Take over a snapshot; an older version's says nothing of this.
 
         Args:
             devices: int32[d], rows.
             block: What ``snapshot`` gave.
-            is_silent: bool[d], which of them were silent when it was taken.
+            is_silent: bool[d], which of them sent no readings when it was taken; an older version
+                has no other silence.
+            is_known: bool[d], which of them had sent any.
         """
         self._own[devices] = block.get("own_word", _UNSAID)
         self._through[devices] = block.get("through_word", _UNSAID)
+        # Who has no such topic any more could never take it back.
+        own, through = self._own[devices], self._through[devices]
+        self._own[devices] = np.where((own == _THERE) & ~self._has_own[devices], _UNSAID, own)
+        self._through[devices] = np.where(self._has_through[devices], through, _UNSAID)
+        self._is_missed[devices] = block.get("is_missed", is_silent)
         self._said_ns[devices] = np.clip(block.get("said_ns", NO_TIME_NS), NO_TIME_NS, NEVER_NS)
         said = np.full(len(devices), _NOTHING, np.int8)
         said[:] = block.get("said", _NOTHING)
         # Of a feed that wanted nothing said, or a version that did not, nobody has heard that.
-        is_silent = is_silent & self._counts_silence(devices)
-        said[is_silent & ((said == _NOTHING) | (said == _ONLINE))] = _DECIDED
+        is_unsaid = (is_known & (said == _NOTHING)) | (said == _ONLINE)
+        said[self.are_silent(devices) & is_unsaid] = _DECIDED
         # What was said before nothing was wanted is how it is no longer.
         self._said[devices] = np.where(self._is_asked[devices], said, _NOTHING)
 
@@ -210,11 +268,13 @@ class DeviceStates:
         self._said_ns[devices] = NO_TIME_NS
         self._own[devices] = _UNSAID
         self._through[devices] = _UNSAID
+        self._word_ns[devices] = _NEVER_SAID
+        self._is_missed[devices] = False
 
     def _offline(
         self, devices: NDArray[np.int32], newest_ns: NDArray[np.int64]
     ) -> list[DeviceState]:
-        """That these are away: since right after their newest readings.
+        """That these are away: since right after their newest readings, or what was said last.
 
         So whatever they send next is later, and the last that is said of a device is how it is.
         """
@@ -228,3 +288,16 @@ class DeviceStates:
         seen_ns = seen_ns if seen_ns > NO_TIME_NS else 0
         device = self._channels.devices[row]
         return DeviceState(device.feed, device.name, time_ns, state, cause, seen_ns, device.tags)
+
+
+def _told(feed: FeedConfig | None, device: str) -> tuple[bool, bool, bool, bool]:
+    """What a feed's configuration says of a device's state: the four columns of ``grow``."""
+    if feed is None:
+        return False, False, False, False
+    are_own = [is_of_one(feed, topic) for topic in feed.availability_topics]
+    return (
+        feed.tells_state(device),
+        feed.expect_every is not None,
+        any(are_own),
+        not all(are_own),
+    )

@@ -18,7 +18,10 @@ from streams.stages.watermark.states import STATES
 _SILENT_AFTER_NS = 10 * NS_PER_S
 
 #: What of a snapshot older versions have not.
-_OF_STATES = ("said", "said_ns", "own_word", "through_word")
+_OF_STATES = ("said", "said_ns", "own_word", "through_word", "is_missed")
+
+#: Topics by which devices, and what they are connected through, say that they are there.
+_TOPICS = {"topic": ["{device}/state", "bridge"]}
 
 #: The device's clock, where its readings begin.
 _START_S = 1_000_000
@@ -36,6 +39,8 @@ class _Gateway:
             self.channels.row(Channel("f", name, "f", "x"))
         self.watermarks = Watermarks(self.feeds, self.channels)
         self.said: list[DeviceState] = []
+        #: When which devices went silent or had windows closed, and up to where.
+        self.closed: list[tuple[int, list[int], list[int], list[int]]] = []
         self.now_s = 0
 
     def until(self, time_s: int) -> None:
@@ -48,7 +53,11 @@ class _Gateway:
         """One look at what time has to say."""
         now_ns = self.now_s * NS_PER_S
         among = self.watermarks.quiet(now_ns, _SILENT_AFTER_NS)
-        self.said += self.watermarks.advance(now_ns, _SILENT_AFTER_NS, among).states
+        found = self.watermarks.advance(now_ns, _SILENT_AFTER_NS, among)
+        self.said += found.states
+        if len(found.silent) or len(found.closing):
+            columns = (found.silent.tolist(), found.closing.tolist(), found.floor_ns.tolist())
+            self.closed.append((self.now_s, *columns))
 
     def send(self, times_s: Iterable[float], device: int = 0, quality: int = 0) -> None:
         """Readings of a device, by its clock."""
@@ -424,7 +433,7 @@ def test_a_bridge_does_not_bring_back_who_is_silent() -> None:
 
 def test_what_was_said_outlives_a_restart() -> None:
     """Of a device and its bridge; nothing is said anew."""
-    gateway = _Gateway()
+    gateway = _Gateway(availability=_TOPICS)
     for second in range(30):
         gateway.live(second, second + 1)
         gateway.send([second], device=1)
@@ -466,3 +475,93 @@ def test_nothing_is_said_of_words_of_feeds_that_want_it_so() -> None:
     gateway.word("offline")
 
     assert gateway.said == []
+
+
+def test_a_word_closes_no_window_and_keeps_none_open() -> None:
+    """Every few seconds it tells as much of readings as never: when they end, and their pace."""
+    plain, chatty = _Gateway(period="60s"), _Gateway(period="60s")
+    for gateway in (plain, chatty):
+        for second in range(3000):
+            gateway.until(second)
+            if second % 60 == 0 and second < 1200:
+                gateway.send([second])
+            if gateway is chatty and second % 7 == 3:
+                gateway.word("online")
+
+    assert plain.closed
+    assert chatty.closed == plain.closed
+    assert chatty.watermarks._pace.pace_ns.tolist() == plain.watermarks._pace.pace_ns.tolist()
+    assert [state for state, _ in plain.told()] == ["online", "offline"]
+    assert [state for state, _ in chatty.told()] == ["online"]
+
+
+def test_a_birth_puts_off_that_its_device_is_away_and_nothing_else() -> None:
+    """Also over a restart: windows are closed as without it, and silence counts from then on."""
+    gateway = _Gateway()
+    gateway.live(0, 30)
+    gateway.until(35)
+    gateway.word("online", cause="birth")
+    gateway.until(42)
+    assert [device for _, silent, _, _ in gateway.closed for device in silent] == [0]
+    gateway.restart()
+    gateway.until(44)
+    assert gateway.told() == [("online", 0)]
+
+    gateway.until(60)
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9)]
+
+
+def test_a_device_that_only_says_that_it_is_there_is_missed_by_its_stated_period() -> None:
+    """Before and after a restart; it is away since right after what it said."""
+    gateway = _Gateway(expect_every="60s", availability=_TOPICS)
+    gateway.word("online")
+    gateway.until(100)
+    gateway.word("online")
+    gateway.until(279)
+    assert gateway.told() == [("online", 0)]
+    gateway.until(282)
+    assert gateway.told() == [("online", 0), ("offline", 1e-9)]
+
+    gateway.word("online")
+    gateway.restart()
+    gateway.until(282 + 178)
+    assert gateway.told()[2:] == [("online", 282)]
+    gateway.until(282 + 185)
+    assert gateway.told()[3:] == [("offline", 282 + 1e-9)]
+    gateway.restart()
+    gateway.until(2000)
+    assert len(gateway.told()) == 4
+
+
+def test_a_word_ends_with_the_topic_that_it_came_by() -> None:
+    """Nobody could take it back; what a topic that is still there has said goes on."""
+    for left in (None, {"topic": "bridge"}, {"topic": "{device}/state"}):
+        gateway = _Gateway(availability=_TOPICS)
+        gateway.live(0, 30)
+        gateway.word("online")
+        gateway.restart(availability=left)
+        gateway.until(100)
+        is_kept = left == {"topic": "{device}/state"}
+        assert [state for state, _ in gateway.told()][1:] == ([] if is_kept else ["offline"])
+
+        gateway = _Gateway(availability=_TOPICS)
+        gateway.live(0, 30)
+        gateway.word("offline", is_through=True)
+        gateway.restart(availability=left)
+        gateway.word("online", cause="birth")
+        is_kept = left == {"topic": "bridge"}
+        assert [state for state, _ in gateway.told()][2:] == ([] if is_kept else ["online"])
+
+
+def test_who_says_that_it_is_there_is_not_counted_as_silent() -> None:
+    """It sends when something happens; another one of its feed that says nothing is."""
+    gateway = _Gateway(availability=_TOPICS)
+    for second in range(30):
+        gateway.live(second, second + 1)
+        gateway.send([second], device=1)
+    gateway.word("online")
+    gateway.until(200)
+
+    found = gateway.watermarks.presence(gateway.now_s * NS_PER_S)["f"]
+    assert (found.devices, found.silent, [name for name, _ in found.names]) == (2, 1, ["b"])
+    assert not gateway.watermarks.awaits_silence()
