@@ -11,11 +11,13 @@ from connectors.formats.devices import MAX_NAME, check_device, filled
 from connectors.formats.numbers import shown
 from connectors.formats.paths import getter
 from connectors.formats.topics import TopicPattern
-from headgate.config.availability import AvailabilityConfig, word_of, words_of
+from headgate.config.availability import AvailabilityConfig, is_of_one, word_of, words_of
 from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
+from headgate.config.topics import PLACEHOLDER
 from headgate.core.channels import Device, Tags, telling_tags
 from headgate.core.errors import DataError
-from headgate.core.results import OFFLINE, ONLINE, Availability
+from headgate.core.results import OFFLINE, ONLINE, WITHDRAWN, Availability
 
 #: A payload that is longer is no such word, bytes.
 _MOST_BYTES: Final = 64 << 10
@@ -33,10 +35,13 @@ class AvailabilityTopics:
         name: The feed's name.
         feed: Its configuration, which has ``availability``.
         table: That.
-        most: Devices that it is remembered of at most that they have said anything.
+        limits: ``config.ingest``: of how many devices it is remembered at most that they have said
+            anything, and of how many others that they are away.
     """
 
-    def __init__(self, name: str, feed: FeedConfig, table: AvailabilityConfig, most: int) -> None:
+    def __init__(
+        self, name: str, feed: FeedConfig, table: AvailabilityConfig, limits: IngestConfig
+    ) -> None:
         self._name = name
         self._feed = feed
         self._patterns = [TopicPattern(topic) for topic in table.topic]
@@ -50,21 +55,31 @@ class AvailabilityTopics:
         self._tag_names = tags
         # Tags from the payload of readings stand in no topic.
         self._telling = {*(tags if feed.telling is None else feed.telling)}
-        self._most = most
-        # When each was heard here last; and of what is away that others are connected through, the
-        # tags of those.
+        self._most = limits.max_devices
+        self._most_away = limits.max_tag_values
+        # When each was heard here last; and when that was said last of what is away, by the tags of
+        # those that are connected through it.
         self._heard_ns: dict[Device, int] = {}
-        self._away: set[Tags] = set()
+        self._away_ns: dict[Tags, int] = {}
+        # Which tags such things have; there are no more kinds of them than topics.
+        self._away_names = {
+            frozenset(name for name, _ in self._tags(dict.fromkeys(PLACEHOLDER.findall(topic), "")))
+            for topic in table.topic
+            if not is_of_one(feed, topic)
+        }
 
     @property
     def is_full(self) -> bool:
-        """Whether no more devices are remembered."""
-        return len(self._heard_ns) >= self._most
+        """Whether no more devices are remembered, or no more of what they are connected through."""
+        return len(self._heard_ns) >= self._most or len(self._away_ns) >= self._most_away
 
     def forget(self, before_ns: int) -> None:
-        """Forget the devices that have said nothing since this time."""
+        """Forget the devices, and what is away, of which nothing was said since this time."""
         self._heard_ns = {
             device: heard_ns for device, heard_ns in self._heard_ns.items() if heard_ns >= before_ns
+        }
+        self._away_ns = {
+            tags: said_ns for tags, said_ns in self._away_ns.items() if said_ns >= before_ns
         }
 
     def read(
@@ -82,21 +97,41 @@ class AvailabilityTopics:
             DataError: It says nothing that is known, or of a device that can be none.
         """
         values = self._values(topic)
-        state = self._state(payload)
+        # So a retained message is cleared.
+        state = self._state(payload) if payload else WITHDRAWN
         tags = self._tags(values)
         device = self._device(values)
         if device is None:
-            (self._away.discard if state == ONLINE else self._away.add)(tags)
+            self._note(tags, state, now_ns)
             return [self._said(None, tags, arrived_ns, state, is_through=True)]
         check_device(device)
-        adds = self._telling == {name for name, _ in tags}
+        adds = state != WITHDRAWN and self._telling == {name for name, _ in tags}
         said = [self._said(device, tags, arrived_ns, state, adds=adds)]
         if adds and self._is_new(Device(self._name, device, tags), now_ns):
             # What a broker retains of a device may be older than that its bridge has gone.
-            is_cut_off = any({*away} <= {*tags} for away in self._away)
             away = self._said(device, tags, arrived_ns, OFFLINE, is_through=True, adds=True)
-            return [away, *said] if is_cut_off else said
+            return [away, *said] if self._is_cut_off(tags) else said
         return said
+
+    def _note(self, tags: Tags, state: str, now_ns: int) -> None:
+        """Remember of what others are connected through whether it is away."""
+        if state != OFFLINE:
+            self._away_ns.pop(tags, None)
+            return
+        if tags not in self._away_ns and len(self._away_ns) >= self._most_away:
+            raise DataError(
+                "too_many_tag_values",
+                f"so many are away that devices of feed.{self._name} are connected through; "
+                f"ingest.max_tag_values is {self._most_away}",
+            )
+        self._away_ns[tags] = now_ns
+
+    def _is_cut_off(self, tags: Tags) -> bool:
+        """Whether anything is away that a device with these tags is connected through."""
+        return any(
+            tuple(tag for tag in tags if tag[0] in names) in self._away_ns
+            for names in self._away_names
+        )
 
     def _is_new(self, device: Device, now_ns: int) -> bool:
         """Whether a device has not been heard here; from now on it has."""
@@ -148,8 +183,6 @@ class AvailabilityTopics:
 
     def _state(self, payload: bytes) -> str:
         """What a payload says."""
-        if not payload:
-            raise DataError("empty", "nothing in it; so are retained messages cleared")
         if len(payload) > _MOST_BYTES:
             raise DataError("too_large", f"{len(payload)} bytes, to say whether a device is there")
         value: object = payload.decode(errors="replace").strip("\ufeff\x00")

@@ -139,6 +139,9 @@ class SensorHealth:
 ONLINE: Final = "online"
 OFFLINE: Final = "offline"
 
+#: What was said of a device says nothing any more; no state of one.
+WITHDRAWN: Final = "withdrawn"
+
 
 @dataclass(frozen=True, slots=True)
 class Availability:
@@ -148,7 +151,8 @@ class Availability:
         feed: The device's feed.
         device: The device's name; None: all of the feed's devices that are known.
         time_ns: When it was said, which is when it arrived, ns since 1970 UTC.
-        state: ``"online"`` or ``"offline"``.
+        state: ``"online"`` or ``"offline"``; ``"withdrawn"`` where what was said before it holds no
+            longer.
         cause: What tells: ``"availability"``, a topic for that; ``"birth"`` or ``"death"``, a
             certificate.
         is_through: Whether it is said of what the device is connected through, such as a bridge.

@@ -112,7 +112,7 @@ class Translator:
         }
         # Of the feeds that have such topics.
         self._availability = {
-            name: AvailabilityTopics(name, feed, feed.availability, config.ingest.max_devices)
+            name: AvailabilityTopics(name, feed, feed.availability, config.ingest)
             for name, feed in config.feed.items()
             if feed.availability is not None
         }

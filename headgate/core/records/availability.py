@@ -15,9 +15,11 @@ from headgate.core.ipc import from_ipc, rows_to_ipc
 from headgate.core.log import READINGS, Record
 from headgate.core.records.arrow import TAGS, TIME, tag_columns, tags_in, with_numbers
 from headgate.core.records.kind import RecordKind, Row, Takes, whole
-from headgate.core.results import OFFLINE, ONLINE, Availability
+from headgate.core.results import OFFLINE, ONLINE, WITHDRAWN, Availability
 
 AVAILABILITY_SCHEMA = b"availability/1"
+
+_STATES = (ONLINE, OFFLINE, WITHDRAWN)
 
 _AVAILABILITY = pa.schema(
     [
@@ -73,8 +75,10 @@ def decode_availability(value: bytes) -> list[Availability]:
         for row in table.to_pylist()
     ]
     for each in said:
-        if each.state not in (ONLINE, OFFLINE):
-            raise DataError("bad_record", f"state: expected online or offline, got {each.state!r}")
+        if each.state not in _STATES:
+            raise DataError(
+                "bad_record", f"state: expected one of {', '.join(_STATES)}, got {each.state!r}"
+            )
     return said
 
 

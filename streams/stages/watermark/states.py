@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from headgate.config.availability import is_of_one
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
-from headgate.core.results import OFFLINE, ONLINE, Availability, DeviceState
+from headgate.core.results import OFFLINE, ONLINE, WITHDRAWN, Availability, DeviceState
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
 from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups, grown
@@ -135,6 +135,9 @@ class DeviceStates:
             word: What was said.
             now_ns: Monotonic time. The silence of who says that it is there is counted from it.
         """
+        if word.state == WITHDRAWN:
+            self._withdraw(devices, is_through=word.is_through)
+            return []
         is_there = word.state == ONLINE
         if word.is_through:
             self._through[devices] = _UNSAID if is_there else _AWAY
@@ -162,6 +165,15 @@ class DeviceStates:
             at_ns = max(word.time_ns, seen_ns + 1)
             said.append(self._state(row, at_ns, state, word.cause, seen_ns))
         return said
+
+    def _withdraw(self, devices: NDArray[np.int32], *, is_through: bool) -> None:
+        """Let a word of these devices hold no longer: silence says again whether they are there.
+
+        That they were said to be away stays so until something says otherwise.
+        """
+        (self._through if is_through else self._own)[devices] = _UNSAID
+        is_gone = self._is_asked[devices] & (self._said[devices] == _ONLINE)
+        self._said[devices[is_gone & self.are_silent(devices)]] = _DECIDED
 
     def seen(self, devices: NDArray[np.int32]) -> None:
         """Take note that newer readings of these devices have come."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from connectors.formats.availability import AvailabilityTopics
 from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 from headgate.core.results import Availability
 from tests.unit.docs.test_docs import ROOT
@@ -22,10 +23,13 @@ def _feed(topic: object, /, **keys: object) -> FeedConfig:
     return FeedConfig.model_validate({**base, **keys, "availability": {"topic": topic, **named}})
 
 
-def _reader(topic: object, /, most: int = 100, **keys: object) -> AvailabilityTopics:
+def _reader(
+    topic: object, /, most: int = 100, most_away: int = 100, **keys: object
+) -> AvailabilityTopics:
     feed = _feed(topic, **keys)
     assert feed.availability is not None
-    return AvailabilityTopics("f", feed, feed.availability, most)
+    limits = IngestConfig(max_devices=most, max_tag_values=most_away)
+    return AvailabilityTopics("f", feed, feed.availability, limits)
 
 
 def _read(reader: AvailabilityTopics, topic: str, payload: bytes) -> list[Availability]:
@@ -63,7 +67,6 @@ def test_words(payload: bytes, keys: dict[str, Any], state: str) -> None:
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (b"", "empty: "),
         (
             b"maybe",
             "unknown_state: state: expected one of 'offline' (offline), 'online' (online)",
@@ -132,6 +135,55 @@ def test_what_a_broker_retains_of_a_device_is_no_newer_than_that_its_bridge_has_
     assert len(_read(reader, "s/a/p8", b"online")) == 1
 
 
+def test_what_is_away_is_bounded_and_forgotten_as_devices_are() -> None:
+    """One too many is refused; those that are known go on, and what is back makes room."""
+    reader = _reader(["s/{line}/{device}", "bridge/{line}"], most_away=2)
+    was_full = []
+    for topic in ("bridge/a", "bridge/b"):
+        _read(reader, topic, b"offline")
+        was_full.append(reader.is_full)
+    assert was_full == [False, True]
+    assert _reason(reader, "bridge/c", b"offline") == (
+        "too_many_tag_values: so many are away that devices of feed.f are connected through; "
+        "ingest.max_tag_values is 2"
+    )
+    _read(reader, "bridge/a", b"offline")
+    _read(reader, "bridge/c", b"online")
+    _read(reader, "bridge/b", b"online")
+    reader.read(b"bridge/c", b"offline", 7, 5)
+    reader.forget(1)
+
+    assert not reader.is_full
+    assert len(_read(reader, "s/a/p7", b"online")) == 1
+    assert len(_read(reader, "s/c/p7", b"online")) == 2
+
+
+def test_a_device_is_cut_off_by_whatever_it_is_connected_through() -> None:
+    """By something that all are connected through, too, and by what has one of its tags."""
+    keys: dict[str, Any] = {"topic": "in/{hall}/{line}/{device}"}
+    topics = ["s/{hall}/{line}/{device}", "bridge", "of/hall/{hall}", "of/line/{line}"]
+    for topic, cut_off in (
+        ("of/hall/h", {"h/a", "h/b"}),
+        ("of/line/a", {"h/a", "i/a"}),
+        ("bridge", {"h/a", "h/b", "i/a"}),
+    ):
+        reader = _reader(topics, **keys)
+        _read(reader, topic, b"offline")
+        said = {at: _read(reader, f"s/{at}/p", b"online") for at in ("h/a", "h/b", "i/a")}
+        assert {at for at, each in said.items() if len(each) == 2} == cut_off
+
+
+def test_nothing_says_that_nothing_is_said_any_more() -> None:
+    """As one who clears a retained message does; it makes no device known, and ends an absence."""
+    reader = _reader(["s/{line}/{device}", "bridge/{line}"], most=1)
+    (of_one,) = _read(reader, "s/a/p7", b"")
+    assert of_one == Availability("f", "p7", 7, "withdrawn", "availability", tags=(("line", "a"),))
+    _read(reader, "bridge/a", b"offline")
+    (of_all,) = _read(reader, "bridge/a", b"")
+    assert (of_all.state, of_all.is_through, of_all.adds) == ("withdrawn", True, False)
+    assert len(_read(reader, "s/a/p8", b"online")) == 1
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -183,7 +235,7 @@ def test_the_page_on_devices_says_what_products_publish() -> None:
             {"topic": "in/{device}", "channels": {"x": {}}, "availability": tomllib.loads(lines)}
         )
         assert feed.availability is not None
-        reader = AvailabilityTopics("f", feed, feed.availability, 10)
+        reader = AvailabilityTopics("f", feed, feed.availability, IngestConfig())
         for topic, payload, device, state in _PUBLISHED[name]:
             said = _read(reader, topic, payload)[-1]
             assert (said.device, said.state) == (device, state)

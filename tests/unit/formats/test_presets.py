@@ -17,7 +17,7 @@ from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.preset import presets, with_preset
-from headgate.config.schema import Config
+from headgate.config.schema import Config, IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError
 from streams.ingest.topics import AVAILABILITY, NO_FEED, FeedTopics
@@ -64,7 +64,7 @@ def _states(feed: FeedConfig, messages: list[tuple[str, bytes]]) -> list[str]:
     if feed.availability is None:
         assert not messages
         return []
-    topics = AvailabilityTopics("f", feed, feed.availability, 100)
+    topics = AvailabilityTopics("f", feed, feed.availability, IngestConfig())
     return [
         f"→ {said.device or '*'} is {said.state}"
         for topic, payload in messages

@@ -565,3 +565,26 @@ def test_who_says_that_it_is_there_is_not_counted_as_silent() -> None:
     found = gateway.watermarks.presence(gateway.now_s * NS_PER_S)["f"]
     assert (found.devices, found.silent, [name for name, _ in found.names]) == (2, 1, ["b"])
     assert not gateway.watermarks.awaits_silence()
+
+
+def test_a_word_that_is_withdrawn_says_nothing_any_more() -> None:
+    """Silence counts again, from the last reading or word; who is away stays so until heard."""
+    gateway = _Gateway(availability=_TOPICS)
+    for second in range(30):
+        gateway.live(second, second + 1)
+        gateway.send([second], device=1)
+    gateway.word("online")
+    gateway.word("offline", device=1)
+    gateway.until(100)
+    gateway.word("withdrawn")
+    gateway.word("withdrawn", device=1)
+    gateway.restart()
+    gateway.until(103)
+    assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9)]
+    assert gateway.said[-1].cause == "silence"
+    assert gateway.told("b")[1:] == [("offline", 29 + 1e-9)]
+
+    gateway.word("offline", is_through=True)
+    gateway.word("withdrawn", is_through=True)
+    gateway.word("online")
+    assert gateway.told()[2:] == [("online", 103)]
