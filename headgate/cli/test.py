@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,23 +63,20 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     from headgate.core.logging import configure_logging
-    from headgate.testing.cases import cases_in
 
     if args.write and args.tolerance is not None:
         raise ConfigError("--tolerance: expected no --write with it, which compares nothing")
     # What the lanes say by the way is not what is asked.
     configure_logging("error", "auto")
-    folders = [each for folder in args.folder for each in cases_in(folder)]
     code = 0
     told = []
-    for folder in folders:
-        try:
-            outcome = _outcome(folder, args)
-        except ConfigError as error:
+    for folder, outcome in _outcomes(args):
+        if isinstance(outcome, ConfigError):
             code = _MISTAKE
-            told.append({"folder": str(folder), "good": False, "problems": list(error.problems)})
+            problems = list(outcome.problems)
+            told.append({"folder": str(folder), "good": False, "problems": problems})
             if not args.json:
-                for problem in error.problems:
+                for problem in problems:
                     note(problem)
             continue
         code = max(code, _DIFFERS if outcome.problems else 0)
@@ -87,10 +85,27 @@ def run(args: argparse.Namespace) -> int:
             _print(outcome, is_written=args.write)
     if args.json:
         print(json.dumps({"good": code == 0, "cases": told}))
-    elif len(folders) > 1:
+    elif len(told) > 1:
         good = sum(bool(each["good"]) for each in told)
-        say(f"{good} of {len(folders)} cases are good")
+        say(f"{good} of {len(told)} cases are good")
     return code
+
+
+def _outcomes(args: argparse.Namespace) -> Iterator[tuple[Path, Outcome | ConfigError]]:
+    """What came of each case; or why it, or a folder of which none was found, can't be used."""
+    from headgate.testing.cases import cases_in
+
+    for folder in args.folder:
+        try:
+            cases = cases_in(folder)
+        except ConfigError as error:
+            yield folder, error
+            continue
+        for case in cases:
+            try:
+                yield case, _outcome(case, args)
+            except ConfigError as error:
+                yield case, error
 
 
 def _outcome(folder: Path, args: argparse.Namespace) -> Outcome:

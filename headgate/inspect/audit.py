@@ -254,7 +254,8 @@ class _Auditor:
                 check_schema(record.headers, READINGS_SCHEMA)
                 batch = decode_readings(record.value, channels)
             except DataError:
-                continue  # no readings: the streams lane has put it into quarantine as a message
+                # What is said of devices; or no record of ours, which is in quarantine.
+                continue
             horizons = [self._horizons[device] for device in channels.devices]
             limits = np.array([each.limits for each in horizons], np.int64).reshape(-1, 3)
             closed_ns, island_ns, end_ns = limits[batch.device].T

@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from headgate.config.load import load_config, located
+from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
+from headgate.core.records.messages import QUARANTINE_COLUMNS
 from headgate.core.text import json_line
 from headgate.testing.line_protocol import are_equal, parse_line
-from headgate.testing.playing import play
+from headgate.testing.pairing import paired
+from headgate.testing.playing import Message, play
 from headgate.testing.recording import dated, read_recording
 
 CONFIG: Final = "config.toml"
@@ -60,6 +63,22 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
+class _Prepared(NamedTuple):
+    """A case that can be played.
+
+    Attributes:
+        folder: Its folder.
+        file: The configuration's file.
+        config: The configuration.
+        messages: The messages.
+    """
+
+    folder: Path
+    file: Path
+    config: Config
+    messages: list[Message]
+
+
 def cases_in(folder: Path) -> list[Path]:
     """The cases of a folder: itself, or else the folders in it that are any.
 
@@ -85,18 +104,25 @@ def play_case(folder: Path, config_file: Path | None = None) -> Outcome:
     Raises:
         ConfigError: Its configuration or its messages can't be used; one line a problem.
     """
+    return _played(_prepared(folder, config_file))
+
+
+def _prepared(folder: Path, config_file: Path | None) -> _Prepared:
     file = config_file or folder / CONFIG
     if config_file is None and not file.is_file():
         raise ConfigError(f"{folder}: expected {CONFIG}, found none; or give a configuration by -c")
     # Nothing is connected to, so no secret is needed.
     config = load_config(file, check_files=False)
-    messages = dated(config, read_recording(folder / MESSAGES))
+    return _Prepared(folder, file, config, dated(config, read_recording(folder / MESSAGES)))
+
+
+def _played(case: _Prepared) -> Outcome:
     try:
-        played = play(config, messages)
+        played = play(case.config, case.messages)
     except ConfigError as error:
-        raise ConfigError(located(file, error.problems)) from None
+        raise ConfigError(located(case.file, error.problems)) from None
     lines = [point.line() for point in played.points]
-    return Outcome(folder, len(messages), lines, played.quarantined)
+    return Outcome(case.folder, len(case.messages), lines, played.quarantined)
 
 
 def try_case(
@@ -112,8 +138,10 @@ def try_case(
     Raises:
         ConfigError: Something of the case can't be used; one line a problem.
     """
+    # What is wrong is told from the first file to the last, and before anything takes time.
+    case = _prepared(folder, config_file)
     expected = _expected(folder)
-    outcome = play_case(folder, config_file)
+    outcome = _played(case)
     outcome.problems = _problems(expected, outcome, tolerance)
     return outcome
 
@@ -181,7 +209,7 @@ def _problems(expected: _Expected, outcome: Outcome, tolerance: float) -> list[s
 def _lines_of(file: Path) -> dict[str, str]:
     """By place, the lines of a file that hold something; none where there is no file."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
@@ -225,6 +253,13 @@ def _expected_rows(folder: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(row, dict) or not row:
             problems.append(f"{folder / place}: expected a JSON object, such as {{…}}, got {text}")
             continue
+        unknown = [name for name in row if name not in QUARANTINE_COLUMNS]
+        if unknown:
+            problems.append(
+                f"{folder / place}: expected names out of {', '.join(QUARANTINE_COLUMNS)}, got "
+                f"{', '.join(unknown)}"
+            )
+            continue
         rows[place] = row
     if problems:
         raise ConfigError(problems)
@@ -259,15 +294,14 @@ def _row_problems(
     expected: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Each line must have one of what is in quarantine that agrees in all that the line names."""
-    problems = []
-    left = list(found)
-    # What says more is looked for first: it fits less.
-    for place, wanted in sorted(expected.items(), key=lambda each: -len(each[1])):
-        at = next((at for at, row in enumerate(left) if _agrees(wanted, row)), None)
-        if at is None:
-            problems.append(f"{place}: did not come: {json_line(wanted)}")
-        else:
-            left.pop(at)
+    owner = paired([*expected.values()], found)
+    came = {*owner.values()}
+    problems = [
+        f"{place}: did not come: {json_line(wanted)}"
+        for at, (place, wanted) in enumerate(expected.items())
+        if at not in came
+    ]
+    left = [row for at, row in enumerate(found) if at not in owner]
     problems += [f"{QUARANTINED}: not expected: {json_line(row)}" for row in left]
     return _some(problems)
 
@@ -275,7 +309,3 @@ def _row_problems(
 def _some(problems: list[str]) -> list[str]:
     more = len(problems) - _MOST
     return problems if more <= 0 else [*problems[:_MOST], f"and {more} more differences"]
-
-
-def _agrees(wanted: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    return all(name in row and row[name] == value for name, value in wanted.items())

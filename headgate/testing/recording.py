@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from connectors.sources.configured import source_by_topic
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
-from headgate.core.iso import parse_iso_ns
+from headgate.core.iso import iso_text, parse_iso_ns
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from headgate.testing.playing import Message
@@ -31,6 +32,9 @@ _NO_TIME_NS: Final = 1_735_689_600 * NS_PER_S
 #: to be ahead of it. A time that is less before it follows from the arrival, ns.
 _FAR_NS: Final = 7_258_118_400 * NS_PER_S
 _OF_ARRIVAL_NS: Final = 1000 * 86_400 * NS_PER_S
+
+#: No message arrives at this time or later, ns: there is room behind it for what is open to close.
+_END_NS: Final = _FAR_NS
 
 #: The four ways in which a line may hold a payload.
 _PAYLOADS: Final = ("payload", "payload_base64", "payload_hex", "payload_file")
@@ -82,7 +86,7 @@ def read_recording(file: Path) -> list[Recorded]:
         ConfigError: Some of its lines can't be read, or it has none; one line a problem.
     """
     try:
-        lines = file.read_bytes().split(b"\n")
+        lines = file.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
     except OSError as error:
         raise ConfigError(f"{file}: expected a readable file: {error.strerror}") from None
     recorded: list[Recorded] = []
@@ -266,11 +270,18 @@ def _arrived_ns(line: _Line) -> int | None:
         return None
     if not isinstance(said, str):
         # As mosquitto_sub wrote it once.
-        return round(said * NS_PER_S)
-    try:
-        # It has the offset behind a Z, and means the offset.
-        return parse_iso_ns(said.replace("Z+", "+").replace("Z-", "-"))
-    except ValueError:
+        time_ns = round(said * NS_PER_S) if 0 <= said < _END_NS // NS_PER_S else -1
+    else:
+        try:
+            # It has the offset behind a Z, and means the offset.
+            time_ns = parse_iso_ns(said.replace("Z+", "+").replace("Z-", "-"))
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"time: expected ISO 8601, such as 2026-01-31T08:00:00Z, got {said!r}"
+            ) from None
+    if not 0 <= time_ns < _END_NS:
         raise ValueError(
-            f"time: expected ISO 8601, such as 2026-01-31T08:00:00Z, got {said!r}"
-        ) from None
+            f"time: expected one from {iso_text(0):.4} to {iso_text(_END_NS - 1):.4}, got "
+            f"{said!r:.60}; numbers are seconds since 1970"
+        )
+    return time_ns

@@ -257,7 +257,8 @@ class Translator:
                 check_schema(record.headers, READINGS_SCHEMA)
                 batches.append(decode_readings(record.value, earlier))
             except DataError:
-                continue  # the streams lane puts it into quarantine
+                # What is said of devices; or no record of ours, which the streams lane puts aside.
+                continue
         batch = concat(batches, earlier)
         batch = batch.take((batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0)
         feeds = np.array([each.feed for each in earlier.devices], np.object_)[batch.device]

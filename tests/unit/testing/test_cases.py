@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from headgate.cli.main import main
 from headgate.testing.cases import play_case
+from tests.unit.docs.test_docs import ROOT
 
 _CONFIG = """\
 [local_store]
@@ -96,6 +98,86 @@ def test_a_line_of_quarantine_may_name_what_matters_only(
     assert 'quarantine.jsonl:3: did not come: {"reason": "not_json"}' in capsys.readouterr().out
 
 
+def test_lines_that_say_the_same_much_are_paired_so_that_all_have_one(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever order they stand in: one that fits several leaves another what that needs."""
+    (case / "in.jsonl").write_text(
+        '{"topic": "tanks/t1", "payload": "?"}\n'
+        '{"topic": "tanks/t2", "payload": "?"}\n'
+        '{"topic": "tanks/t2", "payload": "!"}\n'
+    )
+    rows = ['{"payload": "?"}', '{"source": "mqtt:tanks/t1"}', '{"source": "mqtt:tanks/t2"}']
+    for order in permutations(rows):
+        (case / "quarantine.jsonl").write_text("\n".join(order))
+        assert main(["test", str(case)]) == 0
+    (case / "quarantine.jsonl").write_text("\n".join([rows[1], rows[1], rows[0]]))
+    capsys.readouterr()
+
+    assert main(["test", str(case)]) == 1
+
+    told = capsys.readouterr().out.splitlines()[1:]
+    assert told[0] == '  quarantine.jsonl:2: did not come: {"source": "mqtt:tanks/t1"}'
+    assert [line.partition(": {")[0] for line in told[1:]] == ["  quarantine.jsonl: not expected"]
+
+
+def test_a_case_of_which_nothing_is_expected_yet_tells_first_what_is_wrong_with_it(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its configuration, then its messages: the two are written before what comes of them."""
+    (case / "in.jsonl").write_text("x")
+    assert main(["test", str(case)]) == 2
+    assert "in.jsonl:1: expected an object" in capsys.readouterr().err
+    (case / "config.toml").write_text("[feed]")
+    assert main(["test", str(case)]) == 2
+    assert "config.toml:1: feed: " in capsys.readouterr().err
+
+
+def test_the_smallest_configuration_of_the_page_is_one(case: Path) -> None:
+    """Its sink is neither opened nor written."""
+    page = (ROOT / "docs/testing-your-configuration.md").read_text()
+    (case / "config.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    (case / "in.jsonl").write_text(
+        '{"topic": "plant/a/p07/telemetry", "payload": {"time": 1767225600123, "flow": 41.2}}'
+    )
+
+    outcome = play_case(case)
+
+    assert [line.partition(",")[0] for line in outcome.points].count("pump_10s") == 1
+    assert {each.name for each in case.iterdir()} == {"config.toml", "in.jsonl"}
+
+
+def test_files_may_begin_as_editors_of_windows_begin_them(case: Path) -> None:
+    """With the three bytes that say that it is UTF-8."""
+    main(["test", "--write", str(case)])
+    for file in case.iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    assert main(["test", str(case)]) == 0
+
+
+def test_a_folder_that_has_no_case_hides_no_other(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does it leave a program that reads the JSON with nothing."""
+    main(["test", "--write", str(case)])
+    nothing = case.parent.parent / "nothing"
+    capsys.readouterr()
+
+    assert main(["test", "--json", str(nothing), str(case)]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert [each["good"] for each in answer["cases"]] == [False, True]
+    assert answer["cases"][0]["folder"] == str(nothing)
+    assert answer["cases"][0]["problems"] == [
+        f"{nothing}: expected a folder with in.jsonl, no such folder"
+    ]
+
+    assert main(["test", str(nothing), str(case)]) == 2
+    output = capsys.readouterr()
+    assert "no such folder" in output.err
+    assert output.out.splitlines()[-1] == "1 of 2 cases are good"
+
+
 def test_a_configuration_of_ones_own_is_played(
     case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +206,11 @@ def test_a_configuration_of_ones_own_is_played(
         ("out.lp", None, "tank: expected out.lp or quarantine.jsonl, found neither; --write"),
         ("quarantine.jsonl", "[]", "quarantine.jsonl:1: expected a JSON object"),
         ("quarantine.jsonl", "{", "quarantine.jsonl:1: expected a JSON object"),
+        (
+            "quarantine.jsonl",
+            '{"reason": "x", "topic": "y"}',
+            "quarantine.jsonl:1: expected names out of time, source, reason, detail, payload, ",
+        ),
     ],
 )
 def test_what_can_not_be_used_is_one_line(

@@ -102,6 +102,22 @@ def test_lines_of_mosquitto_sub_are_read_as_it_writes_them(tmp_path: Path) -> No
         ('{"topic": "", "payload": 1}', "topic: expected the topic of a message"),
         ('{"topic": "a", "payload": 1, "time": "noon"}', "time: expected ISO 8601"),
         ('{"topic": "a", "payload": 1, "time": "2026-01-01", "tst": 1}', "give one of them"),
+        *(
+            (
+                f'{{"topic": "a", "payload": 1, {given}}}',
+                "time: expected one from 1970 to 2199",
+            )
+            for given in [
+                '"tst": 1e300',
+                '"tst": 1e12',
+                '"tst": -5',
+                '"time": "9999-12-31T23:59:59Z"',
+                '"time": "0001-01-01T00:00:00Z"',
+                '"time": "2200-01-01T00:00:00Z"',
+                '"tst": "1969-12-31T23:59:59Z"',
+            ]
+        ),
+        ('{"topic": "a", "payload": 1, "time": "0001-01-01T00:00:00+01:00"}', "time: expected "),
         ('{"topic": "a", "payload": "x", "payloadlen": 6}', "expected 6 bytes, as payloadlen says"),
         ('{"topic": "a", "payload_hex": "f"}', "payload_hex: "),
         ('{"topic": "a", "payload_base64": "?"}', "payload_base64: "),
