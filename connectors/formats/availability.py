@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -61,6 +61,8 @@ class AvailabilityTopics:
         # those that are connected through it.
         self._heard_ns: dict[Device, int] = {}
         self._away_ns: dict[Tags, int] = {}
+        #: Whether other things are away than when it was asked last.
+        self.is_away_news = False
         # Which tags such things have; there are no more kinds of them than topics.
         self._away_names = {
             frozenset(name for name, _ in self._tags(dict.fromkeys(PLACEHOLDER.findall(topic), "")))
@@ -78,9 +80,28 @@ class AvailabilityTopics:
         self._heard_ns = {
             device: heard_ns for device, heard_ns in self._heard_ns.items() if heard_ns >= before_ns
         }
-        self._away_ns = {
-            tags: said_ns for tags, said_ns in self._away_ns.items() if said_ns >= before_ns
-        }
+        kept_ns = {tags: said_ns for tags, said_ns in self._away_ns.items() if said_ns >= before_ns}
+        self.is_away_news |= len(kept_ns) < len(self._away_ns)
+        self._away_ns = kept_ns
+
+    def away(self) -> list[Tags]:
+        """What is away that others are connected through, by the tags of those."""
+        self.is_away_news = False
+        return list(self._away_ns)
+
+    def recall(self, away: object, now_ns: int) -> None:
+        """Take up what ``away`` gave an earlier process; what can't be that is left out.
+
+        Args:
+            away: As it stood in a file.
+            now_ns: As in ``read``; nothing tells what it was in that process.
+        """
+        for each in away if isinstance(away, list) else []:
+            tags = _tags_of(each)
+            if tags is None or len(self._away_ns) >= self._most_away:
+                continue
+            if frozenset(name for name, _ in tags) in self._away_names:
+                self._away_ns[tags] = now_ns
 
     def read(
         self, topic: bytes, payload: bytes, arrived_ns: int, now_ns: int
@@ -116,7 +137,7 @@ class AvailabilityTopics:
     def _note(self, tags: Tags, state: str, now_ns: int) -> None:
         """Remember of what others are connected through whether it is away."""
         if state != OFFLINE:
-            self._away_ns.pop(tags, None)
+            self.is_away_news |= self._away_ns.pop(tags, None) is not None
             return
         if tags not in self._away_ns and len(self._away_ns) >= self._most_away:
             raise DataError(
@@ -124,6 +145,7 @@ class AvailabilityTopics:
                 f"so many are away that devices of feed.{self._name} are connected through; "
                 f"ingest.max_tag_values is {self._most_away}",
             )
+        self.is_away_news |= tags not in self._away_ns
         self._away_ns[tags] = now_ns
 
     def _is_cut_off(self, tags: Tags) -> bool:
@@ -203,3 +225,16 @@ class AvailabilityTopics:
                 "availability has the words for it",
             )
         return state
+
+
+def _tags_of(value: object) -> Tags | None:
+    """Tags as JSON has them; None for anything else."""
+    if not isinstance(value, list):
+        return None
+    tags = [tuple(each) for each in value if isinstance(each, list)]
+    is_tags = len(tags) == len(value) and all(
+        len(each) == 2 and all(isinstance(text, str) for text in each) for each in tags
+    )
+    if not is_tags or len({each[0] for each in tags}) < len(tags):
+        return None
+    return cast("Tags", tuple(tags))

@@ -108,6 +108,8 @@ class IngestLane:
             now_ns=self._heard_time.now_ns,
         )
         self._readings = topic(config, READINGS)
+        # A broker may never repeat that a bridge is away.
+        self._away = Note(config.gateway.data_dir / "away.json")
         self._certificates = CertificateWatch(config, clock, telemetry)
         #: One for each source, in the configuration's order.
         self.intakes = [self._intake(name) for name in config.source]
@@ -130,6 +132,7 @@ class IngestLane:
     async def run(self, stop: asyncio.Event) -> None:
         """Take messages in until ``stop`` is set; then write and acknowledge what is in hand."""
         await self._look_up_time()
+        self._translator.recall_away(self._away.read())
         for intake in self.intakes:
             intake.open()
         # Those that are made are closed, also when the next can't be.
@@ -326,6 +329,9 @@ class IngestLane:
         in_hand.put_down()
         with self._telemetry.timed("append"):
             await self._append(translated.records)
+        away = self._translator.news_of_away()
+        if away is not None:
+            self._away.write(away)
         in_hand.finished(len(messages))
         for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)

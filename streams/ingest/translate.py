@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -20,7 +20,7 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
-from headgate.core.channels import ChannelTable, Remaining, device_partition, telling_tags
+from headgate.core.channels import ChannelTable, Remaining, Tags, device_partition, telling_tags
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
@@ -264,6 +264,17 @@ class Translator:
         feeds = np.array([each.feed for each in earlier.devices], np.object_)[batch.device]
         for name, arrivals in self._arrivals.items():
             arrivals.recall(batch.take(feeds == name))
+
+    def recall_away(self, away: Mapping[str, object]) -> None:
+        """Learn by feed what was away as an earlier process ended, as ``news_of_away`` gave it."""
+        for name, topics in self._availability.items():
+            topics.recall(away.get(name), self._now_ns())
+
+    def news_of_away(self) -> dict[str, list[Tags]] | None:
+        """By feed, what is away that devices are connected through; None where that is no news."""
+        if not any(topics.is_away_news for topics in self._availability.values()):
+            return None
+        return {name: topics.away() for name, topics in self._availability.items()}
 
     def put_aside(self, message: Messages, into: Translated) -> None:
         """Refuse a message that ends the process in which it is decoded."""

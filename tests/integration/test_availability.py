@@ -121,6 +121,27 @@ def test_the_will_of_a_bridge_is_that_of_all_its_devices(
         told.wait_for(lambda: _refused(gateway) == [b"1.0"])
 
 
+def test_a_device_that_is_new_behind_a_bridge_that_is_away_is_away(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Also where the gateway was killed since the bridge went, and what is retained is known."""
+    with Gateway(tmp_path / "gateway", _config(mosquitto)) as gateway, Told(mosquitto) as told:
+        gateway.start()
+        _publish(mosquitto, "hall/p1", '{"force": 1}')
+        told.wait_for(lambda: told.count("online") == 1)
+        _publish(mosquitto, "bridge/state", "offline", retain=True)
+        told.wait_for(lambda: told.count("offline") == 1)
+        gateway.kill()
+        gateway.start()
+        gateway.wait_for("/readyz", 60)
+
+        _publish(mosquitto, "hall/p2/status", "online", retain=True)
+        told.wait_for(lambda: "press/p2" in told.states)
+        assert told.states["press/p2"] == ("offline", "availability")
+        _publish(mosquitto, "bridge/state", "online", retain=True)
+        told.wait_for(lambda: told.states["press/p2"] == ("online", "availability"))
+
+
 def _refused(gateway: Gateway) -> list[bytes]:
     metrics = gateway.get("/metrics")[1]
     return re.findall(rb'_quarantined_total{.*"unknown_state".*} (\S+)', metrics)

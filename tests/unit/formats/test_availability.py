@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from typing import Any
@@ -156,6 +157,58 @@ def test_what_is_away_is_bounded_and_forgotten_as_devices_are() -> None:
     assert not reader.is_full
     assert len(_read(reader, "s/a/p7", b"online")) == 1
     assert len(_read(reader, "s/c/p7", b"online")) == 2
+
+
+def test_what_is_away_is_known_to_the_next_process() -> None:
+    """Once, and it is told when there is news of it; what could never be taken back is left out."""
+    topics = ["s/{line}/{device}", "bridge/{line}", "bridge"]
+    reader = _reader(topics)
+    news = []
+    for topic, state in (
+        ("bridge/a", b"offline"),
+        ("bridge/a", b"offline"),
+        ("bridge", b"online"),
+        ("bridge/b", b"offline"),
+        ("bridge/b", b""),
+        ("s/a/p6", b"offline"),
+    ):
+        _read(reader, topic, state)
+        news.append(reader.is_away_news)
+        away = json.loads(json.dumps(reader.away()))
+    assert news == [True, False, False, True, True, False]
+
+    after, other = _reader(topics), _reader(topics[0])
+    for each in (after, other):
+        each.recall(away, 3)
+    assert len(_read(after, "s/a/p7", b"online")) == 2
+    assert len(_read(other, "s/a/p7", b"online")) == 1
+    after.forget(4)
+    assert after.is_away_news
+    assert after.away() == []
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        None,
+        7,
+        {},
+        [7],
+        [[7]],
+        [["a"]],
+        [[["line"]]],
+        [[["line", 7]]],
+        [[["hall", "a"]]],
+        [[["line", "a"], ["line", "a"]]],
+    ],
+)
+def test_a_note_of_somebody_elses_is_no_note(away: object) -> None:
+    """Nothing is away by it."""
+    reader = _reader(["s/{line}/{device}", "bridge/{line}"], most_away=1)
+    reader.recall(away, 0)
+    assert reader.away() == []
+    reader.recall([[["line", "a"]], [["line", "b"]]], 0)
+    assert reader.away() == [(("line", "a"),)]
 
 
 def test_a_device_is_cut_off_by_whatever_it_is_connected_through() -> None:
