@@ -578,8 +578,8 @@ def test_a_word_that_is_withdrawn_says_nothing_any_more() -> None:
     gateway.until(100)
     gateway.word("withdrawn")
     gateway.word("withdrawn", device=1)
-    gateway.restart()
     gateway.until(103)
+    gateway.restart()
     assert gateway.told() == [("online", 0), ("offline", 29 + 1e-9)]
     assert gateway.said[-1].cause == "silence"
     assert gateway.told("b")[1:] == [("offline", 29 + 1e-9)]

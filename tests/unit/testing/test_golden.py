@@ -52,7 +52,8 @@ def test_any_line_that_is_another_one_is_told(folder: Path, tmp_path: Path) -> N
             continue
         text = (folder / name).read_text()
         lines = [line for line in text.splitlines() if not line.startswith("#")]
-        changed = lines[0].replace("gateway=gateway", "gateway=other").replace("reason", "cause")
+        changed = lines[0].replace("gateway=gateway", "gateway=other")
+        changed = changed.replace('"reason": "', '"reason": "other_')
         assert changed != lines[0]
         for wrong in ([changed, *lines[1:]], lines[1:], [*lines, changed]):
             shutil.rmtree(other, ignore_errors=True)
