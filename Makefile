@@ -45,8 +45,7 @@ services: $(VENV)/.ready
 # mostly wait, and those that break things; then the simulation, by itself: beside others that are
 # started all the time it takes three times as long.
 # What needs the processor keeps two busy; what mostly waits goes three at a time.
-ALONE := tests/integration/test_detection_quality.py tests/contract/test_formats.py tests/faults/power \
-  tests/unit
+ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
 PYTEST := $(BIN)/python -m pytest --dist worksteal -q
 BUSY := $(PYTEST) -n 2
 WAITING := $(PYTEST) -n 3
@@ -72,10 +71,12 @@ suite:
 	@$(WAITING) $(addprefix --ignore ,tests/simulation $(ALONE)) -m "not thorough"
 	@$(PYTEST) -n 0 tests/simulation
 
+# Stories of the simulation besides those of make test.
+STORIES ?= 9000
 thorough:
 	@$(BUSY) $(ALONE) -m thorough
 	@$(WAITING) $(addprefix --ignore ,tests/simulation $(ALONE)) -m thorough
-	@$(BIN)/python -m tests.simulation --first 1000 --seeds 9000
+	@$(BIN)/python -m tests.simulation --first 1000 --seeds $(STORIES)
 
 # Break the gateway for MINUTES on each log: kills, and peers that come and go. Not part of the tests.
 MINUTES ?= 10
