@@ -37,8 +37,10 @@ _ERRORS: Final = (
     "is either not started or not valid",
 )
 
-#: What it says when the group has gone on without it meanwhile, which passes by itself.
-_AFTERMATH: Final = "Heartbeat failed"
+#: What it says when the group has gone on without it meanwhile, which passes by itself: how its
+#: message begins, and how it ends. It may find out only when Kafka has been back for a while, ns.
+_AFTERMATH: Final = (("Heartbeat failed", ""), ("OffsetCommit failed", "will rejoin"))
+_AFTERMATH_NS: Final = 60 * NS_PER_S
 
 
 class Presence:
@@ -55,12 +57,20 @@ class Presence:
         self._is_reached = False
         self._is_away = False
         self._missed_ns = 0
+        self._back_ns: int | None = None
         self._filter = _AwayFilter(self)
 
     @property
     def is_away(self) -> bool:
         """Whether it has last been missed."""
         return self._is_away
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether it is away, or was until a little while ago."""
+        since = self._back_ns
+        is_back = since is None or self._clock.monotonic_ns() - since >= _AFTERMATH_NS
+        return self._is_away or not is_back
 
     def watch(self) -> None:
         """Listen to what the client says; safe to call again."""
@@ -71,6 +81,7 @@ class Presence:
     def unwatch(self) -> None:
         """Leave the client's messages alone."""
         self._is_reached = self._is_away = False
+        self._back_ns = None
         for name in _client_loggers():
             logging.getLogger(name).removeFilter(self._filter)
 
@@ -88,6 +99,7 @@ class Presence:
         self._is_reached = True
         if self._is_away and self._clock.monotonic_ns() - self._missed_ns >= _QUIET_NS:
             self._is_away = False
+            self._back_ns = self._clock.monotonic_ns()
             _logger.info("Kafka answers again.", servers=self._servers)
 
 
@@ -104,7 +116,10 @@ class _AwayFilter(logging.Filter):
         if message.startswith(_BEGINNINGS) or any(error in message for error in _ERRORS):
             self._presence.missed(message)
             return False
-        return not (self._presence.is_away and message.startswith(_AFTERMATH))
+        is_aftermath = any(
+            message.startswith(beginning) and message.endswith(end) for beginning, end in _AFTERMATH
+        )
+        return not (is_aftermath and self._presence.is_felt)
 
 
 def _is_clients(record: logging.LogRecord) -> bool:

@@ -24,9 +24,16 @@ def _raised_in(module: str) -> BaseException:
     raise AssertionError
 
 
-def _heartbeat_failed(client: logging.Logger) -> logging.LogRecord:
-    text = "Heartbeat failed: local member_id was not recognized; resetting and re-joining group"
-    return client.makeRecord(client.name, logging.WARNING, "", 0, text, (), None)
+#: What the client says when the group has gone on without it.
+_AFTERMATH = (
+    "Heartbeat failed: local member_id was not recognized; resetting and re-joining group",
+    "OffsetCommit failed for group g due to group error (UnknownMemberIdError), will rejoin",
+)
+
+
+def _passed(presence: Presence, client: logging.Logger, *texts: str) -> list[bool]:
+    records = [client.makeRecord(client.name, 40, "", 0, text, (), None) for text in texts]
+    return [presence._filter.filter(record) for record in records]
 
 
 def test_an_outage_is_two_lines() -> None:
@@ -49,11 +56,16 @@ def test_an_outage_is_two_lines() -> None:
             never_retrieved = (KeyError, trace, trace.__traceback__)
             record = client.makeRecord("asyncio", 40, "", 0, "unheard", (), never_retrieved)
             assert not presence._filter.filter(record)
-            assert not presence._filter.filter(_heartbeat_failed(client))
+            assert _passed(presence, client, *_AFTERMATH) == [False, False]
             clock.advance(5)
             presence.answered()
             presence.answered()
-            assert presence._filter.filter(_heartbeat_failed(client))
+            # The group tells only when it is asked.
+            assert _passed(presence, client, *_AFTERMATH) == [False, False]
+            denied = "OffsetCommit failed for unauthorized topics readings"
+            assert _passed(presence, client, denied) == [True]
+            clock.advance(60)
+            assert _passed(presence, client, *_AFTERMATH) == [True, True]
     finally:
         presence.unwatch()
 
