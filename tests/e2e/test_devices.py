@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import time
 import tomllib
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from headgate.cli import main
 from headgate.config.references import broken_references
+from tests.e2e.examples import publish_examples
 from tests.e2e.gateway import Gateway
 from tests.e2e.test_gateway import _points, _readings, _until
 from tests.mosquitto import Mosquitto
@@ -57,18 +56,10 @@ def test_every_device_of_the_page_is_read(
         f'[streams]\nsilent_after = "2s"\n{_SINK}{tables}'
     )
     lines = [line for _, text in examples.values() for line in text.splitlines()]
-    messages = [line.split(" ", 1) for line in lines if not line.startswith("→ ")]
     with Gateway(tmp_path, config) as gateway:
         gateway.start()
-        for topic, payload in messages:
-            subprocess.run(
-                ["mosquitto_pub", "-q", "1", "-p", str(mosquitto.port), "-t", topic, "-m", payload],
-                check=True,
-                timeout=10,
-            )
-            # Two values of one channel and no time of their own are two readings, not one.
-            time.sleep(0.01)
-        wanted = len(lines) - len(messages)
+        sent = publish_examples(mosquitto, lines)
+        wanted = len(lines) - sent
         _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
 
         assert _readings(_points(gateway)) == wanted

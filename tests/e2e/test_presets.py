@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from headgate.cli import main
 from headgate.config.preset import presets
+from tests.e2e.examples import publish_examples
 from tests.e2e.gateway import Gateway
 from tests.e2e.test_gateway import _points, _readings, _until
 from tests.mosquitto import Mosquitto
@@ -54,19 +53,11 @@ def test_many_products_on_one_broker_need_a_line_each(mosquitto: Mosquitto, tmp_
         line if line.startswith("→ ") else f"esphome/{line}"
         for line in (CASES / "esphome.txt").read_text().splitlines()
     ]
-    messages = [line.split(" ", 1) for line in lines if not line.startswith("→ ")]
     with Gateway(tmp_path, _CONFIG.format(port=mosquitto.port, feeds=feeds)) as gateway:
         gateway.start()
-        for topic, payload in messages:
-            subprocess.run(
-                ["mosquitto_pub", "-q", "1", "-p", str(mosquitto.port), "-t", topic, "-m", payload],
-                check=True,
-                timeout=20,
-            )
-            # Two values of one channel and no time of their own are two readings, not one.
-            time.sleep(0.01)
+        sent = publish_examples(mosquitto, lines)
         told = [line for line in lines if re.fullmatch(r"→ \S+ is (online|offline)", line)]
-        wanted = len(lines) - len(messages) - len(told)
+        wanted = len(lines) - sent - len(told)
         _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
 
         assert _readings(_points(gateway)) == wanted

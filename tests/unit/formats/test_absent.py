@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headgate.config.feed import FeedConfig
-from tests.unit.formats.test_shape import Decoding
+from tests.unit.formats.decoding import Decoding
 from tests.unit.formats.test_typed import decoded_by
 
 _FEED = {

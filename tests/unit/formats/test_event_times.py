@@ -13,7 +13,7 @@ from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.iso import parse_iso_ns
-from tests.unit.formats.test_shape import Decoding
+from tests.unit.formats.decoding import Decoding
 
 _NOW = "2027-01-15T08:00:00Z"
 _NOW_NS = parse_iso_ns(_NOW)

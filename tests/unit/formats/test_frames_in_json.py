@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.formats.test_shape import Decoding
+from tests.unit.formats.decoding import Decoding
 
 _T = 1_799_999_990
 _FRAME = struct.pack(">Bh", 90, -125)

@@ -10,7 +10,7 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
-from tests.unit.formats.test_shape import Decoding
+from tests.unit.formats.decoding import Decoding
 
 _T = 1_799_999_990
 

@@ -12,7 +12,7 @@ from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
-from tests.unit.formats.test_shape import Decoding
+from tests.unit.formats.decoding import Decoding
 
 _FEED = {
     "tags": {"plant": "north-7", "site": {}, "fw": {"path": "meta.fw"}},
