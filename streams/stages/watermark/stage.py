@@ -124,7 +124,7 @@ class Watermarks:
         self._newest_ns[back[0]] = NO_TIME_NS
         self._floor_ns[back[0]] = back[1]
         devices: NDArray[np.int32] = back[0].astype(np.int32)
-        self._states.go_back(devices)
+        self._states.go_back(devices, back[1])
         return devices
 
     def _move(self, batch: Batch, now_ns: int) -> tuple[Output, list[DeviceState]]:

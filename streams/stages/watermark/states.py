@@ -227,8 +227,18 @@ class DeviceStates:
         self._said[devices] = _OFFLINE
         return self._offline(devices, newest_ns)
 
-    def go_back(self, devices: NDArray[np.int32]) -> None:
-        """Say it anew: these devices' clocks were set back."""
+    def go_back(self, devices: NDArray[np.int32], floor_ns: NDArray[np.int64]) -> None:
+        """Say anew what was said by a clock that has been set back since.
+
+        What was said before, by the right time, still holds.
+
+        Args:
+            devices: int32[d], rows.
+            floor_ns: int64[d], event time that whatever comes of each from now on is later than.
+        """
+        # What is decided may have been said by a process that was killed.
+        is_wrong = (self._said_ns[devices] > floor_ns) | (self._said[devices] == _DECIDED)
+        devices = devices[is_wrong]
         self._said[devices] = _NOTHING
         self._said_ns[devices] = NO_TIME_NS
 

@@ -108,17 +108,33 @@ def test_a_restart_says_nothing_new() -> None:
     assert gateway.said == before
 
 
-def test_a_clock_that_was_set_back_is_said_anew() -> None:
-    """What was said by the wrong time is newer for ever than what is said by the right one."""
-    gateway = Gateway()
-    gateway.live(0, 30)
+def _set_ahead(gateway: Gateway) -> None:
+    """A device whose clock is a day ahead for a while, until it is believed."""
     ahead, far_s = int(Quality.AHEAD), 80_000
+    gateway.live(0, 30)
     gateway.send([far_s + second for second in range(10)], quality=ahead)
     gateway.until(35)
     gateway.send([far_s + second for second in range(10, 20)], quality=ahead)
-    gateway.live(35, 60)
 
-    assert gateway.told() == [("online", 0), ("online", 35)]
+
+def test_what_a_wrong_clock_said_is_said_anew() -> None:
+    """It is newer for ever than what is said by the right one."""
+    gateway = Gateway()
+    _set_ahead(gateway)
+    gateway.until(120)
+    gateway.live(120, 150)
+
+    assert gateway.told() == [("online", 0), ("offline", 80_019 + 1e-9), ("online", 120)]
+
+
+def test_a_clock_that_is_set_back_says_nothing_twice() -> None:
+    """What was said by the right time before still holds."""
+    gateway = Gateway()
+    _set_ahead(gateway)
+    gateway.live(35, 60)
+    gateway.until(120)
+
+    assert gateway.told() == [("online", 0), ("offline", 59 + 1e-9)]
 
 
 def test_any_cut_says_the_same() -> None:
