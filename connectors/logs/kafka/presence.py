@@ -23,8 +23,6 @@ _BEGINNINGS: Final = (
     "Unable connect to",
     "Unable to request metadata",
     "Unable to update metadata",
-    "Marking the coordinator dead",
-    "Heartbeat session expired",
 )
 
 #: ... and by what it holds.
@@ -34,12 +32,23 @@ _ERRORS: Final = (
     "KafkaTimeoutError",
     "NodeNotReadyError",
     "RequestTimedOutError",
-    "is either not started or not valid",
 )
 
-#: What it says when the group has gone on without it meanwhile, which passes by itself: how its
-#: message begins, and how it ends. It may find out only when Kafka has been back for a while, ns.
+#: What a consumer of a group says when it has lost whoever keeps the group. By itself that is a
+#: first sign that Kafka is away; when it is back, the consumer only finds out belatedly.
+_COORDINATOR: Final = (
+    "Marking the coordinator dead",
+    "Heartbeat session expired",
+    "is either not started or not valid",
+    "GroupCoordinatorNotAvailableError",
+    "NotCoordinatorForGroupError",
+)
+
+#: What it says when the group has gone on without it, which passes by itself: how its message
+#: begins, and how it ends.
 _AFTERMATH: Final = (("Heartbeat failed", ""), ("OffsetCommit failed", "will rejoin"))
+
+#: For so long after Kafka is back a consumer may find out belatedly, ns.
 _AFTERMATH_NS: Final = 60 * NS_PER_S
 
 
@@ -66,11 +75,11 @@ class Presence:
         return self._is_away
 
     @property
-    def is_felt(self) -> bool:
-        """Whether it is away, or was until a little while ago."""
+    def is_back_lately(self) -> bool:
+        """Whether it was away until a little while ago."""
         since = self._back_ns
-        is_back = since is None or self._clock.monotonic_ns() - since >= _AFTERMATH_NS
-        return self._is_away or not is_back
+        is_lately = since is not None and self._clock.monotonic_ns() - since < _AFTERMATH_NS
+        return is_lately and not self._is_away
 
     def watch(self) -> None:
         """Listen to what the client says; safe to call again."""
@@ -113,13 +122,16 @@ class _AwayFilter(logging.Filter):
         if record.name == "asyncio":
             return not (self._presence.is_away and _is_clients(record))
         message = record.getMessage()
-        if message.startswith(_BEGINNINGS) or any(error in message for error in _ERRORS):
+        is_lost = any(sign in message for sign in _COORDINATOR)
+        if is_lost and self._presence.is_back_lately:
+            return False
+        if is_lost or message.startswith(_BEGINNINGS) or any(err in message for err in _ERRORS):
             self._presence.missed(message)
             return False
         is_aftermath = any(
             message.startswith(beginning) and message.endswith(end) for beginning, end in _AFTERMATH
         )
-        return not (is_aftermath and self._presence.is_felt)
+        return not (is_aftermath and (self._presence.is_away or self._presence.is_back_lately))
 
 
 def _is_clients(record: logging.LogRecord) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 
+import pytest
 from structlog.testing import capture_logs
 
 from connectors.logs.kafka.presence import Presence
@@ -28,6 +29,15 @@ def _raised_in(module: str) -> BaseException:
 _AFTERMATH = (
     "Heartbeat failed: local member_id was not recognized; resetting and re-joining group",
     "OffsetCommit failed for group g due to group error (UnknownMemberIdError), will rejoin",
+)
+
+
+#: What it says when it has lost whoever keeps the group.
+_COORDINATOR = (
+    "Heartbeat session expired - marking coordinator dead",
+    "Marking the coordinator dead (node 1)for group g.",
+    "Heartbeat failed for group g: coordinator (node 1) is either not started or not valid",
+    "Group Coordinator Request failed: [Error 15] GroupCoordinatorNotAvailableError",
 )
 
 
@@ -103,3 +113,27 @@ def test_what_is_no_outage_passes() -> None:
     finally:
         presence.unwatch()
     assert presence._filter not in client.filters
+
+
+@pytest.mark.parametrize("said", _COORDINATOR)
+def test_a_lost_coordinator_is_an_outage_only_when_none_has_just_been(said: str) -> None:
+    """A consumer may count its heartbeats only when Kafka has been back for a while."""
+    clock = ManualClock()
+    presence = Presence("kafka:9092", clock)
+    client = _client()
+    presence.watch()
+    events = []
+    try:
+        with capture_logs() as logs:
+            presence.answered()
+            for after_s in (0, 30, 60):  # of the outage before
+                clock.advance(after_s)
+                assert _passed(presence, client, said) == [False]
+                events.append(len(logs))
+                clock.advance(5)
+                presence.answered()
+                events.append(len(logs))
+    finally:
+        presence.unwatch()
+
+    assert events == [1, 2, 2, 2, 3, 4]
