@@ -74,6 +74,7 @@ class EventTimes:
         self._parts = [getter(path) for path in mapping.paths]
         self._units = mapping.units
         self._is_text = mapping.is_text
+        self._takes_texts = mapping.takes_texts
         self._texts = TimeTexts(mapping)
         self._unit = self._units[0]
         self._ns_per_unit = NS_PER_UNIT.get(self._unit, 1)
@@ -133,7 +134,12 @@ class EventTimes:
             return self._text_to_ns(value, arrived_ns)
         fixed_ns = ntp_to_ns(value) if self._epoch.is_ntp and self._unit == "s" else None
         if fixed_ns is None:
-            fixed_ns = number_to_ns(value, self._ns_per_unit)
+            try:
+                fixed_ns = number_to_ns(value, self._ns_per_unit)
+            except DataError:
+                if not self._takes_texts or not isinstance(value, str):
+                    raise
+                return self._number_or_text_to_ns(value, arrived_ns)
         return self._epoch.since(fixed_ns, arrived_ns)
 
     def _read_several(self, values: tuple[object, ...], arrived_ns: int) -> int:
@@ -215,7 +221,7 @@ class EventTimes:
                 break
             if self._not_before_ns <= time_ns <= arrived_ns + self._max_ahead_ns:
                 return f'with time.unit = "{unit}" it would be one'
-        if isinstance(value, str) and not self._is_text:
+        if isinstance(value, str) and not self._is_text and not self._takes_texts:
             try:
                 iso8601_to_ns(value)
             except DataError:
@@ -224,6 +230,16 @@ class EventTimes:
         if value is None or error.detail.endswith(_TOO_EARLY):
             return 'time.fallback = "arrival" reads those of devices that have no clock yet'
         return ""
+
+    def _number_or_text_to_ns(self, value: str, arrived_ns: int) -> int:
+        """What a text says that is no number, where it could have been one."""
+        try:
+            return self._text_to_ns(value, arrived_ns)
+        except DataError as error:
+            expected, _, rest = error.detail.partition(" ")
+            if expected != "expected":
+                raise
+            raise DataError(error.reason, f"expected a number, or {rest}") from None
 
     def _text_to_ns(self, value: object, arrived_ns: int) -> int:
         moment, text = self._texts.moment(value)

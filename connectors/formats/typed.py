@@ -56,7 +56,7 @@ class TypedDecoder:
         self._time = None
         if wanted.time is not None:
             path, is_text = wanted.time
-            self._time = tree.add(path, str if is_text else int | float, None)
+            self._time = tree.add(path, str if is_text else int | float | str, None)
         self._device = [tree.add(path, str | int, None) for path in wanted.names]
         record = tree.struct()
         self._must_be_utf8 = is_utf8

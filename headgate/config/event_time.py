@@ -71,7 +71,7 @@ class TimeConfig(Table):
     path: Annotated[
         PayloadPath | tuple[PayloadPath, ...] | None, BeforeValidator(_one_or_several)
     ] = None
-    #: Of several numbers one each: ``["s", "ns"]``.
+    #: Of several numbers one each: ``["s", "ns"]``. Where it is not said, ISO 8601 is read besides.
     unit: Annotated[Unit | tuple[Unit, ...], BeforeValidator(_one_or_several)] = "ms"
     #: What numbers count from, if not from 1970: a time, "gps" or "ntp"; or back from "arrival".
     epoch: str | None = None
@@ -107,6 +107,12 @@ class TimeConfig(Table):
     def is_text(self) -> bool:
         """Whether times are texts, and not numbers."""
         return self.unit == "iso8601" or self.pattern is not None
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether times are numbers, or texts in ISO 8601, for nobody has said which."""
+        is_said = "unit" in self.model_fields_set or self.pattern is not None
+        return not is_said and self.epoch is None and self.is_plain
 
     @property
     def is_age(self) -> bool:
@@ -178,7 +184,8 @@ class TimeConfig(Table):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        has_text, has_number = "iso8601" in self.units or self.is_text, not self.is_text
+        has_text = self.takes_texts or self.is_text or "iso8601" in self.units
+        has_number = not self.is_text
         if self.zone is not None and not has_text:
             raise ValueError('zone is for texts: set unit = "iso8601" or leave zone out')
         if self.pattern is not None and "unit" in self.model_fields_set and self.unit != "iso8601":

@@ -227,6 +227,26 @@ _NOTATIONS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
         {"t": (_UNIX - 1 + 62_135_596_800) * 10**7},
         "2027-01-15T07:59:59Z",
     ),
+    "a text where nobody says which": (
+        {"path": "t"},
+        {"t": "2027-01-15T07:59:59.25Z"},
+        "2027-01-15T07:59:59.25Z",
+    ),
+    "a local one where nobody says which": (
+        {"path": "t", "zone": "Europe/Berlin"},
+        {"t": "2027-01-15 08:59:59"},
+        "2027-01-15T07:59:59Z",
+    ),
+    "a number in a text where nobody says which": (
+        {"path": "t", "zone": "Europe/Berlin"},
+        {"t": f"{_UNIX * 1000 - 1}"},
+        "2027-01-15T07:59:59.999Z",
+    ),
+    "a date where nobody says which": (
+        {"path": "day", "date_only": True},
+        {"day": "2027-01-15"},
+        "2027-01-15T00:00:00Z",
+    ),
     "an age": ({"path": "age", "epoch": "arrival"}, {"age": 1500}, "2027-01-15T07:59:58.5Z"),
     "an age in seconds": (
         {"path": "age", "unit": "s", "epoch": "arrival"},
@@ -294,6 +314,14 @@ def test_a_time_is_read(name: str, is_typed: bool) -> None:
             'with time.unit = "ms" it would be one',
         ),
         ({"path": "t"}, {"t": None}, 'time.fallback = "arrival" reads'),
+        ({"path": "t"}, {"t": "soon"}, "expected a number, or an ISO 8601 text, got 'soon'"),
+        ({"path": "t"}, {"t": "2027-01-15"}, "time.date_only = true reads it"),
+        ({"path": "t"}, {"t": f"{_UNIX}"}, 'with time.unit = "s" it would be one'),
+        (
+            {"path": "t", "unit": "ms"},
+            {"t": "2027-01-15T07:59:59Z"},
+            'with time.unit = "iso8601" it would be one',
+        ),
     ],
 )
 def test_a_time_that_is_none_is_refused(
@@ -307,6 +335,18 @@ def test_a_time_that_is_none_is_refused(
         assert detail in refused
 
 
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_numbers_and_texts_may_stand_beside_each_other(is_typed: bool) -> None:
+    """Of devices of a feed that does not say which they are, and of records of one message."""
+    content = [
+        {"t": _UNIX * 1000 - 2000, "v": 1},
+        {"t": "2027-01-15T07:59:59Z", "v": 2},
+        {"t": f"{_UNIX * 1000 - 500}", "v": 3},
+    ]
+    found = Decoding(content, is_typed=is_typed, time={"path": "t"}, channels={"v": {}})
+    assert [ns - _NOW_NS for ns in found.times_ns] == [-2 * _S, -_S, -_S // 2]
+
+
 @pytest.mark.parametrize(
     ("time", "problem"),
     [
@@ -316,7 +356,10 @@ def test_a_time_that_is_none_is_refused(
         ({"path": "s", "unit": ["s", "ns"]}, "each path, of which there are 1"),
         ({"path": "t", "unit": "iso8601", "epoch": "gps"}, "epoch is for numbers"),
         ({"path": "t", "epoch": "yesterday"}, 'expected a time such as "1899-12-30"'),
-        ({"path": "t", "date_only": True}, "date_only is for texts"),
+        ({"path": "t", "unit": "ms", "date_only": True}, "date_only is for texts"),
+        ({"path": "t", "unit": "s", "zone": "UTC"}, "zone is for texts"),
+        ({"path": "t", "epoch": "gps", "zone": "UTC"}, "zone is for texts"),
+        ({"zone": "UTC"}, "zone is for texts"),
         ({"path": "t", "pattern": "%d.%m.%Y"}, "a date alone with date_only = true"),
         ({"fallback": "arrival"}, "fallback: of which times"),
         ({"epoch": "arrival"}, "epoch: of which times"),
