@@ -85,7 +85,7 @@ class Devices:
         self._other_tags = None if path is None else OtherTags(path, feed)
         #: Whether the payload has no part of the device's name, and no tag.
         self.is_named_by_topic = not self._parts and not self._tags and path is None
-        self._signals = [(channel, mapping.unit) for channel, mapping in feed.channels.items()]
+        self._signals = [(channel, mapping.kept_unit) for channel, mapping in feed.channels.items()]
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
         self._places: dict[tuple[Tags, str], int] = {}

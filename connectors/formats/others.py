@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from math import nan
 from typing import Any
 
@@ -54,10 +55,22 @@ class Others:
         self, table: OtherChannelsConfig, feed: FeedConfig, form: Format, devices: Devices
     ) -> None:
         self._devices = devices
-        self._unit = table.unit
-        self._units = [(pattern_of([name]), unit) for name, unit in table.units.items()]
         value = table.model_copy(update={"path": "value"})
+        self._unit = table.kept_unit
         self._signal = Signal.of("", value, is_strict=feed.strict)
+        self._units = [
+            (
+                pattern_of([name]),
+                units.kept_unit,
+                Signal.of("", value, is_strict=feed.strict, units=units),
+            )
+            for name, units in table.units.items()
+        ]
+        # Where a name says how it is converted: looked up once for each that comes again.
+        is_converted = any(each.to is not None for each in (table, *table.units.values()))
+        self._signal_of = (
+            lru_cache(_MOST_FIELDS)(self._found_signal) if self._units and is_converted else None
+        )
         self._words = {plain(word) for word in self._signal.states}
         self._takes_texts = feed.writes_texts or table.has_own_digits or bool(table.suffix)
         self._below = () if table.below is None else parts_of(table.below)
@@ -137,8 +150,9 @@ class Others:
 
     def _read(self, name: str, value: object, *, is_known: bool) -> tuple[float, int, str]:
         """What a value is, as ``Signal.odd_value`` says it; of a new channel it refuses nothing."""
+        signal = self._signal if self._signal_of is None else self._signal_of(name)
         try:
-            return self._signal.odd_value(value)
+            return signal.odd_value(value)
         except DataError as error:
             if not is_known:
                 return nan, _MISSING, ""
@@ -185,7 +199,11 @@ class Others:
         return is_free and not self._skip.fullmatch(name)
 
     def _unit_of(self, name: str) -> str:
-        return next((unit for names, unit in self._units if names.fullmatch(name)), self._unit)
+        return next((unit for names, unit, _ in self._units if names.fullmatch(name)), self._unit)
+
+    def _found_signal(self, name: str) -> Signal:
+        found = (signal for names, _, signal in self._units if names.fullmatch(name))
+        return next(found, self._signal)
 
 
 def _members(content: object) -> Iterable[tuple[object, object]]:

@@ -19,7 +19,7 @@ from connectors.formats.numbers import (
     shown,
 )
 from connectors.formats.paths import ABSENT, getter, with_default
-from headgate.config.channel import ChannelConfig, plain
+from headgate.config.channel import ChannelConfig, UnitsConfig, plain
 from headgate.config.payload_path import parts_of
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
@@ -45,8 +45,8 @@ class Signal:
     Attributes:
         name: The channel's name.
         path: Where it stands in a record.
-        scale: Multiplies what was found.
-        offset: Is added to that.
+        scale: Multiplies what was found, and makes it one in the unit that is kept.
+        offset: Is added to that, likewise.
         is_required: Whether a record without it is refused.
         is_strict: Whether a record in which it is no number is refused.
         states: By plain text, the number that it means.
@@ -83,13 +83,21 @@ class Signal:
         object.__setattr__(self, "get", get)
 
     @classmethod
-    def of(cls, name: str, config: ChannelConfig, *, is_strict: bool) -> Signal:
-        """The channel of this name of a feed."""
+    def of(
+        cls,
+        name: str,
+        config: ChannelConfig,
+        *,
+        is_strict: bool,
+        units: UnitsConfig | None = None,
+    ) -> Signal:
+        """The channel of this name of a feed; with ``units`` in place of its own."""
+        scale, offset = config.line(units)
         return cls(
             name,
             config.path or name,
-            config.scale,
-            config.offset,
+            scale,
+            offset,
             config.required,
             is_strict,
             config.words,

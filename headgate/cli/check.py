@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from headgate.cli.output import note, say
 
 if TYPE_CHECKING:
     from connectors.finding import Finding
+    from headgate.config.channel import ChannelConfig, UnitsConfig
     from headgate.config.feed import FeedConfig
     from headgate.config.schema import Config
 
@@ -114,6 +115,11 @@ def _print(path: Path, config: Config, warnings: Sequence[str], notes: Sequence[
     for name, feed in config.feed.items():
         if feed.preset is not None:
             say(f"feed.{name}: {_stands_for(feed)}")
+    for each in _converted(config):
+        line = f"value * {each['scale']:.10g}"
+        if each["offset"]:
+            line += f" {'+' if each['offset'] > 0 else '-'} {abs(each['offset']):.10g}"
+        say(f"{each['key']}: {each['unit']} to {each['to']}: {line}")
     sys.stdout.flush()
 
 
@@ -128,6 +134,31 @@ def _stands_for(feed: FeedConfig) -> str:
     )
 
 
+def _converted(config: Config) -> Iterator[dict[str, Any]]:
+    """Where values are kept in another unit than they are sent in, and what makes them so."""
+    for name, feed in config.feed.items():
+        tables: list[tuple[str, ChannelConfig, UnitsConfig]] = [
+            (f"channels.{channel}", table, table) for channel, table in feed.channels.items()
+        ]
+        others = feed.other_channels
+        if others is not None:
+            tables.append(("other_channels", others, others))
+            tables += [
+                (f"other_channels.units.{json.dumps(names, ensure_ascii=False)}", others, units)
+                for names, units in others.units.items()
+            ]
+        for key, table, units in tables:
+            if units.to is not None:
+                scale, offset = table.line(units)
+                yield {
+                    "key": f"feed.{name}.{key}",
+                    "unit": units.unit,
+                    "to": units.to,
+                    "scale": scale,
+                    "offset": offset,
+                }
+
+
 def _as_json(
     config: Config, warnings: Sequence[str], findings: Sequence[Finding], *, is_good: bool
 ) -> dict[str, Any]:
@@ -139,6 +170,7 @@ def _as_json(
         "warnings": list(warnings),
         "feeds": list(config.feed),
         "presets": {name: feed.preset for name, feed in config.feed.items() if feed.preset},
+        "conversions": list(_converted(config)),
         "models": list(config.model),
         "log": config.log.url,
         "connect": as_json(findings),

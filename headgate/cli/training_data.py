@@ -114,7 +114,7 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
         data = data.without(is_faulty)
     if config is not None:
         data = _cleaned(data, args.feed, config, notes)
-    units = {name: mapping.unit for name, mapping in mapped.items()}
+    units = {name: mapping.kept_unit for name, mapping in mapped.items()}
     return Gathered(data, units, notes=notes)
 
 
@@ -266,7 +266,7 @@ def _names(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 def _units(feed: FeedConfig) -> dict[str, str]:
-    return {name: mapping.unit for name, mapping in feed.channels.items()}
+    return {name: mapping.kept_unit for name, mapping in feed.channels.items()}
 
 
 def recordings_for(

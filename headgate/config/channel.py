@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -12,11 +13,13 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializeAsAny,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from headgate.config.chosen import table_named, with_names
+from headgate.config.conversion import Straight, conversion
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table
 from headgate.config.values import Flag, Number
@@ -32,7 +35,38 @@ def entries_of(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-class ChannelConfig(Table):
+class UnitsConfig(Table):
+    """The unit of what a device sends, and the one that is kept."""
+
+    #: Any text; with ``to`` one that is known.
+    unit: str = ""
+    #: The unit that values are converted to when they are read, by a scale and an offset.
+    to: str | None = None
+
+    @field_validator("to")
+    @classmethod
+    def _can_be_had(cls, to: str | None, info: ValidationInfo) -> str | None:
+        if to is not None and "unit" in info.data:
+            unit = info.data["unit"]
+            if not unit.strip():
+                raise ValueError(
+                    f'expected unit, what the device sends, beside to, got only "{to}"'
+                )
+            conversion(unit, to)
+        return to
+
+    @property
+    def kept_unit(self) -> str:
+        """The unit that values are in when they have been read."""
+        return self.unit if self.to is None else self.to
+
+    @property
+    def to_kept(self) -> Straight:
+        """What makes a value in ``unit`` one in the unit that is kept."""
+        return Straight() if self.to is None else conversion(self.unit, self.to)
+
+
+class ChannelConfig(UnitsConfig):
     """``[feed.NAME.channels.CHANNEL]``: one signal in the feed's payload.
 
     Further keys are names of cleaning rules, each with the rule's own table.
@@ -42,7 +76,7 @@ class ChannelConfig(Table):
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[BaseModel], table_named("rules")]]
 
     path: PayloadPath | None = None
-    unit: str = ""
+    #: What a number in the payload is times, and what is added then, to be one in ``unit``.
     scale: Number = 1.0
     offset: Number = 0.0
     required: Flag = False
@@ -119,12 +153,56 @@ class ChannelConfig(Table):
             raise ValueError("default and required: what is absent is one of them; leave one out")
         return self
 
+    def line(self, units: UnitsConfig | None = None) -> tuple[float, float]:
+        """Scale and offset that make of a number in the payload one in the unit that is kept.
+
+        Args:
+            units: Units that count in place of the channel's own.
+
+        Raises:
+            OverflowError: They are larger than a float can be.
+        """
+        units = self if units is None else units
+        if units.to is None:
+            return self.scale, self.offset
+        # Rounded once, at the end.
+        scale, offset = units.to_kept
+        return (
+            float(Fraction(self.scale) * scale),
+            float(Fraction(self.offset) * scale + offset),
+        )
+
+    @model_validator(mode="after")
+    def _is_a_line(self) -> Self:
+        self._check_line(self)
+        return self
+
+    def _check_line(self, units: UnitsConfig) -> None:
+        try:
+            scale, _ = self.line(units)
+        except OverflowError:
+            scale = 0.0
+        if scale == 0:
+            raise ValueError(
+                "scale, offset and to: what they come to together is too large or too small for a "
+                "number; choose units that are nearer"
+            )
+
     @field_validator("scale")
     @classmethod
     def _keeps_the_value(cls, scale: float) -> float:
         if scale == 0:
             raise ValueError("expected any number but 0, which would make every reading equal")
         return scale
+
+
+def _as_units(value: object) -> object:
+    """A unit alone as its table."""
+    if not isinstance(value, str | Mapping | BaseModel):
+        raise ValueError(  # noqa: TRY004  (pydantic's contract)
+            'expected a unit as text, or a table such as { unit = "degF", to = "degC" }'
+        )
+    return {"unit": value} if isinstance(value, str) else value
 
 
 class OtherChannelsConfig(ChannelConfig):
@@ -137,8 +215,11 @@ class OtherChannelsConfig(ChannelConfig):
     below: PayloadPath | None = None
     #: Names that are no channels; ``*`` stands for any letters.
     skip: tuple[str, ...] = ()
-    #: Units by names, which may have ``*`` as well; the first that fits counts, then ``unit``.
-    units: dict[str, str] = Field(default_factory=dict)
+    #: Units by names, which may have ``*`` as well; the first that fits counts, then ``unit`` and
+    #: ``to``. A text is a unit, a table may have both.
+    units: dict[str, Annotated[UnitsConfig, BeforeValidator(_as_units)]] = Field(
+        default_factory=dict
+    )
 
     @field_validator("skip", mode="before")
     @classmethod
@@ -153,6 +234,8 @@ class OtherChannelsConfig(ChannelConfig):
         for key in ("path", "required", "default"):
             if key in self.model_fields_set:
                 raise ValueError(f"{key}: is of one channel; give that a table in channels")
+        for units in self.units.values():
+            self._check_line(units)
         return self
 
 

@@ -1,0 +1,207 @@
+"""From the unit that a device sends to the one that is kept: a scale and an offset, and no more.
+
+What units there are, and how they are related, is pint's. It is imported only where something is to
+be converted, once, when the configuration is read: readings know nothing of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headgate.config.unit_text import OTHERWISE, UnknownNameError, as_expression
+
+if TYPE_CHECKING:
+    from pint import Unit, UnitRegistry
+
+#: What plants have beside pint's units, or mean otherwise. Turns are no pure numbers here: if they
+#: were, 1 Hz would be 9.5 rpm. Nor is reactive power power. What pint takes ``Nm`` and ``cfm`` for
+#: is a measure of yarn, and hundredths of a femtometre.
+_OWN = (
+    "radian = [angle] = rad",
+    "hertz = turn / second = Hz",
+    "volt_ampere_reactive = [reactive_power] = var",
+    "volt_ampere_reactive_hour = volt_ampere_reactive * hour = varh",
+    "volt_ampere_hour = volt_ampere * hour = VAh",
+    "part_per_billion = 1e-9 = ppb",
+    "newton_meter = newton * meter = Nm",
+    "revolution_per_minute = turn / minute = Upm",
+    "gallon_per_minute = gallon / minute = gpm",
+    "liter_per_minute = liter / minute = lpm",
+    "cubic_foot_per_minute = foot ** 3 / minute = cfm",
+    "@alias degree_Celsius = Celsius = Cel",
+    "@alias degree_Fahrenheit = Fahrenheit",
+    "@alias kelvin = Kelvin",
+    "@alias ohm = Ohm",
+    "@alias torr = Torr",
+    "@alias turn = rev",
+)
+
+#: Units that are thought of first where one is misspelled.
+_USUAL = (
+    "degC", "degF", "K", "°C", "°F", "bar", "mbar", "Pa", "hPa", "kPa", "MPa", "psi", "inHg",
+    "mmHg", "m³", "l", "ml", "m", "cm", "mm", "µm", "km", "kg", "g", "mg", "t", "s", "min",
+    "h", "d", "gal", "gpm", "cfm", "lpm", "rpm", "Hz", "kHz", "V", "mV", "kV", "A", "mA", "kA",
+    "W", "kW", "MW", "VA", "kVA", "var", "kvar", "J", "kJ", "MJ", "Wh", "kWh", "MWh", "Ah",
+    "N", "kN", "Nm", "Ohm", "ppm", "ppb", "percent", "rad", "µS", "mS", "mol", "lx", "knot",
+    "mph", "ft", "inch", "lb", "hp",
+)  # fmt: skip
+
+#: By what people call them, a unit of each kind of quantity.
+_KINDS = {
+    "temperature": "kelvin",
+    "pressure": "pascal",
+    "length": "meter",
+    "area": "meter**2",
+    "volume": "meter**3",
+    "mass": "kilogram",
+    "time": "second",
+    "speed": "meter/second",
+    "acceleration": "meter/second**2",
+    "flow": "meter**3/second",
+    "mass flow": "kilogram/second",
+    "density": "kilogram/meter**3",
+    "force": "newton",
+    "energy": "joule",
+    "power": "watt",
+    "reactive power": "var",
+    "current": "ampere",
+    "charge": "coulomb",
+    "voltage": "volt",
+    "resistance": "ohm",
+    "capacitance": "farad",
+    "conductivity": "siemens/meter",
+    "angle": "radian",
+    "rotation": "radian/second",
+    "frequency": "1/second",
+    "ratio": "1",
+}
+
+
+class Straight(NamedTuple):
+    """A straight line: what a value is times ``scale``, and ``offset`` added. Exact."""
+
+    scale: Fraction = Fraction(1)
+    offset: Fraction = Fraction(0)
+
+
+@cache
+def conversion(unit: str, to: str) -> Straight:
+    """What makes values in one unit values in another.
+
+    Args:
+        unit: The unit that values are in, as it is written.
+        to: The unit that they are to be in; the same text, whatever it is, leaves them alone.
+
+    Raises:
+        ValueError: One of them is not known, they measure different things, or what makes one the
+            other is no straight line.
+    """
+    if unit == to:
+        return Straight()
+    from pint import DimensionalityError, PintError  # noqa: PLC0415
+
+    units = _registry()
+    try:
+        one = _unit(units, unit, "a known unit in unit")
+        other = _unit(units, to, "a known unit")
+        if one.dimensionality != other.dimensionality:
+            one, other = _otherwise(units, unit, to, one, other)
+        return _straight(units, one, other)
+    except DimensionalityError:
+        raise ValueError(
+            'expected two temperatures, or two differences of some ("delta_degF", "delta_degC"), '
+            f'got "{unit}" to "{to}"'
+        ) from None
+    except (PintError, ArithmeticError, TypeError):
+        # Exact numbers have no logarithm, and pint makes no products of those.
+        raise ValueError(
+            f'expected a conversion by a scale and an offset, got "{unit}" to "{to}", which is a '
+            "logarithm; leave to out"
+        ) from None
+
+
+@cache
+def _registry() -> UnitRegistry[Any]:
+    """Pint's units and those that plants have beside them, in exact numbers."""
+    import pint  # noqa: PLC0415  (slow to import, and seldom needed)
+
+    # Ours come before anything is worked out, or pint would remember what it was.
+    units: UnitRegistry[Any] = pint.UnitRegistry(
+        None, non_int_type=Fraction, on_redefinition="ignore"
+    )
+    units.load_definitions(Path(pint.__file__).with_name("default_en.txt"))
+    units.load_definitions(_OWN)
+    return units
+
+
+def _unit(
+    units: UnitRegistry[Any], text: str, wanted: str, otherwise: Mapping[str, str] | None = None
+) -> Unit:
+    def is_known(name: str) -> bool:
+        return bool(units.parse_unit_name(name))
+
+    try:
+        return units.parse_units(as_expression(text, is_known, otherwise))
+    except UnknownNameError as error:
+        (name,) = error.args
+        near = _nearest(name, dir(units))
+        hint = f'; did you mean "{text.replace(name, near)}"?' if near else ""
+        raise ValueError(f'expected {wanted}, got "{text}"{hint}') from None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The name of a unit that is most like this one, the first of several; empty when none is."""
+    plain = name.casefold()
+    for names, least in ((_USUAL, 0.6), (sorted(known), 0.85)):
+        likeness = {
+            each: difflib.SequenceMatcher(None, plain, each.casefold()).ratio()
+            for each in names
+            if each.casefold()[:1] == plain[:1]
+        }
+        near = max(likeness, key=likeness.__getitem__, default="")
+        if near and likeness[near] >= least:
+            return near
+    return ""
+
+
+def _otherwise(
+    units: UnitRegistry[Any], unit: str, to: str, one: Unit, other: Unit
+) -> tuple[Unit, Unit]:
+    """Both units, with letters taken for what only plants mean by them: C is no coulomb there."""
+    first, second = (_unit(units, text, "", OTHERWISE) for text in (unit, to))
+    if first.dimensionality == second.dimensionality:
+        return first, second
+    kind, of = _kind(units, one), _kind(units, other)
+    said = f"expected a unit of {kind}, as" if kind else "expected a unit of the same kind as"
+    said = f'{said} "{unit}"{" is" if kind else ""}, got "{to}"{f", one of {of}" if of else ""}'
+    turns = units.radian.dimensionality
+    if turns in ((one / other).dimensionality, (other / one).dimensionality):
+        said += '; turns are "rpm" or "Hz", and "1/min" is how often something comes'
+    raise ValueError(said)
+
+
+def _kind(units: UnitRegistry[Any], unit: Unit) -> str:
+    """What people call what a unit measures; empty where there is no word for it."""
+    return next(
+        (
+            kind
+            for kind, text in _KINDS.items()
+            if units.parse_units(text).dimensionality == unit.dimensionality
+        ),
+        "",
+    )
+
+
+def _straight(units: UnitRegistry[Any], one: Unit, other: Unit) -> Straight:
+    """The line through four values; raises ArithmeticError for a curve, or what pint raises."""
+    found = [units.Quantity(Fraction(number), one).to(other).magnitude for number in (-1, 0, 1, 2)]
+    steps = {after - before for before, after in pairwise(found)}
+    if len(steps) > 1 or not all(isinstance(each, Fraction) for each in found):
+        raise ArithmeticError
+    return Straight(steps.pop(), found[1])
