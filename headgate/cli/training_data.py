@@ -114,7 +114,7 @@ def _from_files(args: argparse.Namespace, config: Config | None, progress: Progr
         data = data.without(is_faulty)
     if config is not None:
         data = _cleaned(data, args.feed, config, notes)
-    units = {name: mapping.kept_unit for name, mapping in mapped.items()}
+    units = {} if config is None else _units(config.feed[args.feed])
     return Gathered(data, units, notes=notes)
 
 

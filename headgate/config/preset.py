@@ -81,6 +81,7 @@ def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
         raise ValidationError.from_exception_data("feed", [details])
     preset = known[name].feed
     merged = _merged(preset, feed)
+    _put_own_units_first(merged, feed)
     channels, others = merged.get("channels"), merged.get("other_channels")
     given = feed.get("channels")
     if isinstance(given, Mapping) and isinstance(channels, dict) and isinstance(others, dict):
@@ -93,6 +94,17 @@ def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
         if names and isinstance(skip, list):
             merged["other_channels"] = {**others, "skip": [*skip, *names]}
     return merged
+
+
+def _put_own_units_first(merged: dict[str, Any], feed: Mapping[str, Any]) -> None:
+    """Units by names count in their order: what is one's own, before what the preset has."""
+    others, own = merged.get("other_channels"), feed.get("other_channels")
+    if isinstance(others, Mapping) and isinstance(own, Mapping):
+        units, first = others.get("units"), own.get("units")
+        if isinstance(units, Mapping) and isinstance(first, Mapping):
+            # What is false there has left out the preset's.
+            ordered = {name: units[name] for name in first if name in units}
+            merged["other_channels"] = {**others, "units": {**ordered, **units}}
 
 
 def _merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

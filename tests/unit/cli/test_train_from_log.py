@@ -31,7 +31,7 @@ def config_file(tmp_path: Path) -> Path:
     path.write_text(
         f'[gateway]\ndata_dir = "{tmp_path}"\n[log]\npartitions = 2\n[local_store]\n'
         '[feed.f]\ntopic = "{device}"\n[feed.f.channels]\n'
-        'x = { unit = "bar", range = [-10, 10] }\ny = {}\n'
+        'x = { unit = "bar", range = [-10, 10] }\ny = { unit = "psi", to = "bar" }\n'
         '[feed.other]\ntopic = "o/{device}"\n[feed.other.channels]\nz = {}\n'
     )
     asyncio.run(_fill(path))
@@ -73,7 +73,7 @@ def test_a_model_is_trained_on_what_the_gateway_has_kept(config_file: Path) -> N
     assert _train(config_file) == 0
     manifest = ModelPackage.load(config_file.parent / "m").manifest
 
-    assert [(each.name, each.unit) for each in manifest.channels] == [("x", "bar"), ("y", "")]
+    assert [(each.name, each.unit) for each in manifest.channels] == [("x", "bar"), ("y", "bar")]
     assert manifest.training.rows == 2 * _STEPS
     # A value of 1000 in twenty would make the spread a hundred times as large.
     assert manifest.channels[0].scale < 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from math import pi
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from headgate.cli import main
 from headgate.config.channel import ChannelConfig, OtherChannelsConfig
-from headgate.config.conversion import conversion
+from headgate.config.conversion import Straight, conversion
 from tests.unit.docs.test_docs import ROOT
 
 #: A value and its unit, and the same in another one; by definition, or by tables of physicists.
@@ -25,6 +26,7 @@ _SAME = [
     (0, "K", -459.67, "degF"),
     (25, "Cel", 298.15, "kelvin"),
     (20, "deg C", 68, "℉"),
+    (68, "degf", 20, "Deg. C"),
     (9, "delta_degF", 5, "delta_degC"),
     (18, "°F/min", 10, "K/min"),
     (1, "bar", 14.5037737730, "psi"),
@@ -83,7 +85,7 @@ def test_a_value_is_the_same_in_another_unit(value: float, unit: str, same: floa
 
 @pytest.mark.parametrize("unit", ["degF", "furlongs of the miller", "dB", "pH"])
 def test_a_unit_that_stays_may_be_any(unit: str) -> None:
-    assert conversion(unit, unit) == (1, 0)
+    assert conversion(unit, unit) == Straight(Fraction(1), Fraction(0))
 
 
 def _told(unit: str, to: str) -> str:
@@ -98,7 +100,7 @@ def _told(unit: str, to: str) -> str:
     ("unit", "to", "near"),
     [
         ("degX", "degC", "degC"),
-        ("degF", "degc", "degC"),
+        ("degF", "celcius", "Celsius"),
         ("PSI", "bar", "psi"),
         ("BAR", "mbar", "bar"),
         ("bar", "bra", "bar"),
@@ -211,6 +213,7 @@ def _modules_after(code: str) -> set[str]:
     return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
 
+@pytest.mark.slow
 def test_who_converts_nothing_does_not_wait_for_pint() -> None:
     """Neither the configuration that is shipped, nor a preset, nor a decoder needs it."""
     load = (

@@ -72,7 +72,8 @@ def test_a_unit_behind_the_number_is_only_looked_at(strict: bool) -> None:
     """``suffix`` says which there may be, and converts nothing."""
     channel = {"unit": "°F", "to": "°C", "suffix": "°F", "decimal": ","}
     found = _read({"channels": {"x": channel}, "strict": strict}, '{"x": "212,0 °F"}')
-    assert found["x"] == (pytest.approx(100), "°C")
+    assert found["x"][0] == pytest.approx(100)
+    assert found["x"][1] == "°C"
 
 
 @pytest.mark.parametrize("typed", [True, False])
@@ -109,12 +110,11 @@ def test_a_channel_that_is_known_goes_on_being_converted() -> None:
     assert found.value.tolist() == pytest.approx([0, math.nan, math.nan, 32, 100], nan_ok=True)
 
 
-def test_a_preset_may_be_converted() -> None:
-    """Its unit is what the product sends; one's own key says what is wanted."""
-    feed = {"preset": "tasmota", "other_channels": {"units": {}}}
-    feed["other_channels"] = {
-        "units": {"ENERGY.Total": {"unit": "kWh", "to": "MJ"}},
-    }
+@pytest.mark.parametrize("name", ["ENERGY.Total", "*.Total", "*Total"])
+def test_a_preset_may_be_converted(name: str) -> None:
+    """Its unit is what the product sends; one's own keys count before those of the preset."""
+    own = {"units": {name: {"unit": "kWh", "to": "MJ"}}}
+    feed = {"preset": "tasmota", "other_channels": own}
     raw = {"local_store": {}, "feed": {"tasmota": feed}}
     config, table = Config.model_validate(raw), ChannelTable()
     decoder = FeedDecoder("tasmota", config.feed["tasmota"], table, config.ingest)
