@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headgate.config.payload_path import PayloadPath
+from headgate.config.payload_path import checked_path
 from headgate.config.table import Table
 from headgate.config.values import Flag, Int
 from headgate.core.units import DurationNs, parse_duration_ns
@@ -21,13 +21,31 @@ Unit: TypeAlias = Literal["s", "ms", "us", "ns", "100ns", "min", "h", "d", "w", 
 _EPOCHS = ("arrival", "gps", "ntp")
 
 
-def _one_or_several(value: object) -> object:
-    """A list as a tuple; it must have two elements at least."""
-    if isinstance(value, list | tuple):
-        if len(value) < 2:
-            raise ValueError('expected one, or a list of several such as ["date", "time"]')
-        return tuple(value)
-    return value
+def _one_or_several(value: object) -> tuple[object, ...]:
+    """What stands there, or the elements of a list, of which there must be two at least."""
+    if not isinstance(value, list | tuple):
+        return (value,)
+    if len(value) < 2:
+        raise ValueError('expected one, or a list of several such as ["date", "time"]')
+    return tuple(value)
+
+
+# Of unions pydantic tells what is wrong with each of their types, which no file has a word of.
+def _paths(value: object) -> object:
+    paths = _one_or_several(value)
+    texts = [path for path in paths if isinstance(path, str)]
+    if len(texts) < len(paths):
+        raise ValueError('expected a path such as "time", or several: ["date", "time"]')
+    for path in texts:
+        checked_path(path)
+    return paths if isinstance(value, list | tuple) else value
+
+
+def _units(value: object) -> object:
+    units = _one_or_several(value)
+    if not all(unit in get_args(Unit) for unit in units):
+        raise ValueError(f"expected one of {', '.join(get_args(Unit))}")
+    return units if isinstance(value, list | tuple) else value
 
 
 #: A zone that is an offset all the year.
@@ -68,11 +86,9 @@ class TimeConfig(Table):
     """
 
     #: Where it stands; of several paths texts are put together, and numbers added.
-    path: Annotated[
-        PayloadPath | tuple[PayloadPath, ...] | None, BeforeValidator(_one_or_several)
-    ] = None
+    path: Annotated[str | tuple[str, ...], BeforeValidator(_paths)] | None = None
     #: Of several numbers one each: ``["s", "ns"]``. Where it is not said, ISO 8601 is read besides.
-    unit: Annotated[Unit | tuple[Unit, ...], BeforeValidator(_one_or_several)] = "ms"
+    unit: Annotated[Unit | tuple[Unit, ...], BeforeValidator(_units)] = "ms"
     #: What numbers count from, if not from 1970: a time, "gps" or "ntp"; or back from "arrival".
     epoch: str | None = None
     #: Times further in the future than this are refused, as are those before ``not_before``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -82,12 +83,25 @@ class ArraysConfig(Table):
         return self
 
 
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _words(value: object) -> list[object]:
+    """What is said of a value that is good, once or in a list."""
+    words = entries_of(value)
+    is_word = [isinstance(each, str | int) or _is_finite(each) for each in words]
+    if not is_word or not all(is_word):
+        raise ValueError("expected what is said of good values: true, numbers, texts")
+    return words
+
+
 class SourceQualityConfig(Table):
     """``[feed.NAME.quality]``: what the sender says of how good a record is."""
 
     path: PayloadPath
     #: What it says where the record is good; whatever else makes its readings missing.
-    good: Annotated[tuple[Flag | Number | str, ...], Field(min_length=1)] = (
+    good: Annotated[tuple[Flag | Number | str, ...], BeforeValidator(_words)] = (
         True,
         "GOOD",
         192,

@@ -75,7 +75,12 @@ def key_of(path: str) -> str:
     return parts[0] if len(parts) == 1 else path
 
 
-def _checked(path: str) -> str:
+def checked_path(path: str) -> str:
+    """A path that leads to one value at most.
+
+    Raises:
+        ValueError: It is none.
+    """
     if "*" in parts_of(path) and "[" in path:
         raise ValueError(
             f"expected a path to one value, with a position such as [0], got {path!r}; records is "
@@ -85,7 +90,7 @@ def _checked(path: str) -> str:
 
 
 #: A key of the configuration that is a path.
-PayloadPath = Annotated[str, AfterValidator(_checked)]
+PayloadPath = Annotated[str, AfterValidator(checked_path)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,19 @@ _SECRET = re.compile(r"password|token|secret|key_file", re.IGNORECASE)
 #: A longer value is cut: the line says which one is meant.
 _SHOWN_CHARACTERS = 60
 
+#: What other programs, and people, call a key, and what it is called here.
+_CALLED_HERE = {
+    "factor": "scale",
+    "fields": "channels",
+    "interval": "period",
+    "max": "range",
+    "min": "range",
+    "multiplier": "scale",
+    "separator": "delimiter",
+    "timestamp": "time",
+    "window": "aggregates",
+}
+
 #: What is expected, by pydantic's kind of error; ``{…}`` is filled from the error's context.
 _EXPECTED = {
     "bool_type": "true or false",
@@ -97,7 +110,8 @@ def _got(key: KeyPath, value: object) -> str:
 
 
 def _unknown_key(key: KeyPath, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key[-1], allowed, 1, 0.5)
+    near = [name for name in [_CALLED_HERE.get(key[-1])] if name in allowed]
+    near += difflib.get_close_matches(key[-1], allowed, 1, 0.5)
     # A word that a longer key begins or ends with is as near: "password" for "password_file".
     near += [name for name in allowed if key[-1] in name.split("_")]
     if near:
