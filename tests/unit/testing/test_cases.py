@@ -256,6 +256,7 @@ def test_options_that_mean_nothing_are_refused(arguments: list[str], case: Path)
     assert not (case / "out.lp").exists()
 
 
+@pytest.mark.slow
 def test_a_thousand_cases_need_no_more_files_than_one(
     case: Path,
 ) -> None:

@@ -25,7 +25,19 @@ _CASES = cases_in(_GOLDEN)
 #: A model's last digits are the machine's own, and what is made of them is rounded to six.
 _OF_MODELS = 1e-3
 
-_every_case = pytest.mark.parametrize("folder", _CASES, ids=[each.name for each in _CASES])
+
+def _has_models(folder: Path) -> bool:
+    return "[model." in (folder / "config.toml").read_text()
+
+
+_every_case = pytest.mark.parametrize(
+    "folder",
+    # What models take is most of the time.
+    [
+        pytest.param(each, id=each.name, marks=[pytest.mark.slow] if _has_models(each) else [])
+        for each in _CASES
+    ],
+)
 
 
 @cache
@@ -34,7 +46,7 @@ def _played(folder: Path) -> Outcome:
 
 
 def _tolerance(folder: Path) -> float:
-    return _OF_MODELS if "[model." in (folder / "config.toml").read_text() else TOLERANCE
+    return _OF_MODELS if _has_models(folder) else TOLERANCE
 
 
 @_every_case
@@ -66,6 +78,7 @@ def test_any_line_that_is_another_one_is_told(folder: Path, tmp_path: Path) -> N
             assert all(problem.startswith(name) for problem in problems)
 
 
+@pytest.mark.slow
 def test_time_that_is_skipped_is_as_good_as_time_that_passes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
