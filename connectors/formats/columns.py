@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +208,43 @@ def joined(columns: Columns | None, careful: Rows) -> Decoded:
         careful.refused,
         careful.bad_fields,
         careful.stated,
+        later_ns,
+    )
+
+
+def in_order(parts: Sequence[Decoded]) -> Decoded:
+    """What came of several parts of a run of messages, of which each is in one, in their order.
+
+    Positions are those in the whole run.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    owner = np.concatenate([each.owner for each in parts])
+    order = np.argsort(owner, kind="stable")
+    bad_fields: dict[tuple[str, str], BadField] = {}
+    for part in parts:
+        for key, bad in part.bad_fields.items():
+            known = bad_fields.get(key)
+            if known is not None:
+                first = min(known, bad, key=lambda each: each.position)
+                bad = replace(first, count=known.count + bad.count)  # noqa: PLW2901
+            bad_fields[key] = bad
+    later_ns = None
+    if any(part.later_ns is not None for part in parts):
+        every = [
+            np.zeros(len(part.owner), np.int64) if part.later_ns is None else part.later_ns
+            for part in parts
+        ]
+        later_ns = np.concatenate(every)[order]
+    return Decoded(
+        owner[order],
+        np.concatenate([each.time_ns for each in parts])[order],
+        np.concatenate([each.channel for each in parts])[order],
+        np.concatenate([each.value for each in parts])[order],
+        np.concatenate([each.quality for each in parts])[order],
+        sorted((each for part in parts for each in part.refused), key=_position),
+        bad_fields,
+        sorted((each for part in parts for each in part.stated), key=itemgetter(0)),
         later_ns,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.formats.charset import UTF_8
+from connectors.formats.charset import UTF_8, with_charset
 from connectors.formats.format import (
     Conversation,
     Fields,
@@ -21,6 +21,7 @@ from connectors.formats.inflate import STARTS, compression_of, inflated
 from connectors.formats.tables import in_pieces
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
+from headgate.core.components import component
 from headgate.core.errors import DataError
 
 #: What ``feed.NAME.compression`` says where nothing is known.
@@ -28,6 +29,12 @@ _AUTO, _NONE = "auto", "none"
 
 #: What breaks lines and begins records in texts.
 _BREAKS = str.maketrans(dict.fromkeys("\t\r\n\0\x1e\ufeff", " "))
+
+
+def format_of(feed: FeedConfig, limits: IngestConfig) -> Format:
+    """What reads a feed's messages, however they are compressed and their characters written."""
+    form: Format = component("formats", feed.format.name).make(feed.format.table, feed, limits)
+    return with_compression(with_charset(form, feed), feed, limits)
 
 
 def with_compression(form: Format, feed: FeedConfig, limits: IngestConfig) -> Format:

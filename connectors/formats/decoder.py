@@ -25,11 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import no_garbage_collection
-from connectors.formats.charset import with_charset
 from connectors.formats.columns import Columns, Decoded, Rows, joined
-from connectors.formats.compressed import with_compression
+from connectors.formats.compressed import format_of
 from connectors.formats.devices import Devices, Failed
-from connectors.formats.format import NOTHING, Conversation, Format, Stated, Typed
+from connectors.formats.format import NOTHING, Conversation, Stated, Typed
 from connectors.formats.numbers import shown
 from connectors.formats.others import Others
 from connectors.formats.paths import ABSENT
@@ -42,7 +41,6 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, Remaining, Tags
-from headgate.core.components import component
 from headgate.core.errors import DataError
 
 #: Whole numbers of this size and more may not fit into a float.
@@ -63,6 +61,7 @@ class FeedDecoder:
         channels: The table that readings point into.
         limits: What one message may hold, and the table.
         takes_fast_way: False decodes all carefully, with the same result.
+        devices: Its devices, where messages in other formats are of them, too.
     """
 
     def __init__(
@@ -73,10 +72,10 @@ class FeedDecoder:
         limits: IngestConfig,
         *,
         takes_fast_way: bool = True,
+        devices: Devices | None = None,
     ) -> None:
-        self._devices = Devices(name, feed, channels, limits)
-        form: Format = component("formats", feed.format.name).make(feed.format.table, feed, limits)
-        self._format = with_compression(with_charset(form, feed), feed, limits)
+        self._devices = devices or Devices(name, feed, channels, limits)
+        self._format = format_of(feed, limits)
         self._is_strict = feed.strict
         self._signals = [
             Signal.of(channel, config, is_strict=feed.strict)

@@ -19,7 +19,7 @@ from connectors.formats.numbers import is_literal, shown
 from connectors.formats.other_tags import OtherTags
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
-from connectors.formats.topics import TopicPattern
+from connectors.formats.topics import TaggedTopic, TopicPattern
 from headgate.config.device_name import DeviceName
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
@@ -135,6 +135,8 @@ class Devices:
         if not self._parts:
             check_device(texts[0])
         tags = tuple(sorted((values | self._fixed_tags).items()))
+        if isinstance(topic, TaggedTopic):
+            tags = _with(tags, topic.beside)
         if self.is_named_by_topic and self._placeholders[1:]:
             parts = tuple(every[name] for name in self._placeholders)
             self._check_parts(telling_tags(tags, self._identity), texts[0], parts)

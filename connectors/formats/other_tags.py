@@ -34,7 +34,7 @@ class OtherTags:
         named = map(parts_of, [*feed.device_name.paths, *feed.tag_paths.values()])
         # Keys that are read otherwise, and names that something else has.
         self._read = {parts[-1] for parts in named if parts[:-1] == within}
-        self._taken = {*RESERVED_TAGS, "device", *feed.tag_names, *feed.tag_paths, *feed.fixed_tags}
+        self._taken = {*RESERVED_TAGS, "device", *feed.tag_names, *feed.tag_paths, *feed.tags}
 
     def of(self, record: object, around: Around) -> Mapping[str, object]:
         """The tags of a record, by name, and what is said of each.

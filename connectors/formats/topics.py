@@ -6,6 +6,42 @@ import re
 from collections.abc import Iterable, Mapping
 
 from headgate.config.feed import FeedConfig
+from headgate.core.channels import Tags
+
+
+class TaggedTopic(bytes):
+    """A topic with the tags that stand beside its message.
+
+    To whoever remembers what a topic says it is another topic than that without them.
+
+    Attributes:
+        beside: Names and values of the tags, as they came.
+    """
+
+    beside: Tags
+    _hash: int
+
+    @classmethod
+    def of(cls, topic: bytes, beside: Tags) -> TaggedTopic:
+        """A topic with these tags."""
+        tagged = cls(topic)
+        tagged.beside = beside
+        tagged._hash = hash((topic, beside))
+        return tagged
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one topic with the same tags."""
+        if not isinstance(other, TaggedTopic) or self.beside != other.beside:
+            return False
+        return bytes.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        """Whether they are not; that of bytes knows nothing of tags."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """By the topic and its tags."""
+        return self._hash
 
 
 class TopicPattern:

@@ -40,6 +40,7 @@ from connectors.mqtt.packets import (
     take_publishes,
     take_releases,
 )
+from connectors.mqtt.properties import PropertyReader
 
 #: Read at one go. Bounds how long the event loop is away: splitting so much takes a millisecond.
 READ_BYTES = 256 << 10
@@ -137,6 +138,9 @@ class BulkClient(Client):  # type: ignore[misc]
 
     #: A payload of so many bytes is handed over whole, whatever topic and properties it has.
     max_payload_bytes = 0
+
+    #: Finds what is wanted of the properties of messages; None for nothing.
+    property_reader: PropertyReader | None = None
 
     #: What was wrong when the connection ended, as far as this client can tell.
     problem: str | OSError = ""
@@ -287,7 +291,7 @@ class BulkClient(Client):  # type: ignore[misc]
         data, at = self._continued(data, on_publishes)
         is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
         while at < len(data):
-            publishes = Publishes()
+            publishes = self._publishes()
             begin, at = at, take_publishes(data, at, publishes, is_v5=is_v5)
             if at == begin:
                 at = self._release(data, at)
@@ -376,7 +380,7 @@ class BulkClient(Client):  # type: ignore[misc]
         if size > len(packet):
             found = take_head(packet, size, is_v5=is_v5)
         else:
-            found = Publishes()
+            found = self._publishes()
             once = bytes([packet[0] & ~REPEATED]) + packet[1:]
             if not take_publishes(once, 0, found, is_v5=is_v5):
                 return None
@@ -387,6 +391,10 @@ class BulkClient(Client):  # type: ignore[misc]
             if came_over is not None:
                 return Publishes()
         return found
+
+    def _publishes(self) -> Publishes:
+        """No messages yet."""
+        return Publishes(reader=self.property_reader)
 
     def _refuse(self, problem: str) -> MQTTErrorCode:
         """End the connection over something that no broker should send."""

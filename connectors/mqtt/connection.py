@@ -26,7 +26,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
 from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.packets import HEAD_BYTES, Publishes
-from connectors.mqtt.received import Received, Subscription
+from connectors.mqtt.properties import PropertyReader
+from connectors.mqtt.received import Received, Subscription, received_of
 from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.state import MakeState, State
 from connectors.mqtt.tls import cause, tls_context
@@ -34,6 +35,7 @@ from connectors.mqtt.transport import address, set_transport, transport_options
 from headgate.config.schema import read_secret
 from headgate.core.backoff import Backoff
 from headgate.core.clock import NS_PER_S, Clock
+from headgate.core.properties import Asked
 
 _logger = structlog.get_logger()
 
@@ -56,9 +58,6 @@ _LARGEST = 16
 #: The largest packet that MQTT knows, bytes.
 _PACKET_CEILING_BYTES = 268_435_460
 
-#: Bytes counted for each message on top of its packet: the objects around it.
-_MESSAGE_OVERHEAD_BYTES = 200
-
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 3.0
 
@@ -78,6 +77,7 @@ class Connection:
         subscriptions: Subscribed to at every connect.
         session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
+        asked: What is wanted of the properties of messages; None for nothing.
         on_certificate: Called with the end of the broker's certificate, as ``ssl`` writes it.
         state: Makes what to tell, retained, of whether a connection stands; None for nothing.
     """
@@ -94,6 +94,7 @@ class Connection:
         subscriptions: Sequence[Subscription] = (),
         session: BrokerSession | None = None,
         max_payload_bytes: int = 0,
+        asked: Asked | None = None,
         on_certificate: Callable[[str], None] | None = None,
         state: MakeState | None = None,
     ) -> None:
@@ -106,6 +107,7 @@ class Connection:
         self._subscriptions = subscriptions
         self._session = session
         self._max_payload_bytes = max_payload_bytes
+        self._asked = asked
         self._on_certificate = on_certificate
         self._make_state = state
         self._state: State | None = None
@@ -234,6 +236,7 @@ class Connection:
         set_transport(client, self._settings)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_payload_bytes = self._max_payload_bytes
+        client.property_reader = None if self._asked is None else PropertyReader(self._asked)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -455,18 +458,7 @@ class Connection:
         self._has_messages = True
         if self._on_messages is None or self._settled is not None:
             return
-        self._on_messages(
-            Received(
-                publishes.topics,
-                publishes.payloads,
-                publishes.packet_ids,
-                publishes.qos2_ids,
-                self.generation,
-                size_bytes + _MESSAGE_OVERHEAD_BYTES * len(publishes.topics),
-                publishes.retained,
-                publishes.cut,
-            )
-        )
+        self._on_messages(received_of(publishes, self.generation, size_bytes))
 
     def _on_publish(
         self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: object

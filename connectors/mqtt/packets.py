@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from connectors.mqtt.properties import MalformedError, PropertyReader, TooManyError
+from headgate.core.properties import NOTHING, Properties
+
 #: The upper half of a packet's first byte is its type, the lower half of a PUBLISH's its flags.
 TYPE_MASK = 0xF0
 PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x30, 0x40, 0x50, 0x60, 0x70
@@ -33,7 +36,10 @@ class Publishes:
         packet_ids: Those of the packets with QoS 1, in order; a PUBACK is owed for each.
         qos2_ids: Those of the packets with QoS 2, in order; a PUBREC is owed for each.
         retained: Positions of those that the broker had kept for new subscribers.
-        cut: By position, the bytes of a payload that was too large to be kept as a whole.
+        cut: By position, the bytes of a payload that was too large to be kept as a whole, or of
+            one with more properties than are looked at.
+        reader: Finds what is asked for of their properties; None: nothing is.
+        properties: By position, what those say of that which have any.
     """
 
     topics: list[bytes] = field(default_factory=list)
@@ -42,6 +48,8 @@ class Publishes:
     qos2_ids: list[int] = field(default_factory=list)
     retained: list[int] = field(default_factory=list)
     cut: dict[int, int] = field(default_factory=dict)
+    reader: PropertyReader | None = None
+    properties: dict[int, Properties] = field(default_factory=dict)
 
 
 def take_publishes(  # noqa: C901, PLR0912  (one loop over bytes; calls would double its time)
@@ -57,9 +65,11 @@ def take_publishes(  # noqa: C901, PLR0912  (one loop over bytes; calls would do
 
     Returns:
         Where the first packet that was not taken begins: one of another kind, one with QoS 2 that
-        is repeated, one that is not there as a whole, or one that is malformed.
+        is repeated, one that is not there as a whole, or one that is malformed. What stands in
+        properties is looked at only where somebody asks for it.
     """
     end = len(data)
+    asks = into.reader is not None
     add_topic, add_payload = into.topics.append, into.payloads.append
     while at + 1 < end:
         first = data[at]
@@ -94,6 +104,8 @@ def take_publishes(  # noqa: C901, PLR0912  (one loop over bytes; calls would do
                 rest += properties
                 if rest > stop:
                     break
+                if asks and not _note(data, (rest - properties, rest, stop), into):
+                    break
         if has_id:
             ids = into.packet_ids if first & _QOS_1 else into.qos2_ids
             ids.append(data[topic_end] << 8 | data[topic_end + 1])
@@ -103,6 +115,33 @@ def take_publishes(  # noqa: C901, PLR0912  (one loop over bytes; calls would do
         add_payload(data[rest:stop])
         at = stop
     return at
+
+
+def _note(data: bytes, places: tuple[int, int, int], into: Publishes) -> bool:
+    """Note what the properties of the next message say.
+
+    Args:
+        data: What was received.
+        places: Where the properties begin and end, and where the payload ends.
+        into: Gets it.
+
+    Returns:
+        Whether they are well-formed.
+    """
+    begin, end, stop = places
+    position = len(into.topics)
+    assert into.reader is not None  # noqa: S101  (for the type checker)
+    try:
+        found = into.reader.read(data, begin, end)
+    except MalformedError:
+        return False
+    except TooManyError:
+        # What it is, is not known: it is refused as one of which not all is there.
+        into.cut[position] = stop - end
+        return True
+    if found != NOTHING:
+        into.properties[position] = found
+    return True
 
 
 def take_head(head: bytes, size: int, *, is_v5: bool) -> Publishes | None:

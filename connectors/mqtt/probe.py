@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.finding import Finding, State
-from connectors.formats.decoder import FeedDecoder
+from connectors.formats.reader import FeedReader
 from connectors.formats.topics import PassedOver, TopicPatterns
 from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.guest import ANSWER_LIMIT_S, guest_client
@@ -34,6 +34,7 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
+from headgate.core.properties import Properties as Beside
 
 #: Messages of a feed that are looked at until one is good.
 _MAX_TRIES: Final = 50
@@ -91,8 +92,8 @@ class BrokerProbe:
         self._is_v5 = settings.version == "5"
         self._client_id = f"headgate-check-{secrets.token_hex(8)}"
         self._channels = ChannelTable()
-        self._decoders = {
-            name: FeedDecoder(name, feed, self._channels, config.ingest)
+        self._readers = {
+            name: FeedReader(name, feed, self._channels, config.ingest)
             for name, feed in self._feed_tables.items()
         }
         self._feeds = tuple(self._feed_tables)
@@ -282,7 +283,8 @@ class BrokerProbe:
         if heard.good is not None or heard.tries >= _MAX_TRIES:
             return
         heard.tries += 1
-        found = self._shown(feed, topic, message.payload, is_retained=message.retain)
+        said = _said(message.properties)
+        found = self._shown(feed, topic, message.payload, said, is_retained=message.retain)
         with self._changed:
             if found.state == "good":
                 heard.good = found
@@ -293,7 +295,15 @@ class BrokerProbe:
             # A large plant need not send us what is not looked at.
             client.unsubscribe(self._feed_tables[feed].topic_filter)
 
-    def _shown(self, feed: str, topic: bytes, payload: bytes, *, is_retained: bool) -> Finding:
+    def _shown(
+        self,
+        feed: str,
+        topic: bytes,
+        payload: bytes,
+        said: Beside,
+        *,
+        is_retained: bool,
+    ) -> Finding:
         """A message decoded, or why it is refused."""
         about, where = f"feed.{feed}", topic.decode(errors="replace")
         kept = " (retained)" if is_retained else ""
@@ -302,7 +312,8 @@ class BrokerProbe:
             batch, bad = Batch.empty(self._channels), {}
         else:
             arrival_ns = np.array([self._clock.wall_ns()], np.int64)
-            decoded = self._decoders[feed].decode([topic], [payload], arrival_ns)
+            reader = self._readers[feed]
+            decoded = reader.decode([topic], [payload], arrival_ns, {0: said})
             refused = [error for _, error in decoded.refused]
             batch = decoded.batch(self._channels)
             bad = {channel: found.detail for (channel, _), found in decoded.bad_fields.items()}
@@ -321,6 +332,15 @@ class BrokerProbe:
             details["bad_fields"] = bad
             text += "".join(f"; {channel}: {what}" for channel, what in bad.items())
         return Finding(about, "good", text, details)
+
+
+def _said(properties: Properties | None) -> Beside:
+    """What paho has of what is said beside a message; nothing over MQTT 3.1.1."""
+    user = getattr(properties, "UserProperty", ())
+    return Beside(
+        getattr(properties, "ContentType", "").encode(),
+        tuple((name.encode(), value.encode()) for name, value in user),
+    )
 
 
 def subscriptions(

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from connectors.mqtt.packets import Publishes
+from headgate.core.properties import Properties
+
+#: Bytes counted for each message on top of its packet: the objects around it.
+_MESSAGE_OVERHEAD_BYTES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,7 @@ class Received:
         size_bytes: What they hold in memory, about.
         retained: Positions of those that the broker had kept for new subscribers.
         cut: By position, the bytes of a payload that was too large to be kept as a whole.
+        properties: By position, what those of them say that are asked for.
         to_note: By topic, what to remember of it once the log has these messages.
     """
 
@@ -31,7 +38,29 @@ class Received:
     size_bytes: int
     retained: Sequence[int] = ()
     cut: Mapping[int, int] = field(default_factory=dict)
+    properties: Mapping[int, Properties] = field(default_factory=dict)
     to_note: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+def received_of(publishes: Publishes, connection: int, size_bytes: int) -> Received:
+    """What was read from a connection at once.
+
+    Args:
+        publishes: The messages.
+        connection: Which connection.
+        size_bytes: The bytes that were read.
+    """
+    return Received(
+        publishes.topics,
+        publishes.payloads,
+        publishes.packet_ids,
+        publishes.qos2_ids,
+        connection,
+        size_bytes + _MESSAGE_OVERHEAD_BYTES * len(publishes.topics),
+        publishes.retained,
+        publishes.cut,
+        publishes.properties,
+    )
 
 
 class Subscription(NamedTuple):

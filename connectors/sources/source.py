@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from headgate.core.components import Component
+from headgate.core.properties import Asked
 
 if TYPE_CHECKING:
     from connectors.finding import Finding
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class ReceivedMessages(Protocol):
-    """Messages that came in together, in order; what else there is of them is the source's own."""
+    """Messages that came in together, in order; what else there is of them is the source's own.
+
+    They may also have ``properties``, a mapping as ``cut`` is one: by position, the ``Properties``
+    of those messages beside which something is said that ``SourceContext.asked`` has.
+    """
 
     @property
     def topics(self) -> Sequence[bytes]:
@@ -151,6 +156,14 @@ class SourceContext:
     def feeds(self) -> Mapping[str, FeedConfig]:
         """By name, the feeds whose messages come from it."""
         return self.config.feeds_of(self.name)
+
+    @property
+    def asked(self) -> Asked | None:
+        """What its feeds ask for of what is said beside messages; None for nothing."""
+        feeds = self.feeds.values()
+        names = {name.encode() for feed in feeds for name in feed.property_tags.values()}
+        asked = Asked(any(feed.by_content_type for feed in feeds), frozenset(names))
+        return asked if any(asked) else None
 
     def file(self, name: str) -> Path:
         """A file of the source's own in ``gateway.data_dir``, of those that each source has."""

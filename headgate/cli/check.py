@@ -62,7 +62,14 @@ def run(args: argparse.Namespace) -> int:
     from headgate.core.errors import ConfigError
     from headgate.gateway.process import exit_now
 
-    if args.sample is not None or args.topic is not None or args.from_quarantine is not None:
+    of_samples = (
+        args.sample,
+        args.topic,
+        args.content_type,
+        args.user_property,
+        args.from_quarantine,
+    )
+    if any(each is not None for each in of_samples):
         if args.connect or args.strict:
             raise ConfigError(
                 "--sample, --from-quarantine: expected neither --connect nor --strict with them"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from headgate.cli.output import say
 from headgate.core.errors import ConfigError
+from headgate.core.properties import Properties
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
@@ -40,6 +41,18 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
         help="the MQTT topic of --sample: one for all, or one for each",
     )
     parser.add_argument(
+        "--content-type",
+        action="append",
+        metavar="TYPE",
+        help="what --sample says itself that it is, by MQTT 5: one for all, or one for each",
+    )
+    parser.add_argument(
+        "--user-property",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a user property that each --sample has, by MQTT 5",
+    )
+    parser.add_argument(
         "--from-quarantine",
         nargs="?",
         const="",
@@ -55,10 +68,7 @@ def run_sample(args: argparse.Namespace) -> int:
     from headgate.core.logging import configure_logging
     from headgate.inspect.sample import Explainer, came_of
 
-    if args.sample is not None and args.from_quarantine is not None:
-        raise ConfigError("--from-quarantine: expected no --sample with it, got both; give one")
-    if args.topic is not None and args.sample is None:
-        raise ConfigError("--topic: expected --sample, whose topic it is; give both")
+    _check_options(args)
     config = load_config(args.config, check_files=False)
     # What the steps say by the way is shown below.
     configure_logging("error", config.logging.format)
@@ -67,8 +77,9 @@ def run_sample(args: argparse.Namespace) -> int:
         messages = [_of_quarantine(config, args.from_quarantine)]
     else:
         arrived_ns = clock.wall_ns()
+        said = _properties(args.sample, args.content_type, args.user_property)
         messages = [
-            (topic, payload, arrived_ns + at, "")
+            (topic, payload, arrived_ns + at, "", said[at])
             for at, (topic, payload) in enumerate(_samples(args.sample, args.topic))
         ]
     explainer = Explainer(config, clock)
@@ -88,6 +99,20 @@ def run_sample(args: argparse.Namespace) -> int:
     return 0 if came_of(told) else 1
 
 
+def _check_options(args: argparse.Namespace) -> None:
+    if args.sample is not None:
+        if args.from_quarantine is not None:
+            raise ConfigError("--from-quarantine: expected no --sample with it, got both; give one")
+        return
+    for option, given, whose in (
+        ("--topic", args.topic, "whose topic it is"),
+        ("--content-type", args.content_type, "whose it is"),
+        ("--user-property", args.user_property, "whose it is"),
+    ):
+        if given is not None:
+            raise ConfigError(f"{option}: expected --sample, {whose}; give both")
+
+
 def _samples(files: Sequence[str], topics: Sequence[str] | None) -> list[tuple[bytes, bytes]]:
     if not topics:
         raise ConfigError("--sample: expected --topic, the MQTT topic that it came on; give both")
@@ -104,6 +129,25 @@ def _samples(files: Sequence[str], topics: Sequence[str] | None) -> list[tuple[b
     return [(topic.encode(), _read(file)) for topic, file in zip(every, files, strict=True)]
 
 
+def _properties(
+    files: Sequence[str], content_types: Sequence[str] | None, user: Sequence[str] | None
+) -> list[Properties]:
+    given = content_types or [""]
+    if len(given) not in (1, len(files)):
+        raise ConfigError(
+            f"--content-type: expected one, or one for each of {len(files)} samples, got "
+            f"{len(given)}"
+        )
+    pairs = []
+    for text in user or ():
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise ConfigError(f"--user-property: expected NAME=VALUE, got {text!r}")
+        pairs.append((name.encode(), value.encode()))
+    every = list(given) * len(files) if len(given) == 1 else given
+    return [Properties(each.encode(), tuple(pairs)) for each in every]
+
+
 def _read(file: str) -> bytes:
     if file == "-":
         return sys.stdin.buffer.read(_MOST_BYTES)
@@ -116,8 +160,8 @@ def _read(file: str) -> bytes:
         ) from None
 
 
-def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int, str]:
-    """The message that is asked for: its topic, its payload, when it arrived, and its source."""
+def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int, str, Properties]:
+    """The message that is asked for: what ``Explainer.explain`` takes."""
     from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
     from headgate.inspect.quarantine import Kind, is_whole, kinds, origin_of, refused_of
@@ -153,7 +197,8 @@ def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int, str]
         )
     message = refused_of(config, kind.example)
     source, _ = origin_of(config, kind.example)
-    return message.topic, message.payload, message.arrived_ns, source
+    said = Properties(message.content_type)
+    return message.topic, message.payload, message.arrived_ns, source, said
 
 
 def _print(told: Explained) -> None:

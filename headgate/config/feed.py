@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     BeforeValidator,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -17,6 +22,7 @@ from pydantic_core import PydanticKnownError
 from headgate.config.availability import AvailabilityConfig, availability_problem
 from headgate.config.channel import ChannelConfig, IfAny, entries_of
 from headgate.config.chosen import Choice, chosen_from
+from headgate.config.content_types import ContentTypes, given_for, misfit
 from headgate.config.device_name import DeviceName, FixedName, NameSource, device_name
 from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
@@ -134,6 +140,8 @@ class FeedConfig(Table):
     qos: Literal[0, 1, 2] = 1
     #: What the messages are written in: a format's name, or its table with ``type``.
     format: Annotated[Choice, chosen_from("formats")] = Field(default="json", validate_default=True)
+    #: The formats of messages whose content type, as MQTT 5 has it, is one of these.
+    content_types: ContentTypes = Field(default_factory=dict)
     #: How messages are compressed; "auto" tells it by their first bytes.
     compression: Literal["auto", "none", "gzip", "zlib", "zstd"] = "auto"
     #: How the characters of its messages are written.
@@ -178,6 +186,8 @@ class FeedConfig(Table):
     #: The usual period of its devices, by three of which they are silent; None: it is learned.
     expect_every: DurationNs | None = None
     models: tuple[Name, ...] = ()
+    #: By content type, the same feed with that format.
+    _by_content_type: dict[str, FeedConfig] = PrivateAttr(default_factory=dict)
 
     @field_validator("topic")
     @classmethod
@@ -288,7 +298,7 @@ class FeedConfig(Table):
 
     def _check_identity(self) -> None:
         for name in self.identity or ():
-            tags = [*self.tag_names, *self.tag_paths]
+            tags = [*self.tag_names, *self.tag_paths, *self.property_tags]
             if name not in tags and self.other_tags is None:
                 known = ", ".join(tags) or "none"
                 raise ValueError(
@@ -321,12 +331,41 @@ class FeedConfig(Table):
             object.__setattr__(self, "time", self.time.model_copy(update=rest))
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_content_types(
+        cls, given: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """With a feed for each content type: what is wrong with one of them is told of it."""
+        feed = handler(given)
+        if not isinstance(given, Mapping):
+            return feed
+        for content_type, form in feed.content_types.items():
+            try:
+                other = cls.model_validate(given_for(given, feed, form), context=info.context)
+            except ValidationError as error:
+                wrong = error.errors()[0]
+                key = ".".join(map(str, wrong["loc"]))
+                said = str(wrong.get("ctx", {}).get("error", wrong["msg"]))
+                why = f"{key}: {said}" if key else said
+            else:
+                feed._by_content_type[content_type] = other  # noqa: SLF001  (its own)
+                why = misfit(feed, other)
+            if why:
+                raise ValueError(f"content_types.{json.dumps(content_type)}: {why}")
+        return feed
+
     @field_validator("period", "expect_every")
     @classmethod
     def _not_zero(cls, period_ns: int | None) -> int | None:
         if period_ns == 0:
             raise ValueError('expected more than "0s"')
         return period_ns
+
+    @property
+    def by_content_type(self) -> Mapping[str, FeedConfig]:
+        """By content type, the same feed with the format that it names."""
+        return self._by_content_type
 
     def channel(self, name: str) -> ChannelConfig:
         """What a channel of this name has: its own table, or what holds for those without one."""
@@ -369,7 +408,15 @@ class FeedConfig(Table):
     def tag_paths(self) -> dict[str, str]:
         """By name, where the tags stand that are not in the topic; ``{name}`` for a key."""
         keys = {name: f"{{{name}}}" for name in self._key_tags}
-        return keys | {name: tag.path or name for name, tag in self.tags.items() if not tag.value}
+        given = self.tags.items()
+        of_payload = ((name, tag) for name, tag in given if not (tag.value or tag.user_property))
+        return keys | {name: tag.path or name for name, tag in of_payload}
+
+    @property
+    def property_tags(self) -> dict[str, str]:
+        """By name, the user properties that say the tags that are not in the payload either."""
+        given = self.tags.items()
+        return {name: tag.user_property for name, tag in given if tag.user_property is not None}
 
     @property
     def telling(self) -> tuple[str, ...] | None:
@@ -416,7 +463,10 @@ class FeedConfig(Table):
         """How retained messages are taken, if not said: by their time they are recognized."""
         is_recognized = not self.time.may_be_arrival and not self.time.is_age
         by_time: Literal["once", "reading"] = "reading" if is_recognized else "once"
-        return self.retained or self._format_config.retained or by_time
+        own = self.retained or self._format_config.retained or by_time
+        others = (each.handles_retained for each in self._by_content_type.values())
+        # What counts once is right for those that are recognized by their time as well.
+        return "once" if "once" in others and own == "reading" and not self.retained else own
 
     @property
     def density(self) -> int:
@@ -427,7 +477,8 @@ class FeedConfig(Table):
             parts_of(each.path or name)[0].isdecimal() for name, each in self.channels.items()
         )
         of_shape = 16 if self.arrays is not None else 8 if is_keyed or has_rows else 1
-        return max(self._format_config.density, of_shape)
+        others = [each.density for each in self._by_content_type.values()]
+        return max(self._format_config.density, of_shape, *others)
 
     @property
     def is_within_levels(self) -> bool:

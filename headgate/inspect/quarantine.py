@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from connectors.formats.topics import TopicPattern
 from connectors.logs.configured import topic
+from headgate.config.content_types import taken_apart
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
@@ -171,10 +172,12 @@ def is_whole(message: QuarantinedMessage) -> bool:
 
 def refused_of(config: Config, message: QuarantinedMessage) -> Refused:
     """A message of quarantine as what looks for remedies has it."""
+    detail, content_type = taken_apart(message.detail)
     return Refused(
         origin_of(config, message)[1].encode(),
         message.payload,
         message.ingest_ns,
         message.reason,
-        message.detail,
+        detail,
+        content_type,
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headgate.config.content_types import read_as
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config, IngestConfig
 from headgate.core.errors import DataError
@@ -62,6 +63,7 @@ class Refused:
         arrived_ns: When, ns since 1970 UTC.
         reason: Why it is in quarantine.
         detail: What exactly was wrong.
+        content_type: What it said itself that it was; empty where it said nothing.
     """
 
     topic: bytes
@@ -69,6 +71,7 @@ class Refused:
     arrived_ns: int
     reason: str
     detail: str
+    content_type: bytes = b""
 
 
 def remedies(config: Config, feed: str, refused: Refused) -> list[Remedy]:
@@ -81,7 +84,13 @@ def remedies(config: Config, feed: str, refused: Refused) -> list[Remedy]:
     """
     if refused.reason == UNKNOWN_STATE:
         return []
-    return _Search(config.feed[feed], config.ingest, refused).run(feed)
+    of_all = config.feed[feed]
+    # What it says itself that it is, is believed, and what follows from that.
+    its_own = read_as(of_all, refused.content_type)
+    fixed = set() if its_own is of_all else {"format", "charset", "time"}
+    if its_own.time == of_all.time:
+        fixed.discard("time")
+    return _Search(its_own, config.ingest, refused, fixed).run(feed)
 
 
 def new_feed(config: Config, refused: Refused) -> list[Remedy]:
@@ -114,8 +123,12 @@ def new_feed(config: Config, refused: Refused) -> list[Remedy]:
 class _Search:
     """Changes are tried breadth first, so that one comes before two."""
 
-    def __init__(self, feed: FeedConfig, limits: IngestConfig, refused: Refused) -> None:
+    def __init__(
+        self, feed: FeedConfig, limits: IngestConfig, refused: Refused, fixed: Collection[str]
+    ) -> None:
         self._feed = feed
+        #: Keys of the feed's table that stay as they are.
+        self._fixed = fixed
         self._limits = limits
         self._refused = refused
         #: The channel that a bad field is of; others may stay as they are.
@@ -135,7 +148,8 @@ class _Search:
             feed = feed_of(table)
             if feed is None:
                 continue
-            for more in guesses(feed, table, self._limits, message, DataError(reason, detail)):
+            error = DataError(reason, detail)
+            for more in filter(self._may, guesses(feed, table, self._limits, message, error)):
                 left -= 1
                 if left < 0 or len(found) == _MOST_TOLD:
                     return found
@@ -155,6 +169,9 @@ class _Search:
                 # What needs more changes is farther away.
                 return found
         return found
+
+    def _may(self, changes: Changes) -> bool:
+        return not any(keys[0] in self._fixed for keys, _ in changes)
 
     def _outcome(self, table: dict[str, Any]) -> Outcome | None:
         feed = feed_of(table)

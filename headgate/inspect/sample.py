@@ -20,6 +20,7 @@ from connectors.formats.records import Around
 from connectors.formats.topics import PassedOver, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
 from connectors.sources.configured import source_by_topic, source_key
+from headgate.config.content_types import noted, read_as, taken_apart
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config
 from headgate.core.batch import UNUSABLE, Batch, Quality
@@ -27,6 +28,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
 from headgate.core.iso import iso_text
+from headgate.core.properties import NOTHING, Properties
 from headgate.core.records import (
     AVAILABILITY_SCHEMA,
     READINGS_SCHEMA,
@@ -198,7 +200,14 @@ class Explainer:
             for name, table in config.sources.items()
         }
 
-    def explain(self, topic: bytes, payload: bytes, arrived_ns: int, source: str = "") -> Explained:
+    def explain(
+        self,
+        topic: bytes,
+        payload: bytes,
+        arrived_ns: int,
+        source: str = "",
+        properties: Properties = NOTHING,
+    ) -> Explained:
         """What becomes of a message; never raises for what it holds.
 
         Args:
@@ -206,17 +215,24 @@ class Explainer:
             payload: Its payload.
             arrived_ns: When it arrives, ns since 1970 UTC.
             source: The source that it came from; empty for the first that has a feed for it.
+            properties: What is said beside it.
         """
         name = topic.decode(errors="replace")
         source = source or self._source_of(topic)
         told = Explained(name, _head(payload), len(payload), self._steps(topic, name, source))
         told.feed = next((step.feed for step in told.steps if not step.why_not), "")
         if told.feed:
-            self._tell_content(told, topic, payload)
+            self._tell_content(told, topic, payload, properties.content_type)
         into = Translated()
-        self._translator.take(
-            Messages([topic], [payload], np.array([arrived_ns]), {}, source=source), into
+        messages = Messages(
+            [topic],
+            [payload],
+            np.array([arrived_ns]),
+            {},
+            source=source,
+            properties={0: properties},
         )
+        self._translator.take(messages, into)
         self._translator.encode(into)
         for records in into.records.values():
             for record in records:
@@ -230,7 +246,12 @@ class Explainer:
                 else:
                     for message in decode_messages(record.value):
                         refused = Refused(
-                            topic, payload, arrived_ns, message.reason, message.detail
+                            topic,
+                            payload,
+                            arrived_ns,
+                            message.reason,
+                            taken_apart(message.detail)[0],
+                            properties.content_type,
                         )
                         told.troubles.append(self._trouble(told.feed, refused))
         return told
@@ -276,8 +297,10 @@ class Explainer:
                 steps.append(Step(feed, each.topic, _misfit(each.topic, name)))
         return steps
 
-    def _tell_content(self, told: Explained, topic: bytes, payload: bytes) -> None:
-        feed = self._config.feed[told.feed]
+    def _tell_content(
+        self, told: Explained, topic: bytes, payload: bytes, content_type: bytes
+    ) -> None:
+        feed = read_as(self._config.feed[told.feed], content_type)
         told.format = feed.format.name
         own = as_table(feed).get("format")
         if isinstance(own, dict) and len(own) > 1:
@@ -357,7 +380,10 @@ class Explainer:
         elif refused.reason == UNKNOWN_TOPIC:
             found = new_feed(self._config, refused)
         return Trouble(
-            refused.reason, refused.detail, _around(refused.detail, refused.payload), found
+            refused.reason,
+            noted(refused.detail, refused.content_type),
+            _around(refused.detail, refused.payload),
+            found,
         )
 
     def _take(self, results: Results) -> None:

@@ -33,6 +33,7 @@ from headgate.core.errors import Bug
 from headgate.core.heartbeat import HEARTBEAT_INTERVAL_S
 from headgate.core.in_hand import InHand
 from headgate.core.log import QUARANTINE, READINGS, STREAMS
+from headgate.core.properties import NOTHING, Properties
 from headgate.core.stage import Selection
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.log_contents import Filter, exported
@@ -79,6 +80,7 @@ class Message:
         arrived_ns: When, ns since 1970 UTC.
         is_retained: Whether the broker had kept it for new subscribers.
         source: The source that it comes from; empty for the first that has a feed for its topic.
+        properties: What is said beside it.
     """
 
     topic: bytes
@@ -86,6 +88,7 @@ class Message:
     arrived_ns: int
     is_retained: bool = False
     source: str = ""
+    properties: Properties = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,12 @@ class _Gateway:
     def publish(self, message: Message) -> None:
         """Have a message arrive now."""
         source = message.source or self._source_of(message.topic)
-        self._sources[source](message.topic, message.payload, is_retained=message.is_retained)
+        self._sources[source](
+            message.topic,
+            message.payload,
+            is_retained=message.is_retained,
+            properties=message.properties,
+        )
 
     async def let_pass(self, seconds: float) -> None:
         """Let some time pass, in which the lanes do what they do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import ConfigError
 from headgate.core.iso import iso_text, parse_iso_ns
+from headgate.core.properties import NOTHING, Properties
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from headgate.testing.playing import Message
@@ -41,7 +42,7 @@ _PAYLOADS: Final = ("payload", "payload_base64", "payload_hex", "payload_file")
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
-    """A line; ``tst`` and what stands behind ``source`` is mosquitto_sub's."""
+    """A line; ``tst`` and what stands behind it is mosquitto_sub's."""
 
     topic: str
     payload: msgspec.Raw = msgspec.Raw()
@@ -51,6 +52,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     time: str | None = None
     retain: bool | int = False
     source: str = ""
+    content_type: str | None = None
+    user_properties: dict[str, str] | None = None
     tst: str | int | float | None = None
     payloadlen: int | None = None
     qos: int = 0
@@ -69,6 +72,7 @@ class Recorded:
         arrived_ns: When it arrived, ns since 1970 UTC; None where the file does not say.
         is_retained: Whether the broker had kept it for new subscribers.
         source: The source that it came from; empty where the file does not say.
+        properties: What was said beside it.
     """
 
     where: str
@@ -77,6 +81,7 @@ class Recorded:
     arrived_ns: int | None
     is_retained: bool
     source: str
+    properties: Properties = NOTHING
 
 
 def read_recording(file: Path) -> list[Recorded]:
@@ -137,7 +142,9 @@ def dated(config: Config, recorded: Sequence[Recorded]) -> list[Message]:
                 "time, in their order, or none"
             )
         now_ns = max(now_ns, time_ns)
-        messages.append(Message(each.topic, each.payload, now_ns, each.is_retained, source))
+        messages.append(
+            Message(each.topic, each.payload, now_ns, each.is_retained, source, each.properties)
+        )
     if problems:
         raise ConfigError(problems)
     return messages
@@ -181,9 +188,11 @@ class _Dates:
     def _look(self, each: Recorded, source: str) -> tuple[int | None, int]:
         """The newest time of a message's readings; and its feed's period, if they have none."""
         into, arrival_ns = Translated(), np.array([_FAR_NS], np.int64)
-        self._translator.take(
-            Messages([each.topic], [each.payload], arrival_ns, {}, source=source), into
+        said = {0: each.properties}
+        message = Messages(
+            [each.topic], [each.payload], arrival_ns, {}, source=source, properties=said
         )
+        self._translator.take(message, into)
         newest_ns, period_ns = None, 0
         for feed, batches in into.batches.items():
             for batch in batches:
@@ -217,6 +226,22 @@ def _recorded(where: str, text: bytes, folder: Path) -> Recorded:
         _arrived_ns(line),
         bool(line.retain),
         line.source,
+        _properties(line),
+    )
+
+
+def _properties(line: _Line) -> Properties:
+    """What a line says of its message; mosquitto_sub has it among the properties."""
+    said = line.properties if isinstance(line.properties, dict) else {}
+    content_type, user = line.content_type, line.user_properties
+    if content_type is None:
+        content_type = said.get("content-type")
+    if user is None:
+        user = said.get("user-properties")
+    texts: Iterable[tuple[str, str]] = user.items() if isinstance(user, dict) else ()
+    return Properties(
+        content_type.encode() if isinstance(content_type, str) else b"",
+        tuple((name.encode(), text.encode()) for name, text in texts),
     )
 
 

@@ -17,6 +17,7 @@ from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
 from connectors.sources.source import SourceContext
 from headgate.core.channels import Tags
+from headgate.core.properties import NOTHING, Asked, Properties
 
 
 class ScriptedConnection:
@@ -29,6 +30,7 @@ class ScriptedConnection:
         on_messages: Takes what comes.
         max_payload_bytes: Of a larger payload only the beginning is handed over.
         session: Is told that the broker knows nothing of us yet.
+        asked: What of properties is handed over; None for nothing.
 
     Attributes:
         acknowledged: How many messages have been acknowledged.
@@ -41,11 +43,13 @@ class ScriptedConnection:
         on_messages: Callable[[Received], None],
         max_payload_bytes: int,
         session: BrokerSession | None = None,
+        asked: Asked | None = None,
         **_settings: object,
     ) -> None:
         self._on_messages = on_messages
         self._most_bytes = max_payload_bytes + HEAD_BYTES
         self._session = session
+        self._asked = asked
         self._closed = asyncio.Event()
         self._unsent: list[Received] = []
         self._next_id = 1
@@ -55,14 +59,23 @@ class ScriptedConnection:
         self.acknowledged = 0
         self.said: list[tuple[str, bytes]] = []
 
-    def publish(self, topic: bytes, payload: bytes, *, is_retained: bool = False) -> None:
+    def publish(
+        self,
+        topic: bytes,
+        payload: bytes,
+        *,
+        is_retained: bool = False,
+        properties: Properties = NOTHING,
+    ) -> None:
         """Bring a message; while it is paused, once it goes on.
 
         Args:
             topic: Its topic.
             payload: Its payload.
             is_retained: Whether it is one that the broker had kept for new subscribers.
+            properties: What is said beside it, of which what is asked for is handed over.
         """
+        said = _asked_of(properties, self._asked)
         cut = {}
         if len(payload) > self._most_bytes:
             cut, payload = {0: len(payload)}, payload[:HEAD_BYTES]
@@ -76,6 +89,7 @@ class ScriptedConnection:
                 len(topic) + len(payload),
                 [0] if is_retained else [],
                 cut,
+                {} if said == NOTHING else {0: said},
             )
         )
         self._next_id += 1
@@ -118,6 +132,15 @@ class ScriptedConnection:
             self._on_messages(self._unsent.pop(0))
 
 
+def _asked_of(properties: Properties, asked: Asked | None) -> Properties:
+    """What is asked for of what is said; of several of one name the last."""
+    if asked is None:
+        return NOTHING
+    user = {name: value for name, value in properties.user if name in asked.user}
+    content_type = properties.content_type if asked.content_type else b""
+    return Properties(content_type, tuple(user.items()))
+
+
 class ScriptedSource:
     """A source of whatever kind, with a test for the other side.
 
@@ -129,6 +152,7 @@ class ScriptedSource:
         self._other_side = ScriptedConnection(
             on_messages=context.on_messages,
             max_payload_bytes=context.config.ingest.max_payload,
+            asked=context.asked,
         )
         self.publish = self._other_side.publish
         self.run = self._other_side.run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -12,6 +12,7 @@ import numpy as np
 from connectors.sources.source import ReceivedMessages, Source
 from headgate.core.clock import ArrivalClock
 from headgate.core.heartbeat import Heartbeat
+from headgate.core.properties import Properties
 from streams.ingest.conversations import Conversations
 from streams.ingest.kept import KeptMessages
 from streams.ingest.poison import MessagesInHand
@@ -48,15 +49,20 @@ class Waiting:
         counts = [len(each.topics) for each in self.received]
         arrival_ns = np.repeat(np.array(self.arrival_ns, np.int64), counts)
         cut: dict[int, int] = {}
+        properties: dict[int, Properties] = {}
         first = 0
         for received in self.received:
             for position, size_bytes in received.cut.items():
                 cut[first + position] = size_bytes
+            # Most kinds of sources have none.
+            of_them: Mapping[int, Properties] = getattr(received, "properties", {})
+            for position, said in of_them.items():
+                properties[first + position] = said
             first += len(received.topics)
         unheard_ns = None
         if any(self.unheard_ns):
             unheard_ns = np.repeat(np.array(self.unheard_ns, np.int64), counts)
-        return Messages(topics, payloads, arrival_ns, cut, unheard_ns, source)
+        return Messages(topics, payloads, arrival_ns, cut, unheard_ns, source, properties)
 
     def split(self, most: int, most_bytes: int) -> Iterator[Waiting]:
         """The same in parts, each of so many messages and bytes, or a single read.

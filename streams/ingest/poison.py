@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from headgate.core.note import TRIES_ALONE, Note
+from headgate.core.properties import NOTHING
 from streams.ingest.refusals import Messages
 from streams.ingest.slices import slices
 
@@ -151,4 +152,8 @@ class MessagesInHand:
 def _digest(messages: Messages, at: int) -> str:
     topic, payload = messages.topics[at], messages.payloads[at]
     digest = blake2b(len(topic).to_bytes(4, "big") + topic + payload, digest_size=16)
+    said = messages.properties.get(at, NOTHING).content_type
+    if said:
+        # In another format the same bytes may do no harm.
+        digest.update(b"\0" + said)
     return f"{len(payload)}:{digest.hexdigest()}"

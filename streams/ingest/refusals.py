@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from connectors.formats.columns import BadField
 from connectors.formats.devices import MAX_TOPIC_BYTES
+from headgate.config.content_types import noted
 from headgate.config.schema import Config
 from headgate.config.source import FORMER_SOURCE
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
+from headgate.core.properties import NOTHING, Properties
 from headgate.core.records import QuarantinedMessage
 from headgate.core.refused import MAX_SOURCES
 from headgate.core.telemetry import Telemetry
@@ -50,6 +52,7 @@ class Messages:
         unheard_ns: int64[n], for each that may have waited at the broker, since when nobody had
             listened to it; 0 for the others. None: for all of them.
         source: The name of the source that they came from.
+        properties: By position, what is said beside those of which that is asked.
     """
 
     topics: Sequence[bytes]
@@ -58,6 +61,7 @@ class Messages:
     cut: Mapping[int, int]
     unheard_ns: NDArray[np.int64] | None = None
     source: str = FORMER_SOURCE
+    properties: Mapping[int, Properties] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of messages."""
@@ -68,6 +72,10 @@ class Messages:
         if first == 0 and end == len(self.topics):
             return self
         cut = {at - first: size for at, size in self.cut.items() if first <= at < end}
+        properties = self.properties
+        if properties:
+            found = ((at, properties.get(at)) for at in range(first, end))
+            properties = {at - first: each for at, each in found if each is not None}
         span = slice(first, end)
         unheard_ns = None if self.unheard_ns is None else self.unheard_ns[span]
         return Messages(
@@ -77,6 +85,24 @@ class Messages:
             cut,
             unheard_ns,
             self.source,
+            properties,
+        )
+
+    def only(self, positions: Sequence[int]) -> Messages:
+        """Those at these positions; none is cut."""
+        if len(positions) == len(self.topics):
+            return self
+        said = self.properties
+        if said:
+            said = {to: said[at] for to, at in enumerate(positions) if at in said}
+        return Messages(
+            [self.topics[at] for at in positions],
+            [self.payloads[at] for at in positions],
+            self.arrival_ns[positions],
+            {},
+            None if self.unheard_ns is None else self.unheard_ns[positions],
+            self.source,
+            said,
         )
 
 
@@ -127,7 +153,7 @@ class Refusals:
             return
         # Nothing is done for each message but what is kept of it.
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
-        arrival_ns = messages.arrival_ns.tolist()
+        arrival_ns, said = messages.arrival_ns.tolist(), messages.properties
         by_reason: defaultdict[str, list[tuple[int, DataError]]] = defaultdict(list)
         # By topic: its name in quarantine, and what goes to its partition there.
         kept_of: dict[bytes, tuple[str, list[QuarantinedMessage]]] = {}
@@ -141,6 +167,9 @@ class Refusals:
                 kept = (f"{messages.source}:{shown_topic(topic)}", into.setdefault(partition, []))
                 kept_of[topic] = kept
             source, messages_kept = kept
+            detail = error.detail[:_MAX_DETAIL]
+            if position in said:
+                detail = noted(detail, said[position].content_type)
             size = cut.get(position, len(payload)) if cut else len(payload)
             messages_kept.append(
                 QuarantinedMessage(
@@ -148,7 +177,7 @@ class Refusals:
                     source,
                     payload[: self._kept_bytes],
                     error.reason,
-                    error.detail[:_MAX_DETAIL],
+                    detail,
                     size,
                 )
             )
@@ -221,7 +250,10 @@ class Refusals:
             feed=feed,
             reason=error.reason,
             topic=shown_topic(topic),
-            detail=error.detail[:_MAX_DETAIL],
+            detail=noted(
+                error.detail[:_MAX_DETAIL],
+                messages.properties.get(position, NOTHING).content_type,
+            ),
             payload=head.decode(errors="backslashreplace"),
             payload_bytes=messages.cut.get(position, len(messages.payloads[position])),
         )

@@ -13,10 +13,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from connectors.formats.arrivals import Arrivals
 from connectors.formats.availability import AvailabilityTopics
 from connectors.formats.columns import Decoded
-from connectors.formats.decoder import FeedDecoder
+from connectors.formats.reader import FeedReader
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
@@ -100,24 +99,21 @@ class Translator:
         self._refusals = refusals
         self._unheard = unheard
         self._channels = ChannelTable(identities=config.identities)
-        self._decoders = {
-            name: FeedDecoder(name, feed, self._channels, config.ingest)
+        self._readers = {
+            name: FeedReader(name, feed, self._channels, config.ingest)
             for name, feed in config.feed.items()
         }
         #: Of the feeds whose format has one.
         self.conversations = {
-            name: decoder.conversation
-            for name, decoder in self._decoders.items()
-            if decoder.conversation is not None
+            name: reader.conversation
+            for name, reader in self._readers.items()
+            if reader.conversation is not None
         }
         # Of the feeds that have such topics.
         self._availability = {
             name: AvailabilityTopics(name, feed, feed.availability, config.ingest)
             for name, feed in config.feed.items()
             if feed.availability is not None
-        }
-        self._arrivals = {
-            name: Arrivals(feed, self._channels) for name, feed in config.feed.items()
         }
         self._zoneless: set[str] = set()
         self._topics = {
@@ -174,7 +170,7 @@ class Translator:
             return
         # It is passed over, and not missed: others of the same node follow it.
         with suppress(DataError):
-            self._decoders[feed].content(topic_name, payload)
+            self._readers[feed].content(topic_name, payload)
 
     def _take(
         self, feed: str, messages: Messages, positions: Sequence[int], into: Translated
@@ -182,27 +178,17 @@ class Translator:
         """Decode those of a feed at these positions."""
         if not positions:
             return
-        of_feed = messages
-        if len(positions) < len(messages):
-            of_feed = Messages(
-                [messages.topics[at] for at in positions],
-                [messages.payloads[at] for at in positions],
-                messages.arrival_ns[positions],
-                {},
-                None if messages.unheard_ns is None else messages.unheard_ns[positions],
-                messages.source,
-            )
+        of_feed = messages.only(positions)
         payloads = of_feed.payloads
-        decoder = self._decoders[feed]
-        decoded = decoder.decode(of_feed.topics, payloads, of_feed.arrival_ns)
-        arrivals = self._arrivals[feed]
-        decoded = arrivals.settle(
-            decoded,
+        reader = self._readers[feed]
+        decoded = reader.read(
+            of_feed.topics,
+            payloads,
             of_feed.arrival_ns,
             of_feed.unheard_ns,
-            is_repeated=decoder.take_repeated(),
+            of_feed.properties,
         )
-        into.has_caught_up |= arrivals.has_caught_up
+        into.has_caught_up |= reader.has_caught_up
         if decoded.refused:
             self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
         if decoded.bad_fields:
@@ -213,8 +199,8 @@ class Translator:
             self._heard_ns[decoded.channel] = self._now_ns()
             into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
         self._add(feed, decoded, of_feed.arrival_ns, into)
-        if decoder.zoneless and feed not in self._zoneless:
-            self._tell_zoneless(feed, decoder.zoneless)
+        if reader.zoneless and feed not in self._zoneless:
+            self._tell_zoneless(feed, reader.zoneless)
         self._telemetry.messages.labels(feed).inc(len(positions))
         self._unheard.heard(feed)
         self._telemetry.received_bytes.labels(feed).inc(sum(map(len, payloads)))
@@ -245,7 +231,11 @@ class Translator:
     @property
     def gives_times(self) -> bool:
         """Whether there are readings without times of their own."""
-        return any(feed.time.may_be_arrival for feed in self._config.feed.values())
+        return any(
+            each.time.may_be_arrival
+            for feed in self._config.feed.values()
+            for each in (feed, *feed.by_content_type.values())
+        )
 
     def recall(self, records: Sequence[StoredRecord]) -> None:
         """Learn when devices were last heard from earlier records of ``readings``, in order."""
@@ -262,8 +252,8 @@ class Translator:
         batch = concat(batches, earlier)
         batch = batch.take((batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0)
         feeds = np.array([each.feed for each in earlier.devices], np.object_)[batch.device]
-        for name, arrivals in self._arrivals.items():
-            arrivals.recall(batch.take(feeds == name))
+        for name, reader in self._readers.items():
+            reader.recall(batch.take(feeds == name))
 
     def recall_away(self, away: Mapping[str, object]) -> None:
         """Learn by feed what was away as an earlier process ended, as ``news_of_away`` gave it."""
@@ -312,7 +302,7 @@ class Translator:
         that is bounded is full.
         """
         now_ns = self._now_ns()
-        is_full = any(decoder.is_full for decoder in self._decoders.values())
+        is_full = any(reader.is_full for reader in self._readers.values())
         is_full |= any(topics.is_full for topics in self._availability.values())
         if now_ns - self._looked_ns < (_FULL_EVERY_NS if is_full else _LOOK_EVERY_NS):
             return
@@ -320,8 +310,8 @@ class Translator:
         self._date_new()
         known = len(self._channels)
         is_kept = self._heard_ns[:known] >= now_ns - self._config.forget_after
-        for decoder in self._decoders.values():
-            decoder.keep_whole(is_kept)
+        for reader in self._readers.values():
+            reader.keep_whole(is_kept)
         for topics in self._availability.values():
             topics.forget(now_ns - self._config.forget_after)
         are_topics_full = any(of_source.is_full for of_source in self._topics.values())
@@ -345,10 +335,8 @@ class Translator:
         devices = remaining.devices[: len(self._partition_of_device)]
         self._partition_of_device = self._partition_of_device[devices >= 0]
         self._channels = remaining.table
-        for decoder in self._decoders.values():
-            decoder.keep(remaining)
-        for arrivals in self._arrivals.values():
-            arrivals.keep(remaining)
+        for reader in self._readers.values():
+            reader.keep(remaining)
         self._key_groups = self._new_key_groups()
 
     def _date_new(self) -> None:
@@ -372,7 +360,7 @@ class Translator:
         known.labels("devices").set(len(self._channels.devices))
         known.labels("channels").set(len(self._channels))
         known.labels("topics").set(sum(map(len, self._topics.values())))
-        values = max(decoder.tag_values for decoder in self._decoders.values())
+        values = max(reader.tag_values for reader in self._readers.values())
         known.labels("tag_values").set(values)
 
     def _by_feed(

@@ -63,20 +63,26 @@ def _client(client_id: str, **callbacks: object) -> mqtt.Client:
 
 
 @contextmanager
-def _publishing(port: int, topic: str, payload: str, *, retain: bool = False) -> Iterator[None]:
+def _publishing(
+    port: int, topic: str, payload: str | bytes, *, retain: bool = False, content_type: str = ""
+) -> Iterator[None]:
     """Publish again and again; once, before, if it is to be retained."""
+    properties = Properties(PacketTypes.PUBLISH)
+    if content_type:
+        properties.ContentType = content_type
+        properties.UserProperty = ("batch", "7")
     client = _client("device")
     client.username_pw_set("device")
     client.connect("127.0.0.1", port)
     client.loop_start()
-    first = client.publish(topic, payload, qos=1, retain=retain)
+    first = client.publish(topic, payload, qos=1, retain=retain, properties=properties)
     first.wait_for_publish(10)
     assert first.is_published()
     stop = threading.Event()
 
     def publish() -> None:
         while not stop.wait(0.05):
-            client.publish(topic, payload)
+            client.publish(topic, payload, properties=properties)
 
     thread = threading.Thread(target=(lambda: None) if retain else publish)
     thread.start()
@@ -110,6 +116,27 @@ def test_a_message_of_each_feed_is_shown_decoded(
     assert pump["values"] == {"flow": 41.25, "temp": None}
     assert pump["tags"] == {"line": "a"}
     assert found["log"]["state"] == found["local_store"]["state"] == "good"
+
+
+@pytest.mark.mosquitto
+@pytest.mark.parametrize(("version", "state"), [("5", "good"), ("3.1.1", "wrong")])
+def test_a_message_is_shown_as_what_it_says_it_is(
+    ask: Ask, mosquitto: Mosquitto, version: str, state: str
+) -> None:
+    """By its content type, which MQTT 3.1.1 has not."""
+    config = (
+        f'[local_store]\n[mqtt]\nport = {mosquitto.port}\nversion = "{version}"\n{_FEED}'
+        '[feed.pump.content_types]\n"application/msgpack" = "msgpack"\n'
+        '[feed.pump.tags]\nbatch = { user_property = "batch" }\n'
+    )
+    packed = bytes.fromhex("82a27473cf0000018bcfe5687ba4666c6f77cb4044a00000000000")
+    with _publishing(mosquitto.port, "plant/a/p07", packed, content_type="application/msgpack;v=1"):
+        _, found = ask(config)
+
+    assert found["feed.pump"]["state"] == state
+    if state == "good":
+        assert found["feed.pump"]["values"] == {"flow": 41.25}
+        assert found["feed.pump"]["tags"] == {"line": "a", "batch": "7"}
 
 
 @pytest.mark.mosquitto

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 import structlog
 
@@ -32,6 +32,8 @@ from headgate.config.topics import topic_filter
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
+
+_T = TypeVar("_T")
 
 _DIGEST_BYTES: Final = 8
 
@@ -129,22 +131,22 @@ class RetainedMessages:
         """Messages without those that are no readings; what is owed to the broker stays."""
         if not self._leaves_out:
             return received
-        topics, payloads = received.topics, received.payloads
+        topics = received.topics
         known = list(map(self._kind_of_topic.get, topics))
         kinds = list(map(self._kind_of, topics)) if None in known else cast("list[_Kind]", known)
         newest: dict[bytes, bytes] = {}
         left_out: set[int] = set()
         first = 0
         for at in received.retained:
-            newest |= self._heard(topics, payloads, kinds, slice(first, at))
+            newest |= self._heard(received, kinds, slice(first, at))
             first = at
             if kinds[at].handles == "ignore":
                 left_out.add(at)
             elif kinds[at].handles == "once" and len(topics[at]) <= MAX_TOPIC_BYTES:
                 self._retaining.add(topics[at])
-                if self._digests.get(topics[at]) == _digest(payloads[at]):
+                if self._digests.get(topics[at]) == _digest(received, at):
                     left_out.add(at)
-        newest |= self._heard(topics, payloads, kinds, slice(first, None))
+        newest |= self._heard(received, kinds, slice(first, None))
         for at in left_out:
             self._telemetry.retained.labels(kinds[at].feed).inc()
         to_note = {topic: newest[topic] for topic in newest.keys() & self._retaining}
@@ -178,22 +180,14 @@ class RetainedMessages:
             self._kind_of_topic[topic] = found
         return found
 
-    def _heard(
-        self,
-        topics: Sequence[bytes],
-        payloads: Sequence[bytes],
-        kinds: Sequence[_Kind],
-        span: slice,
-    ) -> dict[bytes, bytes]:
+    def _heard(self, received: Received, kinds: Sequence[_Kind], span: slice) -> dict[bytes, bytes]:
         """Remember the newest payload of each topic in a span of messages; their digests."""
-        payload_of = {
-            topic: payload
-            for topic, payload, kind in zip(topics[span], payloads[span], kinds[span], strict=True)
-            if kind.handles == "once"
-        }
+        topics = received.topics
+        positions = range(*span.indices(len(topics)))
+        newest = {topics[at]: at for at in positions if kinds[at].handles == "once"}
         digests = {
-            topic: _digest(payload)
-            for topic, payload in payload_of.items()
+            topic: _digest(received, at)
+            for topic, at in newest.items()
             if len(topic) <= MAX_TOPIC_BYTES
         }
         for topic, digest in digests.items():
@@ -253,14 +247,24 @@ def _without(received: Received, left_out: set[int], to_note: Mapping[bytes, byt
         received,
         topics=[received.topics[at] for at in kept],
         payloads=[received.payloads[at] for at in kept],
-        cut={to: received.cut[at] for to, at in enumerate(kept) if at in received.cut},
+        cut=_moved(received.cut, kept),
+        properties=_moved(received.properties, kept),
         retained=(),
         to_note=to_note,
     )
 
 
-def _digest(payload: bytes) -> bytes:
-    return blake2b(payload, digest_size=_DIGEST_BYTES).digest()
+def _moved(by_position: Mapping[int, _T], kept: Sequence[int]) -> dict[int, _T]:
+    """What is known by position of those messages that are kept."""
+    return {to: by_position[at] for to, at in enumerate(kept) if at in by_position}
+
+
+def _digest(received: Received, at: int) -> bytes:
+    # By its content type the same payload may say something else.
+    digest = blake2b(received.payloads[at], digest_size=_DIGEST_BYTES)
+    if at in received.properties and received.properties[at].content_type:
+        digest.update(b"\0" + received.properties[at].content_type)
+    return digest.digest()
 
 
 def _opened(path: Path) -> sqlite3.Connection:

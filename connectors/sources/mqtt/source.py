@@ -73,6 +73,7 @@ class MqttSource:
             subscriptions=subscriptions(context.feeds),
             session=self._session,
             max_payload_bytes=context.config.ingest.max_payload,
+            asked=context.asked,
             state=_state(table, context.config.gateway.name),
             on_certificate=partial(context.on_certificate, f"{context.key}.host", table.host),
         )

@@ -59,6 +59,14 @@ async def _fill(path: Path) -> None:
     await log.stop()
 
 
+async def _add(path: Path, message: QuarantinedMessage) -> None:
+    config = load_config(path)
+    log = open_log(config, SystemClock())
+    await log.start()
+    await log.append(TopicPartition(topic(config, QUARANTINE), 0), [messages_record([message])])
+    await log.stop()
+
+
 def test_kinds_are_listed_with_what_takes_them(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,9 +139,55 @@ def test_samples_are_followed(
     assert "refused    not_json" in capsys.readouterr().out
 
 
+def test_a_sample_says_what_it_is(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once for all samples, or each for itself."""
+    with config_file.open("a") as file:
+        file.write('[feed.f.content_types]\n"application/msgpack" = "msgpack"\n')
+        file.write('[feed.f.tags]\nbatch = { user_property = "b" }\n')
+    packed, json_file = config_file.parent / "packed", config_file.parent / "json"
+    packed.write_bytes(b"\x81\xa4temp\x05")
+    json_file.write_bytes(b'{"temp": 6}')
+    command = ["check", "-c", str(config_file), "--topic", "m/p7", "--sample", str(packed)]
+    msgpack = ["--content-type", "Application/MsgPack"]
+
+    assert main(command) == 1
+    assert main([*command, *msgpack, "--sample", str(packed)]) == 0
+    more = ["--content-type", "a/b", "--user-property", "b=7=8"]
+    assert main([*command, *msgpack, "--sample", str(json_file), *more]) == 0
+    out = capsys.readouterr().out
+    assert "reading    p7 batch=7=8 temp = 6 C" in out
+
+
+def test_what_a_message_of_quarantine_says_that_it_is_counts(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would take it is told of the format that it says that it has."""
+    with config_file.open("a") as file:
+        file.write('[feed.f.content_types]\n"application/msgpack" = "msgpack"\n')
+    detail = "none of the feed's channels is in the record; content type application/msgpack"
+    message = QuarantinedMessage(
+        _START_NS + 9, "mqtt:m/c", b"\x81\xa1x\x05", "no_channels", detail, 4
+    )
+    asyncio.run(_add(config_file, message))
+
+    main(["check", "-c", str(config_file), "--json", "--from-quarantine", "no_channels"])
+    (told,) = json.loads(capsys.readouterr().out)["samples"]
+    (trouble,) = told["troubles"]
+    assert told["format"] == "msgpack"
+    assert trouble["reason"] == "no_channels"
+    assert trouble["remedies"][0]["lines"] == [["[feed.f.channels]", "x = {}"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (["--content-type", "a/b"], "--content-type: expected --sample"),
+        (["--user-property", "a=b"], "--user-property: expected --sample"),
+        (["--sample", "-", "--topic", "a", "--user-property", "a"], "NAME=VALUE, got 'a'"),
+        (
+            ["--sample", "-", "--topic", "a", "--content-type", "a", "--content-type", "b"],
+            "one for each of 1 samples, got 2",
+        ),
         (["--sample", "-"], "--sample: expected --topic"),
         (["--topic", "m/a"], "--topic: expected --sample"),
         (["--sample", "-", "--topic", "m/+"], "without wildcards, got 'm/+'"),

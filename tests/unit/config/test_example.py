@@ -14,6 +14,7 @@ _FILE = Path(__file__).parents[3] / "headgate.toml"
 _EXAMPLES = {
     "console.token_file",
     "feed.pump.availability",
+    "feed.pump.content_types",
     "feed.pump.device",
     "feed.pump.expect_every",
     "feed.pump.identity",

@@ -6,6 +6,7 @@ import tomllib
 
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, SystemClock
+from headgate.core.properties import Properties
 from headgate.inspect.sample import Explainer, came_of
 
 _NOW_NS = 1_795_900_000 * NS_PER_S
@@ -95,6 +96,40 @@ def test_a_refusal_is_told_with_its_place_and_remedy() -> None:
     assert not came_of([broken])
     assert [each.reason for each in early.troubles] == ["bad_time"]
     assert str(early.troubles[0].remedies[0]) == 'in [feed.pump] time = { path = "t", unit = "ms" }'
+
+
+def test_a_message_is_read_as_what_it_says_it_is() -> None:
+    """And what is told of a refusal, and what would help, are of that format."""
+    feed = {
+        "topic": "m/{device}",
+        "channels": {"x": {}},
+        "content_types": {"application/msgpack": "msgpack"},
+    }
+    explainer = Explainer(
+        Config.model_validate({"local_store": {}, "feed": {"f": feed}}), SystemClock()
+    )
+    packed = b"\x81\xa1x\x01"
+    good = explainer.explain(
+        b"m/a", packed, _NOW_NS, properties=Properties(b"application/msgpack;v=1")
+    )
+    json = explainer.explain(b"m/a", b'{"x": 2}', _NOW_NS + 1, properties=Properties(b"text/plain"))
+    other = explainer.explain(
+        b"m/a", b"\x81\xa1y\x01", _NOW_NS + 2, properties=Properties(b"application/msgpack")
+    )
+    bad = explainer.explain(b"m/a", packed, _NOW_NS + 3)
+    wrong = explainer.explain(
+        b"m/a", b'{"x": 2}', _NOW_NS + 4, properties=Properties(b"application/msgpack")
+    )
+
+    assert (good.format, [each.value for each in good.readings]) == ("msgpack", [1])
+    assert (json.format, [each.value for each in json.readings]) == ("json", [2])
+    (trouble,) = other.troubles
+    assert trouble.detail.endswith("; content type application/msgpack")
+    assert [str(each) for each in trouble.remedies] == ["in [feed.f.channels] y = {}"]
+    assert bad.troubles[0].reason == "not_utf8"
+    # What it says itself is believed: that it is JSON would be no remedy.
+    assert wrong.troubles[0].reason == "not_msgpack"
+    assert not wrong.troubles[0].remedies
 
 
 def test_topics_of_no_feed_and_ignored_ones_are_told_apart() -> None:

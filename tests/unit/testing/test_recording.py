@@ -10,9 +10,11 @@ import pytest
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
 from headgate.core.iso import iso_text
+from headgate.core.properties import Properties
 from headgate.testing.recording import dated, read_recording
 
 _TIMED = '{"topic": "timed/a", "payload": {"t": %d, "x": 1}}'
+_USER = ((b"n", b"1"), (b"m", "é".encode()))
 _BARE = '{"topic": "bare/a", "payload": "1"}'
 
 
@@ -43,6 +45,29 @@ def _file(folder: Path, *lines: str) -> Path:
     path = folder / "in.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize(
+    ("more", "properties"),
+    [
+        ("", Properties()),
+        (', "content_type": "text/csv"', Properties(b"text/csv")),
+        (', "user_properties": {"n": "1", "m": "é"}', Properties(b"", _USER)),
+        (
+            ', "properties": {"content-type": "a/b; c=d", "user-properties": {"n": "0", "n": "1"}}',
+            Properties(b"a/b; c=d", _USER[:1]),
+        ),
+        (', "properties": {"message-expiry-interval": 5}', Properties()),
+        (', "properties": null', Properties()),
+    ],
+)
+def test_a_line_may_have_what_is_said_beside_its_message(
+    more: str, properties: Properties, tmp_path: Path
+) -> None:
+    """In keys of its own, or as mosquitto_sub writes it."""
+    (found,) = read_recording(_file(tmp_path, f'{{"topic": "a", "payload": "1"{more}}}'))
+
+    assert found.properties == properties
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from connectors.mqtt.received import Received
 from connectors.sources.mqtt.retained import RetainedMessages
 from headgate.config.feed import FeedConfig
+from headgate.core.properties import Properties
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 
@@ -31,6 +32,25 @@ def test_topics_that_never_come_again_leave_nothing_behind() -> None:
     tracemalloc.stop()
 
     assert held < 400_000  # of a megabyte that came
+
+
+def test_what_is_left_out_moves_no_content_type() -> None:
+    """The one of each message stays its own, and tells the same bytes from others."""
+    messages = RetainedMessages({"f": _FEED}, 20, Path("retained.db"), Telemetry(ManualClock()))
+    messages.sift(replace(_received([b"a", b"b"]), properties={1: Properties(b"x/b")}))
+    again = replace(
+        _received([b"a", b"b", b"b", b"c"]),
+        retained=[0, 1, 2],
+        properties={
+            1: Properties(b"x/b", ((b"batch", b"7"),)),
+            2: Properties(b"x/other"),
+            3: Properties(b"x/c"),
+        },
+    )
+    found = messages.sift(again)
+
+    assert found.topics == [b"b", b"c"]
+    assert found.properties == {0: Properties(b"x/other"), 1: Properties(b"x/c")}
 
 
 def test_made_up_topics_push_out_none_that_is_heard_meanwhile() -> None:

@@ -180,11 +180,11 @@ def test_times_of_devices_without_a_clock_go_on() -> None:
     rig.send(b"in/old", b"in/live")
     rig.clock.advance(29 * _DAY)
     rig.send(b"in/live")
-    last_ns = rig.translator._arrivals["f"]._times._last_ns  # type: ignore[union-attr]
+    last_ns = rig.translator._readers["f"]._arrivals[0]._times._last_ns  # type: ignore[union-attr]
     before_ns = int(last_ns.max())
     rig.clock.advance(2 * _DAY)
     rig.translator.forget_silent()
-    kept_ns = rig.translator._arrivals["f"]._times._last_ns  # type: ignore[union-attr]
+    kept_ns = rig.translator._readers["f"]._arrivals[0]._times._last_ns  # type: ignore[union-attr]
     assert kept_ns.tolist()[:1] == [before_ns]
 
 

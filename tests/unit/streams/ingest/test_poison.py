@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from headgate.core.properties import Properties
 from streams.ingest.poison import MessagesInHand
 from streams.ingest.refusals import Messages
 
@@ -95,6 +97,26 @@ def test_a_process_that_died_of_something_else_blames_nobody(tmp_path: Path) -> 
     hand = MessagesInHand(path)
     hand.open()
     assert list(hand.pieces(messages)) == [(0, 2)]
+
+
+def test_the_same_bytes_in_another_format_are_no_poison(tmp_path: Path) -> None:
+    """What a message says that it is belongs to what is found out."""
+    path = tmp_path / "note"
+    payloads = [b"poison", b"poison", b"poison"]
+    said = {0: Properties(b"a/b"), 2: Properties(b"a/c")}
+    messages = replace(_messages(*payloads), properties=said)
+    hand = MessagesInHand(path)
+    for _ in range(20):
+        hand = MessagesInHand(path)
+        hand.open()
+        parts = [messages.part(*piece) for piece in hand.pieces(messages)]
+        if hand.is_poison(parts[0]):
+            break
+        hand.take(parts[0], 0, len(messages))
+        assert parts[0].properties == {0: said[0]} or len(parts) == 1
+
+    assert [hand.is_poison(part) for part in parts] == [True, False, False]
+    assert [part.properties for part in parts] == [{0: said[0]}, {}, {0: said[2]}]
 
 
 @pytest.mark.parametrize(
