@@ -12,6 +12,7 @@ from headgate.config.hosts import is_loopback
 from headgate.config.source import SourceConfig
 from headgate.config.table import Table
 from headgate.config.values import (
+    Address,
     CertificatesFile,
     FilePath,
     Flag,
@@ -75,7 +76,7 @@ class MqttConfig(SourceConfig):
     kept_key: ClassVar[str] = "session_expiry"
     session_key: ClassVar[str] = "client_id"
 
-    host: str = "127.0.0.1"
+    host: Address = "127.0.0.1"
     port: Port = 1883
     #: "websockets" is ws, or wss with ``tls``; "unix" a socket of this machine.
     transport: Literal["tcp", "websockets", "unix"] = "tcp"

@@ -26,6 +26,7 @@ _SHOWN_CHARACTERS = 60
 
 #: What other programs, and people, call a key, and what it is called here.
 _CALLED_HERE = {
+    "broker": "host",
     "factor": "scale",
     "fields": "channels",
     "interval": "period",
@@ -33,7 +34,9 @@ _CALLED_HERE = {
     "min": "range",
     "multiplier": "scale",
     "separator": "delimiter",
+    "server": "host",
     "timestamp": "time",
+    "url": "host",
     "window": "aggregates",
 }
 

@@ -24,6 +24,7 @@ from headgate.config.former import NO_SINK, is_implied, with_former
 from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
 from headgate.config.table import Table
 from headgate.config.values import (
+    Address,
     CertificatesFile,
     FilePath,
     Host,
@@ -182,7 +183,7 @@ class ForwardConfig(Table):
 class ConsoleConfig(Table):
     """``[console]``: HTTP for ``/healthz``, ``/readyz``, ``/metrics`` and ``headgate status``."""
 
-    host: str = "127.0.0.1"
+    host: Address = "127.0.0.1"
     port: Annotated[Int, Field(ge=0, le=65535)] = 8350
     #: Names, besides ``host``, localhost and all addresses, that a request may be meant for.
     hosts: tuple[Host, ...] = ()

@@ -42,6 +42,7 @@ _MIN_TOKEN = 16
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253})")
+_NO_ADDRESS = re.compile(r"[\s/@\x00-\x1f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -56,6 +57,16 @@ def _name(text: str) -> str:
 def _host(text: str) -> str:
     if _HOST.fullmatch(text) is None:
         raise ValueError('expected the name of a host without a port, such as "gateway.example"')
+    return text
+
+
+def _address(text: str) -> str:
+    # One colon begins a port, and several stand in an address of IPv6.
+    if not text or text.count(":") == 1 or "//" in text or _NO_ADDRESS.search(text):
+        raise ValueError(
+            'expected a name or an address, such as "broker.example" or "192.0.2.7", without '
+            "scheme, user, port or path, each of which has a key of its own"
+        )
     return text
 
 
@@ -103,6 +114,8 @@ Name = Annotated[str, AfterValidator(_name)]
 TopicFilter = Annotated[str, AfterValidator(_topic_filter)]
 #: Name of a host, as a request gives it.
 Host = Annotated[str, AfterValidator(_host)]
+#: Name or address of a machine, of this one or another.
+Address = Annotated[str, AfterValidator(_address)]
 #: A whole number, a number, a truth value: none is taken for another.
 Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), AllowInfNan(False)]  # noqa: FBT003  (pydantic's signature)
