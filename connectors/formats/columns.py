@@ -80,6 +80,17 @@ class Decoded:
             stated=[(positions[at], named, stated) for at, named, stated in self.stated],
         )
 
+    def taken_of(self, positions: Sequence[int]) -> list[int]:
+        """How much was taken of the messages at these positions: readings, and what they state."""
+        at = np.array(positions, np.intp)
+        first = np.searchsorted(self.owner, at, side="left")
+        count = np.searchsorted(self.owner, at, side="right") - first
+        if self.stated:
+            stating = np.array([position for position, *_ in self.stated], np.intp)
+            count += (stating == at[:, None]).sum(axis=1)
+        counts: list[int] = count.tolist()
+        return counts
+
     def batch(self, channels: ChannelTable) -> Batch:
         """The readings as a batch without origin."""
         return Batch.from_columns(

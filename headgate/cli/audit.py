@@ -82,6 +82,7 @@ def _as_json(result: Audit) -> dict[str, Any]:
         "balanced": result.is_balanced,
         "totals": _numbers(result.sum()),
         "messages": dict(result.messages),
+        "retried": dict(result.retried),
         "unchecked": [
             {"feed": device.feed, "device": device.name, "start": _text(start_ns)}
             for device, start_ns in result.unchecked
@@ -161,7 +162,9 @@ def _print(result: Audit) -> None:
     if len(ordered) > _MOST_ROWS:
         console.print(f"… and {len(ordered) - _MOST_ROWS} more; --json prints all")
     for reason, count in result.messages.items():
-        console.print(printable(f"{count} messages in quarantine: {reason}"))
+        taken = result.retried[reason]
+        retried = f"; {taken} of them are received by now, by quarantine --retry" if taken else ""
+        console.print(printable(f"{count} messages in quarantine: {reason}{retried}"))
     _print_sinks(result, console)
     _print_verdict(result, console)
 

@@ -48,14 +48,17 @@ from headgate.core.log import (
 from headgate.core.records import (
     AGGREGATES_SCHEMA,
     MESSAGES_SCHEMA,
+    OLD_MESSAGES_SCHEMA,
     READINGS_SCHEMA,
     REJECTED_PART_SCHEMA,
     REJECTED_SCHEMA,
+    RETRIED_SCHEMA,
     check_schema,
     decode_aggregates,
     decode_messages,
     decode_readings,
     decode_rejected,
+    decode_retried,
     part_of,
     schema_of,
 )
@@ -117,6 +120,8 @@ class Audit:
         span_ns: Length of a span.
         accounts: By device and start of the span (ns since 1970 UTC).
         messages: Quarantined messages and refused points, by reason; they hold no readings.
+        retried: Those of them that were taken after all, by the reason they had been refused for:
+            what they gave is among the received.
         sinks: Points by sink and topic of results.
         unread: Records of readings that the log deleted before they were worked on.
     """
@@ -124,6 +129,7 @@ class Audit:
     span_ns: int
     accounts: dict[tuple[Device, int], Account]
     messages: Counter[str]
+    retried: Counter[str] = field(default_factory=Counter)
     sinks: dict[tuple[str, str], SinkAccount] = field(default_factory=dict)
     unread: int = 0
 
@@ -210,6 +216,7 @@ class _Auditor:
         self._rejections_from: dict[int, float] = {}
         self._late: set[tuple[int, int, Device]] = set()
         self._messages: Counter[str] = Counter()
+        self._retried: Counter[str] = Counter()
 
     async def run(self) -> Audit:
         for partition in range(self._config.log.partitions):
@@ -228,7 +235,14 @@ class _Auditor:
             for place, account in sorted(self._accounts.items())
             if place[1] >= self._not_before_ns
         }
-        return Audit(self._span_ns, asked, self._messages, self._sinks.accounts, self._unread)
+        return Audit(
+            self._span_ns,
+            asked,
+            self._messages,
+            self._retried,
+            self._sinks.accounts,
+            self._unread,
+        )
 
     def _partition_of(self, device: Device) -> int:
         return device_partition(device.feed, device.name, self._config.log.partitions)
@@ -343,12 +357,10 @@ class _Auditor:
             if is_rejected and part_of(record.headers)[0] == 0:
                 together.clear()
             try:
-                messages = decode_messages(record.value) if schema == MESSAGES_SCHEMA else []
+                self._note_messages(record, start)
                 found = self._rejections(record, partition) if is_rejected else {}
             except DataError:
                 continue  # damaged: what was rejected is missing, and the account says so
-            self._messages.update(message.reason for message in messages)
-            self._sinks.note_refused(messages)
             for source, counter in found.items():
                 together[source] += counter
                 fullest[source] = fullest.get(source, Counter()) | together[source]
@@ -357,6 +369,17 @@ class _Auditor:
                 account = self._accounts[device, span]
                 account.rejected[reason] += count
                 account.rejected_past_horizon += count * is_past
+
+    def _note_messages(self, record: StoredRecord, start: int) -> None:
+        """Count messages, and those of what is there, from ``start`` on, that have been taken."""
+        schema = schema_of(record.headers)
+        if schema in (MESSAGES_SCHEMA, OLD_MESSAGES_SCHEMA):
+            messages = decode_messages(record.value)
+            self._messages.update(message.reason for message in messages)
+            self._sinks.note_refused(messages)
+        elif schema == RETRIED_SCHEMA:
+            retried = decode_retried(record.value)
+            self._retried.update(each.reason for each in retried if each.offset >= start)
 
     def _rejections(
         self, record: StoredRecord, partition: int

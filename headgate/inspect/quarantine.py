@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 
 from connectors.formats.topics import TopicPattern
@@ -14,10 +14,13 @@ from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition, records_between
 from headgate.core.records import (
+    RETRIED_SCHEMA,
     QuarantinedMessage,
     decode_messages,
     decode_rejected,
+    decode_retried,
     kind_of,
+    schema_of,
 )
 from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 
@@ -72,11 +75,13 @@ async def kinds(config: Config, log: Log) -> list[Kind]:
         log: A started log.
     """
     found = _Kinds(config)
-    async for record in quarantined(config, log):
-        try:
-            found.add(record)
-        except DataError:
-            continue  # ``headgate log verify`` tells of it
+    retried = await retried_rows(config, log)
+    for partition in range(config.log.partitions):
+        async for record in quarantined(config, log, partition):
+            try:
+                found.add(record, retried.get((partition, record.offset), ()))
+            except DataError:
+                continue  # ``headgate log verify`` tells of it
     listed = sorted(found.kinds(), key=lambda each: (-each.count, each.reason, each.feed))
     for each in listed:
         if each.example is None or not is_whole(each.example):
@@ -99,10 +104,20 @@ class _Kinds:
     def kinds(self) -> list[Kind]:
         return list(self._found.values())
 
-    def add(self, record: StoredRecord) -> None:
-        """Add what a record holds; raises DataError for one that can't be read."""
-        if kind_of(record.headers).name == "messages":
-            for message in decode_messages(record.value):
+    def add(self, record: StoredRecord, retried: Container[int]) -> None:
+        """Add what a record holds; raises DataError for one that can't be read.
+
+        Args:
+            record: A record of quarantine.
+            retried: Places in it of messages that have been taken after all.
+        """
+        kind = kind_of(record.headers).name
+        if kind == "retried":
+            return
+        if kind == "messages":
+            for row, message in enumerate(decode_messages(record.value)):
+                if row in retried:
+                    continue
                 each = self._kind(message.reason, self._feed_of(message))
                 each.add(origin_of(self._config, message)[1], message.ingest_ns)
                 if each.example is None or is_whole(message) or not is_whole(each.example):
@@ -120,14 +135,29 @@ class _Kinds:
         return self._found.setdefault((reason, feed), Kind(reason, feed))
 
 
-async def quarantined(config: Config, log: Log) -> AsyncIterator[StoredRecord]:
-    """Every record of quarantine, each partition's oldest first."""
+async def quarantined(config: Config, log: Log, partition: int) -> AsyncIterator[StoredRecord]:
+    """Every record of a partition of quarantine that there is now, the oldest first."""
+    at = TopicPartition(topic(config, QUARANTINE), partition)
+    start, end = await log.offsets(at)
+    async for records in records_between(log, at, start, end):
+        for record in records:
+            yield record
+
+
+async def retried_rows(config: Config, log: Log) -> dict[tuple[int, int], set[int]]:
+    """By partition and offset of a record, the places in it of messages that have been taken."""
+    rows: dict[tuple[int, int], set[int]] = {}
     for partition in range(config.log.partitions):
-        at = TopicPartition(topic(config, QUARANTINE), partition)
-        start, end = await log.offsets(at)
-        async for records in records_between(log, at, start, end):
-            for record in records:
-                yield record
+        async for record in quarantined(config, log, partition):
+            if schema_of(record.headers) != RETRIED_SCHEMA:
+                continue
+            try:
+                retried = decode_retried(record.value)
+            except DataError:
+                continue  # ``headgate log verify`` tells of it
+            for each in retried:
+                rows.setdefault((partition, each.offset), set()).add(each.row)
+    return rows
 
 
 class FeedOf:

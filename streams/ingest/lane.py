@@ -35,6 +35,7 @@ from headgate.core.errors import PermanentError, TransientError
 from headgate.core.heartbeat import HEARTBEAT_FILE, HEARTBEAT_INTERVAL_S, HeardTime, Heartbeat
 from headgate.core.log import READINGS, Log, Record, TopicPartition
 from headgate.core.note import Note
+from headgate.core.records import is_retried
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.ingest.certificates import CertificateWatch
@@ -222,7 +223,9 @@ class IngestLane:
                         break
                     newest_ns = 1_000_000 * self._log.wall_ms(records[-1].timestamp_ms)
                     self._arrival.has_been(newest_ns)
-                    written_ns = max(written_ns, newest_ns)
+                    if not is_retried(records[-1].headers):
+                        # What had been in quarantine says nothing of when somebody listened.
+                        written_ns = max(written_ns, newest_ns)
                     if self._translator.gives_times:
                         self._translator.recall(records)
                     first = records[-1].offset + 1

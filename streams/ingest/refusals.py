@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from zlib import crc32
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from connectors.formats.columns import BadField
+from connectors.formats.columns import Decoded
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from headgate.config.content_types import noted
 from headgate.config.schema import Config
@@ -140,6 +141,7 @@ class Refusals:
         messages: Messages,
         refused: Sequence[tuple[int, DataError]],
         into: dict[int, list[QuarantinedMessage]],
+        taken: Sequence[int] | None = None,
     ) -> None:
         """Add messages to what goes to quarantine.
 
@@ -148,6 +150,7 @@ class Refusals:
             messages: The run that they are part of.
             refused: Position and reason of each.
             into: By partition, what goes there.
+            taken: How many readings were taken of each all the same; None: of none of them any.
         """
         if not refused:
             return
@@ -157,7 +160,7 @@ class Refusals:
         by_reason: defaultdict[str, list[tuple[int, DataError]]] = defaultdict(list)
         # By topic: its name in quarantine, and what goes to its partition there.
         kept_of: dict[bytes, tuple[str, list[QuarantinedMessage]]] = {}
-        for each in refused:
+        for each, readings in zip(refused, repeat(0) if taken is None else taken, strict=False):
             position, error = each
             by_reason[error.reason].append(each)
             topic, payload = topics[position], payloads[position]
@@ -179,6 +182,7 @@ class Refusals:
                     error.reason,
                     detail,
                     size,
+                    readings,
                 )
             )
         for reason, alike in by_reason.items():
@@ -191,18 +195,19 @@ class Refusals:
         self,
         feed: str,
         messages: Messages,
-        bad_fields: Mapping[tuple[str, str], BadField],
+        decoded: Decoded,
         into: dict[int, list[QuarantinedMessage]],
     ) -> None:
         """Count bad fields, and keep a message as an example of each kind now and then."""
         now_ns = self._clock.monotonic_ns()
-        for (channel, kind), bad in bad_fields.items():
+        for (channel, kind), bad in decoded.bad_fields.items():
             self._telemetry.bad_fields.labels(feed, channel, kind).inc(bad.count)
             kept_ns = self._kept_ns.get((feed, channel, kind))
             if kept_ns is not None and now_ns - kept_ns < _INTERVAL_NS:
                 continue
             self._kept_ns[feed, channel, kind] = now_ns
-            self.refuse(feed, messages, [(bad.position, DataError("bad_field", bad.detail))], into)
+            refused = [(bad.position, DataError("bad_field", bad.detail))]
+            self.refuse(feed, messages, refused, into, decoded.taken_of([bad.position]))
 
     def tell(self) -> None:
         """Tell in the log of what goes on; call it often."""

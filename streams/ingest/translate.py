@@ -190,10 +190,10 @@ class Translator:
         )
         into.has_caught_up |= reader.has_caught_up
         if decoded.refused:
-            self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined)
+            taken = decoded.taken_of([position for position, _ in decoded.refused])
+            self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined, taken)
         if decoded.bad_fields:
-            examples = decoded.bad_fields
-            self._refusals.keep_examples(feed, of_feed, examples, into.quarantined)
+            self._refusals.keep_examples(feed, of_feed, decoded, into.quarantined)
         if len(decoded.value):
             self._date_new()
             self._heard_ns[decoded.channel] = self._now_ns()

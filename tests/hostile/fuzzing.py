@@ -84,6 +84,15 @@ def _messages(rng: random.Random) -> bytes:
     )
 
 
+def _retried(rng: random.Random) -> bytes:
+    return kinds.encode_retried(
+        [
+            kinds.RetriedMessage(n, rng.randrange(9), n, rng.randrange(9), "not_json")
+            for n in range(rng.randint(0, 20))
+        ]
+    )
+
+
 def _aggregates(rng: random.Random) -> bytes:
     table, k = _table(rng), rng.randint(0, 12)
     sizes = [rng.randint(0, 9) for _ in range(k)]
@@ -211,6 +220,7 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
     "readings": (_readings, lambda value: kinds.decode_readings(value, ChannelTable())),
     "rejected": (_rejected, lambda value: kinds.decode_rejected(value, ChannelTable())),
     "messages": (_messages, kinds.decode_messages),
+    "retried": (_retried, kinds.decode_retried),
     "aggregates": (_aggregates, lambda value: kinds.decode_aggregates(value, ChannelTable())),
     "anomalies": (_anomalies, kinds.decode_anomalies),
     "old_anomalies": (_old_anomalies, kinds.decode_anomalies),

@@ -36,6 +36,7 @@ from headgate.core.records import (
     OLD_ANOMALIES_SCHEMAS,
     READINGS_SCHEMA,
     REJECTED_SCHEMA,
+    RETRIED_SCHEMA,
     STATES_SCHEMA,
     encode_readings,
 )
@@ -56,7 +57,11 @@ _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
         ("health", HEALTH_SCHEMA),
         ("states", STATES_SCHEMA),
     ],
-    QUARANTINE: [("rejected", REJECTED_SCHEMA), ("messages", MESSAGES_SCHEMA)],
+    QUARANTINE: [
+        ("rejected", REJECTED_SCHEMA),
+        ("messages", MESSAGES_SCHEMA),
+        ("retried", RETRIED_SCHEMA),
+    ],
     THINNED[0]: [("aggregates", AGGREGATES_SCHEMA)],
     STATE: [("state", STATE_SCHEMA)],
     FORWARDED: [("note", b"forwarded/1")],

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,11 +17,17 @@ from connectors.logs.configured import topic, topic_specs
 from connectors.logs.embedded.store import SqliteLog
 from connectors.replay.publisher import Publisher
 from headgate.config.schema import Config
-from headgate.core.batch import Quality, concat
-from headgate.core.channels import ChannelTable
+from headgate.core.batch import Batch, Quality, concat
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, StoredRecord, TopicPartition
-from headgate.core.records import decode_aggregates, decode_readings, decode_rejected
+from headgate.core.records import (
+    RETRIED_HEADER,
+    decode_aggregates,
+    decode_readings,
+    decode_rejected,
+    readings_record,
+)
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.audit import audit
 from streams.ingest.lane import IngestLane
@@ -233,6 +240,31 @@ async def test_messages_without_a_time_that_had_waited_are_spread_over_the_wait(
     # The pace was learned when they were heard; the machine may have been slow then and now.
     usual_s = sorted(steps_s[:7])[3]
     assert all(usual_s / 3 < step_s < 3 * usual_s for step_s in steps_s[7:14])
+
+
+async def test_what_was_in_quarantine_does_not_say_that_somebody_listened(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """It is appended while messages wait, and they are spread over their wait all the same."""
+    config = _config(mosquitto, tmp_path, time={}, retained="reading")
+    async with _running(config) as gateway:
+        await _publish_slowly(mosquitto, 0, 8, 0.2)
+        await gateway.settled(8)
+    await _publish_slowly(mosquitto, 8, 16, 0.4)
+    await gateway.log.start()
+    channels = ChannelTable()
+    channels.row(Channel("f", "other", "f", "v"))
+    retried = readings_record(Batch.from_columns(channels, [NS_PER_S], [0], [0.0]), "f")
+    marked = replace(retried, headers=(*retried.headers, RETRIED_HEADER))
+    await gateway.log.append(TopicPartition(topic(config, READINGS), 0), [marked])
+    await gateway.log.stop()
+    async with _running(config) as gateway:
+        await gateway.settled(17)
+        values, times_s, _ = await _read(gateway)
+
+    assert values == [*range(8), 0, *range(8, 16)]
+    # They waited for three seconds; it takes none to take what was in quarantine.
+    assert times_s[-1] - times_s[9] > 0.7
 
 
 async def test_messages_that_had_waited_are_not_dated_into_a_silence_that_was_heard(

@@ -20,6 +20,7 @@ from headgate.core.records import (
     messages,
     readings,
     rejected,
+    retried,
     states,
 )
 from headgate.core.records.aggregates import (
@@ -55,6 +56,7 @@ from headgate.core.records.keys import KeyGroup, KeyRows
 from headgate.core.records.kind import RecordKind, check_schema, schema_of
 from headgate.core.records.messages import (
     MESSAGES_SCHEMA,
+    OLD_MESSAGES_SCHEMA,
     QuarantinedMessage,
     decode_messages,
     encode_messages,
@@ -78,6 +80,15 @@ from headgate.core.records.rejected import (
     rejected_record,
     rejected_records,
 )
+from headgate.core.records.retried import (
+    RETRIED_HEADER,
+    RETRIED_SCHEMA,
+    RetriedMessage,
+    decode_retried,
+    encode_retried,
+    is_retried,
+    retried_records,
+)
 from headgate.core.records.states import (
     STATES_SCHEMA,
     decode_states,
@@ -95,15 +106,19 @@ __all__ = [
     "MESSAGES_SCHEMA",
     "OLD_ANOMALIES_SCHEMAS",
     "OLD_HEALTH_SCHEMA",
+    "OLD_MESSAGES_SCHEMA",
     "READINGS_SCHEMA",
     "REJECTED_PART_SCHEMA",
     "REJECTED_SCHEMA",
+    "RETRIED_HEADER",
+    "RETRIED_SCHEMA",
     "STATES_SCHEMA",
     "KeyGroup",
     "KeyRows",
     "QuarantinedMessage",
     "RecordKind",
     "RejectedReadings",
+    "RetriedMessage",
     "aggregates_record",
     "aggregates_records",
     "anomalies_record",
@@ -117,6 +132,7 @@ __all__ = [
     "decode_messages",
     "decode_readings",
     "decode_rejected",
+    "decode_retried",
     "decode_states",
     "encode_aggregates",
     "encode_anomalies",
@@ -125,9 +141,11 @@ __all__ = [
     "encode_messages",
     "encode_readings",
     "encode_rejected",
+    "encode_retried",
     "encode_states",
     "health_record",
     "health_records",
+    "is_retried",
     "kind_of",
     "messages_record",
     "messages_records",
@@ -136,12 +154,23 @@ __all__ = [
     "readings_records",
     "rejected_record",
     "rejected_records",
+    "retried_records",
     "schema_of",
     "states_record",
     "states_records",
 ]
 
-_ALL = (readings, availability, rejected, messages, aggregates, anomalies, health, states)
+_ALL = (
+    readings,
+    availability,
+    rejected,
+    messages,
+    retried,
+    aggregates,
+    anomalies,
+    health,
+    states,
+)
 
 #: By the header ``schema``, each kind of record in each version that can be read.
 KINDS: Mapping[bytes, RecordKind] = {

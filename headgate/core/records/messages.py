@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import repeat, starmap
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,7 +17,10 @@ from headgate.core.log import QUARANTINE, Record
 from headgate.core.records.arrow import TIME
 from headgate.core.records.kind import RecordKind, Row, Takes
 
-MESSAGES_SCHEMA = b"messages/1"
+MESSAGES_SCHEMA = b"messages/2"
+
+#: As it was written before it told what had been taken of a message.
+OLD_MESSAGES_SCHEMA = b"messages/1"
 
 #: Of rows of the topic ``quarantine``, whatever they tell of.
 QUARANTINE_COLUMNS = ("time", "source", "reason", "detail", "payload", "payload_bytes", "tags")
@@ -27,7 +30,7 @@ QUARANTINE_COLUMNS = ("time", "source", "reason", "detail", "payload", "payload_
 _CUT_PAYLOAD_BYTES = 1 << 20
 _CUT_TEXT = 16 << 10
 
-_MESSAGES = pa.schema(
+_MESSAGES_1 = pa.schema(
     [
         pa.field("ingest_time", TIME, nullable=False),
         pa.field("source", pa.utf8(), nullable=False),
@@ -37,6 +40,10 @@ _MESSAGES = pa.schema(
         pa.field("payload_bytes", pa.int64(), nullable=False),
     ]
 )
+_MESSAGES = pa.schema([*_MESSAGES_1, pa.field("readings", pa.int32(), nullable=False)])
+
+#: What ``readings`` is where nobody knows it.
+UNKNOWN_READINGS = -1
 
 
 class QuarantinedMessage(NamedTuple):
@@ -50,6 +57,9 @@ class QuarantinedMessage(NamedTuple):
         reason: Short fixed word, a counter's label.
         detail: What exactly was wrong.
         payload_bytes: Length of the payload before cutting.
+        readings: How many readings were taken of it all the same, words of whether devices are
+            there included: 0 where it was refused as a whole, and ``UNKNOWN_READINGS`` where
+            nobody noted it.
     """
 
     ingest_ns: int
@@ -58,6 +68,7 @@ class QuarantinedMessage(NamedTuple):
     reason: str
     detail: str
     payload_bytes: int
+    readings: int = UNKNOWN_READINGS
 
 
 def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
@@ -71,12 +82,12 @@ def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
 
 
 def decode_messages(value: bytes) -> list[QuarantinedMessage]:
-    """Read quarantined messages back; raises DataError like ``decode_readings``."""
-    table = from_ipc(value, _MESSAGES)
+    """Read messages back, of this version or the one before; raises DataError likewise."""
+    table = from_ipc(value, _MESSAGES, _MESSAGES_1)
     times = table.column("ingest_time").cast(pa.int64())
-    columns = [times, *(table.column(name) for name in _MESSAGES.names[1:])]
+    columns = [times, *(table.column(name) for name in table.column_names[1:])]
     rows = zip(*(column.to_pylist() for column in columns), strict=True)
-    return list(map(QuarantinedMessage._make, rows))
+    return list(starmap(QuarantinedMessage, rows))
 
 
 def _array(values: Sequence[object], kind: pa.DataType) -> pa.Array:
@@ -142,7 +153,7 @@ def _rows(messages: Sequence[QuarantinedMessage], takes: Takes) -> Iterator[Row]
 KIND = RecordKind(
     "messages",
     QUARANTINE,
-    (MESSAGES_SCHEMA,),
+    (MESSAGES_SCHEMA, OLD_MESSAGES_SCHEMA),
     count=lambda value: len(decode_messages(value)),
     rows=lambda value, takes: _rows(decode_messages(value), takes),
     columns=QUARANTINE_COLUMNS,

@@ -102,6 +102,30 @@ def test_quarantined_messages_come_back() -> None:
     assert (back.payload, back.source, back.detail) == (b"\xff\x00", "mqtt:a/?", "é")
 
 
+def test_quarantined_messages_of_the_version_before_are_read() -> None:
+    """Nobody knows of them whether readings were taken of them all the same."""
+    message = kinds.QuarantinedMessage(5, "mqtt:a", b"\xff", "not_json", "é", 2, 3)
+    value = kinds.encode_messages([message])
+
+    assert kinds.decode_messages(value) == [message]
+    assert kinds.decode_messages(_without(value, "readings")) == [message._replace(readings=-1)]
+
+
+def test_what_was_taken_of_quarantine_comes_back() -> None:
+    """Which messages those are, and what they gave; also as rows for people."""
+    retried = [kinds.RetriedMessage(10**18, 7, row, 2, "bad_time") for row in range(3)]
+    (record,) = kinds.retried_records(retried)
+    kind = kinds.kind_of(record.headers)
+    row, *others = kind.rows(record.value, lambda *_: True)
+
+    assert kinds.decode_retried(record.value) == retried
+    assert kind.count(record.value) == 3
+    assert len(others) == 2
+    assert tuple(row) == kind.columns
+    assert (row["source"], row["reason"]) == ("quarantine@7/0", "retried")
+    assert row["detail"] == "2 readings of what was refused as bad_time"
+
+
 def test_aggregates_come_back() -> None:
     """Statistics, counts and sketches survive."""
     table = _table()

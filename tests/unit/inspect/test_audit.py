@@ -22,10 +22,12 @@ from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record,
 from headgate.core.records import (
     REJECTED_PART_SCHEMA,
     QuarantinedMessage,
+    RetriedMessage,
     aggregates_record,
     messages_record,
     readings_record,
     rejected_record,
+    retried_records,
 )
 from headgate.core.results import STATISTICS, Aggregates
 from headgate.inspect.audit import Account, Audit, audit
@@ -301,6 +303,22 @@ async def test_rejections_of_one_record_in_parts_are_added_up_and_a_replay_is_no
 
     assert account.rejected == {"late": 6}
     assert result.is_balanced
+
+
+async def test_what_was_taken_of_quarantine_is_told(books: Books) -> None:
+    """Beside what stands there; its readings are received like any others."""
+    message = QuarantinedMessage(0, "mqtt:in", b"?", "bad_time", "", 1, 0)
+    offset = await books.append(QUARANTINE, messages_record([message] * 3))
+    await books.received(1, 2)
+    retried = [RetriedMessage(0, offset, row, 1, "bad_time") for row in (0, 2)]
+    await books.append(QUARANTINE, *retried_records(retried))
+    await books.aggregated(0, 2)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert result.is_balanced
+    assert account.received == account.aggregated == 2
+    assert (result.messages, result.retried) == ({"bad_time": 3}, {"bad_time": 2})
 
 
 @pytest.mark.parametrize("name", [AGGREGATES, QUARANTINE])

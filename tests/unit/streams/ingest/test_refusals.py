@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S
+from headgate.core.records import QuarantinedMessage
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.ingest.refusals import Messages, Refusals, shown_topic
@@ -40,12 +41,15 @@ class Rig:
 
     def take(self, *payloads: bytes, topic: bytes = b"in/d") -> list[tuple[str, str]]:
         """Reasons and details of what these messages leave in quarantine."""
+        return [(each.reason, each.detail) for each in self.kept(*payloads, topic=topic)]
+
+    def kept(self, *payloads: bytes, topic: bytes = b"in/d") -> list[QuarantinedMessage]:
+        """What these messages leave in quarantine."""
         translated = Translated()
         count = len(payloads)
         messages = Messages([topic] * count, payloads, np.full(count, _NOW_NS), {})
         self.translator.take(messages, translated)
-        kept = [message for parts in translated.quarantined.values() for message in parts]
-        return [(message.reason, message.detail) for message in kept]
+        return [message for parts in translated.quarantined.values() for message in parts]
 
     def counted(self, name: str, **labels: str) -> float:
         """A metric's value."""
@@ -62,6 +66,26 @@ def test_a_message_is_refused_once() -> None:
     assert kept[1][1].startswith("5001 of 5001 records")
     assert rig.counted("headgate_quarantined_total", reason="not_object") == 2
     assert rig.counted("headgate_messages_total", feed="f") == 2
+
+
+def test_it_is_noted_how_much_was_taken_of_what_is_refused() -> None:
+    """Of each message by itself, be it refused or an example of a bad field."""
+    rig = Rig()
+    kept = rig.kept(
+        b'{"x": 0, "y": 0}',
+        b"[1, 2]",
+        b'[1, {"x": 1, "y": 2}, {"x": 3}]',
+        b'{"x": 0}',
+        b'{"x": "strong", "y": 2}',
+        b"rubbish",
+    )
+
+    assert [(each.reason, each.readings) for each in kept] == [
+        ("not_object", 0),
+        ("not_object", 3),
+        ("not_json", 0),
+        ("bad_field", 2),
+    ]
 
 
 def test_many_topics_in_one_run_are_told_by_the_most_frequent() -> None:
