@@ -95,8 +95,12 @@ def open_log(config: Config, clock: Clock) -> Log:
     Raises:
         ConfigError: The password can't be read.
     """
-    # On Kafka the log's time has no place of its own.
-    return _open_log(config, clock, config.gateway.data_dir / "log-time.db")
+    return _open_log(config, clock, _time_file(config))
+
+
+def _time_file(config: Config) -> Path:
+    """Where the log's time is kept on Kafka, which has no place of its own for it."""
+    return config.gateway.data_dir / "log-time.db"
 
 
 def _open_log(config: Config, clock: Clock, time_file: Path | None) -> Log:
@@ -116,8 +120,13 @@ def _open_log(config: Config, clock: Clock, time_file: Path | None) -> Log:
     )
 
 
-async def open_existing_log(config: Config, clock: Clock) -> Log:
-    """A started log that a gateway has written to, for those who only look.
+async def open_existing_log(config: Config, clock: Clock, *, writes: bool = False) -> Log:
+    """A started log that a gateway has written to, for those who are no gateway.
+
+    Args:
+        config: Says which log.
+        clock: What its time is counted with.
+        writes: Whether it is written to, and not only looked at: then no gateway may run on it.
 
     Raises:
         TransientError: There is none yet, or it can't be reached.
@@ -128,7 +137,7 @@ async def open_existing_log(config: Config, clock: Clock) -> Log:
             f"expected the log of a gateway that has run, found no file at {config.log_path}; "
             "check gateway.data_dir, or start the gateway first"
         )
-    log = _open_log(config, clock, None)
+    log = _open_log(config, clock, _time_file(config) if writes else None)
     await log.start()
     return log
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.cli.config_option import add_config_option
 from headgate.cli.output import say
+from headgate.cli.quarantine_retry import add_retry_options, is_retry, run_retry
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
@@ -26,11 +27,14 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         description=(
             "List what stands in quarantine by reason and feed: how much, from where, an example, "
             "and the nearest change of the configuration that takes it. Each change was tried on "
-            "the example by the gateway's own decoder. Reads the log beside a running gateway."
+            "the example by the gateway's own decoder. Reads the log beside a running gateway. "
+            "With --retry, messages that the configuration reads by now are taken; the gateway "
+            "must be stopped for that."
         ),
     )
     add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    add_retry_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.load import load_config
     from headgate.core.logging import configure_logging
 
+    if is_retry(args):
+        return run_retry(args)
     config = load_config(args.config, check_files=False)
     configure_logging("error", config.logging.format)
     listed = asyncio.run(_kinds(config))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -69,3 +71,38 @@ class FileLock:
             return self._path.read_text()
         except OSError:
             return ""
+
+
+@contextmanager
+def without_gateway(folder: Path) -> Iterator[None]:
+    """Keep every gateway, and every lane of one, off its data for as long as the block lasts.
+
+    Args:
+        folder: Its ``gateway.data_dir``.
+
+    Raises:
+        PermanentError: One is there; or none has ever been, so that it may run elsewhere.
+    """
+    files = sorted(folder.glob("*.lock"))
+    if folder / "gateway.lock" not in files:
+        raise PermanentError(
+            f"{folder}: expected the data of a gateway that has run, found no gateway.lock; do "
+            "this on the gateway's machine, with its configuration"
+        )
+    with ExitStack() as stack:
+        for file in files:
+            lock = FileLock(file)
+            try:
+                is_ours = lock.try_take()
+            except OSError as error:
+                raise PermanentError(
+                    f"{file}: expected a file that can be written to, got {error.strerror}; do "
+                    "this as the gateway's user"
+                ) from error
+            if not is_ours:
+                raise PermanentError(
+                    f"{file}: expected that the gateway is stopped, found process "
+                    f"{lock.owner() or 'unknown'}; stop it, and start it again afterwards"
+                )
+            stack.push(lock)
+        yield

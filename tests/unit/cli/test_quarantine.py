@@ -18,13 +18,17 @@ from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.log import QUARANTINE, READINGS, TopicPartition
 from headgate.core.records import QuarantinedMessage, messages_record, rejected_record
+from headgate.gateway.lock import FileLock
+from headgate.inspect.log_contents import Filter, exported
 
 _START_NS = 1_750_000_000 * 10**9
 
 _MESSAGES = [
-    QuarantinedMessage(_START_NS, "mqtt:m/a", b"13.9", "not_object", "expected an object", 4),
-    QuarantinedMessage(_START_NS + 1, "mqtt:m/b", b"14.5", "not_object", "expected an object", 4),
-    QuarantinedMessage(_START_NS + 2, "mqtt:m/b", b"14.", "not_object", "expected an object", 9),
+    QuarantinedMessage(_START_NS, "mqtt:m/a", b"13.9", "not_object", "expected an object", 4, 0),
+    QuarantinedMessage(
+        _START_NS + 1, "mqtt:m/b", b"14.5", "not_object", "expected an object", 4, 0
+    ),
+    QuarantinedMessage(_START_NS + 2, "mqtt:m/b", b"14.", "not_object", "expected an object", 9, 0),
     QuarantinedMessage(_START_NS, "mqtt:x/\x1b[2J", b"\x9b", "unknown_topic", "no feed", 1),
     QuarantinedMessage(_START_NS, "influxdb", b"p v=1", "rejected_by_sink", "bad point", 5),
 ]
@@ -202,4 +206,107 @@ def test_options_that_do_not_fit_are_refused(
 ) -> None:
     """Each with what is expected."""
     assert main(["check", "-c", str(config_file), *arguments]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def _mend(config_file: Path) -> None:
+    """Have the feed read bare numbers."""
+    text = config_file.read_text()
+    text = text.replace("[feed.f]\n", '[feed.f]\nformat = { type = "value", channel = "temp" }\n')
+    config_file.write_text(text)
+
+
+def _readings(config_file: Path) -> int:
+    """How many readings stand in the log."""
+
+    async def count() -> int:
+        config = load_config(config_file)
+        log = open_log(config, SystemClock())
+        await log.start()
+        found = 0
+        async for rows in exported(config, log, READINGS, Filter()):
+            found += len(list(rows))
+        await log.stop()
+        return found
+
+    return asyncio.run(count())
+
+
+def test_what_is_read_by_now_is_taken(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First it is shown, by feed and reason; then it is done, and listed no more."""
+    command = ["quarantine", "-c", str(config_file), "--retry"]
+    _mend(config_file)
+    (config_file.parent / "gateway.lock").touch()
+
+    assert main([*command, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 readings of 2 messages would be taken, and nothing was changed" in shown
+    assert "left (cut): not all of it was kept" in shown
+    assert "left (other): it is no message of a source" in shown
+    assert _readings(config_file) == 0
+
+    assert main([*command, "--json", "--reason", "not_object"]) == 0
+    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told == {
+        "feed": "f",
+        "reason": "not_object",
+        "messages": 3,
+        "taken": 2,
+        "readings": 2,
+        "refused": {},
+        "left": {"cut": 1},
+    }
+    assert _readings(config_file) == 2
+
+    assert main(command) == 0
+    assert "took 0 readings of 0 messages" in capsys.readouterr().out
+    assert main(["quarantine", "-c", str(config_file), "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {each["reason"]: each["count"] for each in listed}["not_object"] == 1
+    assert _readings(config_file) == 2
+
+
+@pytest.mark.parametrize("lock", ["gateway.lock", "ingest.lock"])
+def test_nothing_is_taken_beside_a_gateway(
+    config_file: Path, capsys: pytest.CaptureFixture[str], lock: str
+) -> None:
+    """Nor beside a lane of one that has died; to look is allowed."""
+    command = ["quarantine", "-c", str(config_file), "--retry"]
+    _mend(config_file)
+    folder = config_file.parent
+    (folder / "gateway.lock").touch()
+    with FileLock(folder / lock):
+        assert main(command) == 1
+        said = capsys.readouterr().err
+        assert f"{folder / lock}: expected that the gateway is stopped, found process" in said
+        assert main([*command, "--dry-run"]) == 0
+
+    assert _readings(config_file) == 0
+
+
+def test_nothing_is_taken_where_no_gateway_has_run(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may run on another machine."""
+    assert main(["quarantine", "-c", str(config_file), "--retry"]) == 1
+    assert "found no gateway.lock; do this on the gateway's machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--dry-run"], "--dry-run: expected --retry with it"),
+        (["--feed", "f"], "--feed: expected --retry with it"),
+        (["--since", "1d"], "--since: expected --retry with it"),
+        (["--retry", "--feed", "g"], "--feed: expected one of f, got 'g'"),
+        (["--retry", "--since", "soon"], '--since: expected a text like "10s"'),
+    ],
+)
+def test_options_of_retry_that_do_not_fit_are_refused(
+    config_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    """Each with what is expected."""
+    assert main(["quarantine", "-c", str(config_file), *arguments]) == 2
     assert problem in capsys.readouterr().err

@@ -20,6 +20,7 @@ from headgate.core.records import (
     messages,
     readings,
     rejected,
+    retried,
     states,
 )
 
@@ -76,7 +77,8 @@ def test_links_lead_somewhere(name: str) -> None:
     [
         ("`readings/1`", readings._READINGS),
         ("`availability/1` (in `readings`)", availability._AVAILABILITY),
-        ("`messages/1` (in `quarantine`)", messages._MESSAGES),
+        ("`messages/2` (in `quarantine`)", messages._MESSAGES),
+        ("`retried/1` (in `quarantine`)", retried._RETRIED),
         ("`aggregates/1`", aggregates._AGGREGATES),
         ("`anomalies/3`", anomalies._ANOMALIES),
         ("`sensor_health/2` (in `anomalies`)", health._HEALTH),
@@ -114,6 +116,7 @@ def test_versions_are_the_ones_written() -> None:
         kinds.STATES_SCHEMA,
         kinds.REJECTED_SCHEMA,
         kinds.MESSAGES_SCHEMA,
+        kinds.RETRIED_SCHEMA,
     ):
         assert f"### `{schema.decode()}`" in text
 
