@@ -26,6 +26,7 @@ import numpy as np
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.logs.configured import consumer_group, topic
+from headgate.config.content_types import taken_apart
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device
@@ -41,6 +42,7 @@ from headgate.core.log import (
     TopicPartition,
     records_between,
 )
+from headgate.core.properties import Properties
 from headgate.core.records import (
     MESSAGES_SCHEMA,
     OLD_MESSAGES_SCHEMA,
@@ -69,6 +71,7 @@ WHY_LEFT: Final = {
     "part": "other readings of the same message were taken when it came",
     "unknown": "an older version put it there, and did not note whether anything of it was taken",
     "memory": "its format goes by what was said before, as it was then",
+    "beside": "what stood beside it, user properties or content type, was not kept",
     "state": "it says whether a device is there, as it was then",
     "poison": "it ended the process that decoded it",
     "late": "its device has gone on: what is older than its watermark would be late",
@@ -245,6 +248,7 @@ class _Retry:
                 np.array([message.ingest_ns]),
                 {},
                 source=source,
+                properties={0: Properties(taken_apart(message.detail)[1])},
             ),
             found,
         )
@@ -278,8 +282,19 @@ class _Retry:
             "cut": is_cut,
             "state": feed == AVAILABILITY,
             "memory": feed in self._translator.conversations,
+            "beside": self._is_told_beside(feed, message),
         }
         return next((word for word, is_so in reasons.items() if is_so), "")
+
+    def _is_told_beside(self, feed: str | None, message: QuarantinedMessage) -> bool:
+        """Whether it takes what stood beside a message to read it, and that was not kept."""
+        settings = None if feed is None else self._config.feed.get(feed)
+        if settings is None:
+            return False
+        content_type = taken_apart(message.detail)[1].decode()
+        # Where there is none, nobody may have asked for it then; and a long one was cut.
+        is_kept = bool(content_type) and not content_type.endswith("…")
+        return bool(settings.property_tags) or (bool(settings.by_content_type) and not is_kept)
 
     def _why_left(self, found: Translated) -> str:
         """Why what was decoded is not taken; empty where it is."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from connectors.logs.configured import consumer_group, topic, topic_specs
+from headgate.config.content_types import noted
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable, Device
@@ -38,6 +39,17 @@ _CONFIG = {
             "grace": "10s",
             "availability": {"topic": "m/{device}/state"},
             "channels": {"x": {}, "y": {}},
+        },
+        "typed": {
+            "topic": "typed/{device}",
+            "content_types": {"text/csv": {"type": "csv", "columns": ["ts", "x"]}},
+            "time": {"path": "ts", "unit": "s"},
+            "channels": {"x": {}},
+        },
+        "tagged": {
+            "topic": "tagged/{device}",
+            "tags": {"site": {"user_property": "site"}},
+            "channels": {"x": {}},
         },
         "s": {"topic": "spBv1.0/{group}/+/{node}/#", "format": "sparkplug", "channels": {"x": {}}},
     },
@@ -119,6 +131,11 @@ _LEFT = {
     "unknown": [_message(_GOOD, readings=-1)],
     "memory": [_message(b"", "spBv1.0/g/NDATA/n", "no_birth")],
     "state": [_message(b"online", "m/d/state", "bad_state")],
+    "beside": [
+        _message(_GOOD, "tagged/d"),
+        _message(_GOOD, "typed/d"),
+        _message(_GOOD, "typed/d")._replace(detail=noted("", b"text/csv" * 50)),
+    ],
     "poison": [_message(_GOOD, reason="poison")],
     "late": [_message({"ts": _NOW_S - 11, "x": 1})],
     "nothing": [_message(_GOOD, "m/ignored/data", "unknown_topic")],
@@ -178,6 +195,16 @@ async def test_what_has_no_time_has_that_of_its_arrival(scene: Scene) -> None:
     await scene.retry()
 
     assert await scene.readings() == [(_NOW_S + at, at) for at in (0, 5, 9)]
+
+
+async def test_what_a_message_said_that_it_is_is_believed(scene: Scene) -> None:
+    """It stands in the detail of its refusal."""
+    message = _message(b"%d,7\n" % _NOW_S, "typed/d")
+    await scene.quarantine(message._replace(detail=noted("no number", b"text/csv")))
+    (outcome,) = await scene.retry()
+
+    assert (outcome.feed, outcome.taken) == ("typed", 1)
+    assert await scene.readings() == [(_NOW_S, 7)]
 
 
 async def test_only_what_arrived_since_is_tried(scene: Scene) -> None:
