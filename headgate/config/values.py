@@ -42,7 +42,7 @@ _MIN_TOKEN = 16
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253})")
-_NO_ADDRESS = re.compile(r"[\s/@\x00-\x1f]")
+_NO_ADDRESS = re.compile(r"[\s/@?,*\[\]\x00-\x1f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -62,10 +62,12 @@ def _host(text: str) -> str:
 
 def _address(text: str) -> str:
     # One colon begins a port, and several stand in an address of IPv6.
-    if not text or text.count(":") == 1 or "//" in text or _NO_ADDRESS.search(text):
+    if not text or text.count(":") == 1 or _NO_ADDRESS.search(text):
+        # What stands before or behind these may be a secret, and is not repeated.
+        got = ", got more than that" if "@" in text or "?" in text else ""
         raise ValueError(
             'expected a name or an address, such as "broker.example" or "192.0.2.7", without '
-            "scheme, user, port or path, each of which has a key of its own"
+            f"scheme, user, port or path, each of which has a key of its own{got}"
         )
     return text
 

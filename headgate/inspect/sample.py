@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.numbers import shown
+from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import PassedOver, TopicPattern
@@ -423,11 +423,14 @@ def _time_note(feed: FeedConfig, record: object, around: Around) -> str:
     if not feed.time.paths:
         return "its arrival: the feed has no time.path"
     said = as_table(feed).get("time", {})
-    how = ", ".join(f"{key} = {toml_value(value)}" for key, value in said.items() if key != "path")
-    found = ", ".join(
-        f"{path} = {shown(first(getter(path), record, around))}" for path in feed.time.paths
-    )
-    return f"{found}, read with {how or f'unit = {toml_value(feed.time.unit)}'}"
+    how = [f"{key} = {toml_value(value)}" for key, value in said.items() if key != "path"]
+    values = [first(getter(path), record, around) for path in feed.time.paths]
+    if feed.time.takes_texts and isinstance(values[0], str) and number_text(values[0]) is None:
+        how.insert(0, "ISO 8601")
+    elif feed.time.takes_texts or not how:
+        how.insert(0, f"unit = {toml_value(feed.time.unit)}")
+    found = zip(feed.time.paths, map(shown, values), strict=True)
+    return f"{', '.join(map(' = '.join, found))}, read with {', '.join(how)}"
 
 
 def _around(detail: str, payload: bytes) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
+
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.properties import Properties
@@ -53,6 +55,32 @@ def test_a_message_is_followed_from_its_topic_to_its_point() -> None:
     assert (temp.value, temp.flags) == (None, ["missing: no number"])
     (point,) = explainer.points()
     assert point.line().startswith("pump_10s,device=p07,gateway=gateway,line=a flow_n=0i,flow_fla")
+    assert came_of([told])
+
+
+@pytest.mark.parametrize(
+    ("time", "value", "how"),
+    [
+        ("", '"2026-11-28T10:00:00Z"', "ISO 8601"),
+        ("", "1795899990000", 'unit = "ms"'),
+        ("", '"1795899990000"', 'unit = "ms"'),
+        ('zone = "UTC"', '"2026-11-28 10:00"', 'ISO 8601, zone = "UTC"'),
+        ('zone = "UTC"', "1795899990000", 'unit = "ms", zone = "UTC"'),
+        ('unit = "iso8601"', '"2026-11-28T10:00:00Z"', 'unit = "iso8601"'),
+    ],
+)
+def test_it_is_told_how_a_time_is_read(time: str, value: str, how: str) -> None:
+    """Also where the configuration does not say it."""
+    feeds = f"""
+[local_store]
+[feed.f]
+topic = "in/{{device}}"
+time = {{ path = "t"{time and ", "}{time} }}
+channels.v = {{}}
+"""
+    explainer = Explainer(Config.model_validate(tomllib.loads(feeds)), SystemClock())
+    told = explainer.explain(b"in/a", b'{"t": %s, "v": 1}' % value.encode(), _NOW_NS)
+    assert told.time.endswith(f", read with {how}")
     assert came_of([told])
 
 
