@@ -106,6 +106,8 @@ class TimeTexts:
     def __init__(self, mapping: TimeConfig) -> None:
         self.zone = None if mapping.zone is None else zone_of(mapping.zone)
         self._pattern = mapping.pattern
+        #: Whether nothing but ISO 8601 is read.
+        self.is_iso = mapping.pattern is None
         self._takes_dates = mapping.date_only
         self._widths = [_DIGITS] * len(mapping.paths)
         # Which of them have a fraction, be it of nothing but zeros.

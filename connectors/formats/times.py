@@ -34,11 +34,19 @@ NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1} | {
     "w": 7 * 86_400 * 10**9,
 }
 
+_NUMBERS = re.compile(r"[0-9]+")
+_LEAST_NUMBERS = 4
+
 #: How .NET writes milliseconds since 1970; the offset is where somebody stood and means nothing.
 _NET_DATE = re.compile(r"\\?/Date\((-?\d{1,18})(?:[+-]\d{4})?\)\\?/", re.ASCII)
 
 #: Units that a person may have meant instead of another.
 _LIKELY_UNITS = ("s", "ms", "us", "ns")
+
+#: What reads a text that has a date in it, in no notation that is known.
+_OTHER_TEXT = 'time.pattern says how it is written, such as "%d.%m.%Y %H:%M:%S"'
+
+_YEAR_NS = 365 * 86_400 * 10**9
 
 #: No event time is before this one, of the year 1823; before it is an impossible one.
 _EARLIEST_NS = -(2**62)
@@ -170,9 +178,32 @@ class EventTimes:
         if self._unit == "iso8601" and type(leading) in (int, float) and not leading:
             return True  # digits of a date, of which all are zeros
         try:
-            return self._read(value, arrived_ns) < self._not_before_ns
+            time_ns = self._read(value, arrived_ns)
         except DataError:
             return False
+        if time_ns >= self._not_before_ns:
+            return False
+        # What is some seconds after 1970 in nanoseconds may be of today in seconds. No clock hits
+        # that by itself; one that counts milliseconds would, for hours.
+        return (
+            self._unit != "ns"
+            or self._likely_unit(value, arrived_ns - _YEAR_NS, arrived_ns) is None
+        )
+
+    def _likely_unit(self, value: object, earliest_ns: int, arrived_ns: int) -> str | None:
+        """Another unit in which a value would be a time between the two; None for no such."""
+        if isinstance(value, tuple) or not self._epoch.is_unix:
+            return None
+        for unit in _LIKELY_UNITS:
+            if unit == self._unit:
+                continue
+            try:
+                time_ns = number_to_ns(value, NS_PER_UNIT[unit])
+            except DataError:
+                return None
+            if earliest_ns <= time_ns <= arrived_ns + self._max_ahead_ns:
+                return unit
+        return None
 
     def column(
         self, values: Sequence[object], arrival_ns: NDArray[np.int64]
@@ -210,26 +241,26 @@ class EventTimes:
 
     def hint(self, value: object, arrived_ns: int, error: DataError) -> str:
         """What to change in the configuration so that a refused time is one; empty for nothing."""
+        if (unit := self._likely_unit(value, self._not_before_ns, arrived_ns)) is not None:
+            return f'with time.unit = "{unit}" it would be one'
         if isinstance(value, tuple) or not self._epoch.is_unix:
             return ""
-        for unit in _LIKELY_UNITS:
-            if unit == self._unit:
-                continue
-            try:
-                time_ns = number_to_ns(value, NS_PER_UNIT[unit])
-            except DataError:
-                break
-            if self._not_before_ns <= time_ns <= arrived_ns + self._max_ahead_ns:
-                return f'with time.unit = "{unit}" it would be one'
-        if isinstance(value, str) and not self._is_text and not self._takes_texts:
-            try:
-                iso8601_to_ns(value)
-            except DataError:
-                return ""
-            return 'with time.unit = "iso8601" it would be one'
+        if isinstance(value, str) and (found := self._text_hint(value, error)):
+            return found
         if value is None or error.detail.endswith(_TOO_EARLY):
             return 'time.fallback = "arrival" reads those of devices that have no clock yet'
         return ""
+
+    def _text_hint(self, value: str, error: DataError) -> str:
+        if not self._is_text and not self._takes_texts:
+            try:
+                iso8601_to_ns(value)
+            except DataError:
+                pass
+            else:
+                return 'with time.unit = "iso8601" it would be one'
+        is_unread = self._texts.is_iso and error.detail.startswith("expected")
+        return _OTHER_TEXT if is_unread and _is_dated(value) else ""
 
     def _number_or_text_to_ns(self, value: str, arrived_ns: int) -> int:
         """What a text says that is no number, where it could have been one."""
@@ -294,6 +325,11 @@ def number_to_ns(value: object, ns_per_unit: int) -> int:
         if number is not None and 1e-300 < abs(float(number)) < 1e300:
             return int(Decimal(number) * ns_per_unit)
     raise DataError("bad_time", f"expected a number, got {shown(value)}")
+
+
+def _is_dated(text: str) -> bool:
+    """Whether a text may say a date and a time of day: it has some numbers."""
+    return len(text) <= LONGEST_TEXT and len(_NUMBERS.findall(text)) >= _LEAST_NUMBERS
 
 
 def _is_blank(value: object) -> bool:

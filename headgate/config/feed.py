@@ -231,6 +231,21 @@ class FeedConfig(Table):
         return given
 
     @model_validator(mode="after")
+    def _stand_where_others_do(self) -> Self:
+        below = None if self.other_channels is None else self.other_channels.below
+        if below is None:
+            return self
+        # As if it stood in the file: names begin there, of those that are listed, too.
+        channels = {
+            name: each
+            if each.path is not None
+            else each.model_copy(update={"path": f"{below}.{name}"})
+            for name, each in self.channels.items()
+        }
+        object.__setattr__(self, "channels", channels)
+        return self
+
+    @model_validator(mode="after")
     def _has_one_shape(self) -> Self:
         if self.pairs is not None and self.arrays is not None:
             raise ValueError("pairs and arrays: a record is one of them; leave one out")

@@ -70,6 +70,15 @@ def test_a_field_is_a_channel(line: str, values: list[float]) -> None:
     assert not found.refused
 
 
+@pytest.mark.parametrize(("unit", "count"), [("s", 1), ("ms", 10**3), ("us", 10**6)])
+def test_a_time_in_another_precision_is_told(unit: str, count: int) -> None:
+    """Taken for one of a device without a clock, an old line would be of now, without a word."""
+    line = f"m x=1 {_NOW_NS // 10**9 * count - 3600 * count}"
+    (refused,) = Decoding(line).refused
+    assert refused.endswith(f'with time.unit = "{unit}" it would be one')
+    assert Decoding(line, time={"unit": unit}).values == [1.0]
+
+
 def test_a_line_without_a_time_is_of_now() -> None:
     """And is marked so; times are nanoseconds unless the feed says otherwise."""
     found = Decoding(f"m x=1 {_T}\nm y=2")

@@ -131,6 +131,20 @@ def test_below_takes_one_object_and_names_begin_there() -> None:
     assert not feed.refused
 
 
+def test_what_is_listed_stands_where_what_is_not_does() -> None:
+    """Units and ranges are given to what a preset reads, by its name."""
+    listed = {"x.y": {"unit": "bar", "range": [0, 5]}, "rssi": {"path": "rssi"}}
+    feed = _Feed({**_PLAIN, "other_channels": {"below": "uplink.decoded"}, "channels": listed})
+
+    readings = feed.read(
+        ("t/a", '{"rssi": -97, "uplink": {"decoded": {"x": {"y": 2}, "z": 3}}, "x": {"y": 9}}'),
+    )
+
+    assert sorted(readings) == [("a", "rssi", -97.0), ("a", "x.y", 2.0), ("a", "z", 3.0)]
+    units = {channel.field: channel.unit for channel in feed.table.channels}
+    assert units["x.y"] == "bar"
+
+
 def test_names_may_be_left_out_and_have_units_by_what_they_look_like() -> None:
     feed = _Feed(
         {
