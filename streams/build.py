@@ -77,9 +77,9 @@ def _misfits(feed_name: str, feed: FeedConfig, name: str, package: ModelPackage)
                 f"{where}: expected a channel {channel.name!r} in the feed, found "
                 f"{', '.join(feed.channels)}"
             )
-        elif channel.unit and feed.channels[channel.name].unit != channel.unit:
+        elif channel.unit and feed.channels[channel.name].kept_unit != channel.unit:
             problems.append(
                 f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "
-                f"{channel.unit!r}, got {feed.channels[channel.name].unit!r}"
+                f"{channel.unit!r}, got {feed.channels[channel.name].kept_unit!r}"
             )
     return problems
