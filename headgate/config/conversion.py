@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from pint import Unit, UnitRegistry
 
 #: What plants have beside pint's units, or mean otherwise. Turns are no pure numbers here: if they
-#: were, 1 Hz would be 9.5 rpm. Nor is reactive power power. What pint takes ``Nm`` and ``cfm`` for
-#: is a measure of yarn, and hundredths of a femtometre.
+#: were, 1 Hz would be 9.5 rpm. Nor is reactive power power, nor apparent power. What pint takes
+#: ``Nm`` and ``cfm`` for is a measure of yarn, and hundredths of a femtometre; ``Pas`` would be
+#: several pascals, and a barrel one of dry goods.
 _OWN = (
     "radian = [angle] = rad",
     "hertz = turn / second = Hz",
     "volt_ampere_reactive = [reactive_power] = var",
     "volt_ampere_reactive_hour = volt_ampere_reactive * hour = varh",
+    "volt_ampere = [apparent_power] = VA",
     "volt_ampere_hour = volt_ampere * hour = VAh",
     "part_per_billion = 1e-9 = ppb",
     "newton_meter = newton * meter = Nm",
+    "pascal_second = pascal * second = Pas",
+    "barrel = 42 * gallon = bbl",
     "revolution_per_minute = turn / minute = Upm",
     "gallon_per_minute = gallon / minute = gpm",
     "liter_per_minute = liter / minute = lpm",
@@ -70,6 +74,8 @@ _KINDS = {
     "energy": "joule",
     "power": "watt",
     "reactive power": "var",
+    "apparent power": "VA",
+    "viscosity": "pascal*second",
     "current": "ampere",
     "charge": "coulomb",
     "voltage": "volt",
@@ -156,8 +162,12 @@ def _unit(
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The name of a unit that is most like this one, the first of several; empty when none is."""
+    """The name of a unit that is most like this one, the first of several; empty when none is.
+
+    One or two letters are like too much: they may only differ as small and large ones do.
+    """
     plain = name.casefold()
+    is_short = len(name) < 3
     for names, least in ((_USUAL, 0.6), (sorted(known), 0.85)):
         likeness = {
             each: difflib.SequenceMatcher(None, plain, each.casefold()).ratio()
@@ -165,7 +175,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
             if each.casefold()[:1] == plain[:1]
         }
         near = max(likeness, key=likeness.__getitem__, default="")
-        if near and likeness[near] >= least:
+        if near and likeness[near] >= (1 if is_short else least):
             return near
     return ""
 

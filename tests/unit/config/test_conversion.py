@@ -41,6 +41,9 @@ _SAME = [
     (1, "gal/min", 3.785411784, "l/min"),
     (1, "gpm", 0.22712470704, "m^3/h"),
     (1, "imperial_gallon", 4.54609, "l"),
+    (1, "bbl", 158.987294928, "l"),
+    (1, "kbbl", 1000, "bbl"),
+    (24, "barrel/d", 0.158987294928, "m³/h"),
     (100, "cfm", 169.901079552, "m³/h"),
     (60, "rpm", 2 * pi, "rad/s"),
     (3000, "U/min", 50, "Hz"),
@@ -69,6 +72,10 @@ _SAME = [
     (1, "mg/m³", 1, "µg/l"),
     (1, "Nm", 1, "J"),
     (3, "kvar", 3000, "var"),
+    (1500, "VA", 1.5, "kVA"),
+    (2, "kVAh", 2000, "VAh"),
+    (1, "mPas", 1, "cP"),
+    (1, "Pas", 1, "Pa s"),
     (1, "W/(m² K)", 1, "W/(m2 C)"),
     (180, "°", pi, "rad"),
 ]
@@ -115,8 +122,10 @@ def test_a_unit_that_is_not_known_is_told_with_the_nearest(unit: str, to: str, n
     assert _told(unit, to).endswith(f'; did you mean "{near}"?')
 
 
-def test_a_unit_like_none_has_no_nearest() -> None:
-    assert _told("NTU", "FNU") == 'expected a known unit in unit, got "NTU"'
+@pytest.mark.parametrize("unit", ["NTU", "mm Hg", "Hx"])
+def test_a_unit_like_none_has_no_nearest(unit: str) -> None:
+    """Two letters are like too much: one of them is an hour."""
+    assert _told(unit, "FNU") == f'expected a known unit in unit, got "{unit}"'
 
 
 @pytest.mark.parametrize(
@@ -125,11 +134,19 @@ def test_a_unit_like_none_has_no_nearest() -> None:
         ("degC", "bar", 'temperature, as "degC" is, got "bar", one of pressure'),
         ("l/min", "kg/h", 'flow, as "l/min" is, got "kg/h", one of mass flow'),
         ("kvar", "kW", 'reactive power, as "kvar" is, got "kW", one of power'),
+        ("VA", "W", 'apparent power, as "VA" is, got "W", one of power'),
+        ("kVA", "kvar", 'apparent power, as "kVA" is, got "kvar", one of reactive power'),
+        ("mPas", "mbar", 'viscosity, as "mPas" is, got "mbar", one of pressure'),
         ("C", "bar", 'charge, as "C" is, got "bar", one of pressure'),
     ],
 )
 def test_kinds_that_differ_are_told(unit: str, to: str, told: str) -> None:
     assert _told(unit, to) == f"expected a unit of {told}"
+
+
+@pytest.mark.parametrize("unit", ["VAh", "varh"])
+def test_energy_is_of_power_only(unit: str) -> None:
+    assert 'expected a unit of the same kind as "' in _told(unit, "Wh")
 
 
 @pytest.mark.parametrize(("unit", "to"), [("1/min", "rpm"), ("Hz", "1/s"), ("rad/s", "s⁻¹")])
