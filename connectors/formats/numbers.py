@@ -74,7 +74,7 @@ def number_text(text: str) -> str | None:
     """A number that is written as a text, without blanks; None when it is none."""
     if len(text) > MAX_NUMBER:
         return None
-    found = _NUMBER.fullmatch(text)
+    found = _NUMBER.fullmatch(_with_hyphens(text))
     return None if found is None else found[1]
 
 
@@ -142,6 +142,7 @@ class Writing:
         """The number that a text is; None when it is none."""
         if len(text) > MAX_NUMBER:
             return None
+        text = _with_hyphens(text)
         if self._suffixes:
             text = text.strip()
             for suffix in self._suffixes:
@@ -159,6 +160,11 @@ class Writing:
             return None
         whole, point, fraction = found[1].partition(self._decimal)
         return float(re.sub(r"[^\d+eE-]", "", whole) + point.replace(",", ".") + fraction)
+
+
+def _with_hyphens(text: str) -> str:
+    """A text with hyphens in place of the minus signs that are set in print."""
+    return text if text.isascii() else text.replace("\N{MINUS SIGN}", "-")
 
 
 def _cut(text: str, most: int) -> str:

@@ -15,6 +15,9 @@ _PART = re.compile(r'"([^"]+)"|([^."]+)')
 #: which brackets are none.
 _BRACKETS = re.compile(r"""\[(?:(\d+)|'([^'"]+)'|"([^'"]+)"|(\*?))\]|"[^"]*\"""")
 
+#: What JSONPath has besides: an element from the end, some of them, those that fit.
+_NO_ELEMENT = re.compile(r"\[(-\d+|-?\d*:[-\d:]*|\?.*)\]")
+
 #: A part that stands for each key of an object.
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -81,7 +84,10 @@ def checked_path(path: str) -> str:
     Raises:
         ValueError: It is none.
     """
-    if "*" in parts_of(path) and "[" in path:
+    if not path:
+        raise ValueError("expected a path; the payload itself is what format value reads")
+    parts = _split(path)
+    if ("*", False) in parts or _NO_ELEMENT.search(path):
         raise ValueError(
             f"expected a path to one value, with a position such as [0], got {path!r}; records is "
             "what goes through all elements of an array"

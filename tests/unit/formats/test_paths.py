@@ -90,7 +90,21 @@ def test_both_ways_find_it(path: str, value: int, is_typed: bool) -> None:
     assert found.value.tolist() == [value]
 
 
-@pytest.mark.parametrize("path", ["a[*].b", "a[]", "$.a[*]", "$..a"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a[*].b",
+        "a[]",
+        "$.a[*]",
+        "$..a",
+        "a.*.b",
+        "a[-1].b",
+        "a[0:2]",
+        "a[:]",
+        "a[?(@.b=='c')].d",
+        "",
+    ],
+)
 def test_one_value_has_one_place(path: str) -> None:
     """What JSONPath means several by is said by ``records``."""
     with pytest.raises(ValueError, match="expected a path"):

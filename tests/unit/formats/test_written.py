@@ -54,6 +54,21 @@ def test_other_words_are_bad_fields() -> None:
     assert _read("ajar", states={"open": 1}, strict=True) == "wrong_type"
 
 
+@pytest.mark.parametrize(
+    ("text", "channel"),
+    [
+        ("\N{MINUS SIGN}5.25", {}),
+        ("\N{MINUS SIGN}5.25 °C", {"suffix": "°C"}),
+        ("\N{MINUS SIGN}5,25", {"decimal": ","}),
+        ("\N{MINUS SIGN}525e\N{MINUS SIGN}2", {}),
+    ],
+)
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_minus_sign_is_a_hyphen(text: str, channel: dict[str, Any], typed: bool) -> None:
+    """As it is set in print, and by what formats numbers for people."""
+    assert _read(text, typed=typed, **channel) == -5.25
+
+
 def test_scale_and_offset_hold_for_words() -> None:
     """A word stands for the number that would be there."""
     assert _read("high", states={"high": 2}, scale=10, offset=1) == 21.0
