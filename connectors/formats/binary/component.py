@@ -44,6 +44,11 @@ class FieldConfig(Table):
     bit: Annotated[Int, Field(ge=0, le=63)] | None = None
     bits: Annotated[Int, Field(ge=1, le=64)] = 1
 
+    @property
+    def has_signed_bits(self) -> bool:
+        """Whether the bits that count are a number in two's complement; a single one is 0 or 1."""
+        return self.type.startswith("i") and self.bits > 1
+
     @model_validator(mode="after")
     def _has_its_bits(self) -> Self:
         if self.bit is not None and self.type.startswith("f"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 from collections.abc import Callable, Sequence
 from itertools import compress
@@ -33,6 +34,11 @@ _FLOATS = {2: "e", 4: "f", 8: "d"}
 
 #: Bytes of numbers that no processor has.
 _NO_SIZE = (3,)
+
+#: What means nothing around hexadecimal digits, and what is none and means nothing between them.
+_AROUND = b" \t\r\n\0,\"'"
+_NO_DIGIT = re.compile(rb"[^0-9a-f]")
+_NO_DIGIT_NOR_BETWEEN = re.compile(rb"[^0-9a-f \t\r\n\0,:-]")
 
 
 class BinaryFormat:
@@ -122,8 +128,12 @@ class BinaryFormat:
             column = np.ascontiguousarray(cells).view(f"{order}{kind}{size}")[:, 0]
         if field.bit is None:
             return column
-        shift, mask = np.uint64(field.bit), np.uint64((1 << field.bits) - 1)
-        return (column.astype(np.uint64) >> shift) & mask
+        # The bits above fall out on the left; on the right the sign, if there is one, comes along.
+        left = np.uint64(64 - field.bit - field.bits)
+        highest = column.astype(np.uint64) << left
+        if field.has_signed_bits:
+            return highest.view(np.int64) >> np.int64(64 - field.bits)
+        return highest >> np.uint64(64 - field.bits)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is read; see ``Format.check``."""
@@ -157,15 +167,33 @@ class BinaryFormat:
         if encoding == "raw":
             return payload
         text = payload.translate(None, b" \t\r\n\0,").strip(b"\"'")
-        try:
-            if encoding == "hex":
-                digits = text.lower().replace(b"0x", b"").translate(None, b":-")
+        if encoding == "hex":
+            digits = text.lower().replace(b"0x", b"").translate(None, b":-")
+            try:
                 return bytes.fromhex(digits.decode("ascii"))
+            except ValueError:
+                detail = f"no hex text: {_flaw(payload, digits)}"
+                raise DataError("not_binary", detail) from None
+        try:
             # Of both alphabets, and with or without the signs at its end.
             padded = text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4)
             return base64.b64decode(padded.translate(_FOR_ADDRESSES), validate=True)
         except (ValueError, binascii.Error) as error:
             raise DataError("not_binary", f"no {encoding} text: {error}"[:200]) from None
+
+
+def _flaw(payload: bytes, digits: bytes) -> str:
+    """Why a text is no bytes of which this is left without what may stand between digits."""
+    if _NO_DIGIT.search(digits) is None:
+        return f"an odd number of digits, {len(digits)}; each byte has two"
+    # Counted as a person does: in the text as it came, of which nothing is left out.
+    text = payload.lower().replace(b"0x", b"00")
+    begin = len(text) - len(text.lstrip(_AROUND))
+    found = _NO_DIGIT_NOR_BETWEEN.search(text, begin)
+    at = begin if found is None else found.start()
+    byte = payload[at : at + 1]
+    shown = repr(byte.decode()) if byte.isascii() else f"byte 0x{byte.hex()}"
+    return f"{shown} at place {at + 1} is no hexadecimal digit"
 
 
 def _getter(field: FieldConfig, order: Order) -> Callable[[bytes, int], object]:
@@ -177,7 +205,10 @@ def _getter(field: FieldConfig, order: Order) -> Callable[[bytes, int], object]:
     is_signed = field.type.startswith("i")
     if field.bit is not None:
         shift, mask = field.bit, (1 << field.bits) - 1
-        return lambda frame, at: (_whole(frame, at + field.at, size, order) >> shift) & mask
+        sign = 1 << (field.bits - 1) if field.has_signed_bits else 0
+        return lambda frame, at: (
+            (((_whole(frame, at + field.at, size, order) >> shift) & mask) ^ sign) - sign
+        )
     return lambda frame, at: _whole(frame, at + field.at, size, order, is_signed=is_signed)
 
 
