@@ -26,6 +26,13 @@ _VALUE, _PAIR, _LINE = 100, 350, 400
 #: Around all lines these mean nothing: C programs send the end of their strings along.
 _AROUND = "\0 \ufeff\n\r"
 
+#: With ``header``, where nothing comes of a message.
+_FIRST_LINE = "the first line is taken for the names of columns"
+
+#: Names of it that a person is told of, and how much of each.
+_TOLD_NAMES = 8
+_LONGEST_NAME = 24
+
 
 class CsvFormat:
     """Reads lines of values; a ``Format``.
@@ -44,6 +51,8 @@ class CsvFormat:
         self._table = table
         self._columns = table.columns
         self._assign = table.assign
+        # What is called so nobody asks for, where it is the name of a column.
+        self._nameless = "" if table.assign is None else None
         self._delimiter = table.delimiter
         self._around = _AROUND.replace(table.delimiter, "")
         self._bounds = Bounds(limits.max_records, len(feed.channels))
@@ -68,6 +77,7 @@ class CsvFormat:
         if feed.pairs is not None:
             paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
         self._wanted = wanted(feed, paths)
+        self._has_default = any(each.default is not None for each in feed.channels.values())
 
     def make_table(self, wanted: Wanted) -> ReadTable | None:
         """What reads many payloads; see ``Format``."""
@@ -111,14 +121,28 @@ class CsvFormat:
                 elif columns:
                     records.append(self._record(columns, row))
                 else:
-                    columns = tuple(name.strip() for name in row)
-                    if len(set(columns)) < len(columns):
-                        raise DataError("not_csv", "a name stands twice in the first line")
+                    columns = self._named(row)
         except csv.Error as error:
             raise DataError("not_csv", f"line {lines.line_num}: {error}"[:200]) from None
         if not records:
-            raise DataError("empty", "no line of values")
+            behind = f"{_FIRST_LINE}, and there is none behind it"
+            is_named = columns and not self._columns
+            raise DataError("empty", behind if is_named else "no line of values")
         return records
+
+    def _named(self, row: Sequence[str]) -> tuple[str, ...]:
+        """The names in a first line; those that are empty are of columns that nobody asks for."""
+        columns = tuple(name.strip() for name in row)
+        named = [name for name in columns if name]
+        if len(set(named)) < len(named):
+            raise DataError("not_csv", "a name stands twice in the first line")
+        # What is not there may have a default.
+        if not self._has_default and not any(name in self._wanted for name in named):
+            told = ", ".join(name[:_LONGEST_NAME] for name in named[:_TOLD_NAMES])
+            more = ", ..." if len(named) > _TOLD_NAMES else ""
+            detail = f"{_FIRST_LINE}, and none is one of the feed's: {told}{more}"
+            raise DataError("no_channels", detail)
+        return columns
 
     def _assigned(self, row: Sequence[str], assign: str) -> object:
         """A line of names and values as a record, or what is wrong with it."""
@@ -141,12 +165,14 @@ class CsvFormat:
 
     def _record(self, columns: Sequence[str], row: Sequence[str]) -> object:
         """A line as a record, or what is wrong with it."""
+        if len(row) == len(columns) + 1 and not row[-1].strip():
+            row = row[:-1]  # one delimiter more, with nothing behind it
         if len(row) != len(columns):
             return DataError("not_csv", f"expected {len(columns)} values in a line, got {len(row)}")
         record: dict[str, object] = {}
         for name, text in zip(columns, row, strict=True):
             # A place that is empty has no value.
-            if name in self._wanted and text.strip():
+            if name in self._wanted and name != self._nameless and text.strip():
                 if name == self._quality and plain(text) not in self._good_texts:
                     record[name] = _word(text)
                     continue

@@ -106,12 +106,23 @@ class CsvTable:
             return [text]
         return [each for each in text.split("\n") if each.replace(self._delimiter, "").strip()]
 
+    def _trimmed(self, line: str, count: int) -> str:
+        """A line of so many values without one delimiter more, where nothing is behind it."""
+        if line.count(self._delimiter) != count:
+            return line
+        before, _, rest = line.rpartition(self._delimiter)
+        return line if rest.strip() else before
+
     def _by_place(self, texts: Sequence[str]) -> _Cells:
         """What texts hold where the configuration says what values are."""
         parts = [self._lines(text) for text in texts]
         count, delimiter = len(self._columns), self._delimiter
         lines = list(chain.from_iterable(parts))
-        if set(map(str.count, lines, repeat(delimiter))) - {count - 1}:
+        counts = set(map(str.count, lines, repeat(delimiter)))
+        if count in counts:
+            parts = [[self._trimmed(line, count) for line in part] for part in parts]
+            lines = list(chain.from_iterable(parts))
+        if counts - {count - 1}:
             is_right = [all(line.count(delimiter) == count - 1 for line in part) for part in parts]
             parts = [part if right else [] for part, right in zip(parts, is_right, strict=True)]
             lines = list(chain.from_iterable(parts))
@@ -146,10 +157,12 @@ class CsvTable:
     def _under_names(self, lines: Sequence[str]) -> Iterator[Mapping[str, str]]:
         """The records of lines of which the first has the names; ValueError for bad ones."""
         names = [name.strip() for name in lines[0].split(self._delimiter)] if lines else []
-        if len(set(names)) < len(names):
+        named = [name for name in names if name]
+        if len(set(named)) < len(named):
             raise ValueError("a name stands there twice")
         for line in lines[1:]:
-            yield dict(zip(names, line.split(self._delimiter), strict=True))
+            values = self._trimmed(line, len(names)).split(self._delimiter)
+            yield dict(zip(names, values, strict=True))
 
     def _assigned(self, lines: Sequence[str]) -> Iterator[Mapping[str, str]]:
         """The records of lines of names and values; ValueError for bad ones."""

@@ -55,7 +55,10 @@ _lines = st.lists(
     st.one_of(
         st.lists(st.sampled_from(_CELLS), max_size=5).map(";".join),
         st.sampled_from(
-            [f"{_T};1;a;2", f"{_T};3;b;4.5", "t;x;id;y", "x=1;t=5;id=a", f"x=1;t={_T}"]
+            [
+                *(f"{_T};1;a;2", f"{_T};3;b;4.5", f"{_T};1;a;2;", f"{_T};1;a;2; ", "5;6;"),
+                *("t;x;id;y", "t;x;id;y;;", "x;;id;", "x=1;t=5;id=a", f"x=1;t={_T}"),
+            ]
         ),
     ),
     max_size=4,
@@ -299,11 +302,28 @@ _GOOD: dict[str, tuple[dict[str, Any], bytes]] = {
     "cbor": (_TIMED, cbor2.dumps({"t": _T, "x": 1, "y": None})),
     "line_protocol": (_TIMED, b"m x=1,y=2,t=%di" % _T),
     "csv": ({**_TIMED, "format": {"type": "csv", "columns": ["t", "x", "y"]}}, b"%d,1," % _T),
+    "csv, one delimiter more": (
+        {**_TIMED, "format": {"type": "csv", "columns": ["t", "x", "y"]}},
+        b"%d,1,," % _T,
+    ),
+    "csv, names": (
+        {**_TIMED, "format": {"type": "csv", "header": True}},
+        b"t,x,y,,\n%d,1,,,," % _T,
+    ),
     "binary": ({**_TIMED, "format": _BINARY}, struct.pack(">If", _T, 2.5)),
     "value": ({"topic": "{channel}/{device}", "channels": _CHANNELS}, b"21.5"),
 }
 #: Calls that one more message takes at most; one by one it would be twenty and more.
-_MOST_CALLS = {"json": 0, "value": 0, "binary": 1, "csv": 1, "msgpack": 3, "cbor": 5}
+_MOST_CALLS = {
+    "json": 0,
+    "value": 0,
+    "binary": 1,
+    "csv": 1,
+    "csv, one delimiter more": 10,
+    "csv, names": 40,
+    "msgpack": 3,
+    "cbor": 5,
+}
 
 
 @pytest.mark.parametrize("name", _GOOD)
