@@ -81,7 +81,7 @@ def _as_json(number: int, kind: Kind) -> dict[str, Any]:
         "count": kind.count,
         "sources": dict(kind.most_from),
         "newest": iso_text(kind.newest_ns),
-        "detail": "" if example is None else example.detail,
+        "detail": "" if example is None else example.told,
         "source": "" if example is None else example.source,
         "payload": None if example is None else example.payload.decode(errors="backslashreplace"),
         "remedies": [
@@ -104,7 +104,7 @@ def _print(number: int, kind: Kind) -> None:
     payload = example.payload[:_SHOWN].decode(errors="backslashreplace")
     cut = "" if len(example.payload) <= _SHOWN else "…"
     say(f"   example  {example.source.removeprefix('mqtt:')[:_SHOWN]} {payload}{cut}")
-    say(f"   because  {example.detail}")
+    say(f"   because  {example.told}")
     for remedy in kind.remedies:
         for at, (table, line) in enumerate(remedy.lines):
             say(f"   {'' if at else 'remedy':<8} in {table}: {line}")

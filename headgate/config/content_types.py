@@ -25,12 +25,6 @@ _COMPRESSED: Final = ("+gzip", "+zlib", "+zstd")
 #: Keys of ``time`` that hold for a format with times of its own, too.
 _OF_ALL_TIMES: Final = ("max_ahead", "confirm", "not_before")
 
-#: What stands between the detail of a refusal and the content type of its message.
-_NOTED: Final = "; content type "
-
-#: So much of a content type is shown, characters.
-_SHOWN: Final = 100
-
 
 def canonical(content_type: str) -> str:
     """A content type as it is compared: in small letters, without blanks and parameters."""
@@ -51,21 +45,6 @@ def read_as(feed: FeedConfig, content_type: bytes) -> FeedConfig:
     names = [name.decode(errors="replace") for name in canonical_bytes(content_type)]
     others = feed.by_content_type
     return next((others[name] for name in names if name in others), feed)
-
-
-def noted(detail: str, content_type: bytes) -> str:
-    """The detail of a refusal with the content type of its message, if there is any."""
-    if not content_type:
-        return detail
-    text = content_type.decode(errors="replace")
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return f"{detail}{_NOTED}{shown}"
-
-
-def taken_apart(detail: str) -> tuple[str, bytes]:
-    """What ``noted`` has put together: the detail, and the content type, empty for none."""
-    before, found, content_type = detail.rpartition(_NOTED)
-    return (before, content_type.encode()) if found else (detail, b"")
 
 
 def _checked(content_type: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+#: So much of a content type is kept where a message is refused, characters.
+_KEPT: Final = 100
 
 
 class Properties(NamedTuple):
@@ -31,3 +34,17 @@ class Asked(NamedTuple):
 
 #: Of a message that says nothing.
 NOTHING = Properties()
+
+
+def kept_type(content_type: bytes) -> str:
+    """A content type as quarantine keeps it: text, and of a long one the beginning and ``…``."""
+    text = content_type.decode(errors="replace")
+    return text if len(text) <= _KEPT else f"{text[:_KEPT]}…"
+
+
+def noted(detail: str, content_type: str) -> str:
+    """The detail of a refusal with the content type of its message, if there is any, for people.
+
+    Nothing takes that apart again: a detail may quote what a sender wrote.
+    """
+    return f"{detail}; content type {content_type}" if content_type else detail

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from connectors.formats.topics import TopicPattern
 from connectors.logs.configured import topic
-from headgate.config.content_types import taken_apart
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
@@ -202,12 +201,11 @@ def is_whole(message: QuarantinedMessage) -> bool:
 
 def refused_of(config: Config, message: QuarantinedMessage) -> Refused:
     """A message of quarantine as what looks for remedies has it."""
-    detail, content_type = taken_apart(message.detail)
     return Refused(
         origin_of(config, message)[1].encode(),
         message.payload,
         message.ingest_ns,
         message.reason,
-        detail,
-        content_type,
+        message.detail,
+        message.content_type.encode(),
     )

@@ -26,7 +26,6 @@ import numpy as np
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.logs.configured import consumer_group, topic
-from headgate.config.content_types import taken_apart
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device
@@ -248,7 +247,7 @@ class _Retry:
                 np.array([message.ingest_ns]),
                 {},
                 source=source,
-                properties={0: Properties(taken_apart(message.detail)[1])},
+                properties={0: Properties(message.content_type.encode())},
             ),
             found,
         )
@@ -291,9 +290,8 @@ class _Retry:
         settings = None if feed is None else self._config.feed.get(feed)
         if settings is None:
             return False
-        content_type = taken_apart(message.detail)[1].decode()
         # Where there is none, nobody may have asked for it then; and a long one was cut.
-        is_kept = bool(content_type) and not content_type.endswith("…")
+        is_kept = bool(message.content_type) and not message.content_type.endswith("…")
         return bool(settings.property_tags) or (bool(settings.by_content_type) and not is_kept)
 
     def _why_left(self, found: Translated) -> str:

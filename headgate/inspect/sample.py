@@ -20,7 +20,7 @@ from connectors.formats.records import Around
 from connectors.formats.topics import PassedOver, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
 from connectors.sources.configured import source_by_topic, source_key
-from headgate.config.content_types import noted, read_as, taken_apart
+from headgate.config.content_types import read_as
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config
 from headgate.core.batch import UNUSABLE, Batch, Quality
@@ -28,7 +28,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
 from headgate.core.iso import iso_text
-from headgate.core.properties import NOTHING, Properties
+from headgate.core.properties import NOTHING, Properties, kept_type, noted
 from headgate.core.records import (
     AVAILABILITY_SCHEMA,
     READINGS_SCHEMA,
@@ -250,7 +250,7 @@ class Explainer:
                             payload,
                             arrived_ns,
                             message.reason,
-                            taken_apart(message.detail)[0],
+                            message.detail,
                             properties.content_type,
                         )
                         told.troubles.append(self._trouble(told.feed, refused))
@@ -381,7 +381,7 @@ class Explainer:
             found = new_feed(self._config, refused)
         return Trouble(
             refused.reason,
-            noted(refused.detail, refused.content_type),
+            noted(refused.detail, kept_type(refused.content_type)),
             _around(refused.detail, refused.payload),
             found,
         )

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from connectors.formats.columns import Decoded
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from headgate.config.content_types import noted
 from headgate.config.schema import Config
 from headgate.config.source import FORMER_SOURCE
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
-from headgate.core.properties import NOTHING, Properties
+from headgate.core.properties import NOTHING, Properties, kept_type, noted
 from headgate.core.records import QuarantinedMessage
 from headgate.core.refused import MAX_SOURCES
 from headgate.core.telemetry import Telemetry
@@ -170,9 +169,7 @@ class Refusals:
                 kept = (f"{messages.source}:{shown_topic(topic)}", into.setdefault(partition, []))
                 kept_of[topic] = kept
             source, messages_kept = kept
-            detail = error.detail[:_MAX_DETAIL]
-            if position in said:
-                detail = noted(detail, said[position].content_type)
+            content_type = kept_type(said[position].content_type) if position in said else ""
             size = cut.get(position, len(payload)) if cut else len(payload)
             messages_kept.append(
                 QuarantinedMessage(
@@ -180,9 +177,10 @@ class Refusals:
                     source,
                     payload[: self._kept_bytes],
                     error.reason,
-                    detail,
+                    error.detail[:_MAX_DETAIL],
                     size,
                     readings,
+                    content_type,
                 )
             )
         for reason, alike in by_reason.items():
@@ -257,7 +255,7 @@ class Refusals:
             topic=shown_topic(topic),
             detail=noted(
                 error.detail[:_MAX_DETAIL],
-                messages.properties.get(position, NOTHING).content_type,
+                kept_type(messages.properties.get(position, NOTHING).content_type),
             ),
             payload=head.decode(errors="backslashreplace"),
             payload_bytes=messages.cut.get(position, len(messages.payloads[position])),

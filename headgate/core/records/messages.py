@@ -14,12 +14,13 @@ from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, to_ipc
 from headgate.core.iso import iso_text
 from headgate.core.log import QUARANTINE, Record
+from headgate.core.properties import noted
 from headgate.core.records.arrow import TIME
 from headgate.core.records.kind import RecordKind, Row, Takes
 
 MESSAGES_SCHEMA = b"messages/2"
 
-#: As it was written before it told what had been taken of a message.
+#: As it was written before it told what had been taken of a message, and its content type.
 OLD_MESSAGES_SCHEMA = b"messages/1"
 
 #: Of rows of the topic ``quarantine``, whatever they tell of.
@@ -40,7 +41,13 @@ _MESSAGES_1 = pa.schema(
         pa.field("payload_bytes", pa.int64(), nullable=False),
     ]
 )
-_MESSAGES = pa.schema([*_MESSAGES_1, pa.field("readings", pa.int32(), nullable=False)])
+_MESSAGES = pa.schema(
+    [
+        *_MESSAGES_1,
+        pa.field("readings", pa.int32(), nullable=False),
+        pa.field("content_type", pa.utf8(), nullable=False),
+    ]
+)
 
 #: What ``readings`` is where nobody knows it.
 UNKNOWN_READINGS = -1
@@ -60,6 +67,8 @@ class QuarantinedMessage(NamedTuple):
         readings: How many readings were taken of it all the same, words of whether devices are
             there included: 0 where it was refused as a whole, and ``UNKNOWN_READINGS`` where
             nobody noted it.
+        content_type: What was said beside it that it is, as ``kept_type`` has it; empty where
+            nothing was, or nobody asked or noted it.
     """
 
     ingest_ns: int
@@ -69,6 +78,12 @@ class QuarantinedMessage(NamedTuple):
     detail: str
     payload_bytes: int
     readings: int = UNKNOWN_READINGS
+    content_type: str = ""
+
+    @property
+    def told(self) -> str:
+        """The detail and the content type, for people."""
+        return noted(self.detail, self.content_type)
 
 
 def encode_messages(messages: Sequence[QuarantinedMessage]) -> bytes:
@@ -129,6 +144,7 @@ def _cut(message: QuarantinedMessage) -> QuarantinedMessage:
         source=message.source[:_CUT_TEXT],
         payload=message.payload[:_CUT_PAYLOAD_BYTES],
         detail=message.detail[:_CUT_TEXT],
+        content_type=message.content_type[:_CUT_TEXT],
     )
 
 
@@ -143,7 +159,7 @@ def _rows(messages: Sequence[QuarantinedMessage], takes: Takes) -> Iterator[Row]
                 "time": iso_text(message.ingest_ns),
                 "source": message.source,
                 "reason": message.reason,
-                "detail": message.detail,
+                "detail": message.told,
                 "payload": payload,
                 "payload_bytes": message.payload_bytes,
                 "tags": {},

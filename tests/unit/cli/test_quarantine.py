@@ -168,11 +168,15 @@ def test_what_a_message_of_quarantine_says_that_it_is_counts(
     """What would take it is told of the format that it says that it has."""
     with config_file.open("a") as file:
         file.write('[feed.f.content_types]\n"application/msgpack" = "msgpack"\n')
-    detail = "none of the feed's channels is in the record; content type application/msgpack"
+    packed = b"\x81\xa1x\x05"
+    detail, content_type = "none of the feed's channels is in the record", "application/msgpack"
     message = QuarantinedMessage(
-        _START_NS + 9, "mqtt:m/c", b"\x81\xa1x\x05", "no_channels", detail, 4
+        _START_NS + 9, "mqtt:m/c", packed, "no_channels", detail, 4, 0, content_type
     )
     asyncio.run(_add(config_file, message))
+
+    main(["quarantine", "-c", str(config_file)])
+    assert f"because  {detail}; content type {content_type}\n" in capsys.readouterr().out
 
     main(["check", "-c", str(config_file), "--json", "--from-quarantine", "no_channels"])
     (told,) = json.loads(capsys.readouterr().out)["samples"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headgate.config.content_types import noted, read_as, taken_apart
+from headgate.config.content_types import read_as
 from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.core.errors import ConfigError
@@ -142,22 +142,3 @@ def test_formats_that_name_things_themselves_need_a_feed_of_their_own(
     """So no message means something else by what others of another format have said."""
     with pytest.raises(ValueError, match=r"content_types.*(feed of its own|expected all messages)"):
         _feed(**given)
-
-
-@pytest.mark.parametrize(
-    ("content_type", "detail"),
-    [
-        (b"", "too large"),
-        (b"a/b", "too large; content type a/b"),
-        ("é/ü".encode(), "too large; content type é/ü"),
-    ],
-)
-def test_a_detail_tells_the_content_type(content_type: bytes, detail: str) -> None:
-    """And says it again to whoever looks for a remedy."""
-    assert noted("too large", content_type) == detail
-    assert taken_apart(detail) == ("too large", content_type)
-
-
-def test_a_long_content_type_is_cut_in_a_detail() -> None:
-    """Nobody fills quarantine with it."""
-    assert len(noted("d", b"x" * 65_535)) < 130

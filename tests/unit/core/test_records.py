@@ -103,12 +103,24 @@ def test_quarantined_messages_come_back() -> None:
 
 
 def test_quarantined_messages_of_the_version_before_are_read() -> None:
-    """Nobody knows of them whether readings were taken of them all the same."""
-    message = kinds.QuarantinedMessage(5, "mqtt:a", b"\xff", "not_json", "é", 2, 3)
+    """Nobody knows of them whether readings were taken of them all the same, or what they were."""
+    message = kinds.QuarantinedMessage(5, "mqtt:a", b"\xff", "not_json", "é", 2, 3, "text/csv")
     value = kinds.encode_messages([message])
+    before = message._replace(readings=-1, content_type="")
 
     assert kinds.decode_messages(value) == [message]
-    assert kinds.decode_messages(_without(value, "readings")) == [message._replace(readings=-1)]
+    assert kinds.decode_messages(_without(value, "readings", "content_type")) == [before]
+
+
+def test_people_see_the_content_type_of_a_quarantined_message() -> None:
+    """Behind its detail, in what is exported; the detail itself is as it was."""
+    message = kinds.QuarantinedMessage(5, "mqtt:a", b"x", "not_json", "no", 1, 0, "text/csv")
+    record = kinds.messages_record([message])
+    (row,) = kinds.kind_of(record.headers).rows(record.value, lambda _time, _device: True)
+    (back,) = kinds.decode_messages(record.value)
+
+    assert row["detail"] == "no; content type text/csv"
+    assert back.detail == "no"
 
 
 def test_what_was_taken_of_quarantine_comes_back() -> None:

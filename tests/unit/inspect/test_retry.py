@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from connectors.logs.configured import consumer_group, topic, topic_specs
-from headgate.config.content_types import noted
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import QUARANTINE, READINGS, STREAMS, TopicPartition
+from headgate.core.properties import kept_type
 from headgate.core.records import (
     QuarantinedMessage,
     decode_messages,
@@ -134,7 +134,7 @@ _LEFT = {
     "beside": [
         _message(_GOOD, "tagged/d"),
         _message(_GOOD, "typed/d"),
-        _message(_GOOD, "typed/d")._replace(detail=noted("", b"text/csv" * 50)),
+        _message(_GOOD, "typed/d")._replace(content_type=kept_type(b"text/csv" * 50)),
     ],
     "poison": [_message(_GOOD, reason="poison")],
     "late": [_message({"ts": _NOW_S - 11, "x": 1})],
@@ -198,12 +198,15 @@ async def test_what_has_no_time_has_that_of_its_arrival(scene: Scene) -> None:
 
 
 async def test_what_a_message_said_that_it_is_is_believed(scene: Scene) -> None:
-    """It stands in the detail of its refusal."""
+    """What its detail quotes of it is not: that may be what a sender wrote."""
     message = _message(b"%d,7\n" % _NOW_S, "typed/d")
-    await scene.quarantine(message._replace(detail=noted("no number", b"text/csv")))
+    quoted = _message(b"%d,8\n" % _NOW_S, "typed/d")._replace(
+        detail="got 'x; content type text/csv"
+    )
+    await scene.quarantine(message._replace(content_type="text/csv"), quoted)
     (outcome,) = await scene.retry()
 
-    assert (outcome.feed, outcome.taken) == ("typed", 1)
+    assert (outcome.feed, outcome.taken, outcome.left) == ("typed", 1, {"beside": 1})
     assert await scene.readings() == [(_NOW_S, 7)]
 
 
