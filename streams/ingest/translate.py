@@ -394,7 +394,7 @@ class Translator:
                 size = cut.get(position, len(payloads[position]))
                 detail = f"{size} bytes; ingest.max_payload is {limit}"
                 if size <= limit:
-                    detail = "its properties are too large"
+                    detail = "more or larger properties than are looked at"
                 refused.append((position, DataError("too_large", detail)))
                 told = self._talking(feed)
             elif feed == AVAILABILITY:

@@ -115,6 +115,26 @@ def test_each_feed_reads_its_own_messages_as_what_they_are() -> None:
     assert found == {((("batch", "7"),), 1.0), ((), 2.0), ((), 3.0), ((), 4.0)}
 
 
+def test_a_refused_message_keeps_what_it_says_that_it_is() -> None:
+    """Apart from its detail, in which anything may be quoted; and properties have a limit."""
+    config = _config(a={"topic": "a/{device}", "content_types": {"m/p": "msgpack"}})
+    translator, into = _translator(config), Translated()
+    said = {0: Properties(b"m/p"), 1: Properties(b"text/plain; x=" + b"y" * 1000)}
+    messages = Messages(
+        [b"a/1"] * 4, [b"?"] * 3 + [b""], np.full(4, 10**18), {3: 40}, properties=said
+    )
+    translator.take(messages, into)
+    kept = [each for some in into.quarantined.values() for each in some]
+    by_type = {each.content_type[:16]: each for each in kept}
+
+    assert sorted(by_type) == ["", "m/p", "text/plain; x=yy"]
+    assert len(by_type["text/plain; x=yy"].content_type) == 101
+    assert not any("content type" in each.detail for each in kept)
+    assert [each.detail for each in kept if each.reason == "too_large"] == [
+        "more or larger properties than are looked at"
+    ]
+
+
 def test_a_source_is_asked_for_what_its_feeds_want() -> None:
     """And for nothing where none of them wants anything."""
 
