@@ -33,6 +33,10 @@ from headgate.core.properties import Properties
 #: What there is where nothing is said beside any message.
 _NONE: Final[Mapping[int, Properties]] = MappingProxyType({})
 
+#: The decoders of so many content types are remembered, each of so many bytes.
+_MOST_TYPES: Final = 1000
+_MOST_TYPE_BYTES: Final = 256
+
 
 class FeedReader:
     """Reads the messages of one feed.
@@ -57,6 +61,8 @@ class FeedReader:
             if place == len(feeds):
                 feeds.append(other)
             self._places[content_type.encode()] = place
+        # The same of content types as they were sent, parameters and all.
+        self._places_as_sent: dict[bytes, int] = {}
         self._decoders = [
             FeedDecoder(name, each, channels, limits, devices=devices) for each in feeds
         ]
@@ -223,10 +229,14 @@ class FeedReader:
 
     def _place(self, content_type: bytes) -> int:
         """The place of the decoder for a content type; of one that is not listed, the feed's."""
-        place = self._places.get(content_type)
+        place = self._places_as_sent.get(content_type)
         if place is None:
             names = canonical_bytes(content_type)
             place = next((self._places[name] for name in names if name in self._places), 0)
+            if len(content_type) <= _MOST_TYPE_BYTES:
+                if len(self._places_as_sent) >= _MOST_TYPES:
+                    self._places_as_sent.clear()
+                self._places_as_sent[content_type] = place
         return place
 
 

@@ -17,6 +17,7 @@ import pytest
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.reader import FeedReader
+from headgate.config.content_types import canonical_bytes
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
@@ -204,6 +205,33 @@ def test_values_of_a_tag_are_bounded_across_formats() -> None:
     assert [(at, error.reason) for at, error in found.refused] == [(1, "too_many_tag_values")]
     assert reader.is_full
     assert reader.tag_values == 1
+
+
+def test_what_a_content_type_means_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever parameters it has; and what is remembered of made-up ones is bounded."""
+    looked_up = []
+
+    def counted(content_type: bytes) -> tuple[bytes, ...]:
+        looked_up.append(content_type)
+        return canonical_bytes(content_type)
+
+    monkeypatch.setattr("connectors.formats.reader.canonical_bytes", counted)
+    reader, table = _reader(_feed(content_types={"a/msgpack": "msgpack"}))
+    packed = msgspec.msgpack.encode({"x": 2})
+
+    def read(types: list[bytes]) -> Decoded:
+        count = len(types)
+        said = _said(dict(enumerate(types)))
+        return reader.read([b"in/a"] * count, [packed] * count, np.full(count, _NOW_NS), None, said)
+
+    for _ in range(2):
+        found = read([b"A/MsgPack; v=1"] * 3)
+        assert [value for *_, value in _rows(found, table)] == [2, 2, 2]
+    assert looked_up == [b"A/MsgPack; v=1"]
+    read([b"a/msgpack; v=%d" % number for number in range(2500)])
+    read([b"a/msgpack; v=" + b"1" * 60_000] * 2)
+    assert len(reader._places_as_sent) <= 1000
+    assert max(map(len, reader._places_as_sent)) < 1000
 
 
 def test_what_is_forgotten_is_forgotten_of_every_format() -> None:
