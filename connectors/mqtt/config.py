@@ -138,6 +138,11 @@ class MqttConfig(SourceConfig):
         return self.shared_group is not None
 
     @property
+    def lacks_properties_without(self) -> str:
+        """See ``SourceConfig``: content types and user properties came with MQTT 5."""
+        return "" if self.version == "5" else 'version = "5"'
+
+    @property
     def where(self) -> str:
         """The broker, as it is named in messages."""
         if self.socket is not None:

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
+    from headgate.config.unsaid import unsaid
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
     from headgate.gateway.process import exit_now
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         *misfits(config),
         *split_devices(config),
         *displaced(config),
+        *unsaid(config),
         *insecure(config, args.config),
         *expiring(config, SystemClock().wall_ns()),
     ]

@@ -37,6 +37,11 @@ class SourceConfig(Table):
         return False
 
     @property
+    def lacks_properties_without(self) -> str:
+        """What to write so that messages have something beside them; empty where they may have."""
+        return ""
+
+    @property
     def kept_for(self) -> int:
         """For how long messages may wait for the gateway that is away, ns."""
         return int(getattr(self, self.kept_key)) if self.kept_key else 0
