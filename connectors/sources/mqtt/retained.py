@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -29,6 +30,7 @@ from connectors.formats.topics import TopicPatterns
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.feed import FeedConfig
 from headgate.config.topics import topic_filter
+from headgate.core.properties import NOTHING
 from headgate.core.telemetry import Telemetry
 
 _logger = structlog.get_logger()
@@ -36,6 +38,9 @@ _logger = structlog.get_logger()
 _T = TypeVar("_T")
 
 _DIGEST_BYTES: Final = 8
+
+#: Keeps digests with user properties apart from those of what is sent: no payload makes one up.
+_BESIDE: Final = b"user properties"
 
 #: What an MQTT 5 broker is asked to do with what it retains: send it at each subscribing, only
 #: where the session has no such subscription yet, or never.
@@ -260,11 +265,19 @@ def _moved(by_position: Mapping[int, _T], kept: Sequence[int]) -> dict[int, _T]:
 
 
 def _digest(received: Received, at: int) -> bytes:
-    # By its content type the same payload may say something else.
     digest = blake2b(received.payloads[at], digest_size=_DIGEST_BYTES)
-    if at in received.properties and received.properties[at].content_type:
-        digest.update(b"\0" + received.properties[at].content_type)
-    return digest.digest()
+    said = received.properties.get(at, NOTHING)
+    if said.content_type:
+        # By its content type the same payload may say something else.
+        digest.update(b"\0" + said.content_type)
+    if not said.user:
+        return digest.digest()
+    # By its user properties it may be another batch's, or another device's.
+    beside = b"".join(
+        len(each).to_bytes(4, "big") + each for each in chain.from_iterable(sorted(said.user))
+    )
+    of_both = blake2b(digest.digest() + beside, digest_size=_DIGEST_BYTES, person=_BESIDE)
+    return of_both.digest()
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -86,11 +86,13 @@ def test_each_message_has_the_tags_that_stand_beside_it() -> None:
 
 
 def test_they_tell_devices_apart_where_identity_says_so() -> None:
-    """Otherwise a new batch is the same device."""
+    """Otherwise a new batch is the same device, but with ``other_tags``: there all tags tell."""
     user = [((b"batch", b"1"),), ((b"batch", b"2"),), ()]
 
     assert _Reading(*user).devices == 1
     assert _Reading(*user, identity=["batch"]).devices == 3
+    assert _Reading(*user, other_tags="tags").devices == 3
+    assert _Reading(*user, other_tags="tags", identity=[]).devices == 1
 
 
 def test_they_stand_beside_all_other_tags() -> None:

@@ -42,7 +42,7 @@ def test_what_is_left_out_moves_no_content_type() -> None:
         _received([b"a", b"b", b"b", b"c"]),
         retained=[0, 1, 2],
         properties={
-            1: Properties(b"x/b", ((b"batch", b"7"),)),
+            1: Properties(b"x/b"),
             2: Properties(b"x/other"),
             3: Properties(b"x/c"),
         },
@@ -51,6 +51,29 @@ def test_what_is_left_out_moves_no_content_type() -> None:
 
     assert found.topics == [b"b", b"c"]
     assert found.properties == {0: Properties(b"x/other"), 1: Properties(b"x/c")}
+
+
+def test_the_same_payload_with_other_user_properties_is_another_reading() -> None:
+    """As far as a feed asks for them; in whichever order they stand, it is the same."""
+    messages = RetainedMessages({"f": _FEED}, 20, Path("retained.db"), Telemetry(ManualClock()))
+    one, two = (b"batch", b"1"), (b"site", b"n")
+    said = [
+        Properties(),
+        Properties(user=(one, two)),
+        Properties(user=(two, one)),
+        Properties(user=((b"batch", b"2"), two)),
+        Properties(user=((b"batch", b""), (b"1site", b"n"))),
+        Properties(b"a/b", ((b"batch", b""), (b"1site", b"n"))),
+        Properties(b"a/b", ((b"batch", b""), (b"1site", b"n"))),
+    ]
+    again = replace(
+        _received([b"a"] * len(said)),
+        retained=range(len(said)),
+        properties=dict(enumerate(said)),
+    )
+    found = messages.sift(again)
+
+    assert [*found.properties.values()] == [said[at] for at in (0, 1, 3, 4, 5)]
 
 
 def test_made_up_topics_push_out_none_that_is_heard_meanwhile() -> None:
