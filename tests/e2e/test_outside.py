@@ -1,4 +1,4 @@
-"""A sink of a package that is not of the tree: installed beside the gateway, it is used."""
+"""A package that is not of the tree: installed beside the gateway, its sink and source are used."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from connectors.replay.publisher import Publisher
 from headgate.core.clock import SystemClock
-from headgate.testing.sinks import LAWS
+from headgate.testing import sinks, sources
 from tests.e2e.gateway import Gateway
 from tests.mosquitto import Mosquitto
 
@@ -87,10 +88,15 @@ def test_its_table_is_checked_as_any_other(tmp_path: Path, environment: dict[str
     assert "plant.toml:2: sink.theirs.type: expected one of " in problem
 
 
-def test_it_is_held_to_the_laws_of_sinks(tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("script", "laws"), [("laws.py", sinks.LAWS), ("source_laws.py", sources.LAWS)]
+)
+def test_it_is_held_to_the_laws_of_its_kind(
+    script: str, laws: Sequence[object], tmp_path: Path, environment: dict[str, str]
+) -> None:
     """By a few lines of its own, with what ours are held to."""
     done = subprocess.run(
-        [sys.executable, str(_PROJECT / "laws.py"), str(tmp_path)],
+        [sys.executable, str(_PROJECT / script), str(tmp_path)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -98,7 +104,7 @@ def test_it_is_held_to_the_laws_of_sinks(tmp_path: Path, environment: dict[str, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.iterdir())) == len(LAWS)
+    assert len(list(tmp_path.iterdir())) == len(laws)
 
 
 @pytest.mark.mosquitto
@@ -131,3 +137,38 @@ def test_a_gateway_writes_to_it(
     signed = [path.read_bytes().rstrip(b"\n").partition(b" ") for path in spooled]
     assert all(hmac.digest(_KEY, line, "sha256").hex() == sign.decode() for sign, _, line in signed)
     assert sorted(line.decode() for _, _, line in signed) == sorted(written)
+
+
+def _drop(folder: Path, first: int, end: int) -> None:
+    """Put messages into the folder, a file each, that are there when they have their names."""
+    for number in range(first, end):
+        payload = json.dumps({"t": 1_750_000_000_000 + 100 * number, "force": number})
+        path = folder / f"{number:06d}"
+        path.with_suffix(".new").write_text(f"hall/p1\n{payload}")
+        path.with_suffix(".new").rename(path)
+
+
+def test_a_gateway_reads_from_it(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Before it was started, while it runs and over a kill: each message counts once."""
+    folder, written = tmp_path / "drop", tmp_path / "data" / "a.lp"
+    folder.mkdir()
+    text = f'[source.theirs]\ntype = "drop"\nfolder = "{folder}"\n'
+    text += '[sink.here]\ntype = "file"\npath = "a.lp"\n'
+    with Gateway(tmp_path, text + _FEED, environment) as gateway:
+        _drop(folder, 0, 1000)
+        gateway.start()
+        _drop(folder, 1000, 2000)
+        gateway.kill()
+        _drop(folder, 2000, 3000)
+        gateway.start()
+        deadline = time.perf_counter() + 60
+        while True:
+            lines = written.read_text().splitlines() if written.is_file() else []
+            counts = {line.split()[-1]: line for line in lines}
+            if len(counts) == 300 and not list(folder.iterdir()):
+                break
+            assert time.perf_counter() < deadline, (len(counts), len(list(folder.iterdir())))
+            time.sleep(0.1)
+        assert gateway.stop() == 0
+
+    assert all("force_n=10i" in line for line in counts.values())

@@ -1,0 +1,1 @@
+"""Messages as files that something else puts into a folder."""
