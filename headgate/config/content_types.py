@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: What a content type ends in where what it names is compressed; the first bytes tell that anyhow.
 _COMPRESSED: Final = ("+gzip", "+zlib", "+zstd")
 
-#: Keys of ``time`` that hold for a format with times of its own, too.
+#: Keys of ``time`` that hold for a format with times of its own, or without any, too.
 _OF_ALL_TIMES: Final = ("max_ahead", "confirm", "not_before")
 
 
@@ -89,7 +89,7 @@ def given_for(given: Mapping[str, Any], feed: FeedConfig, form: Chosen) -> dict[
     own = form.table
     if not isinstance(own, FormatConfig) or form.name == feed.format.name:
         return table
-    if own.time:
+    if own.time or own.has_no_time:
         # Where and how the feed's own format has its times says nothing of it.
         times = table.get("time")
         of_all = times if isinstance(times, Mapping) else {}

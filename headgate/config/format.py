@@ -64,6 +64,11 @@ class FormatConfig(Table):
         return False
 
     @property
+    def has_no_time(self) -> bool:
+        """Whether no time can stand in its messages."""
+        return False
+
+    @property
     def writes_texts(self) -> bool:
         """Whether the values of messages are texts, numbers among them."""
         return False

@@ -38,6 +38,11 @@ class ValueConfig(FormatConfig):
         return () if self.channel is not None else (_PLACEHOLDER,)
 
     @property
+    def has_no_time(self) -> bool:
+        """See ``FormatConfig``."""
+        return self.path is None
+
+    @property
     def writes_texts(self) -> bool:
         """See ``FormatConfig``."""
         return True

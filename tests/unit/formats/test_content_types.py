@@ -194,6 +194,26 @@ def test_two_devices_of_one_name_are_found_out_across_formats() -> None:
     assert [(at, error.reason) for at, error in found.refused] == [(1, "bad_device")]
 
 
+def test_a_bare_value_beside_objects_with_times_is_of_its_arrival() -> None:
+    """And marked so; what else it can not have beside it is told."""
+    value = {"type": "value", "channel": "x"}
+    feed = _feed(time={"path": "t"}, content_types={"text/plain": value})
+    reader, table = _reader(feed)
+    payloads = [b'{"t": %d, "x": 1}' % (_NOW_NS // 10**6 - 5000), b"2.5"]
+    arrival_ns = np.array([_NOW_NS, _NOW_NS + 1])
+    types = _said({1: b"text/plain"})
+    found = reader.read([b"in/d"] * 2, payloads, arrival_ns, properties=types)
+
+    assert not found.refused
+    assert _rows(found, table) == [
+        (0, "d", "x", _NOW_NS - 5 * 10**9, 1.0),
+        (1, "d", "x", _NOW_NS + 1, 2.5),
+    ]
+    assert [bool(each & Quality.ARRIVAL_TIME) for each in found.quality.tolist()] == [False, True]
+    with pytest.raises(ValueError, match="quality: a message that is one value says nothing"):
+        _feed(quality={"path": "q"}, content_types={"text/plain": value})
+
+
 def test_values_of_a_tag_are_bounded_across_formats() -> None:
     """Two values are two, whichever format says each."""
     feed = _feed(tags={"site": {}}, content_types={"a/msgpack": "msgpack"})
