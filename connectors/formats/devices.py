@@ -8,6 +8,7 @@ end is bounded: devices, channels, and topics that are remembered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import compress
 from typing import Any, TypeAlias, TypeVar
 
@@ -86,6 +87,8 @@ class Devices:
         #: Whether the payload has no part of the device's name, and no tag.
         self.is_named_by_topic = not self._parts and not self._tags and path is None
         self._signals = [(channel, mapping.kept_unit) for channel, mapping in feed.channels.items()]
+        self._listed = feed.channels.keys()
+        self._has_others = feed.other_channels is not None
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
         self._topics: dict[bytes, tuple[Tags, tuple[str, ...]]] = {}
         self._places: dict[tuple[Tags, str], int] = {}
@@ -226,6 +229,14 @@ class Devices:
             # It counts as one from now on, whether it has a channel or not.
             self._channels.device_row(self._owner(tags, device))
         return place
+
+    def know(self, channel: Channel) -> None:
+        """Count a channel of earlier, and its device, as met; not if it is one too many by now."""
+        with suppress(DataError):
+            place = self.place_of(channel.tags, channel.device)
+            name = channel.field
+            if self._has_others and name not in self._listed and name not in self._others[place]:
+                self.other_row(place, name, channel.unit)
 
     def others_of(self, place: int) -> Mapping[str, int]:
         """Of the device at this place, the channels that are not listed: their rows by name."""

@@ -27,7 +27,7 @@ from headgate.config.event_time import TimeConfig
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Batch
-from headgate.core.channels import ChannelTable, Remaining
+from headgate.core.channels import Channel, ChannelTable, Remaining
 from headgate.core.properties import Properties
 
 #: What there is where nothing is said beside any message.
@@ -51,7 +51,7 @@ class FeedReader:
     def __init__(
         self, name: str, feed: FeedConfig, channels: ChannelTable, limits: IngestConfig
     ) -> None:
-        devices = Devices(name, feed, channels, limits)
+        self._devices = devices = Devices(name, feed, channels, limits)
         feeds = [feed]
         # By content type, the place of its decoder.
         self._places: dict[bytes, int] = {}
@@ -146,6 +146,10 @@ class FeedReader:
     def zoneless(self) -> str:
         """See ``FeedDecoder.zoneless``."""
         return next((each.zoneless for each in self._decoders if each.zoneless), "")
+
+    def know(self, channel: Channel) -> None:
+        """See ``Devices.know``."""
+        self._devices.know(channel)
 
     def keep_whole(self, is_kept: NDArray[np.bool_]) -> None:
         """See ``FeedDecoder.keep_whole``."""

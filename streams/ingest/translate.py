@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -19,7 +19,14 @@ from connectors.formats.reader import FeedReader
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
-from headgate.core.channels import ChannelTable, Remaining, Tags, device_partition, telling_tags
+from headgate.core.channels import (
+    Channel,
+    ChannelTable,
+    Remaining,
+    Tags,
+    device_partition,
+    telling_tags,
+)
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
@@ -254,6 +261,12 @@ class Translator:
         feeds = np.array([each.feed for each in earlier.devices], np.object_)[batch.device]
         for name, reader in self._readers.items():
             reader.recall(batch.take(feeds == name))
+
+    def know(self, channels: Iterable[Channel]) -> None:
+        """Count channels of earlier among those that there may be, as if they had been met."""
+        for channel in channels:
+            if channel.feed in self._readers:
+                self._readers[channel.feed].know(channel)
 
     def recall_away(self, away: Mapping[str, object]) -> None:
         """Learn by feed what was away as an earlier process ended, as ``news_of_away`` gave it."""
