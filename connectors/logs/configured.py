@@ -8,13 +8,13 @@ gateway with the embedded log never loads a Kafka client.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from connectors.sinks.configured import configured_sinks
 from headgate.config.schema import AGGREGATES_SHARE, Config, read_secret
 from headgate.core.clock import NS_PER_S, Clock
-from headgate.core.errors import ConfigError, TransientError
+from headgate.core.errors import ConfigError, HeadgateError, PermanentError, TransientError
 from headgate.core.log import (
     AGGREGATES,
     ANOMALIES,
@@ -30,6 +30,7 @@ from headgate.core.log import (
 )
 
 if TYPE_CHECKING:
+    from connectors.logs.kafka.log import KafkaLog
     from connectors.logs.kafka.security import Security
 
 #: How ``log.retention_bytes`` is shared out among the topics. Readings are by far the most; the
@@ -130,6 +131,7 @@ async def open_existing_log(config: Config, clock: Clock, *, writes: bool = Fals
 
     Raises:
         TransientError: There is none yet, or it can't be reached.
+        PermanentError: It is to be written to, and a gateway is reading it.
     """
     if config.log.is_embedded and not config.log_path.is_file():
         # Opening it would make one, with the wrong owner when it is root who asks.
@@ -138,8 +140,26 @@ async def open_existing_log(config: Config, clock: Clock, *, writes: bool = Fals
             "check gateway.data_dir, or start the gateway first"
         )
     log = _open_log(config, clock, _time_file(config) if writes else None)
-    await log.start()
+    try:
+        await log.start()
+        if writes and not config.log.is_embedded:
+            await _check_nobody_reads(config, cast("KafkaLog", log))
+    except HeadgateError:
+        await log.stop()
+        raise
     return log
+
+
+async def _check_nobody_reads(config: Config, log: KafkaLog) -> None:
+    """Refuse a log that a streams lane of any machine reads, as far as Kafka knows."""
+    group = consumer_group(config, STREAMS)
+    hosts = sorted({*await log.members(group)})
+    if hosts:
+        raise PermanentError(
+            f"{config.log.url}: expected that no gateway runs on this log, found consumer group "
+            f"{group} read from {', '.join(hosts)}; stop the gateway there, and start it again "
+            "afterwards (Kafka takes one that was killed for running for a minute or so)"
+        )
 
 
 def broker_url(config: Config, share: Share) -> str:

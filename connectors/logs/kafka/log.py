@@ -14,7 +14,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
+from aiokafka.errors import (
+    GroupIdNotFound,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NoError,
+    for_code,
+)
 
 from connectors.counted_time import CountedTime
 from connectors.logs.kafka.client_logs import quiet_client_logs
@@ -294,6 +300,17 @@ class KafkaLog:
             )
         stored = found.get(partition)
         return None if stored is None or stored.offset < 0 else int(stored.offset)
+
+    async def members(self, group: str) -> list[str]:
+        """Hosts of the processes that are in a consumer group now; none for one that is unknown."""
+        with mapped_errors(f"asking who is in {group}"):
+            (answer,) = await self._started(self._admin).describe_consumer_groups([group])
+            # Its error code comes first, and its members sixth.
+            described = answer.groups[0]
+            error = for_code(described[0])
+            if error not in (NoError, GroupIdNotFound):
+                raise error
+        return [host.lstrip("/") for _, _, host, *_ in described[5]]
 
     def now_ms(self) -> int:
         return self._time.now_ns() // _NS_PER_MS
