@@ -11,11 +11,11 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.output import say
-from headgate.core.errors import ConfigError
+from headgate.core.errors import ConfigError, HeadgateError
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
-    from headgate.inspect.retry import Outcome, Wanted
+    from headgate.inspect.retry import Outcome, Retry, Wanted
 
 #: Options that say of which messages ``--retry`` is.
 _CHOOSING = ("feed", "reason", "since")
@@ -65,14 +65,7 @@ def run_retry(args: argparse.Namespace) -> int:
     wanted = _wanted(args, config, SystemClock().wall_ns())
     folder = config.gateway.data_dir
     with nullcontext() if args.dry_run else without_gateway(folder):
-        outcomes = asyncio.run(_retry(config, wanted, takes=not args.dry_run))
-    if args.json:
-        for outcome in outcomes:
-            print(json.dumps(_as_json(outcome)))
-    elif outcomes:
-        _print(outcomes, is_dry=args.dry_run)
-    else:
-        say("no message in quarantine waits to be tried")
+        asyncio.run(_retry(args, config, wanted))
     return 0
 
 
@@ -91,17 +84,44 @@ def _wanted(args: argparse.Namespace, config: Config, now_ns: int) -> Wanted:
     return Wanted(args.feed, args.reason, now_ns - age_ns)
 
 
-async def _retry(config: Config, wanted: Wanted, *, takes: bool) -> list[Outcome]:
+async def _retry(args: argparse.Namespace, config: Config, wanted: Wanted) -> None:
     from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
-    from headgate.inspect.retry import retry
+    from headgate.inspect.retry import Retry
 
-    clock = SystemClock()
+    clock, takes = SystemClock(), not args.dry_run
     log = await open_existing_log(config, clock, writes=takes)
     try:
-        return await retry(config, log, clock, wanted, takes=takes)
+        retry = Retry(config, log, clock, wanted, takes=takes)
+        try:
+            await retry.run()
+        except HeadgateError:
+            # What was taken stays so, whatever has ended it.
+            if any(each.taken for each in retry.outcomes):
+                _tell(args, retry, is_whole=False)
+            raise
     finally:
         await log.stop()
+    if wanted.reason is not None and retry.reasons and wanted.reason not in retry.reasons:
+        there = ", ".join(sorted(retry.reasons))
+        raise ConfigError(
+            f"--reason: expected one that messages in quarantine have ({there}), got "
+            f"{wanted.reason!r}"
+        )
+    _tell(args, retry)
+
+
+def _tell(args: argparse.Namespace, retry: Retry, *, is_whole: bool = True) -> None:
+    """Say what has become of the messages that were tried; of all of them, or so far."""
+    if args.json:
+        for outcome in retry.outcomes:
+            print(json.dumps(_as_json(outcome)))
+    elif retry.outcomes:
+        _print(retry.outcomes, is_dry=args.dry_run, is_whole=is_whole)
+    elif retry.others:
+        say(f"no message of those asked for waits in quarantine; {retry.others} others do")
+    else:
+        say("no message in quarantine waits to be tried")
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -116,7 +136,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _print(outcomes: Sequence[Outcome], *, is_dry: bool) -> None:
+def _print(outcomes: Sequence[Outcome], *, is_dry: bool, is_whole: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -147,6 +167,8 @@ def _print(outcomes: Sequence[Outcome], *, is_dry: bool) -> None:
     messages, readings = (sum(each.taken for each in outcomes), sum(e.readings for e in outcomes))
     if is_dry:
         say(f"{readings} readings of {messages} messages would be taken, and nothing was changed")
+    elif not is_whole:
+        say(f"took {readings} readings of {messages} messages so far; call this again")
     else:
         say(f"took {readings} readings of {messages} messages: start the gateway again")
 

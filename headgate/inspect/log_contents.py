@@ -127,7 +127,7 @@ async def exported(
         async for records in records_between(log, at, start, end):
             for record in records:
                 try:
-                    yield _rows_of(record, wanted)
+                    yield _rows_of(at, record, wanted)
                 except DataError:
                     continue  # ``verify`` tells of it
 
@@ -196,10 +196,15 @@ def _rows_in(record: StoredRecord) -> int:
     return kind_of(record.headers).count(record.value)
 
 
-def _rows_of(record: StoredRecord, wanted: Filter) -> Iterator[dict[str, Any]]:
+def _rows_of(at: TopicPartition, record: StoredRecord, wanted: Filter) -> Iterator[dict[str, Any]]:
     kind = kind_of(record.headers)
     blank = dict.fromkeys(_columns(kind.topic))
-    return (blank | row for row in kind.rows(record.value, wanted.takes))
+    rows = kind.rows(record.value, wanted.takes)
+    if kind.name == "retried":
+        # What it is about stands in the same partition.
+        place = f"log:{at.topic}/{at.partition}"
+        rows = (row | {"source": place + row["source"]} for row in rows)
+    return (blank | row for row in rows)
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import NamedTuple
 
 from connectors.formats.topics import TopicPattern
 from connectors.logs.configured import topic
@@ -13,7 +15,10 @@ from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, Log, StoredRecord, TopicPartition, records_between
 from headgate.core.records import (
+    MESSAGES_SCHEMA,
+    OLD_MESSAGES_SCHEMA,
     RETRIED_SCHEMA,
+    Place,
     QuarantinedMessage,
     decode_messages,
     decode_rejected,
@@ -159,6 +164,46 @@ async def retried_rows(config: Config, log: Log) -> dict[tuple[int, int], set[in
     return rows
 
 
+class StoredMessage(NamedTuple):
+    """A message, and where it stands."""
+
+    place: Place
+    message: QuarantinedMessage
+
+
+async def by_arrival(config: Config, log: Log) -> AsyncIterator[StoredMessage]:
+    """Every message in quarantine, in the order in which they arrived, about.
+
+    Messages of one device may be in several partitions there; in its own they must not come in
+    another order than they did, or the later ones would be late.
+    """
+    parts = [_messages_of(config, log, number) for number in range(config.log.partitions)]
+    waiting: list[tuple[int, int, StoredMessage]] = []
+    for number, part in enumerate(parts):
+        first = await anext(part, None)
+        if first is not None:
+            heappush(waiting, (first.message.ingest_ns, number, first))
+    while waiting:
+        _, number, stored = heappop(waiting)
+        yield stored
+        following = await anext(parts[number], None)
+        if following is not None:
+            heappush(waiting, (following.message.ingest_ns, number, following))
+
+
+async def _messages_of(config: Config, log: Log, partition: int) -> AsyncIterator[StoredMessage]:
+    async for record in quarantined(config, log, partition):
+        if schema_of(record.headers) not in (MESSAGES_SCHEMA, OLD_MESSAGES_SCHEMA):
+            continue
+        try:
+            messages = decode_messages(record.value)
+        except DataError:
+            continue  # ``headgate log verify`` tells of it
+        for row, message in enumerate(messages):
+            place = Place(partition, record.offset, row, message.ingest_ns)
+            yield StoredMessage(place, message)
+
+
 class FeedOf:
     """Finds the feed of a message in quarantine.
 
@@ -190,8 +235,10 @@ def origin_of(config: Config, message: QuarantinedMessage) -> tuple[str, str]:
     Of what came from no source that there is, such as a record of the log, the source is empty and
     the topic all that is said of where it came from.
     """
-    source, _, topic_name = message.source.partition(":")
-    return (source, topic_name) if source in config.source else ("", message.source)
+    source, colon, topic_name = message.source.partition(":")
+    # Without a colon it is a sink, which may be called like a source.
+    is_message = bool(colon) and source in config.source
+    return (source, topic_name) if is_message else ("", message.source)
 
 
 def is_whole(message: QuarantinedMessage) -> bool:

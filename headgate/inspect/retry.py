@@ -2,67 +2,51 @@
 
 They are decoded as the ingest lane would have, with the time they arrived at, in the order in which
 they came as far as that is known, and their readings go into the log behind all that is there. With
-them it is noted which messages those are (``headgate/core/records/retried.py``): on the embedded
-log in one transaction, so that each is taken once, whenever this ends; on Kafka behind them, so
-that after a kill in between some are tried again, and the streams lane rejects the second as it
-rejects all that comes twice.
+them it is noted which messages those are (``headgate/core/records/retried.py``), so that each is
+taken once, whenever this ends: on the embedded log in one transaction. On Kafka the note is behind
+them; there each message is one record of one partition that says which message it is, and where
+that record is found without a note, the note is all that is still written.
 
-A message is taken as a whole or not at all, and only if nothing of it was taken before. What would
-be late is left where it is: as a reading that is late it would be in quarantine as well, and old
-readings behind newer ones say of a device's clock what is not so. While a gateway runs, nobody
-could tell what will be late, nor is it sure that it has the configuration that this has. So nothing
-is taken then; who calls this with ``takes`` has to see to it.
+A message is taken as a whole or not at all, and only if nothing of it was taken before. What the
+streams lane would reject, or hold, is left where it is (``retry_marks.py``): as a reading that is
+late it would be in quarantine as well, and old readings behind newer ones say of a device's clock
+what is not so. While a gateway runs, nobody could tell what will be late, nor is it sure that it
+has the configuration that this has. So nothing is taken then; who calls this with ``takes`` has to
+see to it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.logs.configured import consumer_group, topic
+from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import ChannelTable, Device
 from headgate.core.clock import Clock
-from headgate.core.errors import DataError
-from headgate.core.log import (
-    QUARANTINE,
-    READINGS,
-    STATE,
-    STREAMS,
-    Log,
-    Record,
-    TopicPartition,
-    records_between,
-)
+from headgate.core.log import QUARANTINE, Log, Record, TopicPartition
 from headgate.core.properties import Properties
 from headgate.core.records import (
-    MESSAGES_SCHEMA,
-    OLD_MESSAGES_SCHEMA,
-    READINGS_SCHEMA,
     RETRIED_HEADER,
+    Place,
     QuarantinedMessage,
     RetriedMessage,
-    check_schema,
-    decode_messages,
-    decode_readings,
+    from_header,
+    messages_records,
     retried_records,
-    schema_of,
 )
 from headgate.core.telemetry import Telemetry
-from headgate.inspect.quarantine import FeedOf, is_whole, origin_of, quarantined, retried_rows
+from headgate.inspect.quarantine import FeedOf, by_arrival, is_whole, origin_of, retried_rows
+from headgate.inspect.retry_marks import Marks
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.topics import AVAILABILITY, FeedTopics
 from streams.ingest.translate import Translated, Translator
 from streams.ingest.unheard import UnheardFeeds
-from streams.process.state import newest_records, read_snapshot
-from streams.stages.arrays import NO_TIME_NS
 
 #: Why a message is left where it is, in a word, and in words.
 WHY_LEFT: Final = {
@@ -74,6 +58,10 @@ WHY_LEFT: Final = {
     "state": "it says whether a device is there, as it was then",
     "poison": "it ended the process that decoded it",
     "late": "its device has gone on: what is older than its watermark would be late",
+    "behind": "it has no time of its own, and its device was heard after it had arrived",
+    "held": "readings of its device wait until it is known whether its clock was right",
+    "ahead": "its time is ahead of its arrival, and only what comes next tells whether it is right",
+    "spread": "its readings go to several records, which Kafka does not take together",
     "nothing": "it is passed over by now, or holds no reading",
     "other": "it is no message of a source that there is: a point, or a record of the log",
 }
@@ -81,6 +69,10 @@ WHY_LEFT: Final = {
 #: What is taken at once: messages, and bytes of their payloads.
 _MOST_MESSAGES = 500
 _MOST_BYTES = 4 << 20
+
+#: Of messages that came together without times each is later than the one before by 1 ns. A time
+#: that is later than the arrival by more is not its own, ns.
+_MOST_LATER_NS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +121,44 @@ class Outcome:
     left: Counter[str] = field(default_factory=Counter)
 
 
-async def retry(
-    config: Config, log: Log, clock: Clock, wanted: Wanted, *, takes: bool
-) -> list[Outcome]:
-    """Decode messages of quarantine anew, and take those that are readings now.
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A message that is read by now.
+
+    Attributes:
+        place: Where it stands.
+        message: What it is.
+        batches: Its readings.
+        records: What is appended of them; None where that goes with others'.
+        examples: By partition, what of it goes to quarantine.
+        outcome: Where it is counted.
+    """
+
+    place: Place
+    message: QuarantinedMessage
+    batches: Mapping[str, list[Batch]]
+    records: Mapping[TopicPartition, list[Record]] | None
+    examples: Mapping[int, list[QuarantinedMessage]]
+    outcome: Outcome
+
+    @property
+    def every_batch(self) -> list[Batch]:
+        """Its readings, whatever feed they are of."""
+        return [batch for some in self.batches.values() for batch in some]
+
+    @property
+    def readings(self) -> int:
+        """How many readings it gives."""
+        return sum(map(len, self.every_batch))
+
+    @property
+    def earliest_ns(self) -> int:
+        """The earliest event time in it."""
+        return min(int(batch.time_ns.min()) for batch in self.every_batch if len(batch))
+
+
+class Retry:
+    """One pass over quarantine: messages are decoded anew, and what is readings now is taken.
 
     Args:
         config: The configuration as it is now.
@@ -142,50 +168,16 @@ async def retry(
         takes: Whether they are taken; if not, only what would be is told. No gateway may run on
             this log then.
 
-    Returns:
-        By feed and reason what becomes of them, most messages first.
-
-    Raises:
-        TransientError: The log can't be read or written. What was taken before is noted.
-        PermanentError: Likewise, and it never can.
+    Attributes:
+        others: How many messages wait in quarantine that are not wanted.
+        reasons: What messages in quarantine were refused for, wanted or not.
     """
-    return await _Retry(config, log, clock, wanted, takes=takes).run()
-
-
-class _Entry(NamedTuple):
-    """A message, and where it stands: the record's partition and offset, and its place in it."""
-
-    partition: int
-    offset: int
-    row: int
-    message: QuarantinedMessage
-
-
-class _Read(NamedTuple):
-    """A message that is read by now, and what it gives."""
-
-    entry: _Entry
-    found: Translated
-    readings: int
-
-    @property
-    def arrival_ns(self) -> int:
-        """When it arrived, ns since 1970 UTC."""
-        return self.entry.message.ingest_ns
-
-    @property
-    def earliest_ns(self) -> int:
-        """The earliest event time in it."""
-        batches = (batch for some in self.found.batches.values() for batch in some)
-        return min(int(batch.time_ns.min()) for batch in batches if len(batch))
-
-
-class _Retry:
-    """One pass over quarantine. The arguments are those of ``retry``."""
 
     def __init__(
         self, config: Config, log: Log, clock: Clock, wanted: Wanted, *, takes: bool
     ) -> None:
+        self.others = 0
+        self.reasons: set[str] = set()
         self._config = config
         self._log = log
         self._clock = clock
@@ -203,41 +195,75 @@ class _Retry:
             for name, table in config.sources.items()
         }
         self._feed_of = FeedOf(config)
-        self._watermarks: dict[Device, int] = {}
+        self._marks = Marks(config)
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         # What arrived together, and is read by now.
         self._together: list[_Read] = []
-        # What is taken next: its readings, and which messages those are, by partition.
-        self._translated = Translated()
-        self._retried: defaultdict[int, list[RetriedMessage]] = defaultdict(list)
+        # What is taken next, and which messages are noted with it, by partition.
+        self._next: list[_Read] = []
+        self._notes: defaultdict[int, list[RetriedMessage]] = defaultdict(list)
         self._bytes = 0
 
-    async def run(self) -> list[Outcome]:
-        retried = await retried_rows(self._config, self._log)
-        self._watermarks = await watermarks(self._config, self._log)
-        async for entry in _by_arrival(self._config, self._log):
-            if entry.row in retried.get((entry.partition, entry.offset), ()):
-                continue
-            if self._together and entry.message.ingest_ns > self._together[-1].arrival_ns:
-                await self._add_together()
-            feed = self._feed_of(entry.message)
-            if self._wanted.has(feed, entry.message):
-                self._try(entry, feed)
-        await self._add_together()
-        await self._take()
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """By feed and reason what has become of the messages so far, most messages first."""
         return sorted(
             self._outcomes.values(), key=lambda each: (-each.messages, each.reason, each.feed)
         )
 
-    def _try(self, entry: _Entry, feed: str) -> None:
-        """Decode a message, and put what it gives to what is taken next."""
-        message = entry.message
+    async def run(self) -> None:
+        """Do it, once.
+
+        Raises:
+            TransientError: The log can't be read or written. What was taken before is noted.
+            PermanentError: Likewise, and it never can.
+        """
+        retried = await retried_rows(self._config, self._log)
+        await self._marks.read(self._log, self._translator)
+        arrival_ns = -(2**63)
+        async for place, message in by_arrival(self._config, self._log):
+            self.reasons.add(message.reason)
+            if place.row in retried.get((place.partition, place.offset), ()):
+                continue
+            if place in self._marks.taken:
+                # Whoever took it was ended before the note.
+                self._note(place, message, self._marks.taken[place])
+                continue
+            feed = self._feed_of(message)
+            if not self._wanted.has(feed, message):
+                self.others += 1
+                continue
+            if message.ingest_ns > arrival_ns:
+                await self._add_together()
+                arrival_ns = message.ingest_ns
+            self._try(place, message, feed)
+        await self._add_together()
+        await self._take()
+
+    def _try(self, place: Place, message: QuarantinedMessage, feed: str) -> None:
+        """Decode a message, and put what it gives to what arrived together."""
         outcome = self._outcomes.setdefault((feed, message.reason), Outcome(feed, message.reason))
         outcome.messages += 1
         why = self._why_untried(message)
         if why:
             outcome.left[why] += 1
             return
+        found = self._decoded(message)
+        refused = [each.reason for each in _quarantined(found) if each.reason != "bad_field"]
+        if refused:
+            outcome.refused[refused[0]] += 1
+            return
+        records = None if self._config.log.is_embedded else self._records_of(place, found)
+        why = self._why_left(message, found, records)
+        if why:
+            outcome.left[why] += 1
+            return
+        self._together.append(
+            _Read(place, message, found.batches, records, found.quarantined, outcome)
+        )
+
+    def _decoded(self, message: QuarantinedMessage) -> Translated:
+        """What a message gives, as the ingest lane would have decoded it when it arrived."""
         source, name = origin_of(self._config, message)
         found = Translated()
         self._translator.take(
@@ -251,19 +277,10 @@ class _Retry:
             ),
             found,
         )
-        refused = [each.reason for each in _quarantined(found) if each.reason != "bad_field"]
-        if refused:
-            outcome.refused[refused[0]] += 1
-            return
-        why = self._why_left(found)
-        if why:
-            outcome.left[why] += 1
-            return
-        count = sum(found.rows.values())
-        outcome.taken += 1
-        outcome.readings += count
-        if self._takes:
-            self._together.append(_Read(entry, found, count))
+        found.batches = {
+            feed: list(map(_estimated, batches)) for feed, batches in found.batches.items()
+        }
+        return found
 
     def _why_untried(self, message: QuarantinedMessage) -> str:
         """Why a message can't be decoded anew; empty where it can."""
@@ -294,22 +311,31 @@ class _Retry:
         is_kept = bool(message.content_type) and not message.content_type.endswith("…")
         return bool(settings.property_tags) or (bool(settings.by_content_type) and not is_kept)
 
-    def _why_left(self, found: Translated) -> str:
-        """Why what was decoded is not taken; empty where it is."""
-        if found.said:
-            return "state"
-        batches = [batch for some in found.batches.values() for batch in some]
-        if not any(map(len, batches)):
-            return "nothing"
-        return "late" if any(map(self._is_late, batches)) else ""
+    def _why_left(
+        self,
+        message: QuarantinedMessage,
+        found: Translated,
+        records: Mapping[TopicPartition, list[Record]] | None,
+    ) -> str:
+        """Why what was decoded is not taken, whatever there is before it; empty where it is."""
+        batches = [batch for some in found.batches.values() for batch in some if len(batch)]
+        latest_ns = message.ingest_ns + _MOST_LATER_NS
+        reasons = {
+            "state": bool(found.said),
+            "nothing": not batches,
+            "behind": any(_has_arrived_after(batch, latest_ns) for batch in batches),
+            "spread": records is not None and sum(map(len, records.values())) > 1,
+        }
+        return next((word for word, is_so in reasons.items() if is_so), "")
 
-    def _is_late(self, batch: Batch) -> bool:
-        """Whether a reading is older than its device's watermark."""
-        devices = batch.channels.devices
-        pairs = zip(batch.device.tolist(), batch.time_ns.tolist(), strict=True)
-        return any(
-            time_ns < self._watermarks.get(devices[row], NO_TIME_NS) for row, time_ns in pairs
-        )
+    def _records_of(self, place: Place, found: Translated) -> dict[TopicPartition, list[Record]]:
+        """Records of a message's readings alone, which say that they are of it."""
+        alone = Translated(batches=found.batches)
+        self._translator.encode(alone)
+        return {
+            at: _marked(records, RETRIED_HEADER, from_header(place))
+            for at, records in alone.records.items()
+        }
 
     async def _add_together(self) -> None:
         """Have those that arrived together taken, in the order of their event times.
@@ -319,132 +345,92 @@ class _Retry:
         """
         together, self._together = self._together, []
         for read in sorted(together, key=lambda each: each.earliest_ns):
-            self._add(read.entry, read.found, read.readings)
-            if self._is_full():
+            why = self._marks.take(read.every_batch)
+            if why:
+                read.outcome.left[why] += 1
+            elif self._takes:
+                self._next.append(read)
+                self._note(read.place, read.message, read.readings)
+                self._bytes += len(read.message.payload)
+            else:
+                _count(read)
+            if len(self._next) >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES:
                 await self._take()
 
-    def _add(self, entry: _Entry, found: Translated, count: int) -> None:
-        for feed, batches in found.batches.items():
-            self._translated.batches.setdefault(feed, []).extend(batches)
-        for partition, examples in found.quarantined.items():
-            self._translated.quarantined.setdefault(partition, []).extend(examples)
+    def _note(self, place: Place, message: QuarantinedMessage, readings: int) -> None:
+        """Have it noted with the next ones that a message was taken."""
         retried = RetriedMessage(
-            self._clock.wall_ns(), entry.offset, entry.row, count, entry.message.reason
+            self._clock.wall_ns(), place.offset, place.row, readings, message.reason
         )
-        self._retried[entry.partition].append(retried)
-        self._bytes += len(entry.message.payload)
-
-    def _is_full(self) -> bool:
-        count = sum(map(len, self._retried.values()))
-        return count >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
+        self._notes[place.partition].append(retried)
 
     async def _take(self) -> None:
         """Append the readings that there are, and which messages they are of."""
-        if not self._retried:
+        if not self._notes or not self._takes:
             return
-        self._translator.encode(self._translated)
-        readings = topic(self._config, READINGS)
-        records: dict[TopicPartition, list[Record]] = {
-            at: _marked(some) if at.topic == readings else some
-            for at, some in self._translated.records.items()
-        }
-        notes = {
-            TopicPartition(topic(self._config, QUARANTINE), partition): retried_records(some)
-            for partition, some in self._retried.items()
-        }
+        readings = self._readings()
+        others: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+        for read in self._next:
+            for partition, examples in read.examples.items():
+                others[self._quarantine(partition)] += messages_records(examples)
+        for partition, notes in self._notes.items():
+            others[self._quarantine(partition)] += retried_records(notes)
         if self._config.log.is_embedded:
-            for at, some in notes.items():
-                records.setdefault(at, []).extend(some)
-            await self._log.append_many(records)
+            await self._log.append_many({**readings, **others})
         else:
             # Not together: what is noted must be there.
-            await self._log.append_many(records)
-            await self._log.append_many(notes)
-        self._translated, self._bytes = Translated(), 0
-        self._retried.clear()
+            if readings:
+                await self._log.append_many(readings)
+            await self._log.append_many(others)
+        for read in self._next:
+            _count(read)
+        self._next, self._bytes = [], 0
+        self._notes.clear()
+
+    def _readings(self) -> dict[TopicPartition, list[Record]]:
+        """What is taken next, as records."""
+        together = Translated()
+        records: dict[TopicPartition, list[Record]] = {}
+        for read in self._next:
+            if read.records is None:
+                for feed, batches in read.batches.items():
+                    together.batches.setdefault(feed, []).extend(batches)
+                continue
+            for at, some in read.records.items():
+                records.setdefault(at, []).extend(some)
+        self._translator.encode(together)
+        for at, some in together.records.items():
+            records[at] = _marked(some, RETRIED_HEADER)
+        return records
+
+    def _quarantine(self, partition: int) -> TopicPartition:
+        return TopicPartition(topic(self._config, QUARANTINE), partition)
+
+
+def _count(read: _Read) -> None:
+    read.outcome.taken += 1
+    read.outcome.readings += read.readings
 
 
 def _quarantined(found: Translated) -> Iterable[QuarantinedMessage]:
     return (each for some in found.quarantined.values() for each in some)
 
 
-def _marked(records: Iterable[Record]) -> list[Record]:
+def _marked(records: Iterable[Record], *headers: tuple[str, bytes]) -> list[Record]:
     """Records of readings that say that these had been in quarantine."""
-    return [replace(each, headers=(*each.headers, RETRIED_HEADER)) for each in records]
+    return [replace(each, headers=(*each.headers, *headers)) for each in records]
 
 
-async def watermarks(config: Config, log: Log) -> dict[Device, int]:
-    """By device, what older than is late, ns since 1970 UTC, as far as the log tells.
+def _estimated(batch: Batch) -> Batch:
+    """Readings that say so where they have no other time than their message's arrival.
 
-    It is that of the newest snapshots, and what the readings behind them will make of it.
+    It may have waited at the broker; how long was known only then.
     """
-    found: dict[Device, int] = {}
-    for partition in range(config.log.partitions):
-        for record in await newest_records(log, TopicPartition(topic(config, STATE), partition)):
-            try:
-                snapshot = read_snapshot(record)
-            except DataError:
-                continue  # the gateway tells of it
-            count = len(snapshot.devices)
-            column = snapshot.blocks.get("watermark", {}).get("watermark_ns", np.empty(0))
-            if column.shape == (count,) and np.issubdtype(column.dtype, np.integer):
-                found.update(zip(snapshot.devices, column.tolist(), strict=True))
-        for device, newest_ns in (await _newest_waiting(config, log, partition)).items():
-            mark_ns = newest_ns - config.feed[device.feed].grace
-            found[device] = max(mark_ns, found.get(device, mark_ns))
-    return found
+    is_arrival = (batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0
+    return batch.flagged(np.flatnonzero(is_arrival), Quality.ESTIMATED_TIME)
 
 
-async def _newest_waiting(config: Config, log: Log, partition: int) -> dict[Device, int]:
-    """By device, the newest event time of the readings that the streams lane has yet to note."""
-    at = TopicPartition(topic(config, READINGS), partition)
-    start, end = await log.offsets(at)
-    committed = await log.committed(consumer_group(config, STREAMS), at) or 0
-    newest: dict[Device, int] = {}
-    async for records in records_between(log, at, max(start, committed), end):
-        for record in records:
-            channels = ChannelTable(identities=config.identities)
-            try:
-                check_schema(record.headers, READINGS_SCHEMA)
-                batch = decode_readings(record.value, channels)
-            except DataError:
-                continue
-            # Whether a clock that is ahead is right is not known yet.
-            batch = batch.take((batch.quality & np.uint16(Quality.AHEAD)) == 0)
-            for row in np.unique(batch.device).tolist():
-                device, time_ns = channels.devices[row], batch.time_ns[batch.device == row]
-                if device.feed in config.feed:
-                    newest[device] = max(int(time_ns.max()), newest.get(device, NO_TIME_NS))
-    return newest
-
-
-async def _by_arrival(config: Config, log: Log) -> AsyncIterator[_Entry]:
-    """Every message in quarantine, in the order in which they arrived, about.
-
-    Messages of one device may be in several partitions there; in its own they must not come in
-    another order than they did, or the later ones would be late.
-    """
-    parts = [_of_partition(config, log, number) for number in range(config.log.partitions)]
-    waiting: list[tuple[int, int, _Entry]] = []
-    for number, part in enumerate(parts):
-        first = await anext(part, None)
-        if first is not None:
-            heappush(waiting, (first.message.ingest_ns, number, first))
-    while waiting:
-        _, number, entry = heappop(waiting)
-        yield entry
-        following = await anext(parts[number], None)
-        if following is not None:
-            heappush(waiting, (following.message.ingest_ns, number, following))
-
-
-async def _of_partition(config: Config, log: Log, partition: int) -> AsyncIterator[_Entry]:
-    async for record in quarantined(config, log, partition):
-        if schema_of(record.headers) not in (MESSAGES_SCHEMA, OLD_MESSAGES_SCHEMA):
-            continue
-        try:
-            messages = decode_messages(record.value)
-        except DataError:
-            continue  # ``headgate log verify`` tells of it
-        for row, message in enumerate(messages):
-            yield _Entry(partition, record.offset, row, message)
+def _has_arrived_after(batch: Batch, latest_ns: int) -> bool:
+    """Whether a reading without a time of its own was given a later one than this."""
+    is_arrival = (batch.quality & np.uint16(Quality.ARRIVAL_TIME)) != 0
+    return bool((is_arrival & (batch.time_ns > latest_ns)).any())

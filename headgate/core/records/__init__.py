@@ -83,10 +83,13 @@ from headgate.core.records.rejected import (
 from headgate.core.records.retried import (
     RETRIED_HEADER,
     RETRIED_SCHEMA,
+    Place,
     RetriedMessage,
     decode_retried,
     encode_retried,
+    from_header,
     is_retried,
+    retried_from,
     retried_records,
 )
 from headgate.core.records.states import (
@@ -115,6 +118,7 @@ __all__ = [
     "STATES_SCHEMA",
     "KeyGroup",
     "KeyRows",
+    "Place",
     "QuarantinedMessage",
     "RecordKind",
     "RejectedReadings",
@@ -143,6 +147,7 @@ __all__ = [
     "encode_rejected",
     "encode_retried",
     "encode_states",
+    "from_header",
     "health_record",
     "health_records",
     "is_retried",
@@ -154,6 +159,7 @@ __all__ = [
     "readings_records",
     "rejected_record",
     "rejected_records",
+    "retried_from",
     "retried_records",
     "schema_of",
     "states_record",

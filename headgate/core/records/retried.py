@@ -7,6 +7,7 @@ oldest records first, the note is there for as long as they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import starmap
 from typing import NamedTuple
@@ -24,6 +25,10 @@ RETRIED_SCHEMA = b"retried/1"
 
 #: A record of ``readings`` with this header holds what had been in quarantine.
 RETRIED_HEADER = ("retried", b"1")
+
+#: And with one of this name: just the one message of ``quarantine`` that stands there.
+_FROM = "retried-from"
+_PLACE = re.compile(rb"(\d{1,20})/(\d{1,20})/(\d{1,20})/(-?\d{1,20})")
 
 _RETRIED = pa.schema(
     [
@@ -83,12 +88,43 @@ def is_retried(headers: Headers) -> bool:
     return RETRIED_HEADER in headers
 
 
+class Place(NamedTuple):
+    """Where a message stands in quarantine.
+
+    Attributes:
+        partition: Its record's partition.
+        offset: Its record's offset.
+        row: Its place in that, from 0.
+        arrival_ns: When it arrived, ns since 1970 UTC: a topic that was made anew has the same
+            offsets as the one before.
+    """
+
+    partition: int
+    offset: int
+    row: int
+    arrival_ns: int
+
+
+def retried_from(headers: Headers) -> Place | None:
+    """The only message of which a record of ``readings`` is; None where it says of none."""
+    for name, value in headers:
+        if name == _FROM and (found := _PLACE.fullmatch(value)):
+            return Place(*map(int, found.groups()))
+    return None
+
+
+def from_header(place: Place) -> tuple[str, bytes]:
+    """The header that says it."""
+    return _FROM, "/".join(map(str, place)).encode()
+
+
 def _rows(retried: Sequence[RetriedMessage], takes: Takes) -> Iterator[Row]:
     for each in retried:
         if takes(each.time_ns, ""):
             yield {
                 "time": iso_text(each.time_ns),
-                "source": f"quarantine@{each.offset}/{each.row}",
+                # Whoever has the record knows which topic and partition that is in.
+                "source": f"@{each.offset}/{each.row}",
                 "reason": "retried",
                 "detail": f"{each.readings} readings of what was refused as {each.reason}",
                 "payload": "",

@@ -123,6 +123,14 @@ def test_people_see_the_content_type_of_a_quarantined_message() -> None:
     assert back.detail == "no"
 
 
+def test_a_record_of_a_message_of_quarantine_says_which() -> None:
+    """And what is no such header says nothing."""
+    place = kinds.Place(1, 7, 2, -5)
+    assert kinds.retried_from((kinds.RETRIED_HEADER, kinds.from_header(place))) == place
+    for value in (b"", b"1/7/2", b"1/7/2/x", b"1/7/2/" + b"9" * 5000):
+        assert kinds.retried_from((("retried-from", value),)) is None
+
+
 def test_what_was_taken_of_quarantine_comes_back() -> None:
     """Which messages those are, and what they gave; also as rows for people."""
     retried = [kinds.RetriedMessage(10**18, 7, row, 2, "bad_time") for row in range(3)]
@@ -134,7 +142,7 @@ def test_what_was_taken_of_quarantine_comes_back() -> None:
     assert kind.count(record.value) == 3
     assert len(others) == 2
     assert tuple(row) == kind.columns
-    assert (row["source"], row["reason"]) == ("quarantine@7/0", "retried")
+    assert (row["source"], row["reason"]) == ("@7/0", "retried")
     assert row["detail"] == "2 readings of what was refused as bad_time"
 
 

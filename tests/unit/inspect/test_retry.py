@@ -10,8 +10,8 @@ import pytest
 
 from connectors.logs.configured import consumer_group, topic, topic_specs
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, Quality
-from headgate.core.channels import Channel, ChannelTable, Device
+from headgate.core.batch import Batch
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import QUARANTINE, READINGS, STREAMS, TopicPartition
 from headgate.core.properties import kept_type
@@ -23,7 +23,7 @@ from headgate.core.records import (
     readings_record,
     schema_of,
 )
-from headgate.inspect.retry import WHY_LEFT, Outcome, Wanted, retry, watermarks
+from headgate.inspect.retry import WHY_LEFT, Outcome, Retry, Wanted
 from headgate.testing.memory_log import MemoryLog, MemoryStore
 from streams.ingest.refusals import shown_topic
 
@@ -68,21 +68,21 @@ class Scene:
         at = TopicPartition(topic(self.config, QUARANTINE), 0)
         await self.log.append(at, [messages_record(messages)])
 
-    async def receive(self, *seconds: int, quality: Quality = Quality.GOOD) -> None:
+    async def receive(self, *seconds: int) -> None:
         """Readings of device d, so many seconds before now, have come in as a record."""
         table = ChannelTable()
         table.row(Channel("f", "d", "f", "x"))
         times_ns = [(_NOW_S - each) * NS_PER_S for each in seconds]
         count = len(seconds)
-        batch = Batch.from_columns(
-            table, times_ns, [0] * count, [1.0] * count, quality=[int(quality)] * count
-        )
+        batch = Batch.from_columns(table, times_ns, [0] * count, [1.0] * count)
         at = TopicPartition(topic(self.config, READINGS), 0)
         await self.log.append(at, [readings_record(batch, "f")])
 
-    async def retry(self, wanted: Wanted | None = None) -> list[Outcome]:
+    async def retry(self, wanted: Wanted | None = None, *, takes: bool = True) -> list[Outcome]:
         """Take what can be taken."""
-        return await retry(self.config, self.log, SystemClock(), wanted or Wanted(), takes=True)
+        retry = Retry(self.config, self.log, SystemClock(), wanted or Wanted(), takes=takes)
+        await retry.run()
+        return retry.outcomes
 
     async def readings(self) -> list[tuple[float, float]]:
         """Times in s and values of all readings in the log."""
@@ -138,9 +138,16 @@ _LEFT = {
     ],
     "poison": [_message(_GOOD, reason="poison")],
     "late": [_message({"ts": _NOW_S - 11, "x": 1})],
+    "ahead": [_message({"ts": _NOW_S + 7200, "x": 1})],
     "nothing": [_message(_GOOD, "m/ignored/data", "unknown_topic")],
-    "other": [_message(b"p v=1", "influxdb:", "rejected_by_sink")],
+    "other": [
+        _message(b"p v=1", "influxdb:", "rejected_by_sink"),
+        _message(b"p v=1", "", "rejected_by_sink")._replace(source="mqtt"),
+    ],
 }
+
+#: What it takes more for than a message: see ``tests/contract/test_retry_marks.py``.
+_LEFT_BESIDE = {"behind", "held", "spread"}
 
 
 @pytest.mark.parametrize(("why", "messages"), _LEFT.items(), ids=[*_LEFT])
@@ -161,7 +168,7 @@ async def test_what_is_left_is_told(
 
 def test_every_reason_is_tried() -> None:
     """And none is told that is not there."""
-    assert {*WHY_LEFT} == {*_LEFT}
+    assert {*WHY_LEFT} == {*_LEFT} | _LEFT_BESIDE
 
 
 async def test_a_message_is_taken_as_a_whole_or_not_at_all(scene: Scene) -> None:
@@ -221,16 +228,13 @@ async def test_only_what_arrived_since_is_tried(scene: Scene) -> None:
 
 
 async def test_what_waits_in_the_log_makes_older_ones_late(scene: Scene) -> None:
-    """Not what the streams lane has noted long since, nor what a wrong clock may have dated."""
+    """Not what the streams lane has noted long since."""
     await scene.receive(100)
     await scene.receive(20, 40)
-    await scene.receive(-7200, quality=Quality.AHEAD)
+    await scene.quarantine(*(_message({"ts": _NOW_S - at, "x": 1}) for at in (30, 31)))
+    (outcome,) = await scene.retry(takes=False)
+    assert (outcome.taken, outcome.left) == (1, {"late": 1})
     at = TopicPartition(topic(scene.config, READINGS), 0)
-
-    async def watermark_s() -> int:
-        found = await watermarks(scene.config, scene.log)
-        return found.get(Device("f", "d"), 0) // NS_PER_S - _NOW_S
-
-    assert await watermark_s() == -20 - 10
     await scene.log.commit(consumer_group(scene.config, STREAMS), {at: 2})
-    assert await watermarks(scene.config, scene.log) == {}
+    (outcome,) = await scene.retry(takes=False)
+    assert outcome.taken == 2
