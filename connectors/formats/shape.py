@@ -13,8 +13,9 @@ from connectors.formats.signals import Signal
 from connectors.formats.times import NS_PER_UNIT
 from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
-from headgate.config.feed import ArraysConfig, FeedConfig, PairsConfig, SourceQualityConfig
+from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
+from headgate.config.record import ArraysConfig, PairsConfig, SourceQualityConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -28,10 +27,11 @@ from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.preset import with_preset
+from headgate.config.record import ArraysConfig, PairsConfig, SourceQualityConfig
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
 from headgate.config.topics import PLACEHOLDER, checked_topic, topic_filter
-from headgate.config.values import Flag, Name, Number, TopicFilter
+from headgate.config.values import Flag, Name, TopicFilter
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: Characters of messages that are text: those that devices and data loggers write.
@@ -54,64 +54,6 @@ def _names(value: object) -> list[object]:
 
 #: One name of a source, or a list of some.
 Sources = Annotated[tuple[Name, ...], BeforeValidator(_names)]
-
-
-class PairsConfig(Table):
-    """``[feed.NAME.pairs]``: each record is one value, and says the name of its channel."""
-
-    name: PayloadPath = "name"
-    value: PayloadPath = "value"
-
-
-class ArraysConfig(Table):
-    """``[feed.NAME.arrays]``: channels are arrays, an element a time.
-
-    The time is an array as well, or that of the first element; then this says how far elements are
-    apart. Without any time the last element is of now.
-    """
-
-    step: DurationNs | None = None
-    #: Path of how many elements there are in a second.
-    rate: PayloadPath | None = None
-    #: Path of how far elements are apart, and what it counts.
-    interval: PayloadPath | None = None
-    unit: Literal["s", "ms", "us", "ns"] = "s"
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        given = [key for key in ("step", "rate", "interval") if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: give one of them, not both")
-        if self.step == 0:
-            raise ValueError('step: expected more than "0s"')
-        if self.interval is None and "unit" in self.model_fields_set:
-            raise ValueError("unit is what interval counts; give interval, or leave it out")
-        return self
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
-
-
-def _words(value: object) -> list[object]:
-    """What is said of a value that is good, once or in a list."""
-    words = entries_of(value)
-    is_word = [isinstance(each, str | int) or _is_finite(each) for each in words]
-    if not is_word or not all(is_word):
-        raise ValueError("expected what is said of good values: true, numbers, texts")
-    return words
-
-
-class SourceQualityConfig(Table):
-    """``[feed.NAME.quality]``: what the sender says of how good a record is."""
-
-    path: PayloadPath
-    #: What it says where the record is good; whatever else makes its readings missing.
-    good: Annotated[tuple[Flag | Number | str, ...], BeforeValidator(_words)] = (
-        True,
-        "GOOD",
-        192,
-    )
 
 
 class AggregateConfig(Table):
