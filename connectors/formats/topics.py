@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from headgate.config.feed import FeedConfig
+from headgate.config.overlap import most_specific_first
+from headgate.config.topics import topic_filter
 from headgate.core.channels import Tags
 
 
@@ -81,35 +84,67 @@ class IgnoredTopics:
         return self._expression is not None and self._expression.fullmatch(topic) is not None
 
 
-class PassedOver:
-    """Which messages of one source are passed over.
+class Whose(NamedTuple):
+    """Whose a topic is.
+
+    Attributes:
+        feed: The feed that takes its messages; None where they are of none, or passed over.
+        passed_by: The feed whose ``ignore`` has them passed over, empty for the source's; None
+            where they are not.
+        topic_of: The feed that would take them if nothing were passed over; None for none.
+    """
+
+    feed: str | None = None
+    passed_by: str | None = None
+    topic_of: str | None = None
+
+
+class FeedPatterns:
+    """Finds which feed of one source takes a topic.
+
+    It is the most specific one of those that don't pass it over.
 
     Args:
         feeds: By name, the source's feeds.
         ignore: Topic filters of messages that are of no feed.
     """
 
-    def __init__(self, feeds: Mapping[str, FeedConfig], ignore: Iterable[str]) -> None:
+    def __init__(self, feeds: Mapping[str, FeedConfig], ignore: Iterable[str] = ()) -> None:
+        #: The feeds in the order in which they are asked.
+        self.order = most_specific_first({name: feed.topic for name, feed in feeds.items()})
+        self._patterns = TopicPatterns(feeds[name].topic for name in self.order)
+        self._each = [TopicPatterns([feeds[name].topic]) for name in self.order]
         self._of_source = IgnoredTopics(ignore)
         self._of_feeds = {
             name: IgnoredTopics(feed.ignore) for name, feed in feeds.items() if feed.ignore
         }
 
-    def key_of(self, topic: bytes, feed: str | None) -> str | None:
-        """The feed that says so, empty for the source; None where the message is not passed over.
-
-        Args:
-            topic: The message's topic.
-            feed: The feed whose topic it has; None where it is of none.
-        """
+    def whose(self, topic: bytes) -> Whose:
+        """Whose a topic is."""
+        first = self._patterns.first(topic)
+        name = None if first is None else self.order[first]
         if topic in self._of_source:
-            return ""
-        # A filter of several levels brings more than a topic means: of that any feed may say so.
-        names = self._of_feeds if feed is None else (feed,)
-        return next(
-            (name for name in names if name in self._of_feeds and topic in self._of_feeds[name]),
-            None,
-        )
+            return Whose(None, "", name)
+        if name is None or first is None:
+            # A filter of several levels brings more than a topic means: any feed may say so of it.
+            passing = (each for each in self._of_feeds if self.is_passed(each, topic))
+            return Whose(None, next(passing, None))
+        if not self.is_passed(name, topic):
+            return Whose(name, None, name)
+        rest = zip(self.order[first + 1 :], self._each[first + 1 :], strict=True)
+        matching = (each for each, pattern in rest if pattern.first(topic) is not None)
+        taker = next((each for each in matching if not self.is_passed(each, topic)), None)
+        return Whose(taker, name if taker is None else None, name)
+
+    def is_passed(self, name: str, topic: bytes) -> bool:
+        """Whether a feed passes a topic over."""
+        return name in self._of_feeds and topic in self._of_feeds[name]
+
+
+def wanted_filters(feeds: Iterable[FeedConfig]) -> list[str]:
+    """Topic filters of all that feeds want: their topics, and those of availability."""
+    topics = (topic for feed in feeds for topic in (feed.topic, *feed.availability_topics))
+    return list(dict.fromkeys(map(topic_filter, topics)))
 
 
 def _filter_expression(text: str) -> str:

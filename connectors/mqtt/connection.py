@@ -21,7 +21,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.mqtt.bulk_client import READ_BYTES, BulkClient
 from connectors.mqtt.config import MqttConfig
@@ -30,6 +29,7 @@ from connectors.mqtt.properties import PropertyReader
 from connectors.mqtt.received import Received, Subscription, received_of
 from connectors.mqtt.session import BrokerSession
 from connectors.mqtt.state import MakeState, State
+from connectors.mqtt.subscribing import Subscribing
 from connectors.mqtt.tls import cause, tls_context
 from connectors.mqtt.transport import address, set_transport, transport_options
 from headgate.config.schema import read_secret
@@ -105,6 +105,7 @@ class Connection:
         self._on_messages = on_messages
         self._read_interval_s = read_interval_s
         self._subscriptions = subscriptions
+        self._wanted = Subscribing(settings, subscriptions, session)
         self._session = session
         self._max_payload_bytes = max_payload_bytes
         self._asked = asked
@@ -398,17 +399,7 @@ class Connection:
             return
         # At every connect, session or not: the broker may have lost it, and subscribing to what
         # one is subscribed to changes nothing.
-        prefix = f"$share/{self._settings.shared_group}/" if self._settings.shared_group else ""
-        topics: Any = [(prefix + each.filter, each.qos) for each in self._subscriptions]
-        if self._is_v5:
-            topics = [
-                (
-                    prefix + each.filter,
-                    SubscribeOptions(each.qos, retainHandling=each.retain_handling),
-                )
-                for each in self._subscriptions
-            ]
-        _, mid = client.subscribe(topics)
+        _, mid = client.subscribe(self._wanted.asked())
         if mid is not None:
             self._subscribing[mid] = self._subscriptions
 
@@ -430,11 +421,13 @@ class Connection:
             self._set_trouble(f"the broker refused the subscription to {', '.join(refused)}")
             return
         self._set_trouble("")
-        if self._session is not None:
-            self._session.subscribed()
+        if left_over := self._wanted.left_over():
+            self._wanted.leaves(self._client.unsubscribe(left_over)[1])
         self._tell_state(is_online=True)
 
-    def _on_unsubscribe(self, *_arguments: object) -> None:
+    def _on_unsubscribe(self, _client: Client, _data: object, mid: int, *_rest: object) -> None:
+        if self._wanted.has_left(mid):
+            return
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
 

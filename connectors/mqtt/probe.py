@@ -24,7 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.finding import Finding, State
 from connectors.formats.reader import FeedReader
-from connectors.formats.topics import PassedOver, TopicPatterns
+from connectors.formats.topics import FeedPatterns
 from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.guest import ANSWER_LIMIT_S, guest_client
 from connectors.mqtt.tls import cause
@@ -97,8 +97,7 @@ class BrokerProbe:
             for name, feed in self._feed_tables.items()
         }
         self._feeds = tuple(self._feed_tables)
-        self._passed_over = PassedOver(self._feed_tables, settings.ignore)
-        self._patterns = TopicPatterns(feed.topic for feed in self._feed_tables.values())
+        self._patterns = FeedPatterns(self._feed_tables, settings.ignore)
         self._changed = threading.Condition()
         self._answer: ReasonCode | None = None
         self._has_session = False
@@ -275,9 +274,8 @@ class BrokerProbe:
     def _on_message(self, client: Client, _data: object, message: MQTTMessage) -> None:
         # Not ``message.topic``: that decodes UTF-8.
         topic: bytes = message._topic  # noqa: SLF001
-        at = self._patterns.first(topic)
-        feed = "" if at is None else self._feeds[at]
-        if not feed or self._passed_over.key_of(topic, feed) is not None:
+        feed = self._patterns.whose(topic).feed
+        if feed is None:
             return
         heard = self._heard[feed]
         if heard.good is not None or heard.tries >= _MAX_TRIES:

@@ -70,8 +70,10 @@ class Subscription(NamedTuple):
         filter: Topic filter.
         qos: The best quality of service that messages are sent with.
         retain_handling: MQTT 5's option of that name, 0 to 2.
+        parts: The topic filters that it stands for, which have less; itself where it is one.
     """
 
     filter: str
     qos: int
     retain_handling: int = 0
+    parts: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -45,11 +45,13 @@ class _Known:
         client_id: The name that was made for this gateway.
         session: Which client id had a session at which broker; empty before the first.
         lost_ns: When a session was last found to be gone, ns since 1970 UTC; 0 for never.
+        filters: Topic filters that it may be subscribed to.
     """
 
     client_id: str
     session: str = ""
     lost_ns: int = 0
+    filters: Sequence[str] = ()
 
 
 class BrokerSession:
@@ -119,10 +121,32 @@ class BrokerSession:
         self._save(replace(self._known, lost_ns=self._clock.wall_ns()))
         self._tell_loss()
 
+    def subscribing(self, filters: Iterable[str]) -> None:
+        """It is about to be subscribed to these topic filters, too."""
+        every = sorted({*self._known.filters, *filters})
+        if every != [*self._known.filters]:
+            self._save(replace(self._known, filters=every))
+
     def subscribed(self) -> None:
         """From now on there is a session that may be missed."""
         if self._known.session != self._key:
             self._save(replace(self._known, session=self._key))
+
+    def left_over(self, filters: Iterable[str], parts: Iterable[str]) -> list[str]:
+        """What it may be subscribed to beside these, from an earlier configuration or version.
+
+        Args:
+            filters: Topic filters that it is to be subscribed to.
+            parts: Those that these stand for, which earlier versions subscribed to as well.
+        """
+        known = {*self._known.filters, *parts} if self.is_present else set[str]()
+        return sorted(known.difference(filters))
+
+    def unsubscribed(self, filters: Iterable[str]) -> None:
+        """It is subscribed to these topic filters only."""
+        only = sorted(filters)
+        if only != [*self._known.filters]:
+            self._save(replace(self._known, filters=only))
 
     def _tell_loss(self) -> None:
         lost_ns = self._known.lost_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from connectors.formats.topics import PassedOver, TopicPattern, TopicPatterns
+from connectors.formats.topics import FeedPatterns, TopicPatterns
 from connectors.sources.source import Source, SourceComponent, SourceContext
 from headgate.config.chosen import Chosen
 from headgate.config.problems import shown_key
@@ -39,23 +39,20 @@ def make_source(chosen: Chosen, context: SourceContext) -> Source:
 def source_by_topic(config: Config) -> Callable[[bytes], str]:
     """Says of a topic the first source that has a feed for it; the first of all if none has."""
     every = {
-        name: (config.feeds_of(name), PassedOver(config.feeds_of(name), table.ignore))
+        name: FeedPatterns(config.feeds_of(name), table.ignore)
         for name, table in config.sources.items()
     }
-    patterns = {name: TopicPattern(feed.topic) for name, feed in config.feed.items()}
     said = {
-        name: TopicPatterns(topic for feed in feeds.values() for topic in feed.availability_topics)
-        for name, (feeds, _) in every.items()
+        name: TopicPatterns(
+            topic for feed in config.feeds_of(name).values() for topic in feed.availability_topics
+        )
+        for name in every
     }
 
     @lru_cache(_MOST_TOPICS)
     def find(topic: bytes) -> str:
-        name = topic.decode(errors="replace")
-        for source, (feeds, passed_over) in every.items():
-            if said[source].first(topic) is not None:
-                return source
-            of = next((feed for feed in feeds if patterns[feed].match(name) is not None), None)
-            if of is not None and passed_over.key_of(topic, of) is None:
+        for source, patterns in every.items():
+            if said[source].first(topic) is not None or patterns.whose(topic).feed is not None:
                 return source
         return next(iter(config.source))
 

@@ -7,7 +7,6 @@ single values, whatever else is wrong.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -19,11 +18,11 @@ from headgate.config.certificates import key_problem
 from headgate.config.former import NO_SINK, Written, has_sink, written_sources
 from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
+from headgate.config.overlap import are_tied
 from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
 from headgate.config.schema import Config, LogConfig, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
-from headgate.config.topics import topic_filter
 from headgate.config.values import Role
 from headgate.core.components import component
 from headgate.core.errors import ConfigError
@@ -258,58 +257,16 @@ def _sources_of(feed: Mapping[str, Any], every: tuple[str, ...]) -> tuple[str, .
 def _overlapping_topics(
     feeds: Mapping[str, Mapping[str, Any]], sources: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """Feeds that one message could belong to; it must be clear how to read it."""
+    """Feeds that one message could belong to, none of them more specific than the other."""
     topics = {
         name: (feed["topic"], {*(_sources_of(feed, sources) or sources)})
         for name, feed in feeds.items()
         if isinstance(feed.get("topic"), str)
     }
     for (name, (topic, here)), (other_name, (other, there)) in combinations(topics.items(), 2):
-        if here & there and _overlap(_levels(topic), _levels(other)):
+        if here & there and are_tied(topic, other):
             yield Problem(
                 ("feed", other_name, "topic"),
-                f"{other} and feed.{name}'s {topic} may match the same message; "
-                "make them differ in a level that is no wildcard",
+                f"{other} and feed.{name}'s {topic} may match the same message, and neither is "
+                "more specific; write in one of them the text of a level that is a wildcard",
             )
-
-
-def _levels(topic: str) -> list[str]:
-    """The levels of a topic's filter, of those with text around a placeholder all of it."""
-    levels = zip(topic.split("/"), topic_filter(topic).split("/"), strict=True)
-    is_part = re.compile(r"[^{].*\{|\}.").search
-    return [level if is_part(level) else wild for level, wild in levels]
-
-
-def topics_overlap(topic: str, other: str) -> bool:
-    """Whether a message could be of both of two feeds' topics."""
-    return _overlap(_levels(topic), _levels(other))
-
-
-def _overlap(left: list[str], right: list[str]) -> bool:
-    """Whether some topic matches both filters."""
-    for position in range(max(len(left), len(right))):
-        mine, others = left[position : position + 1], right[position : position + 1]
-        if ["#"] in (mine, others):
-            return True  # "a/#" matches "a" as well
-        if not mine or not others:
-            return False
-        if mine != others and ["+"] not in (mine, others) and not _fit(mine[0], others[0]):
-            return False
-    return True
-
-
-def _fit(left: str, right: str) -> bool:
-    """Whether a level may be of both of two that have text around a placeholder, if they have."""
-    if "{" not in left:
-        left, right = right, left
-    if "{" not in left:
-        return False  # two different texts
-    before, _, behind = left.partition("{")
-    behind = behind.partition("}")[2]
-    if "{" not in right:
-        is_long = len(right) >= len(before) + len(behind)
-        return is_long and right.startswith(before) and right.endswith(behind)
-    other_before, _, other_behind = right.partition("{")
-    other_behind = other_behind.partition("}")[2]
-    begins = before.startswith(other_before) or other_before.startswith(before)
-    return begins and (behind.endswith(other_behind) or other_behind.endswith(behind))

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from headgate.config.overlap import topics_overlap
 from headgate.config.payload_path import parts_of
-from headgate.config.references import topics_overlap
 from headgate.discover.feeds import Proposed, of_roles
 
 #: Channels of a feed that is divided by them.

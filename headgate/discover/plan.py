@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.topics import IgnoredTopics, TopicPatterns
+from connectors.formats.topics import FeedPatterns, IgnoredTopics, TopicPatterns
 from headgate.config.schema import Config, IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
@@ -247,25 +247,23 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
     decoders = {
         name: FeedDecoder(name, feed, channels, config.ingest) for name, feed in config.feed.items()
     }
-    feed_of_topic = TopicPatterns(feed.topic for feed in config.feed.values())
-    ignored = IgnoredTopics(config.sources["mqtt"].ignore)
+    patterns = FeedPatterns(config.feed, config.sources["mqtt"].ignore)
     made.shares = {name: Share() for name in names}
     in_order: dict[str, list[Topic]] = {}
     for topic in topics:
-        name = topic.name.encode()
-        at = feed_of_topic.first(name)
-        if name in ignored or (at is None and topic.name in passed):
+        feed, passed_by, _ = patterns.whose(topic.name.encode())
+        if passed_by is not None or (feed is None and topic.name in passed):
             continue
-        if at is None:
+        if feed is None:
             made.lost["no feed has its topic"] += topic.count
             continue
         if is_sparkplug(topic.name):
-            in_order.setdefault(names[at], []).append(topic)
+            in_order.setdefault(feed, []).append(topic)
         else:
-            _decode(topic, decoders[names[at]], made.shares[names[at]])
-    for feed, some in in_order.items():
-        share, count = made.shares[feed], sum(topic.count for topic in some)
-        part, why = decoded_in_order(decoders[feed], some)
+            _decode(topic, decoders[feed], made.shares[feed])
+    for name, some in in_order.items():
+        share, count = made.shares[name], sum(topic.count for topic in some)
+        part, why = decoded_in_order(decoders[name], some)
         share.heard, share.decoded, share.why = count, part * count, why
     for device in channels.devices:
         made.shares[device.feed].devices += 1

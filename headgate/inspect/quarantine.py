@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from connectors.formats.topics import TopicPattern
+from connectors.formats.topics import FeedPatterns, TopicPatterns
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
@@ -214,19 +214,27 @@ class FeedOf:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._patterns = {
+            source: FeedPatterns(config.feeds_of(source), table.ignore)
+            for source, table in config.sources.items()
+        }
+        self._said = {
             source: [
-                (name, TopicPattern(topic))
+                (name, TopicPatterns(feed.availability_topics))
                 for name, feed in config.feeds_of(source).items()
-                for topic in (*feed.availability_topics, feed.topic)
+                if feed.availability_topics
             ]
-            for source in config.source
+            for source in config.sources
         }
 
     def __call__(self, message: QuarantinedMessage) -> str:
         """Its feed; empty for what is of none."""
         source, name = origin_of(self._config, message)
-        patterns = self._patterns.get(source, ())
-        return next((feed for feed, pattern in patterns if pattern.match(name) is not None), "")
+        if source not in self._patterns:
+            return ""
+        topic = name.encode()
+        of = (feed for feed, topics in self._said[source] if topics.first(topic) is not None)
+        found = self._patterns[source].whose(topic)
+        return next(of, found.feed or found.topic_of or "")
 
 
 def origin_of(config: Config, message: QuarantinedMessage) -> tuple[str, str]:

@@ -7,7 +7,7 @@ records of the log have, and through its pipeline without models.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -17,7 +17,7 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
-from connectors.formats.topics import PassedOver, TopicPattern
+from connectors.formats.topics import FeedPatterns, TopicPattern
 from connectors.sinks.points import Point, aggregate_points
 from connectors.sources.configured import source_by_topic, source_key
 from headgate.config.content_types import read_as
@@ -195,8 +195,8 @@ class Explainer:
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
         self._source_of = source_by_topic(config)
-        self._passed_over = {
-            name: PassedOver(config.feeds_of(name), table.ignore)
+        self._patterns = {
+            name: FeedPatterns(config.feeds_of(name), table.ignore)
             for name, table in config.sources.items()
         }
 
@@ -266,36 +266,42 @@ class Explainer:
             return []
         return aggregate_points(every, self._channels, self._config.gateway.name)
 
-    def _feed_of(self, source: str, name: str) -> str | None:
-        """The feed of a source whose topic this is."""
-        feeds = self._config.feeds_of(source).items()
-        is_of = (feed for feed, each in feeds if TopicPattern(each.topic).match(name) is not None)
-        return next(is_of, None)
-
     def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
         for feed, each in self._config.feeds_of(source).items():
             if _match(each.availability_topics, name):
                 why = f"the topic is one of feed.{feed}.availability"
                 return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
-        by = self._passed_over[source].key_of(topic, self._feed_of(source, name))
-        if by is not None:
-            key = f"feed.{by}" if by else source_key(self._config, source)
+        patterns = self._patterns[source]
+        whose = patterns.whose(topic)
+        of_source = whose.passed_by == ""
+        of_none = whose.passed_by is not None and whose.topic_of is None
+        if of_source or of_none:
+            key = source_key(self._config, source) if of_source else f"feed.{whose.passed_by}"
             why = f"the topic is one of {key}.ignore"
             return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
-        steps = []
-        taken = ""
-        for feed, each in self._config.feed.items():
-            is_match = TopicPattern(each.topic).match(name) is not None
-            if source not in self._config.sources_of(feed):
-                steps.append(Step(feed, each.topic, f"it is not of the source {source}"))
-            elif is_match and not taken:
-                taken = feed
-                steps.append(Step(feed, each.topic))
-            elif is_match:
-                steps.append(Step(feed, each.topic, f"feed.{taken} takes it, which stands before"))
-            else:
-                steps.append(Step(feed, each.topic, _misfit(each.topic, name)))
-        return steps
+        return [
+            Step(feed, each.topic, self._why_not(feed, topic, name, source, whose.feed))
+            for feed, each in self._in_order(source)
+        ]
+
+    def _in_order(self, source: str) -> Iterator[tuple[str, FeedConfig]]:
+        """Feeds of the source in the order in which they are asked, then those of others."""
+        order = self._patterns[source].order
+        rest = (name for name in self._config.feed if name not in order)
+        return ((name, self._config.feed[name]) for name in (*order, *rest))
+
+    def _why_not(self, feed: str, topic: bytes, name: str, source: str, taker: str | None) -> str:
+        """Why a feed does not take a topic; empty for the one that does."""
+        pattern = self._config.feed[feed].topic
+        if feed == taker:
+            return ""
+        if source not in self._config.sources_of(feed):
+            return f"it is not of the source {source}"
+        if TopicPattern(pattern).match(name) is None:
+            return _misfit(pattern, name)
+        if self._patterns[source].is_passed(feed, topic):
+            return f"the topic is one of feed.{feed}.ignore"
+        return f"feed.{taker} takes it, whose topic is more specific"
 
     def _tell_content(
         self, told: Explained, topic: bytes, payload: bytes, content_type: bytes

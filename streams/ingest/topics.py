@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.formats.topics import IgnoredTopics, PassedOver, TopicPatterns
+from connectors.formats.topics import FeedPatterns, IgnoredTopics, TopicPatterns, wanted_filters
 from headgate.config.feed import FeedConfig
+from headgate.config.overlap import united
 
 #: Names of no feed: that of messages that are passed over, and that of those which say whether
 #: devices are there.
@@ -27,8 +28,7 @@ class FeedTopics:
 
     def __init__(self, feeds: Mapping[str, FeedConfig], ignore: Iterable[str], most: int) -> None:
         self._feeds = tuple(feeds)
-        self._patterns = TopicPatterns(feed.topic for feed in feeds.values())
-        self._passed_over = PassedOver(feeds, ignore)
+        self._patterns = FeedPatterns(feeds, ignore)
         self._availability = TopicPatterns(
             topic for feed in feeds.values() for topic in feed.availability_topics
         )
@@ -37,10 +37,9 @@ class FeedTopics:
             for name, feed in feeds.items()
             if feed.availability_topics
         }
-        # Of a placeholder within a level, such as dev-{device}, the broker sends all of the level.
-        self._wider = IgnoredTopics(
-            feed.topic_filter for feed in feeds.values() if feed.is_within_levels
-        )
+        # Of a placeholder within a level, such as dev-{device}, the broker sends all of the level,
+        # and of topics that cross all that is matched by a filter for both.
+        self._wider = IgnoredTopics(_wider(feeds))
         self._feed_of_topic: dict[bytes, str] = {}
         self._most = most
 
@@ -60,8 +59,7 @@ class FeedTopics:
 
     def whose(self, topic: bytes) -> str | None:
         """The feed that a message would be of if it were not passed over."""
-        at = self._patterns.first(topic)
-        return None if at is None else self._feeds[at]
+        return self._patterns.whose(topic).topic_of
 
     def said_of(self, topic: bytes) -> list[str]:
         """The feeds of whose devices a message says whether they are there."""
@@ -83,11 +81,16 @@ class FeedTopics:
             return known
         if self._availability.first(topic) is not None:
             return AVAILABILITY
-        feed = self.whose(topic)
-        if self._passed_over.key_of(topic, feed) is not None:
-            return NO_FEED
-        if feed is None and topic in self._wider:
+        feed, passed_by, _ = self._patterns.whose(topic)
+        if passed_by is not None or (feed is None and topic in self._wider):
             return NO_FEED
         if feed is not None and len(topic) <= MAX_TOPIC_BYTES and not self.is_full:
             self._feed_of_topic[topic] = feed
         return feed
+
+
+def _wider(feeds: Mapping[str, FeedConfig]) -> Iterator[str]:
+    """Topic filters that have more than the topics which they are for."""
+    yield from (feed.topic_filter for feed in feeds.values() if feed.is_within_levels)
+    wanted = wanted_filters(feeds.values())
+    yield from (each for each in united(dict.fromkeys(wanted, None)) if each not in wanted)

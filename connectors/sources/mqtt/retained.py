@@ -26,9 +26,10 @@ from typing import Final, NamedTuple, TypeVar, cast
 import structlog
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.formats.topics import TopicPatterns
+from connectors.formats.topics import FeedPatterns, TopicPatterns
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.feed import FeedConfig
+from headgate.config.overlap import united
 from headgate.config.topics import topic_filter
 from headgate.core.properties import NOTHING
 from headgate.core.telemetry import Telemetry
@@ -49,13 +50,20 @@ _SEND, _SEND_IF_NEW, _SEND_NEVER = 0, 1, 2
 
 def subscriptions(feeds: Mapping[str, FeedConfig]) -> list[Subscription]:
     """What to subscribe to, so that little is sent that would be left out here."""
-    found: dict[str, Subscription] = {}
+    wanted: dict[str, list[Subscription]] = {}
     for each in _wanted(feeds.values()):
-        # Feeds that differ within a level have one filter: what any of them wants is asked for.
-        other = found.get(each.filter, each)
-        handling = min(each.retain_handling, other.retain_handling)
-        found[each.filter] = Subscription(each.filter, max(each.qos, other.qos), handling)
-    return list(found.values())
+        wanted.setdefault(each.filter, []).append(each)
+    found = []
+    for topics, parts in united(wanted).items():
+        # What any of them wants is asked for.
+        every = [each for part in parts for each in part]
+        qos, handling = (
+            max(each.qos for each in every),
+            min(each.retain_handling for each in every),
+        )
+        names = tuple(sorted({each.filter for each in every}))
+        found.append(Subscription(topics, qos, handling, names))
+    return found
 
 
 def _wanted(feeds: Iterable[FeedConfig]) -> Iterator[Subscription]:
@@ -85,13 +93,27 @@ class _Kind(NamedTuple):
 _NO_KIND = _Kind("", "")
 
 
-def _kinds(feeds: Mapping[str, FeedConfig]) -> Iterator[tuple[str, _Kind]]:
-    """Topics with placeholders, those before others that come first."""
-    for name, feed in feeds.items():
-        for topic in feed.availability_topics:
-            yield topic, _Kind(name, "once")
-    for name, feed in feeds.items():
-        yield feed.topic, _Kind(name, feed.handles_retained)
+class _Kinds:
+    """Says of topics of what kind they are; those of availability are before feeds'."""
+
+    def __init__(self, feeds: Mapping[str, FeedConfig]) -> None:
+        said = [
+            (topic, _Kind(name, "once"))
+            for name, feed in feeds.items()
+            for topic in feed.availability_topics
+        ]
+        self._said = [kind for _, kind in said]
+        self._topics_said = TopicPatterns(topic for topic, _ in said)
+        self._patterns = FeedPatterns(feeds)
+        self._of_feeds = {name: _Kind(name, feed.handles_retained) for name, feed in feeds.items()}
+        self.handled = {kind.handles for kind in (*self._said, *self._of_feeds.values())}
+
+    def of(self, topic: bytes) -> _Kind:
+        at = self._topics_said.first(topic)
+        if at is not None:
+            return self._said[at]
+        found = self._patterns.whose(topic)
+        return self._of_feeds.get(found.feed or found.topic_of or "", _NO_KIND)
 
 
 class RetainedMessages:
@@ -109,11 +131,9 @@ class RetainedMessages:
     ) -> None:
         self._path = path
         self._telemetry = telemetry
-        every = list(_kinds(feeds))
-        self._patterns = TopicPatterns(topic for topic, _ in every)
-        self._kinds = [kind for _, kind in every]
+        self._kinds = _Kinds(feeds)
         self._most = most
-        handled = {kind.handles for kind in self._kinds}
+        handled = self._kinds.handled
         self._has_once = "once" in handled
         self._leaves_out = not handled.isdisjoint(("once", "ignore"))
         self._kind_of_topic: dict[bytes, _Kind] = {}
@@ -179,8 +199,7 @@ class RetainedMessages:
         known = self._kind_of_topic.get(topic)
         if known is not None:
             return known
-        at = self._patterns.first(topic)
-        found = _NO_KIND if at is None else self._kinds[at]
+        found = self._kinds.of(topic)
         if len(topic) <= MAX_TOPIC_BYTES and len(self._kind_of_topic) < self._most:
             self._kind_of_topic[topic] = found
         return found

@@ -7,7 +7,7 @@ import pytest
 from connectors.mqtt.config import MqttConfig
 from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
-from headgate.config.references import topics_overlap
+from headgate.config.overlap import topics_overlap
 from headgate.core.errors import ConfigError
 
 
@@ -78,8 +78,8 @@ def test_feeds_that_could_claim_one_message_are_found(tmp_path: pytest.TempPathF
     path = tmp_path / "headgate.toml"  # type: ignore[operator]
     path.write_text(
         "[local_store]\n"
-        '[feed.a]\ntopic = "z/{device...}"\nchannels.x = {}\n'
-        '[feed.b]\ntopic = "z/{line}/{device}/x"\nchannels.x = {}\n'
+        '[feed.a]\ntopic = "z/{line}/{device...}"\nchannels.x = {}\n'
+        '[feed.b]\ntopic = "z/{device}/#"\nchannels.x = {}\n'
     )
     with pytest.raises(ConfigError, match=r"feed\.b\.topic: .* may match the same message"):
         load_config(path)

@@ -260,13 +260,13 @@ def test_a_preset_that_there_is_none_of_is_one_clear_line(tmp_path: Path) -> Non
     assert 'got "zigbe2mqtt"' in problem
 
 
-def test_topics_of_presets_must_not_meet_those_of_other_feeds(tmp_path: Path) -> None:
+def test_topics_of_presets_may_meet_those_of_other_feeds(tmp_path: Path) -> None:
+    """The more specific one takes the message; two that are alike are refused."""
     file = tmp_path / "headgate.toml"
-    file.write_text(
-        '[local_store]\n[feed.a]\npreset = "shelly1"\n[feed.b]\n'
-        'topic = "shellies/+/relay/0/{device}"\nchannels.x = {}\n'
-    )
-
+    feeds = '[local_store]\n[feed.a]\npreset = "zigbee2mqtt"\n[feed.b]\nchannels.x = {}\n'
+    file.write_text(feeds + 'topic = "zigbee2mqtt/hall/{device}"\n')
+    assert load_config(file).feed.keys() == {"a", "b"}
+    file.write_text(feeds + 'topic = "zigbee2mqtt/{device}"\n')
     with pytest.raises(ConfigError, match="may match the same message"):
         load_config(file)
 

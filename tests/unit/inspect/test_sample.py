@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +27,7 @@ time = { path = "t", unit = "s" }
 channels.flow = { unit = "m3/h", range = [0, 10] }
 channels.temp = { unit = "C" }
 [feed.late]
-topic = "plant/+/{device}/data"
+topic = "plant/+/+/{device}"
 channels.flow = {}
 """
 
@@ -43,7 +45,7 @@ def test_a_message_is_followed_from_its_topic_to_its_point() -> None:
     assert [(step.feed, step.why_not) for step in told.steps] == [
         ("other", "level 3 is 'p07', expected 'status'"),
         ("pump", ""),
-        ("late", "feed.pump takes it, which stands before"),
+        ("late", "feed.pump takes it, whose topic is more specific"),
     ]
     assert (told.feed, told.format, told.records) == ("pump", "json", 1)
     assert told.record == '{"t": 1795899990, "flow": 12.5, "temp": null}'
@@ -193,8 +195,8 @@ def test_any_payload_is_explained() -> None:
         assert not told.readings
 
 
-def test_what_a_feed_passes_over_is_of_no_other_feed() -> None:
-    """And its filters mean no message of any other."""
+def test_the_filters_of_a_feed_mean_no_message_of_any_other() -> None:
+    """What it passes over that nothing else matches is refused nowhere."""
     feeds = {
         "a": {"topic": "a/{device}", "ignore": ["+/bridge"], "other_channels": {}},
         "b": {"topic": "b/{device}", "other_channels": {}},
@@ -204,9 +206,37 @@ def test_what_a_feed_passes_over_is_of_no_other_feed() -> None:
     ignored = explainer.explain(b"a/bridge", b'{"x": 1}', _NOW_NS)
     read = explainer.explain(b"b/bridge", b'{"x": 1}', _NOW_NS)
 
-    assert {step.why_not for step in ignored.steps} == {"the topic is one of feed.a.ignore"}
+    assert [(step.feed, step.why_not) for step in ignored.steps] == [
+        ("a", "the topic is one of feed.a.ignore"),
+        ("b", "level 1 is 'a', expected 'b'"),
+    ]
     assert not ignored.readings
     assert not ignored.troubles
     assert [(each.device, each.channel, each.fate) for each in read.readings] == [
         ("bridge", "x", "kept")
     ]
+
+
+def test_of_topics_that_overlap_the_more_specific_takes_the_message() -> None:
+    """As the page on feeds says, whatever their order in the file; each other feed says why not."""
+    page = (Path(__file__).parents[3] / "connectors/formats/README.md").read_text()
+    section = page.split("## Feeds whose topics overlap\n")[1].split("\n## ")[0]
+    table = tomllib.loads(section.split("```toml\n")[1].split("```")[0])["feed"]
+    expected = re.findall(r"^\| `([^`]+)` \| (?:`(\w+)`|none) \|", section, re.MULTILINE)
+    assert len(expected) == 5
+    for feeds in (table, dict(reversed(table.items()))):
+        config = Config.model_validate({"local_store": {}, "feed": feeds})
+        explainer = Explainer(config, SystemClock())
+        for topic, feed in expected:
+            told = explainer.explain(topic.encode(), b"1", _NOW_NS)
+            assert told.feed == feed
+            assert [step.feed for step in told.steps if not step.why_not] == [feed] * bool(feed)
+            assert bool(told.troubles) is bool(feed and feed != "log")
+        shown = explainer.explain(b"plant/pump1/data", b'{"flow": 2}', _NOW_NS)
+        assert [(step.feed, step.why_not) for step in shown.steps] == [
+            ("pump", ""),
+            ("log", "level 3 is 'data', expected 'log'"),
+            ("plant", "feed.pump takes it, whose topic is more specific"),
+        ]
+        (reading,) = shown.readings
+        assert (reading.device, reading.channel, reading.value) == ("pump1", "flow", 2)
