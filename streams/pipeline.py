@@ -45,6 +45,7 @@ from streams.stages.blocks import checked
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
 from streams.stages.health.stage import HealthMonitor
+from streams.stages.held import HeldValues
 from streams.stages.infer import Inferer
 from streams.stages.watermark.outcome import Turn
 from streams.stages.watermark.presence import Presence
@@ -97,6 +98,7 @@ class Pipeline:
         self._conflicts = None if telemetry is None else Conflicts(channels, telemetry)
         self._watermarks = Watermarks(config.feed, channels)
         self._cleaner = Cleaner(config.feed, channels)
+        self._held = HeldValues(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
         self._inferer = inferer
@@ -105,6 +107,7 @@ class Pipeline:
         self._stages: dict[str, StatefulStage] = {
             "watermark": self._watermarks,
             "clean": self._cleaner,
+            "held": self._held,
             "aggregate": self._aggregator,
             "health": self._monitor,
             **{f"frame.{route.name}": route.framer for route in self._routes},
@@ -166,6 +169,7 @@ class Pipeline:
         on_time = turn.output
         with self._timed("clean"):
             cleaned = self._cleaner.process(on_time.main)
+        self._held.process(cleaned.main)
         if self._watch_cleaned is not None:
             self._watch_cleaned(cleaned.main)
         with self._timed("aggregate"):
@@ -191,6 +195,22 @@ class Pipeline:
         ]
         moved = np.unique(np.concatenate([np.empty(0, np.int32), *(rows for rows, _ in said)]))
         return Results(concat_aggregates([]), [], [], states, (), moved)
+
+    def hold(self, batch: Batch) -> Results:
+        """Take note of what channels hold by what a broker had retained.
+
+        It is no reading: watermarks, windows, and whether devices are there are as they would be
+        without it. It is what is known of the channels, and for a model their last value.
+
+        Args:
+            batch: The values, in their order; they point into this pipeline's table.
+        """
+        batch = batch.take(stable_order(batch.device))
+        held = self._cleaner.held(batch)
+        self._held.hold(held)
+        for route in self._routes:
+            route.framer.hold(route.normalizer.process(held))
+        return Results(concat_aggregates([]), [], [], [], (), np.unique(batch.device))
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time does not wait for."""

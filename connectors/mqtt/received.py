@@ -27,6 +27,7 @@ class Received:
         retained: Positions of those that the broker had kept for new subscribers.
         cut: By position, the bytes of a payload that was too large to be kept as a whole.
         properties: By position, what those of them say that are asked for.
+        held: Positions of those that are no readings, but what the broker has retained of a state.
         to_note: By topic, what to remember of it once the log has these messages.
     """
 
@@ -39,6 +40,7 @@ class Received:
     retained: Sequence[int] = ()
     cut: Mapping[int, int] = field(default_factory=dict)
     properties: Mapping[int, Properties] = field(default_factory=dict)
+    held: Sequence[int] = ()
     to_note: Mapping[bytes, bytes] = field(default_factory=dict)
 
 

@@ -33,7 +33,8 @@ class ReceivedMessages(Protocol):
     """Messages that came in together, in order; what else there is of them is the source's own.
 
     They may also have ``properties``, a mapping as ``cut`` is one: by position, the ``Properties``
-    of those messages beside which something is said that ``SourceContext.asked`` has.
+    of those messages beside which something is said that ``SourceContext.asked`` has; and ``held``,
+    positions of those that are no readings, but what their channels hold.
     """
 
     @property

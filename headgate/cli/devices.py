@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from headgate.inspect.devices import KnownDevice
 
 
+#: Values that are shown of a device.
+_SHOWN = 4
+
+
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command to the command line."""
     parser = subparsers.add_parser(
@@ -76,7 +80,24 @@ def _as_json(each: KnownDevice) -> dict[str, Any]:
         "period_s": each.period_ns / NS_PER_S if each.period_ns else None,
         "channels": each.channels,
         "rejected": each.rejected,
+        "held": {
+            held.channel.field: {
+                "value": held.value,
+                "unit": held.channel.unit,
+                "since": iso_text(held.time_ns),
+            }
+            for held in each.held
+        },
     }
+
+
+def _shown_held(each: KnownDevice) -> str:
+    """What its channels hold, of many the first."""
+    words = [
+        f"{held.channel.field} {held.value:g}{f' {held.channel.unit}' if held.channel.unit else ''}"
+        for held in sorted(each.held, key=lambda held: held.channel.field)
+    ]
+    return ", ".join([*words[:_SHOWN], *(["…"] if len(words) > _SHOWN else [])])
 
 
 def _print(devices: list[KnownDevice]) -> None:
@@ -91,6 +112,9 @@ def _print(devices: list[KnownDevice]) -> None:
     table.add_column("last seen (UTC)", no_wrap=True)
     for name in ("a reading every", "channels", "in quarantine"):
         table.add_column(name, justify="right")
+    has_held = any(each.held for each in devices)
+    if has_held:
+        table.add_column("holds")
     for each in devices:
         table.add_row(
             printable(each.device.feed),
@@ -100,6 +124,7 @@ def _print(devices: list[KnownDevice]) -> None:
             shown_s(each.period_ns / NS_PER_S) if each.period_ns else "-",
             f"{each.channels:,}",
             f"{each.rejected:,}",
+            *([printable(_shown_held(each))] if has_held else []),
         )
     console = Console(markup=False, highlight=False)
     if table.rows:

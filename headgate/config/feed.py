@@ -109,8 +109,9 @@ class FeedConfig(Table):
     #: devices are told by their names alone.
     identity: tuple[Name, ...] | None = None
     #: What a message means that the broker had retained and sends to a new subscriber: a reading
-    #: once until its value changes, none, or a reading each time. None: ``handles_retained``.
-    retained: Literal["once", "ignore", "reading"] | None = None
+    #: once until its value changes, none, a reading each time, or what its channels hold, which is
+    #: no reading. None: ``handles_retained``.
+    retained: Literal["once", "ignore", "reading", "state"] | None = None
     #: True refuses a record for one field that is no number; otherwise the field is missing.
     strict: Flag = False
     time: TimeConfig = TimeConfig()
@@ -416,10 +417,11 @@ class FeedConfig(Table):
         return self._format_config.may_begin_anyhow
 
     @property
-    def handles_retained(self) -> Literal["once", "ignore", "reading"]:
+    def handles_retained(self) -> Literal["once", "ignore", "reading", "state"]:
         """How retained messages are taken, if not said: by their time they are recognized."""
         is_recognized = not self.time.may_be_arrival and not self.time.is_age
         by_time: Literal["once", "reading"] = "reading" if is_recognized else "once"
+        own: Literal["once", "ignore", "reading", "state"]
         own = self.retained or self._format_config.retained or by_time
         others = (each.handles_retained for each in self._by_content_type.values())
         # What counts once is right for those that are recognized by their time as well.

@@ -9,7 +9,7 @@ import numpy as np
 
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
-from headgate.core.channels import ChannelTable, Device
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, STATE, Log, TopicPartition, records_between
 from headgate.core.records import (
@@ -26,6 +26,21 @@ from streams.stages.watermark.states import STATES
 
 
 @dataclass(frozen=True, slots=True)
+class HeldValue:
+    """What a channel holds whose topic holds a state.
+
+    Attributes:
+        channel: Which one.
+        value: In its unit.
+        time_ns: When it was said, or became known, ns since 1970 UTC.
+    """
+
+    channel: Channel
+    value: float
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class KnownDevice:
     """What is known of a device.
 
@@ -36,6 +51,7 @@ class KnownDevice:
         period_ns: By how much that moves on from one arrival to the next; 0 when it is not known.
         channels: How many it has.
         rejected: Its readings that stand in quarantine.
+        held: What its channels hold, of a feed with ``retained = "state"``.
     """
 
     device: Device
@@ -44,6 +60,7 @@ class KnownDevice:
     period_ns: int
     channels: int
     rejected: int
+    held: tuple[HeldValue, ...] = ()
 
 
 async def known_devices(config: Config, log: Log) -> list[KnownDevice]:
@@ -77,13 +94,14 @@ def _devices_in(snapshot: Snapshot, rejected: Counter[Device]) -> dict[Device, K
         raise DataError("bad_record", "not as many rows as devices")
     table = ChannelTable()
     channels = Counter(table.channels[table.row_of_key(key)].owner for key in snapshot.channels)
+    held = _held_in(snapshot, table)
     found = {}
     for device, seen_ns, pace_ns, said in zip(
         snapshot.devices, *(column.tolist() for column in columns), strict=True
     ):
         state = STATES[said] if 0 <= said < len(STATES) else ""
         has_sent = seen_ns > NO_TIME_NS
-        if not has_sent and not state:
+        if not has_sent and not state and device not in held:
             continue  # known, and nothing of it has counted yet
         found[device] = KnownDevice(
             device,
@@ -92,7 +110,25 @@ def _devices_in(snapshot: Snapshot, rejected: Counter[Device]) -> dict[Device, K
             pace_ns,
             channels[device],
             rejected[device],
+            tuple(held.get(device, ())),
         )
+    return found
+
+
+def _held_in(snapshot: Snapshot, table: ChannelTable) -> dict[Device, list[HeldValue]]:
+    """By device, what its channels hold."""
+    block = snapshot.blocks.get("held", {})
+    found: dict[Device, list[HeldValue]] = {}
+    if not block:
+        return found
+    names = ("channel", "channel_value", "channel_time_ns")
+    try:
+        columns = [block[name].tolist() for name in names]
+        for place, value, time_ns in zip(*columns, strict=True):
+            channel = table.channels[table.row_of_key(snapshot.channels[place])]
+            found.setdefault(channel.owner, []).append(HeldValue(channel, value, time_ns))
+    except (KeyError, IndexError, ValueError) as error:
+        raise DataError("bad_record", f"held: {error!r}") from error
     return found
 
 

@@ -45,7 +45,8 @@ from headgate.inspect.quarantine import FeedOf, by_arrival, is_whole, origin_of,
 from headgate.inspect.retry_marks import Marks
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.topics import AVAILABILITY, FeedTopics
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import WAS_RETAINED, Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 
 #: Why a message is left where it is, in a word, and in words.
@@ -56,6 +57,7 @@ WHY_LEFT: Final = {
     "memory": "its format goes by what was said before, as it was then",
     "beside": "what stood beside it, user properties or content type, was not kept",
     "state": "it says whether a device is there, as it was then",
+    "retained": "it is no reading: the broker had retained it, and sends it at the next start",
     "poison": "it ended the process that decoded it",
     "late": "its device has gone on: what is older than its watermark would be late",
     "behind": "it has no time of its own, and its device was heard after it had arrived",
@@ -297,6 +299,7 @@ class Retry:
             "unknown": message.readings < 0,
             "cut": is_cut,
             "state": feed == AVAILABILITY,
+            "retained": WAS_RETAINED in message.detail,
             "memory": feed in self._translator.conversations,
             "beside": self._is_told_beside(feed, message),
         }

@@ -43,7 +43,8 @@ from headgate.discover.toml import toml_value
 from headgate.discover.trial import as_table
 from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 from streams.pipeline import Pipeline
 from streams.results import Results

@@ -23,7 +23,8 @@ from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from headgate.testing.playing import Message
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 
 #: When the first message arrives of which nothing tells that: 2025-01-01T00:00:00Z.

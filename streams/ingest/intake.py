@@ -50,6 +50,7 @@ class Waiting:
         arrival_ns = np.repeat(np.array(self.arrival_ns, np.int64), counts)
         cut: dict[int, int] = {}
         properties: dict[int, Properties] = {}
+        held: list[int] = []
         first = 0
         for received in self.received:
             for position, size_bytes in received.cut.items():
@@ -58,11 +59,14 @@ class Waiting:
             of_them: Mapping[int, Properties] = getattr(received, "properties", {})
             for position, said in of_them.items():
                 properties[first + position] = said
+            held += [first + position for position in getattr(received, "held", ())]
             first += len(received.topics)
         unheard_ns = None
         if any(self.unheard_ns):
             unheard_ns = np.repeat(np.array(self.unheard_ns, np.int64), counts)
-        return Messages(topics, payloads, arrival_ns, cut, unheard_ns, source, properties)
+        return Messages(
+            topics, payloads, arrival_ns, cut, unheard_ns, source, properties, frozenset(held)
+        )
 
     def split(self, most: int, most_bytes: int) -> Iterator[Waiting]:
         """The same in parts, each of so many messages and bytes, or a single read.

@@ -43,7 +43,8 @@ from streams.ingest.conversations import Conversations
 from streams.ingest.intake import Intake
 from streams.ingest.poison import MessagesInHand
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 
 _logger = structlog.get_logger()

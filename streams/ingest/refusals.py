@@ -53,6 +53,7 @@ class Messages:
             listened to it; 0 for the others. None: for all of them.
         source: The name of the source that they came from.
         properties: By position, what is said beside those of which that is asked.
+        held: Positions of those that are no readings, but what their channels hold.
     """
 
     topics: Sequence[bytes]
@@ -62,6 +63,7 @@ class Messages:
     unheard_ns: NDArray[np.int64] | None = None
     source: str = FORMER_SOURCE
     properties: Mapping[int, Properties] = field(default_factory=dict)
+    held: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """Number of messages."""
@@ -86,6 +88,7 @@ class Messages:
             unheard_ns,
             self.source,
             properties,
+            frozenset(at - first for at in self.held if first <= at < end),
         )
 
     def only(self, positions: Sequence[int]) -> Messages:
@@ -103,6 +106,9 @@ class Messages:
             None if self.unheard_ns is None else self.unheard_ns[positions],
             self.source,
             said,
+            frozenset(to for to, at in enumerate(positions) if at in self.held)
+            if self.held
+            else self.held,
         )
 
 

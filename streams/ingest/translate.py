@@ -5,9 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import structlog
@@ -16,69 +15,40 @@ from numpy.typing import NDArray
 from connectors.formats.availability import AvailabilityTopics
 from connectors.formats.columns import Decoded
 from connectors.formats.reader import FeedReader
-from connectors.logs.configured import topic
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, Quality, concat
+from headgate.core.batch import Quality, concat
 from headgate.core.channels import (
     Channel,
     ChannelTable,
     Remaining,
     Tags,
-    device_partition,
     telling_tags,
 )
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
-from headgate.core.log import QUARANTINE, READINGS, Record, StoredRecord, TopicPartition
+from headgate.core.log import StoredRecord
 from headgate.core.records import (
     READINGS_SCHEMA,
-    KeyGroup,
-    QuarantinedMessage,
-    availability_records,
     check_schema,
     decode_readings,
-    messages_records,
-    readings_records,
 )
 from headgate.core.results import Availability
 from headgate.core.telemetry import Telemetry
 from streams.ingest.refusals import Messages, Refusals, shown_topic
 from streams.ingest.topics import AVAILABILITY, NO_FEED, FeedTopics
+from streams.ingest.translated import Encoder, Translated
 from streams.ingest.unheard import UnheardFeeds
 
 _logger = structlog.get_logger()
+
+#: Behind what was expected and found of a message that was no reading, of which so much is kept.
+WAS_RETAINED: Final = "; retained"
+_MOST_DETAIL: Final = 380
 
 #: How often there is a look whether something has been silent for long, and how often while
 #: something that is bounded is full, ns.
 _LOOK_EVERY_NS = 3600 * NS_PER_S
 _FULL_EVERY_NS = 60 * NS_PER_S
-
-
-@dataclass(slots=True)
-class Translated:
-    """What a run of messages holds, on its way to the log.
-
-    Attributes:
-        batches: By feed, readings.
-        said: By feed, what was said of whether devices are there, each behind so many batches.
-        quarantined: By partition, messages and examples.
-        rows: By feed, how many readings.
-        records: By partition of the log, what of it has been made into records.
-        has_caught_up: Whether what comes now has not waited at the broker, by the devices' pace.
-    """
-
-    batches: dict[str, list[Batch]] = field(default_factory=dict)
-    said: dict[str, list[tuple[int, Availability]]] = field(default_factory=dict)
-    quarantined: dict[int, list[QuarantinedMessage]] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
-    has_caught_up: bool = False
-
-    def say(self, availability: Availability) -> None:
-        """Add what was said, behind the readings that there are."""
-        feed = availability.feed
-        place = len(self.batches.get(feed, ()))
-        self.said.setdefault(feed, []).append((place, availability))
 
 
 class Translator:
@@ -127,15 +97,12 @@ class Translator:
             name: FeedTopics(config.feeds_of(name), table.ignore, 2 * config.ingest.max_devices)
             for name, table in config.sources.items()
         }
-        self._partition_of_device = np.empty(0, np.int32)
-        self._key_groups = self._new_key_groups()
+        self._encoder = Encoder(config, self._channels)
         self._now_ns = now_ns
         # By channel row, of so many as are dated; a channel counts as heard when it is added.
         self._heard_ns = np.empty(0, np.int64)
         self._dated = 0
         self._looked_ns = now_ns()
-        self._readings = topic(config, READINGS)
-        self._quarantine = topic(config, QUARANTINE)
 
     def take(self, messages: Messages, into: Translated) -> None:
         """Decode messages; never raises for what they hold."""
@@ -143,15 +110,23 @@ class Translator:
         by_feed, others = self._by_feed(messages, into)
         for feed, positions in by_feed.items():
             rest = positions
+            held: list[int] = []
             for at in others.get(feed, ()):
                 # In their order: the next message may mean something else for it.
                 cut = bisect_left(rest, at)
+                if held and (cut or at not in messages.held):
+                    self._take_held(feed, messages, held, into)
+                    held = []
                 self._take(feed, messages, rest[:cut], into)
                 rest = rest[cut:]
-                if of_source.feed_of(messages.topics[at]) == AVAILABILITY:
+                if at in messages.held:
+                    held.append(at)
+                elif of_source.feed_of(messages.topics[at]) == AVAILABILITY:
                     self._take_availability(feed, messages, at, into)
                 else:
                     self._note_unread(feed, messages, at)
+            if held:
+                self._take_held(feed, messages, held, into)
             self._take(feed, messages, rest, into)
 
     def _take_availability(self, feed: str, messages: Messages, at: int, into: Translated) -> None:
@@ -168,6 +143,37 @@ class Translator:
         for each in said:
             into.say(each)
         self._telemetry.availability.labels(feed, said[-1].state).inc()
+
+    def _take_held(
+        self, feed: str, messages: Messages, positions: Sequence[int], into: Translated
+    ) -> None:
+        """Decode what channels hold that is no reading: nothing counts as heard by it."""
+        of_feed = messages.only(positions)
+        decoded = self._readers[feed].decode(
+            of_feed.topics, of_feed.payloads, of_feed.arrival_ns, of_feed.properties
+        )
+        # So that nobody takes it for a reading later on.
+        refused = [
+            (at, DataError(error.reason, f"{error.detail[:_MOST_DETAIL]}{WAS_RETAINED}"))
+            for at, error in decoded.refused
+        ]
+        self._refuse(feed, of_feed, replace(decoded, refused=refused), into)
+        self._date_new()
+        batch = decoded.batch(self._channels)
+        batch = batch.take(batch.usable)
+        if len(batch):
+            into.hold(feed, batch)
+        self._telemetry.messages.labels(feed).inc(len(positions))
+        self._unheard.heard(feed)
+        self._telemetry.received_bytes.labels(feed).inc(sum(map(len, of_feed.payloads)))
+
+    def _refuse(self, feed: str, of_feed: Messages, decoded: Decoded, into: Translated) -> None:
+        """Put aside what could not be read."""
+        if decoded.refused:
+            taken = decoded.taken_of([position for position, _ in decoded.refused])
+            self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined, taken)
+        if decoded.bad_fields:
+            self._refusals.keep_examples(feed, of_feed, decoded, into.quarantined)
 
     def _note_unread(self, feed: str, messages: Messages, at: int) -> None:
         """Have a format that remembers know of a message that is none of its feed's readings."""
@@ -196,11 +202,7 @@ class Translator:
             of_feed.properties,
         )
         into.has_caught_up |= reader.has_caught_up
-        if decoded.refused:
-            taken = decoded.taken_of([position for position, _ in decoded.refused])
-            self._refusals.refuse(feed, of_feed, decoded.refused, into.quarantined, taken)
-        if decoded.bad_fields:
-            self._refusals.keep_examples(feed, of_feed, decoded, into.quarantined)
+        self._refuse(feed, of_feed, decoded, into)
         if len(decoded.value):
             self._date_new()
             self._heard_ns[decoded.channel] = self._now_ns()
@@ -296,17 +298,7 @@ class Translator:
 
     def encode(self, translated: Translated) -> None:
         """Make records of what was taken so far."""
-        for feed in translated.batches | translated.said:
-            batches, first = translated.batches.get(feed, []), 0
-            for end, said in groupby(translated.said.get(feed, ()), itemgetter(0)):
-                self._add_readings(feed, batches[first:end], translated.records)
-                self._add_said([each for _, each in said], translated.records)
-                first = end
-            self._add_readings(feed, batches[first:], translated.records)
-        for partition, messages in translated.quarantined.items():
-            at = TopicPartition(self._quarantine, partition)
-            translated.records.setdefault(at, []).extend(messages_records(messages))
-        translated.batches, translated.said, translated.quarantined = {}, {}, {}
+        self._encoder.encode(translated)
 
     def forget_silent(self) -> None:
         """Forget what has been silent for ``gateway.forget_after``; while nothing is in hand.
@@ -345,12 +337,10 @@ class Translator:
     def _keep(self, remaining: Remaining) -> None:
         self._heard_ns = self._heard_ns[: self._dated][remaining.channels >= 0]
         self._dated = len(self._heard_ns)
-        devices = remaining.devices[: len(self._partition_of_device)]
-        self._partition_of_device = self._partition_of_device[devices >= 0]
         self._channels = remaining.table
+        self._encoder.keep(remaining)
         for reader in self._readers.values():
             reader.keep(remaining)
-        self._key_groups = self._new_key_groups()
 
     def _date_new(self) -> None:
         known = len(self._channels)
@@ -359,13 +349,6 @@ class Translator:
         if known > self._dated:
             self._heard_ns[self._dated : known] = self._now_ns()
             self._dated = known
-
-    def _new_key_groups(self) -> dict[tuple[str, int], KeyGroup]:
-        return {
-            (name, partition): KeyGroup(self._channels)
-            for name in self._config.feed
-            for partition in range(self._config.log.partitions)
-        }
 
     def count(self) -> None:
         """Tell how much is known of what is bounded; call it now and then."""
@@ -382,14 +365,15 @@ class Translator:
         """Positions of each feed's messages; what is refused unseen is put aside.
 
         The second are those that are no readings of a feed: of one with a conversation, what is
-        refused so, or passed over; of others, what says whether devices are there.
+        refused so, or passed over; of others, what says whether devices are there, or is what
+        channels hold.
         """
         limit = self._config.ingest.max_payload
         topics, payloads, cut = messages.topics, messages.payloads, messages.cut
         of_source = self._topics[messages.source]
         feeds = of_source.known(topics)
         first = feeds[0]
-        is_plain = of_source.is_one_feed and None not in feeds and not cut
+        is_plain = of_source.is_one_feed and None not in feeds and not cut and not messages.held
         if first is not None and is_plain and max(map(len, payloads)) <= limit:
             return {first: range(len(topics))}, {}
         by_feed: dict[str, list[int]] = {}
@@ -412,6 +396,8 @@ class Translator:
                 told = self._talking(feed)
             elif feed == AVAILABILITY:
                 told = of_source.said_of(topic_name)
+            elif position in messages.held:
+                told = (feed,)
             else:
                 by_feed.setdefault(feed, []).append(position)
             for each in told:
@@ -433,47 +419,3 @@ class Translator:
         )
         self._telemetry.warn(f"zone of {feed}", line)
         _logger.warning("Times without a zone are taken for UTC.", about=line)
-
-    def _add_said(
-        self, said: Sequence[Availability], records: dict[TopicPartition, list[Record]]
-    ) -> None:
-        """Add what was said where the readings of the devices are; of all devices, everywhere."""
-        every = self._config.log.partitions
-        by_partition: dict[int, list[Availability]] = {}
-        for each in said:
-            ours: Sequence[int] = range(every)
-            if each.device is not None:
-                ours = (device_partition(each.feed, each.device, every),)
-            for partition in ours:
-                by_partition.setdefault(partition, []).append(each)
-        for partition, some in by_partition.items():
-            at = TopicPartition(self._readings, partition)
-            records.setdefault(at, []).extend(availability_records(some))
-
-    def _add_readings(
-        self, feed: str, batches: Sequence[Batch], records: dict[TopicPartition, list[Record]]
-    ) -> None:
-        if not batches:
-            return
-        batch = concat(batches, self._channels)
-        partitions = self._partitions(batch)
-        for partition in np.unique(partitions).tolist():
-            rows = np.flatnonzero(partitions == partition)
-            for first in range(0, len(rows), self._config.ingest.max_rows):
-                part = batch.take(rows[first : first + self._config.ingest.max_rows])
-                at = TopicPartition(self._readings, partition)
-                more = readings_records(part, feed, self._key_groups[feed, partition])
-                records.setdefault(at, []).extend(more)
-
-    def _partitions(self, batch: Batch) -> NDArray[np.int32]:
-        devices = self._channels.devices
-        known = len(self._partition_of_device)
-        if known < len(devices):
-            new = [
-                device_partition(each.feed, each.name, self._config.log.partitions)
-                for each in devices[known:]
-            ]
-            self._partition_of_device = np.concatenate(
-                [self._partition_of_device, np.array(new, np.int32)]
-            )
-        return self._partition_of_device[batch.device]

@@ -11,6 +11,7 @@ from headgate.core.errors import DataError
 from headgate.core.log import Headers, Record, TopicPartition
 from headgate.core.records import (
     AVAILABILITY_SCHEMA,
+    HELD_SCHEMA,
     READINGS_SCHEMA,
     KeyRows,
     check_schema,
@@ -33,9 +34,13 @@ _Held = TypeVar("_Held", bound=Sized)
 Refused: TypeAlias = dict[TopicPartition, list[Record]]
 
 
-def says_availability(message: Message) -> bool:
-    """Whether a record holds no readings, but what was said of whether devices are there."""
-    return schema_of(_headers(message)) == AVAILABILITY_SCHEMA
+def kind_of_record(message: Message) -> bytes:
+    """What a record holds: readings, unless it is one of the other kinds that stand among them.
+
+    That is what was said of whether devices are there, and what channels hold.
+    """
+    schema = schema_of(_headers(message))
+    return schema if schema in (AVAILABILITY_SCHEMA, HELD_SCHEMA) else READINGS_SCHEMA
 
 
 class RecordReader:
@@ -64,6 +69,9 @@ class RecordReader:
             DataError: ``bad_record``: it has none.
         """
         check_schema(_headers(message), READINGS_SCHEMA)
+        return self._batch_of(message)
+
+    def _batch_of(self, message: Message) -> Batch:
         origin = Origin(message.topic, message.partition, message.offset)
         return decode_readings(message.value or b"", self._channels, origin, self._key_rows)
 
@@ -76,6 +84,11 @@ class RecordReader:
         found, refused, done = self._some(events, self.readings_of)
         return [batch for _, batch in found], refused, done
 
+    def held(self, events: Sequence[Event]) -> tuple[list[Batch], Refused, int]:
+        """The same of what channels hold."""
+        found, refused, done = self._some(events, self._batch_of)
+        return [batch for _, batch in found], refused, done
+
     def availability(
         self, events: Sequence[Event]
     ) -> tuple[list[tuple[Message, list[Availability]]], Refused, int]:
@@ -85,13 +98,13 @@ class RecordReader:
     def _some(
         self, events: Sequence[Event], read: Callable[[Message], _Held]
     ) -> tuple[list[tuple[Message, _Held]], Refused, int]:
-        kind = says_availability(events[0].message)
+        kind = kind_of_record(events[0].message)
         found: list[tuple[Message, _Held]] = []
         refused: Refused = {}
         done = rows = size = 0
         for event in events:
             message = event.message
-            if rows >= _BATCH_ROWS or size >= _BATCH_BYTES or says_availability(message) != kind:
+            if rows >= _BATCH_ROWS or size >= _BATCH_BYTES or kind_of_record(message) != kind:
                 break
             done += 1
             size += len(message.value or b"")

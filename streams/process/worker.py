@@ -42,6 +42,7 @@ from headgate.core.log import (
     Record,
     TopicPartition,
 )
+from headgate.core.records import AVAILABILITY_SCHEMA, HELD_SCHEMA, READINGS_SCHEMA
 from headgate.core.stage import Rejected
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
@@ -50,7 +51,7 @@ from streams.process.concerned import ConcernedDevices
 from streams.process.events import Event, Message, spans
 from streams.process.hearing import Hearing
 from streams.process.passing import PassingTime, SilentInHand
-from streams.process.reading import RecordReader, Refused, says_availability
+from streams.process.reading import RecordReader, Refused, kind_of_record
 from streams.process.recovery import StateKeeper
 from streams.process.refusals import Refusals
 from streams.process.route import Route
@@ -352,9 +353,13 @@ class Worker:
     ) -> tuple[dict[TopicPartition, list[Record]], int]:
         """Steps 1 to 3: the records to append, and how many events went into them."""
         self._in_hand.take(spans(events), _DECODE)
-        is_said = says_availability(events[0].message)
+        read = {
+            AVAILABILITY_SCHEMA: self._availability_in,
+            HELD_SCHEMA: self._held_in,
+            READINGS_SCHEMA: self._readings_in,
+        }[kind_of_record(events[0].message)]
         with self._telemetry.timed("decode"):
-            step = self._availability_in(events) if is_said else self._readings_in(events)
+            step = read(events)
         work, what, records, done = step
         self._in_hand.take(spans(events[:done]), _PROCESS)
         with self.watchdog.limit(
@@ -383,6 +388,13 @@ class Worker:
                 at = (message.partition, message.offset)
                 said.append((self._keeper.told(rows, *at, adds=each.adds), each))
         return partial(self._pipeline.tell, said), f"{len(said)} words", refused, done
+
+    def _held_in(self, events: Sequence[Event]) -> _Step:
+        """What to do with what channels hold."""
+        batches, refused, done = self._reader.held(events)
+        batch = self._keeper.without_applied(concat(batches, self._channels))
+        work = partial(self._pipeline.hold, batch)
+        return lambda _: work(), f"{len(batch)} values", refused, done
 
     def _poisoned(self, message: Message, step: str) -> dict[TopicPartition, list[Record]]:
         """A poison record, whole, for quarantine."""

@@ -23,7 +23,8 @@ from headgate.inspect import retry as retrying
 from headgate.inspect.quarantine import kinds
 from headgate.inspect.retry import Outcome, Retry, Wanted
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 from tests.contract.logs import EVERY_LOG, Workshop, read_all
 

@@ -28,7 +28,8 @@ from headgate.testing.memory_log import MemoryLog, MemoryStore
 from headgate.testing.memory_reader import MemoryReader
 from streams.build import build_pipeline
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 from streams.process.passing import SilentInHand
 from streams.process.worker import Worker

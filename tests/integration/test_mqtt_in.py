@@ -21,7 +21,7 @@ from headgate.core.errors import TransientError
 from headgate.core.log import READINGS, TopicPartition
 from headgate.core.records import decode_readings
 from streams.ingest.refusals import Messages
-from streams.ingest.translate import Translated
+from streams.ingest.translated import Translated
 from tests.integration.mqtt_rig import GOOD, Rig, make_config, publish, running, until
 from tests.mosquitto import MakeMosquitto, Mosquitto
 

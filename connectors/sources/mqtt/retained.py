@@ -6,6 +6,10 @@ would be a new reading each time. So the newest payload of each topic is remembe
 in memory for all topics, and in a file for those of which something retained has come. The file is
 written after the log has the message, and before the broker is told.
 
+A feed may also say that its topics hold a state (``retained = "state"``): then what the broker has
+retained is what channels hold, and no reading. It is handed on, marked as that, once in each run:
+nothing of it is in the file, so that what was forgotten meanwhile is known again after a start.
+
 What says whether devices are there counts once as well: a device that has been heard since it was
 said to be away is not away again because the broker repeats it.
 """
@@ -78,6 +82,9 @@ def _wanted(feeds: Iterable[FeedConfig]) -> Iterator[Subscription]:
 def _retain_handling(handles: str, qos: int) -> int:
     if handles == "ignore":
         return _SEND_NEVER
+    if handles == "state":
+        # Whatever has been forgotten meanwhile, it is known again at once.
+        return _SEND
     # With QoS 0 a session may have missed the change of a value, and only this would tell it.
     return _SEND_IF_NEW if handles == "once" and qos else _SEND
 
@@ -135,13 +142,15 @@ class RetainedMessages:
         self._most = most
         handled = self._kinds.handled
         self._has_once = "once" in handled
-        self._leaves_out = not handled.isdisjoint(("once", "ignore"))
+        self._is_looked_at = not handled.isdisjoint(("once", "ignore", "state"))
         self._kind_of_topic: dict[bytes, _Kind] = {}
         # By topic, the one heard longest ago first, the digest of its newest payload; those of
         # which something retained came, the file's among them; and those of these that have been
         # forgotten since the last note.
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
         self._retaining: set[bytes] = set()
+        # The same of those that hold a state; only of this run.
+        self._states: dict[bytes, bytes] = {}
         self._forgotten: list[bytes] = []
         self._database: sqlite3.Connection | None = None
         for name in feeds:
@@ -153,20 +162,24 @@ class RetainedMessages:
             await asyncio.to_thread(self._open)
 
     def sift(self, received: Received) -> Received:
-        """Messages without those that are no readings; what is owed to the broker stays."""
-        if not self._leaves_out:
+        """Messages without those to be left out; what is owed to the broker stays."""
+        if not self._is_looked_at:
             return received
         topics = received.topics
         known = list(map(self._kind_of_topic.get, topics))
         kinds = list(map(self._kind_of, topics)) if None in known else cast("list[_Kind]", known)
         newest: dict[bytes, bytes] = {}
         left_out: set[int] = set()
+        held: list[int] = []
         first = 0
         for at in received.retained:
             newest |= self._heard(received, kinds, slice(first, at))
             first = at
             if kinds[at].handles == "ignore":
                 left_out.add(at)
+            elif kinds[at].handles == "state":
+                is_known = self._states.get(topics[at]) == _digest(received, at)
+                left_out.add(at) if is_known else held.append(at)
             elif kinds[at].handles == "once" and len(topics[at]) <= MAX_TOPIC_BYTES:
                 self._retaining.add(topics[at])
                 if self._digests.get(topics[at]) == _digest(received, at):
@@ -175,6 +188,8 @@ class RetainedMessages:
         for at in left_out:
             self._telemetry.retained.labels(kinds[at].feed).inc()
         to_note = {topic: newest[topic] for topic in newest.keys() & self._retaining}
+        if held:
+            received = replace(received, held=held)
         return _without(received, left_out, to_note)
 
     async def keep(self, safe: Iterable[Received]) -> None:
@@ -208,6 +223,7 @@ class RetainedMessages:
         """Remember the newest payload of each topic in a span of messages; their digests."""
         topics = received.topics
         positions = range(*span.indices(len(topics)))
+        self._note_states(received, kinds, positions)
         newest = {topics[at]: at for at in positions if kinds[at].handles == "once"}
         digests = {
             topic: _digest(received, at)
@@ -225,6 +241,16 @@ class RetainedMessages:
                 self._retaining.remove(oldest)
                 self._forgotten.append(oldest)
         return digests
+
+    def _note_states(
+        self, received: Received, kinds: Sequence[_Kind], positions: Iterable[int]
+    ) -> None:
+        """Remember what topics that hold a state say."""
+        newest = {received.topics[at]: at for at in positions if kinds[at].handles == "state"}
+        if len(self._states) + len(newest) > self._most:
+            # It is handed on once more, which changes nothing.
+            self._states.clear()
+        self._states.update((topic, _digest(received, at)) for topic, at in newest.items())
 
     def _open(self) -> None:
         try:
@@ -273,6 +299,7 @@ def _without(received: Received, left_out: set[int], to_note: Mapping[bytes, byt
         payloads=[received.payloads[at] for at in kept],
         cut=_moved(received.cut, kept),
         properties=_moved(received.properties, kept),
+        held=[to for to, at in enumerate(kept) if at in received.held],
         retained=(),
         to_note=to_note,
     )

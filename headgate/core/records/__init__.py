@@ -17,6 +17,7 @@ from headgate.core.records import (
     anomalies,
     availability,
     health,
+    held,
     messages,
     readings,
     rejected,
@@ -52,6 +53,7 @@ from headgate.core.records.health import (
     health_record,
     health_records,
 )
+from headgate.core.records.held import HELD_SCHEMA, held_records
 from headgate.core.records.keys import KeyGroup, KeyRows
 from headgate.core.records.kind import RecordKind, check_schema, schema_of
 from headgate.core.records.messages import (
@@ -105,6 +107,7 @@ __all__ = [
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
     "HEALTH_SCHEMA",
+    "HELD_SCHEMA",
     "KINDS",
     "MESSAGES_SCHEMA",
     "OLD_ANOMALIES_SCHEMAS",
@@ -150,6 +153,7 @@ __all__ = [
     "from_header",
     "health_record",
     "health_records",
+    "held_records",
     "is_retried",
     "kind_of",
     "messages_record",
@@ -169,6 +173,7 @@ __all__ = [
 _ALL = (
     readings,
     availability,
+    held,
     rejected,
     messages,
     retried,

@@ -23,6 +23,7 @@ from streams.stages.arrays import NO_TIME_NS, group_by, max_before, ramp
 from streams.stages.clean.configured import configured_rules
 from streams.stages.clean.duplicates import Recent
 from streams.stages.clean.rule import Made, Readings, Steps
+from streams.stages.clean.rules.stateless import Stateless
 from streams.stages.columns import StateColumns
 
 
@@ -87,6 +88,22 @@ class Cleaner:
         elif is_passed is not None:
             main = main.take(is_passed)
         return Output(main, tuple(rejected))
+
+    def held(self, batch: Batch) -> Batch:
+        """What channels hold, without what breaks a rule that looks at each value by itself.
+
+        They are no readings: nothing is remembered of them.
+        """
+        self._extend()
+        batch = batch.take(np.isfinite(batch.value) & batch.usable)
+        readings = Readings(batch.channel, batch.time_ns, batch.value, np.arange(len(batch)))
+        is_good = np.ones(len(batch), np.bool_)
+        for each in self._rules:
+            if isinstance(each.rule, Stateless) and each.flag & np.uint16(UNUSABLE):
+                broken = None if each.sees_steps else each.rule.judge(readings).broken
+                if broken is not None:
+                    is_good &= ~broken
+        return batch.take(is_good)
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()

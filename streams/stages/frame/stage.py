@@ -116,6 +116,8 @@ class Framer:
         self._closed = np.empty(0, np.int64)
         self._run = np.empty(0, np.int64)
         self._age = np.empty((0, width), np.int64)
+        # What a channel holds from the next step on, though nothing was read; NaN for nothing.
+        self._held = np.empty((0, width), np.float32)
         self._history = History(spec.window, width)
 
     @property
@@ -137,6 +139,16 @@ class Framer:
         self._remember(steps, run)
         return frames
 
+    def hold(self, rows: ModelRows) -> None:
+        """Let channels have these values, as if they were read at the next step that closes.
+
+        A reading of that step counts before them.
+        """
+        if len(rows):
+            self._slots.extend()
+            self._give_slots(np.unique(rows.device))
+            self._held[self._slots.by_device[rows.device], rows.column] = rows.value
+
     def snapshot(self, selection: Selection) -> StateBlock:
         self._slots.extend()
         position, slot = self._slots.known(selection.devices)
@@ -148,6 +160,7 @@ class Framer:
             "run": self._run[slot],
             "age": self._age[slot],
             "recent": self._history.newest(slot),
+            "held": self._held[slot],
             "open_device": position_of_device[owner],
             **{f"open_{name}": column for name, column in waiting.items()},
         }
@@ -162,6 +175,8 @@ class Framer:
         self._run[slot] = block["run"]
         self._age[slot] = block["age"]
         self._history.put(slot, np.asarray(block["recent"], np.float32))
+        if "held" in block:
+            self._held[slot] = block["held"]
         owner = selection.devices[np.asarray(block["open_device"], np.intp)]
         order = stable_order(owner)
         waiting: Columns = {name: block[f"open_{name}"][order] for name in self._open.empty()}
@@ -174,6 +189,7 @@ class Framer:
         self._closed[slot] = _NO_STEP
         self._run[slot] = 0
         self._age[slot] = _NO_VALUE
+        self._held[slot] = np.nan
         self._history.forget(slot)
 
     def _with_open(self, rows: ModelRows) -> tuple[NDArray[np.int64], Columns]:
@@ -314,9 +330,13 @@ class Framer:
         # A device's first step takes what it has not read from the last step before.
         carried = self._history.last(slot)
         is_ours = is_anchor[device_starts]
+        is_held = ~np.isnan(self._held[slot])
+        carried = np.where(is_held, self._held[slot], carried)
         value[device_starts] = np.where(is_ours, value[device_starts], carried)
         read_step = np.broadcast_to(every_step[:, None], value.shape).copy()
         carried_step = self._closed[slot][:, None] - self._age[slot]
+        carried_step = np.where(is_held, every_step[device_starts][:, None], carried_step)
+        self._held[slot] = np.nan
         read_step[device_starts] = np.where(is_ours, read_step[device_starts], carried_step)
         is_anchor[device_starts] = True
         position = np.arange(len(every_step))[:, None]
@@ -374,6 +394,7 @@ class Framer:
             self._closed = grown(self._closed, count, _NO_STEP)
             self._run = grown(self._run, count, 0)
             self._age = grown(self._age, count, _NO_VALUE)
+            self._held = grown(self._held, count, np.nan)
             self._history.reach(count)
 
 

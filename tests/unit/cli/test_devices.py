@@ -102,16 +102,19 @@ def test_each_device_is_listed_with_how_it_is(
             "feed": "f", "device": "a", "tags": {"line": "1"}, "state": "online",
             "seen": "2025-06-15T15:16:38.000000000Z", "period_s": 2.0, "channels": 2,
             "rejected": 0,
+            "held": {},
         },
         {
             "feed": "f", "device": "b", "tags": {"line": "1"}, "state": "offline",
             "seen": "2025-06-15T15:08:18.000000000Z", "period_s": 2.0, "channels": 1,
             "rejected": 3,
+            "held": {},
         },
         {
             "feed": "g", "device": _HOSTILE, "tags": {}, "state": None,
             "seen": "2025-06-15T15:16:38.000000000Z", "period_s": 2.0, "channels": 1,
             "rejected": 0,
+            "held": {},
         },
     ]  # fmt: skip
 

@@ -110,6 +110,7 @@ def test_versions_are_the_ones_written() -> None:
     for schema in (
         kinds.READINGS_SCHEMA,
         kinds.AVAILABILITY_SCHEMA,
+        kinds.HELD_SCHEMA,
         kinds.AGGREGATES_SCHEMA,
         kinds.ANOMALIES_SCHEMA,
         kinds.HEALTH_SCHEMA,

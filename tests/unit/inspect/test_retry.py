@@ -131,6 +131,7 @@ _LEFT = {
     "unknown": [_message(_GOOD, readings=-1)],
     "memory": [_message(b"", "spBv1.0/g/NDATA/n", "no_birth")],
     "state": [_message(b"online", "m/d/state", "bad_state")],
+    "retained": [_message(_GOOD)._replace(detail="byte 1; retained")],
     "beside": [
         _message(_GOOD, "tagged/d"),
         _message(_GOOD, "typed/d"),

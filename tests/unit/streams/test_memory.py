@@ -17,7 +17,8 @@ from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.build import build_pipeline
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 from streams.process.recovery import StateKeeper
 from streams.process.state import Placement

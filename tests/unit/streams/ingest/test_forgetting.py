@@ -14,7 +14,8 @@ from headgate.core.records import decode_readings
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 
 _START_NS = 1_800_000_000 * NS_PER_S

@@ -8,7 +8,8 @@ from headgate.config.schema import Config
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.ingest.refusals import Messages, Refusals
-from streams.ingest.translate import Translated, Translator
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 from tests.unit.formats.sparkplug.host import NOW_NS, dbirth, ddata, metric, nbirth, ndata
 
