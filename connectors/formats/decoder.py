@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.absent import NO_CHANNELS, AbsentChannels
 from connectors.formats.bounds import no_garbage_collection
 from connectors.formats.columns import Columns, Decoded, Rows, joined
 from connectors.formats.compressed import format_of
@@ -34,7 +35,7 @@ from connectors.formats.others import Others
 from connectors.formats.paths import ABSENT
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
-from connectors.formats.signals import SKIP, Signal
+from connectors.formats.signals import SKIP, Lines, Signal
 from connectors.formats.tables import fast_decoder
 from connectors.formats.times import EventTimes
 from headgate.config.feed import FeedConfig
@@ -48,8 +49,6 @@ _LARGE = 2**1000
 
 #: Reasons for which something may help that can be guessed.
 _EXPLAINED = ("bad_time", "no_channels", "bad_device")
-
-_NO_CHANNELS = "none of the feed's channels is in the record"
 
 
 class FeedDecoder:
@@ -87,10 +86,7 @@ class FeedDecoder:
             for place, signal in enumerate(self._signals)
             if signal.no_reading
         }
-        self._scale = np.array([signal.scale for signal in self._signals])
-        self._offset = np.array([signal.offset for signal in self._signals])
-        self._is_required = np.array([signal.is_required for signal in self._signals])
-        self._has_required = bool(self._is_required.any())
+        self._lines = Lines(self._signals)
         self._records = Records(feed, self._signals, self._format.check_count)
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of the readings whose time needs no second look.
@@ -101,6 +97,7 @@ class FeedDecoder:
         # Of the device that channels were looked up for last.
         self._place = 0
         self._shape = shape_of(feed, self._signals, self._format)
+        self._absent = AbsentChannels(self._signals, is_flat=self._shape is None)
         self._typed = fast_decoder(feed, self._format, self._signals) if takes_fast_way else None
 
     @property
@@ -200,7 +197,7 @@ class FeedDecoder:
             failed = {**dict.fromkeys(np.flatnonzero(is_empty).tolist()), **failed}
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
-        self._fail_for_channels(typed, payloads, failed)
+        self._absent.fail(typed, payloads, failed)
         if failed:
             is_good = np.ones(len(topics), np.bool_)
             is_good[list(failed)] = False
@@ -230,23 +227,6 @@ class FeedDecoder:
                 failed[position] = self._times.refusal(value, arrived_ns) if is_known else None
         return times_ns
 
-    def _fail_for_channels(self, typed: Typed, payloads: Sequence[bytes], failed: Failed) -> None:
-        """Have those records fail that lack a required channel, or all of them."""
-        is_odd = typed.is_absent.all(axis=1)
-        if self._has_required:
-            is_odd |= (typed.is_absent & self._is_required).any(axis=1)
-        if not is_odd.any():
-            return
-        is_known = not (typed.has_arrays or self._has_required or self._shape is not None)
-        for position in typed.owner[is_odd].tolist():
-            if position not in failed:
-                # An array or object in it may be where they are: the careful way looks. Of JSON the
-                # bytes say that there is none.
-                payload = payloads[position]
-                is_flat = is_known and payload.startswith(b"{") and payload.count(b"{") == 1
-                is_flat = is_flat and b"[" not in payload
-                failed[position] = DataError("no_channels", _NO_CHANNELS) if is_flat else None
-
     def _columns(
         self, typed: Typed, places: NDArray[np.intp], time_ns: NDArray[np.int64], notes: Rows
     ) -> Columns:
@@ -260,8 +240,7 @@ class FeedDecoder:
                 value[np.isin(value[:, place], numbers), place] = np.nan
             else:
                 value[np.isin(value, numbers) & (at == place)] = np.nan
-        with np.errstate(over="ignore"):
-            numbers = (value * self._scale[at] + self._offset[at]).ravel()
+        numbers = self._lines.kept(value, at).ravel()
         quality = np.full(len(numbers), self._flags, np.uint16)
         is_finite = np.isfinite(numbers)
         if not is_finite.all():
@@ -436,7 +415,7 @@ class FeedDecoder:
         try:
             self._add_listed(record, channels, flags, rows, bad)
             if len(rows.channel) == before and self._others is None:
-                raise DataError("no_channels", _NO_CHANNELS)
+                raise DataError("no_channels", NO_CHANNELS)
             refusal = None
             if self._others is not None:
                 refusal = self._others.add(record, self._place, owner, flags, rows)
@@ -468,10 +447,12 @@ class FeedDecoder:
             key = signal.key
             value = signal.get(record) if key is None else record.get(key, ABSENT)
             more, word = 0, ""
+            if signal.power is not None:
+                value = signal.scaled(value, record)
             if (type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)) and not (
                 signal.no_reading and float(value) in signal.no_reading
             ):
-                number = value * signal.scale + signal.offset
+                number = signal.kept(value)
             else:
                 number, more, word = signal.odd_value(value)
                 if number is SKIP:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from connectors.formats.numbers import shown
@@ -105,7 +106,8 @@ class TimeTexts:
 
     def __init__(self, mapping: TimeConfig) -> None:
         self.zone = None if mapping.zone is None else zone_of(mapping.zone)
-        self._pattern = mapping.pattern
+        self._patterns = mapping.patterns
+        self._has_fractions = any("%f" in pattern for pattern in self._patterns)
         #: Whether nothing but ISO 8601 is read.
         self.is_iso = mapping.pattern is None
         self._takes_dates = mapping.date_only
@@ -135,14 +137,14 @@ class TimeTexts:
 
     def digits(self, text: str) -> str:
         """The part of a text that has more digits than a ``datetime`` has, if any has."""
-        if self._pattern is None:
+        if not self._patterns:
             return text
-        found = _LONG_FRACTION.search(text) if "%f" in self._pattern else None
+        found = _LONG_FRACTION.search(text) if self._has_fractions else None
         return "" if found is None else text[found.start() - 7 : found.end()]
 
     def moment(self, value: object) -> tuple[datetime, str]:
         """What a text says, and the text."""
-        if self._pattern is not None:
+        if self._patterns:
             return self._moment_of_pattern(value), str(value)
         moment, text = _moment_in(value), str(value)
         if len(text) <= _DATE_LENGTH and not self._takes_dates:
@@ -154,18 +156,16 @@ class TimeTexts:
         return moment, text
 
     def _moment_of_pattern(self, value: object) -> datetime:
-        assert self._pattern is not None  # noqa: S101  (for the type checker)
         if isinstance(value, int | float) and len(self._widths) == 1:
             value = self.part(0, value)
         if isinstance(value, str) and len(value) <= 2 * LONGEST_TEXT:
             text = value.strip()
-            if "%f" in self._pattern:
-                text = _LONG_FRACTION.sub("", text)
-            try:
-                return datetime.strptime(text, self._pattern)  # noqa: DTZ007  (see zone)
-            except ValueError:
-                pass
-        raise DataError("bad_time", f'expected a text as "{self._pattern}", got {shown(value)}')
+            for pattern in self._patterns:
+                short = _LONG_FRACTION.sub("", text) if "%f" in pattern else text
+                with suppress(ValueError):
+                    return datetime.strptime(short, pattern)  # noqa: DTZ007  (see zone)
+        wanted = " or ".join(f'"{pattern}"' for pattern in self._patterns)
+        raise DataError("bad_time", f"expected a text as {wanted}, got {shown(value)}")
 
 
 def ntp_to_ns(value: object) -> int | None:

@@ -76,10 +76,17 @@ class Others:
         self._below = () if table.below is None else parts_of(table.below)
         self._get = None if table.below is None else getter(table.below)
         self._fields: Fields | None = getattr(form, "fields", None)
-        paths = [each.path or name for name, each in feed.channels.items()]
+        paths = [path for name, each in feed.channels.items() for path in each.paths(name)]
+        powers = [each.power_of_ten for each in feed.channels.values() if each.power_of_ten]
         # Where keys are names, nothing but channels is beside them.
         has_names = form.pick is not None or feed.pairs is not None
-        beside = [*feed.time.paths, *feed.device_name.paths, *feed.tag_paths.values()]
+        beside = [
+            *powers,
+            *feed.time.paths,
+            *feed.time.or_path,
+            *feed.device_name.paths,
+            *feed.tag_paths.values(),
+        ]
         beside += [] if feed.quality is None else [feed.quality.path]
         beside += [] if feed.other_tags is None or self._fields is not None else [feed.other_tags]
         beside = [] if has_names else beside

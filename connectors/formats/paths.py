@@ -24,10 +24,35 @@ def getter(path: str) -> Callable[[object], object]:
     return _along(path, parts_of(path))
 
 
-def with_default(path: str, default: object) -> Callable[[object], object]:
-    """The same with a value for a key that is absent from an object that is there."""
+def getter_of(paths: Sequence[str]) -> Callable[[object], object]:
+    """A function that looks up one path after the other, until there is something."""
+    first_of, *others = map(getter, paths)
+    if not others:
+        return first_of
+
+    def found(record: object) -> object:
+        value = first_of(record)
+        for get in others:
+            if value is not ABSENT:
+                break
+            value = get(record)
+        return value
+
+    return found
+
+
+def with_default(
+    path: str, default: object, others: Sequence[str] = ()
+) -> Callable[[object], object]:
+    """The same with a value for a key that is absent from an object that is there.
+
+    Args:
+        path: The path.
+        default: The value.
+        others: Paths that are looked up before it is taken.
+    """
     parts = parts_of(path)
-    find, above = _along(path, parts), _along(path, parts[:-1])
+    find, above = getter_of((path, *others)), _along(path, parts[:-1])
 
     def found(record: object) -> object:
         value = find(record)

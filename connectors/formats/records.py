@@ -112,7 +112,13 @@ class Records:
         #: Whether records stand under keys of any name; then some may be none of the feed's.
         self.is_keyed = any(step.name is not None for step in self._steps)
         values = [feed.pairs.value] if feed.pairs is not None else [each.path for each in signals]
-        paths = [*values, *feed.time.paths, *feed.device_name.paths, *feed.tag_paths.values()]
+        paths = [
+            *values,
+            *feed.time.paths,
+            *feed.time.or_path,
+            *feed.device_name.paths,
+            *feed.tag_paths.values(),
+        ]
         # Of a name and a value, the name says whether it is one of the feed's.
         self._finds = [signal.find for signal in signals]
         has_names = feed.pairs is not None or feed.other_channels is not None

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from connectors.formats.format import Format
 from connectors.formats.numbers import number_in, shown
-from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.paths import ABSENT, first, getter, getter_of
 from connectors.formats.records import Around
 from connectors.formats.signals import Signal
 from connectors.formats.times import NS_PER_UNIT
 from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
+from headgate.config.event_time import TimeConfig
 from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
 from headgate.config.record import ArraysConfig, PairsConfig, SourceQualityConfig
@@ -61,7 +62,7 @@ class Shape:
         self._pairs = None if feed.pairs is None else NamedValues(feed, feed.pairs, signals)
         self._arrays = None
         if feed.arrays is not None:
-            self._arrays = ValueArrays(feed.arrays, feed.time.path, signals)
+            self._arrays = ValueArrays(feed.arrays, feed.time, signals)
         self._quality = None
         if feed.quality is not None:
             self._quality = SenderQuality(feed.quality, may_be_array=self._arrays is not None)
@@ -117,7 +118,8 @@ class NamedValues:
         self._path = pairs.name
         self._name = getter(pairs.name)
         self._value = getter(pairs.value)
-        self._wanted = wanted(feed, [key_of(signal.path) for signal in signals])
+        paths = (path for signal in signals for path in (signal.path, *signal.others))
+        self._wanted = wanted(feed, map(key_of, paths))
 
     def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The record, if its name is one of the feed's channels."""
@@ -133,12 +135,13 @@ class NamedValues:
 class ValueArrays:
     """Records whose channels are arrays, an element a time."""
 
-    def __init__(self, arrays: ArraysConfig, time_path: object, signals: Sequence[Signal]) -> None:
+    def __init__(self, arrays: ArraysConfig, time: TimeConfig, signals: Sequence[Signal]) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
         self._time_key, self._step_ns = "", arrays.step
         self._time: Callable[[object], object] = _nothing
-        if isinstance(time_path, str):
-            self._time_key, self._time = key_of(time_path), getter(time_path)
+        if isinstance(time.path, str):
+            self._time_key = key_of(time.path)
+            self._time = getter_of((time.path, *time.or_path))
         else:
             # Elements without a time are dated by their arrival, one after the other.
             self._step_ns = 0

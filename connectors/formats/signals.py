@@ -6,28 +6,39 @@ One bad field takes none of its neighbours down: it is MISSING, marked BAD_FIELD
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from connectors.formats.numbers import (
     MAX_NUMBER,
     Writing,
     as_written,
     is_literal,
+    number_in,
     number_text,
     shown,
 )
-from connectors.formats.paths import ABSENT, getter, with_default
+from connectors.formats.paths import ABSENT, getter, getter_of, with_default
 from headgate.config.channel import ChannelConfig, UnitsConfig, plain
 from headgate.config.payload_path import parts_of
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 
+#: Texts that are true and false, as devices write them that know texts only.
+_TRUTHS = {"true": 1.0, "false": 0.0}
+
 #: Texts that mean a number that is none, in small letters.
 _NOT_FINITE = frozenset(
     sign + word for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")
 )
+
+#: No power of ten that stands beside a value is larger, or smaller.
+_MOST_POWER = 30
 
 #: Stands for a value that is not there; an object of its own, told by identity.
 SKIP = float("nan")
@@ -36,6 +47,16 @@ _MISSING = int(Quality.MISSING)
 _BAD = int(Quality.MISSING | Quality.BAD_FIELD)
 _NO_NUMBER = int(Quality.MISSING | Quality.BAD_FIELD | Quality.NOT_FINITE)
 _OVERFLOWN = int(Quality.MISSING | Quality.NOT_FINITE)
+
+
+class _NoPower:
+    """Stands for a value of which nothing says by which power of ten it is multiplied."""
+
+    def __init__(self, said: object) -> None:
+        self._said = said
+
+    def __repr__(self) -> str:
+        return f"one with {shown(self._said)} as its power of ten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +68,9 @@ class Signal:
         path: Where it stands in a record.
         scale: Multiplies what was found, and makes it one in the unit that is kept.
         offset: Is added to that, likewise.
+        line: The same exactly, as ``ChannelConfig.exact_line`` has it.
+        others: Where else it may stand in a record.
+        power: Looks up by which power of ten the value is multiplied; None for none.
         is_required: Whether a record without it is refused.
         is_strict: Whether a record in which it is no number is refused.
         states: By plain text, the number that it means.
@@ -67,6 +91,9 @@ class Signal:
     no_reading_texts: frozenset[str] = frozenset()
     writing: Writing = field(default_factory=Writing)
     default: float | None = None
+    line: tuple[float, float, float] = (1.0, 0.0, 1.0)
+    others: tuple[str, ...] = ()
+    power: Callable[[object], object] | None = None
     #: The path when it is a key of the record; else None, and ``get`` looks it up.
     key: str | None = field(init=False)
     get: Callable[[object], object] = field(init=False)
@@ -75,11 +102,11 @@ class Signal:
 
     def __post_init__(self) -> None:
         parts = parts_of(self.path)
-        is_key = len(parts) == 1 and self.default is None
-        find = getter(self.path)
+        is_key = len(parts) == 1 and self.default is None and not self.others
+        find = getter_of((self.path, *self.others))
         object.__setattr__(self, "key", parts[0] if is_key else None)
         object.__setattr__(self, "find", find)
-        get = find if self.default is None else with_default(self.path, self.default)
+        get = find if self.default is None else with_default(self.path, self.default, self.others)
         object.__setattr__(self, "get", get)
 
     @classmethod
@@ -105,6 +132,9 @@ class Signal:
             frozenset(plain(each) for each in config.missing if isinstance(each, str)),
             Writing(config.decimal, config.suffix, config.base),
             config.default,
+            config.exact_line(units),
+            config.or_path,
+            None if config.power_of_ten is None else getter(config.power_of_ten),
         )
 
     def odd_value(self, value: object) -> tuple[float, int, str]:
@@ -127,7 +157,7 @@ class Signal:
             found = _as_float(value)
             if type(value) is not bool and found in self.no_reading:
                 return nan, _MISSING, ""
-            number = found * self.scale + self.offset
+            number = self.kept(found)
             return (number, 0, "") if number - number == 0 else self.overflown()
         if value is None:
             return nan, _MISSING, ""
@@ -135,6 +165,30 @@ class Signal:
         if self.is_strict:
             raise DataError("wrong_type", f"{self.name}: expected a number, got {shown(value)}")
         return nan, _NO_NUMBER if word == "not_finite" else _BAD, word
+
+    def scaled(self, found: object, record: object) -> object:
+        """What stands in the payload, times the power of ten that the record has for it.
+
+        Where the record has none, what comes of it is no number.
+        """
+        if self.power is None or type(found) not in (int, float, str):
+            return found
+        number = self._number_in(found) if type(found) is str else found
+        if (type(number) is not int and type(number) is not float) or number in self.no_reading:
+            return found
+        said = self.power(record)
+        power = number_in(said)
+        if power is None or power not in range(-_MOST_POWER, _MOST_POWER + 1):
+            return _NoPower(said)
+        times = 10.0 ** abs(power)
+        return number * times if power > 0 else number / times
+
+    def kept(self, found: float) -> float:
+        """What a number in the payload is in the unit that is kept."""
+        times, plus, over = self.line
+        number = (found * times + plus) / over
+        # On the way it may have been larger than a float can be.
+        return number if number - number == 0 else found * self.scale + self.offset
 
     def _number_in(self, text: str) -> object:
         """The number that a text means, None where it means that there is none, or the text."""
@@ -147,11 +201,51 @@ class Signal:
         if self.is_strict and not self.writing.is_given:
             return text
         number = self.writing.number(text)
+        if number is None and not self.is_strict:
+            number = _odd_number(text)
         return text if number is None else number
 
     def overflown(self) -> tuple[float, int, str]:
         """What ``odd_value`` says of a number that is larger than a float can be."""
         return (nan, _OVERFLOWN, "") if self.is_strict else (nan, _NO_NUMBER, "not_finite")
+
+
+class Lines:
+    """The lines of some channels, for many numbers at a time; see ``Signal.kept``."""
+
+    def __init__(self, signals: Sequence[Signal]) -> None:
+        self._scale = np.array([signal.scale for signal in signals])
+        self._offset = np.array([signal.offset for signal in signals])
+        self._times, self._plus, self._over = (
+            np.array([signal.line for signal in signals]).reshape(-1, 3).T.copy()
+        )
+        self._is_divided = bool((self._over != 1).any())
+
+    def kept(self, value: NDArray[np.float64], at: Any) -> NDArray[np.float64]:  # noqa: ANN401  (an index)
+        """What numbers in the payload are in the units that are kept.
+
+        Args:
+            value: float64[r, channel], or [r, 1] of one channel each.
+            at: Which channels these are: all of them, or one a row.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            numbers: NDArray[np.float64] = value * self._times[at] + self._plus[at]
+            if not self._is_divided:
+                return numbers
+            numbers /= self._over[at]
+            if not np.isfinite(numbers).all():
+                by_scale = value * self._scale[at] + self._offset[at]
+                numbers = np.where(np.isfinite(numbers), numbers, by_scale)
+        return numbers
+
+
+def _odd_number(text: str) -> float | None:
+    """What a text is that holds what JSON would: a truth, or the only number of an array."""
+    word = text[:MAX_NUMBER].strip()
+    if word.startswith("[") and word.endswith("]"):
+        inner = number_text(word[1:-1])
+        return None if inner is None else float(inner)
+    return _TRUTHS.get(word.lower())
 
 
 def _number(entry: float | str) -> float | None:
@@ -168,6 +262,8 @@ def word_for(value: object) -> str:
         if is_literal(value) or value.strip().lower() in _NOT_FINITE:
             return "not_finite"
         return "text" if value.strip() else "empty"
+    if type(value) is _NoPower:
+        return "no_power"
     return "array" if type(value) is list else "object"
 
 

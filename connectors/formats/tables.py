@@ -63,8 +63,11 @@ def fast_decoder(
     given = (*shape, feed.other_channels, feed.other_tags)
     if any(each is not None for each in given) or len(feed.time.paths) > 1:
         return None
+    if any(signal.power is not None for signal in signals):
+        return None  # what a value is hangs on another
     wanted = Wanted(
-        tuple((signal.path, signal.default) for signal in signals),
+        # What may stand elsewhere has no default yet.
+        tuple((each.path, None if each.others else each.default) for each in signals),
         tuple(not signal.no_reading for signal in signals),
         (feed.time.paths[0], feed.time.is_text) if feed.time.paths else None,
         # Of tags as of names: what is neither text nor whole number goes the careful way.

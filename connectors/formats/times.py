@@ -80,6 +80,7 @@ class EventTimes:
         self.is_repeated = False
         self._paths = mapping.paths
         self._parts = [getter(path) for path in mapping.paths]
+        self._others = [getter(path) for path in mapping.or_path]
         self._units = mapping.units
         self._is_text = mapping.is_text
         self._takes_texts = mapping.takes_texts
@@ -97,7 +98,13 @@ class EventTimes:
     def find(self, record: object, around: Sequence[object]) -> object:
         """What a record, or what is around it, says of its time; of several fields a tuple."""
         if len(self._parts) == 1:
-            return first(self._parts[0], record, around)
+            value = first(self._parts[0], record, around)
+            for get in self._others:
+                if value is not ABSENT and value is not None:
+                    break
+                other = first(get, record, around)
+                value = value if other is ABSENT else other
+            return value
         return tuple(first(get, record, around) for get in self._parts)
 
     def dated(self, value: object, arrived_ns: int, later_ns: int = 0) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from math import lcm
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -21,8 +22,16 @@ from pydantic import (
 from headgate.config.chosen import table_named, with_names
 from headgate.config.conversion import Straight, conversion
 from headgate.config.payload_path import PayloadPath
-from headgate.config.table import Table
+from headgate.config.table import Table, first_and_others
 from headgate.config.values import Flag, Number
+
+#: Whole numbers below this are floats without loss.
+_EXACT = 2**53
+
+
+def _as_written(number: float) -> Fraction:
+    """A number as its decimal digits say it: 0.1 is a tenth."""
+    return Fraction(repr(number))
 
 
 def plain(text: str) -> str:
@@ -75,7 +84,12 @@ class ChannelConfig(UnitsConfig):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[BaseModel], table_named("rules")]]
 
+    #: Where it stands; of a list the first place where there is something.
     path: PayloadPath | None = None
+    #: Where else, if there is nothing at ``path``.
+    or_path: tuple[PayloadPath, ...] = ()
+    #: Where in a record a number stands that says by which power of ten the value is multiplied.
+    power_of_ten: PayloadPath | None = None
     #: What a number in the payload is times, and what is added then, to be one in ``unit``.
     scale: Number = 1.0
     offset: Number = 0.0
@@ -97,7 +111,11 @@ class ChannelConfig(UnitsConfig):
     @model_validator(mode="before")
     @classmethod
     def _rules(cls, raw: object) -> object:
-        return with_names(raw, beside=cls.model_fields)
+        return with_names(first_and_others(raw, "path"), beside=cls.model_fields)
+
+    def paths(self, name: str) -> tuple[str, ...]:
+        """Where it may stand, the first before the others, if it is called so."""
+        return (self.path or name, *self.or_path)
 
     @property
     def rules(self) -> Mapping[str, BaseModel]:
@@ -153,6 +171,24 @@ class ChannelConfig(UnitsConfig):
             raise ValueError("default and required: what is absent is one of them; leave one out")
         return self
 
+    def exact_line(self, units: UnitsConfig | None = None) -> tuple[float, float, float]:
+        """The same as three whole numbers: times the first, plus the second, over the third.
+
+        234 times 1 over 10 is 23.4, which 234 times 0.1 is not. Where they are too large to be
+        exact, the last is 1.
+
+        Args:
+            units: Units that count in place of the channel's own.
+        """
+        to_scale, to_offset = (self if units is None else units).to_kept
+        scale = _as_written(self.scale) * to_scale
+        offset = _as_written(self.offset) * to_scale + to_offset
+        over = lcm(scale.denominator, offset.denominator)
+        numbers = (int(scale * over), int(offset * over), over)
+        if any(abs(each) >= _EXACT for each in numbers):
+            return (*self.line(units), 1.0)
+        return float(numbers[0]), float(numbers[1]), float(over)
+
     def line(self, units: UnitsConfig | None = None) -> tuple[float, float]:
         """Scale and offset that make of a number in the payload one in the unit that is kept.
 
@@ -168,8 +204,8 @@ class ChannelConfig(UnitsConfig):
         # Rounded once, at the end.
         scale, offset = units.to_kept
         return (
-            float(Fraction(self.scale) * scale),
-            float(Fraction(self.offset) * scale + offset),
+            float(_as_written(self.scale) * scale),
+            float(_as_written(self.offset) * scale + offset),
         )
 
     @model_validator(mode="after")
@@ -231,7 +267,7 @@ class OtherChannelsConfig(ChannelConfig):
 
     @model_validator(mode="after")
     def _is_of_several(self) -> Self:
-        for key in ("path", "required", "default"):
+        for key in ("path", "or_path", "power_of_ten", "required", "default"):
             if key in self.model_fields_set:
                 raise ValueError(f"{key}: is of one channel; give that a table in channels")
         for units in self.units.values():

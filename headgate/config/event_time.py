@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headgate.config.payload_path import checked_path
-from headgate.config.table import Table
+from headgate.config.payload_path import PayloadPath, checked_path
+from headgate.config.table import Table, first_and_others
 from headgate.config.values import Flag, Int
 from headgate.core.units import DurationNs, parse_duration_ns
 
@@ -87,6 +87,8 @@ class TimeConfig(Table):
 
     #: Where it stands; of several paths texts are put together, and numbers added.
     path: Annotated[str | tuple[str, ...], BeforeValidator(_paths)] | None = None
+    #: Where else it may stand: the first place counts where there is something.
+    or_path: tuple[PayloadPath, ...] = ()
     #: Of several numbers one each: ``["s", "ns"]``. Where it is not said, ISO 8601 is read besides.
     unit: Annotated[Unit | tuple[Unit, ...], BeforeValidator(_units)] = "ms"
     #: What numbers count from, if not from 1970: a time, "gps" or "ntp"; or back from "arrival".
@@ -99,7 +101,10 @@ class TimeConfig(Table):
     #: Zone of texts without one, such as "Europe/Berlin" or "+01:00"; without it they mean UTC.
     zone: str | None = None
     #: How times that are texts are written, if not as ISO 8601: as Python's ``strptime`` has it.
+    #: Of a list the first that fits.
     pattern: str | None = None
+    #: How else they may be written.
+    or_pattern: tuple[str, ...] = ()
     #: Whether a date without a time of day is one: its midnight.
     date_only: Flag = False
     #: What a reading gets whose device has no clock yet: none, or one from before ``not_before``.
@@ -145,15 +150,26 @@ class TimeConfig(Table):
         """Whether one value is all of it."""
         return isinstance(self.path, str)
 
-    @field_validator("pattern")
+    @model_validator(mode="before")
     @classmethod
-    def _can_be_read(cls, pattern: str | None) -> str | None:
-        if pattern is not None and "%Z" in pattern:
+    def _several_patterns(cls, raw: object) -> object:
+        return first_and_others(raw, "pattern")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """How times that are texts may be written; none: as ISO 8601."""
+        return () if self.pattern is None else (self.pattern, *self.or_pattern)
+
+    @field_validator("pattern", "or_pattern")
+    @classmethod
+    def _can_be_read(cls, given: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        patterns = (given,) if isinstance(given, str) else given or ()
+        if any("%Z" in pattern for pattern in patterns):
             # Python reads the name of a zone and does nothing with it.
             raise ValueError(
                 "expected %z, an offset, in place of %Z; or leave it out and give zone"
             )
-        return pattern
+        return given
 
     @field_validator("zone")
     @classmethod
@@ -210,26 +226,32 @@ class TimeConfig(Table):
             raise ValueError('date_only is for texts: set unit = "iso8601" or leave it out')
         if self.epoch is not None and (has_text or not has_number):
             raise ValueError("epoch is for numbers: give their unit, or leave it out")
-        for key in ("epoch", "fallback"):
-            if self.path is None and getattr(self, key) is not None:
+        if self.or_pattern and self.pattern is None:
+            raise ValueError("or_pattern: beside which? Give pattern as well")
+        if self.or_path and len(self.paths) > 1:
+            raise ValueError("or_path: is for one path, and path has several; leave it out")
+        for key in ("epoch", "fallback", "or_path"):
+            if self.path is None and getattr(self, key) not in (None, ()):
                 raise ValueError(f"{key}: of which times? Give path as well")
         return self
 
     @model_validator(mode="after")
     def _has_date_and_time(self) -> Self:
-        if self.pattern is None:
-            return self
+        for pattern in self.patterns:
+            self._check_pattern(pattern)
+        return self
+
+    def _check_pattern(self, pattern: str) -> None:
         example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
         if self.date_only:
             example = example.replace(hour=0, minute=0, second=0)
-        if not any(each in self.pattern for each in _YEARS):
+        if not any(each in pattern for each in _YEARS):
             # Python warns of them, and takes 1900.
             raise ValueError(_NO_PATTERN)
         try:
-            read = datetime.strptime(example.strftime(self.pattern), self.pattern)  # noqa: DTZ007  (see zone)
+            read = datetime.strptime(example.strftime(pattern), pattern)  # noqa: DTZ007  (see zone)
             is_whole = read.replace(second=example.second, tzinfo=UTC) == example
         except (ValueError, re.error):
             is_whole = False
         if not is_whole:
             raise ValueError(_NO_PATTERN)
-        return self

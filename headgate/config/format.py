@@ -89,7 +89,7 @@ def no_such_field(feed: FeedConfig, known: Sequence[str], what: str) -> str:
     if feed.pairs is not None:
         return ""
     for name, channel in feed.channels.items():
-        if key_of(channel.path or name) not in known:
+        if not any(key_of(path) in known for path in channel.paths(name)):
             told = ", ".join(each for each in known if each)
             return f"channels.{name}: expected one of format.{what}: {told}; give its path"
     return ""

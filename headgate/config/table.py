@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,3 +15,14 @@ class Table(BaseModel):
     def insecure(self) -> Iterator[str]:
         """What of it works and is not secure: ``key: what is wrong; what to do``, a line each."""
         yield from ()
+
+
+def first_and_others(raw: object, key: str) -> object:
+    """A table in which a list under a key is its first entry, and the others under ``or_KEY``.
+
+    A list without entries, and one beside ``or_KEY``, is left to be refused.
+    """
+    value = raw.get(key) if isinstance(raw, Mapping) else None
+    if not isinstance(raw, Mapping) or not isinstance(value, list | tuple) or f"or_{key}" in raw:
+        return raw
+    return {**raw, key: value[0], f"or_{key}": list(value[1:])} if value else raw

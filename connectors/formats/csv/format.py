@@ -58,7 +58,9 @@ class CsvFormat:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes
-        channels = {key_of(each.path or name): each for name, each in feed.channels.items()}
+        channels = {
+            key_of(path): each for name, each in feed.channels.items() for path in each.paths(name)
+        }
         is_plain = {
             key: not each.has_own_digits and not each.states for key, each in channels.items()
         }
@@ -68,7 +70,7 @@ class CsvFormat:
         if feed.pairs is not None and all(is_plain.values()):
             self._numbers.add(key_of(feed.pairs.value))
         paths = [*channels, *map(key_of, feed.device_name.paths)]
-        paths += map(key_of, [*feed.time.paths, *feed.tag_paths.values()])
+        paths += map(key_of, [*feed.time.paths, *feed.time.or_path, *feed.tag_paths.values()])
         # A word for how good a line is may be a number or a truth value, unless that is a text.
         self._quality = None if feed.quality is None else key_of(feed.quality.path)
         good = () if feed.quality is None else feed.quality.good

@@ -47,7 +47,9 @@ class LineProtocolFormat:
         self.unseen_bytes = self._bounds.unseen_bytes
         # Of a name and a value, the name says whether it is one of the feed's.
         paths = (
-            [] if feed.pairs is not None else [each.path or n for n, each in feed.channels.items()]
+            []
+            if feed.pairs is not None
+            else [path for n, each in feed.channels.items() for path in each.paths(n)]
         )
         self._wanted = [] if feed.other_channels else [getter(path) for path in paths]
         self._below = [(path, parts) for path in paths if len(parts := parts_of(path)) == 2]

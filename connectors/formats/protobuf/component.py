@@ -44,9 +44,13 @@ class ProtobufConfig(FormatConfig):
             return f"format.{error}"
         if feed.records is not None or feed.pairs is not None:
             return ""
-        paths = [(f"channels.{name}", each.path or name) for name, each in feed.channels.items()]
+        paths = [
+            (f"channels.{name}", path)
+            for name, each in feed.channels.items()
+            for path in (*each.paths(name), *([each.power_of_ten] if each.power_of_ten else []))
+        ]
         paths += [(f"tags.{name}", path) for name, path in feed.tag_paths.items()]
-        paths += [("time.path", path) for path in feed.time.paths]
+        paths += [("time.path", path) for path in (*feed.time.paths, *feed.time.or_path)]
         paths += [("device", path) for path in feed.device_name.paths]
         paths += [] if feed.other_tags is None else [("other_tags", feed.other_tags)]
         paths += [] if feed.quality is None else [("quality.path", feed.quality.path)]

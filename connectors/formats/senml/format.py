@@ -69,7 +69,9 @@ class SenmlFormat:
         self._json = JsonFormat(feed, limits)
         self.check_count = self._bounds.check_count
         self.unseen_bytes = self._bounds.unseen_bytes // 3
-        self._wanted = {key_of(each.path or n) for n, each in feed.channels.items()}
+        self._wanted = {
+            key_of(path) for name, each in feed.channels.items() for path in each.paths(name)
+        }
         self._takes_all = feed.other_channels is not None
 
     def check(self, payload: bytes) -> bool:

@@ -108,7 +108,9 @@ class SparkplugFormat:
 
     def __init__(self, table: SparkplugConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._table = table
-        paths = [mapping.path or channel for channel, mapping in feed.channels.items()]
+        paths = [
+            path for channel, mapping in feed.channels.items() for path in mapping.paths(channel)
+        ]
         self._wanted = wanted(feed, [*paths, *(parts_of(path)[0] for path in paths)])
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self.check_count = self._bounds.check_count

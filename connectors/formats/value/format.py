@@ -60,8 +60,9 @@ class ValueFormat:
         # By what the topic says, which is where the decoder looks for the channel, whether its
         # numbers are texts, and which words are others than they seem.
         self._channels = {
-            key_of(each.path or name): (each.has_own_digits, frozenset(each.words))
+            key_of(path): (each.has_own_digits, frozenset(each.words))
             for name, each in feed.channels.items()
+            for path in each.paths(name)
         }
         others = feed.other_channels
         self._takes_all = others is not None
@@ -90,7 +91,8 @@ class ValueFormat:
 
         def place_of(topic: bytes) -> int:
             try:
-                place = places[self._key_of(topic)]
+                # Of a channel's other names the careful way knows.
+                place = places.get(self._key_of(topic), -1)
             except DataError:
                 place = -1
             if len(topic) <= MAX_TOPIC_BYTES and len(topics) < _MAX_TOPICS:
