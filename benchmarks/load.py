@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import select
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -26,7 +28,8 @@ from benchmarks.plant import Packets, Plant
 _IN_FLIGHT = 4000
 
 #: Faults, where they are asked for, come in turns of so many steps: a turn in which a hundredth of
-#: the devices are faulty, then a healthy one. The first comes when every window is full.
+#: the devices are faulty, then a healthy one. The first comes when every window is full, which is
+#: so from the beginning where steps were sent before.
 _FAULT_STEPS, _FIRST_FAULT_STEP = 30, 100
 
 #: CONNECT for MQTT 3.1.1: clean session, no keepalive.
@@ -43,7 +46,7 @@ class _Line:
 
 
 def main() -> None:
-    """Publish until the time is over, or until standard input is closed."""
+    """Publish until the time is over, or SIGTERM comes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--devices", type=int, default=1000)
@@ -55,6 +58,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--start-ms", type=int, default=0, help="first event time; 0: now")
     parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--fault-steps", type=int, default=_FAULT_STEPS, help="in a turn of them")
+    parser.add_argument(
+        "--prefill", type=int, default=0, help="steps sent at once, before those in real time"
+    )
     parser.add_argument("--times", type=Path, help="file (.npz) for the publish times")
     parser.add_argument("--silent", action="store_true", help="connect each device and say nothing")
     args = parser.parse_args()
@@ -80,18 +87,30 @@ def _publish_all(lines: list[_Line], args: argparse.Namespace) -> dict[str, floa
     published_ms: list[float] = []
     # In real time event times lie on the devices' grid of steps, so that no step is left out.
     wall_ms = time.time_ns() / 1e6  # noqa: TID251  (compared with the store's clock)
-    first_ms = args.start_ms or int(wall_ms // args.period_ms + 1) * args.period_ms
-    while time.perf_counter() - start < args.seconds:
+    # What is due already goes out at once: steps that lie before real time fill the windows.
+    first_step = int(wall_ms // args.period_ms) + 1 - args.prefill
+    first_ms = args.start_ms or first_step * args.period_ms
+    first_fault = args.prefill or _FIRST_FAULT_STEP
+    end = start + args.seconds
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
+    while time.perf_counter() < end and not asked:
         # A round, one message of every device, goes out in slices: devices are not in step.
         for number, line in enumerate(lines):
             time_ms = first_ms + step * args.period_ms
             if args.paced:
                 time_ms += args.period_ms * number // len(lines)
                 due = start + (time_ms - wall_ms) / 1000
+                if due > end or asked:
+                    # A round of a slow plant lasts for minutes.
+                    time.sleep(0.0 if asked else max(0.0, end - time.perf_counter()))
+                    published_ms += [math.nan] * (len(lines) - number)
+                    break
                 time.sleep(max(0.0, due - time.perf_counter()))
             # Each line has its faults at its own time.
-            phase = step + 2 * _FAULT_STEPS * number // len(lines)
-            faulty = _faulty(line.devices, phase, step) if args.faults else None
+            phase = step + 2 * args.fault_steps * number // len(lines)
+            is_fault_time = args.faults and step >= first_fault
+            faulty = _faulty(line.devices, phase // args.fault_steps) if is_fault_time else None
             published_ms.append(wall_ms + 1000 * (time.perf_counter() - start))
             line.socket.sendall(line.packets.at(step, time_ms, faulty))
             sent += line.devices
@@ -116,10 +135,9 @@ def _be_silent(args: argparse.Namespace) -> None:
     print(json.dumps({"connections": len(connections)}), flush=True)
 
 
-def _faulty(devices: int, phase: int, step: int) -> np.typing.NDArray[np.intp]:
-    """Devices of a line that are faulty at this step: others in every turn."""
-    turn = phase // _FAULT_STEPS
-    if step < _FIRST_FAULT_STEP or turn % 2:
+def _faulty(devices: int, turn: int) -> np.typing.NDArray[np.intp]:
+    """Devices of a line that are faulty in this turn: others in every turn."""
+    if turn % 2:
         return np.empty(0, np.intp)
     return np.unique((7 * turn + 13 * np.arange(max(1, devices // 100))) % devices)
 

@@ -28,27 +28,52 @@ def cpu_s(pid: int) -> float:
     return total
 
 
-def cpu_by_name(pid: int) -> dict[str, float]:
-    """CPU seconds of each process of a gateway: ``supervisor`` and its lanes."""
+def _by_name(pid: int) -> dict[str, psutil.Process]:
+    """The processes of a gateway: ``supervisor`` and its lanes."""
     found = {}
     for process in family(pid):
         line = process.cmdline()
-        name = line[line.index("lane") + 1] if "lane" in line else "supervisor"
-        times = process.cpu_times()
-        found[name] = times.user + times.system
+        found[line[line.index("lane") + 1] if "lane" in line else "supervisor"] = process
     return found
+
+
+def cpu_by_name(pid: int) -> dict[str, float]:
+    """CPU seconds of each process of a gateway."""
+    every = {name: process.cpu_times() for name, process in _by_name(pid).items()}
+    return {name: times.user + times.system for name, times in every.items()}
 
 
 def pss_mb(pid: int) -> dict[str, float]:
     """Proportional set size of each process of a gateway, MB: shared pages are split evenly."""
-    found = {}
-    for process in family(pid):
-        line = process.cmdline()
-        name = line[line.index("lane") + 1] if "lane" in line else "supervisor"
-        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        pss = next(row for row in text.splitlines() if row.startswith("Pss:"))
-        found[name] = int(pss.split()[1]) / 1000
-    return found
+    return {
+        name: _number_of(Path(f"/proc/{process.pid}/smaps_rollup"), "Pss:") / 1000
+        for name, process in _by_name(pid).items()
+    }
+
+
+def wakeups_by_name(pid: int) -> dict[str, int]:
+    """How often the threads of each process of a gateway have gone to sleep by themselves."""
+    return {
+        name: sum(
+            _number_of(status, "voluntary_ctxt_switches:")
+            for status in Path(f"/proc/{process.pid}/task").glob("*/status")
+        )
+        for name, process in _by_name(pid).items()
+    }
+
+
+def written_bytes(pid: int) -> int:
+    """Bytes that the processes of a gateway have had written to disks."""
+    return sum(
+        _number_of(Path(f"/proc/{process.pid}/io"), "write_bytes:")
+        for process in _by_name(pid).values()
+    )
+
+
+def _number_of(path: Path, key: str) -> int:
+    """The number behind a key of a file that the kernel writes."""
+    found = next(row for row in path.read_text().splitlines() if row.startswith(key))
+    return int(found.split()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, formats, hostile, in_process, inference, services
+from benchmarks import end_to_end, formats, hostile, in_process, inference, loads, services
 from benchmarks.plant import Plant
 from headgate import __version__
 from tests.kafka.jars import CannotFetchError
@@ -30,6 +30,7 @@ PARTS = (
     "end_to_end",
     "latency",
     "quiet",
+    "loads",
     "plain_faust",
     "workers",
     "memory",
@@ -139,6 +140,15 @@ class Bench:
                 found = end_to_end.latency(at, plant, seconds=self._seconds + 4)
             self._say(f"  {log}, {name}: {_short(found)}")
             self.result.setdefault("quiet", {})[f"{log}, {name}"] = found
+
+    def _loads(self) -> None:
+        """What it costs at the loads that plants have."""
+        rates = loads.QUICK_LOADS if self._is_quick else tuple(loads.LOADS)
+        for rate, has_model in product(rates, (True,) if self._is_quick else (True, False)):
+            name = f"{rate:,}/s, {'model' if has_model else 'no model'}"
+            measure = partial(loads.measure, rate, has_model=has_model, seconds=2 * self._seconds)
+            found = {**self._medians(measure), "rate": rate}
+            self.result.setdefault("loads", {})[name] = found
 
     def _inference(self) -> None:
         seconds = self._seconds / 2
@@ -328,6 +338,7 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
                 f"{name}: readings/s, x JSON", figures["x_json"], formats.LEAST[name], is_least=True
             )
     rows += hostile.goals(result.get("hostile", {}))
+    rows += loads.goals(result.get("loads", {}))
     return rows
 
 
@@ -386,6 +397,8 @@ def print_tables(result: dict[str, Any], console: Console) -> None:
         for name, figures in result["formats"].items():
             table.add_row(name, f"{figures['readings_per_s']:,.0f}", f"{figures['x_json']:.2f}")
         console.print(table)
+    if "loads" in result:
+        console.print(loads.table(result["loads"]))
     for table in hostile.tables(result.get("hostile", {})):
         console.print(table)
     table = Table("goal", "measured", "limit", "", title="Goals", title_justify="left")
