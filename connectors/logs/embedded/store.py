@@ -23,6 +23,7 @@ from connectors.logs.embedded.database import (
     open_writer,
 )
 from connectors.logs.embedded.engine import Engine
+from connectors.logs.embedded.wake import tell
 from connectors.logs.embedded.watch import Watcher
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import PermanentError, TransientError
@@ -140,12 +141,13 @@ class SqliteLog:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         while True:
+            watcher = self._watcher
+            news = 0 if watcher is None else watcher.news
             found, thresholds = await self._read(lambda engine: _read(engine, offsets, max_bytes))
             left_s = deadline - loop.time()
-            watcher = self._watcher
             if found or left_s <= 0 or watcher is None:
                 return found
-            await watcher.wait(thresholds, left_s)
+            await watcher.wait(thresholds, news, left_s)
 
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:
         return await self._read(lambda engine: engine.offsets(at))
@@ -248,6 +250,7 @@ class SqliteLog:
                     # Refused before it wrote anything: the others go on.
                     outcomes.append(error)
             side.connection.execute("COMMIT")
+            tell(self._path)
         except Exception as error:  # noqa: BLE001  (handed to every caller, nothing is kept)
             self._roll_back(side)
             failure = error_of(error, self._path) if isinstance(error, sqlite3.Error) else error

@@ -1,7 +1,8 @@
 """Noticing at little cost that any process has appended to the embedded log.
 
-SQLite tells no one of a commit, so one thread looks every few milliseconds, and only while
-somebody waits. A look costs a few microseconds: the file's change counter lies in shared memory.
+Whoever commits tells it (``wake.py``), and one thread for each open log waits for that. Where
+nobody is told, the thread looks every few milliseconds, and only while somebody waits. A look costs
+a few microseconds: the file's change counter lies in shared memory.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from pathlib import Path
 import orjson
 
 from connectors.logs.embedded.database import open_reader
+from connectors.logs.embedded.wake import Wake
 from headgate.core.errors import HeadgateError
 
-#: How often the thread looks while records keep coming, and when there were none lately, s. Half
-#: of it is the mean delay of a record from another process. A hundred looks a second take about
-#: half a percent of a small core.
+#: Between two looks of a thread that is told of commits, s: a version of this program that does not
+#: tell, or a file that was put into the other's place, is noticed as late as this.
+_TOLD_S = 0.5
+
+#: Between two looks of one that is not, while records keep coming, and when there were none lately,
+#: s. Half of it is the mean delay of a record from another process. A hundred looks a second take
+#: about half a percent of a small core.
 _BUSY_S = 0.004
 _QUIET_S = 0.010
 
@@ -62,16 +68,20 @@ class Watcher:
         self._is_closed = False
         # Set while there is a reason to look.
         self._is_needed = threading.Event()
+        self._wake = Wake(path)
+        #: Counts the times that there was anything new.
+        self.news = 0
         self._thread = threading.Thread(target=self._watch, name="log-watch", daemon=True)
         self._thread.start()
 
-    async def wait(self, thresholds: Mapping[int, int], timeout_s: float) -> None:
+    async def wait(self, thresholds: Mapping[int, int], news: int, timeout_s: float) -> None:
         """Return once a partition's next offset is past its threshold, or when time is up.
 
         May also return for no reason: the caller looks for itself.
 
         Args:
             thresholds: By number of the partition in the file.
+            news: What ``news`` was before it was found that none is.
             timeout_s: Longest wait.
         """
         loop = asyncio.get_running_loop()
@@ -82,7 +92,9 @@ class Watcher:
         self._has_new_waiter = True
         self._is_needed.set()
         try:
-            await asyncio.wait([waiter.done], timeout=timeout_s)
+            # What came before the waiter did woke nobody.
+            if self.news == news:
+                await asyncio.wait([waiter.done], timeout=timeout_s)
         finally:
             self._waiters.discard(waiter)
 
@@ -90,7 +102,9 @@ class Watcher:
         """Wake everybody and end the thread."""
         self._is_closed = True
         self._is_needed.set()
+        self._wake.interrupt()
         self._thread.join()
+        self._wake.close()
 
     def _watch(self) -> None:
         connection: sqlite3.Connection | None = None
@@ -104,6 +118,7 @@ class Watcher:
                     (seen,) = connection.execute("PRAGMA data_version").fetchone()
                     quiet_looks = quiet_looks + 1 if seen == version else 0
                     if seen != version or self._has_new_waiter:
+                        self.news += seen != version
                         # Lowered before they are copied: one that comes later raises it anew.
                         self._has_new_waiter = False
                         _wake_those_due(connection, list(self._waiters))
@@ -118,7 +133,9 @@ class Watcher:
 
     def _wait_for_turn(self, pause_s: float) -> bool:
         """Pause until the next look; False when it is time to end."""
-        if self._waiters:
+        if self._wake.is_told:
+            self._wake.wait(_TOLD_S)
+        elif self._waiters:
             time.sleep(pause_s)
         else:
             # A waiter that comes between the two lines sets the event again.
@@ -128,11 +145,14 @@ class Watcher:
         return not self._is_closed
 
     def _wake_all(self) -> None:
+        self.news += 1
         for waiter in list(self._waiters):
             waiter.wake()
 
 
 def _wake_those_due(connection: sqlite3.Connection, waiters: list[_Waiter]) -> None:
+    if not waiters:
+        return
     partitions = sorted({partition for waiter in waiters for partition in waiter.thresholds})
     next_offsets = dict(
         connection.execute(
