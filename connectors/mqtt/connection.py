@@ -58,6 +58,9 @@ _LARGEST = 16
 #: The largest packet that MQTT knows, bytes.
 _PACKET_CEILING_BYTES = 268_435_460
 
+#: Who has read so much at once reads again after so long at most, s: the kernel holds but so much.
+_MUCH_BYTES, _SHORT_PAUSE_S = 32 << 10, 0.005
+
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 3.0
 
@@ -71,9 +74,9 @@ class Connection:
         clock: Source of time.
         key: Where the configuration has the settings, as it is written in messages.
         on_messages: Called with what came in, from the event loop; must not block or raise.
-        read_interval_s: After messages came in the socket is left alone for so long. A broker
-            sends each message by itself, and a reader that wakes for each does a hundred times
-            the work of one that lets some gather.
+        read_interval_s: After messages came in the socket is left alone for so long at most. A
+            broker sends each message by itself, and a reader that wakes for each does a hundred
+            times the work of one that lets some gather.
         subscriptions: Subscribed to at every connect.
         session: Has the broker keep subscriptions and queued messages while away.
         max_payload_bytes: Of a message with a larger payload only the beginning is handed over.
@@ -323,7 +326,10 @@ class Connection:
         if size >= READ_BYTES:
             self._reading = self._loop.call_soon(self._read)
         elif self._has_messages and self._read_interval_s:
-            self._reading = self._loop.call_later(self._read_interval_s, self._read)
+            pause_s = self._read_interval_s
+            if size >= _MUCH_BYTES:
+                pause_s = min(pause_s, _SHORT_PAUSE_S)
+            self._reading = self._loop.call_later(pause_s, self._read)
         else:
             self._loop.add_reader(sock, self._read)
 

@@ -40,6 +40,7 @@ from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.ingest.certificates import CertificateWatch
 from streams.ingest.conversations import Conversations
+from streams.ingest.gathering import Gathering
 from streams.ingest.intake import Intake
 from streams.ingest.poison import MessagesInHand
 from streams.ingest.refusals import Messages, Refusals
@@ -56,8 +57,9 @@ _RETRY_CEILING_S = 5.0
 _LOG_LIMIT_S = 120.0
 
 #: Messages that arrive are left in the kernel's buffer for so long, s, or the feeds' whole wait if
-#: that is shorter. Halving it costs a gateway with little to do twice the wake-ups.
-_READ_INTERVAL_S = 0.005
+#: that is shorter. Halving it costs a gateway with little to do twice the wake-ups. Where readings
+#: get the times at which they were read, these are not to be coarser than they need be.
+_READ_INTERVAL_S, _EXACT_READ_INTERVAL_S = 0.025, 0.005
 
 #: Newest records of a partition that are read at the start, where devices send no times: what is in
 #: them tells when those were last heard, and at what pace.
@@ -108,6 +110,9 @@ class IngestLane:
             self._refusals,
             self._unheard,
             now_ns=self._heard_time.now_ns,
+        )
+        self._read_interval_s = (
+            _EXACT_READ_INTERVAL_S if self._translator.gives_times else _READ_INTERVAL_S
         )
         self._readings = topic(config, READINGS)
         # A broker may never repeat that a bridge is away.
@@ -202,7 +207,7 @@ class IngestLane:
             self._clock,
             self._telemetry,
             take,
-            min(_READ_INTERVAL_S, self._config.ingest_wait / NS_PER_S),
+            min(self._read_interval_s, self._config.ingest_wait / NS_PER_S),
             self._certificates.take_peers,
         )
         return self._make_source(self._config.source[intake.name], context)
@@ -282,13 +287,11 @@ class IngestLane:
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def _write(self, stop: asyncio.Event) -> None:
-        ingest = self._config.ingest
+        gathering = Gathering(self._config.ingest_wait, self._config.ingest.max_rows)
         while True:
             await self._arrived.wait()
-            waiting = sum(intake.waiting for intake in self.intakes)
-            if not stop.is_set() and waiting < ingest.max_rows:
-                # Whatever arrives meanwhile shares the cost of one write.
-                await asyncio.sleep(self._config.ingest_wait / NS_PER_S)
+            if not stop.is_set():
+                await gathering.wait(lambda: sum(intake.waiting for intake in self.intakes))
             self._arrived.clear()
             # In turn, so that what one source had kept for long holds up no other's.
             while any([await self._write_part(intake, stop) for intake in self.intakes]):

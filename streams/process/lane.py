@@ -1,7 +1,7 @@
 """The streams lane: the Faust agent that brings readings to the worker, and what keeps it safe.
 
-Faust is used so that it holds: raw bytes, ``noack_take``, one agent, acknowledged in order and by
-hand, no tables, no web server, nothing escapes the agent's body.
+Faust is used so that it holds: raw bytes, one agent that only gathers, acknowledged in order and by
+hand, no tables, no web server.
 
 Anything unexpected stops the process: it restarts and replays from the committed offset.
 """
@@ -9,7 +9,7 @@ Anything unexpected stops the process: it restarts and replays from the committe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.build import build_pipeline
 from streams.process.passing import SilentInHand
+from streams.process.take import Take
 from streams.process.worker import Worker
 
 _logger = structlog.get_logger()
@@ -91,7 +92,8 @@ class StreamsLane:
         self._turn = asyncio.Lock()
         # When the last readings were worked on.
         self._worked_ns = clock.monotonic_ns()
-        self._failure: asyncio.Future[None] | None = None
+        streams = config.streams
+        self._take = Take(streams.max_records, config.streams_wait / NS_PER_S)
         for line in split_devices(config):
             # Nobody would miss the alarms of a model that gets no windows.
             telemetry.warn(line.partition(":")[0], line)
@@ -115,22 +117,21 @@ class StreamsLane:
         Raises:
             Exception: Whatever went wrong inside; the process must end and start anew.
         """
-        loop = asyncio.get_running_loop()
-        self._failure = loop.create_future()
         app = self._build_app()
         stopping = asyncio.create_task(stop.wait(), name="stop")
         # Starting ends when partitions are assigned, and a stop may come before that.
         starting = asyncio.create_task(app.start(), name="faust")
         progress = asyncio.create_task(self._watch_progress(), name="progress")
-        tasks = [stopping, starting, progress]
+        working = asyncio.create_task(self._work(), name="work")
+        tasks = [stopping, starting, progress, working]
         try:
-            await self._first_of(stopping, starting, progress)
+            await _first_of(stopping, starting, progress, working)
             if not stop.is_set():
                 self._trouble = ""
                 looking = asyncio.create_task(self._tick(), name="tick")
                 watch = asyncio.create_task(self._watch_app(app), name="faust-watch")
                 tasks += [looking, watch]
-                await self._first_of(stopping, looking, watch, progress)
+                await _first_of(stopping, looking, watch, progress, working)
             async with self._turn:
                 await self._worker.finish()
                 # Still inside the turn: the agent can't begin another take while Faust stops.
@@ -139,13 +140,6 @@ class StreamsLane:
             for task in tasks:
                 task.cancel()
             self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _first_of(self, *tasks: asyncio.Task[Any]) -> None:
-        """Wait until one of these ends, or the agent fails; raises what it raised."""
-        assert self._failure is not None  # noqa: S101  (for the type checker)
-        done, _ = await asyncio.wait({*tasks, self._failure}, return_when=asyncio.FIRST_COMPLETED)
-        for future in done:
-            future.result()
 
     def _build_app(self) -> faust.App:
         streams = self._config.streams
@@ -174,21 +168,12 @@ class StreamsLane:
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
 
-        async def work(stream: faust.StreamT[bytes]) -> None:
-            takes: AsyncIterator[Sequence[faust.EventT[bytes]]] = stream.noack_take(
-                streams.max_records, within=self._config.streams_wait / NS_PER_S
-            )
-            async for events in takes:
-                try:
-                    async with self._turn:
-                        await self._worker.work_on(events)
-                    self._worked_ns = self._clock.monotonic_ns()
-                except Exception as error:  # noqa: BLE001  (nothing may escape an agent's body)
-                    self._fail(error)
-                    # The process is about to end. Returning would make Faust acknowledge.
-                    await asyncio.Event().wait()
+        async def gather(stream: faust.StreamT[bytes]) -> None:
+            # Nothing here can fail: Faust would take the events that are gathered for done.
+            async for event in stream.noack().events():
+                await self._take.put(event)
 
-        app.agent(readings, concurrency=1, name="readings")(work)
+        app.agent(readings, concurrency=1, name="readings")(gather)
         return app
 
     async def _on_revoked(self, app: faust.App, revoked: Iterable[Any], **_kwargs: object) -> None:
@@ -196,6 +181,14 @@ class StreamsLane:
 
     async def _on_assigned(self, app: faust.App, assigned: Iterable[Any], **_kw: object) -> None:
         self._worker.assign((at.partition for at in assigned), app.consumer_generation_id)
+
+    async def _work(self) -> None:
+        """Have the worker work on what the agent has gathered."""
+        while True:
+            events = await self._take.next()
+            async with self._turn:
+                await self._worker.work_on(events)
+            self._worked_ns = self._clock.monotonic_ns()
 
     async def _tick(self) -> None:
         """Have the worker look after what no reading sets off."""
@@ -248,7 +241,9 @@ class StreamsLane:
     async def _in_thread(self, call: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
-    def _fail(self, error: BaseException) -> None:
-        self._trouble = f"failed: {error}"
-        if self._failure is not None and not self._failure.done():
-            self._failure.set_exception(error)
+
+async def _first_of(*tasks: asyncio.Task[Any]) -> None:
+    """Wait until one of these ends; raises what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()

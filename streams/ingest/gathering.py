@@ -1,0 +1,60 @@
+"""How long messages that have come wait for others, so that they share the cost of one write.
+
+Decoding, appending and whatever follows cost nearly the same for one message as for a hundred. So
+what comes slowly is waited for as long as the delay allows, and what comes fast only until there is
+enough to be cheap. Nothing is waited for that can't come: a broker that lets few messages be
+unacknowledged sends no more before it has an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from headgate.core.clock import NS_PER_S
+
+#: Messages of which more in a batch save next to nothing each.
+_ENOUGH = 2000
+
+#: Between two looks at what has come, s; longer than sources leave messages to gather. When nothing
+#: has come since the last look, nothing more is waited for.
+_STEP_S = 0.03
+
+
+class Gathering:
+    """Waits for company.
+
+    Args:
+        wait_ns: The longest wait, ns.
+        most: So many messages are not waited for any longer, if not fewer are enough.
+    """
+
+    def __init__(self, wait_ns: int, most: int) -> None:
+        self._wait_s = wait_ns / NS_PER_S
+        self._enough = min(most, _ENOUGH)
+        # Messages after which nothing came any more, the last time.
+        self._ended_at = 0
+        # The same, if it was so twice: then there won't be more.
+        self._all_at = 0
+
+    async def wait(self, waiting: Callable[[], int]) -> None:
+        """Return when what has come should be written.
+
+        Args:
+            waiting: Tells how many messages have come.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self._wait_s
+        count = waiting()
+        while count < self._enough and count != self._all_at:
+            left_s = end_s - loop.time()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(min(left_s, _STEP_S))
+            before, count = count, waiting()
+            if count == before:
+                self._all_at = count if count == self._ended_at else 0
+                self._ended_at = count
+                return
+        if count != self._all_at:
+            self._ended_at = self._all_at = 0
