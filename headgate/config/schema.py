@@ -52,6 +52,8 @@ def _ns(text: str) -> int:
 #: What a reading waits for company, twice on its way, with ``gateway.latency = "low"``, ns.
 _LOW_WAIT = _ns("2ms")
 
+#: By default state is written down this often while few readings come, ns.
+_QUIET_SNAPSHOTS = _ns("30s")
 
 #: How much later a device is forgotten by default than the log deletes its last reading, where that
 #: is kept for long, ns.
@@ -86,7 +88,8 @@ class IngestConfig(Table):
     """``[ingest]``: how messages are gathered before they go to the log, and their limits."""
 
     max_rows: Annotated[Int, Field(ge=1, le=1_000_000)] = 5000
-    max_wait: DurationNs = _ns("20ms")
+    #: What comes fast, or not at all, is waited for no longer than 30 ms.
+    max_wait: DurationNs = _ns("120ms")
     max_payload: SizeBytes = parse_size_bytes("1MiB")
     max_pending: SizeBytes = parse_size_bytes("64MiB")
     #: Records of one message; a message of more is refused whole.
@@ -150,7 +153,7 @@ class StreamsConfig(Table):
     """``[streams]``: how the agents work through the log."""
 
     max_records: Annotated[Int, Field(ge=1, le=10_000)] = 100
-    max_wait: DurationNs = _ns("20ms")
+    max_wait: DurationNs = _ns("10ms")
     #: Processes that divide the log's partitions among themselves.
     workers: Annotated[Int, Field(ge=1, le=256)] = 1
     snapshot_interval: DurationNs = _ns("5s")
@@ -312,6 +315,16 @@ class Config(Table):
     def streams_wait(self) -> int:
         """How long readings may wait for others before they are worked on, ns."""
         return self._wait(self.streams)
+
+    @property
+    def longest_snapshot_interval(self) -> int:
+        """How long state may go without a snapshot while few readings come, ns.
+
+        As long as ``streams.snapshot_interval`` where that is given.
+        """
+        streams = self.streams
+        is_given = "snapshot_interval" in streams.model_fields_set
+        return streams.snapshot_interval if is_given else _QUIET_SNAPSHOTS
 
     def _wait(self, table: IngestConfig | StreamsConfig) -> int:
         is_given = "max_wait" in table.model_fields_set

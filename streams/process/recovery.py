@@ -207,6 +207,12 @@ class StateKeeper:
         self._grow()
         self._has_moved[devices] = True
 
+    def count(self, partition: int) -> int:
+        """Devices of a partition of which anything is known."""
+        self._grow()
+        ours = self._placement.partition == partition
+        return int(np.count_nonzero(self._known_devices() & ours))
+
     def moved_buckets(self, partition: int) -> list[int]:
         """Buckets of a partition in which a device has moved since its snapshot, rising."""
         self._grow()

@@ -2,6 +2,9 @@
 
 While state is written no reading is worked on, so a round goes through a partition's buckets over
 the whole interval, and the partitions have their rounds one after the other.
+
+Each snapshot spares a restart some readings, and costs a write. Where few readings come there is
+little to spare, so that rounds are further apart.
 """
 
 from __future__ import annotations
@@ -20,6 +23,13 @@ from streams.process.state import BUCKETS
 #: Buckets whose snapshots are in memory together.
 _BUCKETS_AT_ONCE = 8
 
+#: Devices that are worth a write of their own: it takes no longer than a batch of readings.
+_DEVICES_AT_ONCE = 64
+
+#: Readings that are soon worked on again, of all partitions together: not for fewer than these is a
+#: round due before the longest interval is over.
+WORTH_READINGS = 200_000
+
 
 @dataclass(slots=True)
 class _Round:
@@ -31,6 +41,7 @@ class _Round:
             readings are in the later buckets' snapshots too.
         buckets: Those left.
         start_ns: When it began.
+        least: Buckets that are written together if there are so many.
         done: Buckets written.
     """
 
@@ -38,6 +49,7 @@ class _Round:
     next_offset: int
     buckets: list[int]
     start_ns: int
+    least: int
     done: int = 0
 
 
@@ -46,7 +58,8 @@ class Snapshots:
 
     Args:
         kafka_topic: The ``state`` topic's name in the log.
-        interval_ns: Each partition has a round this often.
+        interval_ns: Each partition has a round this often while readings keep coming …
+        longest_ns: … and this often at least.
         keeper: Makes the snapshots.
         clock: Source of time.
         telemetry: Where the time that a round takes goes.
@@ -58,6 +71,7 @@ class Snapshots:
         self,
         kafka_topic: str,
         interval_ns: int,
+        longest_ns: int,
         keeper: StateKeeper,
         clock: Clock,
         telemetry: Telemetry,
@@ -67,14 +81,18 @@ class Snapshots:
     ) -> None:
         self._kafka_topic = kafka_topic
         self._interval_ns = interval_ns
+        self._longest_ns = longest_ns
         self._keeper = keeper
         self._clock = clock
         self._telemetry = telemetry
         self._append = append
         self._in_thread = in_thread
         self._round: _Round | None = None
-        # When each partition's last round began.
+        # When each partition's last round began, and the readings that had been worked on by then.
         self._begun_ns: dict[int, int] = {}
+        self._begun_at: dict[int, int] = {}
+        #: Readings that have been worked on.
+        self.readings = 0
 
     async def write_some(self, next_offsets: Mapping[int, int]) -> tuple[int, int] | None:
         """Write so much that a round ends in its time.
@@ -93,7 +111,8 @@ class Snapshots:
             return None
         current = self._round
         done_by_now = (now_ns - current.start_ns) * len(next_offsets) / max(1, self._interval_ns)
-        count = min(len(current.buckets), max(1, math.ceil(done_by_now * BUCKETS) - current.done))
+        due = math.ceil(done_by_now * BUCKETS) - current.done
+        count = min(len(current.buckets), max(current.least, due))
         buckets = current.buckets[:count]
         with self._telemetry.timed("snapshot"):
             await self.write(current.partition, buckets, next_offsets[current.partition])
@@ -117,6 +136,7 @@ class Snapshots:
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition that was taken away."""
         self._begun_ns.pop(partition, None)
+        self._begun_at.pop(partition, None)
         if self._round is not None and self._round.partition == partition:
             self._round = None
 
@@ -125,8 +145,13 @@ class Snapshots:
         if not next_offsets:
             return None
         partition = min(next_offsets, key=lambda each: self._begun_ns.get(each, 0))
-        if now_ns < self._begun_ns.setdefault(partition, now_ns) + self._interval_ns:
+        passed_ns = now_ns - self._begun_ns.setdefault(partition, now_ns)
+        readings = self.readings - self._begun_at.setdefault(partition, self.readings)
+        is_worth_it = passed_ns >= self._interval_ns and readings >= WORTH_READINGS
+        if not is_worth_it and passed_ns < self._longest_ns:
             return None
-        self._begun_ns[partition] = now_ns
+        self._begun_ns[partition], self._begun_at[partition] = now_ns, self.readings
         buckets = self._keeper.due_buckets(partition)
-        return _Round(partition, next_offsets[partition], buckets, now_ns)
+        devices = max(1, self._keeper.count(partition))
+        least = max(1, min(_BUCKETS_AT_ONCE, _DEVICES_AT_ONCE * BUCKETS // devices))
+        return _Round(partition, next_offsets[partition], buckets, now_ns, least)

@@ -155,6 +155,7 @@ class Worker:
         self._snapshots = Snapshots(
             state,
             config.streams.snapshot_interval,
+            config.longest_snapshot_interval,
             self._keeper,
             self._clock,
             self._telemetry,
@@ -376,6 +377,7 @@ class Worker:
         """What to do with readings."""
         batches, refused, done = self._reader.readings(events)
         batch = self._keeper.without_applied(concat(batches, self._channels))
+        self._snapshots.readings += len(batch)
         return partial(self._pipeline.process, batch), f"{len(batch)} readings", refused, done
 
     def _availability_in(self, events: Sequence[Event]) -> _Step:
