@@ -23,7 +23,7 @@ class InfluxDbConfig(Table):
     token_env: SecretVariable | None = None
     token_file: SecretFile | None = None
     max_points: Annotated[Int, Field(ge=1, le=100_000)] = 2000
-    max_wait: DurationNs = parse_duration_ns("1s")
+    max_wait: DurationNs = parse_duration_ns("100ms")
     timeout: DurationNs = parse_duration_ns("10s")
     verify_tls: Flag = True
     ca_file: CertificatesFile | None = None
