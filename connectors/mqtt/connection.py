@@ -34,6 +34,7 @@ from connectors.mqtt.tls import cause, tls_context
 from connectors.mqtt.transport import address, set_transport, transport_options
 from headgate.config.schema import read_secret
 from headgate.core.backoff import Backoff
+from headgate.core.beat import until_beat
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.properties import Asked
 
@@ -301,7 +302,7 @@ class Connection:
     async def _keep_alive(self) -> None:
         """Paho's timers: pings, and noticing that an answer did not come."""
         while True:
-            await asyncio.sleep(1)
+            await until_beat(1)
             if self._socket is not None:
                 self._checked(self._client.loop_misc(is_reading=not self._is_paused))
 

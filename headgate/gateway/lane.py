@@ -23,6 +23,7 @@ from connectors.logs.configured import open_log, topic_specs
 from headgate.config.load import located
 from headgate.config.schema import Config
 from headgate.core.backoff import Backoff
+from headgate.core.beat import until_beat
 from headgate.core.clock import NS_PER_S, Clock, SystemClock
 from headgate.core.errors import ConfigError, PermanentError, TransientError
 from headgate.core.log import Log, Share
@@ -186,7 +187,7 @@ class _Host:
     async def _watch(self) -> None:
         """End the process when the lane hangs; what it had not finished is replayed."""
         while True:
-            await asyncio.sleep(_WATCH_INTERVAL_S)
+            await until_beat(_WATCH_INTERVAL_S)
             overdue = "" if self._lane is None else self._lane.watchdog.overdue()
             if overdue:
                 _logger.error("The lane hangs and ends; it will be started anew.", cause=overdue)
@@ -207,7 +208,7 @@ class _Host:
                 _logger.warning("The supervisor is gone; the lane ends.")
                 self._ask_to_stop()
                 return
-            await asyncio.sleep(REPORT_INTERVAL_S)
+            await until_beat(REPORT_INTERVAL_S)
 
     def _current_report(self) -> Report:
         is_ready, reason = (False, self._waiting_for) if self._lane is None else self._lane.health()

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from headgate.core.beat import until_beat
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.gateway.report import STATUS_FD, Report
 from headgate.gateway.restarts import Restarts
@@ -207,8 +208,8 @@ class LaneProcess:
         pause_s = min(1.0, self._silence_limit_s / 4)
         while True:
             before_ns = self._clock.monotonic_ns()
-            await asyncio.sleep(pause_s)
-            stood_s = (self._clock.monotonic_ns() - before_ns) / NS_PER_S - pause_s
+            meant_s = await until_beat(pause_s)
+            stood_s = (self._clock.monotonic_ns() - before_ns) / NS_PER_S - meant_s
             if stood_s > self._silence_limit_s / 4:
                 # The whole gateway stood still, and the lane could not report to anybody.
                 self._heard_ns += round(stood_s * NS_PER_S)

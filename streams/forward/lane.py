@@ -53,7 +53,7 @@ from streams.forward.upkeep import BacklogUpkeep
 _logger = structlog.get_logger()
 
 #: Longest wait for a record, s; then there are other things to look after.
-_WAIT_S = 1.0
+_WAIT_S = 5.0
 
 #: First and longest pause between two tries to write, s.
 _FIRST_PAUSE_S = 0.2

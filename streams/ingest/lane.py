@@ -30,6 +30,7 @@ from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.backoff import Backoff
 from headgate.core.batch import Quality
+from headgate.core.beat import until_beat
 from headgate.core.clock import NS_PER_S, ArrivalClock, Clock, built_ns
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.heartbeat import HEARTBEAT_FILE, HEARTBEAT_INTERVAL_S, HeardTime, Heartbeat
@@ -284,7 +285,7 @@ class IngestLane:
             self._translator.count()
             for intake in self.intakes:
                 intake.talk(now_ns, self._arrival.now_ns())
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            await until_beat(HEARTBEAT_INTERVAL_S)
 
     async def _write(self, stop: asyncio.Event) -> None:
         gathering = Gathering(self._config.ingest_wait, self._config.ingest.max_rows)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import faust
@@ -19,6 +20,7 @@ import structlog
 from connectors.logs.configured import broker_url, consumer_group, faust_settings, topic
 from headgate.config.apart import split_devices
 from headgate.config.schema import Config
+from headgate.core.beat import until_beat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
@@ -37,6 +39,12 @@ _T = TypeVar("_T")
 #: How often silent devices are looked for, s. A silent device's window closes this much later
 #: than ``streams.silent_after`` at most.
 _LOOK_INTERVAL_S = 0.25
+
+#: The same while time has nothing to say of any device, s.
+_REST_S = 2.0
+
+#: Between two looks whether Faust still runs, s.
+_CRASH_CHECK_S = 1.0
 
 #: Readings that wait in the log for so long without any being brought, s, mean that Faust does not
 #: read any more; looked at this often, s. Longer than a group of several workers takes to settle.
@@ -92,6 +100,8 @@ class StreamsLane:
         self._turn = asyncio.Lock()
         # When the last readings were worked on.
         self._worked_ns = clock.monotonic_ns()
+        # Set when some have been since the last look-round.
+        self._has_worked = asyncio.Event()
         streams = config.streams
         self._take = Take(streams.max_records, config.streams_wait / NS_PER_S)
         for line in split_devices(config):
@@ -157,7 +167,7 @@ class StreamsLane:
             stream_buffer_maxsize=2 * streams.max_records,
             broker_session_timeout=_SESSION_TIMEOUT_S,
             broker_heartbeat_interval=_SESSION_TIMEOUT_S / 4,
-            broker_commit_interval=0.5,
+            broker_commit_interval=1.0,
             consumer_auto_offset_reset="earliest",
             worker_redirect_stdouts=False,
             **faust_settings(self._config),
@@ -189,18 +199,23 @@ class StreamsLane:
             async with self._turn:
                 await self._worker.work_on(events)
             self._worked_ns = self._clock.monotonic_ns()
+            self._has_worked.set()
 
     async def _tick(self) -> None:
         """Have the worker look after what no reading sets off."""
         while True:
-            await asyncio.sleep(_LOOK_INTERVAL_S)
+            if self._worker.is_at_rest:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._has_worked.wait(), _REST_S)
+            await until_beat(_LOOK_INTERVAL_S)
+            self._has_worked.clear()
             async with self._turn:
                 await self._worker.tick()
 
     async def _watch_app(self, app: faust.App) -> None:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""
         while not app.should_stop and not app.crashed:  # noqa: ASYNC110  (Faust has no event)
-            await asyncio.sleep(_LOOK_INTERVAL_S)
+            await until_beat(_CRASH_CHECK_S)
         raise RuntimeError("Faust stopped by itself") from app.crash_reason
 
     async def _watch_progress(self) -> None:

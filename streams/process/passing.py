@@ -132,6 +132,9 @@ class PassingTime:
         quiet = self._pipeline.quiet(now_ns)
         if self._in_hand.is_alone and len(quiet):
             return joined([await self._advance_one(now_ns, row) for row in quiet.tolist()])
+        if not len(quiet):
+            # Time has nothing to say, most times.
+            return joined([])
         return await self._advance_some(now_ns, quiet, None)
 
     def finished(self, devices: NDArray[np.int32]) -> None:

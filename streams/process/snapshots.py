@@ -94,6 +94,11 @@ class Snapshots:
         #: Readings that have been worked on.
         self.readings = 0
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a round goes on."""
+        return self._round is not None
+
     async def write_some(self, next_offsets: Mapping[int, int]) -> tuple[int, int] | None:
         """Write so much that a round ends in its time.
 

@@ -199,6 +199,12 @@ class Worker:
         """Whether every partition that was assigned has been taken up."""
         return not self._revoked and self._assigned == self.next_offsets.keys()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether ``tick`` has nothing to do before the next readings, but what may wait."""
+        is_busy = self._pipeline.awaits_silence() or self._snapshots.is_under_way
+        return self.has_all and not is_busy
+
     async def work_on(self, events: Sequence[Event]) -> None:
         """Work on a take: steps 1 to 6."""
         # What was gathered before a partition was taken away is left alone: it is delivered again,
