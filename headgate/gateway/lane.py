@@ -33,7 +33,7 @@ from headgate.core.text import printable
 from headgate.core.watchdog import Watchdog
 from headgate.gateway.lock import FileLock
 from headgate.gateway.process import die_with_parent, exit_now
-from headgate.gateway.report import REPORT_INTERVAL_S, Report, status_pipe, write_all
+from headgate.gateway.report import REPORT_INTERVAL_S, Report, status_pipe, write_all, write_some
 
 _logger = structlog.get_logger()
 
@@ -201,9 +201,10 @@ class _Host:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await loop.run_in_executor(
-                    self._reporter, write_all, pipe, self._current_report().to_line()
-                )
+                line = self._current_report().to_line()
+                rest = write_some(pipe, line)
+                if rest:
+                    await loop.run_in_executor(self._reporter, write_all, pipe, rest)
             except BrokenPipeError:
                 _logger.warning("The supervisor is gone; the lane ends.")
                 self._ask_to_stop()

@@ -67,6 +67,21 @@ def status_pipe() -> int | None:
     return int(number) if number.isdecimal() else None
 
 
+def write_some(pipe: int, line: bytes) -> bytes:
+    """Write as much of a line as the pipe has room for; what is left of it.
+
+    Raises:
+        BrokenPipeError: The supervisor is gone.
+    """
+    os.set_blocking(pipe, False)
+    try:
+        return line[os.write(pipe, line) :]
+    except BlockingIOError:
+        return line
+    finally:
+        os.set_blocking(pipe, True)
+
+
 def write_all(pipe: int, line: bytes) -> None:
     """Write a line whole. Blocks while the pipe is full, so it is called in a thread.
 

@@ -214,7 +214,7 @@ class StreamsLane:
 
     async def _watch_app(self, app: faust.App) -> None:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""
-        while not app.should_stop and not app.crashed:  # noqa: ASYNC110  (Faust has no event)
+        while not app.should_stop and not app.crashed:
             await until_beat(_CRASH_CHECK_S)
         raise RuntimeError("Faust stopped by itself") from app.crash_reason
 

@@ -77,6 +77,10 @@ class SqliteLog:
         self._writer: _Side | None = None
         self._reader: _Side | None = None
         self._watcher: Watcher | None = None
+        # What was looked for last of which there was none, how much news there had been then, and
+        # what must be passed for there to be some.
+        self._nothing: tuple[int, tuple[tuple[TopicPartition, int], ...]] | None = None
+        self._thresholds: dict[int, int] = {}
         self._jobs: list[_Job] = []
         self._writing: asyncio.Task[None] | None = None
         self._upkeep_due_ns = 0
@@ -92,7 +96,7 @@ class SqliteLog:
         except BaseException:
             await self.stop()
             raise
-        self._watcher = Watcher(self._path)
+        self._watcher, self._nothing = Watcher(self._path), None
         self._upkeep_due_ns = self._clock.monotonic_ns()
 
     async def stop(self) -> None:
@@ -143,10 +147,17 @@ class SqliteLog:
         while True:
             watcher = self._watcher
             news = 0 if watcher is None else watcher.news
-            found, thresholds = await self._read(lambda engine: _read(engine, offsets, max_bytes))
+            wanted = (news, tuple(offsets.items()))
+            thresholds = self._thresholds
+            if wait_s <= 0 or wanted != self._nothing:
+                found, thresholds = await self._read(lambda log: _read(log, offsets, max_bytes))
+                if found or wait_s <= 0 or watcher is None:
+                    return found
+                # Until there is news, nobody has to look again.
+                self._nothing, self._thresholds = wanted, thresholds
             left_s = deadline - loop.time()
-            if found or left_s <= 0 or watcher is None:
-                return found
+            if left_s <= 0 or watcher is None:
+                return {}
             await watcher.wait(thresholds, news, left_s)
 
     async def offsets(self, at: TopicPartition) -> tuple[int, int]:

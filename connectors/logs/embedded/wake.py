@@ -41,6 +41,7 @@ class Wake:
         for each in (self._closing, self._inotify):
             if each is not None:
                 self._poll.register(each, select.POLLIN)
+        self._try(path)
 
     @property
     def is_told(self) -> bool:
@@ -54,6 +55,18 @@ class Wake:
             # What piled up is one piece of news.
             with suppress(BlockingIOError):
                 os.read(self._inotify, _READ_BYTES)
+
+    def _try(self, path: Path) -> None:
+        """Give up waiting where telling brings nothing: not every file system passes it on."""
+        if self._inotify is None:
+            return
+        tell(path)
+        try:
+            os.read(self._inotify, _READ_BYTES)
+        except BlockingIOError:
+            self._poll.unregister(self._inotify)
+            os.close(self._inotify)
+            self._inotify = None
 
     def interrupt(self) -> None:
         """Have ``wait`` return, now and from now on. May be called from any thread."""

@@ -22,9 +22,9 @@ from connectors.logs.embedded.database import open_reader
 from connectors.logs.embedded.wake import Wake
 from headgate.core.errors import HeadgateError
 
-#: Between two looks of a thread that is told of commits, s: a version of this program that does not
-#: tell, or a file that was put into the other's place, is noticed as late as this.
-_TOLD_S = 0.5
+#: Between two looks of a thread that is told of commits, s: who could not tell, and a file that was
+#: put into the other's place, is noticed as late as this.
+_TOLD_S = 2.0
 
 #: Between two looks of one that is not, while records keep coming, and when there were none lately,
 #: s. Half of it is the mean delay of a record from another process. A hundred looks a second take

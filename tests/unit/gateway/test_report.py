@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headgate.gateway.report import STATUS_FD, Report, status_pipe, write_all
+from headgate.gateway.report import STATUS_FD, Report, status_pipe, write_all, write_some
 
 _REPORT = Report("ingest", 7, ready=False, reason='no "broker"\n', metrics="a 1\nb 2\n")
 
@@ -38,6 +38,24 @@ def test_a_page_larger_than_the_pipe_goes_through_whole() -> None:
         done = writer.submit(write_all, write_end, line)
         assert reader.readline() == line
         done.result(5)
+    os.close(write_end)
+
+
+def test_what_there_is_room_for_is_written_without_waiting_and_the_rest_told() -> None:
+    """The reader may be busy, and whoever writes has other things to do."""
+    read_end, write_end = os.pipe()
+    line = b"x" * 1_000_000 + b"\n"
+    with ThreadPoolExecutor(1) as writer, os.fdopen(read_end, "rb") as reader:
+        rest = write_some(write_end, line)
+        assert 0 < len(rest) < len(line)
+        assert write_some(write_end, rest) == rest
+        done = writer.submit(write_all, write_end, rest)
+        assert reader.readline() == line
+        done.result(5)
+        assert write_some(write_end, b"short\n") == b""
+        assert reader.readline() == b"short\n"
+    with pytest.raises(BrokenPipeError):
+        write_some(write_end, line)
     os.close(write_end)
 
 

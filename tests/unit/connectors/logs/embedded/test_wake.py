@@ -56,11 +56,41 @@ def test_who_waits_is_woken_when_it_is_time_to_end(tmp_path: Path) -> None:
     waking.close()
 
 
+@pytest.mark.skipif(not _IS_LINUX, reason="inotify is Linux's")
+def test_a_file_system_that_passes_nothing_on_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log.db").touch()
+    monkeypatch.setattr(wake, "tell", lambda _path: None)
+    waking = Wake(tmp_path / "log.db")
+    assert not waking.is_told
+    waking.close()
+
+
 def test_nobody_can_be_told_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     waking = Wake(tmp_path / "none")
     assert not waking.is_told
     waking.close()
     tell(tmp_path / "none")
+
+
+@pytest.mark.slow
+async def test_several_that_wait_at_one_log_get_their_own(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db", SystemClock())
+    await log.start()
+    await log.ensure_topics([TopicSpec("readings", 1), TopicSpec("anomalies", 1)])
+    other = TopicPartition("anomalies", 0)
+    for number in range(10):
+        readings = asyncio.create_task(log.read(_AT, number, wait_s=60))
+        anomalies = asyncio.create_task(log.read(other, number, wait_s=60))
+        await asyncio.sleep(0.01)
+        await log.append(other, [Record(b"anomaly")])
+        assert [each.value for each in await asyncio.wait_for(anomalies, 30)] == [b"anomaly"]
+        assert not readings.done()
+        assert not await log.read(_AT, number, wait_s=0.01)
+        await log.append(_AT, [Record(b"reading")])
+        assert [each.value for each in await asyncio.wait_for(readings, 30)] == [b"reading"]
+    await log.stop()
 
 
 @pytest.mark.slow
