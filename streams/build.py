@@ -77,6 +77,11 @@ def _misfits(feed_name: str, feed: FeedConfig, name: str, package: ModelPackage)
                 f"{where}: expected a channel {channel.name!r} in the feed, found "
                 f"{', '.join(feed.channels)}"
             )
+        elif feed.channels[channel.name].is_text:
+            problems.append(
+                f"{where}: expected a channel {channel.name!r} of numbers, found one of "
+                'type = "text", which no model takes'
+            )
         elif channel.unit and feed.channels[channel.name].kept_unit != channel.unit:
             problems.append(
                 f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "

@@ -3,7 +3,8 @@
 ::
 
                     ┌────────────────────────────────────────────────────▶ device states
-    readings ─▶ watermark ─▶ clean ─┬─▶ aggregate ─┬─────────────────────▶ aggregates
+                    │               ┌─▶ follow ─┬────────────────────────▶ changes of states
+    readings ─▶ watermark ─▶ clean ─┼─▶ aggregate ─┬─────────────────────▶ aggregates
                     │          │    │              └─▶ health ─┬──────────▶ sensor health
                     ▼          ▼    │                          └────────────────────┐
                late, ahead duplicate│                                               ▼
@@ -44,6 +45,7 @@ from streams.stages.arrays import NEVER_NS, stable_order
 from streams.stages.blocks import checked
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
+from streams.stages.follow import Follower
 from streams.stages.health.stage import HealthMonitor
 from streams.stages.held import HeldValues
 from streams.stages.infer import Inferer
@@ -62,6 +64,9 @@ _COUNTED = (
     Quality.IMPUTED,
     Quality.RULED_OUT,
 )
+
+#: Stages whose state goes with channels, whichever device these belong to.
+_BY_CHANNEL = ("aggregate", "follow")
 
 
 class Pipeline:
@@ -100,6 +105,7 @@ class Pipeline:
         self._cleaner = Cleaner(config.feed, channels)
         self._held = HeldValues(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
+        self._follower = Follower(config.feed, channels)
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
@@ -109,6 +115,7 @@ class Pipeline:
             "clean": self._cleaner,
             "held": self._held,
             "aggregate": self._aggregator,
+            "follow": self._follower,
             "health": self._monitor,
             **{f"frame.{route.name}": route.framer for route in self._routes},
             **{f"infer.{name}": memory for name, memory in inferer.memories.items()},
@@ -149,7 +156,8 @@ class Pipeline:
 
     def _go_back(self, devices: NDArray[np.int32]) -> Results:
         """End what is open at devices whose clocks were set back, and forget when it was."""
-        aggregates = self._aggregator.close(devices, lambda rows: np.full(len(rows), NEVER_NS))
+        followed = self._follower.close(devices, _never)
+        aggregates = self._aggregator.close(devices, _never, followed.held)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly
@@ -158,11 +166,12 @@ class Pipeline:
         ]
         channels = np.flatnonzero(np.isin(self.channels.device_of, devices)).astype(np.int32)
         self._cleaner.go_back(channels)
+        self._follower.go_back(channels)
         self._monitor.go_back(channels)
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, health, [], (), devices)
+        return Results(aggregates, anomalies, health, [], (), devices, followed.changes)
 
     def _work_on(self, rows: int, turn: Turn, moved: NDArray[np.int32]) -> Results:
         """All stages behind the first."""
@@ -173,13 +182,16 @@ class Pipeline:
         if self._watch_cleaned is not None:
             self._watch_cleaned(cleaned.main)
         with self._timed("aggregate"):
-            aggregates = self._aggregator.process(cleaned.main, self._watermarks.watermark_ns)
+            watermark_of = self._watermarks.watermark_ns
+            followed = self._follower.process(cleaned.main, watermark_of)
+            aggregates = self._aggregator.process(cleaned.main, watermark_of, followed.held)
         with self._timed("health"):
             health = self._monitor.process(aggregates)
         anomalies = self._score(cleaned.main)
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
-        return Results(aggregates, anomalies, health, turn.states, rejected, moved)
+        changes = followed.changes
+        return Results(aggregates, anomalies, health, turn.states, rejected, moved, changes)
 
     def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
         """Take note of what was said of whether devices are there.
@@ -236,7 +248,9 @@ class Pipeline:
         if released:
             return joined(released)
         silence = self._watermarks.advance(now_ns, self._silent_after_ns, among)
-        aggregates = self._aggregator.close(silence.closing, self._watermarks.watermark_ns)
+        watermark_of = self._watermarks.watermark_ns
+        followed = self._follower.close(silence.closing, watermark_of)
+        aggregates = self._aggregator.close(silence.closing, watermark_of, followed.held)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly
@@ -244,7 +258,8 @@ class Pipeline:
             for anomaly in detector.close_silent(silence.silent)
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, health, silence.states, (), silence.devices)
+        changes, devices = followed.changes, silence.devices
+        return Results(aggregates, anomalies, health, silence.states, (), devices, changes)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""
@@ -290,9 +305,11 @@ class Pipeline:
         selection = Selection(heirs.devices, heirs.channels)
         # Open windows go with their channels, whichever device these belong to now.
         every = Selection(np.concatenate([heirs.devices, heirs.split]), heirs.channels)
+        for position, text in snapshot.texts:
+            self.channels.texts.add(int(heirs.channels[position]), text)
         for name, stage in self._stages.items():
             if snapshot.fingerprints.get(name) == stage.fingerprint:
-                concerned = every if stage is self._aggregator else selection
+                concerned = every if name in _BY_CHANNEL else selection
                 _restore_stage(name, stage, concerned, snapshot.blocks.get(name, {}))
             elif name in snapshot.fingerprints:
                 _logger.warning(
@@ -384,6 +401,11 @@ class Pipeline:
         open_anomalies = sum(detector.open_events for detector in self._detectors.values())
         telemetry.open_anomalies.set(open_anomalies)
         telemetry.unhealthy_sensors.set(self._monitor.unhealthy)
+
+
+def _never(devices: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Watermarks that close all there is."""
+    return np.full(len(devices), NEVER_NS)
 
 
 def _restore_stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -46,6 +47,7 @@ def note_rejected(part: Rejected, kinds: RefusedKinds) -> None:
 def _shown(batch: Batch, row: int) -> bytes:
     channel = batch.channels.channels[batch.channel[row]]
     time = _EPOCH + timedelta(microseconds=int(batch.time_ns[row]) // 1000)
-    return f"{channel.field}={batch.value[row]:g} at {time:%Y-%m-%dT%H:%M:%S.%fZ}".encode(
-        errors="replace"
-    )
+    value = float(batch.value[row])
+    is_text = channel.is_text and not math.isnan(value)
+    said = batch.channels.texts.text(int(batch.channel[row]), value) if is_text else f"{value:g}"
+    return f"{channel.field}={said} at {time:%Y-%m-%dT%H:%M:%S.%fZ}".encode(errors="replace")

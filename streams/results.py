@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.results import Aggregates, Anomaly, DeviceState, SensorHealth
+from headgate.core.results import Aggregates, Anomaly, DeviceState, SensorHealth, StateChange
 from headgate.core.stage import Rejected
 from streams.stages.aggregate.stage import concat_aggregates
 
@@ -24,6 +24,7 @@ class Results:
         states: Devices that are there again, or not any more, in order.
         rejected: Readings that went no further, by reason.
         moved: int32[d], rows of the devices whose state has changed.
+        changes: What text channels say anew, in order.
     """
 
     aggregates: Aggregates
@@ -32,6 +33,7 @@ class Results:
     states: list[DeviceState]
     rejected: tuple[Rejected, ...]
     moved: NDArray[np.int32]
+    changes: list[StateChange] = field(default_factory=list)
 
 
 def joined(parts: Sequence[Results]) -> Results:
@@ -45,4 +47,5 @@ def joined(parts: Sequence[Results]) -> Results:
         [each for part in parts for each in part.states],
         tuple(rejected for part in parts for rejected in part.rejected),
         np.unique(np.concatenate([np.empty(0, np.int32), *(part.moved for part in parts)])),
+        [each for part in parts for each in part.changes],
     )

@@ -140,9 +140,15 @@ class Rows:
         noted.extend([later_ns] * (len(self.channel) - length))
 
     def note_bad(
-        self, channel: str, kind: str, position: int, value: object, label: str = ""
+        self,
+        channel: str,
+        kind: str,
+        position: int,
+        value: object,
+        label: str = "",
+        expected: str = "a number",
     ) -> None:
-        """Count a field that held no usable number.
+        """Count a field that held no usable number, or text.
 
         Args:
             channel: Its channel.
@@ -150,11 +156,12 @@ class Rows:
             position: The message that it stood in.
             value: What it held.
             label: What it is counted as, if not as the channel: its names must be few.
+            expected: What it should have held.
         """
         key = (label or channel, kind)
         known = self.bad_fields.get(key)
         if known is None:
-            detail = f"{channel}: expected a number, got {shown(value)}"
+            detail = f"{channel}: expected {expected}, got {shown(value)}"
             self.bad_fields[key] = BadField(1, position, detail)
         else:
             self.bad_fields[key] = replace(known, count=known.count + 1)

@@ -37,6 +37,7 @@ from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Lines, Signal
 from connectors.formats.tables import fast_decoder
+from connectors.formats.texts import TextSignal, TextSignals
 from connectors.formats.times import EventTimes
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
@@ -79,6 +80,18 @@ class FeedDecoder:
         self._signals = [
             Signal.of(channel, config, is_strict=feed.strict)
             for channel, config in feed.channels.items()
+        ]
+        texts = [
+            TextSignal(signal, place, feed.channels[signal.name])
+            for place, signal in enumerate(self._signals)
+            if feed.channels[signal.name].is_text
+        ]
+        self._texts = TextSignals(texts, self._devices.text_code) if texts else None
+        text_places = {each.place for each in texts}
+        self._numbers = [
+            (place, signal)
+            for place, signal in enumerate(self._signals)
+            if place not in text_places
         ]
         # By the channel's place, numbers that say there is no reading.
         self._no_reading = {
@@ -412,13 +425,16 @@ class FeedDecoder:
         time_ns, flags = dated
         before = len(rows.channel)
         bad: list[tuple[str, str, object]] = []
+        refusal = None
         try:
             self._add_listed(record, channels, flags, rows, bad)
+            if self._texts is not None:
+                refusal = self._texts.add(record, channels, flags, rows, bad)
             if len(rows.channel) == before and self._others is None:
                 raise DataError("no_channels", NO_CHANNELS)
-            refusal = None
             if self._others is not None:
-                refusal = self._others.add(record, self._place, owner, flags, rows)
+                other = self._others.add(record, self._place, owner, flags, rows)
+                refusal = refusal or other
         except DataError:
             rows.cut(before)
             raise
@@ -426,7 +442,8 @@ class FeedDecoder:
         rows.owner.extend([owner] * count)
         rows.time_ns.extend([time_ns] * count)
         for name, word, value in bad:
-            rows.note_bad(name, word, owner, value)
+            is_text = self._texts is not None and name in self._texts.names
+            rows.note_bad(name, word, owner, value, expected="a text" if is_text else "a number")
         if refusal is not None:
             try:
                 raise refusal
@@ -442,8 +459,8 @@ class FeedDecoder:
         rows: Rows,
         bad: list[tuple[str, str, object]],
     ) -> None:
-        """Add channel, value and quality of each channel that is listed; note what is bad."""
-        for signal, channel in zip(self._signals, channels, strict=True):
+        """Add channel, value and quality of the numbers that are listed; note what is bad."""
+        for place, signal in self._numbers:
             key = signal.key
             value = signal.get(record) if key is None else record.get(key, ABSENT)
             more, word = 0, ""
@@ -461,7 +478,7 @@ class FeedDecoder:
                 number, more, word = signal.overflown()
             if word:
                 bad.append((signal.name, word, value))
-            rows.channel.append(channel)
+            rows.channel.append(channels[place])
             rows.value.append(number)
             rows.quality.append(flags | more)
 

@@ -26,6 +26,7 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import Channel, ChannelTable, Device, Remaining, Tags, telling_tags
 from headgate.core.errors import DataError
+from headgate.core.texts import code_of
 
 #: Longest device name, and longest value of a tag, in characters. They stand in every point.
 MAX_NAME = 256
@@ -86,7 +87,10 @@ class Devices:
         self._other_tags = None if path is None else OtherTags(path, feed)
         #: Whether the payload has no part of the device's name, and no tag.
         self.is_named_by_topic = not self._parts and not self._tags and path is None
-        self._signals = [(channel, mapping.kept_unit) for channel, mapping in feed.channels.items()]
+        self._signals = [
+            (channel, mapping.kept_unit, mapping.is_text)
+            for channel, mapping in feed.channels.items()
+        ]
         self._listed = feed.channels.keys()
         self._has_others = feed.other_channels is not None
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
@@ -218,9 +222,18 @@ class Devices:
             self.rows = np.resize(self.rows, (2 * place, self.rows.shape[1]))
         self.rows[place] = [
             self._channels.row(
-                Channel(self._name, device, self._measurement, channel, unit, tags, self._identity)
+                Channel(
+                    self._name,
+                    device,
+                    self._measurement,
+                    channel,
+                    unit,
+                    tags,
+                    self._identity,
+                    is_text=is_text,
+                )
             )
-            for channel, unit in self._signals
+            for channel, unit, is_text in self._signals
         ]
         self._places[tags, device] = place
         self._others.append({})
@@ -229,6 +242,21 @@ class Devices:
             # It counts as one from now on, whether it has a channel or not.
             self._channels.device_row(self._owner(tags, device))
         return place
+
+    def text_code(self, row: int, text: str) -> float:
+        """The code of a text of the text channel at this row of the table.
+
+        Raises:
+            DataError: ``too_many_texts``: it has said so many others.
+        """
+        texts, most = self._channels.texts, self._limits.max_texts
+        known = texts.known(row)
+        if len(known) >= most and code_of(text) not in known:
+            channel = self._channels.channels[row].field
+            raise DataError(
+                "too_many_texts", f"{channel}: {text!r:.60}; ingest.max_texts is {most}"
+            )
+        return texts.add(row, text)
 
     def know(self, channel: Channel) -> None:
         """Count a channel of earlier, and its device, as met; not if it is one too many by now."""

@@ -65,6 +65,8 @@ def fast_decoder(
         return None
     if any(signal.power is not None for signal in signals):
         return None  # what a value is hangs on another
+    if any(each.is_text for each in feed.channels.values()):
+        return None
     wanted = Wanted(
         # What may stand elsewhere has no default yet.
         tuple((each.path, None if each.others else each.default) for each in signals),

@@ -4,7 +4,8 @@ Aggregates of one device and window share a point in the measurement ``<measurem
 (``pump_10s``), tagged ``gateway``, ``device`` and the feed's tags; fields are named
 ``<channel>_<statistic>``. Anomalies are points of the measurement ``anomalies`` at the time of
 their start, changes of a sensor's health points of ``sensor_health`` and of whether a device is
-there points of ``device_state``, at their own. A point's identity (measurement, tags, time) follows
+there points of ``device_state``, and what a text channel says anew points of ``channel_state``, at
+their own. A point's identity (measurement, tags, time) follows
 from the data alone, so writing it again overwrites it.
 """
 
@@ -23,8 +24,22 @@ from headgate.core.channels import ChannelTable, Tags
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
-from headgate.core.records import decode_anomalies, decode_health, decode_states, kind_of
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
+from headgate.core.records import (
+    decode_anomalies,
+    decode_changes,
+    decode_health,
+    decode_states,
+    kind_of,
+)
+from headgate.core.results import (
+    STATISTICS,
+    Aggregates,
+    Anomaly,
+    DeviceState,
+    SensorHealth,
+    StateChange,
+)
+from headgate.core.texts import Texts
 from headgate.core.units import format_duration
 
 Kind = Literal["anomalies", "aggregates"]
@@ -32,6 +47,11 @@ FieldValue = float | int | bool | str
 
 #: Names, of each kind, that are remembered in the form they are written in.
 _NAMES_KEPT = 1 << 14
+
+#: In the name of a field that says for how long a text channel was in a state, between both.
+SECONDS = "_seconds_"
+
+_LAST = STATISTICS.index("last")
 
 #: Tags of their own that points which tell something of a device have.
 _TOLD_TAGS = ("channel", "device", "feed", "gateway", "model")
@@ -86,12 +106,16 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
     stats = np.stack([aggregates.stats[name] for name in STATISTICS], axis=1).tolist()
     columns = (aggregates.channel, aggregates.window_ns, aggregates.start_ns)
     rows = zip(*(column.tolist() for column in columns), stats, n, flagged, expected, strict=True)
-    for row, window_ns, start_ns, values, *of_window in rows:
+    for at, (row, window_ns, start_ns, values, *of_window) in enumerate(rows):
         channel = channels.channels[row]
         tags = _aggregate_tags(gateway, channel.device, channel.tags)
         key = (aggregate_measurement(channel.measurement, window_ns), tags, start_ns)
         fields = fields_of.setdefault(key, {})
         names = aggregate_fields(channel.field)
+        if channel.is_text:
+            held = aggregates.held[at] if aggregates.held else {}
+            fields.update(_state_fields(channel.field, row, values[_LAST], held, channels.texts))
+            values = [math.nan] * len(values)  # noqa: PLW2901
         for name, value in zip(names, values, strict=False):
             if math.isfinite(value):
                 fields[name] = value
@@ -103,6 +127,18 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
         Point("aggregates", measurement, tags, fields, time_ns)
         for (measurement, tags, time_ns), fields in fields_of.items()
     ]
+
+
+def _state_fields(
+    channel: str, row: int, last: float, held: Mapping[float, int], texts: Texts
+) -> dict[str, FieldValue]:
+    """What a window of a text channel says: its last text, and for how long it was in each."""
+    fields: dict[str, FieldValue] = {}
+    if math.isfinite(last):
+        fields[f"{channel}_state"] = texts.text(row, last)
+    named = sorted((texts.text(row, code), held_ns) for code, held_ns in held.items())
+    fields.update((f"{channel}{SECONDS}{text}", ns / NS_PER_S) for text, ns in named)
+    return fields
 
 
 def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:
@@ -119,6 +155,20 @@ def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:
         own = {"feed": each.feed, "channel": each.channel}
         tags = _told_tags(gateway, each.device, own, each.tags)
         points.append(Point("anomalies", "sensor_health", tags, fields, each.time_ns, each.tags))
+    return points
+
+
+def change_points(changes: Sequence[StateChange], gateway: str) -> list[Point]:
+    """One point for each change of what a text channel says."""
+    points = []
+    for each in changes:
+        before: dict[str, FieldValue] = {}
+        if each.before:
+            before = {"before": each.before, "before_s": each.before_ns / NS_PER_S}
+        own = {"feed": each.feed, "channel": each.channel}
+        tags = _told_tags(gateway, each.device, own, each.tags)
+        fields: dict[str, FieldValue] = {"state": each.state, **before}
+        points.append(Point("anomalies", "channel_state", tags, fields, each.time_ns, each.tags))
     return points
 
 
@@ -167,6 +217,7 @@ _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "anomalies": lambda value, gateway: anomaly_points(decode_anomalies(value), gateway),
     "health": lambda value, gateway: health_points(decode_health(value), gateway),
     "states": lambda value, gateway: state_points(decode_states(value), gateway),
+    "changes": lambda value, gateway: change_points(decode_changes(value), gateway),
 }
 
 

@@ -24,6 +24,12 @@ from headgate.config.conversion import Straight, conversion
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table, first_and_others
 from headgate.config.values import Flag, Number
+from headgate.core.units import DurationNs, parse_duration_ns
+
+#: What a channel of texts has no use for.
+_OF_NUMBERS = (
+    *("unit", "to", "scale", "offset", "power_of_ten", "default", "decimal", "suffix", "base"),
+)
 
 #: Whole numbers below this are floats without loss.
 _EXACT = 2**53
@@ -84,12 +90,16 @@ class ChannelConfig(UnitsConfig):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[BaseModel], table_named("rules")]]
 
+    #: What it says: numbers, or texts. A text is a state that lasts until the next one.
+    type: Literal["number", "text"] = "number"
     #: Where it stands; of a list the first place where there is something.
     path: PayloadPath | None = None
     #: Where else, if there is nothing at ``path``.
     or_path: tuple[PayloadPath, ...] = ()
     #: Where in a record a number stands that says by which power of ten the value is multiplied.
     power_of_ten: PayloadPath | None = None
+    #: For how long a text counts as the channel's state when nothing more is said.
+    valid_for: DurationNs = parse_duration_ns("1h")
     #: What a number in the payload is times, and what is added then, to be one in ``unit``.
     scale: Number = 1.0
     offset: Number = 0.0
@@ -97,6 +107,7 @@ class ChannelConfig(UnitsConfig):
     #: What a field means that is absent while what it stands in is there; as if it stood there.
     default: Number | None = None
     #: What texts mean as numbers, such as ``{ ON = 1, OFF = 0 }``; small letters are large ones.
+    #: Of a channel of texts, which numbers are sent in their place.
     states: dict[str, Number] = Field(default_factory=dict)
     #: Numbers and texts that say there is no reading, as they stand in the payload.
     missing: tuple[Number | str, ...] = ()
@@ -156,12 +167,31 @@ class ChannelConfig(UnitsConfig):
     @property
     def has_own_digits(self) -> bool:
         """Whether digits are read in a way of their own, so that they must be left as texts."""
-        return self.decimal is not None or self.base != 10
+        return self.decimal is not None or self.base != 10 or self.is_text
 
     @property
     def words(self) -> dict[str, float]:
         """By plain text, the numbers that ``states`` gives."""
         return {plain(text): number for text, number in self.states.items()}
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it says texts."""
+        return self.type == "text"
+
+    @model_validator(mode="after")
+    def _has_what_is_of_its_type(self) -> Self:
+        given = self.model_fields_set
+        if not self.is_text:
+            if "valid_for" in given:
+                raise ValueError('valid_for: is of texts; give type = "text", or leave it out')
+            return self
+        odd = [key for key in _OF_NUMBERS if key in given] + list(self.rules)
+        if odd:
+            raise ValueError(f'{odd[0]}: is of numbers; leave it out beside type = "text"')
+        if self.valid_for == 0:
+            raise ValueError('valid_for: expected more than "0s"')
+        return self
 
     @model_validator(mode="after")
     def _has_one_writing(self) -> Self:
@@ -267,7 +297,8 @@ class OtherChannelsConfig(ChannelConfig):
 
     @model_validator(mode="after")
     def _is_of_several(self) -> Self:
-        for key in ("path", "or_path", "power_of_ten", "required", "default"):
+        odd = ("type", "valid_for", "path", "or_path", "power_of_ten", "required", "default")
+        for key in odd:
             if key in self.model_fields_set:
                 raise ValueError(f"{key}: is of one channel; give that a table in channels")
         for units in self.units.values():

@@ -30,6 +30,7 @@ from headgate.config.preset import with_preset
 from headgate.config.record import ArraysConfig, PairsConfig, SourceQualityConfig
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
+from headgate.config.text_channel import texts_problem
 from headgate.config.topics import PLACEHOLDER, checked_topic, topic_filter
 from headgate.config.values import Flag, Name, TopicFilter
 from headgate.core.units import DurationNs, parse_duration_ns
@@ -239,7 +240,7 @@ class FeedConfig(Table):
             )
         for path in self.device_name.paths:
             parts_of(path)
-        if misfit := own.misfit(self) or availability_problem(self):
+        if misfit := own.misfit(self) or availability_problem(self) or texts_problem(self):
             raise ValueError(misfit)
         if self.other_tags is not None and own.is_flat:
             raise ValueError(f"other_tags: in {self.format.name} no object has tags; leave it out")

@@ -101,6 +101,8 @@ class IngestConfig(Table):
     max_other_channels: Annotated[Int, Field(ge=1, le=10_000)] = 250
     #: Values that one placeholder of one feed may take.
     max_tag_values: Annotated[Int, Field(ge=1)] = 10_000
+    #: Texts that one text channel of one device may say.
+    max_texts: Annotated[Int, Field(ge=1, le=10_000)] = 250
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
 
 

@@ -58,7 +58,8 @@ class Batch:
         channels: The table that ``channel`` points into.
         time_ns: int64[n], event time, ns since 1970 UTC; not necessarily sorted.
         channel: int32[n], row in ``channels``.
-        value: float64[n], in the channel's unit; NaN exactly where MISSING is set.
+        value: float64[n], in the channel's unit, of a text channel the code of its text; NaN
+            exactly where MISSING is set.
         quality: uint16[n], bits of ``Quality``.
         origin: The log records that the readings came from: the unit of commit. Empty for
             readings that are not in the log yet.

@@ -18,6 +18,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from headgate.core.texts import Texts
+
+#: What a key ends with whose channel says texts.
+_TEXT = "text"
+
 #: Tags as sorted ``(name, value)`` pairs, without ``device``.
 Tags: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -59,6 +64,8 @@ class Channel:
         unit: Unit of the value as text, empty when it has none.
         tags: Further InfluxDB tags.
         identity: Names of the tags that tell devices of one name apart; None: all of them.
+        is_text: Whether it says texts, and no numbers: then values are codes of
+            ``ChannelTable.texts``.
     """
 
     feed: str
@@ -68,6 +75,7 @@ class Channel:
     unit: str = ""
     tags: Tags = ()
     identity: tuple[str, ...] | None = None
+    is_text: bool = False
 
     @cached_property
     def owner(self) -> Device:
@@ -79,20 +87,27 @@ class Channel:
         """The channel as compact JSON: ``[feed, device, measurement, field, unit, {tags}]``.
 
         Where not all of the tags tell devices apart, the names of those that do are a seventh
-        element. Equal channels have equal keys in every process, so keys identify channels in
-        topics.
+        element; the last one is ``"text"`` where it says texts. Equal channels have equal keys in
+        every process, so keys identify channels in topics.
         """
         names = [self.feed, self.device, self.measurement, self.field, self.unit, dict(self.tags)]
         if self.owner.tags != self.tags:
             names.append([name for name, _ in self.owner.tags])
+        if self.is_text:
+            names.append(_TEXT)
         return orjson.dumps(names).decode()
 
     @classmethod
     def from_key(cls, key: str) -> Channel:
         """Rebuild a channel from its key; raises ValueError for text that is no key."""
-        feed, device, measurement, name, unit, tags, *identity = orjson.loads(key)
+        feed, device, measurement, name, unit, tags, *more = orjson.loads(key)
         ordered = tuple(sorted(tags.items()))
-        return cls(feed, device, measurement, name, unit, ordered, *map(tuple, identity))
+        is_text = more[-1:] == [_TEXT]
+        identities = [tuple(each) for each in (more[:-1] if is_text else more)]
+        identity = identities.pop() if identities else None
+        if identities:
+            raise ValueError(f"no channel: {key[:100]!r}")
+        return cls(feed, device, measurement, name, unit, ordered, identity, is_text)
 
 
 def device_hash(feed: str, device: str) -> int:
@@ -118,14 +133,18 @@ class ChannelTable:
         identities: By feed, the tags that tell its devices apart, as ``Channel.identity``. Of
             these feeds every channel is taken so, whatever its key says: it may be from before
             the configuration was changed.
+        texts: What the text channels among them have said.
     """
 
     channels: list[Channel] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
     identities: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
     _channel_rows: dict[str, int] = field(default_factory=dict)
     _device_rows: dict[Device, int] = field(default_factory=dict)
     _device_of: NDArray[np.int32] = field(default_factory=lambda: np.empty(64, np.int32))
+    _is_text: NDArray[np.bool_] = field(default_factory=lambda: np.empty(64, np.bool_))
+    _has_texts: bool = False
 
     def __len__(self) -> int:
         """Number of channels."""
@@ -135,6 +154,16 @@ class ChannelTable:
     def device_of(self) -> NDArray[np.int32]:
         """int32[channels]: the device row of each channel. A view; do not write to it."""
         return self._device_of[: len(self.channels)]
+
+    @property
+    def is_text(self) -> NDArray[np.bool_]:
+        """bool[channels]: those that say texts. A view; do not write to it."""
+        return self._is_text[: len(self.channels)]
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether any does, or did: where none does nothing need be looked at."""
+        return self._has_texts
 
     def device_row(self, device: Device) -> int:
         """The device's row, added when it is new."""
@@ -183,6 +212,7 @@ class ChannelTable:
             list(compress(self.channels, is_kept.tolist())),
             list(compress(self.devices, has_kept.tolist())),
             self.identities,
+            self.texts.renumbered(row_of),
             {key: row_of[row] for key, row in self._channel_rows.items() if row_of[row] >= 0},
             {
                 each: device_of[row]
@@ -192,6 +222,8 @@ class ChannelTable:
         )
         kept = device_rows[self.device_of[is_kept]]
         table._device_of = np.concatenate([kept, np.empty(max(64, len(kept)), np.int32)])
+        table._is_text = np.resize(self.is_text[is_kept], len(table._device_of))
+        table._has_texts = self._has_texts
         return Remaining(table, channel_rows, device_rows)
 
     def _add(self, channel: Channel, known_as: str | None = None) -> int:
@@ -202,7 +234,10 @@ class ChannelTable:
             row = len(self.channels)
             if row == len(self._device_of):
                 self._device_of = np.resize(self._device_of, 2 * row)
+                self._is_text = np.resize(self._is_text, 2 * row)
             self._device_of[row] = self.device_row(channel.owner)
+            self._is_text[row] = channel.is_text
+            self._has_texts |= channel.is_text
             self.channels.append(channel)
             self._channel_rows[channel.key] = row
         if known_as is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -195,12 +196,40 @@ class DeviceState:
 
 
 @dataclass(frozen=True, slots=True)
+class StateChange:
+    """What a text channel says from now on. Said when its text changes.
+
+    Attributes:
+        feed: The device's feed.
+        device: The device's name.
+        channel: The channel (its field).
+        time_ns: Event time of the reading that says it.
+        state: The text.
+        before: The text before; empty where none is known.
+        before_ns: For how long that had been so, as far as is known; 0 where none is.
+        tags: What else than its name tells the device from others of its feed.
+    """
+
+    feed: str
+    device: str
+    channel: str
+    time_ns: int
+    state: str
+    before: str
+    before_ns: int
+    tags: Tags = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregates:
     """Closed windows, one row for each channel and window, as columns.
 
     ``n + flagged`` is the number of readings the window accounts for: ``n`` usable ones went into
     the statistics, ``flagged`` ones (missing, out of range, spike) were counted only. Imputed
     readings are in neither. Statistics are NaN where ``n`` is 0.
+
+    Of a text channel the only statistic is ``last``, the code of its last text; and a window may be
+    there for the time in it that a text of before went on counting, without a reading.
 
     Attributes:
         channel: int32[k], row of the pipeline's ``ChannelTable``.
@@ -218,6 +247,8 @@ class Aggregates:
             (readings with these flags), jumps (sum of the squared differences of readings in a
             row), lone (the most that one reading stands off both its neighbours). They do not
             leave the pipeline; of windows read from the log there are none.
+        held: k mappings, empty ones for numbers: of a text channel, for how long of the window it
+            was in each state, ns by its text's code. None at all where no row is of text channels.
     """
 
     channel: NDArray[np.int32]
@@ -230,6 +261,7 @@ class Aggregates:
     sketch_keys: list[NDArray[np.int32]] = field(default_factory=list)
     sketch_counts: list[NDArray[np.int64]] = field(default_factory=list)
     signs: dict[str, NDArray[Any]] = field(default_factory=dict)
+    held: list[Mapping[float, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Number of closed windows."""
@@ -248,7 +280,15 @@ class Aggregates:
             sketch_keys=[self.sketch_keys[row] for row in rows],
             sketch_counts=[self.sketch_counts[row] for row in rows],
             signs={name: column[rows] for name, column in self.signs.items()},
+            held=[self.held[row] for row in rows] if self.held else [],
         )
+
+
+def joined_held(parts: Sequence[Aggregates]) -> list[Mapping[float, int]]:
+    """``Aggregates.held`` of windows one after the other."""
+    if not any(part.held for part in parts):
+        return []
+    return [held for part in parts for held in part.held or [{}] * len(part)]
 
 
 #: Names of ``Aggregates.signs``.

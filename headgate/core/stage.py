@@ -9,7 +9,7 @@ down, moved and restored on its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +113,8 @@ class Snapshot:
         channels: Channel keys in the order of the blocks' channel positions.
         fingerprints: By stage, what its state's meaning depends on; see ``Pipeline``.
         blocks: By stage, its state.
+        texts: Of the text channels, the texts whose codes may stand there, each with its channel's
+            position.
     """
 
     next_offset: int
@@ -122,3 +124,4 @@ class Snapshot:
     blocks: dict[str, StateBlock]
     covered: NDArray[np.int64] | None = None
     silent_ns: NDArray[np.int64] | None = None
+    texts: list[tuple[int, str]] = field(default_factory=list)

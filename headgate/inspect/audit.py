@@ -46,12 +46,11 @@ from headgate.core.log import (
     records_between,
 )
 from headgate.core.records import (
-    AGGREGATES_SCHEMA,
+    AGGREGATES_SCHEMAS,
     MESSAGES_SCHEMA,
     OLD_MESSAGES_SCHEMA,
-    READINGS_SCHEMA,
-    REJECTED_PART_SCHEMA,
-    REJECTED_SCHEMA,
+    READINGS_SCHEMAS,
+    REJECTED_SCHEMAS,
     RETRIED_SCHEMA,
     check_schema,
     decode_aggregates,
@@ -265,7 +264,7 @@ class _Auditor:
         async for record in self._records(at):
             channels = self._table()
             try:
-                check_schema(record.headers, READINGS_SCHEMA)
+                check_schema(record.headers, *READINGS_SCHEMAS)
                 batch = decode_readings(record.value, channels)
             except DataError:
                 # What is said of devices; or no record of ours, which is in quarantine.
@@ -320,7 +319,7 @@ class _Auditor:
         async for record in self._records(at):
             channels = self._table()
             try:
-                check_schema(record.headers, AGGREGATES_SCHEMA)
+                check_schema(record.headers, *AGGREGATES_SCHEMAS)
                 aggregates = decode_aggregates(record.value, channels, has_sketches=False)
             except DataError:
                 continue  # damaged: its readings are missing, and the account says so
@@ -353,7 +352,7 @@ class _Auditor:
             self._rejections_from[partition] = math.inf
         async for record in self._records(at):
             schema = schema_of(record.headers)
-            is_rejected = schema in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA)
+            is_rejected = schema in REJECTED_SCHEMAS
             if is_rejected and part_of(record.headers)[0] == 0:
                 together.clear()
             try:

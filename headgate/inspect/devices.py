@@ -13,8 +13,7 @@ from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import QUARANTINE, STATE, Log, TopicPartition, records_between
 from headgate.core.records import (
-    REJECTED_PART_SCHEMA,
-    REJECTED_SCHEMA,
+    REJECTED_SCHEMAS,
     decode_rejected,
     part_of,
     schema_of,
@@ -140,7 +139,7 @@ async def _rejected(config: Config, log: Log) -> Counter[Device]:
         met: set[tuple[int, int, int]] = set()
         async for records in records_between(log, at, *await log.offsets(at)):
             for record in records:
-                if schema_of(record.headers) not in (REJECTED_SCHEMA, REJECTED_PART_SCHEMA):
+                if schema_of(record.headers) not in REJECTED_SCHEMAS:
                     continue
                 table = ChannelTable(identities=config.identities)
                 try:

@@ -30,7 +30,7 @@ from headgate.core.log import (
     records_between,
 )
 from headgate.core.records import (
-    READINGS_SCHEMA,
+    READINGS_SCHEMAS,
     Place,
     check_schema,
     decode_readings,
@@ -187,7 +187,7 @@ class Marks:
             return
         channels = ChannelTable(identities=self._config.identities)
         try:
-            check_schema(record.headers, READINGS_SCHEMA)
+            check_schema(record.headers, *READINGS_SCHEMAS)
             batch = decode_readings(record.value, channels)
         except DataError:
             return  # what is said of devices; or the streams lane puts it aside

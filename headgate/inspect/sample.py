@@ -31,7 +31,7 @@ from headgate.core.iso import iso_text
 from headgate.core.properties import NOTHING, Properties, kept_type, noted
 from headgate.core.records import (
     AVAILABILITY_SCHEMA,
-    READINGS_SCHEMA,
+    READINGS_SCHEMAS,
     decode_availability,
     decode_messages,
     decode_readings,
@@ -238,7 +238,7 @@ class Explainer:
         for records in into.records.values():
             for record in records:
                 schema = schema_of(record.headers)
-                if schema == READINGS_SCHEMA:
+                if schema in READINGS_SCHEMAS:
                     told.readings += self._worked_on(decode_readings(record.value, self._channels))
                 elif schema == AVAILABILITY_SCHEMA:
                     said = map(_shown_availability, decode_availability(record.value))

@@ -268,6 +268,8 @@ def pointing_into(batch: Batch, channels: ChannelTable) -> Batch:
     rows = np.full(len(batch.channels), -1, np.int32)
     for row in np.unique(batch.channel).tolist():
         rows[row] = channels.row(batch.channels.channels[row])
+        for text in batch.channels.texts.known(row).values():
+            channels.texts.add(int(rows[row]), text)
     return replace(batch, channels=channels, channel=rows[batch.channel])
 
 
@@ -310,12 +312,15 @@ def _restarted(line: Line, table: ChannelTable, other: Line, there: ChannelTable
         channels=table.keys(here.channels),
         fingerprints={name: stage.fingerprint for name, stage in line.stages.items()},
         blocks={name: stage.snapshot(here) for name, stage in line.stages.items()},
+        texts=table.texts.of(here.channels.tolist()),
     )
     record = snapshot_record(b"0", written)
     read = read_snapshot(StoredRecord(0, 0, record.value, record.key, record.headers))
     devices = np.array([there.device_row(each) for each in read.devices], np.int32)
     channels = np.array([there.row_of_key(key) for key in read.channels], np.int32)
     selection = Selection(devices, channels)
+    for position, text in read.texts:
+        there.texts.add(int(channels[position]), text)
     for name, stage in other.stages.items():
         assert stage.fingerprint == read.fingerprints[name], f"{name}: has another fingerprint"
         block = checked(read.blocks.get(name, {}), stage.snapshot(selection), selection)

@@ -38,7 +38,7 @@ from headgate.core.log import (
     TopicPartition,
 )
 from headgate.core.records import (
-    AGGREGATES_SCHEMA,
+    AGGREGATES_SCHEMAS,
     QuarantinedMessage,
     check_schema,
     decode_aggregates,
@@ -430,7 +430,7 @@ class _Consumer:
         gateway = self._config.gateway.name
         if kind == "anomalies":
             return told_points(record, gateway)
-        check_schema(record.headers, AGGREGATES_SCHEMA)
+        check_schema(record.headers, *AGGREGATES_SCHEMAS)
         if len(self._channels.devices) > self._config.ingest.max_devices:
             # Devices come and go; the table would only grow.
             self._channels = ChannelTable()

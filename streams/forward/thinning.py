@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
-from headgate.core.results import STATISTICS, Aggregates
+from headgate.core.results import STATISTICS, Aggregates, joined_held
 from headgate.core.runs import runs
 from headgate.core.sketch import count_buckets, quantiles
 
@@ -116,7 +116,9 @@ def _merge(rows: Aggregates, target_ns: int, period_ns: NDArray[np.int64]) -> Ag
         apart = np.where(filled, of_filled("mean") - mean[group], 0.0)
         squares = np.add.reduceat(rows.n * (of_filled("std") ** 2 + apart**2), starts)
         std = np.sqrt(squares / n)
-    newest = np.maximum.reduceat(np.where(filled, np.arange(len(rows)), -1), starts)
+    # Of a text channel also windows without a reading have a last text.
+    has_last = np.isfinite(rows.stats["last"])
+    newest = np.maximum.reduceat(np.where(has_last, np.arange(len(rows)), -1), starts)
     buckets = count_buckets(
         np.repeat(group, [len(keys) for keys in rows.sketch_keys]),
         _joined(rows.sketch_keys, np.int32),
@@ -146,7 +148,19 @@ def _merge(rows: Aggregates, target_ns: int, period_ns: NDArray[np.int64]) -> Ag
         stats=stats,
         sketch_keys=np.split(buckets.key, cut),
         sketch_counts=np.split(buckets.count, cut),
+        held=_held(rows, group, len(starts)),
     )
+
+
+def _held(rows: Aggregates, group: NDArray[np.intp], count: int) -> list[Mapping[float, int]]:
+    """For how long text channels were in each state in the long windows."""
+    if not rows.held:
+        return []
+    sums: list[dict[float, int]] = [{} for _ in range(count)]
+    for at, held in zip(group.tolist(), rows.held, strict=True):
+        for code, held_ns in held.items():
+            sums[at][code] = sums[at].get(code, 0) + held_ns
+    return [*sums]
 
 
 def _expected(
@@ -177,6 +191,7 @@ def concat(parts: Sequence[Aggregates]) -> Aggregates:
         },
         sketch_keys=[keys for part in parts for keys in part.sketch_keys],
         sketch_counts=[counts for part in parts for counts in part.sketch_counts],
+        held=joined_held(parts),
     )
 
 

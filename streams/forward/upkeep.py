@@ -20,7 +20,7 @@ from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError
 from headgate.core.log import Log, Record, StoredRecord
 from headgate.core.records import (
-    AGGREGATES_SCHEMA,
+    AGGREGATES_SCHEMAS,
     aggregates_records,
     check_schema,
     decode_aggregates,
@@ -247,7 +247,7 @@ def _rows(
     unreadable: list[Record] = []
     for record in records:
         try:
-            check_schema(record.headers, AGGREGATES_SCHEMA)
+            check_schema(record.headers, *AGGREGATES_SCHEMAS)
             parts.append(decode_aggregates(record.value, channels))
         except DataError:
             unreadable.append(Record(record.value, record.key, record.headers))
@@ -267,7 +267,7 @@ def points_in(record: StoredRecord) -> int:
     """Points that a record becomes: one for each device and window."""
     channels = ChannelTable()
     try:
-        check_schema(record.headers, AGGREGATES_SCHEMA)
+        check_schema(record.headers, *AGGREGATES_SCHEMAS)
         rows = decode_aggregates(record.value, channels, has_sketches=False)
     except DataError:
         return 0

@@ -28,7 +28,7 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import (
-    READINGS_SCHEMA,
+    READINGS_SCHEMAS,
     check_schema,
     decode_readings,
 )
@@ -253,7 +253,7 @@ class Translator:
         batches = []
         for record in records:
             try:
-                check_schema(record.headers, READINGS_SCHEMA)
+                check_schema(record.headers, *READINGS_SCHEMAS)
                 batches.append(decode_readings(record.value, earlier))
             except DataError:
                 # What is said of devices; or no record of ours, which the streams lane puts aside.

@@ -12,7 +12,7 @@ from headgate.core.log import Headers, Record, TopicPartition
 from headgate.core.records import (
     AVAILABILITY_SCHEMA,
     HELD_SCHEMA,
-    READINGS_SCHEMA,
+    READINGS_SCHEMAS,
     KeyRows,
     check_schema,
     decode_availability,
@@ -68,7 +68,7 @@ class RecordReader:
         Raises:
             DataError: ``bad_record``: it has none.
         """
-        check_schema(_headers(message), READINGS_SCHEMA)
+        check_schema(_headers(message), *READINGS_SCHEMAS)
         return self._batch_of(message)
 
     def _batch_of(self, message: Message) -> Batch:

@@ -254,6 +254,7 @@ class StateKeeper:
         channels = np.flatnonzero(is_old).astype(np.int32)
         self._drop(Selection(gone[:0], channels[has_others[device_of[channels]]]))
         self._is_forgotten[channels] = True
+        self._channels.texts.forget(channels.tolist())
         self._has_moved[concerned] = True
         return told + len(gone), len(channels)
 
@@ -415,6 +416,7 @@ class StateKeeper:
             # A device's state can be ahead of what has been read again since a restart.
             covered=np.maximum(self._covered[selection.devices], next_offset),
             silent_ns=np.maximum(self._now_ns() - self._heard_ns[selection.channels], 0),
+            texts=self._channels.texts.of(selection.channels.tolist()),
         )
 
     def _take_over(self, snapshot: Snapshot, restored: set[int], end: int | None) -> set[int]:

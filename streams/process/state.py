@@ -32,6 +32,7 @@ from headgate.core.ipc import MAX_UNPACKED_BYTES
 from headgate.core.log import Log, Record, StoredRecord, TopicPartition, records_between
 from headgate.core.records import schema_of
 from headgate.core.stage import Selection, Snapshot, StateBlock
+from headgate.core.texts import MAX_TEXT
 
 #: Records per partition that its devices' state is spread over. More buckets make smaller
 #: records (50,000 devices in 4 partitions are some 400 a bucket); a fixed number, because a
@@ -128,6 +129,7 @@ def snapshot_record(key: bytes, snapshot: Snapshot) -> Record:
         "devices": [(each.feed, each.name, dict(each.tags)) for each in snapshot.devices],
         "channels": snapshot.channels,
         "fingerprints": snapshot.fingerprints,
+        **({"texts": snapshot.texts} if snapshot.texts else {}),
     }
     tensors: dict[str, NDArray[np.generic]] = {
         _HEAD: np.frombuffer(orjson.dumps(head), np.uint8),
@@ -195,6 +197,7 @@ class _Head(BaseModel, strict=True):
     devices: list[tuple[str, str] | tuple[str, str, dict[str, str]]]
     channels: list[str]
     fingerprints: dict[str, str]
+    texts: list[tuple[int, str]] = []
 
 
 def _snapshot_of(head: _Head, tensors: dict[str, NDArray[np.generic]]) -> Snapshot:
@@ -204,6 +207,8 @@ def _snapshot_of(head: _Head, tensors: dict[str, NDArray[np.generic]]) -> Snapsh
     ]
     if len({*devices}) < len(devices) or len({*head.channels}) < len(head.channels):
         raise ValueError("a device or channel is there twice")
+    if any(not 0 <= at < len(head.channels) or len(text) > MAX_TEXT for at, text in head.texts):
+        raise ValueError("a text of no channel, or none that was written")
     numbers: dict[str, NDArray[np.int64]] = {}
     for name, count in ((_COVERED, len(devices)), (_SILENT, len(head.channels))):
         if name in tensors:
@@ -223,4 +228,5 @@ def _snapshot_of(head: _Head, tensors: dict[str, NDArray[np.generic]]) -> Snapsh
         blocks=blocks,
         covered=numbers.get(_COVERED),
         silent_ns=numbers.get(_SILENT),
+        texts=head.texts,
     )

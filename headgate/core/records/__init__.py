@@ -16,6 +16,7 @@ from headgate.core.records import (
     aggregates,
     anomalies,
     availability,
+    changes,
     health,
     held,
     messages,
@@ -26,6 +27,8 @@ from headgate.core.records import (
 )
 from headgate.core.records.aggregates import (
     AGGREGATES_SCHEMA,
+    AGGREGATES_SCHEMAS,
+    TEXT_AGGREGATES_SCHEMA,
     aggregates_record,
     aggregates_records,
     decode_aggregates,
@@ -44,6 +47,13 @@ from headgate.core.records.availability import (
     availability_records,
     decode_availability,
     encode_availability,
+)
+from headgate.core.records.changes import (
+    CHANGES_SCHEMA,
+    changes_record,
+    changes_records,
+    decode_changes,
+    encode_changes,
 )
 from headgate.core.records.health import (
     HEALTH_SCHEMA,
@@ -67,6 +77,8 @@ from headgate.core.records.messages import (
 )
 from headgate.core.records.readings import (
     READINGS_SCHEMA,
+    READINGS_SCHEMAS,
+    TEXT_READINGS_SCHEMA,
     decode_readings,
     encode_readings,
     readings_record,
@@ -75,6 +87,8 @@ from headgate.core.records.readings import (
 from headgate.core.records.rejected import (
     REJECTED_PART_SCHEMA,
     REJECTED_SCHEMA,
+    REJECTED_SCHEMAS,
+    TEXT_REJECTED_SCHEMA,
     RejectedReadings,
     decode_rejected,
     encode_rejected,
@@ -104,8 +118,10 @@ from headgate.core.records.states import (
 
 __all__ = [
     "AGGREGATES_SCHEMA",
+    "AGGREGATES_SCHEMAS",
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
+    "CHANGES_SCHEMA",
     "HEALTH_SCHEMA",
     "HELD_SCHEMA",
     "KINDS",
@@ -114,11 +130,16 @@ __all__ = [
     "OLD_HEALTH_SCHEMA",
     "OLD_MESSAGES_SCHEMA",
     "READINGS_SCHEMA",
+    "READINGS_SCHEMAS",
     "REJECTED_PART_SCHEMA",
     "REJECTED_SCHEMA",
+    "REJECTED_SCHEMAS",
     "RETRIED_HEADER",
     "RETRIED_SCHEMA",
     "STATES_SCHEMA",
+    "TEXT_AGGREGATES_SCHEMA",
+    "TEXT_READINGS_SCHEMA",
+    "TEXT_REJECTED_SCHEMA",
     "KeyGroup",
     "KeyRows",
     "Place",
@@ -131,10 +152,13 @@ __all__ = [
     "anomalies_record",
     "anomalies_records",
     "availability_records",
+    "changes_record",
+    "changes_records",
     "check_schema",
     "decode_aggregates",
     "decode_anomalies",
     "decode_availability",
+    "decode_changes",
     "decode_health",
     "decode_messages",
     "decode_readings",
@@ -144,6 +168,7 @@ __all__ = [
     "encode_aggregates",
     "encode_anomalies",
     "encode_availability",
+    "encode_changes",
     "encode_health",
     "encode_messages",
     "encode_readings",
@@ -181,6 +206,7 @@ _ALL = (
     anomalies,
     health,
     states,
+    changes,
 )
 
 #: By the header ``schema``, each kind of record in each version that can be read.

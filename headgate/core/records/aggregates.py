@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import TypedDict, TypeVar
 
 import numpy as np
@@ -19,9 +20,14 @@ from headgate.core.records.keys import channel_rows, key_column
 from headgate.core.records.kind import RecordKind, Row, Takes, finite, whole
 from headgate.core.results import STATISTICS, Aggregates
 from headgate.core.sketch import KEY_LIMIT
+from headgate.core.texts import MAX_TEXT
 
 AGGREGATES_SCHEMA = b"aggregates/1"
 
+#: Windows of which some are of text channels.
+TEXT_AGGREGATES_SCHEMA = b"aggregates/2"
+
+AGGREGATES_SCHEMAS = (AGGREGATES_SCHEMA, TEXT_AGGREGATES_SCHEMA)
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -39,6 +45,16 @@ _AGGREGATES = pa.schema(
     ]
 )
 
+#: The last text, and all texts with for how long of the window each was the state.
+_TEXT_AGGREGATES = pa.schema(
+    [
+        *_AGGREGATES,
+        pa.field("last_text", NAMES, nullable=False),
+        pa.field("states", pa.list_(pa.utf8()), nullable=False),
+        pa.field("states_ns", pa.list_(pa.int64()), nullable=False),
+    ]
+)
+
 
 class _Sketches(TypedDict):
     sketch_keys: list[NDArray[np.int32]]
@@ -47,6 +63,11 @@ class _Sketches(TypedDict):
 
 def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
     """Closed windows as an ``aggregates`` record's value."""
+    stats = aggregates.stats
+    said: list[pa.Array] = []
+    if _has_texts(aggregates, channels):
+        last, said = _said_columns(aggregates, channels)
+        stats = {**stats, "last": last}
     columns = [
         key_column(aggregates.channel, channels),
         pa.array(aggregates.start_ns, TIME),
@@ -59,11 +80,12 @@ def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
                 aggregates.expected,
             )
         ),
-        *(pa.array(aggregates.stats[name]) for name in STATISTICS),
+        *(pa.array(stats[name]) for name in STATISTICS),
         pa.array(aggregates.sketch_keys, pa.list_(pa.int32())),
         pa.array(aggregates.sketch_counts, pa.list_(pa.int64())),
+        *said,
     ]
-    return to_ipc(_AGGREGATES, columns)
+    return to_ipc(_TEXT_AGGREGATES if said else _AGGREGATES, columns)
 
 
 def decode_aggregates(
@@ -76,7 +98,7 @@ def decode_aggregates(
         channels: The table that the windows are to point into.
         has_sketches: False leaves the sketches empty, for a reader that has no use for them.
     """
-    table = from_ipc(value, _AGGREGATES)
+    table = from_ipc(value, _AGGREGATES, _TEXT_AGGREGATES)
     start_ns = numbers(table.column("start").cast(pa.int64()), np.int64)
     window_ns, n, flagged, expected = (
         numbers(table.column(name), np.int64) for name in ("window_ns", "n", "flagged", "expected")
@@ -84,21 +106,28 @@ def decode_aggregates(
     check_times(start_ns, window_ns)
     if (window_ns <= 0).any() or min(column.min(initial=0) for column in (n, flagged)) < 0:
         raise DataError("bad_record", "a window has no length, or fewer readings than none")
+    channel = channel_rows(table.column("channel"), channels)
+    stats = {name: numbers(table.column(name), np.float64) for name in STATISTICS}
+    held: list[Mapping[float, int]] = []
+    if "states" in table.column_names:
+        stats["last"], held = _said(table, channel, stats["last"], channels)
     return Aggregates(
-        channel=channel_rows(table.column("channel"), channels),
+        channel=channel,
         start_ns=start_ns,
         window_ns=window_ns,
         n=n,
         flagged=flagged,
         expected=expected,
-        stats={name: numbers(table.column(name), np.float64) for name in STATISTICS},
+        stats=stats,
         **_sketches(table, has_sketches=has_sketches),
+        held=held,
     )
 
 
 def aggregates_record(aggregates: Aggregates, channels: ChannelTable) -> Record:
     """An ``aggregates`` record."""
-    headers = (("schema", AGGREGATES_SCHEMA),)
+    is_said = _has_texts(aggregates, channels)
+    headers = (("schema", TEXT_AGGREGATES_SCHEMA if is_said else AGGREGATES_SCHEMA),)
     return Record(encode_aggregates(aggregates, channels), headers=headers)
 
 
@@ -113,6 +142,56 @@ def aggregates_records(aggregates: Aggregates, channels: ChannelTable) -> list[R
             channels,
         ),
     )
+
+
+def _has_texts(aggregates: Aggregates, channels: ChannelTable) -> bool:
+    return channels.has_texts and bool(channels.is_text[aggregates.channel].any())
+
+
+def _said_columns(
+    aggregates: Aggregates, channels: ChannelTable
+) -> tuple[NDArray[np.float64], list[pa.Array]]:
+    """``last`` without codes, and what text channels have of their own."""
+    is_text, texts = channels.is_text[aggregates.channel], channels.texts
+    last = aggregates.stats["last"].copy()
+    lasts, states, states_ns = [""] * len(last), [], []
+    rows = aggregates.channel.tolist()
+    for at in np.flatnonzero(is_text & ~np.isnan(last)).tolist():
+        lasts[at] = texts.text(rows[at], float(last[at]))
+    last[is_text] = np.nan
+    for row, held in zip(rows, aggregates.held or [{}] * len(rows), strict=True):
+        named = sorted((texts.text(row, code), ns) for code, ns in held.items())
+        states.append([text for text, _ in named])
+        states_ns.append([ns for _, ns in named])
+    return last, [
+        pa.array(lasts, pa.utf8()).dictionary_encode(),
+        pa.array(states, pa.list_(pa.utf8())),
+        pa.array(states_ns, pa.list_(pa.int64())),
+    ]
+
+
+def _said(
+    table: pa.Table,
+    channel: NDArray[np.int32],
+    last: NDArray[np.float64],
+    channels: ChannelTable,
+) -> tuple[NDArray[np.float64], list[Mapping[float, int]]]:
+    """``last`` with codes, and how long each state held; the texts go into the table."""
+    add, rows = channels.texts.add, channel.tolist()
+    columns = (table.column(name).to_pylist() for name in ("states", "states_ns"))
+    lasts = table.column("last_text").cast(pa.utf8()).to_pylist()
+    coded, held = last.copy(), list[Mapping[float, int]]()
+    for at, (row, text, states, states_ns) in enumerate(zip(rows, lasts, *columns, strict=True)):
+        if len(states) != len(states_ns) or min(states_ns, default=0) < 0:
+            raise DataError("bad_record", "a state has not one time")
+        if (text or states) and not channels.channels[row].is_text:
+            raise DataError("bad_record", "a channel of numbers has a text")
+        if max(map(len, (text, *states))) > MAX_TEXT:
+            raise DataError("bad_record", f"a text is longer than {MAX_TEXT} characters")
+        if text:
+            coded[at] = add(row, text)
+        held.append({add(row, state): ns for state, ns in zip(states, states_ns, strict=True)})
+    return coded, held
 
 
 def _sketches(table: pa.Table, *, has_sketches: bool) -> _Sketches:
@@ -164,14 +243,25 @@ def _windows(rows: Aggregates, channels: ChannelTable, takes: Takes) -> Iterator
                 "n": int(rows.n[row]),
                 "flagged": int(rows.flagged[row]),
                 **{name: finite(rows.stats[name][row]) for name in STATISTICS},
+                **(_state_row(rows, row, channels) if channel.is_text else {}),
                 "tags": dict(channel.tags),
             }
+
+
+def _state_row(rows: Aggregates, row: int, channels: ChannelTable) -> Row:
+    """What a window of a text channel says of its states."""
+    at, texts = int(rows.channel[row]), channels.texts
+    last, held = float(rows.stats["last"][row]), rows.held[row] if rows.held else {}
+    return {
+        "last": None if math.isnan(last) else texts.text(at, last),
+        "states_s": {texts.text(at, code): ns / 1e9 for code, ns in held.items()},
+    }
 
 
 KIND = RecordKind(
     "aggregates",
     AGGREGATES,
-    (AGGREGATES_SCHEMA,),
+    AGGREGATES_SCHEMAS,
     count=lambda value: len(decode_aggregates(value, ChannelTable())),
     rows=_rows,
     columns=(
@@ -183,6 +273,7 @@ KIND = RecordKind(
         "n",
         "flagged",
         *STATISTICS,
+        "states_s",
         "tags",
     ),
 )

@@ -17,8 +17,14 @@ from headgate.core.log import READINGS, Record
 from headgate.core.records.arrow import NAMES, TIME, check_times
 from headgate.core.records.keys import KeyGroup, KeyRows, channel_rows, key_column
 from headgate.core.records.kind import RecordKind, Row, Takes, whole
+from headgate.core.records.said import SAID, has_texts, said_columns, take_said
 
 READINGS_SCHEMA = b"readings/1"
+
+#: Readings of which some are of text channels.
+TEXT_READINGS_SCHEMA = b"readings/2"
+
+READINGS_SCHEMAS = (READINGS_SCHEMA, TEXT_READINGS_SCHEMA)
 
 #: Columns of readings, wherever they are written.
 READING_FIELDS = [
@@ -28,6 +34,7 @@ READING_FIELDS = [
     pa.field("quality", pa.uint16(), nullable=False),
 ]
 _READINGS = pa.schema(READING_FIELDS)
+_TEXT_READINGS = pa.schema([*READING_FIELDS, SAID])
 
 
 def encode_readings(batch: Batch, group: KeyGroup | None = None) -> bytes:
@@ -37,7 +44,10 @@ def encode_readings(batch: Batch, group: KeyGroup | None = None) -> bytes:
         batch: What to write.
         group: Channels that this one is often written with, of the same table.
     """
-    return to_ipc(_READINGS, reading_columns(batch, group))
+    if not has_texts(batch):
+        return to_ipc(_READINGS, reading_columns(batch, group))
+    value, said = said_columns(batch)
+    return to_ipc(_TEXT_READINGS, [*reading_columns(batch.with_value(value), group), said])
 
 
 def decode_readings(
@@ -57,7 +67,7 @@ def decode_readings(
     Raises:
         DataError: ``bad_record`` when the bytes are not such a record.
     """
-    return batch_of(from_ipc(value, _READINGS), channels, origin, key_rows)
+    return batch_of(from_ipc(value, _READINGS, _TEXT_READINGS), channels, origin, key_rows)
 
 
 def reading_columns(batch: Batch, group: KeyGroup | None = None) -> list[pa.Array]:
@@ -77,7 +87,7 @@ def batch_of(
     origin: Origin | None,
     key_rows: KeyRows | None = None,
 ) -> Batch:
-    """The batch in a table that has the columns ``READING_FIELDS``."""
+    """The batch in a table that has the columns ``READING_FIELDS``, and it may be ``SAID``."""
     partition = 0 if origin is None else origin.partition
     time_ns = numbers(table.column("time").cast(pa.int64()), np.int64)
     value = numbers(table.column("value"), np.float64)
@@ -85,11 +95,13 @@ def batch_of(
     check_times(time_ns)
     if not (np.isfinite(value) | (quality & np.uint16(Quality.MISSING) != 0)).all():
         raise DataError("bad_record", "a value is no number, and is not marked as missing")
+    channel = channel_rows(table.column("channel"), channels, partition, key_rows)
+    said = table.column(SAID.name) if SAID.name in table.column_names else None
     return Batch(
         channels,
         time_ns,
-        channel_rows(table.column("channel"), channels, partition, key_rows),
-        value,
+        channel,
+        take_said(said, channel, value, quality, channels),
         quality,
         () if origin is None else (origin,),
         np.zeros(table.num_rows, np.int32),
@@ -98,7 +110,8 @@ def batch_of(
 
 def readings_record(batch: Batch, feed: str, group: KeyGroup | None = None) -> Record:
     """A ``readings`` record. The feed's name is a header, so a reader can skip without decoding."""
-    headers = (("schema", READINGS_SCHEMA), ("feed", feed.encode()))
+    schema = TEXT_READINGS_SCHEMA if has_texts(batch) else READINGS_SCHEMA
+    headers = (("schema", schema), ("feed", feed.encode()))
     return Record(encode_readings(batch, group), headers=headers)
 
 
@@ -118,8 +131,9 @@ def rows_between(batch: Batch, first: int, end: int) -> Batch:
 def reading_rows(batch: Batch, takes: Takes) -> Iterator[Row]:
     """Readings, for people."""
     columns = (batch.channel, batch.time_ns, batch.value, batch.quality)
+    channels, texts = batch.channels.channels, batch.channels.texts
     for row, time_ns, value, quality in zip(*(column.tolist() for column in columns), strict=True):
-        channel = batch.channels.channels[row]
+        channel = channels[row]
         if not takes(time_ns, channel.device):
             continue
         flags = [flag.name.lower() for flag in Quality if flag.name and quality & flag]
@@ -128,7 +142,11 @@ def reading_rows(batch: Batch, takes: Takes) -> Iterator[Row]:
             "feed": channel.feed,
             "device": channel.device,
             "channel": channel.field,
-            "value": value if math.isfinite(value) else None,
+            "value": None
+            if not math.isfinite(value)
+            else texts.text(row, value)
+            if channel.is_text
+            else value,
             "unit": channel.unit,
             "quality": " ".join(flags) or "good",
             "tags": dict(channel.tags),
@@ -138,7 +156,7 @@ def reading_rows(batch: Batch, takes: Takes) -> Iterator[Row]:
 KIND = RecordKind(
     "readings",
     READINGS,
-    (READINGS_SCHEMA,),
+    READINGS_SCHEMAS,
     count=lambda value: len(decode_readings(value, ChannelTable())),
     rows=lambda value, takes: reading_rows(decode_readings(value, ChannelTable()), takes),
     columns=("time", "feed", "device", "channel", "value", "unit", "quality", "tags"),

@@ -14,7 +14,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.ipc import from_ipc, numbers, to_ipc
 from headgate.core.log import QUARANTINE, Headers, Record
 from headgate.core.records.arrow import NAMES
-from headgate.core.records.kind import RecordKind, Row, Takes, whole
+from headgate.core.records.kind import RecordKind, Row, Takes, schema_of, whole
 from headgate.core.records.messages import QUARANTINE_COLUMNS
 from headgate.core.records.readings import (
     READING_FIELDS,
@@ -23,12 +23,17 @@ from headgate.core.records.readings import (
     reading_rows,
     rows_between,
 )
+from headgate.core.records.said import SAID, has_texts, said_columns
 
 REJECTED_SCHEMA = b"rejected/1"
 
 #: A part of rejected readings that are too many for one record; see ``rejected_records``.
 REJECTED_PART_SCHEMA = b"rejected/2"
 
+#: Rejected readings, or a part of them, of which some are of text channels.
+TEXT_REJECTED_SCHEMA = b"rejected/3"
+
+REJECTED_SCHEMAS = (REJECTED_SCHEMA, REJECTED_PART_SCHEMA, TEXT_REJECTED_SCHEMA)
 
 _REJECTED = pa.schema(
     [
@@ -38,6 +43,7 @@ _REJECTED = pa.schema(
         pa.field("source_offset", pa.int64(), nullable=False),
     ]
 )
+_TEXT_REJECTED = pa.schema([*_REJECTED, SAID])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +69,22 @@ def encode_rejected(batch: Batch, reasons: Sequence[str]) -> bytes:
     The readings must come from the log: each is written with the record it came from, so that a
     replay, which rejects the same readings again, can be told from new ones.
     """
+    said = None
+    if has_texts(batch):
+        value, said = said_columns(batch)
+        batch = batch.with_value(value)
     columns = reading_columns(batch)
     columns.append(pa.array(reasons, pa.utf8()).dictionary_encode())
     partitions = np.array([record.partition for record in batch.origin], np.int32)
     offsets = np.array([record.offset for record in batch.origin], np.int64)
     columns.append(pa.array(partitions[batch.source]))
     columns.append(pa.array(offsets[batch.source]))
-    return to_ipc(_REJECTED, columns)
+    return to_ipc(_REJECTED, columns) if said is None else to_ipc(_TEXT_REJECTED, [*columns, said])
 
 
 def decode_rejected(value: bytes, channels: ChannelTable) -> RejectedReadings:
     """Read rejected readings back; raises DataError like ``decode_readings``."""
-    table = from_ipc(value, _REJECTED)
+    table = from_ipc(value, _REJECTED, _TEXT_REJECTED)
     return RejectedReadings(
         batch_of(table, channels, None),
         table.column("reason").cast(pa.utf8()).to_pylist(),
@@ -85,7 +95,8 @@ def decode_rejected(value: bytes, channels: ChannelTable) -> RejectedReadings:
 
 def rejected_record(batch: Batch, reasons: Sequence[str]) -> Record:
     """A ``quarantine`` record of readings."""
-    return Record(encode_rejected(batch, reasons), headers=(("schema", REJECTED_SCHEMA),))
+    schema = TEXT_REJECTED_SCHEMA if has_texts(batch) else REJECTED_SCHEMA
+    return Record(encode_rejected(batch, reasons), headers=(("schema", schema),))
 
 
 def rejected_records(batch: Batch, reasons: Sequence[str]) -> list[Record]:
@@ -100,7 +111,7 @@ def rejected_records(batch: Batch, reasons: Sequence[str]) -> list[Record]:
     )
     if len(records) == 1:
         return records
-    return [replace(record, headers=_part(n, len(records))) for n, record in enumerate(records)]
+    return [_as_part(record, n, len(records)) for n, record in enumerate(records)]
 
 
 def part_of(headers: Headers) -> tuple[int, int]:
@@ -112,8 +123,11 @@ def part_of(headers: Headers) -> tuple[int, int]:
     return 0, 1
 
 
-def _part(number: int, count: int) -> Headers:
-    return (("schema", REJECTED_PART_SCHEMA), ("part", f"{number}/{count}".encode()))
+def _as_part(record: Record, number: int, count: int) -> Record:
+    schema = schema_of(record.headers)
+    schema = REJECTED_PART_SCHEMA if schema == REJECTED_SCHEMA else schema
+    part = f"{number}/{count}".encode()
+    return replace(record, headers=(("schema", schema), ("part", part)))
 
 
 def _rows(value: bytes, takes: Takes) -> Iterator[Row]:
@@ -140,7 +154,7 @@ def _rejected(batch: Batch, reasons: list[str], takes: Takes) -> Iterator[Row]:
 KIND = RecordKind(
     "rejected",
     QUARANTINE,
-    (REJECTED_SCHEMA, REJECTED_PART_SCHEMA),
+    REJECTED_SCHEMAS,
     count=lambda value: len(decode_rejected(value, ChannelTable()).batch),
     rows=_rows,
     columns=QUARANTINE_COLUMNS,

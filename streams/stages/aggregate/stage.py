@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -13,9 +13,10 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.results import SIGNS, STATISTICS, Aggregates
+from headgate.core.results import SIGNS, STATISTICS, Aggregates, joined_held
 from headgate.core.sketch import quantiles
 from headgate.core.stage import Selection, StateBlock
+from streams.stages.aggregate.held import NOTHING_HELD, Held, with_held
 from streams.stages.aggregate.summary import Moments, Summary, concat_summaries
 from streams.stages.aggregate.windows import Windows
 from streams.stages.arrays import group_by, grown
@@ -76,13 +77,16 @@ class Aggregator:
         """What the meaning of a snapshot depends on: which lengths the windows have."""
         return repr(sorted(self._plans))
 
-    def process(self, batch: Batch, watermark_of: WatermarkOf) -> Aggregates:
+    def process(
+        self, batch: Batch, watermark_of: WatermarkOf, held: Held = NOTHING_HELD
+    ) -> Aggregates:
         """Take readings in, and close windows.
 
         Args:
             batch: Readings that were on time, none of them older than its device's watermark
                 was at its turn.
             watermark_of: Gives the devices' watermarks once this batch is in.
+            held: For how long text channels were in each state, of windows that close with this.
 
         Returns:
             The closed windows, ordered by end, device, field and length.
@@ -99,9 +103,14 @@ class Aggregator:
             "quality": batch.quality[order],
         }
         device = np.repeat(groups.keys, groups.lengths)
-        return self._add(device, rows, groups.keys, watermark_of)
+        return self._with_held(self._add(device, rows, groups.keys, watermark_of), held)
 
-    def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Aggregates:
+    def close(
+        self,
+        devices: NDArray[np.int32],
+        watermark_of: WatermarkOf,
+        held: Held = NOTHING_HELD,
+    ) -> Aggregates:
         """Close the windows of these devices that their watermarks have passed.
 
         For devices that have gone silent: their watermarks move without a reading.
@@ -113,7 +122,8 @@ class Aggregator:
             "quality": np.empty(0, np.uint16),
         }
         ordered = np.sort(devices).astype(np.int64)
-        return self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
+        closed = self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
+        return self._with_held(closed, held)
 
     def pending(self, selection: Selection) -> NDArray[np.int64]:
         """int64[d]: readings in open windows, of the shortest length that the feed has."""
@@ -181,10 +191,8 @@ class Aggregator:
             np.array([length for length, _ in closed], np.int64),
             [len(part.moments) for _, part in closed],
         )
-        ranks = self._order.ranks(moments.channel)
-        order = np.lexsort((window_ns, ranks, moments.start_ns + window_ns))
+        order = self._in_order(moments.channel, moments.start_ns, window_ns)
         moments, window_ns = moments.take(order), window_ns[order]
-        period_ns = self._period_ns[self._feed[self._channels.device_of[moments.channel]]]
         ends = np.cumsum(np.bincount(buckets.cell, minlength=len(order)))
         spans = list(
             zip(np.append(0, ends[:-1])[order].tolist(), ends[order].tolist(), strict=True)
@@ -195,8 +203,7 @@ class Aggregator:
             window_ns=window_ns,
             n=moments.n,
             flagged=moments.flagged,
-            # A window that is shorter than the period is only there when a reading fell into it.
-            expected=np.maximum((window_ns + period_ns // 2) // period_ns, 1),
+            expected=self._expected(moments.channel, window_ns),
             stats=_statistics(
                 moments, quantiles(buckets, len(order), list(_QUANTILES.values()))[order]
             ),
@@ -204,6 +211,32 @@ class Aggregator:
             sketch_counts=[buckets.count[first:end] for first, end in spans],
             signs={name: getattr(moments, name) for name in SIGNS},
         )
+
+    def _in_order(
+        self,
+        channel: NDArray[np.int32],
+        start_ns: NDArray[np.int64],
+        window_ns: NDArray[np.int64],
+    ) -> NDArray[np.intp]:
+        return np.lexsort((window_ns, self._order.ranks(channel), start_ns + window_ns))
+
+    def _expected(
+        self, channel: NDArray[np.int32], window_ns: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        period_ns = self._period_ns[self._feed[self._channels.device_of[channel]]]
+        # A window that is shorter than the period is only there when a reading fell into it.
+        expected: NDArray[np.int64] = np.maximum((window_ns + period_ns // 2) // period_ns, 1)
+        return expected
+
+    def _with_held(self, closed: Aggregates, held: Held) -> Aggregates:
+        """The windows with what text channels have of their own."""
+        if not self._channels.has_texts:
+            return closed
+        every = with_held(closed, held, self._channels)
+        if len(every) == len(closed):
+            return every
+        every = replace(every, expected=self._expected(every.channel, every.window_ns))
+        return every.take(self._in_order(every.channel, every.start_ns, every.window_ns))
 
     def _extend(self) -> None:
         """Look up the feeds of the devices that the table has got since the last call."""
@@ -311,4 +344,5 @@ def concat_aggregates(parts: Sequence[Aggregates]) -> Aggregates:
         sketch_keys=[keys for part in parts for keys in part.sketch_keys],
         sketch_counts=[counts for part in parts for counts in part.sketch_counts],
         signs={name: np.concatenate([part.signs[name] for part in parts]) for name in SIGNS},
+        held=joined_held(parts),
     )

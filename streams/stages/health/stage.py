@@ -94,7 +94,11 @@ class HealthMonitor:
         self._forget_old_changes()
         device = self._channels.device_of[aggregates.channel]
         window_ns = self._window_ns[self._feed_of[device]]
-        judged = np.flatnonzero(aggregates.window_ns == window_ns)
+        is_judged = aggregates.window_ns == window_ns
+        if aggregates.held:
+            # A state that only goes on says nothing of whether sensors are heard.
+            is_judged &= (aggregates.n + aggregates.flagged) > 0
+        judged = np.flatnonzero(is_judged)
         if not len(judged):
             return []
         order = judged[np.lexsort((aggregates.start_ns[judged], device[judged]))]
@@ -184,6 +188,7 @@ class HealthMonitor:
         rows_by_n = rows[np.argsort(aggregates.n[rows], kind="stable")]
         row[self._newest[self._number[aggregates.channel[rows_by_n]]]] = rows_by_n
         is_known = (row[channel] >= 0) | (self._state["seen"][channel, 0] > 0)
+        is_known &= ~self._channels.is_text[channel]
         channel, of = channel[is_known], np.repeat(rows[starts], count)[is_known]
         return Round(
             channel,
@@ -194,6 +199,8 @@ class HealthMonitor:
         )
 
     def _judge(self, at: Round, aggregates: Aggregates) -> list[SensorHealth]:
+        if not len(at.channel):
+            return []  # nothing but texts
         state = {name: column[at.channel] for name, column in self._state.items()}
         before = state["health"].copy()
         figures = judge(state, at, aggregates)
