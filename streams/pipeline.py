@@ -183,7 +183,7 @@ class Pipeline:
             self._watch_cleaned(cleaned.main)
         with self._timed("aggregate"):
             watermark_of = self._watermarks.watermark_ns
-            followed = self._follower.process(cleaned.main, watermark_of)
+            followed = self._follower.process(cleaned.main, watermark_of, turn.jumps)
             aggregates = self._aggregator.process(cleaned.main, watermark_of, followed.held)
         with self._timed("health"):
             health = self._monitor.process(aggregates)

@@ -181,7 +181,9 @@ class ChannelConfig(UnitsConfig):
 
     @model_validator(mode="after")
     def _has_what_is_of_its_type(self) -> Self:
-        given = self.model_fields_set
+        # A configuration that is written out has all keys, most as they are by default.
+        fields = ChannelConfig.model_fields
+        given = [key for key, each in fields.items() if getattr(self, key) != each.default]
         if not self.is_text:
             if "valid_for" in given:
                 raise ValueError('valid_for: is of texts; give type = "text", or leave it out')

@@ -34,6 +34,7 @@ from streams.stages.arrays import (
 )
 from streams.stages.columns import StateColumns
 from streams.stages.rowstore import Columns, RowStore
+from streams.stages.watermark.outcome import NO_JUMPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,16 @@ class Follower:
         """What the meaning of a snapshot depends on: not on the windows, so they may change."""
         return "follow/1"
 
-    def process(self, batch: Batch, watermark_of: WatermarkOf) -> Followed:
+    def process(
+        self, batch: Batch, watermark_of: WatermarkOf, jumps: NDArray[np.int64] = NO_JUMPS
+    ) -> Followed:
         """Take readings in, and say what has come of them.
 
         Args:
             batch: Readings as cleaning leaves them, by device.
             watermark_of: Gives the devices' watermarks once this batch is in.
+            jumps: int64[2, j], devices whose clocks jump in it, and up to where all is closed
+                before that: no state goes on over that.
         """
         if not self._channels.has_texts:
             return _NOTHING
@@ -142,6 +147,8 @@ class Follower:
         }
         self._waiting.append(device, {name: column[order] for name, column in columns.items()})
         np.minimum.at(self._due_ns, device, rows.time_ns[order])
+        for row, closed_ns in jumps.T.tolist():
+            self._end(row, closed_ns)
         return self._go_on(devices, watermark_of(devices.astype(np.int32)))
 
     def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Followed:
@@ -152,6 +159,15 @@ class Follower:
         ordered = np.sort(devices).astype(np.int64)
         ordered = ordered[self._has_text[ordered]]
         return self._go_on(ordered, watermark_of(ordered.astype(np.int32)))
+
+    def _end(self, device: int, time_ns: int) -> None:
+        """Let nothing be known of a device's channels from this time on, until they say more."""
+        channel = self._channel[self._slots_of(np.array([device]))]
+        devices = np.full(len(channel), device, np.int64)
+        time_ns_of, nothing = np.full(len(channel), time_ns), np.full(len(channel), np.nan)
+        ends: Columns = {"channel": channel, "time_ns": time_ns_of, "value": nothing}
+        self._waiting.append(devices, ends)
+        np.minimum.at(self._due_ns, devices, time_ns_of)
 
     def go_back(self, channels: NDArray[np.int32]) -> None:
         """Let nothing count of these channels: their clock was set back. What they said stays."""

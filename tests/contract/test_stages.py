@@ -58,6 +58,8 @@ class _Line:
         for identity, window in windows([results.aggregates], self._channels).items():
             said.append(("window", Channel.from_key(identity[0]).owner, (identity, window)))
         said += [("health", Device(each.feed, each.device), repr(each)) for each in results.health]
+        for each in results.changes:
+            said.append(("change", Device(each.feed, each.device), repr(each)))
         for each in results.anomalies:
             said.append(("anomaly", Device(each.feed, each.device), repr(each)))
         for scores in self._scores:
@@ -81,6 +83,15 @@ def _values(rng: np.random.Generator, steps: int) -> NDArray[np.float64]:
     return values + rng.normal(size=(steps, 3)) * 0.1
 
 
+def _said(rng: np.random.Generator, table: ChannelTable, device: str) -> tuple[int, float]:
+    """What a text channel says: the same as a rule, something else, or nothing."""
+    channel = table.row(Channel("f", device, "f", "mode", is_text=True))
+    if rng.random() < 0.1:
+        return channel, np.nan
+    text = str(rng.choice(["idle", "running", "fault"], p=[0.6, 0.3, 0.1]))
+    return channel, table.texts.add(channel, text)
+
+
 def _readings(seed: int) -> Batch:
     """Of three devices, with a sensor that stands still and one that leaps, as they may arrive."""
     rng, table = np.random.default_rng(seed), ChannelTable()
@@ -96,6 +107,8 @@ def _readings(seed: int) -> Batch:
                 channel = table.row(Channel("f", f"d{device}", "f", name))
                 value = np.nan if rng.random() < 0.01 else values[step, field]
                 rows += again * [(step + delay, step, channel, value)]
+            if rng.random() < 0.7:
+                rows += again * [(step + delay, step, *_said(rng, table, f"d{device}"))]
     rows.sort(key=lambda row: row[0])
     batch = Batch.from_columns(
         table,
@@ -160,6 +173,7 @@ def make(request: pytest.FixtureRequest, package: ModelPackage) -> partial[_Line
             "x": {"range": [-50, 50], "stuck_after": "5s"},
             "y": {"spike": {}},
             "z": {"gap": {"limit": "4s"}},
+            "mode": {"type": "text", "valid_for": "6s"},
         },
     }
     models = {"m": {"package": "m"}}
@@ -195,8 +209,8 @@ def test_the_readings_reach_every_stage(make: partial[_Line]) -> None:
     line = make(batch.channels)
     seen = Counter(kind for kind, _, _ in line.feed(batch))
 
-    wanted = {"window", "health", "anomaly", "score m", "late", "duplicate"}
+    wanted = {"window", "change", "health", "anomaly", "score m", "late", "duplicate"}
     assert wanted <= seen.keys(), seen
     kinds = {name.partition(".")[0] for name in line.stages}
-    assert kinds >= {"watermark", "clean", "aggregate", "health", "frame", "detect"}
+    assert kinds >= {"watermark", "clean", "aggregate", "follow", "health", "frame", "detect"}
     assert ("infer" in kinds) == bool(len(make.args[2]["m"].initial_state))

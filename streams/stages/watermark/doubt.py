@@ -28,8 +28,8 @@ what an account has to make of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,8 @@ class Sifted:
             came for an island.
         back: By turn, int64[2, d]: rows of the devices that have gone back with it, and what older
             than is late for them now. None in the first.
+        jumps: By turn, int64[2, j]: rows of the devices whose clocks jump in it, and up to where
+            all is closed before that; as many as ``back``, or none.
     """
 
     batch: Batch
@@ -74,6 +76,7 @@ class Sifted:
     refuted: Batch
     late: Batch
     back: list[NDArray[np.int64]]
+    jumps: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 class Doubts:
@@ -158,6 +161,7 @@ class Doubts:
         said = Said(every.source.copy())
         first = len(every) - len(batch)
         back: list[list[tuple[int, int]]] = [[]]
+        jumps: list[tuple[int, int, int]] = []
         held_from = np.searchsorted(held_of, devices[is_judged])
         held_to = np.searchsorted(held_of, devices[is_judged], side="right")
         for group, begin, end in zip(
@@ -170,6 +174,7 @@ class Doubts:
             self._step_ns[row], floors_ns = judge.judge(
                 held, rows, int(newest_ns[row]), int(floor_ns[row]), int(self._step_ns[row])
             )
+            jumps += [(turn, row, closed_ns) for turn, closed_ns in judge.jumps]
             for turn, later_ns in enumerate(floors_ns, 1):
                 if turn == len(back):
                     back.append([])
@@ -183,6 +188,7 @@ class Doubts:
             every.take(said.verdict == REFUTED),
             every.take(said.verdict == LATE),
             [np.array(each, np.int64).reshape(-1, 2).T for each in back],
+            [_of_turn(jumps, turn) for turn in range(len(back))] if jumps else [],
         )
 
     def fill(self, devices: NDArray[np.int32]) -> None:
@@ -342,3 +348,9 @@ def _last_before(
     last[1:] = np.maximum.accumulate(np.where(is_one, rows, -1))[:-1]
     is_of_group = last >= np.repeat(groups.starts, groups.lengths)
     return np.where(is_of_group, value[last], np.repeat(initial, groups.lengths))
+
+
+def _of_turn(jumps: Sequence[tuple[int, int, int]], turn: int) -> NDArray[np.int64]:
+    """int64[2, j]: of one turn, whose clocks jump, and up to where all is closed before that."""
+    ours = [jump[1:] for jump in jumps if jump[0] == turn]
+    return np.array(ours, np.int64).reshape(-1, 2).T

@@ -66,7 +66,7 @@ class Gaps:
 
     def jump(
         self, device: int, newest_ns: int, floor_ns: int, first_ns: int, feed: FeedConfig
-    ) -> None:
+    ) -> int:
         """Note that the device's clock jumps.
 
         Args:
@@ -75,6 +75,9 @@ class Gaps:
             floor_ns: Older readings are late for it, whatever its newest is.
             first_ns: Earliest event time behind the jump.
             feed: The device's feed.
+
+        Returns:
+            Up to where all is closed before the jump.
         """
         from_ns, to_ns, island_ns, end_ns = self._of(device)
         closed_ns = max(floor_ns, last_end_ns(feed, newest_ns))
@@ -91,6 +94,7 @@ class Gaps:
             self._set(device, from_ns, lands_ns, begin_ns, closed_ns)
         else:
             self._set(device, closed_ns, lands_ns)
+        return closed_ns
 
     def go_back(
         self, device: int, time_ns: int, newest_ns: int, floor_ns: int, feed: FeedConfig

@@ -72,6 +72,9 @@ class Judge:
         self._last_ns = NO_TIME_NS
         self._floor_ns: int | None = None
         self._met: set[tuple[int, int]] = set()
+        #: How often the device has gone back before each jump of its clock over windows, and up to
+        #: where all is closed before that.
+        self.jumps: list[tuple[int, int]] = []
 
     def judge(
         self,
@@ -140,7 +143,11 @@ class Judge:
     def _jump(self, position: int) -> None:
         self._step_ns = self._last_step()
         first_ns = int(self._time_ns[self._run].min())
-        self._gaps.jump(self._device, self._newest_ns, self._older_ns, first_ns, self._feed)
+        closed_ns = self._gaps.jump(
+            self._device, self._newest_ns, self._older_ns, first_ns, self._feed
+        )
+        if closed_ns <= first_ns:
+            self.jumps.append((len(self._floors_ns), closed_ns))
         self._newest_ns = self._last_ns
         self._decide(TAKEN, position)
 

@@ -14,6 +14,9 @@ from headgate.core.stage import Output
 #: int32[0]
 NOBODY: Final[NDArray[np.int32]] = np.empty(0, np.int32)
 
+#: int64[2, 0]
+NO_JUMPS: Final[NDArray[np.int64]] = np.empty((2, 0), np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Silence:
@@ -49,8 +52,11 @@ class Turn:
         back: int32[d], rows of the devices that went back right before: their clocks were set.
         output: What is passed on, and what is rejected.
         states: Which devices have been heard after a silence, or for the first time.
+        jumps: int64[2, j], rows of the devices whose clocks jump in it over windows, and up to
+            where all is closed before that.
     """
 
     back: NDArray[np.int32]
     output: Output
     states: list[DeviceState] = field(default_factory=list)
+    jumps: NDArray[np.int64] = field(default_factory=lambda: NO_JUMPS)

@@ -25,7 +25,7 @@ from headgate.core.results import Availability, DeviceState
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
 from streams.stages.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
 from streams.stages.watermark.doubt import Doubts
-from streams.stages.watermark.outcome import NOBODY, Silence, Turn
+from streams.stages.watermark.outcome import NO_JUMPS, NOBODY, Silence, Turn
 from streams.stages.watermark.pace import Pace
 from streams.stages.watermark.presence import Presence, presence
 from streams.stages.watermark.states import DeviceStates
@@ -116,7 +116,8 @@ class Watermarks:
                 part = part.take(sifted.turn == number)
             devices = self._go_back(back)
             output, states = self._move(part, now_ns) if len(part) else (Output(part), [])
-            yield Turn(devices, replace(output, rejected=(*first, *output.rejected)), states)
+            jumps = sifted.jumps[number] if sifted.jumps else NO_JUMPS
+            yield Turn(devices, replace(output, rejected=(*first, *output.rejected)), states, jumps)
             first = []
 
     def _go_back(self, back: NDArray[np.int64]) -> NDArray[np.int32]:
