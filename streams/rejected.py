@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -48,6 +47,6 @@ def _shown(batch: Batch, row: int) -> bytes:
     channel = batch.channels.channels[batch.channel[row]]
     time = _EPOCH + timedelta(microseconds=int(batch.time_ns[row]) // 1000)
     value = float(batch.value[row])
-    is_text = channel.is_text and not math.isnan(value)
-    said = batch.channels.texts.text(int(batch.channel[row]), value) if is_text else f"{value:g}"
-    return f"{channel.field}={said} at {time:%Y-%m-%dT%H:%M:%S.%fZ}".encode(errors="replace")
+    said = batch.channels.said(int(batch.channel[row]), value)
+    shown = said if isinstance(said, str) else f"{value:g}"
+    return f"{channel.field}={shown} at {time:%Y-%m-%dT%H:%M:%S.%fZ}".encode(errors="replace")

@@ -252,6 +252,7 @@ class Devices:
         texts, most = self._channels.texts, self._limits.max_texts
         known = texts.known(row)
         if len(known) >= most and code_of(text) not in known:
+            self.is_full = True
             channel = self._channels.channels[row].field
             raise DataError(
                 "too_many_texts", f"{channel}: {text!r:.60}; ingest.max_texts is {most}"

@@ -215,7 +215,7 @@ def _print(told: Explained) -> None:
         say(f"time       {told.time}")
     for reading in told.readings[:_MOST_READINGS]:
         tags = "".join(f" {name}={value}" for name, value in reading.tags.items())
-        value = "missing" if reading.value is None else f"{reading.value:g}"
+        value = "missing" if reading.value is None else _shown(reading.value)
         unit = f" {reading.unit}" if reading.unit and reading.value is not None else ""
         flags = ", ".join(reading.flags) or "good"
         say(
@@ -243,3 +243,7 @@ def _print_trouble(trouble: Trouble) -> None:
             where = "" if table == remedy.lines[0][0] else f"in {table}: "
             say(f"             {where}{line}")
         say(f"             gives {remedy.gives}")
+
+
+def _shown(value: float | str) -> str:
+    return repr(value) if isinstance(value, str) else f"{value:g}"

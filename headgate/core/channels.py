@@ -7,6 +7,7 @@ life of the table. Numbers are never written to a topic: there the names go (``C
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -196,6 +197,12 @@ class ChannelTable:
         """Keys of these channels, in order."""
         channels = self.channels
         return [channels[row].key for row in rows.tolist()]
+
+    def said(self, row: int, value: float) -> float | str | None:
+        """What a reading of the channel says by its value: a number, a text, or nothing."""
+        if math.isnan(value):
+            return None
+        return self.texts.text(row, value) if self._is_text[row] else value
 
     def only(self, is_kept: NDArray[np.bool_]) -> Remaining:
         """A table of some of the channels and their devices, numbered anew in the same order.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TypeVar
 
 from headgate.core.errors import DataError
 
@@ -26,6 +27,8 @@ _LOST_BITS = 12
 #: Texts whose codes are remembered: most are said again and again.
 _CODES_KEPT = 1 << 14
 
+_Of = TypeVar("_Of")
+
 
 @lru_cache(_CODES_KEPT)
 def code_of(text: str) -> float:
@@ -39,6 +42,9 @@ class Texts:
 
     def __init__(self) -> None:
         self._by_row: dict[int, dict[float, str]] = {}
+        # Likewise, when each was added last, by a time that is set from outside.
+        self._said_ns: dict[int, dict[float, int]] = {}
+        self.now_ns = 0
 
     def add(self, row: int, text: str) -> float:
         """Keep a text of a channel; its code.
@@ -49,6 +55,7 @@ class Texts:
         code = code_of(text)
         if self._by_row.setdefault(row, {}).setdefault(code, text) != text:
             raise DataError("bad_text", f"{text!r:.60} can't be told from another text")
+        self._said_ns.setdefault(row, {})[code] = self.now_ns
         return code
 
     def text(self, row: int, code: float) -> str:
@@ -72,9 +79,22 @@ class Texts:
         """Drop the texts of these channels."""
         for row in rows:
             self._by_row.pop(row, None)
+            self._said_ns.pop(row, None)
+
+    def forget_before(self, time_ns: int) -> None:
+        """Drop the texts that were added last before this time."""
+        for row, said_ns in self._said_ns.items():
+            for code in [code for code, each_ns in said_ns.items() if each_ns < time_ns]:
+                del said_ns[code], self._by_row[row][code]
 
     def renumbered(self, rows: Sequence[int]) -> Texts:
         """The same under new numbers: by row the new one, below 0 for what is gone."""
         texts = Texts()
-        texts._by_row = {rows[row]: known for row, known in self._by_row.items() if rows[row] >= 0}
+        texts.now_ns = self.now_ns
+        texts._by_row = _renumbered(self._by_row, rows)
+        texts._said_ns = _renumbered(self._said_ns, rows)
         return texts
+
+
+def _renumbered(by_row: Mapping[int, _Of], rows: Sequence[int]) -> dict[int, _Of]:
+    return {rows[row]: each for row, each in by_row.items() if rows[row] >= 0}

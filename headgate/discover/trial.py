@@ -51,11 +51,16 @@ class Outcome:
         """The first readings, for a person."""
         rows, values = self.decoded.channel.tolist(), self.decoded.value.tolist()
         words = [
-            f"{self.channels.channels[row].field} "
-            + (f"{value:g}" if np.isfinite(value) else "missing")
+            f"{self.channels.channels[row].field} {_shown(self.channels.said(row, value))}"
             for row, value in zip(rows[:_SHOWN], values[:_SHOWN], strict=True)
         ]
         return ", ".join(words) + (", …" if len(rows) > _SHOWN else "")
+
+
+def _shown(said: float | str | None) -> str:
+    if isinstance(said, str):
+        return repr(said)
+    return "missing" if said is None or not np.isfinite(said) else f"{said:g}"
 
 
 def as_table(feed: FeedConfig) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def _for_value(
                 yield _channel_keys(table, channel, keys)
         for keys in _unknown_word(value):
             yield _channel_keys(table, channel, keys)
+        yield _channel_keys(table, channel, {"type": "text"})
     if feed.strict:
         yield ((("strict",), None),)
 

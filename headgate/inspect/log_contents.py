@@ -135,7 +135,7 @@ async def exported(
 async def readings_of(
     config: Config, log: Log, feed: str, wanted: Filter, channels: ChannelTable
 ) -> AsyncIterator[Batch]:
-    """A feed's readings, a record at a time, each partition's oldest first.
+    """A feed's readings that are numbers, a record at a time, each partition's oldest first.
 
     Args:
         config: Says what the topic is called in the log.
@@ -147,7 +147,9 @@ async def readings_of(
     is_ours = ByChannel(
         channels,
         np.bool_,
-        lambda each: each.feed == feed and wanted.device in (None, each.device),
+        lambda each: (
+            each.feed == feed and wanted.device in (None, each.device) and not each.is_text
+        ),
     )
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, READINGS), partition)
@@ -169,7 +171,7 @@ async def readings_of(
 async def aggregates_of(
     config: Config, log: Log, feed: str, channels: ChannelTable
 ) -> AsyncIterator[Aggregates]:
-    """A feed's closed windows without their sketches, a record at a time, oldest first.
+    """A feed's closed windows of numbers, without sketches, a record at a time, oldest first.
 
     Args:
         config: Says what the topic is called in the log.
@@ -177,7 +179,7 @@ async def aggregates_of(
         feed: Which feed.
         channels: The table that the windows are to point into.
     """
-    is_ours = ByChannel(channels, np.bool_, lambda each: each.feed == feed)
+    is_ours = ByChannel(channels, np.bool_, lambda each: each.feed == feed and not each.is_text)
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, AGGREGATES), partition)
         start, end = await log.offsets(at)

@@ -18,7 +18,7 @@ from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import FeedPatterns, TopicPattern
-from connectors.sinks.points import Point, aggregate_points
+from connectors.sinks.points import Point, aggregate_points, change_points
 from connectors.sources.configured import source_by_topic, source_key
 from headgate.config.content_types import read_as
 from headgate.config.feed import FeedConfig
@@ -37,7 +37,7 @@ from headgate.core.records import (
     decode_readings,
     schema_of,
 )
-from headgate.core.results import Aggregates, Availability
+from headgate.core.results import Aggregates, Availability, StateChange
 from headgate.core.telemetry import Telemetry
 from headgate.discover.toml import toml_value
 from headgate.discover.trial import as_table
@@ -102,7 +102,7 @@ class Reading:
         tags: What else than the name stands with it.
         channel: Its channel.
         time: Its event time, ISO 8601.
-        value: In the channel's unit; None where it is missing.
+        value: In the channel's unit, or a text; None where it is missing.
         unit: That unit.
         flags: Quality flags of ingest, in words.
         fate: What the stages decided: ``kept``, ``kept, out of range: …``, ``rejected: late``.
@@ -112,7 +112,7 @@ class Reading:
     tags: dict[str, str]
     channel: str
     time: str
-    value: float | None
+    value: float | str | None
     unit: str
     flags: list[str]
     fate: str
@@ -192,6 +192,7 @@ class Explainer:
         self._channels = channels
         self._cleaned: list[Batch] = []
         self._aggregates: list[Aggregates] = []
+        self._changes: list[StateChange] = []
         self._pipeline = Pipeline(
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
@@ -262,10 +263,12 @@ class Explainer:
         now_ns = self._clock.monotonic_ns()
         for number in range(1, _ROUNDS + 1):
             self._take(self._pipeline.advance(now_ns + number * _LONG_NS))
-        every = concat_aggregates(self._aggregates) if self._aggregates else None
-        if every is None:
-            return []
-        return aggregate_points(every, self._channels, self._config.gateway.name)
+        gateway = self._config.gateway.name
+        changes = change_points(self._changes, gateway)
+        if not self._aggregates:
+            return changes
+        every = concat_aggregates(self._aggregates)
+        return [*changes, *aggregate_points(every, self._channels, gateway)]
 
     def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
         for feed, each in self._config.feeds_of(source).items():
@@ -368,13 +371,15 @@ class Explainer:
 
     def _reading(self, batch: Batch, row: int, fate: str) -> Reading:
         channel = self._channels.channels[batch.channel[row]]
-        value, quality = float(batch.value[row]), int(batch.quality[row])
+        number, quality = float(batch.value[row]), int(batch.quality[row])
+        is_there = bool(np.isfinite(number))
+        value = self._channels.said(int(batch.channel[row]), number) if is_there else None
         return Reading(
             channel.device,
             dict(channel.tags),
             channel.field,
             iso_text(int(batch.time_ns[row])),
-            value if np.isfinite(value) else None,
+            value,
             channel.unit,
             [WORDS[flag] for flag in Quality if flag and quality & flag],
             fate,
@@ -394,6 +399,7 @@ class Explainer:
         )
 
     def _take(self, results: Results) -> None:
+        self._changes += results.changes
         if len(results.aggregates):
             self._aggregates.append(results.aggregates)
 

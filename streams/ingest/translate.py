@@ -191,6 +191,7 @@ class Translator:
         """Decode those of a feed at these positions."""
         if not positions:
             return
+        self._channels.texts.now_ns = self._now_ns()
         of_feed = messages.only(positions)
         payloads = of_feed.payloads
         reader = self._readers[feed]
@@ -312,6 +313,7 @@ class Translator:
         if now_ns - self._looked_ns < (_FULL_EVERY_NS if is_full else _LOOK_EVERY_NS):
             return
         self._looked_ns = now_ns
+        self._channels.texts.forget_before(now_ns - self._config.forget_after)
         self._date_new()
         known = len(self._channels)
         is_kept = self._heard_ns[:known] >= now_ns - self._config.forget_after

@@ -58,8 +58,8 @@ class _Line:
         for identity, window in windows([results.aggregates], self._channels).items():
             said.append(("window", Channel.from_key(identity[0]).owner, (identity, window)))
         said += [("health", Device(each.feed, each.device), repr(each)) for each in results.health]
-        for each in results.changes:
-            said.append(("change", Device(each.feed, each.device), repr(each)))
+        for change in results.changes:
+            said.append(("change", Device(change.feed, change.device), repr(change)))
         for each in results.anomalies:
             said.append(("anomaly", Device(each.feed, each.device), repr(each)))
         for scores in self._scores:

@@ -28,7 +28,7 @@ from headgate.core.clock import SystemClock
 from headgate.core.log import QUARANTINE, Log, TopicPartition
 from headgate.core.records import (
     MESSAGES_SCHEMA,
-    REJECTED_SCHEMA,
+    REJECTED_SCHEMAS,
     decode_messages,
     decode_rejected,
     schema_of,
@@ -353,7 +353,7 @@ class Rig:
                         break
                     for record in records:
                         schema = schema_of(record.headers)
-                        if schema == REJECTED_SCHEMA:
+                        if schema in REJECTED_SCHEMAS:
                             _count_rejected(record.value, met)
                         elif schema == MESSAGES_SCHEMA:
                             _note_refused(record.value, lines)

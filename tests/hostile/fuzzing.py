@@ -27,6 +27,7 @@ from headgate.core.log import StoredRecord
 from headgate.core.records import aggregates as aggregate_columns
 from headgate.core.records import anomalies as anomaly_columns
 from headgate.core.records import availability as availability_columns
+from headgate.core.records import changes as change_columns
 from headgate.core.records import health as health_columns
 from headgate.core.records import messages as message_columns
 from headgate.core.records import readings as reading_columns
@@ -39,6 +40,7 @@ from headgate.core.results import (
     Availability,
     DeviceState,
     SensorHealth,
+    StateChange,
 )
 from headgate.core.stage import Snapshot
 from streams.forward.backlog import read_note
@@ -73,6 +75,57 @@ def _readings(rng: random.Random) -> bytes:
 def _rejected(rng: random.Random) -> bytes:
     batch = _batch(rng, rng.randint(0, 40))
     return kinds.encode_rejected(batch, [rng.choice(["late", "duplicate"]) for _ in batch.time_ns])
+
+
+def _text_readings(rng: random.Random) -> bytes:
+    return kinds.encode_readings(_text_batch(rng, rng.randint(1, 60)))
+
+
+def _text_rejected(rng: random.Random) -> bytes:
+    batch = _text_batch(rng, rng.randint(1, 40))
+    return kinds.encode_rejected(batch, [rng.choice(["late", "conflict"]) for _ in batch.time_ns])
+
+
+def _text_batch(rng: random.Random, count: int) -> Batch:
+    table = _table(rng)
+    mode = table.row(Channel("f", "d1", "f", "mode", is_text=True))
+    codes = [table.texts.add(mode, text) for text in ("idle", "läuft", "x" * rng.randint(1, 256))]
+    channel = [rng.choice((mode, rng.randrange(len(table)))) for _ in range(count - 1)]
+    channel.append(mode)
+    value = [rng.choice([*codes, np.nan]) if row == mode else rng.random() for row in channel]
+    time_ns = [rng.randrange(2**60) for _ in channel]
+    return Batch.from_columns(table, time_ns, channel, value, origin=Origin("r", 1, 5))
+
+
+def _text_aggregates(rng: random.Random) -> bytes:
+    table, k = _table(rng), rng.randint(1, 12)
+    mode = table.row(Channel("f", "d1", "f", "mode", is_text=True))
+    codes = [table.texts.add(mode, text) for text in ("idle", "läuft")]
+    one, empty = np.ones(k, np.int64), [np.empty(0, np.int32)] * k
+    return kinds.encode_aggregates(
+        Aggregates(
+            channel=np.full(k, mode, np.int32),
+            start_ns=np.arange(k),
+            window_ns=one,
+            n=one,
+            flagged=one,
+            expected=one,
+            stats={name: np.full(k, rng.choice([np.nan, *codes])) for name in STATISTICS},
+            sketch_keys=empty,
+            sketch_counts=[each.astype(np.int64) for each in empty],
+            held=[{code: rng.randrange(9) for code in codes[: rng.randint(0, 2)]} for _ in one],
+        ),
+        table,
+    )
+
+
+def _changes(rng: random.Random) -> bytes:
+    return kinds.encode_changes(
+        [
+            StateChange("f", f"d{n}", "c", n, "on", "off", n, (("line", "a"),) * (n % 2))
+            for n in range(rng.randint(0, 9))
+        ]
+    )
 
 
 def _messages(rng: random.Random) -> bytes:
@@ -174,7 +227,9 @@ def _availability(rng: random.Random) -> bytes:
 def _state(rng: random.Random) -> bytes:
     devices = rng.randint(0, 5)
     channels = [
-        Channel("f", f"d{n % 5}", "f", f"c{n}", tags=(("line", "a"),) * (n % 2)).key
+        Channel(
+            "f", f"d{n % 5}", "f", f"c{n}", tags=(("line", "a"),) * (n % 2), is_text=n % 2 == 1
+        ).key
         for n in range(devices)
     ]
     snapshot = Snapshot(
@@ -182,6 +237,7 @@ def _state(rng: random.Random) -> bytes:
         devices=[Device("f", f"d{n}", (("line", "a"),) * (n % 2)) for n in range(devices)],
         channels=channels,
         fingerprints={"clean": "abc"},
+        texts=[(n, f"text {n}") for n in range(1, devices, 2)],
         blocks={
             "clean": {"last": np.arange(devices, dtype=float), "none": np.empty((0, 3), np.int64)},
             "frame.m": {"ring": np.ones((devices, 4, 3), np.float32), "open": np.zeros(2, bool)},
@@ -219,6 +275,13 @@ Decoder = Callable[[bytes], object]
 KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
     "readings": (_readings, lambda value: kinds.decode_readings(value, ChannelTable())),
     "rejected": (_rejected, lambda value: kinds.decode_rejected(value, ChannelTable())),
+    "text_readings": (_text_readings, lambda value: kinds.decode_readings(value, ChannelTable())),
+    "text_rejected": (_text_rejected, lambda value: kinds.decode_rejected(value, ChannelTable())),
+    "text_aggregates": (
+        _text_aggregates,
+        lambda value: kinds.decode_aggregates(value, ChannelTable()),
+    ),
+    "changes": (_changes, kinds.decode_changes),
     "messages": (_messages, kinds.decode_messages),
     "retried": (_retried, kinds.decode_retried),
     "aggregates": (_aggregates, lambda value: kinds.decode_aggregates(value, ChannelTable())),
@@ -240,6 +303,10 @@ _SCHEMAS = {
     "health": health_columns._HEALTH,
     "states": state_columns._STATES,
     "availability": availability_columns._AVAILABILITY,
+    "text_readings": reading_columns._TEXT_READINGS,
+    "text_rejected": rejected_columns._TEXT_REJECTED,
+    "text_aggregates": aggregate_columns._TEXT_AGGREGATES,
+    "changes": change_columns._CHANGES,
 }
 
 

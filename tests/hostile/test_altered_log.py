@@ -31,6 +31,7 @@ from headgate.core.log import (
 from headgate.core.records import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
+    CHANGES_SCHEMA,
     HEALTH_SCHEMA,
     MESSAGES_SCHEMA,
     OLD_ANOMALIES_SCHEMAS,
@@ -38,6 +39,9 @@ from headgate.core.records import (
     REJECTED_SCHEMA,
     RETRIED_SCHEMA,
     STATES_SCHEMA,
+    TEXT_AGGREGATES_SCHEMA,
+    TEXT_READINGS_SCHEMA,
+    TEXT_REJECTED_SCHEMA,
     encode_readings,
 )
 from streams.process.state import STATE_SCHEMA
@@ -49,16 +53,18 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(400)]
 
 #: What may stand in each topic: the kind of its records, and the schema that they say they have.
 _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
-    READINGS: [("readings", READINGS_SCHEMA)],
-    AGGREGATES: [("aggregates", AGGREGATES_SCHEMA)],
+    READINGS: [("readings", READINGS_SCHEMA), ("text_readings", TEXT_READINGS_SCHEMA)],
+    AGGREGATES: [("aggregates", AGGREGATES_SCHEMA), ("text_aggregates", TEXT_AGGREGATES_SCHEMA)],
     ANOMALIES: [
         ("anomalies", ANOMALIES_SCHEMA),
         ("old_anomalies", OLD_ANOMALIES_SCHEMAS[0]),
         ("health", HEALTH_SCHEMA),
         ("states", STATES_SCHEMA),
+        ("changes", CHANGES_SCHEMA),
     ],
     QUARANTINE: [
         ("rejected", REJECTED_SCHEMA),
+        ("text_rejected", TEXT_REJECTED_SCHEMA),
         ("messages", MESSAGES_SCHEMA),
         ("retried", RETRIED_SCHEMA),
     ],

@@ -12,14 +12,19 @@ import numpy as np
 from connectors.formats.arrivals import Arrivals
 from connectors.formats.decoder import FeedDecoder
 from connectors.logs.configured import topic
-from connectors.sinks.points import aggregate_points, anomaly_points, health_points
+from connectors.sinks.points import (
+    aggregate_points,
+    anomaly_points,
+    change_points,
+    health_points,
+)
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.log import QUARANTINE, READINGS, StoredRecord, TopicPartition
 from headgate.core.records import (
     MESSAGES_SCHEMA,
-    REJECTED_SCHEMA,
+    REJECTED_SCHEMAS,
     decode_messages,
     decode_readings,
     decode_rejected,
@@ -150,6 +155,7 @@ class Account:
         gateway = self._config.gateway.name
         points = aggregate_points(results.aggregates, batch.channels, gateway)
         points += anomaly_points(results.anomalies, gateway)
+        points += change_points(results.changes, gateway)
         points += health_points(results.health, gateway)
         for point in points:
             line = point.line()
@@ -247,7 +253,7 @@ class Account:
         """Take up why each reading was put aside, and each message."""
         for record in self._new_records(QUARANTINE):
             schema = schema_of(record.headers)
-            if schema == REJECTED_SCHEMA:
+            if schema in REJECTED_SCHEMAS:
                 rejected = decode_rejected(record.value, ChannelTable())
                 names = _names(rejected.batch)
                 for name, reason in zip(names, rejected.reasons, strict=True):

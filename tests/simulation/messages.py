@@ -29,6 +29,9 @@ FUTURE_MS = START_MS + 10 * 365 * 86_400_000
 #: Of the devices that send no times.
 UNTIMED_FEED = "bench"
 
+#: What presses say that they do.
+_MODES = ("idle", "running", "fault")
+
 #: Of ``[ingest]``; what is larger is refused.
 MAX_PAYLOAD_BYTES, MAX_RECORDS = 64 << 10, 100
 
@@ -106,7 +109,12 @@ def presses(draw: random.Random, *, has_poison: bool) -> Told:
             time_ms = START_MS + off_ms[device] + step * PERIOD_MS
             if step >= forward[device] or draw.random() < wrong[device]:
                 time_ms += AHEAD_MS
-            payload = {"t": time_ms, "force": (7 * step + 3 * device) % 50, "stroke": step / 7}
+            payload = {
+                "t": time_ms,
+                "force": (7 * step + 3 * device) % 50,
+                "stroke": step / 7,
+                "mode": _MODES[(step // 4 + device) % len(_MODES)],
+            }
             if draw.random() < no_good:
                 messages.append(_no_good(draw, told, topics[device], payload))
                 continue
@@ -130,7 +138,7 @@ def presses(draw: random.Random, *, has_poison: bool) -> Told:
     return told
 
 
-def _no_good(draw: random.Random, told: Told, topic: bytes, payload: dict[str, float]) -> Message:
+def _no_good(draw: random.Random, told: Told, topic: bytes, payload: dict[str, Any]) -> Message:
     """A message that must be refused, as a whole or in part; no two are the same."""
     number = len(told.refused) + len(told.bad_fields)
     record = json.dumps(payload).encode()

@@ -101,7 +101,11 @@ class Story:
             "period": "100ms",
             "grace": "300ms",
             "aggregates": [{"window": "1s"}],
-            "channels": {"force": {"range": [0, 100]}, "stroke": {}},
+            "channels": {
+                "force": {"range": [0, 100]},
+                "stroke": {},
+                "mode": {"type": "text", "valid_for": "3s"},
+            },
         }
         pump = {
             "topic": "plant/{line}/{device}/telemetry",

@@ -1,8 +1,8 @@
 """Points in a SQLite file, bounded by age and size.
 
 The same points as InfluxDB would get, with the same identity. The views ``anomalies``,
-``sensor_health``, ``device_state`` and ``aggregates`` are for people and tools that read the file;
-it may be read while it is written.
+``sensor_health``, ``device_state``, ``channel_state`` and ``aggregates`` are for people and tools
+that read the file; it may be read while it is written.
 """
 
 from __future__ import annotations
@@ -76,6 +76,18 @@ CREATE VIEW device_state AS SELECT
     fields,
     tags
 FROM points WHERE measurement = 'device_state' AND kind = 'anomalies';
+DROP VIEW IF EXISTS channel_state;
+CREATE VIEW channel_state AS SELECT
+    json_extract(tags, '$.feed') AS feed,
+    json_extract(tags, '$.device') AS device,
+    json_extract(tags, '$.channel') AS channel,
+    time_ns,
+    json_extract(fields, '$.state') AS state,
+    json_extract(fields, '$.before') AS before,
+    json_extract(fields, '$.before_s') AS before_s,
+    fields,
+    tags
+FROM points WHERE measurement = 'channel_state' AND kind = 'anomalies';
 DROP VIEW IF EXISTS aggregates;
 CREATE VIEW aggregates AS SELECT
     measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields, tags

@@ -1,4 +1,4 @@
-"""Anomalies, sensors' health and devices' states back to MQTT, retained, for local screens."""
+"""Anomalies, sensors' health, and devices' and channels' states back to MQTT, for local screens."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class MqttResults:
     Anomalies go to ``{prefix}/{gateway}/anomalies/{device}``, a sensor's health to
     ``{prefix}/{gateway}/sensor_health/{device}/{channel}``, whether a device is there to
     ``{prefix}/{gateway}/device_state/{feed}/{device}``: one device of two feeds may be there by one
-    of them only. Where devices are told apart by more than their names, a level with the value of
-    each such tag follows, in the order of the tags' names. Characters that a topic level can't hold
-    are percent-encoded in names.
+    of them only; and what a text channel says to
+    ``{prefix}/{gateway}/channel_state/{feed}/{device}/{channel}``. Where devices are told apart by
+    more than their names, a level with the value of each such tag follows, in the order of the
+    tags' names. Characters that a topic level can't hold are percent-encoded in names.
 
     Args:
         config: The whole configuration; its sources say where brokers are.
@@ -81,7 +82,7 @@ class MqttResults:
 
     def _topic(self, point: Point) -> str:
         levels = [self._prefix, self._gateway, point.measurement]
-        if point.measurement == "device_state":
+        if point.measurement in ("device_state", "channel_state"):
             levels.append(_level(point.tag("feed")))
         levels.append(_level(point.tag("device")))
         if channel := point.tag("channel"):

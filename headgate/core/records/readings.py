@@ -131,9 +131,8 @@ def rows_between(batch: Batch, first: int, end: int) -> Batch:
 def reading_rows(batch: Batch, takes: Takes) -> Iterator[Row]:
     """Readings, for people."""
     columns = (batch.channel, batch.time_ns, batch.value, batch.quality)
-    channels, texts = batch.channels.channels, batch.channels.texts
     for row, time_ns, value, quality in zip(*(column.tolist() for column in columns), strict=True):
-        channel = channels[row]
+        channel = batch.channels.channels[row]
         if not takes(time_ns, channel.device):
             continue
         flags = [flag.name.lower() for flag in Quality if flag.name and quality & flag]
@@ -142,11 +141,7 @@ def reading_rows(batch: Batch, takes: Takes) -> Iterator[Row]:
             "feed": channel.feed,
             "device": channel.device,
             "channel": channel.field,
-            "value": None
-            if not math.isfinite(value)
-            else texts.text(row, value)
-            if channel.is_text
-            else value,
+            "value": batch.channels.said(row, value) if math.isfinite(value) else None,
             "unit": channel.unit,
             "quality": " ".join(flags) or "good",
             "tags": dict(channel.tags),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from typing import Any
@@ -25,8 +24,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 }
 
 
-def _shown(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:g}"
+def _shown(said: float | str | None) -> str:
+    if isinstance(said, str):
+        return said
+    return "-" if said is None else f"{said:g}"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -45,7 +46,7 @@ def test_a_feed_reads_its_messages(name: str) -> None:
         np.full(len(messages), _NOW_NS),
     )
     readings = [
-        f"→ {channels.channels[row].device} {channels.channels[row].field} {_shown(value)}"
+        f"→ {channels.channels[row].device} {channels.channels[row].field} {_shown(channels.said(row, value))}"
         for row, value in zip(found.channel.tolist(), found.value.tolist(), strict=True)
     ]
     assert not found.refused

@@ -116,6 +116,9 @@ def test_versions_are_the_ones_written() -> None:
         kinds.HEALTH_SCHEMA,
         kinds.STATES_SCHEMA,
         kinds.REJECTED_SCHEMA,
+        kinds.TEXT_READINGS_SCHEMA,
+        kinds.TEXT_AGGREGATES_SCHEMA,
+        kinds.CHANGES_SCHEMA,
         kinds.MESSAGES_SCHEMA,
         kinds.RETRIED_SCHEMA,
     ):

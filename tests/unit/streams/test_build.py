@@ -44,3 +44,12 @@ def test_a_model_gets_no_values_in_another_unit(units: dict[str, str], got: str)
         "feed.pump.models: pump: channel 'temperature': expected the unit the model was trained "
         f"in, 'C', got '{got}'"
     )
+
+
+def test_a_model_gets_no_texts() -> None:
+    """That is said when the configuration is read."""
+    (problem,) = _problems({"type": "text"})
+    assert problem == (
+        "feed.pump.models: pump: expected a channel 'temperature' of numbers, found one of "
+        'type = "text", which no model takes'
+    )

@@ -26,7 +26,7 @@ _LENGTHS_S = (10, 25)
 _LONG_NS = 10**15
 
 #: Seconds after the start, and a text, None for one that is missing, or a number.
-_Said: TypeAlias = tuple[int, str | None | float]
+_Said: TypeAlias = tuple[int, str | float | None]
 
 
 def _config(**channel: object) -> Config:
@@ -256,7 +256,14 @@ def test_no_state_goes_on_over_what_a_wrong_clock_left_out() -> None:
     press.say((5000, "open"), (5001, "open"), (5002, "open"), quality=int(Quality.AHEAD))
     press.say((5040, "open"))
 
-    assert [start for length, start in press.windows if length == 10] == [0, 10, 20, 5000, 5010, 5020]
+    assert [start for length, start in press.windows if length == 10] == [
+        0,
+        10,
+        20,
+        5000,
+        5010,
+        5020,
+    ]
 
 
 def _wanted(

@@ -13,11 +13,19 @@ from connectors.sinks.points import (
     Point,
     aggregate_points,
     anomaly_points,
+    change_points,
     health_points,
     state_points,
 )
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
+from headgate.core.results import (
+    STATISTICS,
+    Aggregates,
+    Anomaly,
+    DeviceState,
+    SensorHealth,
+    StateChange,
+)
 
 _TEXT = st.text(min_size=1, max_size=12) | st.text(
     alphabet=st.sampled_from(list('a,= "\\\n\r\t#')), min_size=1, max_size=8
@@ -172,3 +180,52 @@ def test_whether_a_device_is_there_is_a_series_a_device() -> None:
         "state": "offline", "is_online": False, "cause": "silence", "seen_ns": 20,
     }  # fmt: skip
     assert point.time_ns == 21
+
+
+def test_a_text_channel_s_window_has_its_last_text_and_the_seconds_in_each() -> None:
+    """Beside the numbers of its device; of one without a reading too."""
+    table = ChannelTable()
+    mode = table.row(Channel("press", "p1", "press", "mode", is_text=True))
+    force = table.row(Channel("press", "p1", "press", "force"))
+    idle, odd = table.texts.add(mode, "idle"), table.texts.add(mode, 'a "b", c=d')
+    two = np.full(2, 2, np.int64)
+    windows = Aggregates(
+        channel=np.array([mode, force], np.int32),
+        start_ns=0 * two,
+        window_ns=two * 5 * 10**9,
+        n=two,
+        flagged=0 * two,
+        expected=two,
+        stats={name: np.array([odd, 1.5]) for name in STATISTICS},
+        held=[{idle: 4 * 10**9, odd: 6 * 10**9}, {}],
+    )
+
+    (point,) = aggregate_points(windows, table, "gw")
+
+    assert [name for name in point.fields if name.startswith("mode")] == [
+        "mode_state",
+        'mode_seconds_a "b", c=d',
+        "mode_seconds_idle",
+        "mode_n",
+        "mode_flagged",
+        "mode_expected",
+    ]
+    assert point.line().startswith(
+        'press_10s,device=p1,gateway=gw mode_state="a \\"b\\", c=d",'
+        'mode_seconds_a\\ "b"\\,\\ c\\=d=6.0,mode_seconds_idle=4.0,mode_n=2i,'
+    )
+    assert point.fields["force_mean"] == 1.5
+
+
+def test_a_change_of_a_text_is_a_series_a_channel() -> None:
+    """Without what was before it where that is not known."""
+    first = StateChange("press", "p1", "mode", 5, "idle", "", 0)
+    second = StateChange("press", "p1", "mode", 9, "run", "idle", 4 * 10**9, (("line", "a"),))
+
+    lines = [point.line() for point in change_points([first, second], "gw")]
+
+    head = "channel_state,channel=mode,device=p1,feed=press,gateway=gw"
+    assert lines == [
+        f'{head} state="idle" 5',
+        f'{head},line=a state="run",before="idle",before_s=4.0 9',
+    ]

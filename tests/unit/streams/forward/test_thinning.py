@@ -152,3 +152,35 @@ def test_slow_devices_are_expected_no_more_often_than_they_report(period: str) -
     expected = {"3s": 18, "8s": 8, "20s": 3, "5m": 1}[period]
     assert set(merged.expected.tolist()) == {expected}
     assert abs(expected - int(long.expected[0])) <= 2
+
+
+def test_seconds_in_states_add_up() -> None:
+    """And the last text is that of the last window, with a reading in it or not."""
+    channels = ChannelTable()
+    mode = channels.row(Channel("f", "a", "f", "mode", is_text=True))
+    idle, run = channels.texts.add(mode, "idle"), channels.texts.add(mode, "run")
+    count = np.array([2, 0, 1, 0, 1])
+    ten = np.full(5, 10 * NS_PER_S)
+    rows = Aggregates(
+        channel=np.full(5, mode, np.int32),
+        start_ns=np.array([0, 10, 20, 30, 60]) * NS_PER_S,
+        window_ns=ten,
+        n=count,
+        flagged=0 * count,
+        expected=0 * count + 10,
+        stats={
+            **{name: np.full(5, np.nan) for name in STATISTICS},
+            "last": np.array([idle, idle, run, idle, run]),
+        },
+        sketch_keys=[np.empty(0, np.int32)] * 5,
+        sketch_counts=[np.empty(0, np.int64)] * 5,
+        held=[{idle: 8, run: 2}, {idle: 10}, {run: 10}, {run: 1, idle: 9}, {run: 10}],
+    )
+    sources = source_windows({"f": _feed("10s")}, (_MINUTE,), _MINUTE)
+
+    merged, waiting = thin(rows, channels, _MINUTE, sources, {"f": _feed("10s")})
+
+    assert merged.held == [{idle: 27, run: 13}]
+    assert merged.n.tolist() == [3]
+    assert channels.said(mode, float(merged.stats["last"][0])) == "idle"
+    assert waiting.held == [{run: 10}]
