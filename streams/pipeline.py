@@ -157,7 +157,7 @@ class Pipeline:
     def _go_back(self, devices: NDArray[np.int32]) -> Results:
         """End what is open at devices whose clocks were set back, and forget when it was."""
         followed = self._follower.close(devices, _never)
-        aggregates = self._aggregator.close(devices, _never, followed.held)
+        aggregates = self._aggregator.close(devices, _never, followed.spent)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly
@@ -184,7 +184,7 @@ class Pipeline:
         with self._timed("aggregate"):
             watermark_of = self._watermarks.watermark_ns
             followed = self._follower.process(cleaned.main, watermark_of, turn.jumps)
-            aggregates = self._aggregator.process(cleaned.main, watermark_of, followed.held)
+            aggregates = self._aggregator.process(cleaned.main, watermark_of, followed.spent)
         with self._timed("health"):
             health = self._monitor.process(aggregates)
         anomalies = self._score(cleaned.main)
@@ -250,7 +250,7 @@ class Pipeline:
         silence = self._watermarks.advance(now_ns, self._silent_after_ns, among)
         watermark_of = self._watermarks.watermark_ns
         followed = self._follower.close(silence.closing, watermark_of)
-        aggregates = self._aggregator.close(silence.closing, watermark_of, followed.held)
+        aggregates = self._aggregator.close(silence.closing, watermark_of, followed.spent)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly

@@ -169,6 +169,6 @@ def windows(parts: Sequence[Aggregates], channels: ChannelTable) -> dict[Any, An
                 {name: repr(float(column[row])) for name, column in part.stats.items()},
                 part.sketch_keys[row].tolist(),
                 part.sketch_counts[row].tolist(),
-                sorted(part.held[row].items()) if part.held else [],
+                sorted(part.spent[row].items()) if part.spent else [],
             )
     return found

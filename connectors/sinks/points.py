@@ -113,8 +113,8 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
         fields = fields_of.setdefault(key, {})
         names = aggregate_fields(channel.field)
         if channel.is_text:
-            held = aggregates.held[at] if aggregates.held else {}
-            fields.update(_state_fields(channel.field, row, values[_LAST], held, channels.texts))
+            spent = aggregates.spent[at] if aggregates.spent else {}
+            fields.update(_state_fields(channel.field, row, values[_LAST], spent, channels.texts))
             values = [math.nan] * len(values)  # noqa: PLW2901
         for name, value in zip(names, values, strict=False):
             if math.isfinite(value):
@@ -130,13 +130,13 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
 
 
 def _state_fields(
-    channel: str, row: int, last: float, held: Mapping[float, int], texts: Texts
+    channel: str, row: int, last: float, spent: Mapping[float, int], texts: Texts
 ) -> dict[str, FieldValue]:
     """What a window of a text channel says: its last text, and for how long it was in each."""
     fields: dict[str, FieldValue] = {}
     if math.isfinite(last):
         fields[f"{channel}_state"] = texts.text(row, last)
-    named = sorted((texts.text(row, code), held_ns) for code, held_ns in held.items())
+    named = sorted((texts.text(row, code), spent_ns) for code, spent_ns in spent.items())
     fields.update((f"{channel}{SECONDS}{text}", ns / NS_PER_S) for text, ns in named)
     return fields
 

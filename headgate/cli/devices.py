@@ -11,7 +11,7 @@ from headgate.core.text import json_line, printable
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
-    from headgate.inspect.devices import KnownDevice
+    from headgate.inspect.devices import HeldValue, KnownDevice
 
 
 #: Values that are shown of a device.
@@ -94,10 +94,15 @@ def _as_json(each: KnownDevice) -> dict[str, Any]:
 def _shown_held(each: KnownDevice) -> str:
     """What its channels hold, of many the first."""
     words = [
-        f"{held.channel.field} {held.value:g}{f' {held.channel.unit}' if held.channel.unit else ''}"
+        f"{held.channel.field} {_shown_value(held)}"
         for held in sorted(each.held, key=lambda held: held.channel.field)
     ]
     return ", ".join([*words[:_SHOWN], *(["…"] if len(words) > _SHOWN else [])])
+
+
+def _shown_value(held: HeldValue) -> str:
+    value = held.value if isinstance(held.value, str) else f"{held.value:g}"
+    return f"{value} {held.channel.unit}" if held.channel.unit else value
 
 
 def _print(devices: list[KnownDevice]) -> None:

@@ -247,7 +247,7 @@ class Aggregates:
             (readings with these flags), jumps (sum of the squared differences of readings in a
             row), lone (the most that one reading stands off both its neighbours). They do not
             leave the pipeline; of windows read from the log there are none.
-        held: k mappings, empty ones for numbers: of a text channel, for how long of the window it
+        spent: k mappings, empty ones for numbers: of a text channel, for how long of the window it
             was in each state, ns by its text's code. None at all where no row is of text channels.
     """
 
@@ -261,7 +261,7 @@ class Aggregates:
     sketch_keys: list[NDArray[np.int32]] = field(default_factory=list)
     sketch_counts: list[NDArray[np.int64]] = field(default_factory=list)
     signs: dict[str, NDArray[Any]] = field(default_factory=dict)
-    held: list[Mapping[float, int]] = field(default_factory=list)
+    spent: list[Mapping[float, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Number of closed windows."""
@@ -280,15 +280,15 @@ class Aggregates:
             sketch_keys=[self.sketch_keys[row] for row in rows],
             sketch_counts=[self.sketch_counts[row] for row in rows],
             signs={name: column[rows] for name, column in self.signs.items()},
-            held=[self.held[row] for row in rows] if self.held else [],
+            spent=[self.spent[row] for row in rows] if self.spent else [],
         )
 
 
-def joined_held(parts: Sequence[Aggregates]) -> list[Mapping[float, int]]:
-    """``Aggregates.held`` of windows one after the other."""
-    if not any(part.held for part in parts):
+def joined_states(parts: Sequence[Aggregates]) -> list[Mapping[float, int]]:
+    """``Aggregates.spent`` of windows one after the other."""
+    if not any(part.spent for part in parts):
         return []
-    return [held for part in parts for held in part.held or [{}] * len(part)]
+    return [spent for part in parts for spent in part.spent or [{}] * len(part)]
 
 
 #: Names of ``Aggregates.signs``.

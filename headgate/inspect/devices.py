@@ -30,12 +30,12 @@ class HeldValue:
 
     Attributes:
         channel: Which one.
-        value: In its unit.
+        value: In its unit, or a text.
         time_ns: When it was said, or became known, ns since 1970 UTC.
     """
 
     channel: Channel
-    value: float
+    value: float | str
     time_ns: int
 
 
@@ -123,9 +123,13 @@ def _held_in(snapshot: Snapshot, table: ChannelTable) -> dict[Device, list[HeldV
     names = ("channel", "channel_value", "channel_time_ns")
     try:
         columns = [block[name].tolist() for name in names]
+        for position, text in snapshot.texts:
+            table.texts.add(table.row_of_key(snapshot.channels[position]), text)
         for place, value, time_ns in zip(*columns, strict=True):
-            channel = table.channels[table.row_of_key(snapshot.channels[place])]
-            found.setdefault(channel.owner, []).append(HeldValue(channel, value, time_ns))
+            row = table.row_of_key(snapshot.channels[place])
+            channel, said = table.channels[row], table.said(row, value)
+            known = value if said is None else said
+            found.setdefault(channel.owner, []).append(HeldValue(channel, known, time_ns))
     except (KeyError, IndexError, ValueError) as error:
         raise DataError("bad_record", f"held: {error!r}") from error
     return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
-from headgate.core.results import STATISTICS, Aggregates, joined_held
+from headgate.core.results import STATISTICS, Aggregates, joined_states
 from headgate.core.runs import runs
 from headgate.core.sketch import count_buckets, quantiles
 
@@ -148,18 +148,18 @@ def _merge(rows: Aggregates, target_ns: int, period_ns: NDArray[np.int64]) -> Ag
         stats=stats,
         sketch_keys=np.split(buckets.key, cut),
         sketch_counts=np.split(buckets.count, cut),
-        held=_held(rows, group, len(starts)),
+        spent=_spent(rows, group, len(starts)),
     )
 
 
-def _held(rows: Aggregates, group: NDArray[np.intp], count: int) -> list[Mapping[float, int]]:
+def _spent(rows: Aggregates, group: NDArray[np.intp], count: int) -> list[Mapping[float, int]]:
     """For how long text channels were in each state in the long windows."""
-    if not rows.held:
+    if not rows.spent:
         return []
     sums: list[dict[float, int]] = [{} for _ in range(count)]
-    for at, held in zip(group.tolist(), rows.held, strict=True):
-        for code, held_ns in held.items():
-            sums[at][code] = sums[at].get(code, 0) + held_ns
+    for at, spent in zip(group.tolist(), rows.spent, strict=True):
+        for code, spent_ns in spent.items():
+            sums[at][code] = sums[at].get(code, 0) + spent_ns
     return [*sums]
 
 
@@ -191,7 +191,7 @@ def concat(parts: Sequence[Aggregates]) -> Aggregates:
         },
         sketch_keys=[keys for part in parts for keys in part.sketch_keys],
         sketch_counts=[counts for part in parts for counts in part.sketch_counts],
-        held=joined_held(parts),
+        spent=joined_states(parts),
     )
 
 

@@ -12,6 +12,7 @@ from headgate.core.log import Headers, Record, TopicPartition
 from headgate.core.records import (
     AVAILABILITY_SCHEMA,
     HELD_SCHEMA,
+    READINGS_SCHEMA,
     READINGS_SCHEMAS,
     KeyRows,
     check_schema,

@@ -22,7 +22,7 @@ from headgate.core.errors import DataError
 from headgate.core.results import StateChange
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
-from streams.stages.aggregate.held import NOTHING_HELD, Held, joined_spans
+from streams.stages.aggregate.in_states import NOTHING_SPENT, Spent, joined_spans
 from streams.stages.aggregate.stage import WatermarkOf
 from streams.stages.arrays import (
     NEVER_NS,
@@ -43,14 +43,14 @@ class Followed:
 
     Attributes:
         changes: What they say anew, in the order of event time.
-        held: For how long they were in which state, of windows that have closed.
+        spent: For how long they were in which state, of windows that have closed.
     """
 
     changes: list[StateChange]
-    held: Held
+    spent: Spent
 
 
-_NOTHING = Followed([], NOTHING_HELD)
+_NOTHING = Followed([], NOTHING_SPENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Follower:
             start_ns=np.int64,
             window_ns=np.int64,
             code=np.float64,
-            held_ns=np.int64,
+            spent_ns=np.int64,
             until_ns=np.int64,
         )
         # By device row: when there is something to do.
@@ -286,7 +286,7 @@ class Follower:
         self._expect(devices, settled.slots)
         closed = {name: each[is_closed] for name, each in spans.items()}
         back_ns = self._now["back_ns"][self._slot[closed["channel"]]]
-        return Followed(changes, Held(**closed, is_alone=closed["start_ns"] >= back_ns))
+        return Followed(changes, Spent(**closed, is_alone=closed["start_ns"] >= back_ns))
 
     def _settle(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> _Settled:
         device, rows = self._waiting.take(devices)
@@ -363,8 +363,8 @@ class Follower:
         now["done_ns"][slots] = end_ns[last]
         now["code"][slots], now["said_ns"][slots] = code[last], said_ns[last]
         end_ns = np.minimum(end_ns, said_ns + self._valid_ns[slots[at]])
-        held = np.flatnonzero(~np.isnan(code) & (end_ns > begin_ns))
-        slot, code, begin_ns, end_ns = slots[at[held]], code[held], begin_ns[held], end_ns[held]
+        spent = np.flatnonzero(~np.isnan(code) & (end_ns > begin_ns))
+        slot, code, begin_ns, end_ns = slots[at[spent]], code[spent], begin_ns[spent], end_ns[spent]
         return [
             _cut(self._channel[slot[has]], code[has], begin_ns[has], end_ns[has], length_ns)
             for length_ns, has in self._with_lengths(slot)
@@ -431,7 +431,7 @@ def _cut(
         "start_ns": start_ns,
         "window_ns": np.full(len(of), length_ns, np.int64),
         "code": code[of],
-        "held_ns": until_ns - np.maximum(begin_ns[of], start_ns),
+        "spent_ns": until_ns - np.maximum(begin_ns[of], start_ns),
         "until_ns": until_ns,
     }
 

@@ -113,7 +113,7 @@ def _text_aggregates(rng: random.Random) -> bytes:
             stats={name: np.full(k, rng.choice([np.nan, *codes])) for name in STATISTICS},
             sketch_keys=empty,
             sketch_counts=[each.astype(np.int64) for each in empty],
-            held=[{code: rng.randrange(9) for code in codes[: rng.randint(0, 2)]} for _ in one],
+            spent=[{code: rng.randrange(9) for code in codes[: rng.randint(0, 2)]} for _ in one],
         ),
         table,
     )

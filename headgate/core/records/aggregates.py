@@ -108,9 +108,9 @@ def decode_aggregates(
         raise DataError("bad_record", "a window has no length, or fewer readings than none")
     channel = channel_rows(table.column("channel"), channels)
     stats = {name: numbers(table.column(name), np.float64) for name in STATISTICS}
-    held: list[Mapping[float, int]] = []
+    spent: list[Mapping[float, int]] = []
     if "states" in table.column_names:
-        stats["last"], held = _said(table, channel, stats["last"], channels)
+        stats["last"], spent = _said(table, channel, stats["last"], channels)
     return Aggregates(
         channel=channel,
         start_ns=start_ns,
@@ -120,7 +120,7 @@ def decode_aggregates(
         expected=expected,
         stats=stats,
         **_sketches(table, has_sketches=has_sketches),
-        held=held,
+        spent=spent,
     )
 
 
@@ -159,8 +159,8 @@ def _said_columns(
     for at in np.flatnonzero(is_text & ~np.isnan(last)).tolist():
         lasts[at] = texts.text(rows[at], float(last[at]))
     last[is_text] = np.nan
-    for row, held in zip(rows, aggregates.held or [{}] * len(rows), strict=True):
-        named = sorted((texts.text(row, code), ns) for code, ns in held.items())
+    for row, spent in zip(rows, aggregates.spent or [{}] * len(rows), strict=True):
+        named = sorted((texts.text(row, code), ns) for code, ns in spent.items())
         states.append([text for text, _ in named])
         states_ns.append([ns for _, ns in named])
     return last, [
@@ -176,11 +176,11 @@ def _said(
     last: NDArray[np.float64],
     channels: ChannelTable,
 ) -> tuple[NDArray[np.float64], list[Mapping[float, int]]]:
-    """``last`` with codes, and how long each state held; the texts go into the table."""
+    """``last`` with codes, and how long each state lasted; the texts go into the table."""
     add, rows = channels.texts.add, channel.tolist()
     columns = (table.column(name).to_pylist() for name in ("states", "states_ns"))
     lasts = table.column("last_text").cast(pa.utf8()).to_pylist()
-    coded, held = last.copy(), list[Mapping[float, int]]()
+    coded, spent = last.copy(), list[Mapping[float, int]]()
     for at, (row, text, states, states_ns) in enumerate(zip(rows, lasts, *columns, strict=True)):
         if len(states) != len(states_ns) or min(states_ns, default=0) < 0:
             raise DataError("bad_record", "a state has not one time")
@@ -190,8 +190,8 @@ def _said(
             raise DataError("bad_record", f"a text is longer than {MAX_TEXT} characters")
         if text:
             coded[at] = add(row, text)
-        held.append({add(row, state): ns for state, ns in zip(states, states_ns, strict=True)})
-    return coded, held
+        spent.append({add(row, state): ns for state, ns in zip(states, states_ns, strict=True)})
+    return coded, spent
 
 
 def _sketches(table: pa.Table, *, has_sketches: bool) -> _Sketches:
@@ -251,10 +251,10 @@ def _windows(rows: Aggregates, channels: ChannelTable, takes: Takes) -> Iterator
 def _state_row(rows: Aggregates, row: int, channels: ChannelTable) -> Row:
     """What a window of a text channel says of its states."""
     at, texts = int(rows.channel[row]), channels.texts
-    last, held = float(rows.stats["last"][row]), rows.held[row] if rows.held else {}
+    last, spent = float(rows.stats["last"][row]), rows.spent[row] if rows.spent else {}
     return {
         "last": None if math.isnan(last) else texts.text(at, last),
-        "states_s": {texts.text(at, code): ns / 1e9 for code, ns in held.items()},
+        "states_s": {texts.text(at, code): ns / 1e9 for code, ns in spent.items()},
     }
 
 

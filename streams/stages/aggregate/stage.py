@@ -13,10 +13,10 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.results import SIGNS, STATISTICS, Aggregates, joined_held
+from headgate.core.results import SIGNS, STATISTICS, Aggregates, joined_states
 from headgate.core.sketch import quantiles
 from headgate.core.stage import Selection, StateBlock
-from streams.stages.aggregate.held import NOTHING_HELD, Held, with_held
+from streams.stages.aggregate.in_states import NOTHING_SPENT, Spent, with_states
 from streams.stages.aggregate.summary import Moments, Summary, concat_summaries
 from streams.stages.aggregate.windows import Windows
 from streams.stages.arrays import group_by, grown
@@ -78,7 +78,7 @@ class Aggregator:
         return repr(sorted(self._plans))
 
     def process(
-        self, batch: Batch, watermark_of: WatermarkOf, held: Held = NOTHING_HELD
+        self, batch: Batch, watermark_of: WatermarkOf, spent: Spent = NOTHING_SPENT
     ) -> Aggregates:
         """Take readings in, and close windows.
 
@@ -86,7 +86,7 @@ class Aggregator:
             batch: Readings that were on time, none of them older than its device's watermark
                 was at its turn.
             watermark_of: Gives the devices' watermarks once this batch is in.
-            held: For how long text channels were in each state, of windows that close with this.
+            spent: For how long text channels were in each state, of windows that close with this.
 
         Returns:
             The closed windows, ordered by end, device, field and length.
@@ -103,13 +103,13 @@ class Aggregator:
             "quality": batch.quality[order],
         }
         device = np.repeat(groups.keys, groups.lengths)
-        return self._with_held(self._add(device, rows, groups.keys, watermark_of), held)
+        return self._with_states(self._add(device, rows, groups.keys, watermark_of), spent)
 
     def close(
         self,
         devices: NDArray[np.int32],
         watermark_of: WatermarkOf,
-        held: Held = NOTHING_HELD,
+        spent: Spent = NOTHING_SPENT,
     ) -> Aggregates:
         """Close the windows of these devices that their watermarks have passed.
 
@@ -123,7 +123,7 @@ class Aggregator:
         }
         ordered = np.sort(devices).astype(np.int64)
         closed = self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
-        return self._with_held(closed, held)
+        return self._with_states(closed, spent)
 
     def pending(self, selection: Selection) -> NDArray[np.int64]:
         """int64[d]: readings in open windows, of the shortest length that the feed has."""
@@ -228,11 +228,11 @@ class Aggregator:
         expected: NDArray[np.int64] = np.maximum((window_ns + period_ns // 2) // period_ns, 1)
         return expected
 
-    def _with_held(self, closed: Aggregates, held: Held) -> Aggregates:
+    def _with_states(self, closed: Aggregates, spent: Spent) -> Aggregates:
         """The windows with what text channels have of their own."""
         if not self._channels.has_texts:
             return closed
-        every = with_held(closed, held, self._channels)
+        every = with_states(closed, spent, self._channels)
         if len(every) == len(closed):
             return every
         every = replace(every, expected=self._expected(every.channel, every.window_ns))
@@ -344,5 +344,5 @@ def concat_aggregates(parts: Sequence[Aggregates]) -> Aggregates:
         sketch_keys=[keys for part in parts for keys in part.sketch_keys],
         sketch_counts=[counts for part in parts for counts in part.sketch_counts],
         signs={name: np.concatenate([part.signs[name] for part in parts]) for name in SIGNS},
-        held=joined_held(parts),
+        spent=joined_states(parts),
     )

@@ -95,7 +95,7 @@ class HealthMonitor:
         device = self._channels.device_of[aggregates.channel]
         window_ns = self._window_ns[self._feed_of[device]]
         is_judged = aggregates.window_ns == window_ns
-        if aggregates.held:
+        if aggregates.spent:
             # A state that only goes on says nothing of whether sensors are heard.
             is_judged &= (aggregates.n + aggregates.flagged) > 0
         judged = np.flatnonzero(is_judged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ import pytest
 
 from connectors.logs.configured import open_log, topic, topic_specs
 from headgate.cli import main
+from headgate.cli.devices import _shown_held
 from headgate.config.load import load_config
+from headgate.config.schema import Config
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import QUARANTINE, READINGS, STATE, Record, TopicPartition
 from headgate.core.records import rejected_record
 from headgate.core.stage import Snapshot
+from headgate.inspect.devices import _devices_in
 from streams.build import build_pipeline
 from streams.process.state import selection_of, snapshot_record
 
@@ -140,3 +144,27 @@ def test_a_feed_that_there_is_not_is_a_mistake(
     """With those that there are."""
     assert main(["devices", "-c", str(config_file), "--feed", "h"]) == 2
     assert "--feed: expected one of f, g, got h" in capsys.readouterr().err
+
+
+def test_what_a_text_channel_holds_is_shown_as_a_text() -> None:
+    """Also when nothing but the snapshot is left of it."""
+    feed = {"topic": "{device}", "retained": "state", "channels": {"mode": {"type": "text"}}}
+    config = Config.model_validate({"local_store": {}, "feed": {"f": feed}})
+    table = ChannelTable()
+    mode = table.row(Channel("f", "d", "f", "mode", is_text=True))
+    pipeline = build_pipeline(config, table)
+    pipeline.hold(Batch.from_columns(table, [_START_NS], [mode], [table.texts.add(mode, "hand")]))
+    here = selection_of(table, np.array([0], np.int32))
+    snapshot = Snapshot(
+        0,
+        table.devices,
+        table.keys(here.channels),
+        pipeline.fingerprints,
+        pipeline.snapshot(here),
+        texts=table.texts.of(here.channels.tolist()),
+    )
+
+    (device,) = _devices_in(snapshot, Counter()).values()
+
+    assert [held.value for held in device.held] == ["hand"]
+    assert _shown_held(device) == "mode hand"

@@ -114,7 +114,7 @@ def _windows() -> tuple[Aggregates, ChannelTable]:
         stats=stats,
         sketch_keys=[np.empty(0, np.int32)] * 3,
         sketch_counts=[np.empty(0, np.int64)] * 3,
-        held=[{idle: 4, run: 6}, {}, {}],
+        spent=[{idle: 4, run: 6}, {}, {}],
     )
     return windows, table
 
@@ -127,7 +127,7 @@ def test_windows_come_back_with_their_states() -> None:
     back = kinds.decode_aggregates(record.value, other)
 
     assert kinds.schema_of(record.headers) == kinds.TEXT_AGGREGATES_SCHEMA
-    assert back.held == windows.held
+    assert back.spent == windows.spent
     assert [name for name, column in back.stats.items() if column[0] == column[0]] == ["last"]
     assert other.said(int(back.channel[0]), float(back.stats["last"][0])) == "running"
     rows = list(kinds.kind_of(record.headers).rows(record.value, lambda *_: True))

@@ -45,10 +45,9 @@ def test_a_feed_reads_its_messages(name: str) -> None:
         [payload.encode() for _, payload in messages],
         np.full(len(messages), _NOW_NS),
     )
-    readings = [
-        f"→ {channels.channels[row].device} {channels.channels[row].field} {_shown(channels.said(row, value))}"
-        for row, value in zip(found.channel.tolist(), found.value.tolist(), strict=True)
-    ]
+    rows = zip(found.channel.tolist(), found.value.tolist(), strict=True)
+    said = [(channels.channels[row], channels.said(row, value)) for row, value in rows]
+    readings = [f"→ {each.device} {each.field} {_shown(value)}" for each, value in said]
     assert not found.refused
     assert not found.bad_fields
     assert readings == [line for line in lines if line.startswith("→ ")]

@@ -106,7 +106,7 @@ class _Press:
                 last = float(closed.stats["last"][at])
                 states = {
                     texts.text(self.mode, code): ns / NS_PER_S
-                    for code, ns in closed.held[at].items()
+                    for code, ns in closed.spent[at].items()
                 }
                 name = "" if np.isnan(last) else texts.text(self.mode, last)
                 found[key] = (int(closed.n[at] + closed.flagged[at]), name, states)

@@ -197,7 +197,7 @@ def test_a_text_channel_s_window_has_its_last_text_and_the_seconds_in_each() -> 
         flagged=0 * two,
         expected=two,
         stats={name: np.array([odd, 1.5]) for name in STATISTICS},
-        held=[{idle: 4 * 10**9, odd: 6 * 10**9}, {}],
+        spent=[{idle: 4 * 10**9, odd: 6 * 10**9}, {}],
     )
 
     (point,) = aggregate_points(windows, table, "gw")

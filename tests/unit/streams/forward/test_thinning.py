@@ -174,13 +174,13 @@ def test_seconds_in_states_add_up() -> None:
         },
         sketch_keys=[np.empty(0, np.int32)] * 5,
         sketch_counts=[np.empty(0, np.int64)] * 5,
-        held=[{idle: 8, run: 2}, {idle: 10}, {run: 10}, {run: 1, idle: 9}, {run: 10}],
+        spent=[{idle: 8, run: 2}, {idle: 10}, {run: 10}, {run: 1, idle: 9}, {run: 10}],
     )
     sources = source_windows({"f": _feed("10s")}, (_MINUTE,), _MINUTE)
 
     merged, waiting = thin(rows, channels, _MINUTE, sources, {"f": _feed("10s")})
 
-    assert merged.held == [{idle: 27, run: 13}]
+    assert merged.spent == [{idle: 27, run: 13}]
     assert merged.n.tolist() == [3]
     assert channels.said(mode, float(merged.stats["last"][0])) == "idle"
-    assert waiting.held == [{run: 10}]
+    assert waiting.spent == [{run: 10}]

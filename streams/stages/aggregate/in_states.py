@@ -16,7 +16,7 @@ from streams.stages.rowstore import Columns
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Spent:
     """States in windows, a row for each channel, window and state.
 
     Attributes:
@@ -24,7 +24,7 @@ class Held:
         start_ns: int64[k], event time of the window's start.
         window_ns: int64[k], its length.
         code: float64[k], of the state's text.
-        held_ns: int64[k], for how long of the window it was so.
+        spent_ns: int64[k], for how long of the window it was so.
         until_ns: int64[k], event time at which it was so last.
         is_alone: bool[k], whether the window may be there without a reading in it.
     """
@@ -33,7 +33,7 @@ class Held:
     start_ns: NDArray[np.int64]
     window_ns: NDArray[np.int64]
     code: NDArray[np.float64]
-    held_ns: NDArray[np.int64]
+    spent_ns: NDArray[np.int64]
     until_ns: NDArray[np.int64]
     is_alone: NDArray[np.bool_]
 
@@ -44,7 +44,7 @@ class Held:
 
 _NO_TIMES = np.empty(0, np.int64)
 
-NOTHING_HELD: Final = Held(
+NOTHING_SPENT: Final = Spent(
     np.empty(0, np.int32),
     _NO_TIMES,
     _NO_TIMES,
@@ -56,7 +56,7 @@ NOTHING_HELD: Final = Held(
 
 
 def joined_spans(parts: Sequence[Columns]) -> Columns:
-    """Rows as ``Held`` has them, but for ``is_alone``, one for each window and state."""
+    """Rows as ``Spent`` has them, but for ``is_alone``, one for each window and state."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     keys = ("channel", "window_ns", "start_ns", "code")
     order = np.lexsort([columns[name] for name in reversed(keys)])
@@ -66,7 +66,7 @@ def joined_spans(parts: Sequence[Columns]) -> Columns:
         return columns
     return {
         **{name: columns[name][starts] for name in keys},
-        "held_ns": np.add.reduceat(columns["held_ns"], starts),
+        "spent_ns": np.add.reduceat(columns["spent_ns"], starts),
         "until_ns": np.maximum.reduceat(columns["until_ns"], starts),
     }
 
@@ -75,27 +75,27 @@ def joined_spans(parts: Sequence[Columns]) -> Columns:
 class _Window:
     """What one window was in: for how long in each state, and in which one last."""
 
-    held: dict[float, int]
+    spent: dict[float, int]
     last: float
     until_ns: int
     is_alone: bool
 
 
-def with_held(aggregates: Aggregates, held: Held, channels: ChannelTable) -> Aggregates:
+def with_states(aggregates: Aggregates, spent: Spent, channels: ChannelTable) -> Aggregates:
     """Windows with what text channels have of their own, and those that have nothing else.
 
     Args:
         aggregates: Closed windows, as if codes were numbers.
-        held: Of windows that closed at the same time.
+        spent: Of windows that closed at the same time.
         channels: The table.
 
     Returns:
         The windows, without those that are new in order, and ``expected`` 0 of these.
     """
     is_text = channels.is_text[aggregates.channel]
-    if not is_text.any() and not len(held):
+    if not is_text.any() and not len(spent):
         return aggregates
-    windows = _windows(held)
+    windows = _windows(spent)
     stats = {name: np.where(is_text, np.nan, aggregates.stats[name]) for name in STATISTICS}
     stats["last"] = last = aggregates.stats["last"].copy()
     every: list[Mapping[float, int]] = [{}] * len(aggregates)
@@ -106,7 +106,7 @@ def with_held(aggregates: Aggregates, held: Held, channels: ChannelTable) -> Agg
         keys[at], counts[at] = keys[at][:0], counts[at][:0]
         window = windows.pop(rows[at], None)
         if window is not None:
-            every[at] = window.held
+            every[at] = window.spent
             last[at] = window.last if np.isnan(last[at]) else last[at]
     alone = {place: window for place, window in windows.items() if window.is_alone}
     more = len(alone)
@@ -136,23 +136,23 @@ def with_held(aggregates: Aggregates, held: Held, channels: ChannelTable) -> Agg
             name: np.concatenate([column, np.zeros(more, column.dtype)])
             for name, column in aggregates.signs.items()
         },
-        held=[*every, *(each.held for each in alone.values())],
+        spent=[*every, *(each.spent for each in alone.values())],
     )
 
 
-def _windows(held: Held) -> dict[tuple[int, int, int], _Window]:
+def _windows(spent: Spent) -> dict[tuple[int, int, int], _Window]:
     """By channel, start and length, what stands in the rows."""
     windows: dict[tuple[int, int, int], _Window] = {}
-    columns = (held.channel, held.start_ns, held.window_ns)
-    values = (held.code, held.held_ns, held.until_ns, held.is_alone)
-    for *place, code, held_ns, until_ns, is_alone in zip(
+    columns = (spent.channel, spent.start_ns, spent.window_ns)
+    values = (spent.code, spent.spent_ns, spent.until_ns, spent.is_alone)
+    for *place, code, spent_ns, until_ns, is_alone in zip(
         *(column.tolist() for column in (*columns, *values)), strict=True
     ):
         channel, start_ns, window_ns = place
         window = windows.setdefault(
             (channel, start_ns, window_ns), _Window({}, code, until_ns, is_alone)
         )
-        window.held[code] = held_ns
+        window.spent[code] = spent_ns
         if until_ns > window.until_ns:
             window.last, window.until_ns = code, until_ns
     return windows
