@@ -251,7 +251,7 @@ def test_windows_say_what_a_naive_count_says(batch: Batch) -> None:
 
     found = run.all_windows()
     assert found.keys() == values.keys() | flagged.keys()
-    for identity, (n, bad, expected, stats, _, counts) in found.items():
+    for identity, (n, bad, expected, stats, _, counts, _) in found.items():
         readings = sorted(values[identity])
         assert (n, bad, sum(counts)) == (len(readings), flagged[identity], len(readings))
         assert expected == identity[2] // NS_PER_S
