@@ -32,6 +32,7 @@ from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import NOTHING, Conversation, Stated, Typed
 from connectors.formats.numbers import shown
 from connectors.formats.others import Others
+from connectors.formats.passing import Passing
 from connectors.formats.paths import ABSENT
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
@@ -100,7 +101,9 @@ class FeedDecoder:
             if signal.no_reading
         }
         self._lines = Lines(self._signals)
-        self._records = Records(feed, self._signals, self._format.check_count)
+        self._passing = Passing.of(feed)
+        is_passed = None if self._passing is None else self._passing.is_record
+        self._records = Records(feed, self._signals, self._format.check_count, is_passed)
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of the readings whose time needs no second look.
         is_arrival = feed.time.path is None or feed.time.is_age
@@ -141,6 +144,13 @@ class FeedDecoder:
     def zoneless(self) -> str:
         """An event time without a zone that was taken for UTC; empty when there was none."""
         return "" if self._times is None else self._times.zoneless
+
+    def take_passed(self) -> int:
+        """How many messages were passed over, since this was asked, for what stands in them."""
+        if self._passing is None:
+            return 0
+        count, self._passing.messages = self._passing.messages, 0
+        return count
 
     def take_repeated(self) -> bool:
         """Whether a time was met, since this was asked, that may be of an hour that comes twice."""
@@ -347,7 +357,13 @@ class FeedDecoder:
                     )
         if refusal is not None:
             raise found.refusal(refusal, count, number)
-        may_be_none = self._shape is not None or self._records.is_keyed
+        self._check_found(found, position, rows)
+
+    def _check_found(self, found: Found, position: int, rows: Rows) -> None:
+        """Refuse a message in whose records there was nothing of the feed's, unless that is so."""
+        if self._passing is not None:
+            self._passing.messages += 0 < found.passed == found.count
+        may_be_none = (self._shape is not None or self._records.is_keyed) and not found.passed
         has_none = may_be_none and self._others is None and rows.newest_owner != position
         if has_none and found.payload is not NOTHING and not found.stated:
             raise DataError(
@@ -406,7 +422,11 @@ class FeedDecoder:
         return rows
 
     def _records_of(self, topic: bytes, payload: bytes) -> Found:
-        found = self._records.found(self._format.read(topic, payload))
+        content = self._format.read(topic, payload)
+        if self._passing is not None and self._passing.is_message(content):
+            self._passing.messages += 1
+            content = NOTHING
+        found = self._records.found(content)
         if self._others is not None:
             self._others.begin()
         if self._shape is not None:

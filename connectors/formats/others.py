@@ -82,6 +82,8 @@ class Others:
         has_names = form.pick is not None or feed.pairs is not None
         beside = [
             *powers,
+            *feed.skip,
+            *feed.only,
             *feed.time.paths,
             *feed.time.or_path,
             *feed.device_name.paths,

@@ -127,6 +127,10 @@ class FeedReader:
         """What the format reads in a message; see ``FeedDecoder.content``."""
         return self._decoders[self._place(content_type)].content(topic, payload)
 
+    def take_passed(self) -> int:
+        """See ``FeedDecoder.take_passed``."""
+        return sum(each.take_passed() for each in self._decoders)
+
     @property
     def conversation(self) -> Conversation | None:
         """See ``FeedDecoder.conversation``."""

@@ -49,6 +49,7 @@ class Found:
         count: How many there are.
         ends: Where they stand.
         record_of: Makes a record of what stands there, ``ABSENT`` of what is none; None: it is one.
+        is_passed: Says of a record and what is around it whether it is passed over; None: never.
     """
 
     def __init__(
@@ -57,11 +58,15 @@ class Found:
         count: int,
         ends: Sequence[_End],
         record_of: Callable[[object], object] | None,
+        is_passed: Callable[[object, Around], bool] | None = None,
     ) -> None:
         self.payload = payload
         self.count = count
         self._ends = ends
         self._record_of = record_of
+        self._is_passed = is_passed
+        #: How many of them were passed over when they were gone through last.
+        self.passed = 0
 
     @property
     def stated(self) -> int:
@@ -86,11 +91,17 @@ class Found:
 
     def __iter__(self) -> Iterator[tuple[object, Around]]:
         """Each record but those under keys that hold nothing of the feed's."""
+        self.passed = 0
         for contents, around in self._ends:
             for each in contents:
                 record = each if self._record_of is None else self._record_of(each)
-                if record is not ABSENT:
+                if record is ABSENT:
+                    continue
+                is_there = self._is_passed is None or type(record) is not dict
+                if is_there or (self._is_passed and not self._is_passed(record, around)):
                     yield record, around
+                else:
+                    self.passed += 1
 
 
 class Records:
@@ -100,11 +111,17 @@ class Records:
         feed: The feed's configuration.
         signals: Its channels.
         check_count: Refuses, with DataError, so many records.
+        is_passed: See ``Found``.
     """
 
     def __init__(
-        self, feed: FeedConfig, signals: Sequence[Signal], check_count: Callable[[int], None]
+        self,
+        feed: FeedConfig,
+        signals: Sequence[Signal],
+        check_count: Callable[[int], None],
+        is_passed: Callable[[object, Around], bool] | None = None,
     ) -> None:
+        self._is_passed = is_passed
         self.path = feed.records
         self._steps = () if feed.records is None else steps_of(feed.records)
         self._check_count = check_count
@@ -118,6 +135,8 @@ class Records:
             *feed.time.or_path,
             *feed.device_name.paths,
             *feed.tag_paths.values(),
+            *feed.skip,
+            *feed.only,
         ]
         # Of a name and a value, the name says whether it is one of the feed's.
         self._finds = [signal.find for signal in signals]
@@ -149,7 +168,7 @@ class Records:
             self._check_count(count)
             if not count:
                 raise DataError("no_channels", _NO_RECORDS)
-            return Found(payload, count, ((contents, (payload,)),), None)
+            return Found(payload, count, ((contents, (payload,)),), None, self._is_passed)
         content, steps = payload, self._steps
         if self.path is not None and type(payload) is dict and self.path in payload:
             # A key that holds the whole path is preferred, as with all paths.
@@ -170,7 +189,7 @@ class Records:
         ends = search.ends
         if self._columns:
             ends = [(_as_columns(contents, self._columns), around) for contents, around in ends]
-        return Found(payload, search.records, ends, record_of)
+        return Found(payload, search.records, ends, record_of, self._is_passed)
 
     def hint(self, record: object) -> str:
         """Which path may lead to what a record has not; empty where nothing can be guessed."""

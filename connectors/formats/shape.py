@@ -225,7 +225,7 @@ class SenderQuality:
 
     def __init__(self, quality: SourceQualityConfig, *, may_be_array: bool) -> None:
         self._get = getter(quality.path)
-        self._good = {_comparable(each) for each in quality.good}
+        self._good = {comparable(each) for each in quality.good}
         self._may_be_array = may_be_array
 
     def of(self, record: object, around: Around) -> bool | list[bool]:
@@ -234,11 +234,11 @@ class SenderQuality:
         if value is ABSENT:
             return True
         if isinstance(value, list):
-            return self._may_be_array and [_comparable(each) in self._good for each in value]
-        return _comparable(value) in self._good
+            return self._may_be_array and [comparable(each) in self._good for each in value]
+        return comparable(value) in self._good
 
 
-def _comparable(value: object) -> tuple[str, object]:
+def comparable(value: object) -> tuple[str, object]:
     """A value so that 1 and true are two things, and texts are compared as they mean."""
     if isinstance(value, str):
         text = plain(value[:_LONGEST_WORD])

@@ -63,9 +63,10 @@ def fast_decoder(
     given = (*shape, feed.other_channels, feed.other_tags)
     if any(each is not None for each in given) or len(feed.time.paths) > 1:
         return None
-    # Texts are no numbers; nor is it known what a value is that hangs on another.
+    # Texts are no numbers; nor is it known what a value is, or whether it counts, that hangs on
+    # another.
     has_texts = any(each.is_text for each in feed.channels.values())
-    if has_texts or any(signal.power is not None for signal in signals):
+    if has_texts or feed.skip or feed.only or any(each.power is not None for each in signals):
         return None
     wanted = Wanted(
         # What may stand elsewhere has no default yet.

@@ -27,7 +27,7 @@ from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.preset import with_preset
-from headgate.config.record import ArraysConfig, PairsConfig, SourceQualityConfig
+from headgate.config.record import ArraysConfig, Conditions, PairsConfig, SourceQualityConfig
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
 from headgate.config.text_channel import texts_problem
@@ -97,6 +97,10 @@ class FeedConfig(Table):
     pairs: PairsConfig | None = None
     arrays: ArraysConfig | None = None
     quality: SourceQualityConfig | None = None
+    #: Records that are passed over, by what stands at a path in them or around; texts may have
+    #: ``*`` for any letters. And those that are not, all of them together.
+    skip: Conditions = Field(default_factory=dict)
+    only: Conditions = Field(default_factory=dict)
     #: The device's name, for topics without ``{device}``: a path in the record or the payload
     #: around it, a list of paths, or a template such as ``"{line}/{device}"``, which holds
     #: placeholders of the topic and paths.

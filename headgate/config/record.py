@@ -52,11 +52,18 @@ def _is_finite(value: object) -> bool:
 
 
 def _words(value: object) -> list[object]:
-    """What is said of a value that is good, once or in a list."""
+    """What is said of something, once or in a list."""
     words = entries_of(value)
     if not words or not all(isinstance(each, str | int) or _is_finite(each) for each in words):
-        raise ValueError("expected what is said of good values: true, numbers, texts")
+        raise ValueError("expected what is said there, once or in a list: true, numbers, texts")
     return words
+
+
+#: What may stand in a payload, one of some words.
+Words = Annotated[tuple[Flag | Number | str, ...], BeforeValidator(_words)]
+
+#: By path, words that stand there.
+Conditions = dict[PayloadPath, Words]
 
 
 class SourceQualityConfig(Table):
@@ -64,8 +71,4 @@ class SourceQualityConfig(Table):
 
     path: PayloadPath
     #: What it says where the record is good; whatever else makes its readings missing.
-    good: Annotated[tuple[Flag | Number | str, ...], BeforeValidator(_words)] = (
-        True,
-        "GOOD",
-        192,
-    )
+    good: Words = (True, "GOOD", 192)

@@ -30,7 +30,7 @@ class Telemetry:
         )
         self.ignored = Counter(
             "headgate_ignored_messages",
-            "Messages that were passed over: of ignore, or of a level without a topic's text.",
+            "Messages that were passed over: of ignore, skip, only, or of a wider topic filter.",
             registry=registry,
         )
         self.received_bytes = Counter(

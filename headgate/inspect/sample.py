@@ -322,6 +322,8 @@ class Explainer:
         except DataError:
             return  # the refusal tells it
         told.records = found.count
+        if decoder.take_passed() or (next(iter(found), None) is None and found.passed):
+            told.format += f"; passed over, by feed.{told.feed}.skip or only"
         for record, around in islice(found, 1):
             told.record = _cut(_as_text(record))
             told.time = _time_note(feed, record, around)

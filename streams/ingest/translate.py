@@ -158,6 +158,7 @@ class Translator:
             for at, error in decoded.refused
         ]
         self._refuse(feed, of_feed, replace(decoded, refused=refused), into)
+        self._telemetry.ignored.inc(self._readers[feed].take_passed())
         self._date_new()
         batch = decoded.batch(self._channels)
         batch = batch.take(batch.usable)
@@ -203,6 +204,7 @@ class Translator:
             of_feed.properties,
         )
         into.has_caught_up |= reader.has_caught_up
+        self._telemetry.ignored.inc(reader.take_passed())
         self._refuse(feed, of_feed, decoded, into)
         if len(decoded.value):
             self._date_new()

@@ -70,7 +70,16 @@ class CsvFormat:
         if feed.pairs is not None and all(is_plain.values()):
             self._numbers.add(key_of(feed.pairs.value))
         paths = [*channels, *map(key_of, feed.device_name.paths)]
-        paths += map(key_of, [*feed.time.paths, *feed.time.or_path, *feed.tag_paths.values()])
+        paths += map(
+            key_of,
+            [
+                *feed.skip,
+                *feed.only,
+                *feed.time.paths,
+                *feed.time.or_path,
+                *feed.tag_paths.values(),
+            ],
+        )
         # A word for how good a line is may be a number or a truth value, unless that is a text.
         self._quality = None if feed.quality is None else key_of(feed.quality.path)
         good = () if feed.quality is None else feed.quality.good

@@ -1,0 +1,149 @@
+"""Messages and records that are passed over for what stands in them: ``skip`` and ``only``."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import Config, IngestConfig
+from headgate.core.channels import ChannelTable
+from headgate.core.clock import SystemClock
+from headgate.core.telemetry import Telemetry
+from headgate.inspect.sample import Explainer
+from streams.ingest.refusals import Messages, Refusals
+from streams.ingest.translate import Translator
+from streams.ingest.translated import Translated
+from streams.ingest.unheard import UnheardFeeds
+
+_NOW_NS = 1_795_900_000 * 10**9
+_README = Path(__file__).parents[3] / "connectors/formats/README.md"
+
+
+def _read(feed: dict[str, Any], *messages: object) -> tuple[list[float], list[str], int]:
+    """Values, what was refused, and how many messages were passed over."""
+    config = FeedConfig.model_validate({"topic": "m/{device}", "channels": {"x": {}}, **feed})
+    decoder = FeedDecoder("f", config, ChannelTable(), IngestConfig())
+    payloads = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in messages]
+    arrival_ns = np.full(len(payloads), _NOW_NS)
+    decoded = decoder.decode([b"m/d"] * len(payloads), payloads, arrival_ns)
+    refused = [f"{at}: {error.reason}" for at, error in decoded.refused]
+    return decoded.value.tolist(), refused, decoder.take_passed()
+
+
+def test_what_says_one_of_some_words_is_skipped() -> None:
+    """As people write them; numbers and truths are none of each other. The rest is as it was."""
+    feed = {"skip": {"type": ["heartbeat", "keep*"], "meta.test": True, "code": 7}}
+    found = _read(
+        feed,
+        {"type": "Heartbeat "}, {"type": "KEEPALIVE", "x": 1}, {"meta": {"test": "true"}, "x": 2},
+        {"code": "7", "x": 3}, {"code": True, "x": 4}, {"type": "data", "x": 5}, {"x": 6},
+        {"meta": {"test": 1}, "x": 7}, {"type": "data"}, {"type": ["heartbeat"], "x": 8},
+    )  # fmt: skip
+    assert found == ([4, 5, 6, 7, 8], ["8: no_channels"], 4)
+
+
+def test_only_what_says_all_of_it_is_read() -> None:
+    """Of a message of other kinds nothing need be as the feed says."""
+    feed = {"records": "Messages.Payload", "only": {"MessageType": "ua-data"}}
+    data = {"MessageType": "ua-data", "Messages": [{"Payload": {"x": 1}}]}
+    found = _read(feed, {"MessageType": "ua-keepalive"}, data, {"MessageType": "ua-data"})
+    assert found == ([1], ["2: missing_records"], 1)
+    both = {"only": {"kind": ["a", "b"], "good": True}}
+    others = _read(
+        both, {"kind": "a", "good": True, "x": 1}, {"kind": "b", "x": 2}, {"good": True, "x": 3}
+    )
+    assert others == ([1], [], 2)
+
+
+def test_it_is_looked_at_record_by_record() -> None:
+    """In the record and around it; a message counts as passed over where nothing is left."""
+    feed = {"records": "r", "skip": {"t": "status"}}
+    found = _read(
+        feed,
+        {"r": [{"t": "status", "x": 1}, {"t": "data", "x": 2}, {"x": 3}]},
+        {"r": [{"t": "status"}, {"t": "status", "x": 4}]},
+        {"t": "status", "r": 5},
+        [{"r": {"t": "status"}}, {"r": {"x": "?"}}],
+    )
+    assert [value for value in found[0] if not math.isnan(value)] == [2, 3]
+    assert found[1:] == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("feed", "messages"),
+    [
+        ({"pairs": {"name": "n", "value": "v"}, "skip": {"t": "s"}},
+         [{"n": "x", "v": 1}, {"n": "x", "v": 2, "t": "s"}]),
+        ({"arrays": {"step": "1s"}, "skip": {"t": "s"}}, [{"x": [1]}, {"x": [2, 3], "t": "s"}]),
+        ({"format": {"type": "csv", "header": True}, "only": {"t": "d"}},
+         [b"x,t\n1,d\n2,s\n", b"x,t\n3,s\n"]),
+        ({"format": "line_protocol", "skip": {"tags.t": "s"}}, [b"m x=1", b"m,t=s x=2"]),
+        ({"topic": "m/+", "records": "{device}", "channels": {"value": {}},
+          "skip": {"{device}": ["count", "gw*"]}}, [{"p": 1, "count": 2, "gw1": 3}, {"count": 1}]),
+        ({"other_channels": True, "channels": {}, "only": {"k": 1}}, [{"k": 1, "x": 1}, {"x": 1}]),
+    ],
+)  # fmt: skip
+def test_it_holds_whatever_the_message_is_like(
+    feed: dict[str, Any], messages: list[object]
+) -> None:
+    """Also by the keys that records stand under; what it looks at is no channel."""
+    assert _read(feed, *messages) == ([1], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ({"skip": {"type": []}}, "expected what is said there"),
+        ({"skip": {"type": [{}]}}, "expected what is said there"),
+        ({"skip": {"type[*]": "a"}}, "a path to one value"),
+        ({"only": "a"}, "only"),
+    ],
+)
+def test_what_is_no_condition_is_refused(raw: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        FeedConfig.model_validate({"topic": "m/{device}", "channels": {"x": {}}, **raw})
+
+
+def test_what_is_passed_over_is_counted_and_told() -> None:
+    """As the page on feeds has it: it is in no quarantine, and a sample says why."""
+    section = _README.read_text().split("## Messages that are no readings\n")[1].split("\n## ")[0]
+    raw = tomllib.loads(section.split("```toml\n")[1].split("```")[0])
+    messages = [
+        line.split(" ", 1) for line in section.split("```text\n")[1].split("```")[0].splitlines()
+    ]
+    config = Config.model_validate({"local_store": {}, **raw})
+    telemetry = Telemetry(SystemClock())
+    translator = Translator(
+        config,
+        telemetry,
+        Refusals(config, telemetry, SystemClock()),
+        UnheardFeeds(config.feed, telemetry),
+    )
+    into = Translated()
+    translator.take(
+        Messages(
+            [topic.encode() for topic, _ in messages],
+            [payload.encode() for _, payload in messages],
+            np.full(len(messages), _NOW_NS),
+            {},
+        ),
+        into,
+    )
+    assert not into.quarantined
+    assert telemetry.ignored._value.get() == 2
+    assert into.rows == {"opc": 1, "hub": 2}
+
+    explainer = Explainer(config, SystemClock())
+    told = explainer.explain(messages[0][0].encode(), messages[0][1].encode(), _NOW_NS)
+    assert told.format == "json; passed over, by feed.opc.skip or only"
+    assert not told.readings
+    assert not told.troubles
