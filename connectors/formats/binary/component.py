@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -16,8 +16,12 @@ from headgate.config.table import Table
 from headgate.config.values import Int, Name
 from headgate.core.components import Component
 
-#: Which byte of several comes first: the one that counts most, or least.
-Order: TypeAlias = Literal["big", "little"]
+#: Which byte of several comes first: the one that counts most, or least; or, of numbers in several
+#: registers of two bytes, in which order these come: A is the byte that counts most.
+Order: TypeAlias = Literal["big", "little", "ABCD", "DCBA", "CDAB", "BADC"]
+
+#: Of these the bytes of a register lie beside each other.
+WORD_ORDERS: Final = ("CDAB", "BADC")
 
 #: Bytes of each type, by its name.
 SIZES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "u24": 3, "i24": 3, "u32": 4, "i32": 4} | {
@@ -70,7 +74,7 @@ class BinaryConfig(FormatConfig):
     size: Annotated[Int, Field(ge=1, le=_LONGEST)] | None = None
     #: Bytes before the first record.
     skip: Annotated[Int, Field(ge=0, lt=_LONGEST)] = 0
-    encoding: Literal["raw", "hex", "base64"] = "raw"
+    encoding: Literal["raw", "hex", "base64", "registers"] = "raw"
     #: Where the bytes stand, if messages are JSON objects that have them as text, or as an array.
     inside: PayloadPath | None = None
 
@@ -107,6 +111,13 @@ class BinaryConfig(FormatConfig):
 
     @model_validator(mode="after")
     def _holds_its_fields(self) -> Self:
+        for name, field in self.fields.items():
+            order = field.order or self.order
+            if order in WORD_ORDERS and SIZES[field.type] % 2 and SIZES[field.type] > 1:
+                raise ValueError(
+                    f'fields.{name}: {field.type} fills no registers, as order = "{order}" means '
+                    "them; give it an order of its own"
+                )
         if self.size is not None and self.least > self.size:
             raise ValueError(f"size: expected at least {self.least}, where the last field ends")
         return self
@@ -116,7 +127,7 @@ def _make(table: BinaryConfig, feed: FeedConfig, limits: IngestConfig) -> Format
     from connectors.formats.binary.enveloped import EnvelopedFormat
     from connectors.formats.binary.format import BinaryFormat
 
-    if table.inside is not None:
+    if table.inside is not None or table.encoding == "registers":
         return EnvelopedFormat(table, feed, limits)
     return BinaryFormat(table, feed, limits)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Never
 
 from connectors.formats.binary.component import BinaryConfig
 from connectors.formats.binary.format import BinaryFormat
 from connectors.formats.json.format import JsonFormat
-from connectors.formats.numbers import shown
+from connectors.formats.numbers import number_in, shown
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
-#: A byte is below.
+#: A byte is below, and so is what two of them hold.
 _BYTES = 256
+_WORDS = 65_536
+
+#: No text of registers is longer.
+_LONGEST_TEXT = 65_536
 
 #: Each record has what stands in the object of its frame beside it; so many members in all.
 _MAX_CELLS = 200_000
@@ -38,8 +42,9 @@ class EnvelopedFormat:
 
     def __init__(self, table: BinaryConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._path = table.inside or ""
-        self._get = getter(self._path)
-        self._takes_text = table.encoding != "raw"
+        self._get = None if table.inside is None else getter(table.inside)
+        self._is_registers = table.encoding == "registers"
+        self._takes_text = table.encoding in ("hex", "base64")
         self._frames = BinaryFormat(table, feed, limits)
         self._objects = JsonFormat(feed, limits)
         self._has_columns = feed.arrays is not None
@@ -54,6 +59,8 @@ class EnvelopedFormat:
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds; see ``Format.read``."""
         content = self._objects.read(topic, payload)
+        if self._get is None:
+            return self._frames.read(topic, self._frame(content))
         if type(content) is not list:
             records, _ = self._records(topic, content)
             return records if len(records) > 1 else records[0]
@@ -76,7 +83,8 @@ class EnvelopedFormat:
         """The records of an object's frame, and how many members those of the message have."""
         if type(content) is not dict:
             raise DataError("not_object", f"expected an object, got {shown(content)}")
-        found = self._frames.read(topic, self._frame(self._get(content)))
+        value = content if self._get is None else self._get(content)
+        found = self._frames.read(topic, self._frame(value))
         records: list[Any] = found if isinstance(found, list) else [found]
         if self._has_columns:
             columns = {name: [each[name] for each in records] for name in records[0]}
@@ -96,10 +104,39 @@ class EnvelopedFormat:
             raise DataError("missing_records", f'no bytes at "{self._path}"')
         if type(value) is str and self._takes_text:
             return value.encode()
+        if type(value) is dict and value.get("type") == "Buffer" and not self._takes_text:
+            value = value.get("data")  # as Node-RED writes bytes
+        if self._is_registers:
+            return _registers(value)
         if type(value) is list and not self._takes_text:
             if all(type(each) is int and 0 <= each < _BYTES for each in value):
                 return bytes(value)
             raise DataError("not_binary", f'not all that is at "{self._path}" are bytes')
+        return self._no_frame(value)
+
+    def _no_frame(self, value: object) -> Never:
         wanted = "a text" if self._takes_text else "an array of bytes"
         hint = "" if self._takes_text else '; texts need encoding = "base64" or "hex"'
         raise DataError("not_binary", f"expected {wanted}, got {shown(value)}{hint}")
+
+
+def _registers(value: object) -> bytes:
+    """The bytes of registers, each of two of them, the upper one first.
+
+    Those of a list may have signs; a text may hold such a list.
+    """
+    found = value
+    if type(found) is str and len(found) <= _LONGEST_TEXT:
+        found = [number_in(each) for each in found.strip().strip("[]").split(",")]
+    numbers = [int(each) for each in found if _is_register(each)] if type(found) is list else []
+    if type(found) is not list or len(numbers) < len(found) or not found:
+        raise DataError(
+            "not_binary",
+            f"expected registers, a list of whole numbers from 0 to 65535, got {shown(value)}",
+        )
+    return b"".join((number % _WORDS).to_bytes(2, "big") for number in numbers)
+
+
+def _is_register(each: object) -> bool:
+    is_whole = isinstance(each, int | float) and not isinstance(each, bool) and each == each // 1
+    return is_whole and -_WORDS // 2 <= each < _WORDS  # type: ignore[operator]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.binary.component import SIZES, BinaryConfig, FieldConfig, Order
+from connectors.formats.binary.component import SIZES, WORD_ORDERS, BinaryConfig, FieldConfig, Order
 from connectors.formats.bounds import Bounds
 from connectors.formats.format import ReadTable, Typed, Wanted
 from connectors.formats.tables import Gathered, are_too_many
@@ -24,7 +24,7 @@ from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
 #: What struct calls the two orders of bytes.
-_ORDERS: dict[Order, str] = {"big": ">", "little": "<"}
+_ORDERS: dict[Order, str] = {"big": ">", "little": "<", "ABCD": ">", "DCBA": "<"}
 
 #: Base64 that is made for addresses has two other signs.
 _FOR_ADDRESSES = bytes.maketrans(b"-_", b"+/")
@@ -114,8 +114,11 @@ class BinaryFormat:
     def _column(self, name: str, rows: NDArray[np.uint8]) -> NDArray[Any]:
         """A field's values in records, each so many bytes."""
         field = self._table.fields[name]
-        size, order = SIZES[field.type], _ORDERS[field.order or self._table.order]
+        size, wanted = SIZES[field.type], field.order or self._table.order
+        order = _ORDERS.get(wanted, ">")
         cells = rows[:, field.at : field.at + size]
+        if wanted in WORD_ORDERS:
+            cells = cells[:, _places(wanted, size)]
         is_signed = field.type.startswith("i") and field.bit is None
         kind = "f" if field.type.startswith("f") else "i" if is_signed else "u"
         column: NDArray[Any]
@@ -164,7 +167,7 @@ class BinaryFormat:
 
     def _decoded(self, payload: bytes) -> bytes:
         encoding = self._table.encoding
-        if encoding == "raw":
+        if encoding in ("raw", "registers"):
             return payload
         text = payload.translate(None, b" \t\r\n\0,").strip(b"\"'")
         if encoding == "hex":
@@ -196,9 +199,24 @@ def _flaw(payload: bytes, digits: bytes) -> str:
     return f"{shown} at place {at + 1} is no hexadecimal digit"
 
 
+def _places(order: Order, size: int) -> list[int]:
+    """Where a number's bytes lie in one of ``WORD_ORDERS``, the one that counts most first."""
+    places = list(range(size))
+    if size == 1:
+        return places
+    words = [places[at : at + 2] for at in range(0, size, 2)]
+    ordered = words[::-1] if order == "CDAB" else [word[::-1] for word in words]
+    return [place for word in ordered for place in word]
+
+
 def _getter(field: FieldConfig, order: Order) -> Callable[[bytes, int], object]:
     """What takes a field's value out of a frame, given where its record begins."""
     size = SIZES[field.type]
+    if order in WORD_ORDERS:
+        places = [field.at + place for place in _places(order, size)]
+        get = _getter(field, "big")
+        # Its bytes alone, in the order that they count in.
+        return lambda frame, at: get(bytes([frame[at + each] for each in places]), -field.at)
     if field.type.startswith("f"):
         layout = struct.Struct(_ORDERS[order] + _FLOATS[size])
         return lambda frame, at: layout.unpack_from(frame, at + field.at)[0]
@@ -213,4 +231,5 @@ def _getter(field: FieldConfig, order: Order) -> Callable[[bytes, int], object]:
 
 
 def _whole(frame: bytes, at: int, size: int, order: Order, *, is_signed: bool = False) -> int:
-    return int.from_bytes(frame[at : at + size], order, signed=is_signed)
+    is_little = _ORDERS[order] == "<"
+    return int.from_bytes(frame[at : at + size], "little" if is_little else "big", signed=is_signed)

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from connectors.formats.format import Format, FormatExample, MakeFormat
 from headgate.config.feed import FeedConfig
 from headgate.config.format import FormatConfig, no_such_field
 from headgate.config.schema import IngestConfig
-from headgate.config.values import Flag
+from headgate.config.values import Flag, Int
 from headgate.core.components import Component
 
 
@@ -25,6 +25,10 @@ class CsvConfig(FormatConfig):
     #: Or what stands between the name and the value, where each has its own: ``temp=21.5``.
     assign: str | None = None
     delimiter: str = ","
+    #: Lines before all that is read: what a logger says of itself.
+    skip_lines: Annotated[Int, Field(ge=0, le=1000)] = 0
+    #: Lines between the names and the first values: units, and how values were made.
+    skip_below_header: Annotated[Int, Field(ge=0, le=1000)] = 0
 
     @property
     def is_text(self) -> bool:
@@ -56,6 +60,8 @@ class CsvConfig(FormatConfig):
             raise ValueError(
                 "columns, header and assign: give one of them, which says what values are"
             )
+        if self.skip_below_header and not self.header:
+            raise ValueError("skip_below_header: below which? Give header = true, or skip_lines")
         if self.assign is not None and self.assign.strip() in ("", self.delimiter.strip(), '"'):
             raise ValueError('assign: expected a sign between name and value, such as "="')
         named = [name for name in self.columns if name]
@@ -99,6 +105,22 @@ _EXAMPLES = (
         topic="logger",
         payload=b'id;level\r\n"tank 1";3,5\r\ntank 2;1.000\r\n',
         readings=(("tank 1", "level", 3.5), ("tank 2", "level", 1000.0)),
+    ),
+    FormatExample(
+        feed={
+            "topic": "toa5/{device}",
+            "format": {"type": "csv", "header": True, "skip_lines": 1, "skip_below_header": 2},
+            "time": {"path": "TIMESTAMP", "unit": "iso8601"},
+            "channels": {"AirTC_Avg": {"missing": "NAN"}},
+        },
+        topic="toa5/mast",
+        payload=(
+            b'"TOA5","mast","CR1000","E1234"\r\n"TIMESTAMP","RECORD","AirTC_Avg"\r\n'
+            b'"TS","RN","Deg C"\r\n"","","Avg"\r\n"2026-01-01 00:00:00",7,21.5\r\n'
+            b'"2026-01-01 00:01:00",8,"NAN"\r\n'
+        ),
+        readings=(("mast", "AirTC_Avg", 21.5), ("mast", "AirTC_Avg", None)),
+        times_ns=(1767225600 * 10**9, 1767225660 * 10**9),
     ),
     FormatExample(
         feed={

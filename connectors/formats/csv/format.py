@@ -98,7 +98,8 @@ class CsvFormat:
             *([] if wanted.time is None else [key_of(wanted.time[0])]),
         }
         has_default = any(default is not None for _, default in wanted.channels)
-        if has_default or not channels <= self._numbers or channels & others:
+        has_more = bool(self._table.skip_lines or self._table.skip_below_header)
+        if has_more or has_default or not channels <= self._numbers or channels & others:
             return RecordTable(
                 wanted, lambda payload: self.read(b"", payload), (), self.check_count
             )
@@ -123,9 +124,13 @@ class CsvFormat:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
         columns = self._columns
         records: list[object] = []
+        left = self._table.skip_lines
         try:
             for row in lines:
                 if not any(map(str.strip, row)):
+                    continue
+                if left:
+                    left -= 1
                     continue
                 if self._assign is not None:
                     records.append(self._assigned(row, self._assign))
@@ -133,6 +138,7 @@ class CsvFormat:
                     records.append(self._record(columns, row))
                 else:
                     columns = self._named(row)
+                    left = self._table.skip_below_header
         except csv.Error as error:
             raise DataError("not_csv", f"line {lines.line_num}: {error}"[:200]) from None
         if not records:
