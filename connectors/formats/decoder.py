@@ -19,14 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.absent import NO_CHANNELS, AbsentChannels
 from connectors.formats.bounds import no_garbage_collection
-from connectors.formats.columns import Columns, Decoded, Rows, joined
+from connectors.formats.columns import Decoded, Rows, joined
 from connectors.formats.compressed import format_of
 from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import NOTHING, Conversation, Stated, Typed
@@ -34,9 +33,10 @@ from connectors.formats.numbers import shown
 from connectors.formats.others import Others
 from connectors.formats.passing import Passing
 from connectors.formats.paths import ABSENT
+from connectors.formats.reading_columns import ReadingColumns
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
-from connectors.formats.signals import SKIP, Lines, Signal
+from connectors.formats.signals import SKIP, Signal
 from connectors.formats.tables import fast_decoder
 from connectors.formats.texts import TextSignal, TextSignals
 from connectors.formats.times import EventTimes
@@ -77,7 +77,6 @@ class FeedDecoder:
     ) -> None:
         self._devices = devices or Devices(name, feed, channels, limits)
         self._format = format_of(feed, limits)
-        self._is_strict = feed.strict
         self._signals = [
             Signal.of(channel, config, is_strict=feed.strict)
             for channel, config in feed.channels.items()
@@ -94,13 +93,6 @@ class FeedDecoder:
             for place, signal in enumerate(self._signals)
             if place not in text_places
         ]
-        # By the channel's place, numbers that say there is no reading.
-        self._no_reading = {
-            place: np.array(sorted(signal.no_reading))
-            for place, signal in enumerate(self._signals)
-            if signal.no_reading
-        }
-        self._lines = Lines(self._signals)
         self._passing = Passing.of(feed)
         is_passed = None if self._passing is None else self._passing.is_record
         self._records = Records(feed, self._signals, self._format.check_count, is_passed)
@@ -113,6 +105,7 @@ class FeedDecoder:
         # Of the device that channels were looked up for last.
         self._place = 0
         self._shape = shape_of(feed, self._signals, self._format)
+        self._made = ReadingColumns(self._signals, self._devices, self._flags, feed)
         self._absent = AbsentChannels(self._signals, is_flat=self._shape is None)
         self._typed = fast_decoder(feed, self._format, self._signals) if takes_fast_way else None
 
@@ -227,7 +220,7 @@ class FeedDecoder:
             is_good = is_good[typed.owner]
             typed, places, time_ns = typed.readings(is_good), places[is_good], time_ns[is_good]
         careful = Rows()
-        columns = self._columns(typed, places, time_ns, careful)
+        columns = self._made.columns(typed, places, time_ns, careful)
         if failed:
             self._carefully(failed, topics, payloads, arrival_ns, careful)
         return joined(columns, careful)
@@ -249,54 +242,6 @@ class FeedDecoder:
                 is_known = value is not None and not is_other
                 failed[position] = self._times.refusal(value, arrived_ns) if is_known else None
         return times_ns
-
-    def _columns(
-        self, typed: Typed, places: NDArray[np.intp], time_ns: NDArray[np.int64], notes: Rows
-    ) -> Columns:
-        """Readings of good records, record by record, channels in the feed's order."""
-        value, is_absent, which = typed.value, typed.is_absent, typed.which
-        width = value.shape[1]
-        at: Any = slice(None) if which is None else which[:, None]
-        rows = self._devices.rows[places if which is None else places[:, None], at]
-        for place, numbers in self._no_reading.items():
-            if which is None:
-                value[np.isin(value[:, place], numbers), place] = np.nan
-            else:
-                value[np.isin(value, numbers) & (at == place)] = np.nan
-        numbers = self._lines.kept(value, at).ravel()
-        quality = np.full(len(numbers), self._flags, np.uint16)
-        is_finite = np.isfinite(numbers)
-        if not is_finite.all():
-            is_null = np.isnan(value).ravel()
-            quality[~is_finite] |= np.uint16(Quality.MISSING)
-            self._mark_overflown(quality, ~is_finite & ~is_null, typed, notes)
-            numbers[~is_finite] = np.nan
-        columns = Columns(
-            np.repeat(typed.owner, width),
-            np.repeat(time_ns, width),
-            rows.ravel(),
-            numbers,
-            quality,
-        )
-        return columns.take(~is_absent.ravel()) if is_absent.any() else columns
-
-    def _mark_overflown(
-        self,
-        quality: NDArray[np.uint16],
-        is_overflown: NDArray[np.bool_],
-        typed: Typed,
-        notes: Rows,
-    ) -> None:
-        """Mark numbers that scale and offset made larger than a float can be."""
-        quality[is_overflown] |= np.uint16(Quality.NOT_FINITE)
-        if self._is_strict:
-            return
-        quality[is_overflown] |= np.uint16(Quality.BAD_FIELD)
-        width = typed.value.shape[1]
-        for at in np.flatnonzero(is_overflown).tolist():
-            place = at % width if typed.which is None else int(typed.which[at])
-            name = self._signals[place].name
-            notes.note_bad(name, "not_finite", int(typed.owner[at // width]), np.inf)
 
     def _carefully(
         self,

@@ -148,6 +148,7 @@ class Translator:
         self, feed: str, messages: Messages, positions: Sequence[int], into: Translated
     ) -> None:
         """Decode what channels hold that is no reading: nothing counts as heard by it."""
+        self._channels.texts.now_ns = self._now_ns()
         of_feed = messages.only(positions)
         decoded = self._readers[feed].decode(
             of_feed.topics, of_feed.payloads, of_feed.arrival_ns, of_feed.properties
