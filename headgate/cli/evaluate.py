@@ -207,7 +207,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold",
-        choices=("quantile", "events", "pot", "probability"),
+        choices=("quantile", "events", "pot", "probability", "limit"),
         help="how the threshold is chosen (default: the kind's)",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")

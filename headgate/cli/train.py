@@ -64,7 +64,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401  (argparse hides the type
     )
     train.add_argument(
         "--threshold",
-        choices=("quantile", "events", "pot", "probability"),
+        choices=("quantile", "events", "pot", "probability", "limit"),
         help="by a quantile of the training scores, by events in them, or by their fitted tail",
     )
     train.add_argument(

@@ -21,6 +21,7 @@ def _kind(module: str, about: str) -> KindComponent:
 
 
 LEVEL = _kind("level", "channels that leave their level faster than they drift")
+MEWMA = _kind("mewma", "running means and spreads that have left what they were in training")
 NOVELTY = _kind("novelty", "what a device has never done before")
 PCA = _kind("pca", "windows off the plane that healthy ones lie in (T2 and Q)")
 AUTOENCODER = _kind("autoencoder", "windows that a small network can't reconstruct")
@@ -30,6 +31,7 @@ FUSION = _kind("fusion", "what most of ridge, level and pca find abnormal")
 
 BUILT_IN = {
     "level": "models.training.kinds:LEVEL",
+    "mewma": "models.training.kinds:MEWMA",
     "novelty": "models.training.kinds:NOVELTY",
     "pca": "models.training.kinds:PCA",
     "autoencoder": "models.training.kinds:AUTOENCODER",

@@ -69,7 +69,8 @@ def with_rowwise_products(model: onnx.ModelProto) -> onnx.ModelProto:
     if not columns:
         raise ConfigError(
             "headgate model quantize --dynamic: expected a model that multiplies by matrices "
-            "(pca, autoencoder, ridge, level or fusion), found none; leave the package as it is"
+            "(pca, autoencoder, ridge, level, mewma or fusion), found none; leave the package as "
+            "it is"
         )
     graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items()

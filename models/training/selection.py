@@ -36,7 +36,7 @@ def choose_kind(cut: Callable[[int], Windows]) -> Choice:
     needed = _ROWS_PER_NUMBER * 2 * channels
     if rows < needed:
         return Choice(
-            "level",
+            "mewma",
             f"{rows} rows are too few to learn how {channels} channels depend on each other",
         )
     explained = _explained(now)
@@ -47,12 +47,12 @@ def choose_kind(cut: Callable[[int], Windows]) -> Choice:
         )
     if explained < 0:
         return Choice(
-            "level",
+            "mewma",
             "channels hardly explain each other: what couples them in the first half of the rows "
             "makes the second half worse",
         )
     return Choice(
-        "level",
+        "mewma",
         f"channels hardly explain each other: of the median one's variance {100 * explained:.0f} %",
     )
 

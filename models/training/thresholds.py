@@ -13,13 +13,20 @@ from scipy.stats import genpareto
 from headgate.core.errors import ConfigError
 from models.package import Adapt, Conformal, Dspot
 
-Method = Literal["quantile", "events", "pot", "probability"]
+Method = Literal["quantile", "events", "pot", "probability", "limit"]
 
 #: Above a score, but by less than rounding moves one.
 _ABOVE = 1 + 1e-5
 
 #: Scores over the threshold that lie closer together than this are one event, steps.
 _APART = 24
+
+#: Scores in a row that are as one, because what they are made of remembers so many rows; so many
+#: independent ones have as much say as the limit that is known without any.
+_ALIKE, _AS_MANY = 20, 200
+
+#: Least quantile: of a channel that never moved.
+_LEAST_LIMIT = 1e-3
 
 #: The threshold is so many times the limit at least that it is adapted by where it is a quantile.
 _ADAPT_MARGIN = 1.6
@@ -45,7 +52,9 @@ def choose(
             being all scores that lie close together; ``pot``: that part by the tail of a
             generalized Pareto distribution fitted to the peaks, which reaches beyond what was seen
             (Siffer et al., "Anomaly Detection in Streams with Extreme Value Theory", KDD 2017);
-            ``probability``: for scores that are ``-log10`` of a probability themselves.
+            ``probability``: for scores that are ``-log10`` of a probability themselves; ``limit``:
+            for scores that have their limit at 1, which few scores leave where it is and many move
+            to their quantile.
         score: float32[n], of each device in order of time.
         device: int32[n].
         rate: Above 0.
@@ -54,9 +63,18 @@ def choose(
         return _above_ties(score, float(np.quantile(score, 1 - rate)), rate)
     if method == "probability":
         return -float(np.log10(rate))
+    if method == "limit":
+        return _from_one(score, rate)
     if method == "pot":
         return _by_peaks(score.astype(np.float64), rate)
     return _by_events(score, device, rate)
+
+
+def _from_one(score: NDArray[np.float32], rate: float) -> float:
+    """Between 1 and the quantile, by how many scores there are that tell of each other little."""
+    quantile = max(float(np.quantile(score, 1 - rate)), _LEAST_LIMIT)
+    independent = len(score) / _ALIKE
+    return float(quantile ** (independent / (independent + _AS_MANY)))
 
 
 def _above_ties(score: NDArray[np.float32], threshold: float, rate: float) -> float:

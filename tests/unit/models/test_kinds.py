@@ -292,7 +292,7 @@ def test_auto_says_why(tmp_path: Path) -> None:
         for data in (coupled, loose, single, few)
     ]
 
-    assert [each.kind for each in found] == ["ridge", "level", "novelty", "level"]
+    assert [each.kind for each in found] == ["ridge", "mewma", "novelty", "mewma"]
     assert "explain each other" in found[0].chosen_because
     assert "too few" in found[3].chosen_because
 

@@ -88,5 +88,5 @@ def test_a_recording_without_faults_is_trained_on_without_a_word(
 
     assert main([*arguments, str(tmp_path / "m")]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("m 1 for feed f: level")
+    assert said.out.startswith("m 1 for feed f: mewma")
     assert not said.err

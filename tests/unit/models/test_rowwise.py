@@ -20,7 +20,7 @@ from models.training.train import TrainSettings, train
 
 pytestmark = pytest.mark.slow
 
-_KINDS = ("pca", "autoencoder", "level", "ridge", "fusion")
+_KINDS = ("pca", "autoencoder", "level", "ridge", "mewma", "fusion")
 
 
 def _machine(rows: int, seed: int) -> TrainingData:

@@ -168,7 +168,7 @@ def test_a_spread_that_no_number_holds_is_refused(tmp_path: Path) -> None:
         ({"period_ns": 0}, "--period: expected more than 0s"),
         ({"kind": "magic"}, "--kind: expected one of auto, .*, got 'magic'"),
         ({"window": 290}, "at 20 places or more, found 11 among 300 rows"),
-        ({"period_ns": 1}, "stretches of .* or another --period"),
+        ({"kind": "level", "period_ns": 1}, "stretches of .* or another --period"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(
