@@ -24,7 +24,7 @@ def _topics(given: object) -> object:
         raise ValueError("expected an MQTT topic, or a list of some")
     if len({*topics}) < len(topics):
         raise ValueError("the same topic stands twice; leave one out")
-    return tuple(checked_topic(each) for each in topics)
+    return tuple(checked_topic(each, ends_with_levels=False) for each in topics)
 
 
 #: A whole number of this size is no word.

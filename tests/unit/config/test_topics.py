@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from connectors.formats.availability import AvailabilityTopics
 from connectors.mqtt.config import MqttConfig
+from connectors.sources.mqtt.retained import subscriptions
 from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.overlap import topics_overlap
+from headgate.config.schema import IngestConfig
 from headgate.core.errors import ConfigError
+from streams.ingest.topics import AVAILABILITY, FeedTopics
 
 
 def _feed(topic: str) -> FeedConfig:
@@ -28,6 +32,31 @@ def test_it_stands_at_the_end(topic: str) -> None:
     """MQTT has no filter for anything else."""
     with pytest.raises(ValueError, match="may stand only at the end"):
         _feed(topic)
+
+
+def test_a_topic_of_availability_may_go_on_behind_it() -> None:
+    """A device's own word stands below its name; all that is there is subscribed to, once."""
+    feed = FeedConfig.model_validate(
+        {
+            "topic": "z/{device...}",
+            "channels": {"x": {}},
+            "availability": {"topic": ["z/{device...}/availability", "z/bridge/state"]},
+        }
+    )
+    assert [each.filter for each in subscriptions({"f": feed})] == ["z/#"]
+    topics = FeedTopics({"f": feed}, (), 10)
+    assert topics.feed_of(b"z/hall/lamp/availability") == AVAILABILITY
+    assert topics.feed_of(b"z/hall/lamp") == "f"
+    said = AvailabilityTopics("f", feed, feed.availability, IngestConfig())  # type: ignore[arg-type]
+    (word,) = said.read(b"z/hall/lamp/availability", b"offline", 1, 1)
+    assert (word.device, word.state) == ("hall/lamp", "offline")
+
+
+@pytest.mark.parametrize("topic", ["z/{a...}/{device...}", "z/#/{device}", "z/{device...}/#"])
+def test_only_one_name_of_several_levels_can_be_told(topic: str) -> None:
+    table = {"topic": "z/{a}/{device}", "channels": {"x": {}}, "availability": {"topic": topic}}
+    with pytest.raises(ValueError, match="expected one name of several levels"):
+        FeedConfig.model_validate(table)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_names_with_slashes_of_zigbee2mqtt_are_no_others() -> None:
 
     assert _read(config, [*readings, *others, *states, *bridge]) == [
         *(f"→ {name} state 1" for name in names),
-        "→ lamp is online",
+        *(f"→ {name} is online" for name in names),
     ]
 
 
