@@ -101,6 +101,8 @@ class MqttConfig(SourceConfig):
     #: The gateway's id as Sparkplug's primary host, whose STATE nodes wait for: the same in
     #: ``spBv1.0/STATE/ID``, as the specification has it.
     primary_host: Name | None = None
+    #: The version of Sparkplug that its nodes have: those of 2.2 look for ``STATE/ID``.
+    primary_host_version: Literal["3.0", "2.2"] = "3.0"
 
     @model_validator(mode="after")
     def _secrets(self) -> Self:
@@ -110,6 +112,8 @@ class MqttConfig(SourceConfig):
             raise ValueError('shared_group needs MQTT 5: set version = "5"')
         if self.username is None and (self.password_env or self.password_file):
             raise ValueError("a password needs a username: give username as well")
+        if self.primary_host is None and self.primary_host_version != "3.0":
+            raise ValueError("primary_host_version: of which host? Give primary_host as well")
         if self.publish_state and self.primary_host is not None:
             raise ValueError(
                 "publish_state and primary_host: a connection has one last will; leave one out"

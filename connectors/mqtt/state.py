@@ -52,3 +52,13 @@ def host_state(host: str) -> MakeState:
         return State(f"spBv1.0/STATE/{host}", *told)
 
     return made
+
+
+def former_host_state(host: str) -> MakeState:
+    """The same of Sparkplug 2.2, which has a word and no time.
+
+    Args:
+        host: The gateway's id as a host application.
+    """
+    state = State(f"STATE/{host}", b"ONLINE", b"OFFLINE")
+    return lambda _wall_ns: state

@@ -206,3 +206,35 @@ async def test_the_primary_host_tells_whether_it_is_there(
     late = _States(mosquitto.port)
     assert await late.next() == (False, second_ms)
     late.close()
+
+
+async def test_nodes_of_version_2_2_are_told_in_their_way(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """A word in a topic of its own; cut off, its last will says it."""
+    command = ["mosquitto_sub", "-p", str(mosquitto.port), "-q", "1", "-t", "STATE/#", "-v"]
+    listener = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    lines = listener.stdout
+    assert lines is not None
+
+    async def becomes(word: str) -> None:
+        # What was not acknowledged may come again.
+        while await lines.readline() != f"STATE/scada {word}\n".encode():
+            pass
+
+    try:
+        config = _config(mosquitto, tmp_path, primary_host="scada", primary_host_version="2.2")
+        async with asyncio.timeout(30), running(config) as rig:
+            await becomes("ONLINE")
+            source = rig.lane.intakes[0].source
+            assert isinstance(source, MqttSource)
+            raw = source._connection._client._raw
+            assert raw is not None
+            raw.shutdown(socket.SHUT_RDWR)
+            await becomes("OFFLINE")
+            await becomes("ONLINE")
+        async with asyncio.timeout(30):
+            await becomes("OFFLINE")
+    finally:
+        listener.kill()
+        await listener.wait()

@@ -9,7 +9,7 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.connection import Connection
 from connectors.mqtt.received import Received
 from connectors.mqtt.session import SESSION_FILE, BrokerSession, tell_left_behind
-from connectors.mqtt.state import MakeState, host_state, own_state
+from connectors.mqtt.state import MakeState, former_host_state, host_state, own_state
 from connectors.sources.mqtt.retained import RetainedMessages, subscriptions
 from connectors.sources.source import SourceContext
 
@@ -17,7 +17,9 @@ from connectors.sources.source import SourceContext
 def _state(table: MqttConfig, gateway: str) -> MakeState | None:
     """What the source's connection tells of the gateway."""
     if table.primary_host is not None:
-        return host_state(table.primary_host)
+        is_former = table.primary_host_version == "2.2"
+        make = former_host_state if is_former else host_state
+        return make(table.primary_host)
     return own_state(gateway) if table.publish_state else None
 
 

@@ -85,6 +85,8 @@ def test_a_nodes_messages_are_shared_with_nobody(tmp_path: Path) -> None:
     assert problem.startswith(f"{file}:6: feed.plant.format: sparkplug means nothing without")
     with pytest.raises(ValueError, match="a connection has one last will"):
         Config.model_validate({**table, "mqtt": {"publish_state": True, "primary_host": "h"}})
+    with pytest.raises(ValueError, match="primary_host_version: of which host"):
+        Config.model_validate({**table, "mqtt": {"primary_host_version": "2.2"}})
 
 
 def test_a_feed_need_not_say_what_the_format_knows() -> None:
