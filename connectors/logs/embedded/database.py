@@ -35,11 +35,12 @@ BUSY_TIMEOUT_S: Final = 5.0
 #: Between two tries to begin writing, s.
 _BUSY_PAUSE_S: Final = 0.0005
 
-#: Most of a record's bytes lie in overflow pages; twice the default page halves their number.
-_PAGE_BYTES: Final = 8192
+#: A commit writes every page that it touches whole, and one of little data touches half a dozen; no
+#: file system writes less than this. A log keeps the size that it was made with.
+_PAGE_BYTES: Final = 4096
 
 #: Pages in the write-ahead log after which a commit moves them into the file (16 MiB).
-_CHECKPOINT_PAGES: Final = 2048
+_CHECKPOINT_PAGES: Final = 4096
 
 #: What is left of the write-ahead log on disk after it was emptied, bytes.
 _JOURNAL_LIMIT_BYTES: Final = 32 << 20

@@ -336,3 +336,20 @@ async def test_a_killed_process_loses_nothing_it_was_told_is_durable(path: Path)
     assert len(values) > acknowledged
     assert await log.append(_AT, numbered(1)) == len(values)
     await log.stop()
+
+
+async def test_a_commit_of_little_writes_little(tmp_path: Path) -> None:
+    """An SD card wears by each page."""
+    log = SqliteLog(tmp_path / "log.db", SystemClock())
+    await log.start()
+    await log.ensure_topics([TopicSpec("readings", 4)])
+    every = [TopicPartition("readings", number) for number in range(4)]
+    # The first records make new leaves.
+    for _ in range(2):
+        await log.append_many({at: [Record(b"x" * 300)] for at in every})
+    wal = tmp_path / "log.db-wal"
+    before = wal.stat().st_size
+    for _ in range(10):
+        await log.append_many({at: [Record(b"x" * 300)] for at in every})
+    assert (wal.stat().st_size - before) / 10 < 24 << 10
+    await log.stop()
