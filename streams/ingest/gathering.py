@@ -16,9 +16,11 @@ from headgate.core.clock import NS_PER_S
 #: Messages of which more in a batch save next to nothing each.
 _ENOUGH = 2000
 
-#: Between two looks at what has come, s; longer than sources leave messages to gather. When nothing
-#: has come since the last look, nothing more is waited for.
+#: Between two looks at what has come, s; longer than sources leave messages to gather.
 _STEP_S = 0.03
+
+#: When nothing has come for this part of the wait, or since the last look, no more is waited for.
+_LULL = 0.25
 
 
 class Gathering:
@@ -31,6 +33,8 @@ class Gathering:
 
     def __init__(self, wait_ns: int, most: int) -> None:
         self._wait_s = wait_ns / NS_PER_S
+        # A little less, because timers are not exact.
+        self._lull_s = 0.9 * max(_LULL * self._wait_s, _STEP_S)
         self._enough = min(most, _ENOUGH)
         # Messages after which nothing came any more, the last time.
         self._ended_at = 0
@@ -44,7 +48,8 @@ class Gathering:
             waiting: Tells how many messages have come.
         """
         loop = asyncio.get_running_loop()
-        end_s = loop.time() + self._wait_s
+        came_s = loop.time()
+        end_s = came_s + self._wait_s
         count = waiting()
         while count < self._enough and count != self._all_at:
             left_s = end_s - loop.time()
@@ -52,7 +57,9 @@ class Gathering:
                 break
             await asyncio.sleep(min(left_s, _STEP_S))
             before, count = count, waiting()
-            if count == before:
+            if count != before:
+                came_s = loop.time()
+            elif loop.time() - came_s >= self._lull_s:
                 self._all_at = count if count == self._ended_at else 0
                 self._ended_at = count
                 return

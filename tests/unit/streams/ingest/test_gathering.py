@@ -71,6 +71,14 @@ def test_what_comes_alone_waits_until_that_is_seen_and_then_no_more() -> None:
     assert [round(at % 0.5, 3) for at, _ in _written(0.5)] == [0.03, 0.03, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("every_s", [0.01, 0.1, 0.2])
+def test_who_may_wait_for_long_is_not_hurried_by_messages_that_come_slowly(every_s: float) -> None:
+    moments = [at for at, _ in _written(every_s, seconds=10, wait_ns=1_000_000_000)]
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert min(gaps) > 0.99
+    assert max(gaps) < 1 + every_s + 0.01
+
+
 def test_what_comes_fast_is_written_as_soon_as_there_is_enough() -> None:
     counts = [count for _, count in _written(0.001, size=100)]
     assert set(counts[:-1]) <= {3000, 3100}
