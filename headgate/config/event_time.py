@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Annotated, Literal, Self, TypeAlias, get_args
 from zoneinfo import ZoneInfo
@@ -153,7 +154,10 @@ class TimeConfig(Table):
     @model_validator(mode="before")
     @classmethod
     def _several_patterns(cls, raw: object) -> object:
-        return first_and_others(raw, "pattern")
+        raw = first_and_others(raw, "pattern")
+        if isinstance(raw, Mapping) and isinstance(raw.get("or_path"), str):
+            return {**raw, "or_path": [raw["or_path"]]}
+        return raw
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -22,7 +22,11 @@ def first_and_others(raw: object, key: str) -> object:
 
     A list without entries, and one beside ``or_KEY``, is left to be refused.
     """
-    value = raw.get(key) if isinstance(raw, Mapping) else None
-    if not isinstance(raw, Mapping) or not isinstance(value, list | tuple) or f"or_{key}" in raw:
+    if not isinstance(raw, Mapping):
+        return raw
+    value, others = raw.get(key), raw.get(f"or_{key}")
+    if isinstance(others, str):
+        return {**raw, f"or_{key}": [others]}
+    if not isinstance(value, list | tuple) or others is not None:
         return raw
     return {**raw, key: value[0], f"or_{key}": list(value[1:])} if value else raw

@@ -76,6 +76,8 @@ def test_a_channel_stands_where_there_is_something_first() -> None:
 
     default = {"channels": {"t": {"path": ["a", "b"], "default": 7}, "h": {}}}
     assert _read(default, {"b": 1}, {"h": 2})[0] == [("t", 1), ("t", 7), ("h", 2)]
+    alone = {"channels": {"t": {"path": "a", "or_path": "b"}}}
+    assert _read(alone, {"b": 1}, {"a": 2})[0] == [("t", 1), ("t", 2)]
     required = {"channels": {"t": {"path": ["a", "b"], "required": True}}}
     assert _read(required, {"b": 1}, {"h": 2}) == (
         [("t", 1)],
@@ -122,6 +124,7 @@ def test_a_time_stands_where_there_is_something_first() -> None:
     )  # fmt: skip
     assert ages == [1, 2, 3, 4]
     assert told == ['no event time at "ts"']
+    assert _times({"path": "a", "or_path": "b", "unit": "s"}, {"b": 1795899999}) == ([1], [])
 
 
 def test_a_time_may_be_written_in_several_ways() -> None:
