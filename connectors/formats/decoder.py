@@ -37,9 +37,9 @@ from connectors.formats.reading_columns import ReadingColumns
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
-from connectors.formats.tables import fast_decoder
 from connectors.formats.texts import TextSignal, TextSignals
 from connectors.formats.times import EventTimes
+from connectors.formats.typed_texts import fast_way, note_texts
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
@@ -77,9 +77,10 @@ class FeedDecoder:
     ) -> None:
         self._devices = devices or Devices(name, feed, channels, limits)
         self._format = format_of(feed, limits)
+        # As the devices have them: numbers first, and then texts.
         self._signals = [
-            Signal.of(channel, config, is_strict=feed.strict)
-            for channel, config in feed.channels.items()
+            Signal.of(channel, feed.channels[channel], is_strict=feed.strict)
+            for channel in self._devices.listed
         ]
         texts = [
             TextSignal(signal, place, feed.channels[signal.name])
@@ -87,12 +88,7 @@ class FeedDecoder:
             if feed.channels[signal.name].is_text
         ]
         self._texts = TextSignals(texts, self._devices.text_code) if texts else None
-        text_places = {each.place for each in texts}
-        self._numbers = [
-            (place, signal)
-            for place, signal in enumerate(self._signals)
-            if place not in text_places
-        ]
+        self._numbers = self._signals[: len(self._signals) - len(texts)]
         self._passing = Passing.of(feed)
         is_passed = None if self._passing is None else self._passing.is_record
         self._records = Records(feed, self._signals, self._format.check_count, is_passed)
@@ -107,7 +103,8 @@ class FeedDecoder:
         self._shape = shape_of(feed, self._signals, self._format)
         self._made = ReadingColumns(self._signals, self._devices, self._flags, feed)
         self._absent = AbsentChannels(self._signals, is_flat=self._shape is None)
-        self._typed = fast_decoder(feed, self._format, self._signals) if takes_fast_way else None
+        fast = fast_way(feed, self._format, self._signals, texts) if takes_fast_way else None
+        self._typed = fast
 
     @property
     def conversation(self) -> Conversation | None:
@@ -214,6 +211,8 @@ class FeedDecoder:
         places = self._devices.places_of(topics, typed, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
         self._absent.fail(typed, payloads, failed)
+        if self._texts is not None:
+            note_texts(self._devices, len(self._texts.names), typed, places, failed)
         if failed:
             is_good = np.ones(len(topics), np.bool_)
             is_good[list(failed)] = False
@@ -425,7 +424,7 @@ class FeedDecoder:
         bad: list[tuple[str, str, object]],
     ) -> None:
         """Add channel, value and quality of the numbers that are listed; note what is bad."""
-        for place, signal in self._numbers:
+        for signal, channel in zip(self._numbers, channels, strict=False):
             key = signal.key
             value = signal.get(record) if key is None else record.get(key, ABSENT)
             more, word = 0, ""
@@ -443,7 +442,7 @@ class FeedDecoder:
                 number, more, word = signal.overflown()
             if word:
                 bad.append((signal.name, word, value))
-            rows.channel.append(channels[place])
+            rows.channel.append(channel)
             rows.value.append(number)
             rows.quality.append(flags | more)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import compress
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -87,10 +88,9 @@ class Devices:
         self._other_tags = None if path is None else OtherTags(path, feed)
         #: Whether the payload has no part of the device's name, and no tag.
         self.is_named_by_topic = not self._parts and not self._tags and path is None
-        self._signals = [
-            (channel, mapping.kept_unit, mapping.is_text)
-            for channel, mapping in feed.channels.items()
-        ]
+        signals = [(name, each.kept_unit, each.is_text) for name, each in feed.channels.items()]
+        # Numbers first, then texts; of each the feed's order.
+        self._signals = sorted(signals, key=itemgetter(2))
         self._listed = feed.channels.keys()
         self._has_others = feed.other_channels is not None
         # (tags, texts) by topic, and by (tags, device) the device's place in ``rows``.
@@ -110,6 +110,11 @@ class Devices:
         self.is_full = False
         #: int32[place, channel], rows of the table; grown by doubling.
         self.rows: NDArray[np.int32] = np.empty((16, len(self._signals)), np.int32)
+
+    @property
+    def listed(self) -> list[str]:
+        """The channels that are listed, in the order of ``rows``."""
+        return [name for name, *_ in self._signals]
 
     def names(self, topic: bytes) -> tuple[Tags, tuple[str, ...]]:
         """What a topic says: tags, and the texts around what the payload has of the device's name.

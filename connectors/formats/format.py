@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -46,6 +46,7 @@ class Typed:
         is_one_each: True when every payload is one record, so that ``owner`` counts from 0.
         which: intp[r], the channel that each record has, by its place, where it is never more than
             one; ``value`` and ``is_absent`` are of that alone. None: they are of all.
+        texts: The texts whose codes ``value`` has of text channels, by code.
     """
 
     owner: NDArray[np.intp]
@@ -57,6 +58,7 @@ class Typed:
     has_arrays: bool
     is_one_each: bool
     which: NDArray[np.intp] | None = None
+    texts: Mapping[float, str] = field(default_factory=dict)
 
     def readings(self, rows: NDArray[np.bool_]) -> Typed:
         """The same of these records, bool[r], without what is looked up once: time and device."""
@@ -70,6 +72,7 @@ class Typed:
             self.has_arrays,
             is_one_each=False,
             which=None if self.which is None else self.which[rows],
+            texts=self.texts,
         )
 
 

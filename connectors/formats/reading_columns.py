@@ -37,14 +37,14 @@ class ReadingColumns:
         self._no_reading = {
             place: np.array(sorted(signal.no_reading))
             for place, signal in enumerate(signals)
-            if signal.no_reading
+            if signal.no_reading and not feed.channels[signal.name].is_text
         }
         self._lines = Lines(signals)
 
     def columns(
         self, typed: Typed, places: NDArray[np.intp], time_ns: NDArray[np.int64], notes: Rows
     ) -> Columns:
-        """Readings of good records, record by record, channels in the feed's order.
+        """Readings of good records, record by record, channels in the order of ``signals``.
 
         Args:
             typed: The records.

@@ -63,23 +63,24 @@ def fast_decoder(
     given = (*shape, feed.other_channels, feed.other_tags)
     if any(each is not None for each in given) or len(feed.time.paths) > 1:
         return None
-    # Texts are no numbers; nor is it known what a value is, or whether it counts, that hangs on
-    # another.
-    has_texts = any(each.is_text for each in feed.channels.values())
-    if has_texts or feed.skip or feed.only or any(each.power is not None for each in signals):
+    # Nor is it known what a value is, or whether it counts, that hangs on another.
+    if feed.skip or feed.only or any(each.power is not None for each in signals):
         return None
+    texts = [signal.path for signal in signals if feed.channels[signal.name].is_text]
+    numbers = [signal for signal in signals if not feed.channels[signal.name].is_text]
     wanted = Wanted(
         # What may stand elsewhere has no default yet.
-        tuple((each.path, None if each.others else each.default) for each in signals),
-        tuple(not signal.no_reading for signal in signals),
+        tuple((each.path, None if each.others else each.default) for each in numbers),
+        tuple(not signal.no_reading for signal in numbers),
         (feed.time.paths[0], feed.time.is_text) if feed.time.paths else None,
         # Of tags as of names: what is neither text nor whole number goes the careful way.
-        (*feed.device_name.paths, *feed.tag_paths.values()),
+        (*feed.device_name.paths, *feed.tag_paths.values(), *texts),
     )
     make_table: MakeTable | None = getattr(form, "make_table", None)
     read = None if make_table is None else make_table(wanted)
     if read is not None:
-        return TableDecoder(read)
+        # Others know which values are numbers.
+        return None if texts and not isinstance(read, RecordTable) else TableDecoder(read)
     if form.make_typed is None or form.pick is not None:
         return None
     try:
@@ -262,12 +263,10 @@ class Gathered:
             not self._has_arrays and not self._failed,
             self._which,
         )
-        return (
-            _without(typed, np.unique(self._owner[self._is_bad])) if self._is_bad.any() else typed
-        )
+        return without(typed, np.unique(self._owner[self._is_bad])) if self._is_bad.any() else typed
 
 
-def _without(typed: Typed, bad: NDArray[np.intp]) -> Typed:
+def without(typed: Typed, bad: NDArray[np.intp]) -> Typed:
     """The same without these payloads, which fail."""
     is_good = ~np.isin(typed.owner, bad)
     kept = is_good.tolist()
@@ -281,6 +280,7 @@ def _without(typed: Typed, bad: NDArray[np.intp]) -> Typed:
         typed.has_arrays,
         is_one_each=False,
         which=None if typed.which is None else typed.which[is_good],
+        texts=typed.texts,
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import cbor2
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
@@ -160,7 +163,7 @@ def test_a_text_that_is_not_said_for_long_makes_room() -> None:
     feed.table.texts.forget_before(5)
 
     assert feed.said("c") == "c"
-    assert list(feed.table.texts.known(0).values()) == ["b", "c"]
+    assert list(feed.table.texts.known(1).values()) == ["b", "c"]
 
 
 def test_the_sender_s_quality_counts() -> None:
@@ -246,7 +249,85 @@ def test_a_sparkplug_string_is_a_text() -> None:
     readings += host.take(ndata(metric(None, "running", alias=1, datatype=STRING), seq=1))
 
     codes = [each.value for each in readings if each.field == "mode" and each.value is not None]
-    assert [host.table.said(0, code) for code in codes] == ["idle", "running"]
+    assert [host.table.said(1, code) for code in codes] == ["idle", "running"]
+
+
+_WORDS = ("on", "off", " on ", "ON", "", "x" * 257, "a\nb", "3", "?", "Öl")
+_ANY: st.SearchStrategy[object] = st.sampled_from([*_WORDS, 0, 1, 3, 1.5, True, None, []])
+_RECORD = st.fixed_dictionaries(
+    {}, optional={"m": _ANY, "n": _ANY, "x": st.one_of(st.integers(0, 3), _ANY), "d": _ANY}
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.one_of(_RECORD, st.lists(_RECORD, max_size=3)), min_size=1, max_size=6),
+    st.sampled_from(["json", "msgpack", "cbor"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_both_ways_say_the_same(
+    contents: list[object], form: str, strict: bool, is_named: bool
+) -> None:
+    """The fast way and the careful one, record by record and reason by reason."""
+    dumps: dict[str, Callable[[object], str | bytes]]
+    dumps = {"json": json.dumps, "msgpack": msgspec.msgpack.encode, "cbor": cbor2.dumps}
+    dump = dumps[form]
+    payloads = [each if isinstance(each := dump(one), bytes) else each.encode() for one in contents]
+    table = {
+        "topic": "in" if is_named else "in/{device}",
+        **({"device": "d"} if is_named else {}),
+        "format": form,
+        "strict": strict,
+        "tags": {"site": {"path": "n"}},
+        "channels": {
+            "m": {"type": "text", "states": {"on": 1, "off": 0}, "missing": ["?", 3]},
+            "x": {"missing": 3},
+            "n": {"type": "text"},
+        },
+    }
+    said = []
+    for takes_fast_way in (True, False):
+        channels = ChannelTable()
+        decoder = FeedDecoder(
+            "f",
+            FeedConfig.model_validate(table),
+            channels,
+            IngestConfig(),
+            takes_fast_way=takes_fast_way,
+        )
+        topics = [b"in" if is_named else b"in/a"] * len(payloads)
+        found = decoder.decode(topics, payloads, np.full(len(payloads), _NOW_NS))
+        rows = zip(
+            *(each.tolist() for each in (found.owner, found.channel, found.value, found.quality)),
+            strict=True,
+        )
+        readings = [
+            (owner, channels.channels[row].key, channels.said(row, value), quality)
+            for owner, row, value, quality in rows
+        ]
+        refused = [(at, str(error)) for at, error in found.refused]
+        said.append((readings, refused, found.bad_fields))
+
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+def test_one_text_too_many_takes_the_careful_way(form: str) -> None:
+    """Of many messages at once, all but the texts that are over."""
+    feed = _Feed(max_texts=2, format=form)
+    dump = json.dumps if form == "json" else msgspec.msgpack.encode
+    contents = [dump({"mode": f"t{at % 4}", "x": at}) for at in range(8)]
+    payloads = [each.encode() if isinstance(each, str) else each for each in contents]
+
+    found = feed.decoder.decode([b"in/a"] * 8, payloads, np.full(8, _NOW_NS))
+
+    assert [(at, error.reason) for at, error in found.refused] == [
+        (at, "too_many_texts") for at in (2, 3, 6, 7)
+    ]
+    rows = zip(found.channel, found.value, strict=True)
+    said = [feed.table.said(row, value) for row, value in rows]
+    assert said == [0, "t0", 1, "t1", 2, None, 3, None, 4, "t0", 5, "t1", 6, None, 7, None]
 
 
 def test_a_text_is_the_same_number_everywhere() -> None:
