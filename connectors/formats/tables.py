@@ -310,6 +310,7 @@ class RecordTable:
         parse: The parser.
         unreadable: What it raises for what it can't read, beside DataError.
         check_count: Refuses, with DataError, so many records of one message.
+        parse_all: Makes of many payloads at once what the parser makes of each, or None.
     """
 
     def __init__(
@@ -318,9 +319,11 @@ class RecordTable:
         parse: Callable[[bytes], object],
         unreadable: tuple[type[Exception], ...],
         check_count: Callable[[int], None],
+        parse_all: Callable[[Sequence[bytes]], list[Any] | None] = lambda _payloads: None,
     ) -> None:
         self._wanted = wanted
         self._parse = parse
+        self._parse_all = parse_all
         self._unreadable: tuple[type[Exception], ...] = (DataError, *unreadable)
         self._check_count = check_count
         self._channels = [values_at(path, default) for path, default in wanted.channels]
@@ -346,7 +349,10 @@ class RecordTable:
             payloads: The payloads.
             which: The channel that each payload is of; see ``Typed``.
         """
-        contents, failed = read_each(self._parse, payloads, self._unreadable)
+        found, failed = self._parse_all(payloads), list[int]()
+        if found is None:
+            found, failed = read_each(self._parse, payloads, self._unreadable)
+        contents = found
         owner = np.arange(len(payloads))
         if failed:
             owner = np.delete(owner, failed)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import Bounds
-from connectors.formats.cbor.payload import UNREADABLE, content_of, loads
+from connectors.formats.cbor.payload import UNREADABLE, content_of, contents_of, loads
 from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.tables import RecordTable
 from headgate.config.feed import FeedConfig
@@ -79,8 +79,9 @@ class CborFormat:
     def make_table(self, wanted: Wanted) -> ReadTable:
         """What reads many payloads; see ``Format``."""
         # Keys that are whole numbers are texts in the terms of JSON.
-        parse = loads if _has_numbers_for_keys(wanted) else content_of
-        return RecordTable(wanted, parse, UNREADABLE, self.check_count)
+        if _has_numbers_for_keys(wanted):
+            return RecordTable(wanted, loads, UNREADABLE, self.check_count)
+        return RecordTable(wanted, content_of, UNREADABLE, self.check_count, contents_of)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""

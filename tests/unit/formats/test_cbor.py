@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from connectors.formats.cbor.payload import UNREADABLE, content_of, contents_of
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import FeedConfig
@@ -230,3 +231,24 @@ def test_an_honest_waveform_is_taken() -> None:
     found = _decoded([cbor2.dumps({"x": 1, "w": wave})], "cbor")
     assert found[2] == [1.0]
     assert not found[4]
+
+
+_WHOLE = [{"x": 1.5}, [1, 2], None, "headgate", 7, {"x": [1, {"y": 2}]}, "", b"\xff"]
+_BROKEN = [b"", b"\xff", b"\x82\x01", b"\x01\x02", b"\x9f", b"\xa1\x61x", b"\x78", b"\x01\xff"]
+
+
+@given(st.lists(st.sampled_from([*map(cbor2.dumps, _WHOLE), *_BROKEN]), min_size=1, max_size=12))
+def test_many_payloads_at_once_are_what_each_is(payloads: list[bytes]) -> None:
+    """Whatever stands beside them: none takes anything of another."""
+    each = []
+    for payload in payloads:
+        try:
+            each.append(content_of(payload))
+        except UNREADABLE:
+            each = []
+            break
+
+    together = contents_of(payloads)
+
+    assert together is None or together == each
+    assert (together is None) == (not each)
