@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.sparkplug.schema import Payload
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
@@ -22,7 +23,10 @@ _DEVICES, _MESSAGES = 100, 1000
 _CHANNELS = ("flow", "pressure", "temperature")
 
 #: Those that are to be no slower than so many times JSON.
-LEAST = dict.fromkeys(("msgpack", "cbor", "line_protocol", "value"), 0.6)
+LEAST = {**dict.fromkeys(("msgpack", "cbor", "line_protocol", "value"), 0.6), "sparkplug": 0.4}
+
+#: Of Sparkplug, the numbers of data types.
+_DOUBLE, _INT64 = 10, 4
 
 #: A message: its time in ms, and a value a channel.
 _Make = Callable[[int, Mapping[str, float]], bytes]
@@ -101,7 +105,31 @@ def _readings() -> dict[str, _Reading]:
         [b"%s/%s" % (at, _CHANNELS[n % 3].encode()) for n, at in enumerate(devices)],
         [b"%r" % row[0] for row in values],
     )
+    found["sparkplug"] = _sparkplug(messages, channels)
     return found
+
+
+def _sparkplug(
+    messages: Sequence[tuple[int, Mapping[str, float]]], channels: Mapping[str, object]
+) -> _Reading:
+    """Births of as many nodes, and then data with aliases; each run begins anew."""
+    topics = [b"spBv1.0/plant/NBIRTH/d%d" % node for node in range(_DEVICES)]
+    first_ms, first = messages[0]
+    birth = Payload(timestamp=first_ms, seq=0)
+    birth.metrics.add(name="bdSeq", datatype=_INT64, long_value=0, timestamp=first_ms)
+    for alias, (name, value) in enumerate(first.items()):
+        birth.metrics.add(
+            name=name, alias=alias, datatype=_DOUBLE, double_value=value, timestamp=first_ms - 1
+        )
+    payloads = [birth.SerializeToString()] * _DEVICES
+    for number, (time_ms, values) in enumerate(messages):
+        data = Payload(timestamp=time_ms, seq=(1 + number // _DEVICES) % 256)
+        for alias, value in enumerate(values.values()):
+            data.metrics.add(alias=alias, double_value=value, timestamp=time_ms)
+        topics.append(b"spBv1.0/plant/NDATA/d%d" % (number % _DEVICES))
+        payloads.append(data.SerializeToString())
+    feed = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": channels}
+    return _Reading(feed, topics, payloads)
 
 
 def rates(*, seconds: float) -> dict[str, dict[str, float]]:
@@ -117,6 +145,8 @@ def rates(*, seconds: float) -> dict[str, dict[str, float]]:
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline or len(spent["json"]) < 5:
         for name, reading in readings.items():
+            # What another has left in the caches costs the first run.
+            reading.run()
             took, count = reading.run()
             spent[name].append(took / count)
     median = {name: float(np.median(each)) for name, each in spent.items()}
