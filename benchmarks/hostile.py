@@ -1,4 +1,5 @@
-"""What attacks cost: one message at its worst, a refused one beside a good one, and honest devices.
+"""What attacks cost: one message at its worst, a refused one beside a good one, and honest devices;
+and messages of many records whose numbers and times are texts, which cost most of what is read.
 
 The attacks are those of ``tests/hostile``, on a gateway with the embedded log and its local store.
 """
@@ -16,10 +17,12 @@ from rich.table import Table
 
 from benchmarks import services
 from benchmarks.measure import counters, cpu_s
+from headgate.config.schema import IngestConfig
 from tests.hostile.attacks import GROUPS, INGEST, OLD, Attack
 from tests.hostile.honest import GRACE_MS, Honest, stored
 from tests.hostile.peer import Peer
 from tests.hostile.scene import Scene
+from tests.unit.formats.texts import TEXTS, decoder_of, topic_of_texts
 
 #: One message is sent so many times for its CPU time, which is counted in steps of 10 ms.
 _COPIES = 5
@@ -29,6 +32,9 @@ _IDLE_S = 3.0
 
 #: A refused message, and a good one, are sent so many times, QoS 1.
 _REPEATED = 20_000
+
+#: When such messages arrive: somewhat later than what they tell of, ns since 1970 UTC.
+_WHEN_NS = 1_800_000_000 * 10**9
 
 #: From one beginning of an attack to the next, s.
 _PACE_S = 1.0
@@ -115,6 +121,20 @@ def _send(scene: Scene, attack: Attack, copies: int) -> None:
     for _ in range(copies):
         attack.send(scene.port, scene.now_ms)
     scene.until(lambda: counted() >= wanted, lambda: attack.name)
+
+
+def decoding() -> dict[str, dict[str, float]]:
+    """CPU of decoding one message of 10,000 records, ms, by how they are written."""
+    found = {}
+    for name, (feed, payload) in TEXTS.items():
+        decoder = decoder_of(IngestConfig(), **feed)
+        topics, arrival_ns = [topic_of_texts(feed)], np.array([_WHEN_NS])
+        decoder.decode(topics, [payload], arrival_ns)
+        before = time.process_time()
+        for _ in range(_COPIES):
+            decoder.decode(topics, [payload], arrival_ns)
+        found[name] = {"cpu_ms": 1000 * (time.process_time() - before) / _COPIES}
+    return found
 
 
 def refused() -> dict[str, dict[str, float]]:
@@ -219,6 +239,7 @@ def goals(part: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     messages = part.get("messages", {})
     add("one message: CPU ms", messages, "cpu_ms", _MOST_MS)
+    add("10,000 records of texts: CPU ms", part.get("decoding", {}), "cpu_ms", _MOST_MS)
     add("one message: memory, x 1 MiB", messages, "memory_mb", _MOST_TIMES_SIZE, (1 << 20) / 1e6)
     add("refused message, x a good one", part.get("refused", {}), "ratio", _MOST_TIMES_GOOD)
     add("p99 beside an attack, x alone", part.get("delays", {}), "ratio", _MOST_TIMES_ALONE)
@@ -235,6 +256,7 @@ def tables(part: Mapping[str, Any]) -> list[Table]:
         of_messages.add_row(name, *cells)
     found = [of_messages]
     for what, head, keys in (
+        ("decoding", ("10,000 records, decoded: texts", "CPU ms"), ("cpu_ms",)),
         ("refused", ("a message that is", "CPU us, ingest", "x good"), ("cpu_us", "ratio")),
         (
             "delays",

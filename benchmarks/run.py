@@ -241,6 +241,7 @@ class Bench:
                 attack.name: self._medians(partial(hostile.message, attack, version))
                 for attack, version in hostile.MESSAGES
             },
+            "decoding": self._medians(hostile.decoding),
             "refused": self._medians(hostile.refused),
             "delays": self._medians(lambda: hostile.delays(seconds, self._say)),
         }

@@ -16,7 +16,8 @@ from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Tags
 from headgate.core.errors import DataError
 
-_BAD_AT_SOURCE = int(Quality.MISSING | Quality.BAD_AT_SOURCE)
+#: Of a reading that the sender itself does not believe in.
+BAD_AT_SOURCE = int(Quality.MISSING | Quality.BAD_AT_SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +132,19 @@ class Rows:
         """Mark what was added past this length as what the sender itself does not believe in."""
         for at in range(length, len(self.value)):
             self.value[at] = np.nan
-            self.quality[at] |= _BAD_AT_SOURCE
+            self.quality[at] |= BAD_AT_SOURCE
 
-    def note_later(self, length: int, later_ns: int) -> None:
-        """Note that what was added past this length is so much later than its record says."""
+    def note_later(self, length: int, later_ns: int | NDArray[np.int64]) -> None:
+        """Note that what was added past this length is so much later than its record says.
+
+        Args:
+            length: As many were there before.
+            later_ns: By how much, all of them or each.
+        """
         noted = self.later_ns
         noted.extend([0] * (length - len(noted)))
-        noted.extend([later_ns] * (len(self.channel) - length))
+        each_ns = np.broadcast_to(np.asarray(later_ns, np.int64), len(self.channel) - length)
+        noted.frombytes(each_ns.tobytes())
 
     def note_bad(
         self,
@@ -147,24 +154,42 @@ class Rows:
         value: object,
         label: str = "",
         expected: str = "a number",
+        *,
+        count: int = 1,
     ) -> None:
-        """Count a field that held no usable number, or text.
+        """Count fields that held no usable number, or text.
 
         Args:
             channel: Its channel.
             kind: What it held, in a word.
-            position: The message that it stood in.
-            value: What it held.
+            position: The message that the first of them stood in.
+            value: What that one held.
             label: What it is counted as, if not as the channel: its names must be few.
             expected: What it should have held.
+            count: How many.
         """
         key = (label or channel, kind)
         known = self.bad_fields.get(key)
         if known is None:
             detail = f"{channel}: expected {expected}, got {shown(value)}"
-            self.bad_fields[key] = BadField(1, position, detail)
+            self.bad_fields[key] = BadField(count, position, detail)
         else:
-            self.bad_fields[key] = replace(known, count=known.count + 1)
+            self.bad_fields[key] = replace(known, count=known.count + count)
+
+    def extend(
+        self,
+        position: int,
+        time_ns: NDArray[np.int64],
+        channel: NDArray[np.int32],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint16],
+    ) -> None:
+        """Add readings of one message, [n] each."""
+        self.owner.frombytes(np.full(len(time_ns), position, np.int64).tobytes())
+        self.time_ns.frombytes(time_ns.tobytes())
+        self.channel.frombytes(channel.tobytes())
+        self.value.frombytes(value.tobytes())
+        self.quality.frombytes(quality.tobytes())
 
     def columns(self) -> Columns:
         """The same as columns."""

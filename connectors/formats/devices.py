@@ -175,6 +175,27 @@ class Devices:
         values = [first(get, record, around) for get in self._parts]
         return tags, self._named(tags, texts, values)
 
+    def known_place(self, topic: bytes, record: object, around: Around) -> int | None:
+        """The place of a record's device; None where it must be found out by ``named_by``."""
+        said = self._said_by(record, around)
+        return None if said is None else self._place_of_pair.get((topic, said))
+
+    def note_place(self, topic: bytes, record: object, around: Around, place: int) -> None:
+        """Remember the place of a record's device, if there is room."""
+        said = self._said_by(record, around)
+        if said is not None:
+            self._remember(self._place_of_pair, topic, (topic, said), place)
+
+    def _said_by(self, record: object, around: Around) -> object | None:
+        """All that ``named_by`` looks at, where it is texts; two that are equal say the same."""
+        if self._other_tags is not None:
+            return None
+        said = [first(get, record, around) for get in self._parts]
+        said += [first(get, record, around) for _, get in self._tags]
+        if set(map(type, said)) != {str}:
+            return None
+        return said[0] if self._is_one_part else tuple(said)
+
     def is_named_in(self, record: object, around: Around) -> bool:
         """Whether something stands where the device's name should, whatever it is."""
         return all(first(get, record, around) is not ABSENT for get in self._parts)
@@ -409,9 +430,12 @@ class Devices:
         known: dict[Any, int] = (
             self._place_of_topic if typed.device is None else self._place_of_pair
         )
+        self._remember(known, topic, key, place)
+        return place
+
+    def _remember(self, known: dict[Any, int], topic: bytes, key: Any, place: int) -> None:  # noqa: ANN401
         if len(topic) <= MAX_TOPIC_BYTES and len(known) < self._max_topics:
             known[key] = place
-        return place
 
 
 def _kept(places: dict[_Key, int], new: list[int]) -> dict[_Key, int]:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from connectors.formats.numbers import shown
+from connectors.formats.patterns import Pattern
+from connectors.formats.text_times import Moments, TextColumn
 from headgate.config.event_time import TimeConfig, zone_of
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
@@ -106,10 +108,13 @@ class TimeTexts:
 
     def __init__(self, mapping: TimeConfig) -> None:
         self.zone = None if mapping.zone is None else zone_of(mapping.zone)
-        self._patterns = mapping.patterns
-        self._has_fractions = any("%f" in pattern for pattern in self._patterns)
+        self._patterns = list(map(Pattern, mapping.patterns))
+        self._has_fractions = any(each.has_fraction for each in self._patterns)
+        self._column = TextColumn(self._patterns)
         #: Whether nothing but ISO 8601 is read.
         self.is_iso = mapping.pattern is None
+        #: Whether a pattern is left to ``strptime``: by week and day, noughts may be a time.
+        self.has_weeks = any(each.regex is None for each in self._patterns)
         self._takes_dates = mapping.date_only
         self._widths = [_DIGITS] * len(mapping.paths)
         # Which of them have a fraction, be it of nothing but zeros.
@@ -142,30 +147,57 @@ class TimeTexts:
         found = _LONG_FRACTION.search(text) if self._has_fractions else None
         return "" if found is None else text[found.start() - 7 : found.end()]
 
+    def moments(self, values: Sequence[object]) -> Moments:
+        """What values say, those of them that can be read together; the others ``moment`` reads.
+
+        Args:
+            values: What stands in the payload, each of one field.
+        """
+        if self._patterns and len(self._widths) == 1:
+            values = [self._digits_as_text(value) for value in values]
+        return self._column.read(values)
+
     def moment(self, value: object) -> tuple[datetime, str]:
         """What a text says, and the text."""
-        if self._patterns:
-            return self._moment_of_pattern(value), str(value)
-        moment, text = _moment_in(value), str(value)
-        if len(text) <= _DATE_LENGTH and not self._takes_dates:
+        found = self.found(value)
+        if found is None:
+            expected = "an ISO 8601 text"
+            if self._patterns:
+                wanted = " or ".join(f'"{pattern.text}"' for pattern in self._patterns)
+                expected = f"a text as {wanted}"
+            raise DataError("bad_time", f"expected {expected}, got {shown(value)}")
+        text = str(value)
+        if self.is_iso and len(text) <= _DATE_LENGTH and not self._takes_dates:
             raise DataError(
                 "bad_time",
                 f"a date without a time of day: {shown(value)}; time.date_only = true reads it as "
                 "the day's beginning",
             )
-        return moment, text
+        return found, text
 
-    def _moment_of_pattern(self, value: object) -> datetime:
+    def found(self, value: object) -> datetime | None:
+        """What a text says, be it a date alone; None for what is not written as it should be."""
+        return self._by_pattern(value) if self._patterns else _moment_in(value)
+
+    def _by_pattern(self, value: object) -> datetime | None:
         if isinstance(value, int | float) and len(self._widths) == 1:
             value = self.part(0, value)
-        if isinstance(value, str) and len(value) <= 2 * LONGEST_TEXT:
-            text = value.strip()
-            for pattern in self._patterns:
-                short = _LONG_FRACTION.sub("", text) if "%f" in pattern else text
-                with suppress(ValueError):
-                    return datetime.strptime(short, pattern)  # noqa: DTZ007  (see zone)
-        wanted = " or ".join(f'"{pattern}"' for pattern in self._patterns)
-        raise DataError("bad_time", f"expected a text as {wanted}, got {shown(value)}")
+        if not isinstance(value, str) or len(value) > 2 * LONGEST_TEXT:
+            return None
+        text = value.strip()
+        for pattern in self._patterns:
+            short = _LONG_FRACTION.sub("", text) if pattern.has_fraction else text
+            with suppress(ValueError):
+                return pattern.read(short)
+        return None
+
+    def _digits_as_text(self, value: object) -> object:
+        """The text that a number means of whose digits zeros may have got lost; else the value."""
+        if type(value) is str:
+            return value
+        is_digits = type(value) is int or type(value) is float
+        is_small = is_digits and 0 <= value < _LARGEST  # type: ignore[operator]
+        return self.part(0, value) if is_small else value
 
 
 def ntp_to_ns(value: object) -> int | None:
@@ -189,19 +221,19 @@ def ntp_to_ns(value: object) -> int | None:
 def iso8601_to_ns(value: object) -> int:
     """An ISO 8601 text in ns; without an offset it means UTC, without a time midnight."""
     moment = _moment_in(value)
+    if moment is None:
+        raise DataError("bad_time", f"expected an ISO 8601 text, got {shown(value)}")
     return moment_ns(moment if moment.tzinfo else moment.replace(tzinfo=UTC), str(value))
 
 
-def _moment_in(value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            pass
-        found = _as_written(value) if len(value) <= LONGEST_TEXT else None
-        if found is not None:
-            return found
-    raise DataError("bad_time", f"expected an ISO 8601 text, got {shown(value)}")
+def _moment_in(value: object) -> datetime | None:
+    """What an ISO 8601 text says; None for what is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return _as_written(value) if len(value) <= LONGEST_TEXT else None
 
 
 def _as_written(text: str) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import compress
 
 import msgspec
 import numpy as np
@@ -15,6 +16,9 @@ from connectors.formats.paths import ABSENT
 #: reads beyond that (``1_000``, ``infinity``, digits of other scripts) is none.
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.ASCII)
 
+#: What may stand between groups of three digits, by what stands before the fraction.
+_GROUPS = {".": ",'’ \xa0\u2009\u202f", ",": ".'’ \xa0\u2009\u202f"}
+
 #: The same as people write it, with groups of three digits, by what stands before the fraction.
 _WRITTEN = {
     decimal: re.compile(
@@ -22,7 +26,7 @@ _WRITTEN = {
         rf"(?:[{decimal}]\d*)?(?:[eE][+-]?\d+)?|[+-]?[{decimal}]\d+)\s*",
         re.ASCII,
     )
-    for decimal, groups in ((".", ",'’ \xa0\u2009\u202f"), (",", ".'’ \xa0\u2009\u202f"))
+    for decimal, groups in _GROUPS.items()
 }
 
 #: Whole numbers in other bases, by these; with the sign of the base or without.
@@ -33,6 +37,9 @@ _DIGITS = {
 
 #: What they are made of, as most are.
 _SIGNS = b"+-.0123456789eE \t"
+
+#: The same without a point, exponents and blanks, and with the end of a line.
+_PLAIN_SIGNS = b"+-0123456789\n"
 
 #: Longer texts are no numbers; converting digits takes time with their square.
 MAX_NUMBER = 64
@@ -113,10 +120,35 @@ def numbers_in(
         if is_short:
             is_empty = np.array([not text for text in texts], np.bool_) if has_empty else None
             return np.array(numbers, np.float64), is_empty
-    found = [number_text(text) for text in texts]
-    numbers = [np.nan if each is None else float(each) for each in found]
+    hyphened = texts if whole.isascii() else list(map(_with_hyphens, texts))
+    found = _read_as_written(_NUMBER, hyphened, "", ".")
     is_blank = [not text.strip() for text in texts]
-    return np.array(numbers, np.float64), np.array(is_blank, np.bool_)
+    return found, np.array(is_blank, np.bool_)
+
+
+def _read_as_written(
+    number: re.Pattern[str], texts: Sequence[str], groups: str, decimal: str
+) -> NDArray[np.float64]:
+    """The numbers that texts are, float64[n]; NaN for those that are none.
+
+    Args:
+        number: What a number looks like.
+        texts: The texts.
+        groups: What may stand between groups of digits.
+        decimal: What stands before a fraction.
+    """
+    is_number = np.array(
+        [len(text) <= MAX_NUMBER and number.fullmatch(text) is not None for text in texts], np.bool_
+    )
+    numbers = np.full(len(texts), np.nan)
+    written = "\n".join(map(str.strip, compress(texts, is_number.tolist())))
+    for sign in groups:
+        written = written.replace(sign, "")
+    if decimal != ".":
+        written = written.replace(decimal, ".")
+    if written:
+        numbers[is_number] = list(map(float, written.split("\n")))
+    return numbers
 
 
 class Writing:
@@ -142,13 +174,7 @@ class Writing:
         """The number that a text is; None when it is none."""
         if len(text) > MAX_NUMBER:
             return None
-        text = _with_hyphens(text)
-        if self._suffixes:
-            text = text.strip()
-            for suffix in self._suffixes:
-                if text.endswith(suffix):
-                    text = text[: -len(suffix)].strip()
-                    break
+        text = self._without_suffix(_with_hyphens(text))
         if self._base != 10:
             digits = _DIGITS[self._base].fullmatch(text)
             return None if digits is None else float(int(digits[1] + digits[2], self._base))
@@ -160,6 +186,47 @@ class Writing:
             return None
         whole, point, fraction = found[1].partition(self._decimal)
         return float(re.sub(r"[^\d+eE-]", "", whole) + point.replace(",", ".") + fraction)
+
+    def numbers(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The same of many texts, float64[n]; NaN for those that are none."""
+        if self._base != 10:
+            found = map(self.number, texts)
+            return np.array([np.nan if each is None else each for each in found], np.float64)
+        if self._suffixes or not "".join(texts).isascii():
+            # What is too long is so with its suffix, too.
+            texts = [
+                self._without_suffix(_with_hyphens(text)) if len(text) <= MAX_NUMBER else ""
+                for text in texts
+            ]
+        if self._decimal is None:
+            return numbers_in(texts)[0]
+        if (numbers := self._without_groups(texts, self._decimal)) is not None:
+            return numbers
+        groups = _GROUPS[self._decimal]
+        return _read_as_written(_WRITTEN[self._decimal], texts, groups, self._decimal)
+
+    def _without_groups(self, texts: Sequence[str], decimal: str) -> NDArray[np.float64] | None:
+        """Numbers of digits, signs and fractions, as nearly all are; None: not all are such."""
+        written = "\n".join(texts)
+        signs = _PLAIN_SIGNS + decimal.encode()
+        if not written.isascii() or written.encode().translate(None, signs):
+            return None
+        numbers = written.replace(decimal, ".").split("\n")
+        if len(numbers) != len(texts) or max(map(len, numbers), default=0) > MAX_NUMBER:
+            return None
+        try:
+            return np.array(list(map(float, numbers)), np.float64)
+        except ValueError:
+            return None
+
+    def _without_suffix(self, text: str) -> str:
+        if not self._suffixes:
+            return text
+        text = text.strip()
+        for suffix in self._suffixes:
+            if text.endswith(suffix):
+                return text[: -len(suffix)].strip()
+        return text
 
 
 def _with_hyphens(text: str) -> str:

@@ -107,6 +107,13 @@ class Others:
         """A new message."""
         self._left = _MOST_FIELDS
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether a record of this message was refused because it has too many fields; so are all
+        that follow.
+        """
+        return self._left < 0
+
     def add(
         self, record: dict[str, Any], place: int, position: int, flags: int, rows: Rows
     ) -> DataError | None:

@@ -61,14 +61,23 @@ class RepeatedHour:
             # Of several of a device the last one stays.
             self._lag_ns[device] = lag_ns
             return decoded
-        time_ns = decoded.time_ns.copy()
-        rows = zip(device.tolist(), said_ns.tolist(), lag_ns.tolist(), strict=True)
+        # Readings of one record, which have one time, are of one hour.
+        is_first = np.ones(len(device), np.bool_)
+        for each in (device, said_ns, lag_ns):
+            is_first[1:] &= each[1:] == each[:-1]
+        is_first[1:] = ~is_first[1:]
+        firsts = np.flatnonzero(is_first)
+        moved_ns = np.zeros(len(firsts), np.int64)
+        rows = zip(
+            device[firsts].tolist(), said_ns[firsts].tolist(), lag_ns[firsts].tolist(), strict=True
+        )
         for at, (row, second_ns, later_lag_ns) in enumerate(rows):
             lag, apart_ns = later_lag_ns, _apart_ns(self._zone, second_ns // _QUARTER_NS)
             if apart_ns and self._is_earlier(int(self._lag_ns[row]), later_lag_ns, apart_ns):
                 lag = later_lag_ns + apart_ns
-                time_ns[at] -= apart_ns
+                moved_ns[at] = apart_ns
             self._lag_ns[row] = lag
+        time_ns = decoded.time_ns - np.repeat(moved_ns, np.diff(np.append(firsts, len(device))))
         return replace(decoded, time_ns=time_ns)
 
     def keep(self, remaining: Remaining) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from connectors.formats.format import Format
 from connectors.formats.numbers import number_in, shown
 from connectors.formats.paths import ABSENT, first, getter, getter_of
 from connectors.formats.records import Around
 from connectors.formats.signals import Signal
-from connectors.formats.times import NS_PER_UNIT
+from connectors.formats.unit_times import NS_PER_UNIT
 from connectors.formats.wanted import wanted
 from headgate.config.channel import plain
 from headgate.config.event_time import TimeConfig
@@ -30,8 +30,7 @@ _LONGEST_WORD = 64
 _LONGEST_NAME_BITS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A part of a record, with one time.
 
     Attributes:
@@ -68,8 +67,8 @@ class Shape:
             self._quality = SenderQuality(feed.quality, may_be_array=self._arrays is not None)
         self._topic = b""
 
-    def begin(self, topic: bytes, records: Iterable[tuple[object, Around]]) -> None:
-        """A new message.
+    def begin(self, topic: bytes, records: Iterable[tuple[object, Around]]) -> int:
+        """A new message; how many parts its records have because they hold arrays.
 
         Args:
             topic: Its topic.
@@ -79,9 +78,12 @@ class Shape:
             DataError: They have too many parts, all together.
         """
         self._topic = topic
-        if self._arrays is not None:
-            count = self._arrays.count
-            self._check_count(sum(count(record, around) for record, around in records))
+        if self._arrays is None:
+            return 0
+        count = self._arrays.count
+        parts = sum(count(record, around) for record, around in records)
+        self._check_count(parts)
+        return parts
 
     def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The parts of a record; none where nothing in it is one of the feed's channels.
@@ -99,7 +101,7 @@ class Shape:
                 is_good = position < len(verdict) and verdict[position]
             else:
                 is_good = verdict
-            yield part if is_good else replace(part, is_good=False)
+            yield part if is_good else part._replace(is_good=False)
 
     def _parts(self, record: dict[str, object], around: Around) -> Iterable[Part]:
         if self._pick is not None:

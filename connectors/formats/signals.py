@@ -45,8 +45,9 @@ SKIP = float("nan")
 
 _MISSING = int(Quality.MISSING)
 _BAD = int(Quality.MISSING | Quality.BAD_FIELD)
-_NO_NUMBER = int(Quality.MISSING | Quality.BAD_FIELD | Quality.NOT_FINITE)
-_OVERFLOWN = int(Quality.MISSING | Quality.NOT_FINITE)
+#: Of a field that holds a number which is none, and of one that became so large.
+NO_NUMBER = int(Quality.MISSING | Quality.BAD_FIELD | Quality.NOT_FINITE)
+OVERFLOWN = int(Quality.MISSING | Quality.NOT_FINITE)
 
 
 class _NoPower:
@@ -154,7 +155,7 @@ class Signal:
         if type(value) is str:
             value = self._number_in(value)
         if type(value) is int or type(value) is bool or type(value) is float:
-            found = _as_float(value)
+            found = as_float(value)
             if type(value) is not bool and found in self.no_reading:
                 return nan, _MISSING, ""
             number = self.kept(found)
@@ -164,7 +165,7 @@ class Signal:
         word = word_for(value)
         if self.is_strict:
             raise DataError("wrong_type", f"{self.name}: expected a number, got {shown(value)}")
-        return nan, _NO_NUMBER if word == "not_finite" else _BAD, word
+        return nan, NO_NUMBER if word == "not_finite" else _BAD, word
 
     def scaled(self, found: object, record: object) -> object:
         """What stands in the payload, times the power of ten that the record has for it.
@@ -202,12 +203,12 @@ class Signal:
             return text
         number = self.writing.number(text)
         if number is None and not self.is_strict:
-            number = _odd_number(text)
+            number = odd_number(text)
         return text if number is None else number
 
     def overflown(self) -> tuple[float, int, str]:
         """What ``odd_value`` says of a number that is larger than a float can be."""
-        return (nan, _OVERFLOWN, "") if self.is_strict else (nan, _NO_NUMBER, "not_finite")
+        return (nan, OVERFLOWN, "") if self.is_strict else (nan, NO_NUMBER, "not_finite")
 
 
 class Lines:
@@ -239,7 +240,7 @@ class Lines:
         return numbers
 
 
-def _odd_number(text: str) -> float | None:
+def odd_number(text: str) -> float | None:
     """What a text is that holds what JSON would: a truth, or the only number of an array."""
     word = text[:MAX_NUMBER].strip()
     if word.startswith("[") and word.endswith("]"):
@@ -267,7 +268,8 @@ def word_for(value: object) -> str:
     return "array" if type(value) is list else "object"
 
 
-def _as_float(value: float) -> float:
+def as_float(value: float) -> float:
+    """A number as a float; infinite where none is so large."""
     try:
         return float(value)
     except OverflowError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from decimal import Decimal
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +17,29 @@ from connectors.formats.moments import (
     iso8601_to_ns,
     ntp_to_ns,
 )
-from connectors.formats.numbers import number_text, shown
+from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, first, getter
+from connectors.formats.unit_times import (
+    NO_TIME_NS,
+    NS_PER_UNIT,
+    multiplied,
+    no_number,
+    number_ns,
+    number_to_ns,
+    whole_numbers,
+)
+from connectors.formats.zone_offsets import ZoneOffsets
 from headgate.config.event_time import TimeConfig
 from headgate.core.batch import Quality
+from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 from headgate.core.iso import moment_ns
 
-#: By name of a unit of times.
-NS_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1} | {
-    "100ns": 100,
-    "min": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86_400 * 10**9,
-    "w": 7 * 86_400 * 10**9,
-}
+#: int64[n], times in ns.
+_Times: TypeAlias = NDArray[np.int64]
 
 _NUMBERS = re.compile(r"[0-9]+")
 _LEAST_NUMBERS = 4
-
-#: How .NET writes milliseconds since 1970; the offset is where somebody stood and means nothing.
-_NET_DATE = re.compile(r"\\?/Date\((-?\d{1,18})(?:[+-]\d{4})?\)\\?/", re.ASCII)
 
 #: Units that a person may have meant instead of another.
 _LIKELY_UNITS = ("s", "ms", "us", "ns")
@@ -46,18 +47,17 @@ _LIKELY_UNITS = ("s", "ms", "us", "ns")
 #: What reads a text that has a date in it, in no notation that is known.
 _OTHER_TEXT = 'time.pattern says how it is written, such as "%d.%m.%Y %H:%M:%S"'
 
+#: So many odd texts take a while.
+_MANY = 64
+
 _YEAR_NS = 365 * 86_400 * 10**9
 
 #: No event time is before this one, of the year 1823; before it is an impossible one.
 _EARLIEST_NS = -(2**62)
-_NO_TIME_NS = -(2**63)
 
 #: Of a reading of which a format's own time says how long ago it was.
 _FROM_NOW = int(Quality.ARRIVAL_TIME)
 _MICROSECOND = timedelta(microseconds=1)
-
-#: So many digits are a number that int64 holds.
-_LONGEST_DIGITS = 18
 
 #: What is said of a time that no device can mean.
 _TOO_EARLY = "is before time.not_before"
@@ -85,6 +85,8 @@ class EventTimes:
         self._is_text = mapping.is_text
         self._takes_texts = mapping.takes_texts
         self._texts = TimeTexts(mapping)
+        zone = self._texts.zone
+        self._offsets = None if zone is None else ZoneOffsets(zone)
         self._unit = self._units[0]
         self._ns_per_unit = NS_PER_UNIT.get(self._unit, 1)
         self._epoch = Epoch(mapping.epoch)
@@ -149,12 +151,11 @@ class EventTimes:
             return self._text_to_ns(value, arrived_ns)
         fixed_ns = ntp_to_ns(value) if self._epoch.is_ntp and self._unit == "s" else None
         if fixed_ns is None:
-            try:
-                fixed_ns = number_to_ns(value, self._ns_per_unit)
-            except DataError:
-                if not self._takes_texts or not isinstance(value, str):
-                    raise
-                return self._number_or_text_to_ns(value, arrived_ns)
+            fixed_ns = number_ns(value, self._ns_per_unit)
+        if fixed_ns is None:
+            if not self._takes_texts or not isinstance(value, str):
+                raise no_number(value)
+            return self._number_or_text_to_ns(value, arrived_ns)
         return self._epoch.since(fixed_ns, arrived_ns)
 
     def _read_several(self, values: tuple[object, ...], arrived_ns: int) -> int:
@@ -175,6 +176,15 @@ class EventTimes:
         if texts:
             return self._text_to_ns(" ".join(texts), arrived_ns) + total_ns
         return self._epoch.since(total_ns, arrived_ns)
+
+    def _together(self, values: object) -> object:
+        """The text of several fields; what has none, as it is."""
+        if not isinstance(values, tuple):
+            return values
+        try:
+            return " ".join([self._texts.part(place, value) for place, value in enumerate(values)])
+        except DataError:
+            return values
 
     def _has_no_clock(self, value: object, arrived_ns: int) -> bool:
         """Whether a device says that it has no clock: nothing, or a time long before any."""
@@ -204,37 +214,122 @@ class EventTimes:
         for unit in _LIKELY_UNITS:
             if unit == self._unit:
                 continue
-            try:
-                time_ns = number_to_ns(value, NS_PER_UNIT[unit])
-            except DataError:
+            time_ns = number_ns(value, NS_PER_UNIT[unit])
+            if time_ns is None:
                 return None
             if earliest_ns <= time_ns <= arrived_ns + self._max_ahead_ns:
                 return unit
         return None
 
+    def dated_column(
+        self,
+        values: Sequence[object],
+        arrival_ns: NDArray[np.int64],
+        later_ns: NDArray[np.int64],
+    ) -> tuple[_Times, NDArray[np.uint16], NDArray[np.bool_]]:
+        """What ``dated`` says of values, and which of them, bool[r], are none to believe.
+
+        The arguments are those of ``column``.
+        """
+        times_ns, is_bad = self.column(values, arrival_ns, later_ns)
+        flags = np.full(len(values), self._flags, np.uint16)
+        if timedelta in set(map(type, values)):
+            flags[[isinstance(value, timedelta) for value in values]] = _FROM_NOW
+        if self.falls_back:
+            may_be_none = is_bad | (times_ns - later_ns < self._not_before_ns)
+            may_be_none |= np.array(list(map(_may_be_none, values)), np.bool_)
+            for row in np.flatnonzero(may_be_none).tolist():
+                if self._has_no_clock(values[row], int(arrival_ns[row])):
+                    times_ns[row] = arrival_ns[row] + later_ns[row]
+                    flags[row], is_bad[row] = _FALLEN_BACK, False
+        return times_ns, flags, is_bad
+
     def column(
-        self, values: Sequence[object], arrival_ns: NDArray[np.int64]
+        self,
+        values: Sequence[object],
+        arrival_ns: NDArray[np.int64],
+        later_ns: NDArray[np.int64] | None = None,
+        *,
+        leaves_odd: bool = False,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Event times, int64[r], and which of them, bool[r], are none to believe."""
-        try:
-            if self._is_text:
-                texts = map(self._text_to_ns, values, arrival_ns.tolist())
-                times_ns = np.array(list(texts), np.int64)
-            elif self._epoch.is_unix and (numbers := _whole_numbers(values)) is not None:
-                times_ns = _multiplied(numbers, self._ns_per_unit)
-            else:
-                each_ns = map(self._read, values, arrival_ns.tolist())
-                times_ns = np.array(list(each_ns), np.int64)
-        except (DataError, OverflowError, TypeError):
-            # Somebody's is not a time: one by one.
-            times_ns = np.empty(len(values), np.int64)
-            for position, each in enumerate(values):
-                try:
-                    times_ns[position] = self.time_ns(each, int(arrival_ns[position]))
-                except DataError:
-                    times_ns[position] = _NO_TIME_NS
+        """Event times, int64[r], and which of them, bool[r], are none to believe.
+
+        Args:
+            values: What stands in the payload.
+            arrival_ns: int64[r], when the message of each arrived.
+            later_ns: int64[r], so much later each is than its value says; None: none is.
+            leaves_odd: Whether texts that are not as most are need not be read, where they are
+                many; then they are none to believe.
+        """
+        times_ns = self._column(values, arrival_ns, leaves_odd=leaves_odd)
+        if later_ns is not None:
+            is_plain = np.abs(times_ns) < -_EARLIEST_NS
+            times_ns = np.where(is_plain, times_ns + later_ns, times_ns)
         latest_ns = arrival_ns + self._max_ahead_ns
         return times_ns, (times_ns < self._not_before_ns) | (times_ns > latest_ns)
+
+    def _column(
+        self, values: Sequence[object], arrival_ns: NDArray[np.int64], *, leaves_odd: bool
+    ) -> _Times:
+        """What values say, an impossible time for what says none."""
+        if self._is_text:
+            return self._text_column(values, arrival_ns, leaves_odd=leaves_odd)
+        try:
+            if self._epoch.is_unix and (numbers := whole_numbers(values)) is not None:
+                return multiplied(numbers, self._ns_per_unit)
+        except OverflowError:
+            pass  # of one of them: each by itself
+        if self._takes_texts:
+            return self._text_column(values, arrival_ns, leaves_odd=leaves_odd)
+        return self._each(values, arrival_ns)
+
+    def _each(self, values: Sequence[object], arrival_ns: NDArray[np.int64]) -> _Times:
+        """The same, each by itself."""
+        times_ns = np.full(len(values), NO_TIME_NS, np.int64)
+        for row, (value, arrived_ns) in enumerate(zip(values, arrival_ns.tolist(), strict=True)):
+            if self._is_hopeless(value):
+                continue
+            try:
+                time_ns = self._read(value, arrived_ns)
+            except DataError:
+                continue
+            if abs(time_ns) < -NO_TIME_NS:
+                times_ns[row] = time_ns
+        return times_ns
+
+    def _is_hopeless(self, value: object) -> bool:
+        """Whether ``_read`` has nothing to say of a value but why; of most such values."""
+        if value is None or value is ABSENT:
+            return True
+        if type(value) is not str:
+            return False
+        if self.falls_back and self._is_text and not self._texts.has_weeks and _is_blank(value):
+            return True
+        if not self._is_text and number_ns(value, self._ns_per_unit) is not None:
+            return False
+        return not (self._is_text or self._takes_texts) or self._texts.found(value) is None
+
+    def _text_column(
+        self, values: Sequence[object], arrival_ns: NDArray[np.int64], *, leaves_odd: bool
+    ) -> _Times:
+        """The same of values of which some are texts, by what is alike in those."""
+        is_several = len(self._paths) > 1
+        found = self._texts.moments(list(map(self._together, values)) if is_several else values)
+        times_ns = found.time_ns
+        is_local = found.is_read & ~found.has_offset
+        if is_local.any():
+            rows = np.flatnonzero(is_local)
+            if self._offsets is None:
+                self.zoneless = self.zoneless or str(self._together(values[rows[0]]))
+            else:
+                local_ns, arrived_ns = times_ns[rows], arrival_ns[rows]
+                times_ns[rows] = self._in_zone_all(self._offsets, local_ns, arrived_ns)
+        rows = np.flatnonzero(~found.is_read)
+        if leaves_odd and len(rows) >= _MANY:
+            times_ns[rows] = NO_TIME_NS
+        elif len(rows):
+            times_ns[rows] = self._each([values[row] for row in rows.tolist()], arrival_ns[rows])
+        return times_ns
 
     def refusal(self, value: object, arrived_ns: int) -> DataError | None:
         """Why a value is none to believe, with what may help; None for one that is."""
@@ -292,6 +387,18 @@ class EventTimes:
                     raise DataError("bad_time", f"no year has it: {_told(value)}") from None
         return moment_ns(moment, self._texts.digits(text))
 
+    def _in_zone_all(self, offsets: ZoneOffsets, local_ns: _Times, arrived_ns: _Times) -> _Times:
+        """What ``_in_zone`` makes of local times, ns, which arrived then."""
+        before_ns, after_ns = offsets.of(local_ns // NS_PER_S)
+        first_ns, second_ns = local_ns - before_ns, local_ns - after_ns
+        is_two = before_ns != after_ns
+        if not is_two.any():
+            return first_ns
+        ahead_ns = np.minimum((second_ns - first_ns) // 2, self._max_ahead_ns)
+        is_second = is_two & (second_ns <= arrived_ns + ahead_ns)
+        self.is_repeated |= bool(is_second.any())
+        return np.where(is_second, second_ns, first_ns)
+
     def _in_zone(self, moment: datetime, zone: tzinfo, arrived_ns: int) -> datetime:
         """A local time in its zone.
 
@@ -311,29 +418,6 @@ class EventTimes:
         return second
 
 
-def number_to_ns(value: object, ns_per_unit: int) -> int:
-    """A number of units since 1970, whole or not, or such a number as a text, in ns.
-
-    A fraction is taken as it was written, not as its nearest binary fraction: 0.1 s is 100 ms to
-    the nanosecond.
-
-    Raises:
-        DataError: ``bad_time`` for what is no finite number.
-    """
-    if type(value) is int:
-        return value * ns_per_unit
-    if type(value) is float and value - value == 0:
-        return int(Decimal(repr(value)) * ns_per_unit)
-    if type(value) is str:
-        if ns_per_unit == NS_PER_UNIT["ms"] and (found := _NET_DATE.fullmatch(value)):
-            return int(found[1]) * ns_per_unit
-        number = number_text(value)
-        # No larger than a float is, and no smaller: else its digits would be without end.
-        if number is not None and 1e-300 < abs(float(number)) < 1e300:
-            return int(Decimal(number) * ns_per_unit)
-    raise DataError("bad_time", f"expected a number, got {shown(value)}")
-
-
 def _is_dated(text: str) -> bool:
     """Whether a text may say a date and a time of day: it has some numbers."""
     return len(text) <= LONGEST_TEXT and len(_NUMBERS.findall(text)) >= _LEAST_NUMBERS
@@ -344,33 +428,14 @@ def _is_blank(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and not value.strip("0-:/.,TZ +")
 
 
+def _may_be_none(value: object) -> bool:
+    """Whether a value may say that a device has no clock, be it a time that can be meant or not."""
+    leading = value[0] if isinstance(value, tuple) else value
+    return not leading or _is_blank(leading)
+
+
 def _told(value: object) -> str:
     """A value for a person to read, of several fields each."""
     if isinstance(value, tuple):
         return " and ".join(map(shown, value))[:LONGEST_TEXT]
     return shown(value)
-
-
-def _whole_numbers(values: Sequence[Any]) -> NDArray[np.int64] | None:
-    """Whole numbers, all of them written as such or all as digits in texts; None: they are not.
-
-    Raises:
-        OverflowError: One is too large.
-    """
-    kinds = set(map(type, values))
-    if kinds <= {int}:
-        return np.array(values, np.int64)
-    if kinds != {str} or max(map(len, values)) > _LONGEST_DIGITS:
-        return None
-    digits = "".join(values)
-    if "" in values or not (digits.isascii() and digits.isdigit()):
-        return None
-    numbers = np.array(list(map(int, values)), np.int64)
-    # Nought is no time in a text.
-    return numbers if numbers.all() else None
-
-
-def _multiplied(times: NDArray[np.int64], ns_per_unit: int) -> NDArray[np.int64]:
-    """Times in ns; what does not fit is an impossible time, as it should be."""
-    most = (2**63 - 1) // ns_per_unit
-    return np.where(np.abs(times) <= most, times * ns_per_unit, _NO_TIME_NS)

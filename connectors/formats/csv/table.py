@@ -16,7 +16,7 @@ from connectors.formats.tables import Gathered, are_too_many
 from connectors.formats.typed import read_each
 from headgate.config.payload_path import key_of
 
-#: Of a longer message a value may be longer than the parser takes, characters.
+#: Of a longer line a value may be longer than the parser takes, characters.
 _LONGEST = 128 << 10
 
 #: Of a longer line of names and values the careful way makes less at a time, characters.
@@ -96,7 +96,8 @@ class CsvTable:
         text = payload.decode().strip(self._around)
         if '"' in text or "\r" in text or len(text) > _LONGEST:
             text = text.replace("\r\n", "\n")
-            if '"' in text or "\r" in text or len(text) > _LONGEST:
+            is_long = len(text) > _LONGEST and max(map(len, text.split("\n"))) > _LONGEST
+            if '"' in text or "\r" in text or is_long:
                 raise ValueError("for the careful way")
         return text
 

@@ -53,6 +53,10 @@ def test_goals_name_the_worst_and_spread_is_in_the_tables() -> None:
             "numbers": {"cpu_ms": 2.0, "memory_mb": 4.0, "spread": spread},
             "records": {"cpu_ms": 51.0, "memory_mb": 3.0, "spread": spread},
         },
+        "decoding": {
+            "decimal": {"cpu_ms": 12.0},
+            "spread": {"decimal": {"cpu_ms": [11.0, 13.0]}},
+        },
         "refused": {
             "bad_time": {"cpu_us": 9.0, "ratio": 2.0},
             "spread": {"bad_time": {"cpu_us": [9.0, 9.0], "ratio": [2.0, 2.0]}},
@@ -66,10 +70,11 @@ def test_goals_name_the_worst_and_spread_is_in_the_tables() -> None:
 
     assert found == {
         "one message: CPU ms (records)": False,
+        "10,000 records of texts: CPU ms (decimal)": True,
         "one message: memory, x 1 MiB (numbers)": True,
         "refused message, x a good one (bad_time)": True,
         "p99 beside an attack, x alone (alone)": True,
     }
-    assert [table.row_count for table in tables(part)] == [2, 1, 1]
+    assert [table.row_count for table in tables(part)] == [2, 1, 1, 1]
     assert not goals({})
     assert not tables({})

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from connectors.formats.columns import Decoded
-from connectors.formats.decoder import FeedDecoder
-from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
-from headgate.core.channels import ChannelTable
+from tests.unit.formats.texts import TEXTS, decoder_of, topic_of_texts
 
 pytestmark = pytest.mark.slow
 
@@ -59,12 +57,6 @@ def peak_bytes(work: Callable[[], object]) -> int:
     finally:
         tracemalloc.stop()
     return peak - before
-
-
-def decoder_of(limits: IngestConfig, **feed: object) -> FeedDecoder:
-    """A decoder of one feed, with a table of its own."""
-    settings = {"topic": "in/{device}", "channels": {"x": {}}, **feed}
-    return FeedDecoder("f", FeedConfig.model_validate(settings), ChannelTable(), limits)
 
 
 def _array(unit: bytes, head: bytes = b"[", tail: bytes = b"]") -> bytes:
@@ -167,6 +159,26 @@ def test_one_message_is_bounded(kind: str, feed: str) -> None:
     assert all(len(error.detail) < 500 for _, error in found[-1].refused)
 
 
+#: Calls that one record of such a message may take.
+_MAX_TEXT_CALLS = 50
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_texts_are_read_many_at_once(kind: str) -> None:
+    """Records whose numbers or times are texts take a few calls each, be they good or bad."""
+    feed, payload = TEXTS[kind]
+    decoder = decoder_of(_LIMITS, **feed)
+    topic = topic_of_texts(feed)
+    found: list[Decoded] = []
+
+    def work() -> None:
+        found.append(decoder.decode([topic], [payload], np.array([_NOW_NS])))
+
+    assert calls(work) < _MAX_TEXT_CALLS * _LIMITS.max_records
+    assert peak_bytes(work) < max(_MAX_RATIO * len(payload), 8 << 20)
+    assert len(found[-1].value) == 10_000 or found[-1].refused
+
+
 _GOOD = b'{"t": 1750000000000, "x": 1.5}'
 
 #: Kinds of refusal: feed, limits by the devices that are known, topic and payload.
@@ -221,7 +233,7 @@ def test_a_refusal_costs_the_same_among_few_and_many_devices(reason: str) -> Non
     few, many = _calls_of_refusals(reason, 4, 1), _calls_of_refusals(reason, 4000, 1)
 
     assert many == few
-    assert _calls_of_refusals(reason, 4, 101) - few < 100 * 30
+    assert _calls_of_refusals(reason, 4, 101) - few < 100 * 35
 
 
 @pytest.mark.parametrize("reason", _REFUSALS)

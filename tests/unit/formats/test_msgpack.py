@@ -18,7 +18,8 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
-from tests.unit.formats.test_cost import calls, decoder_of, peak_bytes
+from tests.unit.formats.test_cost import calls, peak_bytes
+from tests.unit.formats.texts import decoder_of
 
 pytestmark = pytest.mark.slow
 

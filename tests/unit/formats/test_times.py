@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.formats.times import EventTimes, number_to_ns
+from connectors.formats.times import EventTimes
+from connectors.formats.unit_times import number_to_ns
 from headgate.config.event_time import TimeConfig
 from headgate.core.errors import DataError
 

@@ -67,7 +67,7 @@ FEEDS: list[dict[str, Any]] = [
 ]
 
 #: Shapes that the careful way alone knows.
-_SHAPES: list[dict[str, Any]] = [
+SHAPES: list[dict[str, Any]] = [
     {"records": "n", "channels": {"x": {}}},
     {"records": "n.x.y", "time": {"path": ["t", "x"], "unit": ["s", "ns"]}, "channels": {"x": {}}},
     {"topic": "in", "records": "{device}", "channels": {"x": {}, "y": {"path": "value"}}},
@@ -127,7 +127,7 @@ _good = st.fixed_dictionaries(
     }
 )
 _records = st.one_of(_good, objects)
-_payloads = st.one_of(
+payloads_of_any_kind = st.one_of(
     _records.map(json.dumps).map(str.encode),
     st.lists(_records, max_size=3).map(json.dumps).map(str.encode),
     st.binary(max_size=20),
@@ -159,7 +159,7 @@ def decoded_by(
 
 @pytest.mark.parametrize("number", range(len(FEEDS)))
 @settings(max_examples=300)
-@given(st.lists(_payloads, max_size=5), st.data())
+@given(st.lists(payloads_of_any_kind, max_size=5), st.data())
 def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject) -> None:
     """The same readings to the last bit, in the same order, and the same refusals."""
     feed = FeedConfig.model_validate({"topic": "in/{device}", **FEEDS[number]})
@@ -171,12 +171,12 @@ def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject
     )
 
 
-@pytest.mark.parametrize("number", range(len(_SHAPES)))
+@pytest.mark.parametrize("number", range(len(SHAPES)))
 @settings(max_examples=300)
-@given(payloads=st.lists(_payloads, max_size=4))
+@given(payloads=st.lists(payloads_of_any_kind, max_size=4))
 def test_no_shape_raises_for_what_a_message_holds(number: int, payloads: list[bytes]) -> None:
     """What can't be used is refused, a message once at most, and its neighbours are as alone."""
-    feed = FeedConfig.model_validate({"topic": "in/{device}", **_SHAPES[number]})
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **SHAPES[number]})
     topic = b"in" if feed.topic == "in" else b"in/a"
     rows, refused, _ = decoded_by(feed, payloads, [topic] * len(payloads), is_typed=False)
 

@@ -1,0 +1,105 @@
+"""Messages of many records are decoded column by column as they would be record by record."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.formats.decoder import FeedDecoder
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
+from headgate.core.channels import ChannelTable
+from tests.unit.formats.test_typed import FEEDS, SHAPES, payloads_of_any_kind
+
+pytestmark = pytest.mark.slow
+
+_NOW_NS = 1_800_000_000 * 10**9
+_MORE: list[dict[str, Any]] = [
+    {
+        "topic": "in",
+        "device": "n.id",
+        "tags": {"t": {}},
+        "time": {"path": "n.t", "pattern": "%Y-%m-%dT%H:%M:%SZ", "zone": "Europe/Berlin"},
+        "channels": {
+            "x": {"decimal": ",", "suffix": ["C", "°C"], "missing": [7, "nan"]},
+            "y": {"states": {"nan": 3}, "required": True, "scale": 1e300},
+        },
+    },
+    {"strict": True, "channels": {"x": {"base": 16}, "y": {"decimal": "."}, "t": {}}},
+    {"pairs": {"name": "id", "value": "x"}, "channels": {"a": {}, "b": {"decimal": ","}}},
+    {"quality": {"path": "y"}, "channels": {"x": {}, "t": {}}},
+    {"arrays": {}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "y": {}}},
+    {"other_channels": {"decimal": ","}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}}},
+]
+_FEEDS = [*FEEDS, *SHAPES, *_MORE]
+
+_CELLS = st.one_of(
+    st.sampled_from(
+        ["1,5", "1.234,5", "1'000", "-7 C", " 7 °C", "0x1f", "+.5", ",5", "1 234", "1,2,3", "−4"]
+    ),
+    st.sampled_from(["", " ", "nan", "on", "1e999", "9" * 70, "1e5", ",5e3", "\u0661", "1_0"]),
+    st.floats(),
+    st.integers(-(2**1100), 2**1100),
+    st.none(),
+    st.booleans(),
+)
+_RECORDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "t": st.sampled_from([1_750_000_000, 1_750_000_001.5, "1750000002", "x", None, 5, [1, 2]]),
+        "x": _CELLS | st.lists(_CELLS, max_size=3),
+        "y": _CELLS | st.sampled_from(["GOOD", [True, False]]),
+        "id": st.sampled_from(["a", "b", 1, "\x01", None]),
+        "n": st.fixed_dictionaries(
+            {
+                "id": st.sampled_from(["a", "b", 7]),
+                "t": st.sampled_from(["2025-01-01T00:00:00Z", "x"]),
+            }
+        ),
+    },
+)
+_MESSAGES = st.one_of(
+    payloads_of_any_kind,
+    st.lists(_RECORDS, max_size=6).map(lambda records: json.dumps(records).encode()),
+)
+
+
+def _decoded(
+    feed: FeedConfig, payloads: list[bytes], topic: bytes, least_columns: int
+) -> list[object]:
+    """All that comes of messages."""
+    table = ChannelTable()
+    limits = IngestConfig(max_devices=3)
+    decoder = FeedDecoder(
+        "f", feed, table, limits, takes_fast_way=False, least_columns=least_columns
+    )
+    decoded = decoder.decode([topic] * len(payloads), payloads, np.full(len(payloads), _NOW_NS))
+    return [
+        decoded.owner.tolist(),
+        decoded.time_ns.tolist(),
+        [table.channels[row].key for row in decoded.channel.tolist()],
+        decoded.value.view(np.int64).tolist(),
+        decoded.quality.tolist(),
+        [(position, str(error)) for position, error in decoded.refused],
+        list(decoded.bad_fields.items()),
+        None if decoded.later_ns is None else decoded.later_ns.tolist(),
+        table.devices,
+        bool(decoder.zoneless),
+        decoder.take_repeated(),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(_FEEDS)))
+@settings(max_examples=200)
+@given(payloads=st.lists(_MESSAGES, max_size=3))
+def test_columns_are_as_records(number: int, payloads: list[bytes]) -> None:
+    """The same readings to the last bit and in one order, refusals, bad fields and devices."""
+    feed = FeedConfig.model_validate({"topic": "in/{device}", **_FEEDS[number]})
+    topic = b"in" if feed.topic == "in" else b"in/a"
+
+    assert _decoded(feed, payloads, topic, 1) == _decoded(feed, payloads, topic, 10**9)
