@@ -407,7 +407,12 @@ class Devices:
         if None in known:
             for position, place in enumerate(known):
                 if place is None:
-                    known[position] = self._new_place(keys[position], typed, position, failed)
+                    # It may have been met in the meantime.
+                    key = keys[position]
+                    met = places.get(key)
+                    known[position] = (
+                        self._new_place(key, typed, position, failed) if met is None else met
+                    )
         return np.array(known, np.intp)
 
     def _new_place(self, key: Any, typed: Typed, position: int, failed: Failed) -> int:  # noqa: ANN401
