@@ -1,23 +1,60 @@
-"""What a reader needs to know of each channel, looked up once a channel and not once a record."""
+"""What is to be known of each channel or device, looked up once for each and not once a record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 
 _Kind = TypeVar("_Kind", bound=np.generic)
+_Row = TypeVar("_Row")
+_Rows: TypeAlias = NDArray[np.integer[Any]] | slice
 
 
-class ByChannel(Generic[_Kind]):
-    """A value for each channel of a table that grows while records are read.
+class _ByRow(Generic[_Kind, _Row]):
+    """A value for each row of a table that grows while records are read.
 
-    A record brings rows of a few channels, the table holds those of a whole fleet: to go through
-    all of it for each record would cost the square of the fleet.
+    A record brings a few rows, the table holds those of a whole fleet: to go through all of it for
+    each record would cost the square of the fleet.
+
+    Args:
+        rows: The table's rows.
+        kind: Type of the values.
+        value_of: A row's value; called once a row.
+    """
+
+    def __init__(
+        self, rows: Sequence[_Row], kind: type[_Kind], value_of: Callable[[_Row], object]
+    ) -> None:
+        self._rows = rows
+        self._value_of = value_of
+        self._known = 0
+        self._values: NDArray[_Kind] = np.zeros(64, kind)
+
+    @overload
+    def __getitem__(self, rows: _Rows) -> NDArray[_Kind]: ...
+    @overload
+    def __getitem__(self, rows: int) -> _Kind: ...
+    def __getitem__(self, rows: _Rows | int) -> NDArray[_Kind] | _Kind:
+        """The values of these rows of the table, or the value of one."""
+        if len(self._rows) > self._known:
+            new = self._rows[self._known :]
+            known = self._known + len(new)
+            if known > len(self._values):
+                self._values = np.resize(self._values, max(known, 2 * len(self._values)))
+            values: list[Any] = [self._value_of(row) for row in new]
+            self._values[self._known : known] = values
+            self._known = known
+        found: NDArray[_Kind] | _Kind = self._values[: self._known][rows]
+        return found
+
+
+class ByChannel(_ByRow[_Kind, Channel]):
+    """A value for each channel of a table that grows.
 
     Args:
         channels: The table.
@@ -28,19 +65,19 @@ class ByChannel(Generic[_Kind]):
     def __init__(
         self, channels: ChannelTable, kind: type[_Kind], value_of: Callable[[Channel], object]
     ) -> None:
-        self._channels = channels
-        self._value_of = value_of
-        self._known = 0
-        self._values: NDArray[_Kind] = np.zeros(64, kind)
+        super().__init__(channels.channels, kind, value_of)
 
-    def __getitem__(self, rows: NDArray[np.int32]) -> NDArray[_Kind]:
-        """The values of int32[n] channels of the table, of shape [n]."""
-        new = self._channels.channels[self._known :]
-        if new:
-            known = self._known + len(new)
-            if known > len(self._values):
-                self._values = np.resize(self._values, max(known, 2 * len(self._values)))
-            values: list[Any] = [self._value_of(channel) for channel in new]
-            self._values[self._known : known] = values
-            self._known = known
-        return self._values[rows]
+
+class ByDevice(_ByRow[_Kind, Device]):
+    """A value for each device of a table that grows.
+
+    Args:
+        channels: The table.
+        kind: Type of the values.
+        value_of: A device's value; called once a device.
+    """
+
+    def __init__(
+        self, channels: ChannelTable, kind: type[_Kind], value_of: Callable[[Device], object]
+    ) -> None:
+        super().__init__(channels.devices, kind, value_of)

@@ -31,16 +31,32 @@ class StateColumns(dict[str, NDArray[Any]]):
         for name, row in self._untouched.items():
             self[name] = grown(self[name], rows, row)
 
-    def snapshot(self, rows: NDArray[np.int32]) -> StateBlock:
+    def snapshot(self, rows: NDArray[Any]) -> StateBlock:
         """Copy out these rows."""
         return {name: column[rows] for name, column in self.items()}
 
-    def restore(self, rows: NDArray[np.int32], block: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over a snapshot; raises KeyError when it lacks a column."""
-        for name, column in self.items():
-            column[rows] = block[name]
+    def restore(
+        self,
+        rows: NDArray[Any],
+        block: Mapping[str, NDArray[np.generic]],
+        *,
+        may_lack: bool = False,
+    ) -> None:
+        """Take over a snapshot.
 
-    def forget(self, rows: NDArray[np.int32]) -> None:
+        Args:
+            rows: The rows that it is of.
+            block: What ``snapshot`` gave.
+            may_lack: Whether it may be of an older version that had not all columns; then nothing
+                is known of what it lacks.
+
+        Raises:
+            KeyError: It lacks a column.
+        """
+        for name, row in self._untouched.items():
+            self[name][rows] = block.get(name, row) if may_lack else block[name]
+
+    def forget(self, rows: NDArray[Any]) -> None:
         """Let nothing be known of these rows."""
         for name, row in self._untouched.items():
             self[name][rows] = row

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import ChannelTable
-from streams.stages.arrays import grown
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.lookup import ByChannel
 
 #: Normalized values are cut off here: a value that many scales away says no more than this one,
 #: and its square still is a float32.
@@ -72,7 +72,6 @@ class Normalizer:
         self._columns = {name: column for column, name in enumerate(channel_names)}
         self._offset = np.asarray(offset, np.float64)
         self._scale = np.asarray(scale, np.float64)
-        self._channels = channels
         expected = (len(self._columns),)
         if self._offset.shape != expected or self._scale.shape != expected:
             raise ValueError(
@@ -82,13 +81,11 @@ class Normalizer:
         is_sound = np.isfinite(self._offset) & np.isfinite(self._scale) & (self._scale > 0)
         if not is_sound.all():
             raise ValueError("expected finite offsets, and finite scales above 0")
-        # By channel row: its column, or -1 for channels that the model does not use.
-        self._column = np.empty(0, np.int32)
-        self._known = 0
+        # Its column, or -1 for channels that the model does not use.
+        self._column = ByChannel(channels, np.int32, self._column_of)
 
     def process(self, batch: Batch) -> ModelRows:
         """The model's readings among these; unusable ones are left out, imputed ones are not."""
-        self._extend()
         column = self._column[batch.channel]
         is_imputed = (batch.quality & np.uint16(Quality.IMPUTED)) != 0
         due_ns = batch.time_ns
@@ -109,14 +106,5 @@ class Normalizer:
             np.clip(value, -_LIMIT, _LIMIT).astype(np.float32),
         )
 
-    def _extend(self) -> None:
-        """Look up the channels that the table has got since the last call."""
-        new = self._channels.channels[self._known :]
-        if new:
-            known = self._known + len(new)
-            self._column = grown(self._column, known, -1)
-            self._column[self._known : known] = [
-                self._columns.get(channel.field, -1) if channel.feed == self._feed else -1
-                for channel in new
-            ]
-            self._known = known
+    def _column_of(self, channel: Channel) -> int:
+        return self._columns.get(channel.field, -1) if channel.feed == self._feed else -1

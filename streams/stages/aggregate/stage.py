@@ -13,13 +13,14 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.lookup import ByDevice
 from headgate.core.results import SIGNS, STATISTICS, Aggregates, joined_states
 from headgate.core.sketch import quantiles
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.aggregate.in_states import NOTHING_SPENT, Spent, with_states
 from streams.stages.aggregate.summary import Moments, Summary, concat_summaries
 from streams.stages.aggregate.windows import Windows
-from streams.stages.arrays import group_by, grown
+from streams.stages.arrays import group_by
 from streams.stages.rowstore import Columns
 
 #: Gives the watermark of each of some device rows, ns since 1970 UTC.
@@ -52,7 +53,7 @@ class Aggregator:
     def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._channels = channels
         self._order = _NameOrder(channels)
-        self._numbers = {name: number for number, name in enumerate(feeds)}
+        numbers = {name: number for number, name in enumerate(feeds)}
         # By feed number; the last entry stands for feeds that are not in the configuration.
         self._period_ns = np.array([*(feed.period for feed in feeds.values()), 1], np.int64)
         self._shortest_ns = [
@@ -69,8 +70,7 @@ class Aggregator:
                     self._plans[pane_ns, lengths_ns] = _Plan(serves, windows)
                 self._plans[pane_ns, lengths_ns].serves[number] = True
         # By device row: the number of its feed, or -1.
-        self._feed = np.empty(0, np.int32)
-        self._known = 0
+        self._feed = ByDevice(channels, np.int32, lambda device: numbers.get(device.feed, -1))
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +127,6 @@ class Aggregator:
 
     def pending(self, selection: Selection) -> NDArray[np.int64]:
         """int64[d]: readings in open windows, of the shortest length that the feed has."""
-        self._extend()
         count = np.zeros(len(selection.devices), np.int64)
         feed = self._feed[selection.devices]
         for number in np.unique(feed[feed >= 0]).tolist():
@@ -167,7 +166,6 @@ class Aggregator:
         devices: NDArray[np.int64],
         watermark_of: WatermarkOf,
     ) -> Aggregates:
-        self._extend()
         watermark_ns = watermark_of(devices.astype(np.int32))
         closed: list[tuple[int, Summary]] = []
         for plan in self._plans.values():
@@ -237,15 +235,6 @@ class Aggregator:
             return every
         every = replace(every, expected=self._expected(every.channel, every.window_ns))
         return every.take(self._in_order(every.channel, every.start_ns, every.window_ns))
-
-    def _extend(self) -> None:
-        """Look up the feeds of the devices that the table has got since the last call."""
-        new = self._channels.devices[self._known :]
-        if new:
-            known = self._known + len(new)
-            self._feed = grown(self._feed, known, -1)
-            self._feed[self._known : known] = [self._numbers.get(each.feed, -1) for each in new]
-            self._known = known
 
 
 @dataclass(frozen=True, slots=True)

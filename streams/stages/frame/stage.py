@@ -19,8 +19,9 @@ from headgate.core.channels import ChannelTable
 from headgate.core.results import Frames
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
-from streams.stages.arrays import grown, position_of, ramp, running_max, stable_order
+from streams.stages.arrays import position_of, ramp, running_max, stable_order
 from streams.stages.blocks import check_steps
+from streams.stages.columns import StateColumns
 from streams.stages.frame.history import History
 from streams.stages.normalize import ModelRows
 from streams.stages.rowstore import Columns, RowStore
@@ -113,11 +114,13 @@ class Framer:
         self._open = RowStore(column=np.int32, time_ns=np.int64, due_ns=np.int64, value=np.float32)
         self._slots = DeviceSlots(channels)
         # By slot.
-        self._closed = np.empty(0, np.int64)
-        self._run = np.empty(0, np.int64)
-        self._age = np.empty((0, width), np.int64)
-        # What a channel holds from the next step on, though nothing was read; NaN for nothing.
-        self._held = np.empty((0, width), np.float32)
+        self._state = StateColumns(
+            closed=np.int64(_NO_STEP),
+            run=np.int64(0),
+            age=np.full(width, _NO_VALUE, np.int64),
+            # What a channel holds from the next step on, though nothing was read; NaN for nothing.
+            held=np.full(width, np.nan, np.float32),
+        )
         self._history = History(spec.window, width)
 
     @property
@@ -147,7 +150,7 @@ class Framer:
         if len(rows):
             self._slots.extend()
             self._give_slots(np.unique(rows.device))
-            self._held[self._slots.by_device[rows.device], rows.column] = rows.value
+            self._state["held"][self._slots.by_device[rows.device], rows.column] = rows.value
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._slots.extend()
@@ -156,11 +159,8 @@ class Framer:
         position_of_device = position_of(selection.devices, len(self._slots.by_device))
         return {
             "device": position,
-            "closed": self._closed[slot],
-            "run": self._run[slot],
-            "age": self._age[slot],
+            **self._state.snapshot(slot),
             "recent": self._history.newest(slot),
-            "held": self._held[slot],
             "open_device": position_of_device[owner],
             **{f"open_{name}": column for name, column in waiting.items()},
         }
@@ -171,12 +171,9 @@ class Framer:
         devices = selection.devices[np.asarray(block["device"], np.intp)]
         self._give_slots(devices)
         slot = self._slots.by_device[devices]
-        self._closed[slot] = block["closed"]
-        self._run[slot] = block["run"]
-        self._age[slot] = block["age"]
+        # An older version knew nothing of what is held.
+        self._state.restore(slot, {"held": np.full(1, np.nan, np.float32), **block})
         self._history.put(slot, np.asarray(block["recent"], np.float32))
-        if "held" in block:
-            self._held[slot] = block["held"]
         owner = selection.devices[np.asarray(block["open_device"], np.intp)]
         order = stable_order(owner)
         waiting: Columns = {name: block[f"open_{name}"][order] for name in self._open.empty()}
@@ -186,10 +183,7 @@ class Framer:
         self._slots.extend()
         self._open.take(np.sort(selection.devices))
         _, slot = self._slots.known(selection.devices)
-        self._closed[slot] = _NO_STEP
-        self._run[slot] = 0
-        self._age[slot] = _NO_VALUE
-        self._held[slot] = np.nan
+        self._state.forget(slot)
         self._history.forget(slot)
 
     def _with_open(self, rows: ModelRows) -> tuple[NDArray[np.int64], Columns]:
@@ -227,7 +221,7 @@ class Framer:
         before = np.empty_like(first)
         before[1:] = first[:-1]
         starts, _ = runs(first_device)
-        before[starts] = self._closed[self._slots.by_device[first_device[starts]]]
+        before[starts] = self._state["closed"][self._slots.by_device[first_device[starts]]]
         if (first <= before).any():
             return None
         return {
@@ -245,7 +239,7 @@ class Framer:
         spec = self._spec
         due = columns["due_ns"] // spec.period_ns
         starts, lengths = runs(device)
-        closed = np.repeat(self._closed[self._slots.by_device[device[starts]]], lengths)
+        closed = np.repeat(self._state["closed"][self._slots.by_device[device[starts]]], lengths)
         rows = np.flatnonzero((due == running_max(due, starts, lengths)) & (due > closed))
         if not len(rows):
             return {"step": rows}
@@ -309,7 +303,7 @@ class Framer:
         slot = self._slots.by_device[device[firsts]]
         before = np.empty_like(step)
         before[1:] = step[:-1]
-        before[firsts] = self._closed[slot]
+        before[firsts] = self._state["closed"][slot]
         missing = step - before - 1
         is_break = missing > limit
         # Behind the limit nothing is held, so steps left out there say nothing.
@@ -330,13 +324,13 @@ class Framer:
         # A device's first step takes what it has not read from the last step before.
         carried = self._history.last(slot)
         is_ours = is_anchor[device_starts]
-        is_held = ~np.isnan(self._held[slot])
-        carried = np.where(is_held, self._held[slot], carried)
+        is_held = ~np.isnan(self._state["held"][slot])
+        carried = np.where(is_held, self._state["held"][slot], carried)
         value[device_starts] = np.where(is_ours, value[device_starts], carried)
         read_step = np.broadcast_to(every_step[:, None], value.shape).copy()
-        carried_step = self._closed[slot][:, None] - self._age[slot]
+        carried_step = self._state["closed"][slot][:, None] - self._state["age"][slot]
         carried_step = np.where(is_held, every_step[device_starts][:, None], carried_step)
-        self._held[slot] = np.nan
+        self._state["held"][slot] = np.nan
         read_step[device_starts] = np.where(is_ours, read_step[device_starts], carried_step)
         is_anchor[device_starts] = True
         position = np.arange(len(every_step))[:, None]
@@ -360,7 +354,7 @@ class Framer:
         )
         run = position - zero
         earlier = np.where(
-            steps.is_break[steps.starts], 0, self._run[self._slots.by_device[steps.device]]
+            steps.is_break[steps.starts], 0, self._state["run"][self._slots.by_device[steps.device]]
         )
         is_unbroken = run == ramp(steps.lengths) + 1
         run += np.where(is_unbroken, np.repeat(earlier, steps.lengths), 0)
@@ -378,9 +372,9 @@ class Framer:
     def _remember(self, steps: _Steps, run: NDArray[np.int64]) -> None:
         slot = self._slots.by_device[steps.device]
         ends = steps.starts + steps.lengths - 1
-        self._closed[slot] = steps.step[ends]
-        self._run[slot] = np.minimum(run[ends], self._spec.window)
-        self._age[slot] = np.minimum(steps.age[ends], _NO_VALUE)
+        self._state["closed"][slot] = steps.step[ends]
+        self._state["run"][slot] = np.minimum(run[ends], self._spec.window)
+        self._state["age"][slot] = np.minimum(steps.age[ends], _NO_VALUE)
 
     def _no_frames(self) -> Frames:
         none = np.empty(0, np.int64)
@@ -391,10 +385,7 @@ class Framer:
         """Make room for those of these devices that have none yet."""
         if self._slots.give(devices):
             count = self._slots.count
-            self._closed = grown(self._closed, count, _NO_STEP)
-            self._run = grown(self._run, count, 0)
-            self._age = grown(self._age, count, _NO_VALUE)
-            self._held = grown(self._held, count, np.nan)
+            self._state.grow(count)
             self._history.reach(count)
 
 

@@ -37,17 +37,18 @@ from numpy.typing import NDArray
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Origin, Quality, concat
 from headgate.core.channels import ChannelTable
+from headgate.core.lookup import ByDevice
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.arrays import (
     NO_TIME_NS,
     Groups,
     group_by,
-    grown,
     max_before,
     position_of_channels,
     stable_order,
 )
+from streams.stages.columns import StateColumns
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.gaps import Gaps
 from streams.stages.watermark.judge import HELD, LATE, REFUTED, TAKEN, Judge, Said
@@ -98,27 +99,21 @@ class Doubts:
             partition=np.int64,
             offset=np.int64,
         )
-        # By device row: the number of its feed, what its feed allows it to move on by, and by how
-        # much it last did while it was ahead.
-        self._feed = np.empty(0, np.int32)
-        self._period_ns = np.empty(0, np.int64)
-        self._grace_ns = np.empty(0, np.int64)
-        self._step_ns = np.empty(0, np.int64)
+        # The number of a device's feed, and what that allows it to move on by.
+        numbers = {name: number for number, name in enumerate(feeds)}
+        self._feed = ByDevice(channels, np.int32, lambda device: numbers.get(device.feed, -1))
+        periods_ns = {name: feed.period for name, feed in feeds.items()}
+        graces_ns = {name: feed.grace for name, feed in feeds.items()}
+        self._period_ns = ByDevice(channels, np.int64, lambda each: periods_ns.get(each.feed, 0))
+        self._grace_ns = ByDevice(channels, np.int64, lambda each: graces_ns.get(each.feed, 0))
+        # By how much it last moved on while it was ahead.
+        self._state = StateColumns(step_ns=np.int64(0))
         self._gaps = Gaps()
 
-    def grow(self, rows: int, feed: NDArray[np.int32]) -> None:
-        """Make room for so many devices; ``feed`` is int32[r], the numbers of the last ones'."""
-        self._feed = grown(self._feed, rows, -1)
-        self._period_ns = grown(self._period_ns, rows, 0)
-        self._grace_ns = grown(self._grace_ns, rows, 0)
-        self._step_ns = grown(self._step_ns, rows, 0)
+    def grow(self, rows: int) -> None:
+        """Make room for so many devices."""
+        self._state.grow(rows)
         self._gaps.grow(rows)
-        new = slice(rows - len(feed), rows)
-        self._feed[new] = feed
-        for number, each in enumerate(self._feeds):
-            of_feed = new.start + np.flatnonzero(feed == number)
-            self._period_ns[of_feed] = each.period
-            self._grace_ns[of_feed] = each.grace
 
     def count(self, devices: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[d]: readings held of these devices."""
@@ -147,14 +142,16 @@ class Doubts:
         is_ahead = is_ahead[order] & (self._feed[device[order]] >= 0)
         before_ns = max_before(time_ns, groups.starts, groups.lengths, newest_ns[devices])
         is_step = is_ahead & (time_ns > before_ns) & (before_ns > NO_TIME_NS)
-        step_ns = _last_before(is_step, time_ns - before_ns, groups, self._step_ns[devices])
+        step_ns = _last_before(
+            is_step, time_ns - before_ns, groups, self._state["step_ns"][devices]
+        )
         allowed_ns = self._allowed_ns(device[order], step_ns)
         is_doubtful = is_ahead & (time_ns > before_ns + allowed_ns) | is_behind[order]
         is_judged = np.logical_or.reduceat(is_doubtful, groups.starts)
         is_judged |= self._held.count(devices) > 0
         steps = np.flatnonzero(is_step & ~np.repeat(is_judged, groups.lengths))
         # Of several steps of a device the last one stays.
-        self._step_ns[device[order[steps]]] = time_ns[steps] - before_ns[steps]
+        self._state["step_ns"][device[order[steps]]] = time_ns[steps] - before_ns[steps]
         if not is_judged.any():
             return as_it_is
         every, held_of = self._with_held(batch, devices[is_judged])
@@ -171,8 +168,12 @@ class Doubts:
             held = np.arange(begin, end)
             rows = order[start : start + int(groups.lengths[group])] + first
             judge = Judge(every, said, self._feeds[self._feed[row]], self._gaps, row)
-            self._step_ns[row], floors_ns = judge.judge(
-                held, rows, int(newest_ns[row]), int(floor_ns[row]), int(self._step_ns[row])
+            self._state["step_ns"][row], floors_ns = judge.judge(
+                held,
+                rows,
+                int(newest_ns[row]),
+                int(floor_ns[row]),
+                int(self._state["step_ns"][row]),
             )
             jumps += [(turn, row, closed_ns) for turn, closed_ns in judge.jumps]
             for turn, later_ns in enumerate(floors_ns, 1):
@@ -264,12 +265,12 @@ class Doubts:
         rows["channel"] = position[rows["channel"]]
         held = {f"held_{name}": column for name, column in rows.items()}
         gaps = self._gaps.snapshot(selection.devices)
-        return {"step_ns": self._step_ns[selection.devices], **gaps, **held}
+        return {**self._state.snapshot(selection.devices), **gaps, **held}
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a snapshot; an older version's holds nothing."""
         self.forget(selection)
-        self._step_ns[selection.devices] = block.get("step_ns", 0)
+        self._state.restore(selection.devices, block, may_lack=True)
         self._gaps.restore(selection.devices, block)
         if "held_channel" in block:
             rows: Columns = {name: block[f"held_{name}"] for name in self._held.empty()}
@@ -279,7 +280,7 @@ class Doubts:
     def forget(self, selection: Selection) -> None:
         """Drop what is known of these devices."""
         self._held.take(np.sort(selection.devices))
-        self._step_ns[selection.devices] = 0
+        self._state.forget(selection.devices)
         self._gaps.forget(selection.devices)
 
     def _allowed_ns(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.stage import StateBlock
-from streams.stages.arrays import NO_TIME_NS, grown
+from streams.stages.arrays import NO_TIME_NS
+from streams.stages.columns import StateColumns
 
 _TIMES = ("gap_from_ns", "gap_to_ns", "island_from_ns", "island_to_ns")
 
@@ -24,32 +25,31 @@ class Gaps:
     """
 
     def __init__(self) -> None:
-        self._times: dict[str, NDArray[np.int64]] = {name: np.empty(0, np.int64) for name in _TIMES}
-        self._backs = np.empty(0, np.int64)
+        times = dict.fromkeys(_TIMES, np.int64(NO_TIME_NS))
+        self._state = StateColumns(**times, backs=np.int64(0))
         # What most devices never have must cost nothing.
         self._has_any = False
 
     def grow(self, rows: int) -> None:
         """Make room for so many devices."""
-        self._times = {name: grown(times, rows, NO_TIME_NS) for name, times in self._times.items()}
-        self._backs = grown(self._backs, rows, 0)
+        self._state.grow(rows)
 
     def backs(self, device: int) -> int:
         """How often this device has gone back."""
-        return int(self._backs[device])
+        return int(self._state["backs"][device])
 
     def concern(self, device: NDArray[np.int32], time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool[n]: which times of these devices may lie in their gaps or on their islands."""
         if not self._has_any:
             return np.zeros(len(device), np.bool_)
-        ends_ns = [self._times[name][device] for name in ("gap_to_ns", "island_to_ns")]
+        ends_ns = [self._state[name][device] for name in ("gap_to_ns", "island_to_ns")]
         is_concerned: NDArray[np.bool_] = time_ns < np.maximum(*ends_ns)
         rows = np.flatnonzero(is_concerned)
         if len(rows):
             at_ns, of = time_ns[rows], device[rows]
             is_concerned[rows] = (
-                (at_ns >= self._times["gap_from_ns"][of]) & (at_ns < ends_ns[0][rows])
-            ) | ((at_ns >= self._times["island_from_ns"][of]) & (at_ns < ends_ns[1][rows]))
+                (at_ns >= self._state["gap_from_ns"][of]) & (at_ns < ends_ns[0][rows])
+            ) | ((at_ns >= self._state["island_from_ns"][of]) & (at_ns < ends_ns[1][rows]))
         return is_concerned
 
     def is_closed(self, device: int, time_ns: int) -> bool:
@@ -113,7 +113,7 @@ class Gaps:
         """
         from_ns, to_ns, island_ns, end_ns = self._of(device)
         closed_ns = max(floor_ns, last_end_ns(feed, newest_ns))
-        self._backs[device] += 1
+        self._state["backs"][device] += 1
         is_island_inside = from_ns < end_ns and island_ns < to_ns
         if is_island_inside and time_ns >= end_ns:
             self._set(device, from_ns, island_ns, to_ns, closed_ns)
@@ -125,36 +125,33 @@ class Gaps:
 
     def fill(self, devices: NDArray[np.int32]) -> None:
         """Have these devices have no gap any more."""
-        self._times["gap_to_ns"][devices] = NO_TIME_NS
+        self._state["gap_to_ns"][devices] = NO_TIME_NS
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:
         """Copy out what is known of these devices."""
-        times = {name: times[devices] for name, times in self._times.items()}
-        return {**times, "backs": self._backs[devices]}
+        return self._state.snapshot(devices)
 
     def restore(self, devices: NDArray[np.int32], block: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a snapshot; an older version's devices have no gaps."""
-        for name, times in self._times.items():
-            times[devices] = block.get(name, NO_TIME_NS)
-        self._backs[devices] = block.get("backs", 0)
+        self._state.restore(devices, block, may_lack=True)
         self._look(devices)
 
     def forget(self, devices: NDArray[np.int32]) -> None:
         """Drop what is known of these devices."""
-        self.restore(devices, {})
+        self._state.forget(devices)
 
     def _of(self, device: int) -> tuple[int, int, int, int]:
-        from_ns, to_ns, island_ns, end_ns = (int(self._times[name][device]) for name in _TIMES)
+        from_ns, to_ns, island_ns, end_ns = (int(self._state[name][device]) for name in _TIMES)
         return from_ns, to_ns, island_ns, end_ns
 
     def _set(self, device: int, from_ns: int, to_ns: int, *island_ns: int) -> None:
         gap = (from_ns, to_ns) if from_ns < to_ns else (NO_TIME_NS, NO_TIME_NS)
         for name, time_ns in zip(_TIMES, (*gap, *island_ns), strict=False):
-            self._times[name][device] = time_ns
+            self._state[name][device] = time_ns
         self._look(np.array([device], np.int32))
 
     def _look(self, devices: NDArray[np.int32]) -> None:
-        ends_ns = (self._times["gap_to_ns"][devices], self._times["island_to_ns"][devices])
+        ends_ns = (self._state["gap_to_ns"][devices], self._state["island_to_ns"][devices])
         self._has_any |= any(bool((end_ns > NO_TIME_NS).any()) for end_ns in ends_ns)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import StateBlock
-from streams.stages.arrays import grown
+from streams.stages.columns import StateColumns
 
 #: Nothing longer is learned: a device is not waited for longer than some multiple of this.
 LONGEST_PACE_NS = 86_400 * NS_PER_S
@@ -34,13 +34,21 @@ class Pace:
     """Pace and delay, ns, by device row; 0 while nothing has been learned."""
 
     def __init__(self) -> None:
-        self.pace_ns = np.empty(0, np.int64)
-        self.delay_ns = np.empty(0, np.int64)
+        self._known = StateColumns(pace_ns=np.int64(0), delay_ns=np.int64(0))
+
+    @property
+    def pace_ns(self) -> NDArray[np.int64]:
+        """int64[d]: by how much a device's newest event time moves on with an arrival."""
+        return self._known["pace_ns"]
+
+    @property
+    def delay_ns(self) -> NDArray[np.int64]:
+        """int64[d]: the time that the readings of one arrival cover."""
+        return self._known["delay_ns"]
 
     def grow(self, rows: int) -> None:
         """Make room for so many devices."""
-        self.pace_ns = grown(self.pace_ns, rows, 0)
-        self.delay_ns = grown(self.delay_ns, rows, 0)
+        self._known.grow(rows)
 
     def learn(
         self,
@@ -67,14 +75,12 @@ class Pace:
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:
         """Copy out what is known of these devices."""
-        return {"pace_ns": self.pace_ns[devices], "delay_ns": self.delay_ns[devices]}
+        return self._known.snapshot(devices)
 
     def restore(self, devices: NDArray[np.int32], block: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over a snapshot; an older version's says nothing of this."""
-        self.pace_ns[devices] = block.get("pace_ns", 0)
-        self.delay_ns[devices] = block.get("delay_ns", 0)
+        self._known.restore(devices, block, may_lack=True)
 
     def forget(self, devices: NDArray[np.int32]) -> None:
         """Drop what is known of these devices."""
-        self.pace_ns[devices] = 0
-        self.delay_ns[devices] = 0
+        self._known.forget(devices)

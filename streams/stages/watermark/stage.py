@@ -21,9 +21,11 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.lookup import ByDevice
 from headgate.core.results import Availability, DeviceState
 from headgate.core.stage import Output, Rejected, Selection, StateBlock
-from streams.stages.arrays import NO_TIME_NS, Groups, group_by, grown, running_max
+from streams.stages.arrays import NO_TIME_NS, Groups, group_by, running_max
+from streams.stages.columns import StateColumns
 from streams.stages.watermark.doubt import Doubts
 from streams.stages.watermark.outcome import NO_JUMPS, NOBODY, Silence, Turn
 from streams.stages.watermark.pace import Pace
@@ -52,20 +54,28 @@ class Watermarks:
         self._feeds = feeds
         self._channels = channels
         self._feed_names = list(feeds)
-        self._known = 0
-        # By device row. A feed number of -1: the feed is not in the configuration.
-        self._feed = np.empty(0, np.int32)
-        self._grace_ns = np.empty(0, np.int64)
-        self._newest_ns = np.empty(0, np.int64)
-        self._floor_ns = np.empty(0, np.int64)
-        self._arrival_ns = np.empty(0, np.int64)
-        self._is_silent = np.empty(0, np.bool_)
+        numbers = {name: number for number, name in enumerate(feeds)}
+        # A number of -1: the feed is not in the configuration.
+        self._feed = ByDevice(channels, np.int32, lambda device: numbers.get(device.feed, -1))
+        graces_ns = {name: feed.grace for name, feed in feeds.items()}
+        self._grace_ns = ByDevice(channels, np.int64, lambda each: graces_ns.get(each.feed, 0))
         # What a device whose pace is not known yet is taken to have.
-        self._prior_ns = np.empty(0, np.int64)
+        priors_ns = {name: _prior_ns(feed) for name, feed in feeds.items()}
+        self._prior_ns = ByDevice(
+            channels, np.int64, lambda each: priors_ns.get(each.feed, NS_PER_S)
+        )
         # By how much its time moves on as its feed states it; 0 where that is learned.
-        self._stated_ns = np.empty(0, np.int64)
-        # Nothing more will come of this device's silence.
-        self._is_settled = np.empty(0, np.bool_)
+        stated_ns = {name: feed.expect_every or 0 for name, feed in feeds.items()}
+        self._stated_ns = ByDevice(channels, np.int64, lambda each: stated_ns.get(each.feed, 0))
+        self._state = StateColumns(
+            newest_ns=np.int64(NO_TIME_NS),
+            floor_ns=np.int64(NO_TIME_NS),
+            arrival_ns=_NOT_SEEN,
+            is_silent=np.False_,
+            # Nothing more will come of this device's silence.
+            is_settled=np.False_,
+        )
+        self._known = 0
         self._pace = Pace()
         self._doubts = Doubts(feeds, channels)
         self._states = DeviceStates(feeds, channels)
@@ -104,7 +114,7 @@ class Watermarks:
             yield Turn(NOBODY, Output(batch))
             return
         self._extend()
-        sifted = self._doubts.sift(batch, self._newest_ns, self._floor_ns)
+        sifted = self._doubts.sift(batch, self._state["newest_ns"], self._state["floor_ns"])
         first = []
         if len(sifted.refuted):
             first.append(Rejected("ahead", sifted.refuted))
@@ -122,8 +132,8 @@ class Watermarks:
 
     def _go_back(self, back: NDArray[np.int64]) -> NDArray[np.int32]:
         """Let devices go back; int32[d], which."""
-        self._newest_ns[back[0]] = NO_TIME_NS
-        self._floor_ns[back[0]] = back[1]
+        self._state["newest_ns"][back[0]] = NO_TIME_NS
+        self._state["floor_ns"][back[0]] = back[1]
         devices: NDArray[np.int32] = back[0].astype(np.int32)
         self._states.go_back(devices, back[1])
         return devices
@@ -133,24 +143,24 @@ class Watermarks:
         groups = group_by(batch.device)
         devices = groups.keys
         arrived_ns = batch.time_ns[groups.order]
-        initial_ns = self._newest_ns[devices]
+        initial_ns = self._state["newest_ns"][devices]
         time_ns = running_max(arrived_ns, groups.starts, groups.lengths)
         newest_ns = np.maximum(time_ns, np.repeat(initial_ns, groups.lengths))
         limit_ns = np.maximum(
             newest_ns - np.repeat(self._grace_ns[devices], groups.lengths),
-            np.repeat(self._floor_ns[devices], groups.lengths),
+            np.repeat(self._state["floor_ns"][devices], groups.lengths),
         )
         is_late = np.empty(len(batch), np.bool_)
         is_late[groups.order] = arrived_ns < limit_ns
         last_ns = newest_ns[groups.starts + groups.lengths - 1]
-        self._newest_ns[devices] = last_ns
+        self._state["newest_ns"][devices] = last_ns
         self._learn(groups, newest_ns, initial_ns, now_ns)
         # Only a reading that is newer than all before tells that a device's time goes on: one whose
         # clock was set back, or stands still, must get its windows closed all the same.
         moved = devices[last_ns > initial_ns]
-        self._arrival_ns[moved] = now_ns
-        self._is_silent[moved] = False
-        self._is_settled[moved] = False
+        self._state["arrival_ns"][moved] = now_ns
+        self._state["is_silent"][moved] = False
+        self._state["is_settled"][moved] = False
         self._states.seen(moved)
         states = self._states.heard(groups, arrived_ns, initial_ns)
         return self._output(batch, is_late), states
@@ -169,13 +179,15 @@ class Watermarks:
             now_ns: Monotonic time, of the same clock as in ``process``.
         """
         self._extend()
-        return self._states.told(devices, self._newest_ns[devices], word, now_ns)
+        return self._states.told(devices, self._state["newest_ns"][devices], word, now_ns)
 
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
         self._extend()
-        event_time_ns: NDArray[np.int64] = self._newest_ns[devices] - self._grace_ns[devices]
-        return np.maximum(event_time_ns, self._floor_ns[devices])
+        watermark_ns: NDArray[np.int64] = self._state["newest_ns"][devices]
+        watermark_ns -= self._grace_ns[devices]
+        np.maximum(watermark_ns, self._state["floor_ns"][devices], out=watermark_ns)
+        return watermark_ns
 
     def quiet(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
         """The devices that ``advance`` would have something to say of at this time.
@@ -204,20 +216,22 @@ class Watermarks:
         devices, passed_ns = self._due(now_ns, silent_after_ns, among)
         if not len(devices):
             return
-        sifted = self._doubts.release(devices, passed_ns, self._newest_ns, self._floor_ns)
+        sifted = self._doubts.release(
+            devices, passed_ns, self._state["newest_ns"], self._state["floor_ns"]
+        )
         for number, went in enumerate(sifted.back):
             batch = sifted.batch.take(sifted.turn == number)
             if not len(batch):
                 continue
             back = self._go_back(went)
             device = batch.device
-            np.maximum.at(self._newest_ns, device, batch.time_ns)
+            np.maximum.at(self._state["newest_ns"], device, batch.time_ns)
             # The device's clock is where it was; of one that was set back it is not known where.
             is_here = ~np.isin(devices, went[0]) if number == 0 else np.isin(devices, went[0])
             here = devices[is_here]
-            since_ns = passed_ns[is_here] - self._newest_ns[here] if number == 0 else 0
-            self._arrival_ns[here] = now_ns - since_ns
-            self._is_settled[here] = False
+            since_ns = passed_ns[is_here] - self._state["newest_ns"][here] if number == 0 else 0
+            self._state["arrival_ns"][here] = now_ns - since_ns
+            self._state["is_settled"][here] = False
             yield Turn(back, Output(batch))
 
     def held(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -226,7 +240,9 @@ class Watermarks:
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
         """Count the silence of these devices from this monotonic time on, if it is later."""
-        self._arrival_ns[devices] = np.maximum(self._arrival_ns[devices], heard_ns)
+        self._state["arrival_ns"][devices] = np.maximum(
+            self._state["arrival_ns"][devices], heard_ns
+        )
 
     def advance(
         self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
@@ -239,10 +255,10 @@ class Watermarks:
         this is restricted. That a device is silent is said the next time.
         """
         found = self._look(now_ns, silent_after_ns, among)
-        self._floor_ns[found.closing] = found.floor_ns
-        self._is_silent[found.silent] = True
+        self._state["floor_ns"][found.closing] = found.floor_ns
+        self._state["is_silent"][found.silent] = True
         said = self._states.decided(among)
-        states = self._states.say(said, self._newest_ns[said])
+        states = self._states.say(said, self._state["newest_ns"][said])
         self._states.decide(found.missed)
         return replace(found, said=said, states=states)
 
@@ -254,10 +270,10 @@ class Watermarks:
             leaders: int32[b], for each a row whose watermark it must not be behind.
         """
         self._extend()
-        watermark_ns, newest_ns = self.watermark_ns(leaders), self._newest_ns[leaders]
-        np.maximum.at(self._floor_ns, devices, watermark_ns)
+        watermark_ns, newest_ns = self.watermark_ns(leaders), self._state["newest_ns"][leaders]
+        np.maximum.at(self._state["floor_ns"], devices, watermark_ns)
         # Without this a device that never sends again would keep open what it has open.
-        np.maximum.at(self._newest_ns, devices, newest_ns)
+        np.maximum.at(self._state["newest_ns"], devices, newest_ns)
         # What others of the name have closed, they must not go back to.
         self._doubts.fill(devices)
 
@@ -269,7 +285,7 @@ class Watermarks:
         """
         self._extend()
         known = slice(0, self._known)
-        arrival_ns = self._arrival_ns[known]
+        arrival_ns = self._state["arrival_ns"][known]
         heard_ns = self._states.heard_ns(arrival_ns)
         return presence(
             self._channels.devices,
@@ -277,25 +293,27 @@ class Watermarks:
             self._feed_names,
             np.where(arrival_ns == _NOT_SEEN, 0, now_ns - heard_ns),
             self._states.are_silent(np.arange(self._known, dtype=np.int32)),
-            self._newest_ns[known] > NO_TIME_NS,
+            self._state["newest_ns"][known] > NO_TIME_NS,
         )
 
     def awaits_silence(self) -> bool:
         """Whether time alone has anything more to say of any device: that it is silent."""
         self._extend()
-        is_heard = (self._newest_ns[: self._known] > NO_TIME_NS) & ~self._is_silent[: self._known]
-        is_awaited = is_heard | self._states.are_awaited(self._newest_ns[: self._known])
+        is_heard = (self._state["newest_ns"][: self._known] > NO_TIME_NS) & ~self._state[
+            "is_silent"
+        ][: self._known]
+        is_awaited = is_heard | self._states.are_awaited(self._state["newest_ns"][: self._known])
         return bool(is_awaited.any()) or bool(len(self._states.decided()))
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
         devices = selection.devices
         return {
-            "newest_ns": self._newest_ns[devices],
+            "newest_ns": self._state["newest_ns"][devices],
             # The watermark itself and not only what it follows from: it must not go back when
             # the process comes back with a longer grace.
             "watermark_ns": self.watermark_ns(devices),
-            "is_silent": self._is_silent[devices],
+            "is_silent": self._state["is_silent"][devices],
             **self._pace.snapshot(devices),
             **self._states.snapshot(devices),
             **self._doubts.snapshot(selection),
@@ -304,22 +322,18 @@ class Watermarks:
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
         devices = selection.devices
-        self._newest_ns[devices] = block["newest_ns"]
-        self._floor_ns[devices] = block["watermark_ns"]
-        self._is_silent[devices] = block["is_silent"]
+        self._state["newest_ns"][devices] = block["newest_ns"]
+        self._state["floor_ns"][devices] = block["watermark_ns"]
+        self._state["is_silent"][devices] = block["is_silent"]
         self._pace.restore(devices, block)
-        is_known = self._newest_ns[devices] > NO_TIME_NS
-        self._states.restore(devices, block, self._is_silent[devices] & is_known, is_known)
+        is_known = self._state["newest_ns"][devices] > NO_TIME_NS
+        self._states.restore(devices, block, self._state["is_silent"][devices] & is_known, is_known)
         self._doubts.restore(selection, block)
 
     def forget(self, selection: Selection) -> None:
         self._extend()
         devices = selection.devices
-        self._newest_ns[devices] = NO_TIME_NS
-        self._floor_ns[devices] = NO_TIME_NS
-        self._arrival_ns[devices] = _NOT_SEEN
-        self._is_silent[devices] = False
-        self._is_settled[devices] = False
+        self._state.forget(devices)
         self._pace.forget(devices)
         self._states.forget(devices)
         self._doubts.forget(selection)
@@ -333,7 +347,7 @@ class Watermarks:
     ) -> None:
         """Learn how these devices send."""
         devices = groups.keys
-        arrival_ns = self._arrival_ns[devices]
+        arrival_ns = self._state["arrival_ns"][devices]
         step_ns = np.empty_like(newest_ns)
         step_ns[1:] = newest_ns[1:] - newest_ns[:-1]
         step_ns[groups.starts] = 0
@@ -351,8 +365,8 @@ class Watermarks:
     ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """The devices of which something held is confirmed by time, and their clocks' time."""
         waiting, passed_ns = self._waiting(now_ns, silent_after_ns, among)
-        is_gone = self._are_gone(waiting, passed_ns - self._newest_ns[waiting])
-        is_due = self._doubts.due(waiting, passed_ns, self._newest_ns, is_gone)
+        is_gone = self._are_gone(waiting, passed_ns - self._state["newest_ns"][waiting])
+        is_due = self._doubts.due(waiting, passed_ns, self._state["newest_ns"], is_gone)
         return waiting[is_due], passed_ns[is_due]
 
     def _are_gone(
@@ -376,23 +390,23 @@ class Watermarks:
         """
         self._extend()
         known = slice(0, self._known)
-        arrival_ns = self._arrival_ns[known]
+        arrival_ns = self._state["arrival_ns"][known]
         arrival_ns[arrival_ns == _NOT_SEEN] = now_ns
         waiting = np.flatnonzero(
-            ~self._is_settled[known]
-            & (self._newest_ns[known] > NO_TIME_NS)
+            ~self._state["is_settled"][known]
+            & (self._state["newest_ns"][known] > NO_TIME_NS)
             & (now_ns - arrival_ns >= silent_after_ns)
         )
         if among is not None:
             waiting = waiting[np.isin(waiting, among)]
-        return waiting, self._newest_ns[waiting] + now_ns - arrival_ns[waiting]
+        return waiting, self._state["newest_ns"][waiting] + now_ns - arrival_ns[waiting]
 
     def _look(
         self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
     ) -> Silence:
         """What there is to say of which devices at this time."""
         waiting, now_there_ns = self._waiting(now_ns, silent_after_ns, among)
-        newest_ns = self._newest_ns[waiting]
+        newest_ns = self._state["newest_ns"][waiting]
         elapsed_ns = now_there_ns - newest_ns
         pace_ns = self._pace.pace_ns[waiting]
         pace_ns = np.where(pace_ns > 0, pace_ns, self._prior_ns[waiting])
@@ -420,13 +434,13 @@ class Watermarks:
                 last_ns[of_feed] = np.maximum(last_ns[of_feed], end_ns)
         rows = waiting.astype(np.int32)
         is_closing = floor_ns > self.watermark_ns(rows)
-        self._is_settled[waiting] = (
-            self._is_silent[waiting]
-            & (self._floor_ns[waiting] >= last_ns)
+        self._state["is_settled"][waiting] = (
+            self._state["is_silent"][waiting]
+            & (self._state["floor_ns"][waiting] >= last_ns)
             & (self._doubts.count(rows) == 0)
         )
         return Silence(
-            rows[is_gone & ~self._is_silent[waiting]],
+            rows[is_gone & ~self._state["is_silent"][waiting]],
             rows[is_closing],
             floor_ns[is_closing],
             self._missed(now_ns, silent_after_ns, among),
@@ -437,9 +451,10 @@ class Watermarks:
     ) -> NDArray[np.int32]:
         """int32[m]: the devices that fall silent by what they have said, too."""
         known = slice(0, self._known)
-        elapsed_ns = now_ns - self._states.heard_ns(self._arrival_ns[known])
+        elapsed_ns = now_ns - self._states.heard_ns(self._state["arrival_ns"][known])
         waiting = np.flatnonzero(
-            self._states.are_awaited(self._newest_ns[known]) & (elapsed_ns >= silent_after_ns)
+            self._states.are_awaited(self._state["newest_ns"][known])
+            & (elapsed_ns >= silent_after_ns)
         )
         if among is not None:
             waiting = waiting[np.isin(waiting, among)]
@@ -460,32 +475,13 @@ class Watermarks:
 
     def _extend(self) -> None:
         """Make room for the devices that the table has got since the last call."""
-        new = self._channels.devices[self._known :]
-        if not new:
+        known = len(self._channels.devices)
+        if known == self._known:
             return
-        known = self._known + len(new)
-        numbers = {name: number for number, name in enumerate(self._feed_names)}
-        self._feed = grown(self._feed, known, -1)
-        self._grace_ns = grown(self._grace_ns, known, 0)
-        self._newest_ns = grown(self._newest_ns, known, NO_TIME_NS)
-        self._floor_ns = grown(self._floor_ns, known, NO_TIME_NS)
-        self._arrival_ns = grown(self._arrival_ns, known, _NOT_SEEN)
-        self._is_silent = grown(self._is_silent, known, fill=False)
-        self._is_settled = grown(self._is_settled, known, fill=False)
-        self._prior_ns = grown(self._prior_ns, known, NS_PER_S)
-        self._stated_ns = grown(self._stated_ns, known, 0)
+        self._state.grow(known)
         self._pace.grow(known)
-        feeds = [self._feeds.get(each.feed) for each in new]
         self._states.grow(known)
-        self._feed[self._known : known] = [numbers.get(each.feed, -1) for each in new]
-        self._grace_ns[self._known : known] = [0 if feed is None else feed.grace for feed in feeds]
-        self._prior_ns[self._known : known] = [
-            NS_PER_S if feed is None else _prior_ns(feed) for feed in feeds
-        ]
-        self._stated_ns[self._known : known] = [
-            0 if feed is None else feed.expect_every or 0 for feed in feeds
-        ]
-        self._doubts.grow(known, self._feed[self._known : known])
+        self._doubts.grow(known)
         self._known = known
 
 

@@ -18,6 +18,7 @@ themselves stands in the log among their readings, and is the same in a replay.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ from numpy.typing import NDArray
 from headgate.config.availability import is_of_one
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
+from headgate.core.lookup import ByDevice
 from headgate.core.results import OFFLINE, ONLINE, WITHDRAWN, Availability, DeviceState
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
 from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups, grown
+from streams.stages.columns import StateColumns
 
 #: What has been said of a device: nothing; that it is there; that it is not, which is decided, and
 #: said the next time; that it is not.
@@ -40,6 +43,11 @@ STATES = ("", ONLINE, OFFLINE, OFFLINE)
 #: What a device, or what it is connected through, has said itself: nothing that still holds; that
 #: it is there, which holds until it says otherwise; that it is not.
 _UNSAID, _THERE, _AWAY = range(3)
+
+#: What a feed says of its devices: whether anything is to be said of them; whether it is stated how
+#: often they send; and whether a topic says that they are there, or that what they are connected
+#: through is.
+_ASKED, _EXPECTED, _HAS_OWN, _HAS_THROUGH = 1, 2, 4, 8
 
 #: The cause whose word holds: who has such a topic, or will, says there when it goes.
 _LASTING = "availability"
@@ -57,39 +65,26 @@ class DeviceStates:
     """
 
     def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
-        self._feeds = feeds
         self._channels = channels
-        self._said = np.empty(0, np.int8)
-        # The time of what was said last: nothing that is said later is of an earlier one.
-        self._said_ns = np.empty(0, np.int64)
-        self._own = np.empty(0, np.int8)
-        self._through = np.empty(0, np.int8)
-        # Monotonic time at which each said last itself that it is there.
+        self._known = StateColumns(
+            said=np.int8(_NOTHING),
+            # The time of what was said last: nothing that is said later is of an earlier one.
+            said_ns=np.int64(NO_TIME_NS),
+            own_word=np.int8(_UNSAID),
+            through_word=np.int8(_UNSAID),
+            # Neither reading nor word has come for too long.
+            is_missed=np.False_,
+        )
+        # Monotonic time at which each said last itself that it is there: of this process only.
         self._word_ns = np.empty(0, np.int64)
-        # Neither reading nor word has come for too long.
-        self._is_missed = np.empty(0, np.bool_)
-        # Whether anything is to be said of it; whether it is stated how often it sends; and whether
-        # a topic says that it is there, or that what it is connected through is.
-        self._is_asked = np.empty(0, np.bool_)
-        self._is_expected = np.empty(0, np.bool_)
-        self._has_own = np.empty(0, np.bool_)
-        self._has_through = np.empty(0, np.bool_)
+        self._told = ByDevice(
+            channels, np.uint8, lambda each: _told(feeds.get(each.feed), each.name)
+        )
 
     def grow(self, rows: int) -> None:
         """Make room for so many devices."""
-        new = self._channels.devices[len(self._is_asked) : rows]
-        told = [_told(self._feeds.get(each.feed), each.name) for each in new]
-        columns = np.array(told, np.bool_).reshape(-1, 4).T
-        self._is_asked = np.concatenate([self._is_asked, columns[0]])
-        self._is_expected = np.concatenate([self._is_expected, columns[1]])
-        self._has_own = np.concatenate([self._has_own, columns[2]])
-        self._has_through = np.concatenate([self._has_through, columns[3]])
         self._word_ns = grown(self._word_ns, rows, _NEVER_SAID)
-        self._is_missed = grown(self._is_missed, rows, fill=False)
-        self._said = grown(self._said, rows, _NOTHING)
-        self._said_ns = grown(self._said_ns, rows, NO_TIME_NS)
-        self._own = grown(self._own, rows, _UNSAID)
-        self._through = grown(self._through, rows, _UNSAID)
+        self._known.grow(rows)
 
     def heard(
         self, groups: Groups, time_ns: NDArray[np.int64], before_ns: NDArray[np.int64]
@@ -103,7 +98,7 @@ class DeviceStates:
             time_ns: int64[n], their event times, in that order.
             before_ns: int64[d], event time of the newest one before them, by group.
         """
-        are_away = (self._said[groups.keys] != _ONLINE) & self._is_asked[groups.keys]
+        are_away = (self._known["said"][groups.keys] != _ONLINE) & self._are(_ASKED, groups.keys)
         if not are_away.any():
             return []
         is_newer = time_ns > np.repeat(before_ns, groups.lengths)
@@ -112,10 +107,10 @@ class DeviceStates:
         first = runs(of)[0]
         of, rows = of[first], rows[first]
         devices = groups.keys[of].astype(np.int32)
-        is_decided = self._said[devices] == _DECIDED
+        is_decided = self._known["said"][devices] == _DECIDED
         said = self._offline(devices[is_decided], before_ns[of][is_decided])
-        self._said[devices] = _ONLINE
-        for words in (self._own, self._through):
+        self._known["said"][devices] = _ONLINE
+        for words in (self._known["own_word"], self._known["through_word"]):
             words[devices[words[devices] == _AWAY]] = _UNSAID
         heard = zip(devices.tolist(), time_ns[rows].tolist(), strict=True)
         return said + [self._state(row, at_ns, ONLINE, "reading", at_ns) for row, at_ns in heard]
@@ -140,25 +135,27 @@ class DeviceStates:
             return []
         is_there = word.state == ONLINE
         if word.is_through:
-            self._through[devices] = _UNSAID if is_there else _AWAY
+            self._known["through_word"][devices] = _UNSAID if is_there else _AWAY
         elif is_there:
-            self._own[devices] = _THERE if word.cause == _LASTING else _UNSAID
+            self._known["own_word"][devices] = _THERE if word.cause == _LASTING else _UNSAID
             self._word_ns[devices] = now_ns
-            self._is_missed[devices] = False
+            self._known["is_missed"][devices] = False
         else:
-            self._own[devices] = _AWAY
-        is_asked = self._is_asked[devices]
+            self._known["own_word"][devices] = _AWAY
+        is_asked = self._are(_ASKED, devices)
         devices, newest_ns = devices[is_asked], newest_ns[is_asked]
-        is_decided = self._said[devices] == _DECIDED
+        is_decided = self._known["said"][devices] == _DECIDED
         said = self.say(devices[is_decided], newest_ns[is_decided])
-        is_away = (self._own[devices] == _AWAY) | (self._through[devices] == _AWAY)
+        is_away = (self._known["own_word"][devices] == _AWAY) | (
+            self._known["through_word"][devices] == _AWAY
+        )
         is_away |= self.are_silent(devices)
-        before = self._said[devices]
+        before = self._known["said"][devices]
         # That a bridge is there again does not say that a device ever was.
         may_be_new = not is_there or not word.is_through
         is_changed = np.where(is_away, before != _OFFLINE, before != _ONLINE)
         is_changed &= may_be_new | (before != _NOTHING)
-        self._said[devices[is_changed]] = np.where(is_away, _OFFLINE, _ONLINE)[is_changed]
+        self._known["said"][devices[is_changed]] = np.where(is_away, _OFFLINE, _ONLINE)[is_changed]
         columns = (devices[is_changed], newest_ns[is_changed], is_away[is_changed])
         for row, seen_ns, has_gone in zip(*(column.tolist() for column in columns), strict=True):
             state = OFFLINE if has_gone else ONLINE
@@ -171,13 +168,13 @@ class DeviceStates:
 
         That they were said to be away stays so until something says otherwise.
         """
-        (self._through if is_through else self._own)[devices] = _UNSAID
-        is_gone = self._is_asked[devices] & (self._said[devices] == _ONLINE)
-        self._said[devices[is_gone & self.are_silent(devices)]] = _DECIDED
+        (self._known["through_word"] if is_through else self._known["own_word"])[devices] = _UNSAID
+        is_gone = self._are(_ASKED, devices) & (self._known["said"][devices] == _ONLINE)
+        self._known["said"][devices[is_gone & self.are_silent(devices)]] = _DECIDED
 
     def seen(self, devices: NDArray[np.int32]) -> None:
         """Take note that newer readings of these devices have come."""
-        self._is_missed[devices] = False
+        self._known["is_missed"][devices] = False
 
     def heard_ns(self, arrival_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[d]: monotonic time of the last sign of life of each device.
@@ -194,27 +191,32 @@ class DeviceStates:
             newest_ns: int64[d], event time of the newest reading of each.
         """
         known = slice(0, len(newest_ns))
-        is_known: NDArray[np.bool_] = (newest_ns > NO_TIME_NS) | (self._said[known] == _ONLINE)
-        return is_known & ~self._is_missed[known]
+        is_known: NDArray[np.bool_] = (newest_ns > NO_TIME_NS) | (
+            self._known["said"][known] == _ONLINE
+        )
+        is_known &= ~self._known["is_missed"][known]
+        return is_known
 
     def are_silent(self, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: which of these devices are silent, and away by it."""
-        return self._is_missed[devices] & self._counts_silence(devices)
+        return self._known["is_missed"][devices] & self._counts_silence(devices)
 
     def decide(self, devices: NDArray[np.int32]) -> None:
         """Note that these devices are silent."""
-        self._is_missed[devices] = True
-        devices = devices[self._is_asked[devices] & self._counts_silence(devices)]
-        self._said[devices[self._said[devices] != _OFFLINE]] = _DECIDED
+        self._known["is_missed"][devices] = True
+        devices = devices[self._are(_ASKED, devices) & self._counts_silence(devices)]
+        self._known["said"][devices[self._known["said"][devices] != _OFFLINE]] = _DECIDED
 
     def _counts_silence(self, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether silence says that these devices are away."""
-        counts: NDArray[np.bool_] = self._is_expected[devices] | (self._own[devices] != _THERE)
+        counts: NDArray[np.bool_] = self._are(_EXPECTED, devices) | (
+            self._known["own_word"][devices] != _THERE
+        )
         return counts
 
     def decided(self, among: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
         """int32[d]: the devices of which it is decided and not said; of these, or of all."""
-        found = np.flatnonzero(self._said == _DECIDED).astype(np.int32)
+        found = np.flatnonzero(self._known["said"] == _DECIDED).astype(np.int32)
         return found if among is None else found[np.isin(found, among)]
 
     def say(self, devices: NDArray[np.int32], newest_ns: NDArray[np.int64]) -> list[DeviceState]:
@@ -224,7 +226,7 @@ class DeviceStates:
             devices: int32[d], rows.
             newest_ns: int64[d], event time of the newest reading of each.
         """
-        self._said[devices] = _OFFLINE
+        self._known["said"][devices] = _OFFLINE
         return self._offline(devices, newest_ns)
 
     def go_back(self, devices: NDArray[np.int32], floor_ns: NDArray[np.int64]) -> None:
@@ -237,20 +239,16 @@ class DeviceStates:
             floor_ns: int64[d], event time that whatever comes of each from now on is later than.
         """
         # What is decided may have been said by a process that was killed.
-        is_wrong = (self._said_ns[devices] > floor_ns) | (self._said[devices] == _DECIDED)
+        is_wrong = (self._known["said_ns"][devices] > floor_ns) | (
+            self._known["said"][devices] == _DECIDED
+        )
         devices = devices[is_wrong]
-        self._said[devices] = _NOTHING
-        self._said_ns[devices] = NO_TIME_NS
+        self._known["said"][devices] = _NOTHING
+        self._known["said_ns"][devices] = NO_TIME_NS
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:
         """Copy out what was said of these devices."""
-        return {
-            "said": self._said[devices],
-            "said_ns": self._said_ns[devices],
-            "own_word": self._own[devices],
-            "through_word": self._through[devices],
-            "is_missed": self._is_missed[devices],
-        }
+        return self._known.snapshot(devices)
 
     def restore(
         self,
@@ -268,30 +266,31 @@ class DeviceStates:
                 has no other silence.
             is_known: bool[d], which of them had sent any.
         """
-        self._own[devices] = block.get("own_word", _UNSAID)
-        self._through[devices] = block.get("through_word", _UNSAID)
+        self._known.restore(devices, block, may_lack=True)
         # Who has no such topic any more could never take it back.
-        own, through = self._own[devices], self._through[devices]
-        self._own[devices] = np.where((own == _THERE) & ~self._has_own[devices], _UNSAID, own)
-        self._through[devices] = np.where(self._has_through[devices], through, _UNSAID)
-        self._is_missed[devices] = block.get("is_missed", is_silent)
-        self._said_ns[devices] = np.clip(block.get("said_ns", NO_TIME_NS), NO_TIME_NS, NEVER_NS)
-        said = np.full(len(devices), _NOTHING, np.int8)
-        said[:] = block.get("said", _NOTHING)
+        own, through = self._known["own_word"], self._known["through_word"]
+        is_forgone = (own[devices] == _THERE) & ~self._are(_HAS_OWN, devices)
+        own[devices[is_forgone]] = _UNSAID
+        through[devices[~self._are(_HAS_THROUGH, devices)]] = _UNSAID
+        self._known["is_missed"][devices] = block.get("is_missed", is_silent)
+        said_ns = self._known["said_ns"]
+        said_ns[devices] = np.clip(said_ns[devices], NO_TIME_NS, NEVER_NS)
+        said = self._known["said"][devices]
         # Of a feed that wanted nothing said, or a version that did not, nobody has heard that.
         is_unsaid = (is_known & (said == _NOTHING)) | (said == _ONLINE)
         said[self.are_silent(devices) & is_unsaid] = _DECIDED
         # What was said before nothing was wanted is how it is no longer.
-        self._said[devices] = np.where(self._is_asked[devices], said, _NOTHING)
+        self._known["said"][devices] = np.where(self._are(_ASKED, devices), said, _NOTHING)
 
     def forget(self, devices: NDArray[np.int32]) -> None:
         """Drop what was said of these devices."""
-        self._said[devices] = _NOTHING
-        self._said_ns[devices] = NO_TIME_NS
-        self._own[devices] = _UNSAID
-        self._through[devices] = _UNSAID
+        self._known.forget(devices)
         self._word_ns[devices] = _NEVER_SAID
-        self._is_missed[devices] = False
+
+    def _are(self, what: int, devices: NDArray[Any]) -> NDArray[np.bool_]:
+        """bool[d]: of which of these devices their feed says this."""
+        are: NDArray[np.bool_] = (self._told[devices] & np.uint8(what)) > 0
+        return are
 
     def _offline(
         self, devices: NDArray[np.int32], newest_ns: NDArray[np.int64]
@@ -305,21 +304,21 @@ class DeviceStates:
 
     def _state(self, row: int, time_ns: int, state: str, cause: str, seen_ns: int) -> DeviceState:
         """Say it, later than what was said before: the last that is said is how a device is."""
-        time_ns = max(time_ns, int(self._said_ns[row]) + 1)
-        self._said_ns[row] = time_ns
+        time_ns = max(time_ns, int(self._known["said_ns"][row]) + 1)
+        self._known["said_ns"][row] = time_ns
         seen_ns = seen_ns if seen_ns > NO_TIME_NS else 0
         device = self._channels.devices[row]
         return DeviceState(device.feed, device.name, time_ns, state, cause, seen_ns, device.tags)
 
 
-def _told(feed: FeedConfig | None, device: str) -> tuple[bool, bool, bool, bool]:
-    """What a feed's configuration says of a device's state: the four columns of ``grow``."""
+def _told(feed: FeedConfig | None, device: str) -> int:
+    """What a feed's configuration says of a device's state."""
     if feed is None:
-        return False, False, False, False
+        return 0
     are_own = [is_of_one(feed, topic) for topic in feed.availability_topics]
     return (
-        feed.tells_state(device),
-        feed.expect_every is not None,
-        any(are_own),
-        not all(are_own),
+        _ASKED * feed.tells_state(device)
+        | _EXPECTED * (feed.expect_every is not None)
+        | _HAS_OWN * any(are_own)
+        | _HAS_THROUGH * (not all(are_own))
     )
