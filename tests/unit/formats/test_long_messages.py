@@ -32,6 +32,19 @@ _MORE: list[dict[str, Any]] = [
     },
     {"strict": True, "channels": {"x": {"base": 16}, "y": {"decimal": "."}, "t": {}}},
     {"pairs": {"name": "id", "value": "x"}, "channels": {"a": {}, "b": {"decimal": ","}}},
+    {
+        "time": {
+            "path": "t",
+            "or_path": ["n.t"],
+            "pattern": ["%Y%m%d", "%Y-%m-%dT%H:%M:%SZ"],
+            "date_only": True,
+        },
+        "channels": {
+            "x": {"or_path": ["n.id", "y"], "power_of_ten": "t", "missing": [7]},
+            "y": {"to": "degC", "unit": "degF", "default": 1},
+        },
+    },
+    {"channels": {"x": {"power_of_ten": "y", "decimal": ","}}},
     {"quality": {"path": "y"}, "channels": {"x": {}, "t": {}}},
     {"arrays": {}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "y": {}}},
     {"other_channels": {"decimal": ","}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}}},
@@ -42,7 +55,24 @@ _CELLS = st.one_of(
     st.sampled_from(
         ["1,5", "1.234,5", "1'000", "-7 C", " 7 °C", "0x1f", "+.5", ",5", "1 234", "1,2,3", "−4"]
     ),
-    st.sampled_from(["", " ", "nan", "on", "1e999", "9" * 70, "1e5", ",5e3", "\u0661", "1_0"]),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "nan",
+            "true",
+            " False ",
+            "[1.5]",
+            "[x]",
+            "on",
+            "1e999",
+            "9" * 70,
+            "1e5",
+            ",5e3",
+            "\u0661",
+            "1_0",
+        ]
+    ),
     st.floats(),
     st.integers(-(2**1100), 2**1100),
     st.none(),
