@@ -182,7 +182,8 @@ class Signal:
         if power is None or power not in range(-_MOST_POWER, _MOST_POWER + 1):
             return _NoPower(said)
         times = 10.0 ** abs(power)
-        return number * times if power > 0 else number / times
+        # A whole number may be larger than any float.
+        return as_float(number) * times if power > 0 else as_float(number) / times
 
     def kept(self, found: float) -> float:
         """What a number in the payload is in the unit that is kept."""
