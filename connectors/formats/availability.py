@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import msgspec
 
-from connectors.formats.devices import MAX_NAME, check_device, filled
+from connectors.formats.names import MAX_NAME, check_device, filled
 from connectors.formats.numbers import shown
 from connectors.formats.paths import getter
 from connectors.formats.topics import TopicPattern

@@ -7,7 +7,7 @@ end is bounded: devices, channels, and topics that are remembered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import compress
 from operator import itemgetter
@@ -17,26 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.format import Typed
-from connectors.formats.numbers import is_literal, shown
+from connectors.formats.names import (
+    MAX_NAME,
+    check_device,
+    filled,
+    no_channel_name,
+    part_of,
+    too_long,
+    with_tags,
+)
 from connectors.formats.other_tags import OtherTags
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import TaggedTopic, TopicPattern
-from headgate.config.device_name import DeviceName
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import Channel, ChannelTable, Device, Remaining, Tags, telling_tags
 from headgate.core.errors import DataError
 from headgate.core.texts import code_of
 
-#: Longest device name, and longest value of a tag, in characters. They stand in every point.
-MAX_NAME = 256
-
 #: So many tags a feed may have, by their names.
 _MOST_TAGS = 1000
-
-#: A larger number is no tag.
-_LONGEST_BITS = 200
 
 #: A longer topic is not remembered, bytes: it is worked out anew each time.
 MAX_TOPIC_BYTES = 1024
@@ -148,7 +149,7 @@ class Devices:
             check_device(texts[0])
         tags = tuple(sorted((values | self._fixed_tags).items()))
         if isinstance(topic, TaggedTopic):
-            tags = _with(tags, topic.beside)
+            tags = with_tags(tags, topic.beside)
         if self.is_named_by_topic and self._placeholders[1:]:
             parts = tuple(every[name] for name in self._placeholders)
             self._check_parts(telling_tags(tags, self._identity), texts[0], parts)
@@ -171,7 +172,7 @@ class Devices:
         """
         tags = self._tagged(tags, [first(get, record, around) for _, get in self._tags])
         if self._other_tags is not None:
-            tags = _with(tags, self._other_tags.of(record, around).items())
+            tags = with_tags(tags, self._other_tags.of(record, around).items())
         values = [first(get, record, around) for get in self._parts]
         return tags, self._named(tags, texts, values)
 
@@ -204,13 +205,13 @@ class Devices:
         """The topic's tags, and those of the payload; what is not there is none."""
         if not self._tags:
             return tags
-        return _with(tags, zip((name for name, _ in self._tags), values, strict=True))
+        return with_tags(tags, zip((name for name, _ in self._tags), values, strict=True))
 
     def _named(self, tags: Tags, texts: tuple[str, ...], values: Sequence[object]) -> str:
         if not values:
             return texts[0]
         tags = telling_tags(tags, self._identity)
-        parts = tuple(map(_part, self._paths, values))
+        parts = tuple(map(part_of, self._paths, values))
         device = texts[0] + "".join(
             part + text for part, text in zip(parts, texts[1:], strict=True)
         )
@@ -305,9 +306,9 @@ class Devices:
         """
         of_device, limits = self._others[place], self._limits
         if not name or len(name) > MAX_NAME:
-            raise too_long("a channel's name", name) if name else _no_channel_name(name)
+            raise too_long("a channel's name", name) if name else no_channel_name(name)
         if not name.isprintable():
-            raise _no_channel_name(name)
+            raise no_channel_name(name)
         if len(of_device) >= limits.max_other_channels:
             raise DataError(
                 "too_many_channels",
@@ -446,81 +447,3 @@ class Devices:
 def _kept(places: dict[_Key, int], new: list[int]) -> dict[_Key, int]:
     """The keys of the places that are left, with the numbers that these have now."""
     return {key: new[place] for key, place in places.items() if new[place] >= 0}
-
-
-def filled(name: DeviceName, values: Mapping[str, str]) -> tuple[str, ...]:
-    """The texts of a name with the values of the topic's placeholders put in."""
-    texts = [name.texts[0]]
-    for field, is_placeholder, text in zip(
-        name.fields, name.is_placeholder, name.texts[1:], strict=True
-    ):
-        if is_placeholder:
-            texts[-1] += values[field] + text
-        else:
-            texts.append(text)
-    return tuple(texts)
-
-
-def _part(path: str, value: object) -> str:
-    """What the payload has of a device's name."""
-    if type(value) is int:
-        return str(value)
-    if type(value) is str:
-        return value
-    raise DataError("bad_device", f"{path}: expected a device's name, got {shown(value)}")
-
-
-def _with(tags: Tags, more: Iterable[tuple[str, object]]) -> Tags:
-    """Tags, and others of which it is known what is said of each; what says nothing is none."""
-    found = [(name, text) for name, value in more if (text := _tag(name, value))]
-    return tuple(sorted([*tags, *found]))
-
-
-def _tag(name: str, value: object) -> str:
-    """The text of a tag; empty where there is none."""
-    text = ""
-    if type(value) is str:
-        # A number that is none, such as NaN, says as little as null does.
-        text = "" if is_literal(value) else value.strip()
-    elif type(value) is bool:
-        text = "true" if value else "false"
-    elif type(value) is float and value.is_integer():
-        text = f"{value:.0f}"
-    elif type(value) is float or (type(value) is int and value.bit_length() <= _LONGEST_BITS):
-        text = str(value)
-    elif value is not ABSENT and value is not None:
-        raise DataError("bad_tag", f"{name}: expected a text or number, got {shown(value)}")
-    if len(text) > MAX_NAME:
-        raise too_long(f"tag {name}", text)
-    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise DataError("bad_tag", f"{name}: is no Unicode text")
-    return text
-
-
-def check_device(device: str) -> None:
-    """Refuse, with DataError, what can be no device's name."""
-    if not device:
-        raise DataError("bad_device", "the device's name is empty")
-    if len(device) > MAX_NAME:
-        raise too_long("the device's name", device)
-    # Spaces, commas, quotes and any letters are fine. Control characters, and lone surrogates,
-    # are not: no display shows them and line protocol can't carry a line break.
-    if device.isprintable():
-        return
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in device):
-        raise DataError("bad_device", "a control character in the device's name")
-    try:
-        device.encode()
-    except UnicodeEncodeError:
-        raise DataError("bad_device", "the device's name is no Unicode text") from None
-
-
-def _no_channel_name(name: str) -> DataError:
-    return DataError("no_channels", f"expected a name of a channel, got {name!r:.60}")
-
-
-def too_long(what: str, name: str) -> DataError:
-    """Why a name is none, or the value of a tag."""
-    return DataError(
-        "name_too_long", f"{what}: expected at most {MAX_NAME} characters, got {len(name)}"
-    )

@@ -14,8 +14,9 @@ from math import nan
 from typing import Any
 
 from connectors.formats.columns import Rows
-from connectors.formats.devices import MAX_NAME, Devices, too_long
+from connectors.formats.devices import Devices
 from connectors.formats.format import Fields, Format
+from connectors.formats.names import MAX_NAME, too_long
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter, quoted
 from connectors.formats.signals import Signal
