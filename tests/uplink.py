@@ -26,6 +26,7 @@ from headgate.core.records import (
 from headgate.core.results import STATISTICS, Aggregates, Anomaly
 from headgate.core.telemetry import Telemetry
 from streams.forward.lane import ForwardLane
+from streams.forward.timings import USUAL, ForwardTimings
 
 START_NS = 1_750_000_000 * 10**9
 TOKEN = "a-token-nobody-may-see"
@@ -106,8 +107,9 @@ async def until_done(rig: Rig, at: TopicPartition, offset: int, sink: str = "inf
 class Rig:
     """A log with results in it, and a forward lane."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, timings: ForwardTimings) -> None:
         self.config = config
+        self.timings = timings
         self.clock = clock
         self.log = open_log(config, self.clock)
         self.telemetry = Telemetry(self.clock)
@@ -133,7 +135,7 @@ class Rig:
     @asynccontextmanager
     async def forwarding(self, *sinks: Sink) -> AsyncIterator[ForwardLane]:
         """The lane runs inside the block, and is stopped after it within 5 s."""
-        lane = ForwardLane(self.config, self.log, self.clock, self.telemetry, sinks)
+        lane = ForwardLane(self.config, self.log, self.clock, self.telemetry, sinks, self.timings)
         stop = asyncio.Event()
         task = asyncio.create_task(lane.run(stop))
         try:
@@ -145,9 +147,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig(config: Config, clock: Clock | None = None) -> AsyncIterator[Rig]:
-    """A rig whose log is open inside the block."""
-    rig = Rig(config, clock or SystemClock())
+async def open_rig(
+    config: Config, clock: Clock | None = None, timings: ForwardTimings = USUAL
+) -> AsyncIterator[Rig]:
+    """A rig whose log is open inside the block, and whose lanes have these timings."""
+    rig = Rig(config, clock or SystemClock(), timings)
     await rig.log.start()
     await rig.log.ensure_topics(topic_specs(config))
     try:

@@ -48,38 +48,10 @@ from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.forward.backlog import EVICTED, Backlog
 from streams.forward.ranges import Range
+from streams.forward.timings import USUAL, ForwardTimings
 from streams.forward.upkeep import BacklogUpkeep
 
 _logger = structlog.get_logger()
-
-#: Longest wait for a record, s; then there are other things to look after.
-_WAIT_S = 5.0
-
-#: First and longest pause between two tries to write, s.
-_FIRST_PAUSE_S = 0.2
-_PAUSE_CEILING_S = 30.0
-
-#: Bytes read of one partition at a time. Points are many times larger than the records they are
-#: made of, and a small box has to hold those of all partitions.
-_READ_BYTES = 64 << 10
-
-#: Between two warnings about the same sink, s.
-_WARNING_INTERVAL_S = 60.0
-
-#: Between two looks at how much waits, s.
-_LOOK_INTERVAL_S = 1.0
-
-#: Aggregates that have waited for so long are backlog: newer ones go first, ms.
-_LIVE_MS = 10_000
-
-#: How long live points are waited for while there is a backlog to send, s.
-_GLANCE_S = 0.01
-
-#: Records in a piece of the backlog at most.
-_PIECE_RECORDS = 256
-
-#: A round that takes this long hangs, s: each of its parts ends much earlier.
-_ROUND_LIMIT_S = 600.0
 
 
 class ForwardLane:
@@ -91,6 +63,7 @@ class ForwardLane:
         clock: Source of time, for timers and the time of quarantine.
         telemetry: Metrics of this lane.
         sinks: Where to write.
+        timings: How it spends its time.
     """
 
     def __init__(
@@ -100,10 +73,11 @@ class ForwardLane:
         clock: Clock,
         telemetry: Telemetry,
         sinks: Sequence[Sink],
+        timings: ForwardTimings = USUAL,
     ) -> None:
         self.watchdog = Watchdog(clock)
         self._consumers = [
-            _Consumer(config, log, clock, telemetry, self.watchdog, sink) for sink in sinks
+            _Consumer(config, log, clock, telemetry, self.watchdog, sink, timings) for sink in sinks
         ]
 
     def health(self) -> tuple[bool, str]:
@@ -146,12 +120,14 @@ class _Consumer:
         telemetry: Telemetry,
         watchdog: Watchdog,
         sink: Sink,
+        timings: ForwardTimings,
     ) -> None:
         self.sink = sink
+        self._timings = timings
         # Why the sink took nothing at the last try; only a write that it accepts clears that.
         self._refusal: TransientError | None = None
         self._log_trouble = "starting"
-        self._backoff = Backoff(_FIRST_PAUSE_S, _PAUSE_CEILING_S)
+        self._backoff = Backoff(timings.first_pause_s, timings.longest_pause_s)
         self._config = config
         self._log = log
         self._clock = clock
@@ -181,7 +157,7 @@ class _Consumer:
         self._backlogs = {backlog.at: backlog for backlog in every}
         # Ends of the partitions when they were last looked at.
         self._ends: dict[TopicPartition, int] = {}
-        self._upkeep = BacklogUpkeep(config, log, clock, telemetry, sink.name)
+        self._upkeep = BacklogUpkeep(config, log, clock, telemetry, sink.name, timings)
         # Which partition's backlog had its turn last, and how many records make a piece.
         self._turn = 0
         self._piece_records = 1
@@ -194,7 +170,8 @@ class _Consumer:
         try:
             while True:
                 try:
-                    with self._watchdog.limit(f"forwarding to {self.sink.name}", _ROUND_LIMIT_S):
+                    what = f"forwarding to {self.sink.name}"
+                    with self._watchdog.limit(what, self._timings.round_limit_s):
                         await self._round()
                 except TransientError as error:
                     if error is not self._refusal:
@@ -220,8 +197,8 @@ class _Consumer:
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._next_look_ns:
             await self._look()
-            self._next_look_ns = now_ns + round(_LOOK_INTERVAL_S * NS_PER_S)
-        wait_s = _WAIT_S
+            self._next_look_ns = now_ns + round(self._timings.look_s * NS_PER_S)
+        wait_s = self._timings.wait_s
         gathering_ns = self._next_aggregates_ns - now_ns
         if gathering_ns > 0:
             wait_s = min(wait_s, gathering_ns / NS_PER_S)
@@ -233,9 +210,9 @@ class _Consumer:
         has_backlog = any(self._backlogs.values())
         if has_backlog:
             due_s = (self._next_piece_ns - now_ns) / NS_PER_S
-            wait_s = min(wait_s, max(_GLANCE_S, due_s))
+            wait_s = min(wait_s, max(self._timings.glance_s, due_s))
         found = await self._log.read_many(
-            wanted, reader=self.sink.name, max_bytes=_READ_BYTES, wait_s=wait_s
+            wanted, reader=self.sink.name, max_bytes=self._timings.read_bytes, wait_s=wait_s
         )
         if not found:
             self._oldest_ms = None
@@ -280,7 +257,7 @@ class _Consumer:
         first, end = tier.ranges[-1] if is_newest else tier.ranges[0]
         if is_newest:
             first = max(first, end - self._piece_records)
-        records = await self._log.read(tier.at, first, max_bytes=2 * _READ_BYTES)
+        records = await self._log.read(tier.at, first, max_bytes=2 * self._timings.read_bytes)
         records = [record for record in records if record.offset < end]
         begin = records[0].offset if records else end
         points: list[Point] = []
@@ -295,8 +272,8 @@ class _Consumer:
         await backlog.save()
         self._in_hand.finished(self._places.index(tier.at), behind, first)
         self._count("aggregates", len(points) - len(refused))
-        if sum(len(record.value) for record in records) < _READ_BYTES:
-            self._piece_records = min(2 * self._piece_records, _PIECE_RECORDS)
+        if sum(len(record.value) for record in records) < self._timings.read_bytes:
+            self._piece_records = min(2 * self._piece_records, self._timings.piece_records)
         else:
             self._piece_records = max(1, len(records))
         now_ns = self._clock.monotonic_ns()
@@ -364,7 +341,7 @@ class _Consumer:
         now_ms = self._log.now_ms()
         fresh = {}
         for at, records in found.items():
-            if now_ms - records[0].timestamp_ms <= _LIVE_MS:
+            if now_ms - records[0].timestamp_ms <= self._timings.live_ms:
                 fresh[at] = records
             else:
                 backlog = self._backlogs[at]
@@ -376,7 +353,7 @@ class _Consumer:
     async def _pause(self, wait_s: float) -> None:
         """Wait before the next try, and look after what waits."""
         while wait_s > 0:
-            step_s = min(wait_s, _LOOK_INTERVAL_S)
+            step_s = min(wait_s, self._timings.look_s)
             await asyncio.sleep(step_s)
             wait_s -= step_s
             if wait_s > 0 and self._is_ready:
@@ -477,7 +454,7 @@ class _Consumer:
                 cause=self.trouble,
             )
             self._has_warned = True
-            self._next_warning_ns = now_ns + round(_WARNING_INTERVAL_S * NS_PER_S)
+            self._next_warning_ns = now_ns + round(self._timings.warning_s * NS_PER_S)
 
     def _all_clear(self) -> None:
         self._backoff.reset()

@@ -30,11 +30,9 @@ from headgate.core.telemetry import Telemetry
 from streams.forward.backlog import EVICTED, Backlog, Tier
 from streams.forward.ranges import Range, overlap, without
 from streams.forward.thinning import concat, source_windows, thin
+from streams.forward.timings import USUAL, ForwardTimings
 
 _logger = structlog.get_logger()
-
-#: Read at once, of records that are thinned or only looked at.
-_READ_BYTES = 1 << 20
 
 #: Looks at records, and steps of thinning, in one call: the sink is not forgotten meanwhile.
 _LOOKS, _STEPS = 8, 8
@@ -48,9 +46,6 @@ _MAX_ROWS = 4096
 #: Why points are gone that were merged into those of longer windows.
 THINNED_OUT = "thinned"
 
-#: Between two messages that points are given up, s.
-_WARNING_INTERVAL_S = 60.0
-
 
 class BacklogUpkeep:
     """Looks after the backlogs of one sink.
@@ -61,11 +56,19 @@ class BacklogUpkeep:
         clock: Source of time.
         telemetry: Where backlogs and losses are shown.
         sink: The sink's name.
+        timings: How much is read at once, and how often is warned.
     """
 
     def __init__(
-        self, config: Config, log: Log, clock: Clock, telemetry: Telemetry, sink: str
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        telemetry: Telemetry,
+        sink: str,
+        timings: ForwardTimings = USUAL,
     ) -> None:
+        self._timings = timings
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
@@ -125,7 +128,7 @@ class BacklogUpkeep:
             tier.note(records, [points_in(record) for record in records])
 
     async def _read(self, tier: Tier, first: int, end: int) -> list[StoredRecord]:
-        records = await self._log.read(tier.at, first, max_bytes=_READ_BYTES)
+        records = await self._log.read(tier.at, first, max_bytes=self._timings.thinned_bytes)
         return [record for record in records if record.offset < end]
 
     async def _give_up_old(self, backlog: Backlog) -> None:
@@ -207,7 +210,7 @@ class BacklogUpkeep:
         self._given_up += points
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._next_warning_ns:
-            self._next_warning_ns = now_ns + round(_WARNING_INTERVAL_S * NS_PER_S)
+            self._next_warning_ns = now_ns + round(self._timings.warning_s * NS_PER_S)
             _logger.error(
                 "Aggregates are given up: there is no room for the backlog, or it is too old.",
                 sink=self._sink,

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import faust
@@ -36,26 +37,32 @@ from streams.process.worker import Worker
 _logger = structlog.get_logger()
 _T = TypeVar("_T")
 
-#: How often silent devices are looked for, s. A silent device's window closes this much later
-#: than ``streams.silent_after`` at most.
-_LOOK_INTERVAL_S = 0.25
-
-#: The same while time has nothing to say of any device, s.
-_REST_S = 2.0
-
-#: Between two looks whether Faust still runs, s.
-_CRASH_CHECK_S = 1.0
-
-#: Readings that wait in the log for so long without any being brought, s, mean that Faust does not
-#: read any more; looked at this often, s. Longer than a group of several workers takes to settle.
-_STALL_S = 20.0
-_PROGRESS_CHECK_S = 5.0
-
-#: Being assigned partitions takes this long at most, s, while the log answers.
-_ASSIGNMENT_LIMIT_S = 60.0
-
 #: A member that died is noticed after this long; below 6 s a Kafka broker refuses by default.
 _SESSION_TIMEOUT_S = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsTimings:
+    """What nobody configures, and tests make smaller.
+
+    Attributes:
+        look_s: How often silent devices are looked for. A silent device's window closes this much
+            later than ``streams.silent_after`` at most.
+        rest_s: The same while time has nothing to say of any device.
+        crash_check_s: Between two looks whether Faust still runs.
+        stall_s: Readings that wait in the log for so long without any being brought mean that
+            Faust does not read any more. Longer than a group of several workers takes to settle.
+        check_s: How often that is looked at.
+        assignment_limit_s: Being assigned partitions takes this long at most, while the log
+            answers.
+    """
+
+    look_s: float = 0.25
+    rest_s: float = 2.0
+    crash_check_s: float = 1.0
+    stall_s: float = 20.0
+    check_s: float = 5.0
+    assignment_limit_s: float = 60.0
 
 
 class StreamsLane:
@@ -67,6 +74,7 @@ class StreamsLane:
         clock: Source of time; wall time is never used for deciding about data.
         telemetry: Metrics of this lane.
         share: Which of several such lanes this is.
+        timings: How it spends its time.
     """
 
     def __init__(
@@ -76,8 +84,10 @@ class StreamsLane:
         clock: Clock,
         telemetry: Telemetry,
         share: Share = Share(),  # noqa: B008  (frozen)
+        timings: StreamsTimings = StreamsTimings(),
     ) -> None:
         self._config = config
+        self._timings = timings
         self._share = share
         self._clock = clock
         # One thread: the stages are not re-entrant, and two cores are all there is.
@@ -206,8 +216,8 @@ class StreamsLane:
         while True:
             if self._worker.is_at_rest:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._has_worked.wait(), _REST_S)
-            await until_beat(_LOOK_INTERVAL_S)
+                    await asyncio.wait_for(self._has_worked.wait(), self._timings.rest_s)
+            await until_beat(self._timings.look_s)
             self._has_worked.clear()
             async with self._turn:
                 await self._worker.tick()
@@ -215,7 +225,7 @@ class StreamsLane:
     async def _watch_app(self, app: faust.App) -> None:
         """Turn a crash inside Faust, which it would only log, into the end of this process."""
         while not app.should_stop and not app.crashed:
-            await until_beat(_CRASH_CHECK_S)
+            await until_beat(self._timings.crash_check_s)
         raise RuntimeError("Faust stopped by itself") from app.crash_reason
 
     async def _watch_progress(self) -> None:
@@ -228,7 +238,7 @@ class StreamsLane:
         waits: dict[str, int] = {}
         while True:
             worked_ns = self._worked_ns
-            await asyncio.sleep(_PROGRESS_CHECK_S)
+            await asyncio.sleep(self._timings.check_s)
             now_ns = self._clock.monotonic_ns()
             if self._worked_ns != worked_ns or self._turn.locked():
                 waits = {}
@@ -248,9 +258,9 @@ class StreamsLane:
         """What Faust is to blame for at this moment, and how long it may last, s."""
         waiting = await self._worker.waiting_records()
         if waiting:
-            return {"records wait in the log, and none is brought": _STALL_S}
+            return {"records wait in the log, and none is brought": self._timings.stall_s}
         if not self._worker.next_offsets:
-            return {"no partition has been assigned": _ASSIGNMENT_LIMIT_S}
+            return {"no partition has been assigned": self._timings.assignment_limit_s}
         return {}
 
     async def _in_thread(self, call: Callable[..., _T], *args: object) -> _T:

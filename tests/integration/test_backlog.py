@@ -13,6 +13,7 @@ from connectors.sinks.influxdb.sink import InfluxSink
 from headgate.config.schema import Config
 from headgate.core.log import AGGREGATES, TopicPartition
 from headgate.core.records import anomalies_record
+from streams.forward.timings import ForwardTimings
 from tests.uplink import (
     START_NS,
     Rig,
@@ -87,13 +88,11 @@ async def _settled(rig: Rig) -> None:
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 async def test_live_points_go_first_and_the_backlog_beside_them(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+    server: Server, tmp_path: Path, order: str
 ) -> None:
     """In the order that is asked for, and each point once."""
-    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
-    monkeypatch.setattr("streams.forward.lane._READ_BYTES", 4096)
     config = _config(tmp_path, server.url, backlog_order=order)
-    async with open_rig(config) as rig:
+    async with open_rig(config, timings=ForwardTimings(live_ms=300, read_bytes=4096)) as rig:
         for window in range(200):
             await rig.put("aggregates", aggregates_of(["d"], window=window))
         await asyncio.sleep(0.5)
@@ -110,12 +109,9 @@ async def test_live_points_go_first_and_the_backlog_beside_them(
     assert max(first) < min(last)
 
 
-async def test_what_waits_is_shown(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_waits_is_shown(server: Server, tmp_path: Path) -> None:
     """Points, bytes and age, while the sink is away."""
-    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
-    async with open_rig(_config(tmp_path, server.url)) as rig:
+    async with open_rig(_config(tmp_path, server.url), timings=ForwardTimings(live_ms=300)) as rig:
         for window in range(20):
             await rig.put("aggregates", aggregates_of(["a", "b"], window=window))
         await asyncio.sleep(0.5)
@@ -141,13 +137,11 @@ async def _outage(rig: Rig, hours: int) -> None:
 
 @pytest.mark.thorough
 async def test_a_day_without_the_sink_is_spanned_from_end_to_end(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path
 ) -> None:
     """Under a cap it is thinned instead of cut off; newest finest, every anomaly kept."""
-    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
-    monkeypatch.setattr("streams.forward.upkeep._READ_BYTES", 400_000)
     config = _config(tmp_path, server.url, max_backlog="1500kB")
-    async with open_rig(config) as rig:
+    async with open_rig(config, timings=ForwardTimings(live_ms=300, thinned_bytes=400_000)) as rig:
         await _outage(rig, 24)
         await asyncio.sleep(0.5)
         async with rig.forwarding(_sink(rig)):
@@ -179,14 +173,12 @@ async def test_a_day_without_the_sink_is_spanned_from_end_to_end(
 
 
 async def test_a_lane_that_dies_while_it_thins_or_drains_loses_nothing(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path
 ) -> None:
     """Ended at any moment and started again, on the same log; each reading in one point."""
-    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 300)
-    monkeypatch.setattr("streams.forward.upkeep._READ_BYTES", 30_000)
-    monkeypatch.setattr("streams.forward.lane._READ_BYTES", 8192)
     config = _config(tmp_path, server.url, max_backlog="300kB")
-    async with open_rig(config) as rig:
+    timings = ForwardTimings(live_ms=300, thinned_bytes=30_000, read_bytes=8192)
+    async with open_rig(config, timings=timings) as rig:
         await _outage(rig, 4)
         await asyncio.sleep(0.5)
         for _ in range(12):
@@ -222,12 +214,11 @@ async def _forward(rig: Rig) -> None:
 
 
 async def test_what_has_waited_for_too_long_is_given_up_and_counted(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path
 ) -> None:
     """Aggregates, that is; an anomaly is kept however old."""
-    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 100)
     config = _config(tmp_path, server.url, max_age="1s")
-    async with open_rig(config) as rig:
+    async with open_rig(config, timings=ForwardTimings(live_ms=100)) as rig:
         await rig.put("aggregates", *(aggregates_of(["d"], window=n) for n in range(30)))
         await rig.put("anomalies", anomalies_record([make_anomaly("d")]))
         await asyncio.sleep(1.2)

@@ -23,6 +23,7 @@ from headgate.core.log import AGGREGATES, ANOMALIES, READINGS, Record
 from headgate.core.records import anomalies_record, readings_record
 from headgate.inspect.audit import Audit, audit
 from headgate.inspect.sink_audit import SinkAccount
+from streams.forward.timings import ForwardTimings
 from tests.uplink import (
     Rig,
     Server,
@@ -110,15 +111,14 @@ async def test_points_are_acknowledged_or_wait(
 
 
 async def test_what_was_given_up_and_thinned_is_told_with_its_reason(
-    tmp_path: Path, log_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, log_settings: dict[str, Any]
 ) -> None:
     """Also by a lane that is started anew, and by one that has had nothing to do since."""
-    monkeypatch.setattr("streams.forward.lane._LIVE_MS", 100)
     server = Server()
     async with server.running():
         pass
     config = _config(tmp_path, server.url, log_settings, max_backlog="300kB")
-    async with open_rig(config) as rig:
+    async with open_rig(config, timings=ForwardTimings(live_ms=100)) as rig:
         for first in range(20, 380, 60):
             windows = range(first, first + 60)
             await rig.put(AGGREGATES, *(aggregates_of(["d"], window=each) for each in windows))

@@ -20,7 +20,7 @@ from headgate.core.log import AGGREGATES, QUARANTINE, READINGS, STREAMS, Record,
 from headgate.core.records import decode_aggregates, decode_messages, readings_record
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.audit import audit
-from streams.process.lane import StreamsLane
+from streams.process.lane import StreamsLane, StreamsTimings
 
 pytestmark = pytest.mark.timeout(60)
 _START_NS = 1_750_000_000 * 10**9
@@ -154,31 +154,25 @@ async def test_windows_left_open_by_the_last_run_close_though_nothing_comes(
         assert (await audit(config, log)).is_balanced
 
 
-async def test_a_lane_that_is_assigned_nothing_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lane_that_is_assigned_nothing_ends(tmp_path: Path) -> None:
     """A group that never settles who reads what is left and joined again."""
-    monkeypatch.setattr("streams.process.lane._ASSIGNMENT_LIMIT_S", 0.3)
-    monkeypatch.setattr("streams.process.lane._PROGRESS_CHECK_S", 0.05)
+    timings = StreamsTimings(assignment_limit_s=0.3, check_s=0.05)
     config = _config(tmp_path)
     async with _log(config) as log:
-        lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
+        lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()), timings=timings)
         async with asyncio.timeout(15):
             with pytest.raises(RuntimeError, match="no partition has been assigned"):
                 await lane._watch_progress()
 
 
-async def test_a_lane_that_is_brought_no_readings_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lane_that_is_brought_no_readings_ends(tmp_path: Path) -> None:
     """When they wait in the log; it is started anew then. One without readings waits on."""
-    monkeypatch.setattr("streams.process.lane._STALL_S", 0.3)
-    monkeypatch.setattr("streams.process.lane._PROGRESS_CHECK_S", 0.05)
+    timings = StreamsTimings(stall_s=0.3, check_s=0.05)
     config, table = _config(tmp_path), ChannelTable()
     at = TopicPartition(topic(config, READINGS), _PARTITION)
     async with _log(config) as log:
         # Without Faust: that is what a lane is like whose Faust has stopped reading.
-        lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()))
+        lane = StreamsLane(config, log, SystemClock(), Telemetry(SystemClock()), timings=timings)
         lane._worker.assign([0, 1], 1)
         await lane._worker.tick()
         watch = asyncio.create_task(lane._watch_progress())

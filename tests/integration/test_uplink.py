@@ -34,6 +34,7 @@ from headgate.core.records import (
 )
 from headgate.core.results import DeviceState, SensorHealth
 from headgate.testing.sinks import ODD_NAMES
+from streams.forward.timings import ForwardTimings
 from tests.mosquitto import Mosquitto
 from tests.uplink import (
     START_NS,
@@ -142,15 +143,15 @@ async def test_a_backlog_does_not_wait_between_batches(tmp_path: Path) -> None:
             await until(lambda: len(server.lines) == 9)
 
 
-async def test_anomalies_without_end_do_not_starve_aggregates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_anomalies_without_end_do_not_starve_aggregates(tmp_path: Path) -> None:
     """Aggregates have a turn after each read, however many anomalies wait."""
-    monkeypatch.setattr("streams.forward.lane._READ_BYTES", 5000)
     server = Server()
+    timings = ForwardTimings(read_bytes=5000)
     async with (
         server.running(),
-        open_rig(make_config(tmp_path, server.url, max_points=1, max_wait="0s")) as rig,
+        open_rig(
+            make_config(tmp_path, server.url, max_points=1, max_wait="0s"), timings=timings
+        ) as rig,
     ):
         for device in range(60):
             await rig.put(ANOMALIES, anomalies_record([make_anomaly(f"p{device}")]))
