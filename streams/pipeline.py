@@ -218,8 +218,8 @@ class Pipeline:
             batch: The values, in their order; they point into this pipeline's table.
         """
         batch = batch.take(stable_order(batch.device))
-        held = self._cleaner.held(batch)
-        self._held.hold(held)
+        # A device that publishes retained once and never again has an old value with the broker.
+        held = self._held.hold(self._cleaner.held(batch))
         for route in self._routes:
             route.framer.hold(route.normalizer.process(held))
         return Results(concat_aggregates([]), [], [], [], (), np.unique(batch.device))

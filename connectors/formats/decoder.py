@@ -233,7 +233,8 @@ class FeedDecoder:
             position = int(typed.owner[row])
             if position not in failed:
                 # Nor is it known whether another thing would be said first.
-                is_other = typed.has_arrays or self._times.falls_back or self._careful.has_shape
+                may_be_elsewhere = self._times.falls_back or self._times.has_others
+                is_other = typed.has_arrays or may_be_elsewhere or self._careful.has_shape
                 is_known = value is not None and not is_other
                 failed[position] = self._times.refusal(value, arrived_ns) if is_known else None
         return times_ns

@@ -34,7 +34,7 @@ class Passing:
         return cls(feed) if feed.skip or feed.only else None
 
     def is_message(self, content: object) -> bool:
-        """Whether a message is passed over for what stands in it beside its records, or alone."""
+        """Whether a message without records is passed over for what stands in it."""
         if type(content) is not dict:
             return False
         if any(condition.holds(content, ()) for condition in self._skip):

@@ -97,8 +97,7 @@ class Found:
                 record = each if self._record_of is None else self._record_of(each)
                 if record is ABSENT:
                     continue
-                is_there = self._is_passed is None or type(record) is not dict
-                if is_there or (self._is_passed and not self._is_passed(record, around)):
+                if self._is_passed is None or not self._is_passed(record, around):
                     yield record, around
                 else:
                     self.passed += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, nan
+from math import inf, isinf, nan
 
 from connectors.formats.columns import Rows
 from connectors.formats.numbers import as_written, is_literal, number_text, shown
@@ -12,7 +12,7 @@ from connectors.formats.signals import Signal, word_for
 from headgate.config.channel import ChannelConfig, plain
 from headgate.core.batch import Quality
 from headgate.core.errors import DataError
-from headgate.core.texts import MAX_TEXT
+from headgate.core.texts import MAX_TEXT, is_fit
 
 #: A larger whole number is no text.
 _MOST_BITS = 200
@@ -80,9 +80,13 @@ class TextSignal:
             return "", ""
         if number in self._by_number:
             return self._by_number[number], ""
-        if type(value) is int:
-            return (str(value), "") if value.bit_length() <= _MOST_BITS else ("", "too_long")
-        return (f"{value:.0f}" if value.is_integer() else repr(value)), ""
+        if isinf(number) or (type(value) is int and value.bit_length() > _MOST_BITS):
+            return "", "too_long"
+        if type(value) is float:
+            text = f"{value:.0f}" if value.is_integer() else repr(value)
+        else:
+            text = str(value)
+        return (text, "") if len(text) <= MAX_TEXT else ("", "too_long")
 
     def _written(self, text: str) -> tuple[str, str]:
         # A number that is none, such as NaN, says as little as null does.
@@ -98,9 +102,7 @@ class TextSignal:
             number = number_text(written)
             if number is not None and float(number) in (*self._by_number, *self._no_reading):
                 return self._numbered(float(number))
-        if not written.isprintable() and any(map(_is_unfit, written)):
-            return "", "no_text"
-        return written, ""
+        return (written, "") if is_fit(written) else ("", "no_text")
 
 
 class TextSignals:
@@ -166,8 +168,3 @@ def _as_float(value: float) -> float:
         return float(value)
     except OverflowError:
         return inf if value > 0 else -inf
-
-
-def _is_unfit(letter: str) -> bool:
-    """Whether a character is none that a text may have: no display shows it, nor is it Unicode."""
-    return letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff"

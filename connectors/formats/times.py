@@ -81,6 +81,8 @@ class EventTimes:
         self._paths = mapping.paths
         self._parts = [getter(path) for path in mapping.paths]
         self._others = [getter(path) for path in mapping.or_path]
+        #: Whether a time may stand elsewhere where there is none at its path.
+        self.has_others = bool(mapping.or_path)
         self._units = mapping.units
         self._is_text = mapping.is_text
         self._takes_texts = mapping.takes_texts
@@ -102,7 +104,7 @@ class EventTimes:
         if len(self._parts) == 1:
             value = first(self._parts[0], record, around)
             for get in self._others:
-                if value is not ABSENT and value is not None:
+                if not _is_nothing(value):
                     break
                 other = first(get, record, around)
                 value = value if other is ABSENT else other
@@ -190,7 +192,7 @@ class EventTimes:
         """Whether a device says that it has no clock: nothing, or a time long before any."""
         values = value if isinstance(value, tuple) else (value,)
         leading = values[0]
-        if leading is ABSENT or leading is None or _is_blank(leading):
+        if _is_nothing(leading):
             return True
         if self._unit == "iso8601" and type(leading) in (int, float) and not leading:
             return True  # digits of a date, of which all are zeros
@@ -421,6 +423,10 @@ class EventTimes:
 def _is_dated(text: str) -> bool:
     """Whether a text may say a date and a time of day: it has some numbers."""
     return len(text) <= LONGEST_TEXT and len(_NUMBERS.findall(text)) >= _LEAST_NUMBERS
+
+
+def _is_nothing(value: object) -> bool:
+    return value is ABSENT or value is None or _is_blank(value)
 
 
 def _is_blank(value: object) -> bool:

@@ -24,6 +24,7 @@ from headgate.config.conversion import Straight, conversion
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table, first_and_others
 from headgate.config.values import Flag, Number
+from headgate.core.texts import MAX_TEXT, is_fit
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: What a channel of texts has no use for.
@@ -193,6 +194,12 @@ class ChannelConfig(UnitsConfig):
             raise ValueError(f'{odd[0]}: is of numbers; leave it out beside type = "text"')
         if self.valid_for == 0:
             raise ValueError('valid_for: expected more than "0s"')
+        unfit = [text for text in self.states if not is_fit(text)]
+        if unfit:
+            raise ValueError(
+                f"states: expected texts of 1 to {MAX_TEXT} characters without control characters "
+                f"or blanks around them, got {unfit[0][:40]!r}"
+            )
         return self
 
     @model_validator(mode="after")

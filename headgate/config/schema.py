@@ -102,7 +102,7 @@ class IngestConfig(Table):
     #: Values that one placeholder of one feed may take.
     max_tag_values: Annotated[Int, Field(ge=1)] = 10_000
     #: Texts that one text channel of one device may say.
-    max_texts: Annotated[Int, Field(ge=1, le=10_000)] = 250
+    max_texts: Annotated[Int, Field(ge=1, le=4_000)] = 250
     quarantine_payload: SizeBytes = parse_size_bytes("4KiB")
 
 

@@ -98,3 +98,17 @@ class Texts:
 
 def _renumbered(by_row: Mapping[int, _Of], rows: Sequence[int]) -> dict[int, _Of]:
     return {rows[row]: each for row, each in by_row.items() if rows[row] >= 0}
+
+
+def is_fit(text: str) -> bool:
+    """Whether a text may be one of a channel: neither empty nor long, nor with blanks around it.
+
+    Nor may it have characters that no display shows, or that are none of Unicode.
+    """
+    if not 0 < len(text) <= MAX_TEXT or text != text.strip():
+        return False
+    return text.isprintable() or not any(map(_is_unfit, text))
+
+
+def _is_unfit(letter: str) -> bool:
+    return letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff"

@@ -107,4 +107,6 @@ class Normalizer:
         )
 
     def _column_of(self, channel: Channel) -> int:
-        return self._columns.get(channel.field, -1) if channel.feed == self._feed else -1
+        # A channel that said texts once has readings of that time, which are no numbers.
+        is_ours = channel.feed == self._feed and not channel.is_text
+        return self._columns.get(channel.field, -1) if is_ours else -1

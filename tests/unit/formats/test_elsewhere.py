@@ -119,8 +119,8 @@ def test_a_time_stands_where_there_is_something_first() -> None:
     """Also where it is null at the first place, and around the record."""
     ages, told = _times(
         {"path": "ts", "or_path": ["time", "meta.t"], "unit": "s"},
-        {"ts": 1795899999, "time": 5}, {"time": 1795899998}, {"ts": None, "time": 1795899997},
-        {"meta": {"t": 1795899996}}, {},
+        {"ts": 1795899999, "time": 5}, {"time": 1795899998}, {"ts": "", "time": 1795899997},
+        {"ts": None, "meta": {"t": 1795899996}}, {},
     )  # fmt: skip
     assert ages == [1, 2, 3, 4]
     assert told == ['no event time at "ts"']

@@ -59,6 +59,15 @@ def test_only_what_says_all_of_it_is_read() -> None:
     assert found == ([1], ["2: missing_records"], 1)
 
 
+def test_records_that_say_it_themselves_are_judged_by_that() -> None:
+    """A notification has a type of its own, as its records have."""
+    notice = {"type": "Notification", "data": [{"type": "Room", "x": 1}, {"type": "Car", "x": 2}]}
+    feed: dict[str, Any] = {"records": "data", "only": {"type": "Room"}}
+    assert _read(feed, notice, {"type": "Ping"}, {"type": "Ping", "data": []}) == ([1], [], 2)
+    skipping = {"records": "data", "skip": {"type": "Notification"}}
+    assert _read(skipping, notice, {"type": "Notification", "data": [{"x": 3}]}) == ([1, 2], [], 1)
+
+
 def test_all_of_it_must_be_said() -> None:
     feed = {"only": {"kind": ["a", "b"], "good": True}}
     found = _read(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from connectors.formats.columns import Decoded
 from connectors.formats.decoder import FeedDecoder
@@ -98,6 +99,7 @@ def test_a_value_is_the_text_that_it_is(value: object, text: str | None) -> None
         ("a\nb", "no_text"),
         ("a\x00b", "no_text"),
         (2**300, "too_long"),
+        (1e300, "too_long"),
     ],
 )
 def test_what_is_no_text_is_a_bad_field(value: object, kind: str) -> None:
@@ -111,6 +113,23 @@ def test_what_is_no_text_is_a_bad_field(value: object, kind: str) -> None:
     assert feed.found.quality[1] & Quality.BAD_FIELD
     assert strict.read(payload) == []
     assert [error.reason for _, error in strict.found.refused] == ["wrong_type"]
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"1e300"])
+def test_a_number_too_large_to_be_written_is_a_bad_field(number: bytes) -> None:
+    """Infinity is no state of a machine, and 300 digits no text that a record could hold."""
+    feed = _Feed({"states": {"full": 1}})
+    found = dict(feed.read(b'{"mode": %s, "x": 1}' % number))
+
+    assert found.get("mode") is None
+    assert feed.found.quality.max() & Quality.MISSING
+
+
+@pytest.mark.parametrize("text", ["", " idle", "a\nb", "x" * 257])
+def test_a_state_of_the_configuration_is_a_text(text: str) -> None:
+    """What no device could say is refused before it makes records that can't be read."""
+    with pytest.raises(ValidationError, match=r"states: expected texts of 1 to 256 characters"):
+        _Feed({"states": {text: 1}})
 
 
 @pytest.mark.parametrize("value", [0, 0.0, "0", "idle", "IDLE ", " Idle"])

@@ -193,3 +193,20 @@ def test_state_of_before_there_was_this_is_taken_up() -> None:
     other.read((1, "x", 1.0), (1, "y", 9.0))
     other.framer.restore(here, block)
     assert other.read((3, "x", 1.0)) == model.read((3, "x", 1.0)) == [[[1, 2], [1, 2]]]
+
+
+def test_an_older_value_takes_no_newer_ones_place() -> None:
+    """What a device retained at its start stays with the broker, whatever it has said since."""
+    pipeline = _pipeline()
+    pipeline.process(_batch(pipeline, (100, "x", 5)), 0)
+    pipeline.hold(_batch(pipeline, (10, "x", 3), (20, "y", 1), (15, "y", 2)))
+    assert _known(pipeline) == {"x": (5, 100), "y": (1, 20)}
+    pipeline.hold(_batch(pipeline, (100, "x", 6)))
+    assert _known(pipeline)["x"] == (6, 100)
+
+
+def test_a_model_is_given_no_older_value() -> None:
+    """Nor does a reading that comes out of order change what a channel holds."""
+    pipeline = _pipeline(grace="60s")
+    pipeline.process(_batch(pipeline, (100, "x", 5), (90, "x", 7)), 0)
+    assert _known(pipeline)["x"] == (5, 100)

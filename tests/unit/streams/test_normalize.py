@@ -75,3 +75,14 @@ def test_constants_that_can_not_be_used_are_refused(
     """One finite offset and one finite scale above 0 for each channel."""
     with pytest.raises(ValueError, match="expected"):
         Normalizer("pump", ("load", "flow"), offset, scale, channels)
+
+
+def test_a_channel_that_said_texts_has_no_numbers() -> None:
+    """Readings of that time may lie in the log still, beside those of numbers."""
+    channels = ChannelTable()
+    texts = channels.row(Channel("pump", "p1", "pump", "flow", is_text=True))
+    numbers = channels.row(Channel("pump", "p1", "pump", "flow"))
+    batch = Batch.from_columns(channels, [1, 2], [texts, numbers], [1e15, 3.0])
+    rows = Normalizer("pump", ("flow",), [0], [1], channels).process(batch)
+
+    assert rows.value.tolist() == [3.0]
