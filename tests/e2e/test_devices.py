@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from headgate.cli import main
+from headgate.config.overlap import topics_overlap
 from headgate.config.references import broken_references
+from headgate.config.schema import Config
 from tests.e2e.examples import publish_examples
 from tests.e2e.gateway import Gateway
 from tests.e2e.test_gateway import _points, _readings, _until
@@ -25,17 +28,28 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
 
 
 def _plants() -> list[list[str]]:
-    """Names of the examples, those together whose feeds may stand in one configuration."""
+    """Names of the examples, those together of which none takes another one's messages."""
     plants: list[list[str]] = []
+    topics = {name: _topics(EXAMPLES[name][0]) for name in EXAMPLES}
     for name in (each for each in EXAMPLES if each not in _OF_NOW):
         for plant in plants:
             text = _SINK + "\n".join(EXAMPLES[each][0] for each in [*plant, name])
-            if not [*broken_references(tomllib.loads(text))]:
+            theirs = [topic for each in plant for topic in topics[each]]
+            pairs = itertools.product(topics[name], theirs)
+            if not any(itertools.starmap(topics_overlap, pairs)) and not [
+                *broken_references(tomllib.loads(text))
+            ]:
                 plant.append(name)
                 break
         else:
             plants.append([name])
     return plants
+
+
+def _topics(tables: str) -> list[str]:
+    """Where the messages of an example's feeds come from, those that say who is there included."""
+    feeds = Config.model_validate(tomllib.loads(_SINK + tables)).feed.values()
+    return [topic for feed in feeds for topic in (feed.topic, *feed.availability_topics)]
 
 
 @pytest.mark.parametrize("names", _plants(), ids=lambda names: names[0])
