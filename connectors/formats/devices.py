@@ -130,7 +130,7 @@ class Devices:
             known = self._read(topic)
             if self.is_named_by_topic:
                 self.place_of(known[0], known[1][0])  # refuses one device too many
-            if len(topic) <= MAX_TOPIC_BYTES and len(self._topics) < self._max_topics:
+            if len(self._topics) < self._max_topics and _is_short(topic):
                 self._topics[topic] = known
         return known
 
@@ -440,8 +440,16 @@ class Devices:
         return place
 
     def _remember(self, known: dict[Any, int], topic: bytes, key: Any, place: int) -> None:  # noqa: ANN401
-        if len(topic) <= MAX_TOPIC_BYTES and len(known) < self._max_topics:
+        if len(known) < self._max_topics and _is_short(topic, key[1] if key is not topic else ()):
             known[key] = place
+
+
+def _is_short(topic: bytes, said: object = ()) -> bool:
+    """Whether what a device is found by is worth remembering: texts may have any blanks around."""
+    beside = [value for _, value in topic.beside] if isinstance(topic, TaggedTopic) else []
+    parts = said if isinstance(said, tuple) else (said,)
+    texts = [each for each in (*beside, *parts) if isinstance(each, str)]
+    return len(topic) <= MAX_TOPIC_BYTES and all(len(each) <= MAX_NAME for each in texts)
 
 
 def _kept(places: dict[_Key, int], new: list[int]) -> dict[_Key, int]:

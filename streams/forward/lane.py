@@ -198,7 +198,8 @@ class _Consumer:
         if now_ns >= self._next_look_ns:
             await self._look()
             self._next_look_ns = now_ns + round(self._timings.look_s * NS_PER_S)
-        wait_s = self._timings.wait_s
+        # The first look at a log says at once whether it can be read.
+        wait_s = 0.0 if self._log_trouble else self._timings.wait_s
         gathering_ns = self._next_aggregates_ns - now_ns
         if gathering_ns > 0:
             wait_s = min(wait_s, gathering_ns / NS_PER_S)

@@ -22,6 +22,12 @@ _STEP_S = 0.03
 #: When nothing has come for this part of the wait, or since the last look, no more is waited for.
 _LULL = 0.25
 
+#: Who may wait for longer, s, wants few writes and gets no more for messages that come slowly.
+_SPARING_S = 0.25
+
+#: So many batches in a row are taken to be all there is, before that is looked at again.
+_TRUSTED = 200
+
 
 class Gathering:
     """Waits for company.
@@ -34,12 +40,15 @@ class Gathering:
     def __init__(self, wait_ns: int, most: int) -> None:
         self._wait_s = wait_ns / NS_PER_S
         # A little less, because timers are not exact.
-        self._lull_s = 0.9 * max(_LULL * self._wait_s, _STEP_S)
+        part = 1 if self._wait_s > _SPARING_S else _LULL
+        self._lull_s = 0.9 * max(part * self._wait_s, _STEP_S)
         self._enough = min(most, _ENOUGH)
         # Messages after which nothing came any more, the last time.
         self._ended_at = 0
         # The same, if it was so twice: then there won't be more.
         self._all_at = 0
+        self._trusted = 0
+        self._written_s = -self._lull_s
 
     async def wait(self, waiting: Callable[[], int]) -> None:
         """Return when what has come should be written.
@@ -49,6 +58,22 @@ class Gathering:
         """
         loop = asyncio.get_running_loop()
         came_s = loop.time()
+        # One that comes so soon after one that was alone would have shared its write.
+        if self._all_at == 1 and came_s - self._written_s < self._lull_s:
+            self._forget()
+        if self._trusted >= _TRUSTED:
+            # Seen once more it is believed again.
+            self._all_at = self._trusted = 0
+        await self._gather(loop, came_s, waiting)
+        self._trusted += self._all_at > 1
+        self._written_s = loop.time()
+
+    def _forget(self) -> None:
+        self._ended_at = self._all_at = self._trusted = 0
+
+    async def _gather(
+        self, loop: asyncio.AbstractEventLoop, came_s: float, waiting: Callable[[], int]
+    ) -> None:
         end_s = came_s + self._wait_s
         count = waiting()
         while count < self._enough and count != self._all_at:
@@ -64,4 +89,4 @@ class Gathering:
                 self._ended_at = count
                 return
         if count != self._all_at:
-            self._ended_at = self._all_at = 0
+            self._forget()

@@ -113,7 +113,7 @@ class IngestLane:
             now_ns=self._heard_time.now_ns,
         )
         self._read_interval_s = (
-            _EXACT_READ_INTERVAL_S if self._translator.gives_times else _READ_INTERVAL_S
+            _EXACT_READ_INTERVAL_S if self._translator.dates_by_arrival else _READ_INTERVAL_S
         )
         self._readings = topic(config, READINGS)
         # A broker may never repeat that a bridge is away.

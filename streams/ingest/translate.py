@@ -250,6 +250,15 @@ class Translator:
             for each in (feed, *feed.by_content_type.values())
         )
 
+    @property
+    def dates_by_arrival(self) -> bool:
+        """Whether there are readings whose times come from that of their arrival."""
+        return self.gives_times or any(
+            each.time.is_age
+            for feed in self._config.feed.values()
+            for each in (feed, *feed.by_content_type.values())
+        )
+
     def recall(self, records: Sequence[StoredRecord]) -> None:
         """Learn when devices were last heard from earlier records of ``readings``, in order."""
         # Into a table of their own: channels stand in ours in the order that their feed has now.

@@ -39,8 +39,8 @@ _BUSY_PAUSE_S: Final = 0.0005
 #: file system writes less than this. A log keeps the size that it was made with.
 _PAGE_BYTES: Final = 4096
 
-#: Pages in the write-ahead log after which a commit moves them into the file (16 MiB).
-_CHECKPOINT_PAGES: Final = 4096
+#: Bytes in the write-ahead log after which a commit moves them into the file.
+_CHECKPOINT_BYTES: Final = 16 << 20
 
 #: What is left of the write-ahead log on disk after it was emptied, bytes.
 _JOURNAL_LIMIT_BYTES: Final = 32 << 20
@@ -225,7 +225,9 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     # commit. Some distributions overwrite what is deleted with zeros, which only costs writes.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = OFF")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    # Pages of a log from before are larger than those of a new one.
+    ((page_bytes,),) = connection.execute("PRAGMA page_size")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // page_bytes}")
     connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT_BYTES}")
     return connection
 

@@ -16,11 +16,11 @@ _SLICE_RECORDS = 1000
 _SLICE_BYTES = 16 << 20
 
 #: Free pages kept for the records to come: giving back and asking again would only cost writes.
-#: An eighth of the file, and at least 8 MiB.
+#: An eighth of the file, and at least 4 MiB.
 _SPARE_SHARE = 8
 _SPARE_PAGES = 1024
 
-#: Pages given back to the disk in one slice (4 MiB).
+#: Pages given back to the disk in one slice (2 MiB).
 _SLICE_PAGES = 512
 
 #: Above this the write-ahead log is emptied by force, bytes: other processes wait meanwhile.

@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 
 from connectors.formats.columns import Decoded
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.topics import TaggedTopic
+from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
+from headgate.core.channels import ChannelTable
 from tests.unit.formats.texts import TEXTS, decoder_of, topic_of_texts
 
 pytestmark = pytest.mark.slow
@@ -273,3 +277,22 @@ def test_numbers_of_usual_size_are_not_counted_so() -> None:
 
     assert not decoded.refused
     assert len(decoded.value) == 1
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_names_that_are_long_by_their_blanks_are_not_remembered(beside: bool) -> None:
+    """One device with one channel takes as little whatever stands around what it says."""
+    tag = {"user_property": "line"} if beside else {}
+    feed = {"topic": "in/{device}", "tags": {"line": tag}, "channels": {"x": {}}}
+    decoder = FeedDecoder("f", FeedConfig.model_validate(feed), ChannelTable(), IngestConfig())
+    tracemalloc.start()
+    for blanks in range(50_000, 50_100):
+        padded = "a" + " " * blanks
+        line = b"" if beside else b', "line": "%s"' % padded.encode()
+        topic = TaggedTopic.of(b"in/d", (("line", padded),)) if beside else b"in/d"
+        found = decoder.decode([topic], [b'{"x": 1%s}' % line], np.array([1_800_000_000 * 10**9]))
+        assert len(found.value) == 1
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 1_000_000

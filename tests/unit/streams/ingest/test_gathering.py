@@ -131,3 +131,33 @@ def test_who_was_taken_for_such_a_broker_is_gathered_from_again_when_more_comes(
     writes = run(play(), VirtualLoop())
     assert [count for _, count in writes[:3]] == [20, 20, 20]
     assert len(writes) - 3 <= 9
+
+
+@pytest.mark.parametrize(
+    ("every_s", "wait_ns", "gap_s"),
+    [
+        (0.02, _WAIT_NS, 0.119),
+        (0.1, 1_000_000_000, 0.99),
+        (0.26, 1_000_000_000, 0.99),
+    ],
+)
+def test_messages_that_come_more_often_than_before_share_their_writes(
+    every_s: float, wait_ns: int, gap_s: float
+) -> None:
+    """Those before came so seldom that each was written as it came."""
+
+    async def play() -> list[tuple[float, int]]:
+        source = Source()
+        writing = asyncio.create_task(source.write(Gathering(wait_ns, 5000)))
+        for _ in range(5):
+            source.come()
+            await asyncio.sleep(2)
+        source.writes.clear()
+        for _ in range(round(10 / every_s)):
+            source.come()
+            await asyncio.sleep(every_s)
+        writing.cancel()
+        return source.writes
+
+    moments = [at for at, _ in run(play(), VirtualLoop())][2:]
+    assert min(later - earlier for earlier, later in pairwise(moments)) > gap_s

@@ -353,3 +353,21 @@ async def test_a_commit_of_little_writes_little(tmp_path: Path) -> None:
         await log.append_many({at: [Record(b"x" * 300)] for at in every})
     assert (wal.stat().st_size - before) / 10 < 24 << 10
     await log.stop()
+
+
+@pytest.mark.parametrize("page_bytes", [4096, 8192])
+def test_the_write_ahead_log_is_as_long_whatever_the_pages_are(
+    tmp_path: Path, page_bytes: int
+) -> None:
+    """A log from before has larger ones, and must not take twice as long to be worked in."""
+    path = tmp_path / "log.db"
+    open_writer(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA page_size = {page_bytes}")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA journal_mode = WAL")
+    with closing(open_writer(path)) as connection:
+        ((pages,),) = connection.execute("PRAGMA wal_autocheckpoint")
+
+    assert pages * page_bytes == 16 << 20
