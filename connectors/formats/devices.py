@@ -85,6 +85,8 @@ class Devices:
         self._tags = [(name, getter(path)) for name, path in feed.tag_paths.items()]
         self._name_parts = len(self._parts)
         self._is_one_part = self._name_parts + len(self._tags) == 1
+        # All that tells devices apart in a record.
+        self._said = [*self._parts, *(get for _, get in self._tags)]
         path = feed.other_tags
         self._other_tags = None if path is None else OtherTags(path, feed)
         #: Whether the payload has no part of the device's name, and no tag.
@@ -191,11 +193,13 @@ class Devices:
         """All that ``named_by`` looks at, where it is texts; two that are equal say the same."""
         if self._other_tags is not None:
             return None
-        said = [first(get, record, around) for get in self._parts]
-        said += [first(get, record, around) for _, get in self._tags]
-        if set(map(type, said)) != {str}:
-            return None
-        return said[0] if self._is_one_part else tuple(said)
+        said: list[str] = []
+        for get in self._said:
+            text = first(get, record, around)
+            if type(text) is not str:
+                return None
+            said.append(text)
+        return (said[0] if self._is_one_part else tuple(said)) if said else None
 
     def is_named_in(self, record: object, around: Around) -> bool:
         """Whether something stands where the device's name should, whatever it is."""
