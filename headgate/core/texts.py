@@ -13,6 +13,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headgate.core.errors import DataError
 
 #: Longest text, in characters.
@@ -80,6 +83,24 @@ class Texts:
         for row in rows:
             self._by_row.pop(row, None)
             self._said_ns.pop(row, None)
+
+    def keep(self, rows: Sequence[int], values: NDArray[np.float64]) -> None:
+        """Drop the texts of these channels but those whose codes are among these values.
+
+        Args:
+            rows: Of the channels.
+            values: float64[n]; codes, and anything else.
+        """
+        rows = [row for row in rows if row in self._by_row]
+        if not rows:
+            return
+        # The codes are few, the values are many.
+        codes = np.unique([code for row in rows for code in self._by_row[row]])
+        at = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
+        kept = {*values[codes[at] == values].tolist()} if len(codes) else set[float]()
+        for row in rows:
+            for code in self._by_row[row].keys() - kept:
+                del self._by_row[row][code], self._said_ns[row][code]
 
     def forget_before(self, time_ns: int) -> None:
         """Drop the texts that were added last before this time."""

@@ -8,7 +8,7 @@ repeats only what overwrites itself at the sink.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.divide import DIVIDE_BYTES
 from headgate.core.errors import DataError
 from headgate.core.log import Log, Record, TopicPartition
-from headgate.core.stage import Selection, Snapshot
+from headgate.core.stage import Selection, Snapshot, StateBlock
 from streams.heirs import Heirs, heirs_of
 from streams.pipeline import Pipeline
 from streams.process.state import (
@@ -407,16 +407,20 @@ class StateKeeper:
         every = selection_of(self._channels, devices)
         is_known = self._heard_ns[every.channels] > _NEVER_HEARD_NS
         selection = Selection(every.devices, every.channels[is_known])
+        blocks = self._pipeline.snapshot(selection)
+        channels = selection.channels.tolist()
+        # What no state has is not asked for any more; without this they would only grow in number.
+        self._channels.texts.keep(channels, _floats(blocks))
         return Snapshot(
             next_offset=next_offset,
             devices=[self._channels.devices[row] for row in selection.devices.tolist()],
             channels=self._channels.keys(selection.channels),
             fingerprints=self._pipeline.fingerprints,
-            blocks=self._pipeline.snapshot(selection),
+            blocks=blocks,
             # A device's state can be ahead of what has been read again since a restart.
             covered=np.maximum(self._covered[selection.devices], next_offset),
             silent_ns=np.maximum(self._now_ns() - self._heard_ns[selection.channels], 0),
-            texts=self._channels.texts.of(selection.channels.tolist()),
+            texts=self._channels.texts.of(channels),
         )
 
     def _take_over(self, snapshot: Snapshot, restored: set[int], end: int | None) -> set[int]:
@@ -482,3 +486,14 @@ class StateKeeper:
             self._heard_ns = np.concatenate([self._heard_ns, never])
             more = np.zeros(missing, np.bool_)
             self._is_forgotten = np.concatenate([self._is_forgotten, more])
+
+
+def _floats(blocks: Mapping[str, StateBlock]) -> NDArray[np.float64]:
+    """float64[n]: all values that stand in stages' states, codes of texts among them."""
+    columns = [
+        array.ravel()
+        for block in blocks.values()
+        for array in block.values()
+        if array.dtype == np.float64
+    ]
+    return np.concatenate([np.empty(0), *columns])

@@ -191,6 +191,37 @@ def _bucket(lane: Lane, channel: Channel) -> int:
     return int(lane.placement.bucket[row])
 
 
+async def test_texts_are_kept_as_long_as_anything_says_them(log: SqliteLog) -> None:
+    """A channel may say ever new ones: neither memory nor what is written down grows by them."""
+    lane = Lane(log)
+    mode = Channel("f", "d", "f", "mode", is_text=True)
+    row, changes = lane.channels.row(mode), []
+    for number in range(400):
+        batch = Batch.from_columns(
+            lane.channels,
+            [number * 10 * _S],
+            [row],
+            [lane.channels.texts.add(row, f"recipe {number}")],
+            origin=Origin("readings", 0, number),
+        )
+        results = lane.pipeline.process(lane.keeper.without_applied(batch), 0)
+        changes += results.changes
+        lane.keeper.touch(results.moved)
+        if number % 100 == 99:
+            await lane.write(number + 1)
+    written = [read_snapshot(record) for record in await log.read(_AT, 0)]
+    again = Lane(log)
+    await again.keeper.restore(0)
+    restored = [*again.pipeline.advance(0).changes, *again.pipeline.advance(10**15).changes]
+    changes += restored
+
+    assert max(len(each.texts) for each in written) < 20
+    assert len(lane.channels.texts.known(row)) < 20
+    assert restored
+    assert [each.state for each in changes] == [f"recipe {number}" for number in range(400)]
+    assert [each.before for each in changes[1:]] == [f"recipe {number}" for number in range(399)]
+
+
 def test_what_is_too_large_is_said_in_quarantine() -> None:
     """With the devices' names, and why."""
     clock = ManualClock()
