@@ -226,7 +226,8 @@ class Pipeline:
 
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time does not wait for."""
-        return self._watermarks.quiet(now_ns, self._silent_after_ns)
+        quiet = self._watermarks.quiet(now_ns, self._silent_after_ns)
+        return np.union1d(quiet, self._follower.owing())
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
         """Count the silence of these devices from this time on, if it is later."""
@@ -236,6 +237,8 @@ class Pipeline:
         """Let time pass: close what devices that have gone silent left open.
 
         Readings that time has confirmed come first, alone: then windows are closed the next time.
+        Of windows without a reading, in which a text channel was in some state all the time, so
+        many are given out at a time as take no long while.
 
         Args:
             now_ns: Monotonic time, of the same clock as in ``process``.
@@ -249,7 +252,9 @@ class Pipeline:
             return joined(released)
         silence = self._watermarks.advance(now_ns, self._silent_after_ns, among)
         watermark_of = self._watermarks.watermark_ns
-        followed = self._follower.close(silence.closing, watermark_of)
+        owing = self._follower.owing()
+        owing = owing if among is None else np.intersect1d(owing, among)
+        followed = self._follower.close(np.union1d(silence.closing, owing), watermark_of)
         aggregates = self._aggregator.close(silence.closing, watermark_of, followed.spent)
         health = self._monitor.process(aggregates)
         anomalies = [
@@ -258,7 +263,7 @@ class Pipeline:
             for anomaly in detector.close_silent(silence.silent)
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        changes, devices = followed.changes, silence.devices
+        changes, devices = followed.changes, np.union1d(silence.devices, owing)
         return Results(aggregates, anomalies, health, silence.states, (), devices, changes)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -274,8 +279,13 @@ class Pipeline:
         return self._watermarks.presence(now_ns)
 
     def awaits_silence(self) -> bool:
-        """Whether any device may yet fall silent, with what closes then."""
-        return self._watermarks.awaits_silence()
+        """Whether any device may yet fall silent, with what closes then, or owes windows."""
+        return self._watermarks.awaits_silence() or self.owes_windows
+
+    @property
+    def owes_windows(self) -> bool:
+        """Whether windows are over that the next ``advance`` gives out, or the ones after it."""
+        return len(self._follower.owing()) > 0
 
     def open_rows(self) -> int:
         """Readings in windows that have not closed yet, and those that are held."""

@@ -263,6 +263,8 @@ class Explainer:
         now_ns = self._clock.monotonic_ns()
         for number in range(1, _ROUNDS + 1):
             self._take(self._pipeline.advance(now_ns + number * _LONG_NS))
+        while self._pipeline.owes_windows:
+            self._take(self._pipeline.advance(now_ns + _ROUNDS * _LONG_NS))
         gateway = self._config.gateway.name
         changes = change_points(self._changes, gateway)
         if not self._aggregates:

@@ -8,7 +8,7 @@ which they arrived make a difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,18 @@ from streams.stages.arrays import (
     NO_TIME_NS,
     grown,
     position_of_channels,
-    ramp,
     stable_order,
 )
 from streams.stages.columns import StateColumns
 from streams.stages.rowstore import Columns, RowStore
+from streams.stages.state_windows import (
+    MOST_AT_ONCE,
+    check_between,
+    count_between,
+    given_out,
+    windows_at_ends,
+    windows_between,
+)
 from streams.stages.watermark.outcome import NO_JUMPS
 
 
@@ -112,9 +119,19 @@ class Follower:
             spent_ns=np.int64,
             until_ns=np.int64,
         )
+        # Windows that are over and have not been given out: so many in a row without a reading.
+        self._owed = RowStore(
+            channel=np.int32,
+            start_ns=np.int64,
+            end_ns=np.int64,
+            window_ns=np.int64,
+            code=np.float64,
+        )
         # By device row: when there is something to do.
         self._has_text = np.empty(0, np.bool_)
         self._due_ns = np.empty(0, np.int64)
+        # Likewise: how many windows without a reading are still to be given out.
+        self._owes = np.empty(0, np.int64)
 
     @property
     def fingerprint(self) -> str:
@@ -159,6 +176,12 @@ class Follower:
         ordered = np.sort(devices).astype(np.int64)
         ordered = ordered[self._has_text[ordered]]
         return self._go_on(ordered, watermark_of(ordered.astype(np.int32)))
+
+    def owing(self) -> NDArray[np.int32]:
+        """int32[d]: devices, rising, whose windows without a reading are next to be given out."""
+        devices = np.flatnonzero(self._owes)
+        first = np.cumsum(self._owes[devices]) - self._owes[devices]
+        return devices[first < MOST_AT_ONCE].astype(np.int32)
 
     def _end(self, device: int, time_ns: int) -> None:
         """Let nothing be known of a device's channels from this time on, until they say more."""
@@ -210,12 +233,16 @@ class Follower:
         for name, column in now.items():
             self._now[name][slots] = column
         for prefix, store in self._stores():
+            if f"{prefix}_channel" not in block:
+                continue  # by an earlier version, which had none of these
             columns = _named(block, prefix, store.empty())
             columns["channel"] = selection.channels[columns["channel"]]
             if (self._slot[columns["channel"]] < 0).any():
                 raise DataError("bad_record", "a channel without texts is followed")
-            if prefix == "open":
+            if prefix != "waiting":
                 columns = self._still_open(columns)
+            if prefix == "owed":
+                check_between(columns)
             device = self._channels.device_of[columns["channel"]].astype(np.int64)
             order = stable_order(device)
             store.append(device[order], {name: each[order] for name, each in columns.items()})
@@ -236,7 +263,7 @@ class Follower:
         self._expect(devices, self._slots_of(devices))
 
     def _stores(self) -> tuple[tuple[str, RowStore], ...]:
-        return (("waiting", self._waiting), ("open", self._open))
+        return (("waiting", self._waiting), ("open", self._open), ("owed", self._owed))
 
     def _is_said(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         is_said: NDArray[np.bool_] = ~np.isnan(self._now["state"][slots])
@@ -276,7 +303,9 @@ class Follower:
             return _NOTHING
         settled = self._settle(devices, watermark_ns)
         changes = self._changes(settled)
-        spans = joined_spans([self._open.take(devices)[1], *self._spans(settled)])
+        parts, waits = self._spans(settled)
+        gone_by = self._give_out(devices, watermark_ns, waits)
+        spans = joined_spans([self._open.take(devices)[1], *parts])
         device = self._channels.device_of[spans["channel"]].astype(np.int64)
         end_ns = spans["start_ns"] + spans["window_ns"]
         is_closed = end_ns <= watermark_ns[np.searchsorted(devices, device)]
@@ -286,7 +315,25 @@ class Follower:
         self._expect(devices, settled.slots)
         closed = {name: each[is_closed] for name, each in spans.items()}
         back_ns = self._now["back_ns"][self._slot[closed["channel"]]]
-        return Followed(changes, Spent(**closed, is_alone=closed["start_ns"] >= back_ns))
+        is_alone = closed["start_ns"] >= back_ns
+        every = {name: np.concatenate([each, gone_by[name]]) for name, each in closed.items()}
+        alone = np.ones(len(gone_by["channel"]), np.bool_)
+        return Followed(changes, Spent(**every, is_alone=np.concatenate([is_alone, alone])))
+
+    def _give_out(
+        self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64], more: Sequence[Columns]
+    ) -> Columns:
+        """Some of the windows between, with those that come to them now."""
+        parts = [self._owed.take(devices)[1], *more]
+        owed = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        device = self._channels.device_of[owed["channel"]].astype(np.int64)
+        order = stable_order(device)
+        device, owed = device[order], {name: each[order] for name, each in owed.items()}
+        # When a device's clock goes back, what was before it is ended: no reading may come first.
+        is_over = watermark_ns[np.searchsorted(devices, device)] >= NEVER_NS
+        given, left, is_left = given_out(owed, is_over)
+        self._owed.append(device[is_left], left)
+        return given
 
     def _settle(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> _Settled:
         device, rows = self._waiting.take(devices)
@@ -344,8 +391,12 @@ class Follower:
             channel.owner.tags,
         )
 
-    def _spans(self, settled: _Settled) -> list[Columns]:
-        """For how long each state counts, window by window; what counts last goes on doing so."""
+    def _spans(self, settled: _Settled) -> tuple[list[Columns], list[Columns]]:
+        """For how long each state counts; what counts last goes on doing so.
+
+        Returns:
+            The windows in which states begin and end, and what ``_owed`` has of those between.
+        """
         now, slots = self._now, settled.slots
         count = len(slots)
         at = np.concatenate([np.arange(count), settled.at])
@@ -359,16 +410,21 @@ class Follower:
         end_ns = np.roll(begin_ns, -1)
         # A device whose clock goes back is in no state from its last reading on.
         is_over = settled.watermark_ns >= NEVER_NS
-        end_ns[last] = np.where(is_over, begin_ns[last], settled.watermark_ns)
+        # Nor is anything counted again, where a watermark is behind what has been counted.
+        reached_ns = np.maximum(begin_ns[last], settled.watermark_ns)
+        end_ns[last] = np.where(is_over, begin_ns[last], reached_ns)
         now["done_ns"][slots] = end_ns[last]
         now["code"][slots], now["said_ns"][slots] = code[last], said_ns[last]
         end_ns = np.minimum(end_ns, said_ns + self._valid_ns[slots[at]])
         spent = np.flatnonzero(~np.isnan(code) & (end_ns > begin_ns))
         slot, code, begin_ns, end_ns = slots[at[spent]], code[spent], begin_ns[spent], end_ns[spent]
-        return [
-            _cut(self._channel[slot[has]], code[has], begin_ns[has], end_ns[has], length_ns)
-            for length_ns, has in self._with_lengths(slot)
-        ]
+        ends: list[Columns] = []
+        between: list[Columns] = []
+        for length_ns, has in self._with_lengths(slot):
+            span = (self._channel[slot[has]], code[has], begin_ns[has], end_ns[has])
+            ends.append(windows_at_ends(*span, length_ns))
+            between.append(windows_between(*span, length_ns, now["back_ns"][slot[has]]))
+        return ends, between
 
     def _expect(self, devices: NDArray[np.int64], slots: NDArray[np.int64]) -> None:
         """Find out when there is something to do of these devices, which have these slots."""
@@ -377,6 +433,10 @@ class Follower:
         np.minimum.at(self._due_ns, device, rows["time_ns"])
         device, rows = self._open.peek(devices)
         np.minimum.at(self._due_ns, device, rows["start_ns"] + rows["window_ns"])
+        device, rows = self._owed.peek(devices)
+        self._due_ns[device] = NO_TIME_NS
+        self._owes[devices] = 0
+        np.add.at(self._owes, device, np.minimum(count_between(rows), MOST_AT_ONCE))
         # Of a state that goes on, the next window that ends.
         now = self._now
         is_valid = now["done_ns"][slots] < now["said_ns"][slots] + self._valid_ns[slots]
@@ -391,6 +451,7 @@ class Follower:
         table = self._channels
         self._has_text = grown(self._has_text, len(table.devices), fill=False)
         self._due_ns = grown(self._due_ns, len(table.devices), NEVER_NS)
+        self._owes = grown(self._owes, len(table.devices), 0)
         if len(table) == self._known:
             return
         self._slot = grown(self._slot, len(table), -1)
@@ -411,29 +472,6 @@ class Follower:
         self._valid_ns = np.concatenate([self._valid_ns, np.array(valid_ns, np.int64)])
         self._now.grow(len(self._channel))
         self._has_text[table.device_of[new]] = True
-
-
-def _cut(
-    channel: NDArray[np.int32],
-    code: NDArray[np.float64],
-    begin_ns: NDArray[np.int64],
-    end_ns: NDArray[np.int64],
-    length_ns: int,
-) -> Columns:
-    """Spans of time cut into windows of a length."""
-    first = begin_ns // length_ns
-    counts = (end_ns - 1) // length_ns - first + 1
-    of = np.repeat(np.arange(len(first)), counts)
-    start_ns = (first[of] + ramp(counts)) * length_ns
-    until_ns = np.minimum(end_ns[of], start_ns + length_ns)
-    return {
-        "channel": channel[of],
-        "start_ns": start_ns,
-        "window_ns": np.full(len(of), length_ns, np.int64),
-        "code": code[of],
-        "spent_ns": until_ns - np.maximum(begin_ns[of], start_ns),
-        "until_ns": until_ns,
-    }
 
 
 def _named(

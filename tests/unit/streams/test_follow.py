@@ -15,10 +15,12 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.results import Aggregates
 from headgate.core.stage import Selection
 from headgate.testing.stages import everything
 from streams.build import build_pipeline
 from streams.results import Results
+from streams.stages import follow, state_windows
 
 _START_S = 1_700_000_000
 _VALID_S = 25
@@ -77,6 +79,12 @@ class _Press:
     def fall_silent(self) -> None:
         """Let so much time pass that nothing is waited for."""
         self.results += [self.pipeline.advance(_LONG_NS), self.pipeline.advance(2 * _LONG_NS)]
+
+    def give_out(self) -> None:
+        """Let no time pass, but so many looks that nothing is left that is over."""
+        while self.pipeline.owes_windows:
+            assert self.pipeline.quiet(0).tolist() == [0]
+            self.results.append(self.pipeline.advance(0))
 
     @property
     def changes(self) -> list[tuple[int, str, str, int]]:
@@ -295,12 +303,32 @@ _SAID = st.tuples(
 )
 
 
-@given(st.lists(_SAID, min_size=1, max_size=60), st.lists(st.integers(0, 60), max_size=4))
+@given(
+    st.lists(_SAID, min_size=1, max_size=60),
+    st.lists(st.integers(0, 60), max_size=4),
+    st.sampled_from([1, 3, 20_000]),
+)
 @settings(max_examples=150, deadline=None)
 def test_what_comes_out_is_what_was_said(
-    steps: list[tuple[int, str | None]], places: list[int]
+    steps: list[tuple[int, str | None]], places: list[int], at_once: int
 ) -> None:
-    """However it is cut, and with a restart at each cut, as if all of it were looked at at once."""
+    """However it is cut, and with a restart at each cut, as if all of it were looked at at once.
+
+    However few windows are given out at once, too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        limit(patch, at_once)
+        patch.setattr(f"{__name__}._LENGTHS_S", (2, 10, 25))
+        _check_what_comes_out(steps, places)
+
+
+def limit(patch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Have so many windows without a reading be given out at once."""
+    patch.setattr(follow, "MOST_AT_ONCE", at_once)
+    patch.setattr(state_windows, "MOST_AT_ONCE", at_once)
+
+
+def _check_what_comes_out(steps: list[tuple[int, str | None]], places: list[int]) -> None:
     said, second = [], 0
     for step, text in steps:
         second = max(0, second + step)
@@ -311,6 +339,7 @@ def test_what_comes_out_is_what_was_said(
     for first, end in pairwise(edges):
         press.say(*said[first:end])
         press.restart()
+    press.give_out()
     # Of readings of one time all but the first are rejected, and late ones are.
     newest, met = -(10**9), dict[int, str | None]()
     for time_s, text in said:
@@ -336,3 +365,70 @@ def test_seconds_in_states_never_come_to_more_than_the_window() -> None:
     whole = [sum(states.values()) for (length, _), (*_, states) in press.windows.items()]
     lengths = [length for length, _ in press.windows]
     assert whole == pytest.approx(lengths)
+
+
+def test_a_fleet_that_was_away_gives_its_windows_out_in_parts() -> None:
+    """All of them, though not in one go, and none twice."""
+    feed = {
+        "topic": "{device}",
+        "grace": "0s",
+        "channels": {"mode": {"type": "text"}},
+        "aggregates": [{"window": "1s"}],
+    }
+    table = ChannelTable()
+    rows = [table.row(Channel("f", f"d{n}", "f", "mode", is_text=True)) for n in range(30)]
+    pipeline = build_pipeline(
+        Config.model_validate({"local_store": {}, "feed": {"f": feed}}), table
+    )
+    found: list[Aggregates] = []
+    for offset, second in enumerate((0, 2000)):
+        batch = Batch.from_columns(
+            table,
+            [(_START_S + second) * NS_PER_S] * len(rows),
+            rows,
+            [table.texts.add(row, "running") for row in rows],
+            origin=Origin("readings", 0, offset),
+        )
+        found.append(pipeline.process(batch, 0).aggregates)
+    while pipeline.owes_windows:
+        found.append(pipeline.advance(0, pipeline.quiet(0)).aggregates)
+    places = {
+        (channel, start_ns)
+        for each in found
+        for channel, start_ns in zip(each.channel.tolist(), each.start_ns.tolist(), strict=True)
+    }
+
+    assert max(map(len, found)) < 21_000
+    assert len(places) == sum(map(len, found)) == 30 * 2000
+    assert not pipeline.awaits_silence() or not len(pipeline.quiet(0))
+
+
+def test_a_clock_that_goes_back_ends_what_is_still_to_be_given_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anything of the time that comes again."""
+    limit(monkeypatch, 1)
+    monkeypatch.setattr(f"{__name__}._LENGTHS_S", (2, 100))
+    press = _Press()
+    ahead = int(Quality.AHEAD)
+    press.say((0, "open"), (2, "open"))
+    press.say((5000, "shut"), (5001, "shut"), (5002, "shut"), quality=ahead)
+    press.say((5030, "shut"), (5031, "shut"), (5032, "shut"), quality=ahead)
+    is_owing = press.pipeline.owes_windows
+    press.say(*((second, "open") for second in range(130, 145)))
+
+    assert is_owing
+    assert press.windows.keys() >= {(2, start) for start in range(5000, 5028, 2)}
+
+
+def test_state_of_a_version_that_owed_no_windows_is_taken_up() -> None:
+    """As if there were none."""
+    press = _Press()
+    press.say((0, "idle"))
+    selection = everything(press.pipeline.channels)
+    stage = press.pipeline.stages["follow"]
+    block = stage.snapshot(selection)
+    stage.restore(selection, {name: each for name, each in block.items() if "owed" not in name})
+    press.say((13, "running"))
+
+    assert press.windows[10, 0] == (1, "idle", {"idle": 10.0})
