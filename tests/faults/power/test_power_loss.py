@@ -60,7 +60,7 @@ def recorder(tmp_path: Path) -> Recorder:
 def _small_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So that a short run has checkpoints, retention and a file that shrinks."""
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_CHECKPOINT_PAGES", 40)
+        patch.setattr(database, "_CHECKPOINT_BYTES", 40 * 4096)
         patch.setattr(upkeep, "_SPARE_PAGES", 4)
         patch.setattr(upkeep, "WAL_LIMIT_BYTES", 400_000)
         patch.setattr("connectors.logs.embedded.store._UPKEEP_INTERVAL_NS", 0)

@@ -190,7 +190,7 @@ _CASES: dict[str, tuple[dict[str, Any], st.SearchStrategy[bytes]]] = {
         {
             "time": {"path": "t", "unit": "iso8601"},
             "format": {**_CSV, "columns": ["t", "x", "", "y"]},
-            "channels": {"x": {"decimal": ","}, "y": {"required": True}},
+            "channels": {"x": {"default": 7}, "y": {"required": True}},
         },
         _texts,
     ),
