@@ -25,6 +25,15 @@ def test_devices_are_heard_since_messages_flow(tmp_path: Path) -> None:
     assert streams.heard_ns(20 * NS_PER_S) == 20 * NS_PER_S
 
 
+def test_a_beat_of_just_now_is_no_beat_of_another_boot(tmp_path: Path) -> None:
+    """Both lanes wake at the same moments: one has read the clock when the other writes."""
+    ingest, streams = Heartbeat(tmp_path), Heartbeat(tmp_path)
+    ingest.beat(10 * NS_PER_S, 0, is_flowing=True)
+    ingest.beat(40 * NS_PER_S + 1000, 0, is_flowing=True)
+
+    assert streams.heard_ns(40 * NS_PER_S) == 10 * NS_PER_S
+
+
 def test_what_is_left_of_another_boot_or_half_a_file_says_nothing(tmp_path: Path) -> None:
     """Then devices are waited for."""
     Heartbeat(tmp_path).beat(10**15, 0, is_flowing=True)
