@@ -123,7 +123,7 @@ class Heartbeat:
         if len(content) < _FORMER.size:
             return now_ns
         since_ns, written_ns = _FORMER.unpack_from(content)
-        # A time far in the future is from before the machine was started. One a little ahead is not:
-        # both lanes wake at the same moments, and this time was read before that file was.
+        # A time far in the future is from before the machine was started. One a little ahead is
+        # not: both lanes wake at the same moments, and this time was read before that file was.
         is_stale = abs(now_ns - written_ns) > _STALE_S * NS_PER_S
         return now_ns if is_stale or since_ns < 0 else min(since_ns, now_ns)
