@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,8 +137,13 @@ def _state_fields(
     fields: dict[str, FieldValue] = {}
     if math.isfinite(last):
         fields[f"{channel}_state"] = texts.text(row, last)
-    named = sorted((texts.text(row, code), spent_ns) for code, spent_ns in spent.items())
-    fields.update((f"{channel}{SECONDS}{text}", ns / NS_PER_S) for text, ns in named)
+    # Two texts may have one name in line protocol, which would keep the time of one of them.
+    spent_ns: Counter[str] = Counter()
+    for code, ns in spent.items():
+        spent_ns[_without_doubt(texts.text(row, code))] += ns
+    fields.update(
+        (f"{channel}{SECONDS}{name}", ns / NS_PER_S) for name, ns in sorted(spent_ns.items())
+    )
     return fields
 
 

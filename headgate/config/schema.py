@@ -39,6 +39,7 @@ from headgate.config.values import (
 from headgate.core.units import (
     DurationNs,
     SizeBytes,
+    format_duration,
     format_size,
     parse_duration_ns,
     parse_size_bytes,
@@ -51,6 +52,9 @@ def _ns(text: str) -> int:
 
 #: What a reading waits for company, twice on its way, with ``gateway.latency = "low"``, ns.
 _LOW_WAIT = _ns("2ms")
+
+#: What waits for much longer in the streams lane is taken for records that nobody brings.
+_LONGEST_STREAMS_WAIT = _ns("5s")
 
 #: By default state is written down this often while few readings come, ns.
 _QUIET_SNAPSHOTS = _ns("30s")
@@ -162,6 +166,14 @@ class StreamsConfig(Table):
     silent_after: DurationNs = _ns("10s")
     #: A batch that takes longer than this hangs; the lane is started anew.
     stage_timeout: DurationNs = _ns("30s")
+
+    @field_validator("max_wait")
+    @classmethod
+    def _is_no_stall(cls, max_wait: int) -> int:
+        if max_wait > _LONGEST_STREAMS_WAIT:
+            text = format_duration(_LONGEST_STREAMS_WAIT)
+            raise ValueError(f"expected at most {text} (ingest.max_wait may be longer)")
+        return max_wait
 
 
 class ForwardConfig(Table):

@@ -217,6 +217,28 @@ def test_a_text_channel_s_window_has_its_last_text_and_the_seconds_in_each() -> 
     assert point.fields["force_mean"] == 1.5
 
 
+def test_texts_that_line_protocol_can_t_tell_apart_share_their_seconds() -> None:
+    """A store would keep those of one of them."""
+    table = ChannelTable()
+    mode = table.row(Channel("press", "p1", "press", "mode", is_text=True))
+    codes = [table.texts.add(mode, text) for text in ("a\\", "a\\_", "b")]
+    one = np.ones(1, np.int64)
+    windows = Aggregates(
+        channel=np.array([mode], np.int32),
+        start_ns=0 * one,
+        window_ns=one * 10 * 10**9,
+        n=one,
+        flagged=0 * one,
+        expected=one,
+        stats={name: np.array([codes[0]]) for name in STATISTICS},
+        spent=[dict(zip(codes, (3 * 10**9, 4 * 10**9, 10**9), strict=True))],
+    )
+    (point,) = aggregate_points(windows, table, "gw")
+
+    seconds = {name: value for name, value in point.fields.items() if "_seconds_" in name}
+    assert seconds == {"mode_seconds_a\\_": 7.0, "mode_seconds_b": 1.0}
+
+
 def test_a_change_of_a_text_is_a_series_a_channel() -> None:
     """Without what was before it where that is not known."""
     first = StateChange("press", "p1", "mode", 5, "idle", "", 0)
