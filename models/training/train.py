@@ -326,7 +326,7 @@ def _alarm(settings: TrainSettings, rule: AlarmRule, fitted: Fitted) -> dict[str
         "events": f"what {rate:.3g} events a window reach",
         "pot": f"what a fitted tail passes at {rate:.3g} a window",
         "probability": f"the score of what happens {rate:.3g} times a window",
-        "limit": f"1, or the {1 - rate:.4g} quantile the more scores there are",
+        "limit": f"what lies between 1 and, the more there are, the {1 - rate:.4g} quantile",
     }[method]
     return {
         "threshold": threshold,

@@ -100,7 +100,9 @@ def test_few_scores_leave_the_limit_where_it_is(tmp_path: Path) -> None:
     assert found == pytest.approx([1.0, 2**0.5, 2.0], rel=0.01)
     package, _ = _said(_healthy(3, 5), tmp_path)
     assert package.manifest.alarm.threshold == pytest.approx(1.05, abs=0.1)
-    assert package.manifest.alarm.chosen_by.startswith("1.05 x 1, or the 0.998 quantile the more")
+    assert package.manifest.alarm.chosen_by.startswith(
+        "1.05 x what lies between 1 and, the more there are,"
+    )
 
 
 def test_halves_are_scored_by_each_other() -> None:
