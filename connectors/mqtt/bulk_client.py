@@ -45,6 +45,12 @@ from connectors.mqtt.properties import PropertyReader
 #: Read at one go. Bounds how long the event loop is away: splitting so much takes a millisecond.
 READ_BYTES = 256 << 10
 
+#: Thrown away at one go, of a message that is too large.
+_DISCARD_BYTES = 8 << 20
+
+#: Where what is thrown away is read into.
+_NOWHERE = bytearray(_DISCARD_BYTES)
+
 #: Of any packet but a PUBLISH, at most. What honest brokers send of these is some hundred bytes.
 _MAX_CONTROL_BYTES = 64 << 10
 
@@ -67,23 +73,42 @@ class _FedSocket:
     def read(self) -> bytes:
         """What has arrived, up to ``READ_BYTES``; empty when there is nothing, or no more."""
         parts: list[bytes] = []
+
+        def take(size: int) -> int:
+            parts.append(self._received(size))
+            return len(parts[-1])
+
+        self._take_all(READ_BYTES, take)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def discard(self, size: int) -> int:
+        """Throw away what has arrived, up to so many bytes; how many it was."""
+        if type(self._socket) is not socket.socket:
+            return self._take_all(min(size, READ_BYTES), lambda left: len(self._received(left)))
+        # Linux does not even copy what is to be cut off.
+        return self._take_all(
+            min(size, _DISCARD_BYTES),
+            lambda left: self._socket.recv_into(_NOWHERE, left, socket.MSG_TRUNC),
+        )
+
+    def _take_all(self, wanted: int, take: Callable[[int], int]) -> int:
+        """Take what has arrived, up to so many bytes; how many it was."""
         size = 0
         try:
             # TLS gives one record at a time, WebSockets one frame; a plain socket all there is.
-            while size < READ_BYTES:
-                part = self._received(READ_BYTES - size)
-                if not part:
+            while size < wanted:
+                taken = take(wanted - size)
+                if not taken:
                     self._is_at_end = True
                     break
-                parts.append(part)
-                size += len(part)
+                size += taken
                 if type(self._socket) is socket.socket:
                     break
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError as error:
             self._error = error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return size
 
     def _received(self, size: int) -> bytes:
         """Some of what has arrived; raises BlockingIOError when there is nothing."""
@@ -179,8 +204,11 @@ class BulkClient(Client):  # type: ignore[misc]
         fed = self._fed
         if fed is None or self._sock is not fed:
             return MQTTErrorCode.MQTT_ERR_NO_CONN, 0
-        data = fed.read()
-        if data:
+        size = self._skip(fed, on_publishes) if self._skip_bytes else 0
+        # What a TLS record holds beyond the skipped message is read now: no socket announces it.
+        data = b"" if self._skip_bytes else fed.read()
+        size += len(data)
+        if size:
             # Whoever is in the middle of a large message lives, though its PINGRESP comes after.
             self._ping_t = 0
         outcome = self._work_on(fed, data, on_publishes) if data else MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -188,7 +216,7 @@ class BulkClient(Client):  # type: ignore[misc]
             # The client finds the end of the connection by itself, and knows what to do.
             self.problem = fed.error or "the broker closed the connection"
             outcome = self.loop_read()
-        return outcome, len(data)
+        return outcome, size
 
     def ack_all(self, packet_ids: list[int]) -> None:
         """Acknowledge messages with QoS 1, in one write."""
@@ -222,6 +250,11 @@ class BulkClient(Client):  # type: ignore[misc]
         if not is_reading:
             self._ping_t = 0
         return super().loop_misc()
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether more is to come of a message that is thrown away."""
+        return self._skip_bytes > 0
 
     @property
     def certificate_end(self) -> str:
@@ -288,7 +321,7 @@ class BulkClient(Client):  # type: ignore[misc]
             self._packet_queue(kind, answers(kind, packet_ids), 0, 1)
 
     def _work_on(self, fed: _FedSocket, data: bytes, on_publishes: OnPublishes) -> MQTTErrorCode:
-        data, at = self._continued(data, on_publishes)
+        data, at = self._continued(data)
         is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
         while at < len(data):
             publishes = self._publishes()
@@ -334,14 +367,16 @@ class BulkClient(Client):  # type: ignore[misc]
             outcome = self.loop_read()
         return outcome
 
-    def _continued(self, data: bytes, on_publishes: OnPublishes) -> tuple[bytes, int]:
+    def _skip(self, fed: _FedSocket, on_publishes: OnPublishes) -> int:
+        """Throw away what has arrived of a message that is too large; bytes."""
+        skipped = fed.discard(self._skip_bytes)
+        self._skip_bytes -= skipped
+        if not self._skip_bytes:
+            self._hand_over(self._skipped, HEAD_BYTES, on_publishes)
+        return skipped
+
+    def _continued(self, data: bytes) -> tuple[bytes, int]:
         """What there is to work on now, and where to begin in it: at its end, if more must come."""
-        if self._skip_bytes:
-            skipped = min(self._skip_bytes, len(data))
-            self._skip_bytes -= skipped
-            if not self._skip_bytes:
-                self._hand_over(self._skipped, HEAD_BYTES, on_publishes)
-            return data, skipped
         if self._rest:
             self._rest.append(data)
             self._rest_bytes += len(data)

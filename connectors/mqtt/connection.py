@@ -62,6 +62,10 @@ _PACKET_CEILING_BYTES = 268_435_460
 #: Who has read so much at once reads again after so long at most, s: the kernel holds but so much.
 _MUCH_BYTES, _SHORT_PAUSE_S = 32 << 10, 0.005
 
+#: Who throws a large message away reads again after so long, s: in between the kernel gathers some
+#: megabytes of it.
+_SKIP_PAUSE_S = 0.001
+
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 3.0
 
@@ -324,7 +328,9 @@ class Connection:
             return
         if self._socket is not sock or self._is_paused:
             return
-        if size >= READ_BYTES:
+        if self._client.is_skipping and size:
+            self._reading = self._loop.call_later(_SKIP_PAUSE_S, self._read)
+        elif size >= READ_BYTES:
             self._reading = self._loop.call_soon(self._read)
         elif self._has_messages and self._read_interval_s:
             pause_s = self._read_interval_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ from connectors.mqtt.received import Received, Subscription
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
 from headgate.core.telemetry import Telemetry
+from tests.certificates import Authority
 from tests.integration.mqtt_rig import Rig, make_config, publish, running, until
 from tests.mosquitto import Mosquitto, session_of, settings_of
 
@@ -41,9 +43,9 @@ class ByteBroker:
         self._connected = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
 
-    async def start(self) -> asyncio.Server:
+    async def start(self, tls: ssl.SSLContext | None = None) -> asyncio.Server:
         """Listen."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
@@ -107,14 +109,19 @@ def _publish(first: int, packet_id: int, payload: bytes, properties: bytes = b""
 
 @asynccontextmanager
 async def connected(
-    broker: ByteBroker, folder: Path
+    broker: ByteBroker, folder: Path, authority: Authority | None = None
 ) -> AsyncIterator[tuple[Connection, list[Received]]]:
-    """A connection to it that keeps what it gets."""
-    server = await broker.start()
+    """A connection to it that keeps what it gets; with TLS, where an authority is given."""
+    tls, mqtt = None, dict[str, object]()
+    if authority is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(authority.folder / "broker.pem", authority.folder / "broker.key")
+        mqtt["tls"] = {"ca_file": str(authority.folder / "ca.pem")}
+    server = await broker.start(tls)
     config = Config.model_validate(
         {
             "gateway": {"data_dir": str(folder)},
-            "mqtt": {"port": broker.port, "version": "5"},
+            "mqtt": {"port": broker.port, "version": "5", **mqtt},
             "local_store": {},
             "feed": {"f": {"topic": "in/{device}", "channels": {"x": {}}}},
         }
@@ -190,6 +197,22 @@ async def test_a_broker_that_ignores_the_maximum_costs_no_memory(qos: int, tmp_p
     assert received[1].payloads == [b"after"]
     assert broker.answers == bytes([0x40 if qos == 1 else 0x50, 2, 0, 7, 0x40, 2, 0, 9])
     assert peak_bytes < 4 << 20
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_what_follows_a_large_message_does_not_wait(has_tls: bool, tmp_path: Path) -> None:
+    """It may have come in one record with the end of what is thrown away: no socket tells of it."""
+    authority = Authority(tmp_path / "certificates") if has_tls else None
+    broker = ByteBroker()
+    async with connected(broker, tmp_path, authority) as (_, received):
+        for size in (1 << 18, (1 << 18) + 1000, 3 << 20):
+            del received[:]
+            await broker.send(_publish(0x32, 7, bytes(size)) + _publish(0x32, 9, b"after"))
+            await until(lambda: sum(len(each.topics) for each in received) == 2)
+
+            # What has come whole already is not cut.
+            assert received[0].cut.get(0, len(received[0].payloads[0])) == size
+            assert received[-1].payloads[-1] == b"after"
 
 
 async def test_a_packet_that_no_broker_sends_ends_the_connection(tmp_path: Path) -> None:
