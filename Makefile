@@ -3,9 +3,10 @@
 # make test   sets everything up, then runs all that a change must pass
 # make test-all  that, and then what takes longest: every fault on both logs, 10,000 simulated runs
 # make wheel  builds dist/headgate-VERSION-py3-none-any.whl, which is what is installed elsewhere
+# make changelog  shows what has changed since the last release; VERSION=0.2.0 makes its section
 # make soak   breaks the running gateway again and again, for MINUTES=10 on each log
 .DEFAULT_GOAL := help
-.PHONY: help run quick test test-all suite thorough wheel soak check lint format services lock clean
+.PHONY: help run quick test test-all suite thorough wheel soak check lint format services lock changelog clean
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -95,12 +96,18 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# Renew the locks from pyproject.toml: everything, and for the image what a gateway needs.
+# Put the files of changelog.d together. Without VERSION it shows what would stand in CHANGELOG.md.
+changelog: $(VENV)/.ready
+	@$(BIN)/python -m towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
+
+# Renew the locks from pyproject.toml: everything, and for the image what a gateway needs. With
+# UPGRADE= what is locked already stays as it is.
+UPGRADE ?= --upgrade
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/$(COMPILE) --upgrade --all-extras -o requirements.lock pyproject.toml
+	@$(BIN)/$(COMPILE) $(UPGRADE) --all-extras -o requirements.lock pyproject.toml
 	@$(BIN)/$(COMPILE) -c requirements.lock -o deploy/image/gateway.lock pyproject.toml
 
 clean:
