@@ -127,7 +127,7 @@ class Records:
         self._is_named_by_topic = "device" in feed.placeholders
         #: Whether records stand under keys of any name; then some may be none of the feed's.
         self.is_keyed = any(step.name is not None for step in self._steps)
-        values = [feed.pairs.value] if feed.pairs is not None else [each.path for each in signals]
+        values = feed.pairs.value if feed.pairs is not None else [each.path for each in signals]
         paths = [
             *values,
             *feed.time.paths,

@@ -117,21 +117,28 @@ class NamedValues:
     """Records of a name and a value each: the name says which channel it is."""
 
     def __init__(self, feed: FeedConfig, pairs: PairsConfig, signals: Sequence[Signal]) -> None:
-        self._path = pairs.name
-        self._name = getter(pairs.name)
-        self._value = getter(pairs.value)
+        self._names = [(path, getter(path)) for path in pairs.name]
+        self._value = getter_of(pairs.value)
         paths = (path for signal in signals for path in (signal.path, *signal.others))
         self._wanted = wanted(feed, map(key_of, paths))
 
     def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The record, if its name is one of the feed's channels."""
-        name = first(self._name, record, around)
-        if type(name) is int and name.bit_length() < _LONGEST_NAME_BITS:
-            name = str(name)
-        if type(name) is not str:
-            raise DataError("no_channels", f'no name at "{self._path}": {shown(name)}')
+        name = "/".join([_text_at(path, get, record, around) for path, get in self._names])
         if name in self._wanted:
             yield Part({name: self._value(record)}, record)
+
+
+def _text_at(
+    path: str, get: Callable[[object], object], record: dict[str, object], around: Around
+) -> str:
+    """A name, or a part of one."""
+    text = first(get, record, around)
+    if type(text) is int and text.bit_length() < _LONGEST_NAME_BITS:
+        text = str(text)
+    if type(text) is not str:
+        raise DataError("no_channels", f'no name at "{path}": {shown(text)}')
+    return text
 
 
 class ValueArrays:

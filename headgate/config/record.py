@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from headgate.config.channel import entries_of
 from headgate.config.payload_path import PayloadPath
@@ -14,11 +14,21 @@ from headgate.config.values import Flag, Number
 from headgate.core.units import DurationNs
 
 
+def _paths(given: object) -> object:
+    """One path is a list of one."""
+    return (given,) if isinstance(given, str) else given
+
+
+_Paths = Annotated[tuple[PayloadPath, ...], BeforeValidator(_paths), Field(min_length=1)]
+
+
 class PairsConfig(Table):
     """``[feed.NAME.pairs]``: each record is one value, and says the name of its channel."""
 
-    name: PayloadPath = "name"
-    value: PayloadPath = "value"
+    #: Where the name stands; of a list its parts, which are joined by ``/``.
+    name: _Paths = ("name",)
+    #: Where the value stands; of a list the first place where there is something.
+    value: _Paths = ("value",)
 
 
 class ArraysConfig(Table):

@@ -184,7 +184,7 @@ def _for_shape(
         names = [
             value
             for path, value in leaves(record)
-            if path == feed.pairs.name and isinstance(value, str | int)
+            if (path,) == feed.pairs.name and isinstance(value, str | int)
         ]
         yield tuple((("channels", str(name)), {}) for name in names)
         return

@@ -68,7 +68,7 @@ class CsvFormat:
         # their numbers are written, or what words mean, texts stay texts.
         self._numbers = {key for key, each in is_plain.items() if each}
         if feed.pairs is not None and all(is_plain.values()):
-            self._numbers.add(key_of(feed.pairs.value))
+            self._numbers.update(map(key_of, feed.pairs.value))
         paths = [*channels, *map(key_of, feed.device_name.paths)]
         paths += map(
             key_of,
@@ -86,7 +86,7 @@ class CsvFormat:
         self._good_texts = {plain(each) for each in good if isinstance(each, str)}
         paths += [] if self._quality is None else [self._quality]
         if feed.pairs is not None:
-            paths += [key_of(feed.pairs.name), key_of(feed.pairs.value)]
+            paths += map(key_of, (*feed.pairs.name, *feed.pairs.value))
         self._wanted = wanted(feed, paths)
         self._has_default = any(each.default is not None for each in feed.channels.values())
 

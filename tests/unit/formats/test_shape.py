@@ -73,6 +73,36 @@ def test_a_channel_may_be_called_as_a_key_of_the_record_is() -> None:
     assert found.readings == [("a", "t", -1.0, 5.0), ("a", "value", -1.0, 6.0)]
 
 
+def test_a_name_in_parts_and_values_of_several_types() -> None:
+    """Parts are joined, also those around the record; the value stands where its type is."""
+    found = Decoding(
+        {
+            "area": "oven",
+            "at": _NOW_NS // 10**6,
+            "tags": [
+                {"n": 7, "kind": "temp", "value": {"doubleValue": 181.5}},
+                {"n": 7, "kind": "on", "value": {"booleanValue": True}},
+                {"n": 8, "kind": "temp", "value": {"integerValue": "90"}},
+                {"kind": "temp", "value": {"doubleValue": 1}},
+            ],
+        },
+        records="tags",
+        time={"path": "at"},
+        pairs={
+            "name": ["area", "n", "kind"],
+            "value": ["value.doubleValue", "value.integerValue", "value.booleanValue"],
+        },
+        channels={
+            "temp7": {"path": "oven/7/temp"},
+            "on": {"path": "oven/7/on"},
+            "temp8": {"path": "oven/8/temp"},
+        },
+    )
+    assert [each[1::2] for each in found.readings] == [("temp7", 181.5), ("on", 1), ("temp8", 90)]
+    assert [each.split(";")[0] for each in found.refused] == ["no_channels: 1 of 4 records"]
+    assert 'no name at "n": nothing' in found.refused[0]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
