@@ -82,6 +82,11 @@ def _misfits(feed_name: str, feed: FeedConfig, name: str, package: ModelPackage)
                 f"{where}: expected a channel {channel.name!r} of numbers, found one of "
                 'type = "text", which no model takes'
             )
+        elif feed.channels[channel.name].counter is not None:
+            problems.append(
+                f"{where}: expected a channel {channel.name!r} that says how something is, found a "
+                "counter, whose values no model takes"
+            )
         elif channel.unit and feed.channels[channel.name].kept_unit != channel.unit:
             problems.append(
                 f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "

@@ -4,6 +4,7 @@
 
                     ┌────────────────────────────────────────────────────▶ device states
                     │               ┌─▶ follow ─┬────────────────────────▶ changes of states
+                    │               ├─▶ count ──┤
     readings ─▶ watermark ─▶ clean ─┼─▶ aggregate ─┬─────────────────────▶ aggregates
                     │          │    │              └─▶ health ─┬──────────▶ sensor health
                     ▼          ▼    │                          └────────────────────┐
@@ -40,11 +41,13 @@ from streams.heirs import Heirs
 from streams.model_stages import detectors, model_routes, recall_ns
 from streams.rejected import note_rejected
 from streams.results import Results, joined
-from streams.stages.aggregate.stage import Aggregator, concat_aggregates
+from streams.stages.aggregate.joined import concat_aggregates
+from streams.stages.aggregate.stage import Aggregator
 from streams.stages.arrays import NEVER_NS, stable_order
 from streams.stages.blocks import checked
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
+from streams.stages.count.stage import Counters
 from streams.stages.follow import Follower
 from streams.stages.health.stage import HealthMonitor
 from streams.stages.held import HeldValues
@@ -66,7 +69,7 @@ _COUNTED = (
 )
 
 #: Stages whose state goes with channels, whichever device these belong to.
-_BY_CHANNEL = ("aggregate", "follow")
+_BY_CHANNEL = ("aggregate", "follow", "count")
 
 
 class Pipeline:
@@ -106,6 +109,7 @@ class Pipeline:
         self._held = HeldValues(config.feed, channels)
         self._aggregator = Aggregator(config.feed, channels)
         self._follower = Follower(config.feed, channels)
+        self._counters = Counters(config.feed, channels)
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
@@ -116,6 +120,7 @@ class Pipeline:
             "held": self._held,
             "aggregate": self._aggregator,
             "follow": self._follower,
+            "count": self._counters,
             "health": self._monitor,
             **{f"frame.{route.name}": route.framer for route in self._routes},
             **{f"infer.{name}": memory for name, memory in inferer.memories.items()},
@@ -157,7 +162,8 @@ class Pipeline:
     def _go_back(self, devices: NDArray[np.int32]) -> Results:
         """End what is open at devices whose clocks were set back, and forget when it was."""
         followed = self._follower.close(devices, _never)
-        aggregates = self._aggregator.close(devices, _never, followed.spent)
+        counted = self._counters.close(devices, _never)
+        aggregates = self._aggregator.close(devices, _never, followed.spent, counted)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly
@@ -167,6 +173,7 @@ class Pipeline:
         channels = np.flatnonzero(np.isin(self.channels.device_of, devices)).astype(np.int32)
         self._cleaner.go_back(channels)
         self._follower.go_back(channels)
+        self._counters.go_back(channels)
         self._monitor.go_back(channels)
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
@@ -184,7 +191,10 @@ class Pipeline:
         with self._timed("aggregate"):
             watermark_of = self._watermarks.watermark_ns
             followed = self._follower.process(cleaned.main, watermark_of, turn.jumps)
-            aggregates = self._aggregator.process(cleaned.main, watermark_of, followed.spent)
+            counted = self._counters.process(cleaned.main, watermark_of, turn.jumps)
+            aggregates = self._aggregator.process(
+                cleaned.main, watermark_of, followed.spent, counted
+            )
         with self._timed("health"):
             health = self._monitor.process(aggregates)
         anomalies = self._score(cleaned.main)
@@ -255,7 +265,8 @@ class Pipeline:
         owing = self._follower.owing()
         owing = owing if among is None else np.intersect1d(owing, among)
         followed = self._follower.close(np.union1d(silence.closing, owing), watermark_of)
-        aggregates = self._aggregator.close(silence.closing, watermark_of, followed.spent)
+        counted = self._counters.close(silence.closing, watermark_of)
+        aggregates = self._aggregator.close(silence.closing, watermark_of, followed.spent, counted)
         health = self._monitor.process(aggregates)
         anomalies = [
             anomaly

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headgate.core.results import Aggregates, Anomaly, DeviceState, SensorHealth, StateChange
 from headgate.core.stage import Rejected
-from streams.stages.aggregate.stage import concat_aggregates
+from streams.stages.aggregate.joined import concat_aggregates
 
 
 @dataclass(frozen=True, slots=True)

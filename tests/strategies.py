@@ -170,5 +170,6 @@ def windows(parts: Sequence[Aggregates], channels: ChannelTable) -> dict[Any, An
                 part.sketch_keys[row].tolist(),
                 part.sketch_counts[row].tolist(),
                 sorted(part.spent[row].items()) if part.spent else [],
+                {name: repr(column[row].item()) for name, column in part.counts.items()},
             )
     return found

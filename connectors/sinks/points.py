@@ -2,11 +2,12 @@
 
 Aggregates of one device and window share a point in the measurement ``<measurement>_<window>``
 (``pump_10s``), tagged ``gateway``, ``device`` and the feed's tags; fields are named
-``<channel>_<statistic>``. Anomalies are points of the measurement ``anomalies`` at the time of
-their start, changes of a sensor's health points of ``sensor_health`` and of whether a device is
-there points of ``device_state``, and what a text channel says anew points of ``channel_state``, at
-their own. A point's identity (measurement, tags, time) follows
-from the data alone, so writing it again overwrites it.
+``<channel>_<statistic>``, and of counters ``<channel>_increase``, ``_rate`` and ``_resets``.
+Anomalies are points of the measurement ``anomalies`` at the time of their start, changes of a
+sensor's health points of ``sensor_health`` and of whether a device is there points of
+``device_state``, and what a text channel says anew points of ``channel_state``, at their own. A
+point's identity (measurement, tags, time) follows from the data alone, so writing it again
+overwrites it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 
 from headgate.core.channels import ChannelTable, Tags
 from headgate.core.clock import NS_PER_S
+from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import (
@@ -117,6 +119,8 @@ def aggregate_points(aggregates: Aggregates, channels: ChannelTable, gateway: st
             spent = aggregates.spent[at] if aggregates.spent else {}
             fields.update(_state_fields(channel.field, row, values[_LAST], spent, channels.texts))
             values = [math.nan] * len(values)  # noqa: PLW2901
+        elif aggregates.counts:
+            fields.update(_count_fields(channel.field, aggregates.counts, at))
         for name, value in zip(names, values, strict=False):
             if math.isfinite(value):
                 fields[name] = value
@@ -145,6 +149,21 @@ def _state_fields(
         (f"{channel}{SECONDS}{name}", ns / NS_PER_S) for name, ns in sorted(spent_ns.items())
     )
     return fields
+
+
+def _count_fields(channel: str, counts: Counts, at: int) -> dict[str, FieldValue]:
+    """What a window of a counter says: how much was counted, how fast, how often anew."""
+    increase, took_ns, resets = (counts[name][at].item() for name in COUNTS)
+    if resets < 0:
+        return {}
+    fields: dict[str, FieldValue] = {}
+    if math.isfinite(increase):
+        fields[f"{channel}_increase"] = increase
+        # Of a step over a clock that was set it is not known how long it took.
+        rate = increase / (took_ns / NS_PER_S) if took_ns else math.nan
+        if math.isfinite(rate):
+            fields[f"{channel}_rate"] = rate
+    return {**fields, f"{channel}_resets": resets}
 
 
 def health_points(health: Sequence[SensorHealth], gateway: str) -> list[Point]:

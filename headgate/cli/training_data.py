@@ -258,12 +258,14 @@ async def _from_history(args: argparse.Namespace, config: Config, progress: Prog
 
 def _names(args: argparse.Namespace, config: Config) -> list[str]:
     feed = config.feed[args.feed]
-    numbers = [name for name, each in feed.channels.items() if not each.is_text]
+    numbers = [
+        name for name, each in feed.channels.items() if not each.is_text and each.counter is None
+    ]
     names = args.channels.split(",") if args.channels else numbers
     absent = [name for name in names if name not in numbers]
     if absent or (feed.channels and not names):
-        texts = any(name in feed.channels for name in absent) or not numbers
-        why = "; no model takes texts" if texts else ""
+        others = any(name in feed.channels for name in absent) or not numbers
+        why = "; no model takes texts or counters" if others else ""
         raise ConfigError(f"--channels: expected some of {', '.join(numbers)}, got {absent}{why}")
     return names
 

@@ -21,6 +21,7 @@ from pydantic import (
 
 from headgate.config.chosen import table_named, with_names
 from headgate.config.conversion import Straight, conversion
+from headgate.config.counter import IfCounter, counter_problem
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table, first_and_others
 from headgate.config.values import Flag, Number
@@ -93,6 +94,8 @@ class ChannelConfig(UnitsConfig):
 
     #: What it says: numbers, or texts. A text is a state that lasts until the next one.
     type: Literal["number", "text"] = "number"
+    #: Whether its values count up, as those of a meter, and how.
+    counter: IfCounter = None
     #: Where it stands; of a list the first place where there is something.
     path: PayloadPath | None = None
     #: Where else, if there is nothing at ``path``.
@@ -252,6 +255,12 @@ class ChannelConfig(UnitsConfig):
         self._check_line(self)
         return self
 
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if problem := counter_problem(self):
+            raise ValueError(problem)
+        return self
+
     def _check_line(self, units: UnitsConfig) -> None:
         try:
             scale, _ = self.line(units)
@@ -306,8 +315,8 @@ class OtherChannelsConfig(ChannelConfig):
 
     @model_validator(mode="after")
     def _is_of_several(self) -> Self:
-        odd = ("type", "valid_for", "path", "or_path", "power_of_ten", "required", "default")
-        for key in odd:
+        odd = ("type", "valid_for", "counter", "path", "or_path", "power_of_ten", "required")
+        for key in (*odd, "default"):
             if key in self.model_fields_set:
                 raise ValueError(f"{key}: is of one channel; give that a table in channels")
         for units in self.units.values():

@@ -33,6 +33,7 @@ from headgate.config.tags import RESERVED_TAGS, TagConfig
 from headgate.config.text_channel import texts_problem
 from headgate.config.topics import PLACEHOLDER, checked_topic, topic_filter
 from headgate.config.values import Flag, Name, TopicFilter
+from headgate.core.channels import Channel
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: Characters of messages that are text: those that devices and data loggers write.
@@ -333,6 +334,16 @@ class FeedConfig(Table):
     def channel(self, name: str) -> ChannelConfig:
         """What a channel of this name has: its own table, or what holds for those without one."""
         return self.channels.get(name) or self.other_channels or ChannelConfig.model_validate({})
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """Names of the channels whose values count up."""
+        return tuple(name for name, each in self.channels.items() if each.counter is not None)
+
+    def is_counter(self, channel: Channel) -> bool:
+        """Whether a channel of the feed's devices counts up."""
+        listed = self.channels.get(channel.field)
+        return listed is not None and listed.counter is not None and not channel.is_text
 
     @property
     def writes_texts(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import Tags
+from headgate.core.counts import Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ class Aggregates:
     readings are in neither. Statistics are NaN where ``n`` is 0.
 
     Of a text channel the only statistic is ``last``, the code of its last text; and a window may be
-    there for the time in it that a text of before went on counting, without a reading.
+    there for the time in it that a text of before went on counting, without a reading. Of a counter
+    it is the last reading, and ``counts`` say the rest.
 
     Attributes:
         channel: int32[k], row of the pipeline's ``ChannelTable``.
@@ -249,6 +251,10 @@ class Aggregates:
             leave the pipeline; of windows read from the log there are none.
         spent: k mappings, empty ones for numbers: of a text channel, for how long of the window it
             was in each state, ns by its text's code. None at all where no row is of text channels.
+        counts: arrays[k] by name, what counters have: increase (float64, the sum of the steps to
+            the window's readings, each from the reading before; NaN where none is known),
+            increase_ns (int64, the time that these steps took) and resets (int64, how often the
+            count began anew; -1 of channels that are no counters). None where no row is of one.
     """
 
     channel: NDArray[np.int32]
@@ -262,6 +268,7 @@ class Aggregates:
     sketch_counts: list[NDArray[np.int64]] = field(default_factory=list)
     signs: dict[str, NDArray[Any]] = field(default_factory=dict)
     spent: list[Mapping[float, int]] = field(default_factory=list)
+    counts: Counts = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of closed windows."""
@@ -281,6 +288,7 @@ class Aggregates:
             sketch_counts=[self.sketch_counts[row] for row in rows],
             signs={name: column[rows] for name, column in self.signs.items()},
             spent=[self.spent[row] for row in rows] if self.spent else [],
+            counts={name: column[rows] for name, column in self.counts.items()},
         )
 
 

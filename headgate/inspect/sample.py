@@ -48,7 +48,7 @@ from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
 from streams.pipeline import Pipeline
 from streams.results import Results
-from streams.stages.aggregate.stage import concat_aggregates
+from streams.stages.aggregate.joined import concat_aggregates
 from streams.stages.clean.configured import rule_component
 from streams.stages.infer import Inferer
 

@@ -2,7 +2,7 @@
 
 A backlog that is thinned still spans the whole outage. Counts, minima, maxima, means and standard
 deviations of the long windows are those of their readings; quantiles come from the merged sketches
-and are as good as those of any window.
+and are as good as those of any window. What counters count is added up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
+from headgate.core.counts import Counts, in_digits, joined_counts
 from headgate.core.results import STATISTICS, Aggregates, joined_states
 from headgate.core.runs import runs
 from headgate.core.sketch import count_buckets, quantiles
@@ -149,7 +150,30 @@ def _merge(rows: Aggregates, target_ns: int, period_ns: NDArray[np.int64]) -> Ag
         sketch_keys=np.split(buckets.key, cut),
         sketch_counts=np.split(buckets.count, cut),
         spent=_spent(rows, group, len(starts)),
+        counts=_counts(rows, starts),
     )
+
+
+def _counts(rows: Aggregates, starts: NDArray[np.intp]) -> Counts:
+    """What counters have counted in the long windows."""
+    if not rows.counts:
+        return {}
+    increase, resets = rows.counts["increase"], rows.counts["resets"]
+    is_known = ~np.isnan(increase)
+    total = np.add.reduceat(np.where(is_known, increase, 0.0), starts)
+    largest = np.fmax.reduceat(np.fmax(np.abs(rows.stats["last"]), np.abs(increase)), starts)
+    is_counter = resets >= 0
+    return {
+        "increase": np.where(
+            np.logical_or.reduceat(is_known, starts), in_digits(total, largest), np.nan
+        ),
+        "increase_ns": np.add.reduceat(rows.counts["increase_ns"], starts),
+        "resets": np.where(
+            np.logical_or.reduceat(is_counter, starts),
+            np.add.reduceat(np.where(is_counter, resets, 0), starts),
+            -1,
+        ),
+    }
 
 
 def _spent(rows: Aggregates, group: NDArray[np.intp], count: int) -> list[Mapping[float, int]]:
@@ -192,6 +216,7 @@ def concat(parts: Sequence[Aggregates]) -> Aggregates:
         sketch_keys=[keys for part in parts for keys in part.sketch_keys],
         sketch_counts=[counts for part in parts for counts in part.sketch_counts],
         spent=joined_states(parts),
+        counts=joined_counts(parts),
     )
 
 

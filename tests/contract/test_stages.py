@@ -92,6 +92,17 @@ def _said(rng: np.random.Generator, table: ChannelTable, device: str) -> tuple[i
     return channel, table.texts.add(channel, text)
 
 
+def _counted(
+    rng: np.random.Generator, table: ChannelTable, device: int, step: int
+) -> tuple[int, float]:
+    """What a counter of 8 bits counts; in one device it begins anew at times, in one it jitters."""
+    channel = table.row(Channel("f", f"d{device}", "f", "parts"))
+    if rng.random() < 0.05:
+        return channel, np.nan
+    count = 1.7 * (step % 50 if device == 1 else step) - (rng.random() if device == 2 else 0)
+    return channel, count % 256
+
+
 def _readings(seed: int) -> Batch:
     """Of three devices, with a sensor that stands still and one that leaps, as they may arrive."""
     rng, table = np.random.default_rng(seed), ChannelTable()
@@ -109,6 +120,8 @@ def _readings(seed: int) -> Batch:
                 rows += again * [(step + delay, step, channel, value)]
             if rng.random() < 0.7:
                 rows += again * [(step + delay, step, *_said(rng, table, f"d{device}"))]
+            if rng.random() < 0.7:
+                rows += again * [(step + delay, step, *_counted(rng, table, device, step))]
     rows.sort(key=lambda row: row[0])
     batch = Batch.from_columns(
         table,
@@ -174,6 +187,7 @@ def make(request: pytest.FixtureRequest, package: ModelPackage) -> partial[_Line
             "y": {"spike": {}},
             "z": {"gap": {"limit": "4s"}},
             "mode": {"type": "text", "valid_for": "6s"},
+            "parts": {"counter": {"wraps_at": 256}},
         },
     }
     models = {"m": {"package": "m"}}
@@ -212,5 +226,6 @@ def test_the_readings_reach_every_stage(make: partial[_Line]) -> None:
     wanted = {"window", "change", "health", "anomaly", "score m", "late", "duplicate"}
     assert wanted <= seen.keys(), seen
     kinds = {name.partition(".")[0] for name in line.stages}
-    assert kinds >= {"watermark", "clean", "aggregate", "follow", "health", "frame", "detect"}
+    stages = {"watermark", "clean", "aggregate", "follow", "count", "health", "frame", "detect"}
+    assert kinds >= stages
     assert ("infer" in kinds) == bool(len(make.args[2]["m"].initial_state))

@@ -119,6 +119,30 @@ def _text_aggregates(rng: random.Random) -> bytes:
     )
 
 
+def _count_aggregates(rng: random.Random) -> bytes:
+    table, k = _table(rng), rng.randint(1, 12)
+    one, empty = np.ones(k, np.int64), [np.empty(0, np.int32)] * k
+    return kinds.encode_aggregates(
+        Aggregates(
+            channel=np.zeros(k, np.int32),
+            start_ns=np.arange(k),
+            window_ns=one,
+            n=one,
+            flagged=one,
+            expected=one,
+            stats={name: np.full(k, rng.choice([np.nan, 5.0])) for name in STATISTICS},
+            sketch_keys=empty,
+            sketch_counts=[each.astype(np.int64) for each in empty],
+            counts={
+                "increase": np.full(k, rng.choice([np.nan, 0.5])),
+                "increase_ns": one * rng.randrange(9),
+                "resets": np.array([rng.randrange(3) for _ in one]),
+            },
+        ),
+        table,
+    )
+
+
 def _changes(rng: random.Random) -> bytes:
     return kinds.encode_changes(
         [
@@ -281,6 +305,10 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
         _text_aggregates,
         lambda value: kinds.decode_aggregates(value, ChannelTable()),
     ),
+    "count_aggregates": (
+        _count_aggregates,
+        lambda value: kinds.decode_aggregates(value, ChannelTable()),
+    ),
     "changes": (_changes, kinds.decode_changes),
     "messages": (_messages, kinds.decode_messages),
     "retried": (_retried, kinds.decode_retried),
@@ -306,6 +334,7 @@ _SCHEMAS = {
     "text_readings": reading_columns._TEXT_READINGS,
     "text_rejected": rejected_columns._TEXT_REJECTED,
     "text_aggregates": aggregate_columns._TEXT_AGGREGATES,
+    "count_aggregates": aggregate_columns._COUNT_AGGREGATES,
     "changes": change_columns._CHANGES,
 }
 

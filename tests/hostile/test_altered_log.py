@@ -32,6 +32,7 @@ from headgate.core.records import (
     AGGREGATES_SCHEMA,
     ANOMALIES_SCHEMA,
     CHANGES_SCHEMA,
+    COUNT_AGGREGATES_SCHEMA,
     HEALTH_SCHEMA,
     MESSAGES_SCHEMA,
     OLD_ANOMALIES_SCHEMAS,
@@ -54,7 +55,11 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(400)]
 #: What may stand in each topic: the kind of its records, and the schema that they say they have.
 _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
     READINGS: [("readings", READINGS_SCHEMA), ("text_readings", TEXT_READINGS_SCHEMA)],
-    AGGREGATES: [("aggregates", AGGREGATES_SCHEMA), ("text_aggregates", TEXT_AGGREGATES_SCHEMA)],
+    AGGREGATES: [
+        ("aggregates", AGGREGATES_SCHEMA),
+        ("text_aggregates", TEXT_AGGREGATES_SCHEMA),
+        ("count_aggregates", COUNT_AGGREGATES_SCHEMA),
+    ],
     ANOMALIES: [
         ("anomalies", ANOMALIES_SCHEMA),
         ("old_anomalies", OLD_ANOMALIES_SCHEMAS[0]),

@@ -28,6 +28,7 @@ from headgate.core.records import (
 from headgate.core.records.aggregates import (
     AGGREGATES_SCHEMA,
     AGGREGATES_SCHEMAS,
+    COUNT_AGGREGATES_SCHEMA,
     TEXT_AGGREGATES_SCHEMA,
     aggregates_record,
     aggregates_records,
@@ -122,6 +123,7 @@ __all__ = [
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
     "CHANGES_SCHEMA",
+    "COUNT_AGGREGATES_SCHEMA",
     "HEALTH_SCHEMA",
     "HELD_SCHEMA",
     "KINDS",

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
+from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, numbers, to_ipc
 from headgate.core.iso import iso_text
@@ -27,7 +28,10 @@ AGGREGATES_SCHEMA = b"aggregates/1"
 #: Windows of which some are of text channels.
 TEXT_AGGREGATES_SCHEMA = b"aggregates/2"
 
-AGGREGATES_SCHEMAS = (AGGREGATES_SCHEMA, TEXT_AGGREGATES_SCHEMA)
+#: Windows of which some are of counters; others may be of text channels.
+COUNT_AGGREGATES_SCHEMA = b"aggregates/3"
+
+AGGREGATES_SCHEMAS = (AGGREGATES_SCHEMA, TEXT_AGGREGATES_SCHEMA, COUNT_AGGREGATES_SCHEMA)
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -55,6 +59,22 @@ _TEXT_AGGREGATES = pa.schema(
     ]
 )
 
+#: How much counters have counted, in which time, and how often they began anew.
+_COUNT_AGGREGATES = pa.schema(
+    [
+        *_TEXT_AGGREGATES,
+        pa.field("increase", pa.float64(), nullable=False),
+        pa.field("increase_ns", pa.int64(), nullable=False),
+        pa.field("resets", pa.int64(), nullable=False),
+    ]
+)
+
+_COLUMNS = {
+    AGGREGATES_SCHEMA: _AGGREGATES,
+    TEXT_AGGREGATES_SCHEMA: _TEXT_AGGREGATES,
+    COUNT_AGGREGATES_SCHEMA: _COUNT_AGGREGATES,
+}
+
 
 class _Sketches(TypedDict):
     sketch_keys: list[NDArray[np.int32]]
@@ -64,10 +84,13 @@ class _Sketches(TypedDict):
 def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
     """Closed windows as an ``aggregates`` record's value."""
     stats = aggregates.stats
-    said: list[pa.Array] = []
-    if _has_texts(aggregates, channels):
-        last, said = _said_columns(aggregates, channels)
+    more: list[pa.Array] = []
+    schema = _schema(aggregates, channels)
+    if schema != AGGREGATES_SCHEMA:
+        last, more = _said_columns(aggregates, channels)
         stats = {**stats, "last": last}
+    if schema == COUNT_AGGREGATES_SCHEMA:
+        more += [pa.array(aggregates.counts[name]) for name in COUNTS]
     columns = [
         key_column(aggregates.channel, channels),
         pa.array(aggregates.start_ns, TIME),
@@ -83,9 +106,9 @@ def encode_aggregates(aggregates: Aggregates, channels: ChannelTable) -> bytes:
         *(pa.array(stats[name]) for name in STATISTICS),
         pa.array(aggregates.sketch_keys, pa.list_(pa.int32())),
         pa.array(aggregates.sketch_counts, pa.list_(pa.int64())),
-        *said,
+        *more,
     ]
-    return to_ipc(_TEXT_AGGREGATES if said else _AGGREGATES, columns)
+    return to_ipc(_COLUMNS[schema], columns)
 
 
 def decode_aggregates(
@@ -98,7 +121,7 @@ def decode_aggregates(
         channels: The table that the windows are to point into.
         has_sketches: False leaves the sketches empty, for a reader that has no use for them.
     """
-    table = from_ipc(value, _AGGREGATES, _TEXT_AGGREGATES)
+    table = from_ipc(value, *_COLUMNS.values())
     start_ns = numbers(table.column("start").cast(pa.int64()), np.int64)
     window_ns, n, flagged, expected = (
         numbers(table.column(name), np.int64) for name in ("window_ns", "n", "flagged", "expected")
@@ -121,13 +144,13 @@ def decode_aggregates(
         stats=stats,
         **_sketches(table, has_sketches=has_sketches),
         spent=spent,
+        counts=_counts(table),
     )
 
 
 def aggregates_record(aggregates: Aggregates, channels: ChannelTable) -> Record:
     """An ``aggregates`` record."""
-    is_said = _has_texts(aggregates, channels)
-    headers = (("schema", TEXT_AGGREGATES_SCHEMA if is_said else AGGREGATES_SCHEMA),)
+    headers = (("schema", _schema(aggregates, channels)),)
     return Record(encode_aggregates(aggregates, channels), headers=headers)
 
 
@@ -144,8 +167,25 @@ def aggregates_records(aggregates: Aggregates, channels: ChannelTable) -> list[R
     )
 
 
-def _has_texts(aggregates: Aggregates, channels: ChannelTable) -> bool:
-    return channels.has_texts and bool(channels.is_text[aggregates.channel].any())
+def _schema(aggregates: Aggregates, channels: ChannelTable) -> bytes:
+    """Which kind of record these windows are."""
+    if aggregates.counts and (aggregates.counts["resets"] >= 0).any():
+        return COUNT_AGGREGATES_SCHEMA
+    if channels.has_texts and channels.is_text[aggregates.channel].any():
+        return TEXT_AGGREGATES_SCHEMA
+    return AGGREGATES_SCHEMA
+
+
+def _counts(table: pa.Table) -> Counts:
+    """What counters have counted; nothing where none is in the record."""
+    if "resets" not in table.column_names:
+        return {}
+    counts: Counts = {
+        name: numbers(table.column(name), type(nothing)) for name, nothing in COUNTS.items()
+    }
+    if counts["increase_ns"].min(initial=0) < 0 or counts["resets"].min(initial=0) < -1:
+        raise DataError("bad_record", "a counter counted for less than no time, or began anew")
+    return counts
 
 
 def _said_columns(
@@ -244,6 +284,7 @@ def _windows(rows: Aggregates, channels: ChannelTable, takes: Takes) -> Iterator
                 "flagged": int(rows.flagged[row]),
                 **{name: finite(rows.stats[name][row]) for name in STATISTICS},
                 **(_state_row(rows, row, channels) if channel.is_text else {}),
+                **(_count_row(rows, row) if rows.counts else {}),
                 "tags": dict(channel.tags),
             }
 
@@ -255,6 +296,18 @@ def _state_row(rows: Aggregates, row: int, channels: ChannelTable) -> Row:
     return {
         "last": None if math.isnan(last) else texts.text(at, last),
         "states_s": {texts.text(at, code): ns / 1e9 for code, ns in spent.items()},
+    }
+
+
+def _count_row(rows: Aggregates, row: int) -> Row:
+    """What a window of a counter says of its count."""
+    resets = int(rows.counts["resets"][row])
+    if resets < 0:
+        return {}
+    return {
+        "increase": finite(rows.counts["increase"][row]),
+        "increase_s": int(rows.counts["increase_ns"][row]) / 1e9,
+        "resets": resets,
     }
 
 
@@ -274,6 +327,9 @@ KIND = RecordKind(
         "flagged",
         *STATISTICS,
         "states_s",
+        "increase",
+        "increase_s",
+        "resets",
         "tags",
     ),
 )

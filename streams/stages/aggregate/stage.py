@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,14 +13,17 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
-from headgate.core.lookup import ByDevice
-from headgate.core.results import SIGNS, STATISTICS, Aggregates, joined_states
+from headgate.core.lookup import ByChannel, ByDevice
+from headgate.core.results import SIGNS, STATISTICS, Aggregates
 from headgate.core.sketch import quantiles
 from headgate.core.stage import Selection, StateBlock
+from streams.stages.aggregate.counted import with_counts
 from streams.stages.aggregate.in_states import NOTHING_SPENT, Spent, with_states
+from streams.stages.aggregate.joined import concat_aggregates
 from streams.stages.aggregate.summary import Moments, Summary, concat_summaries
 from streams.stages.aggregate.windows import Windows
 from streams.stages.arrays import group_by
+from streams.stages.count.windows import NOTHING_COUNTED, Counted
 from streams.stages.rowstore import Columns
 
 #: Gives the watermark of each of some device rows, ns since 1970 UTC.
@@ -69,6 +72,12 @@ class Aggregator:
                     windows = Windows(pane_ns, lengths_ns, channels)
                     self._plans[pane_ns, lengths_ns] = _Plan(serves, windows)
                 self._plans[pane_ns, lengths_ns].serves[number] = True
+        self._has_counters = any(feed.counters for feed in feeds.values())
+        self._is_counter = ByChannel(
+            channels,
+            np.bool_,
+            lambda each: each.feed in feeds and feeds[each.feed].is_counter(each),
+        )
         # By device row: the number of its feed, or -1.
         self._feed = ByDevice(channels, np.int32, lambda device: numbers.get(device.feed, -1))
 
@@ -78,7 +87,11 @@ class Aggregator:
         return repr(sorted(self._plans))
 
     def process(
-        self, batch: Batch, watermark_of: WatermarkOf, spent: Spent = NOTHING_SPENT
+        self,
+        batch: Batch,
+        watermark_of: WatermarkOf,
+        spent: Spent = NOTHING_SPENT,
+        counted: Counted = NOTHING_COUNTED,
     ) -> Aggregates:
         """Take readings in, and close windows.
 
@@ -87,6 +100,7 @@ class Aggregator:
                 was at its turn.
             watermark_of: Gives the devices' watermarks once this batch is in.
             spent: For how long text channels were in each state, of windows that close with this.
+            counted: What was counted by counters, likewise.
 
         Returns:
             The closed windows, ordered by end, device, field and length.
@@ -103,13 +117,15 @@ class Aggregator:
             "quality": batch.quality[order],
         }
         device = np.repeat(groups.keys, groups.lengths)
-        return self._with_states(self._add(device, rows, groups.keys, watermark_of), spent)
+        closed = self._add(device, rows, groups.keys, watermark_of)
+        return self._with_others(closed, spent, counted)
 
     def close(
         self,
         devices: NDArray[np.int32],
         watermark_of: WatermarkOf,
         spent: Spent = NOTHING_SPENT,
+        counted: Counted = NOTHING_COUNTED,
     ) -> Aggregates:
         """Close the windows of these devices that their watermarks have passed.
 
@@ -123,7 +139,7 @@ class Aggregator:
         }
         ordered = np.sort(devices).astype(np.int64)
         closed = self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
-        return self._with_states(closed, spent)
+        return self._with_others(closed, spent, counted)
 
     def pending(self, selection: Selection) -> NDArray[np.int64]:
         """int64[d]: readings in open windows, of the shortest length that the feed has."""
@@ -182,7 +198,7 @@ class Aggregator:
 
     def _aggregates(self, closed: list[tuple[int, Summary]]) -> Aggregates:
         if not closed:
-            return _nothing()
+            return concat_aggregates([])
         every = concat_summaries([part for _, part in closed])
         moments, buckets = every.moments, every.buckets
         window_ns = np.repeat(
@@ -226,11 +242,13 @@ class Aggregator:
         expected: NDArray[np.int64] = np.maximum((window_ns + period_ns // 2) // period_ns, 1)
         return expected
 
-    def _with_states(self, closed: Aggregates, spent: Spent) -> Aggregates:
-        """The windows with what text channels have of their own."""
-        if not self._channels.has_texts:
-            return closed
-        every = with_states(closed, spent, self._channels)
+    def _with_others(self, closed: Aggregates, spent: Spent, counted: Counted) -> Aggregates:
+        """The windows with what text channels and counters have of their own."""
+        every = closed
+        if self._channels.has_texts:
+            every = with_states(every, spent, self._channels)
+        if self._has_counters:
+            every = with_counts(every, counted, self._is_counter[every.channel])
         if len(every) == len(closed):
             return every
         every = replace(every, expected=self._expected(every.channel, every.window_ns))
@@ -313,25 +331,3 @@ def _statistics(moments: Moments, quantile: NDArray[np.float64]) -> dict[str, ND
         **{name: quantile[:, column] for column, name in enumerate(_QUANTILES)},
     }
     return {name: np.where(is_empty, np.nan, stats[name]) for name in STATISTICS}
-
-
-def _nothing() -> Aggregates:
-    none = np.empty(0, np.int64)
-    stats = {name: np.empty(0) for name in STATISTICS}
-    return Aggregates(none.astype(np.int32), none, none, none, none, none, stats)
-
-
-def concat_aggregates(parts: Sequence[Aggregates]) -> Aggregates:
-    """Windows one after the other."""
-    parts = [part for part in parts if len(part)]
-    if len(parts) <= 1:
-        return parts[0] if parts else _nothing()
-    columns = ("channel", "start_ns", "window_ns", "n", "flagged", "expected")
-    return Aggregates(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
-        stats={name: np.concatenate([part.stats[name] for part in parts]) for name in STATISTICS},
-        sketch_keys=[keys for part in parts for keys in part.sketch_keys],
-        sketch_counts=[counts for part in parts for counts in part.sketch_counts],
-        signs={name: np.concatenate([part.signs[name] for part in parts]) for name in SIGNS},
-        spent=joined_states(parts),
-    )

@@ -18,6 +18,7 @@ from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
+from headgate.core.lookup import ByChannel
 from headgate.core.results import SENSOR_FAULTS, Aggregates, SensorHealth
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
@@ -57,6 +58,12 @@ class HealthMonitor:
                 0,
             ],
             np.int64,
+        )
+        # What counts up is no level that could be stuck, or drift.
+        self._is_counter = ByChannel(
+            channels,
+            np.bool_,
+            lambda each: each.feed in feeds and feeds[each.feed].is_counter(each),
         )
         self._feed_of = np.empty(0, np.int32)
         self._known = 0
@@ -188,7 +195,7 @@ class HealthMonitor:
         rows_by_n = rows[np.argsort(aggregates.n[rows], kind="stable")]
         row[self._newest[self._number[aggregates.channel[rows_by_n]]]] = rows_by_n
         is_known = (row[channel] >= 0) | (self._state["seen"][channel, 0] > 0)
-        is_known &= ~self._channels.is_text[channel]
+        is_known &= ~(self._channels.is_text[channel] | self._is_counter[channel])
         channel, of = channel[is_known], np.repeat(rows[starts], count)[is_known]
         return Round(
             channel,
@@ -200,7 +207,7 @@ class HealthMonitor:
 
     def _judge(self, at: Round, aggregates: Aggregates) -> list[SensorHealth]:
         if not len(at.channel):
-            return []  # nothing but texts
+            return []  # nothing but texts and counters
         state = {name: column[at.channel] for name, column in self._state.items()}
         before = state["health"].copy()
         figures = judge(state, at, aggregates)

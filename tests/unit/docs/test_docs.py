@@ -125,6 +125,7 @@ def test_versions_are_the_ones_written() -> None:
         kinds.REJECTED_SCHEMA,
         kinds.TEXT_READINGS_SCHEMA,
         kinds.TEXT_AGGREGATES_SCHEMA,
+        kinds.COUNT_AGGREGATES_SCHEMA,
         kinds.CHANGES_SCHEMA,
         kinds.MESSAGES_SCHEMA,
         kinds.RETRIED_SCHEMA,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from headgate.config.schema import Config
@@ -18,9 +20,9 @@ _UNITS = {
 }
 
 
-def _problems(temperature: dict[str, str]) -> list[str]:
+def _problems(temperature: Mapping[str, object]) -> list[str]:
     """With a model of the zoo, trained in the units above."""
-    channels = {name: {"unit": unit} for name, unit in _UNITS.items()}
+    channels: dict[str, object] = {name: {"unit": unit} for name, unit in _UNITS.items()}
     channels["temperature"] = temperature
     feed = {"topic": "plant/{device}", "models": ["pump"], "channels": channels}
     package = str(ROOT / "models" / "zoo" / "pump")
@@ -43,6 +45,15 @@ def test_a_model_gets_no_values_in_another_unit(units: dict[str, str], got: str)
     assert problem == (
         "feed.pump.models: pump: channel 'temperature': expected the unit the model was trained "
         f"in, 'C', got '{got}'"
+    )
+
+
+def test_a_model_gets_no_counts() -> None:
+    """They only rise: what they were in training they never are again."""
+    (problem,) = _problems({"counter": True})
+    assert problem == (
+        "feed.pump.models: pump: expected a channel 'temperature' that says how something is, "
+        "found a counter, whose values no model takes"
     )
 
 

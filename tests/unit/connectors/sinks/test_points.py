@@ -251,3 +251,42 @@ def test_a_change_of_a_text_is_a_series_a_channel() -> None:
         f'{head} state="idle" 5',
         f'{head},line=a state="run",before="idle",before_s=4.0 9',
     ]
+
+
+def test_a_counter_s_window_has_its_increase_rate_and_resets() -> None:
+    """And the last reading; what is not known is absent."""
+    table = ChannelTable()
+    rows = [table.row(Channel("f", "d", "f", name)) for name in ("energy", "fresh", "set", "flow")]
+    four = np.full(4, 2, np.int64)
+    last = np.array([0.2, 7.0, 3.0, 1.5])
+    none = np.full(4, np.nan)
+    windows = Aggregates(
+        channel=np.array(rows, np.int32),
+        start_ns=0 * four,
+        window_ns=four * 5 * 10**9,
+        n=four,
+        flagged=0 * four,
+        expected=four,
+        stats={name: last if name == "last" else none for name in STATISTICS},
+        counts={
+            "increase": np.array([0.4, np.nan, 2.0, np.nan]),
+            "increase_ns": np.array([8 * 10**9, 0, 0, 0]),
+            "resets": np.array([1, 0, 0, -1]),
+        },
+    )
+
+    (point,) = aggregate_points(windows, table, "gw")
+
+    said = {name: value for name, value in point.fields.items() if name[-2:] not in ("_n", "ed")}
+    assert said == {
+        "energy_increase": 0.4,
+        "energy_rate": 0.05,
+        "energy_resets": 1,
+        "energy_last": 0.2,
+        "fresh_resets": 0,
+        "fresh_last": 7.0,
+        "set_increase": 2.0,
+        "set_resets": 0,
+        "set_last": 3.0,
+        "flow_last": 1.5,
+    }

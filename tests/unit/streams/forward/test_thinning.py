@@ -184,3 +184,39 @@ def test_seconds_in_states_add_up() -> None:
     assert merged.n.tolist() == [3]
     assert channels.said(mode, float(merged.stats["last"][0])) == "idle"
     assert waiting.spent == [{run: 10}]
+
+
+def test_what_was_counted_adds_up() -> None:
+    """Increases, their time and resets; what is not known of a window is nothing."""
+    channels = ChannelTable()
+    parts, flow = (channels.row(Channel("f", "a", "f", name)) for name in ("parts", "flow"))
+    starts = np.array([0, 10, 20, 60, 0, 60]) * NS_PER_S
+    six = np.full(6, 1)
+    none = np.full(6, np.nan)
+    rows = Aggregates(
+        channel=np.array([parts] * 4 + [flow] * 2, np.int32),
+        start_ns=starts,
+        window_ns=six * 10 * NS_PER_S,
+        n=six,
+        flagged=0 * six,
+        expected=six,
+        stats={**dict.fromkeys(STATISTICS, none), "last": np.array([1.1, 1.2, 0.2, 9, 5, 6])},
+        sketch_keys=[np.empty(0, np.int32)] * 6,
+        sketch_counts=[np.empty(0, np.int64)] * 6,
+        counts={
+            "increase": np.array([np.nan, 0.1, 0.2, 8.8, np.nan, np.nan]),
+            "increase_ns": np.array([0, 10, 9, 40, 0, 0]),
+            "resets": np.array([0, 0, 1, 0, -1, -1]),
+        },
+    )
+    sources = source_windows({"f": _feed("10s")}, (_MINUTE,), _MINUTE)
+
+    merged, waiting = thin(rows, channels, _MINUTE, sources, {"f": _feed("10s")})
+
+    assert merged.channel.tolist() == [parts, flow]
+    assert merged.counts["increase"].tolist()[0] == 0.3
+    assert np.isnan(merged.counts["increase"][1])
+    assert merged.counts["increase_ns"].tolist() == [19, 0]
+    assert merged.counts["resets"].tolist() == [1, -1]
+    assert merged.stats["last"].tolist() == [0.2, 5.0]
+    assert waiting.counts["increase"].tolist()[0] == 8.8

@@ -1,0 +1,87 @@
+"""Telling the falls of a counter apart: wraps, jitter, and resets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.config.feed import FeedConfig
+
+#: The largest part of a register that one step may go through its end.
+_WRAP_PART = 1 / 4
+
+#: A count that falls by no more than this part goes on: Home Assistant has the same.
+_JITTER_PART = 1 / 10
+
+#: Readings in a row below what had been counted, after which the count goes on from there.
+_SETTLED = 10
+
+
+@dataclass(slots=True)
+class Walk:
+    """Goes over a counter's readings one by one, where one of them is below the one before.
+
+    A fall is through the register's end where the step through that is a small part of the
+    register. It is jitter where the count falls by little: then nothing is counted until the count
+    is beyond what it had been, or has been below for so long that it goes on from there, which is a
+    reset as well. All other falls are resets, and what stands there then has been counted since.
+
+    Attributes:
+        wraps_at: What the count is 0 at again, in the unit that is kept; NaN where it never is.
+        jitter: By how much it may fall; NaN: by a part of what it is.
+        count: What has been counted; NaN where nothing has.
+        below: So many readings in a row have been below that.
+        lowest: The lowest of these.
+    """
+
+    wraps_at: float
+    jitter: float
+    count: float = np.nan
+    below: int = 0
+    lowest: float = np.nan
+
+    @classmethod
+    def of(cls, feed: FeedConfig, name: str) -> Walk:
+        """That of a counter of a feed."""
+        channel = feed.channel(name)
+        counter = channel.counter
+        wraps_at, jitter = (None, None) if counter is None else (counter.wraps_at, counter.jitter)
+        return cls(
+            np.nan if wraps_at is None else wraps_at * channel.line()[0],
+            np.nan if jitter is None else jitter,
+        )
+
+    def begin(self, count: float, below: int, lowest: float) -> None:
+        """Go on from where the counter had been."""
+        self.count, self.below, self.lowest = float(count), int(below), float(lowest)
+
+    def over(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64[4, n]: what was counted before each of these, with it, lifted by it, resets."""
+        return np.array([self._take(value) for value in values.tolist()]).T
+
+    def _take(self, value: float) -> tuple[float, float, float, int]:
+        before = value if np.isnan(self.count) else self.count
+        lifted, is_reset = self._lift(before, value)
+        if self.below:
+            return before, before, 0.0, 0
+        self.count = value
+        return before, value, lifted, is_reset
+
+    def _lift(self, before: float, value: float) -> tuple[float, int]:
+        """By how much a fall is to be made good, and whether it is a reset."""
+        below, lowest = self.below, min(value, self.lowest) if self.below else value
+        self.below, self.lowest = 0, np.nan
+        if value >= before:
+            return 0.0, 0
+        if 0 <= value - before + self.wraps_at <= self.wraps_at * _WRAP_PART:
+            return self.wraps_at, 0
+        jitter = abs(before) * _JITTER_PART if np.isnan(self.jitter) else self.jitter
+        if before - value > jitter:
+            # All that stands there has been counted since; nothing of it where that is below 0.
+            return before - min(value, 0.0), 1
+        if below + 1 >= _SETTLED:
+            return before - lowest, 1
+        self.below, self.lowest = below + 1, lowest
+        return 0.0, 0
