@@ -20,6 +20,9 @@ class JsonConfig(FormatConfig):
     #: Where the message itself stands, if there is an envelope around it: a text that is JSON, bare
     #: or in base64, or what is meant itself.
     inside: PayloadPath | None = None
+    #: Where in it texts stand that are JSON themselves, and are read as what they hold. Paths go
+    #: through the elements of arrays.
+    embedded: tuple[PayloadPath, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -35,7 +38,9 @@ class JsonConfig(FormatConfig):
 def _make(table: JsonConfig, feed: FeedConfig, limits: IngestConfig) -> Format:
     from connectors.formats.json.format import JsonFormat
 
-    return JsonFormat(feed, limits, has_lines=table.lines, inside=table.inside)
+    return JsonFormat(
+        feed, limits, has_lines=table.lines, inside=table.inside, embedded=table.embedded
+    )
 
 
 _EXAMPLES = (
@@ -74,6 +79,20 @@ _EXAMPLES = (
         topic="plant/pump-7",
         payload=b'{"contentType": "application/json", "payload": "eyJmbG93IjogMzMuMX0="}',
         readings=(("pump-7", "flow", 33.1),),
+    ),
+    FormatExample(
+        feed={
+            "topic": "uplinks",
+            "device": "name",
+            "time": {"path": "t"},
+            "format": {"type": "json", "embedded": ["object"]},
+            "channels": {"level": {"path": "object.level"}, "rssi": {}},
+        },
+        topic="uplinks",
+        payload=b'[{"name": "silo-1", "t": 1767225600000, "rssi": -97,'
+        b' "object": "{\\"level\\": 4.5}"}]',
+        readings=(("silo-1", "level", 4.5), ("silo-1", "rssi", -97)),
+        times_ns=(1767225600 * 10**9, 1767225600 * 10**9),
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from connectors.formats.format import MakeTyped
 from connectors.formats.json.payload import loads
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import FeedConfig
+from headgate.config.payload_path import parts_of
 from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
@@ -43,6 +45,7 @@ class JsonFormat:
         limits: What one message may hold.
         has_lines: Whether a message may be several values, a line each.
         inside: Where in an envelope the message itself stands; None: there is none around it.
+        embedded: Where in it texts stand that are JSON themselves, and are read as what they hold.
     """
 
     is_utf8 = True
@@ -55,10 +58,13 @@ class JsonFormat:
         *,
         has_lines: bool = False,
         inside: str | None = None,
+        embedded: Sequence[str] = (),
     ) -> None:
         self._bounds = Bounds(limits.max_records, len(feed.channels))
         self._takes_literals = not feed.strict
-        self.make_typed: MakeTyped | None = _make_typed if inside is None else None
+        is_all = inside is None and not embedded
+        self.make_typed: MakeTyped | None = _make_typed if is_all else None
+        self._embedded = [(path, parts_of(path)) for path in embedded]
         self._inside = inside
         self._get_inside = None if inside is None else getter(inside)
         self.unseen_bytes = self._bounds.unseen_bytes
@@ -87,7 +93,45 @@ class JsonFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         content = self._content(payload)
-        return content if self._get_inside is None else self._unwrapped(self._get_inside(content))
+        if self._get_inside is not None:
+            content = self._unwrapped(self._get_inside(content))
+        for path, parts in self._embedded:
+            content = self._opened(content, path, parts)
+        return content
+
+    def _opened(self, value: object, path: str, parts: tuple[str, ...]) -> object:
+        """The same with what the texts hold that are JSON, at the end of this path."""
+        if not parts:
+            return self._parsed(value, path)
+        key, *rest = parts
+        if type(value) is list and key.isdecimal() and int(key) < len(value):
+            value[int(key)] = self._opened(value[int(key)], path, tuple(rest))
+        elif type(value) is list:
+            for at, each in enumerate(value):
+                try:
+                    value[at] = self._opened(each, path, parts)
+                except DataError as error:
+                    # One that is none is one bad record.
+                    value[at] = error.with_traceback(None)
+        elif type(value) is dict:
+            whole = ".".join(parts)
+            key, rest = (whole, []) if whole in value else (key, rest)
+            if key in value:
+                value[key] = self._opened(value[key], path, tuple(rest))
+        return value
+
+    def _parsed(self, text: object, path: str) -> object:
+        """What a text holds that is JSON; anything but a text as it is."""
+        if type(text) is not str or not text.strip():
+            return text
+        try:
+            inner = text.encode()
+            if len(inner) > self.unseen_bytes:
+                self.check(inner)
+            return loads(inner, takes_literals=self._takes_literals)
+        except (DataError, UnicodeEncodeError) as error:
+            reason = error.reason if isinstance(error, DataError) else "not_utf8"
+            raise DataError(reason, f'the text at "{path}": {error}'[:200]) from None
 
     def _unwrapped(self, value: object) -> object:
         """What stands in an envelope."""
