@@ -20,6 +20,7 @@ from headgate.config.event_time import zone_of
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable, Device, Remaining
+from headgate.core.grown import grown
 from headgate.core.runs import runs
 
 #: What readings are marked with whose device has no clock yet.
@@ -261,11 +262,8 @@ class ArrivalTimes:
 
     def _grow(self) -> None:
         devices = self._channels.devices
-        missing = len(devices) - len(self._last_ns)
-        if missing > 0:
-            more = np.zeros(max(missing, len(self._last_ns), 64), np.int64)
-            self._last_ns = np.concatenate([self._last_ns, more])
-            self._pace_ns = np.concatenate([self._pace_ns, more])
+        self._last_ns = grown(self._last_ns, len(devices), 0)
+        self._pace_ns = grown(self._pace_ns, len(devices), 0)
         if self._recalled:
             for row in range(self._known, len(devices)):
                 last_ns, pace_ns = self._recalled.pop(devices[row], (0, 0))

@@ -34,6 +34,7 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import Channel, ChannelTable, Device, Remaining, Tags, telling_tags
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 from headgate.core.texts import code_of
 
 #: So many tags a feed may have, by their names.
@@ -112,7 +113,7 @@ class Devices:
         #: Whether something was refused, since ``keep``, for being one too many.
         self.is_full = False
         #: int32[place, channel], rows of the table; grown by doubling.
-        self.rows: NDArray[np.int32] = np.empty((16, len(self._signals)), np.int32)
+        self.rows: NDArray[np.int32] = np.empty((0, len(self._signals)), np.int32)
 
     @property
     def listed(self) -> list[str]:
@@ -249,8 +250,7 @@ class Devices:
             raise trouble
         self._note_values(tags)
         place = len(self._places)
-        if place == len(self.rows):
-            self.rows = np.resize(self.rows, (2 * place, self.rows.shape[1]))
+        self.rows = grown(self.rows, place + 1, 0)
         self.rows[place] = [
             self._channels.row(
                 Channel(
@@ -348,9 +348,8 @@ class Devices:
         ]
         is_kept = (rows >= 0).any(axis=1) | np.array(list(map(bool, self._others)), np.bool_)
         place = np.where(is_kept, np.cumsum(is_kept) - 1, -1).tolist()
-        rows = rows[is_kept]
+        self.rows = rows[is_kept]
         self._others = list(compress(self._others, is_kept.tolist()))
-        self.rows = np.concatenate([rows, np.empty((max(16, len(rows)), rows.shape[1]), np.int32)])
         self._places = _kept(self._places, place)
         self._device_of = list(self._places)
         self._place_of_topic = _kept(self._place_of_topic, place)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from connectors.formats.columns import Decoded
 from headgate.core.channels import ChannelTable, Remaining
 from headgate.core.clock import NS_PER_S
+from headgate.core.grown import grown
 
 #: Clocks are set at no finer times than at each quarter of an hour.
 _QUARTER_NS = 900 * NS_PER_S
@@ -50,7 +51,7 @@ class RepeatedHour:
             arrival_ns: int64[m], when each message of the run arrived, ns since 1970 UTC.
             is_met: Whether any of them may be of such an hour.
         """
-        self._grow()
+        self._lag_ns = self._lags_ns()
         device = self._channels.device_of[decoded.channel]
         said_ns = decoded.time_ns
         if decoded.later_ns is not None:
@@ -82,9 +83,8 @@ class RepeatedHour:
 
     def keep(self, remaining: Remaining) -> None:
         """Forget all but what remains of the table, which takes its place."""
-        self._grow()
+        self._lag_ns = self._lags_ns()[np.flatnonzero(remaining.devices >= 0)]
         self._channels = remaining.table
-        self._lag_ns = self._lag_ns[remaining.devices >= 0]
 
     def _is_earlier(self, known_ns: int, later_lag_ns: int, apart_ns: int) -> bool:
         """Whether a reading is of the first of the two hours.
@@ -99,11 +99,8 @@ class RepeatedHour:
             return later_lag_ns >= apart_ns or later_lag_ns < -_AHEAD_NS
         return abs(later_lag_ns + apart_ns - known_ns) < abs(later_lag_ns - known_ns)
 
-    def _grow(self) -> None:
-        missing = len(self._channels.devices) - len(self._lag_ns)
-        if missing > 0:
-            more = np.full(missing, _UNHEARD, np.int64)
-            self._lag_ns = np.concatenate([self._lag_ns, more])
+    def _lags_ns(self) -> NDArray[np.int64]:
+        return grown(self._lag_ns, len(self._channels.devices), _UNHEARD)
 
 
 @lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from headgate.core.grown import grown
 from headgate.core.texts import Texts
 
 #: What a key ends with whose channel says texts.
@@ -143,8 +144,8 @@ class ChannelTable:
     texts: Texts = field(default_factory=Texts)
     _channel_rows: dict[str, int] = field(default_factory=dict)
     _device_rows: dict[Device, int] = field(default_factory=dict)
-    _device_of: NDArray[np.int32] = field(default_factory=lambda: np.empty(64, np.int32))
-    _is_text: NDArray[np.bool_] = field(default_factory=lambda: np.empty(64, np.bool_))
+    _device_of: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    _is_text: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     _has_texts: bool = False
 
     def __len__(self) -> int:
@@ -227,9 +228,8 @@ class ChannelTable:
                 if device_of[row] >= 0
             },
         )
-        kept = device_rows[self.device_of[is_kept]]
-        table._device_of = np.concatenate([kept, np.empty(max(64, len(kept)), np.int32)])
-        table._is_text = np.resize(self.is_text[is_kept], len(table._device_of))
+        table._device_of = device_rows[self.device_of[is_kept]]
+        table._is_text = self.is_text[is_kept]
         table._has_texts = self._has_texts
         return Remaining(table, channel_rows, device_rows)
 
@@ -239,9 +239,8 @@ class ChannelTable:
         row = self._channel_rows.get(channel.key)
         if row is None:
             row = len(self.channels)
-            if row == len(self._device_of):
-                self._device_of = np.resize(self._device_of, 2 * row)
-                self._is_text = np.resize(self._is_text, 2 * row)
+            self._device_of = grown(self._device_of, row + 1, 0)
+            self._is_text = grown(self._is_text, row + 1, fill=False)
             self._device_of[row] = self.device_row(channel.owner)
             self._is_text[row] = channel.is_text
             self._has_texts |= channel.is_text

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import Channel, ChannelTable, Device
+from headgate.core.grown import grown
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 _Row = TypeVar("_Row")
@@ -33,7 +34,7 @@ class _ByRow(Generic[_Kind, _Row]):
         self._rows = rows
         self._value_of = value_of
         self._known = 0
-        self._values: NDArray[_Kind] = np.zeros(64, kind)
+        self._values: NDArray[_Kind] = np.empty(0, kind)
 
     @overload
     def __getitem__(self, rows: _Rows) -> NDArray[_Kind]: ...
@@ -44,8 +45,7 @@ class _ByRow(Generic[_Kind, _Row]):
         if len(self._rows) > self._known:
             new = self._rows[self._known :]
             known = self._known + len(new)
-            if known > len(self._values):
-                self._values = np.resize(self._values, max(known, 2 * len(self._values)))
+            self._values = grown(self._values, known, 0)
             values: list[Any] = [self._value_of(row) for row in new]
             self._values[self._known : known] = values
             self._known = known

@@ -26,6 +26,7 @@ from headgate.core.channels import (
 )
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 from headgate.core.log import StoredRecord
 from headgate.core.records import (
     READINGS_SCHEMAS,
@@ -358,8 +359,7 @@ class Translator:
 
     def _date_new(self) -> None:
         known = len(self._channels)
-        if known > len(self._heard_ns):
-            self._heard_ns = np.concatenate([self._heard_ns, np.empty(known, np.int64)])
+        self._heard_ns = grown(self._heard_ns, known, 0)
         if known > self._dated:
             self._heard_ns[self._dated : known] = self._now_ns()
             self._dated = known

@@ -1,4 +1,4 @@
-"""Array helpers that the stages share: growing state, grouping rows, running maxima.
+"""Array helpers that the stages share: grouping rows, running maxima.
 
 Rows are grouped by sorting integers, which keeps arrival order inside a group; nothing here loops
 over rows in Python.
@@ -7,7 +7,7 @@ over rows in Python.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +15,11 @@ from numpy.typing import NDArray
 from headgate.core.runs import runs
 from headgate.core.stage import Selection
 
-_Scalar = TypeVar("_Scalar", bound=np.generic)
-
 #: Earlier than any event time, and far enough from int64's ends to be subtracted from.
 NO_TIME_NS = -(2**62)
 
 #: Later than any event time, with the same reserve.
 NEVER_NS = 2**62
-
-
-def grown(array: NDArray[_Scalar], rows: int, fill: object) -> NDArray[_Scalar]:
-    """The array with at least this many rows, new ones set to ``fill``.
-
-    Returns the same array when it is long enough; otherwise a copy at least twice as long, so
-    that growing row by row stays cheap.
-    """
-    if rows <= len(array):
-        return array
-    larger = np.full((max(rows, 2 * len(array), 64), *array.shape[1:]), fill, array.dtype)
-    larger[: len(array)] = array
-    return larger
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.grown import grown
 from headgate.core.stage import StateBlock
-from streams.stages.arrays import grown
 
 
 class StateColumns(dict[str, NDArray[Any]]):

@@ -19,6 +19,7 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 from headgate.core.results import StateChange
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
@@ -27,7 +28,6 @@ from streams.stages.aggregate.stage import WatermarkOf
 from streams.stages.arrays import (
     NEVER_NS,
     NO_TIME_NS,
-    grown,
     position_of_channels,
     stable_order,
 )

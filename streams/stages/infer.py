@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
+from headgate.core.grown import grown
 from headgate.core.results import Frames, Scores
 from headgate.core.stage import Selection, StateBlock
 from headgate.core.telemetry import Telemetry
 from models.runtime import Answer
-from streams.stages.arrays import group_by, grown
+from streams.stages.arrays import group_by
 from streams.stages.slots import DeviceSlots
 
 #: State of devices that goes into a run at once, bytes. What a model makes of it on the way is many
@@ -178,9 +179,7 @@ class Memory:
 
     def _give_slots(self, devices: NDArray[np.int32]) -> None:
         if self._slots.give(devices):
-            known = len(self._state)
-            self._state = grown(self._state, self._slots.count, 0)
-            self._state[known:] = self._initial
+            self._state = grown(self._state, self._slots.count, self._initial)
             self._whole = self._state.view(self._row)[:, 0]
 
 

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.grown import grown
 from headgate.core.runs import runs
-from streams.stages.arrays import grown, ramp, stable_order
+from streams.stages.arrays import ramp, stable_order
 
 #: Rows as columns of equal length, by name.
 Columns: TypeAlias = dict[str, NDArray[Any]]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
-from streams.stages.arrays import grown
+from headgate.core.grown import grown
 
 
 class DeviceSlots:

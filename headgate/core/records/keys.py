@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 
 #: A record with this part of a group's channels, as many readings that is, gets the group's keys.
 _GROUP_PART = 4
@@ -49,10 +50,7 @@ class KeyGroup:
         return pa.DictionaryArray.from_arrays(pa.array(self._place[channel]), self._keys)
 
     def _add(self, channel: NDArray[np.int32]) -> None:
-        missing = len(self._channels) - len(self._place)
-        if missing > 0:
-            room = np.full(max(missing, len(self._place)), -1, np.int32)
-            self._place = np.concatenate([self._place, room])
+        self._place = grown(self._place, len(self._channels), -1)
         is_new = self._place[channel] < 0
         if is_new.any():
             new = np.unique(channel[is_new])

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from headgate.core.batch import UNUSABLE, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 from headgate.core.runs import runs
 from headgate.core.sketch import KEY_LIMIT, Buckets
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.aggregate.summary import Moments, Summary, concat_summaries, join, summarize
-from streams.stages.arrays import NEVER_NS, grown, position_of_channels, stable_order
+from streams.stages.arrays import NEVER_NS, position_of_channels, stable_order
 from streams.stages.rowstore import Columns, RowStore
 
 #: More readings than any window has.

@@ -8,9 +8,9 @@ import numpy as np
 import structlog
 
 from headgate.core.channels import ChannelTable
+from headgate.core.grown import grown
 from headgate.core.stage import Rejected
 from headgate.core.telemetry import Telemetry
-from streams.stages.arrays import grown
 
 _logger = structlog.get_logger()
 

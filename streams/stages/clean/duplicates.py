@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
-from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups, grown, max_before, ramp
+from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups, max_before, ramp
 
 #: Readings remembered of a channel: twice what its grace holds at the feed's period, within these.
 #: Fewer than 16 saves nothing worth having; 512 are 8 KiB a channel.

@@ -17,13 +17,13 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
+from headgate.core.grown import grown
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.aggregate.stage import WatermarkOf
 from streams.stages.arrays import (
     NEVER_NS,
     NO_TIME_NS,
-    grown,
     position_of_channels,
     stable_order,
 )

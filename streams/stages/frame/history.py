@@ -6,7 +6,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from streams.stages.arrays import grown, ramp
+from headgate.core.grown import grown
+from streams.stages.arrays import ramp
 
 #: Steps that a device's history has room for beyond a window, at least. More room means fewer
 #: moves, and more memory for each device.

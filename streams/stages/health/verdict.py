@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
-from streams.stages.arrays import grown
+from headgate.core.grown import grown
 from streams.stages.health.stage import HealthMonitor
 
 #: An anomaly of which faulty sensors make up this part is theirs.

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from headgate.config.availability import is_of_one
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
+from headgate.core.grown import grown
 from headgate.core.lookup import ByDevice
 from headgate.core.results import OFFLINE, ONLINE, WITHDRAWN, Availability, DeviceState
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
-from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups, grown
+from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups
 from streams.stages.columns import StateColumns
 
 #: What has been said of a device: nothing; that it is there; that it is not, which is decided, and

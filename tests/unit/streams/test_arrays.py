@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.runs import runs
-from streams.stages.arrays import group_by, grown, ramp, running_max, stable_order
+from streams.stages.arrays import group_by, ramp, running_max, stable_order
 
 _KEYS = st.lists(st.integers(0, 5) | st.integers(0, 2**62), max_size=40)
 
@@ -59,14 +59,3 @@ def test_ramps_count_up_to_each_length() -> None:
     """Lengths of zero take no room."""
     assert ramp(np.array([2, 0, 3])).tolist() == [0, 1, 0, 1, 2]
     assert ramp(np.array([], np.int64)).tolist() == []
-
-
-def test_arrays_grow_with_reserve_and_keep_what_they_hold() -> None:
-    """Growing one row at a time copies seldom; nothing is copied while there is room."""
-    array = np.arange(100)
-
-    larger = grown(array, 101, -1)
-
-    assert len(larger) == 200
-    assert larger[:101].tolist() == [*range(100), -1]
-    assert grown(larger, 150, -1) is larger

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.stages.arrays import grown, ramp
+from headgate.core.grown import grown
+from streams.stages.arrays import ramp
 
 _MAD_TO_SIGMA = 1.4826
 

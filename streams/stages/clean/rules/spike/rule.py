@@ -12,9 +12,9 @@ from pydantic import Field
 from headgate.config.table import Table
 from headgate.config.values import Int, Number
 from headgate.core.batch import Quality
+from headgate.core.grown import grown
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
-from streams.stages.arrays import grown
 from streams.stages.clean.rule import Readings, RuleComponent, RuleContext, RuleExample, Verdict
 from streams.stages.clean.rules.spike.hampel import Hampel
 
