@@ -8,13 +8,13 @@ from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, concat
 from headgate.core.channels import ChannelTable, Remaining, device_partition
 from headgate.core.log import QUARANTINE, READINGS, Record, TopicPartition
+from headgate.core.lookup import ByDevice
 from headgate.core.records import (
     KeyGroup,
     QuarantinedMessage,
@@ -71,16 +71,15 @@ class Encoder:
     def __init__(self, config: Config, channels: ChannelTable) -> None:
         self._config = config
         self._channels = channels
-        self._partition_of_device = np.empty(0, np.int32)
+        self._partition_of_device = self._new_partitions()
         self._key_groups = self._new_key_groups()
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
 
     def keep(self, remaining: Remaining) -> None:
         """Forget all but what remains of the table, which takes its place."""
-        devices = remaining.devices[: len(self._partition_of_device)]
-        self._partition_of_device = self._partition_of_device[devices >= 0]
         self._channels = remaining.table
+        self._partition_of_device = self._new_partitions()
         self._key_groups = self._new_key_groups()
 
     def encode(self, translated: Translated) -> None:
@@ -145,7 +144,7 @@ class Encoder:
         if not batches:
             return
         batch = concat(batches, self._channels)
-        partitions = self._partitions(batch)
+        partitions = self._partition_of_device[batch.device]
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
             for first in range(0, len(rows), self._config.ingest.max_rows):
@@ -154,15 +153,8 @@ class Encoder:
                 more = made(part, feed, self._key_groups[feed, partition])
                 records.setdefault(at, []).extend(more)
 
-    def _partitions(self, batch: Batch) -> NDArray[np.int32]:
-        devices = self._channels.devices
-        known = len(self._partition_of_device)
-        if known < len(devices):
-            new = [
-                device_partition(each.feed, each.name, self._config.log.partitions)
-                for each in devices[known:]
-            ]
-            self._partition_of_device = np.concatenate(
-                [self._partition_of_device, np.array(new, np.int32)]
-            )
-        return self._partition_of_device[batch.device]
+    def _new_partitions(self) -> ByDevice[np.int32]:
+        count = self._config.log.partitions
+        return ByDevice(
+            self._channels, np.int32, lambda each: device_partition(each.feed, each.name, count)
+        )

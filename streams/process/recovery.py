@@ -37,6 +37,7 @@ from streams.process.state import (
     snapshot_record,
 )
 from streams.stages.arrays import NEVER_NS
+from streams.stages.columns import StateColumns
 
 _logger = structlog.get_logger()
 
@@ -111,14 +112,10 @@ class StateKeeper:
         self._channels: ChannelTable = pipeline.channels
         self._placement = placement
         self._now_ns = now_ns
-        # By device row; grown together with the table.
-        self._covered = np.empty(0, np.int64)
-        self._has_moved = np.empty(0, np.bool_)
-        # Likewise, monotonic time: when something was said of whether it is there.
-        self._told_ns = np.empty(0, np.int64)
-        # By channel row, monotonic time; before 0 where it was in another process.
-        self._heard_ns = np.empty(0, np.int64)
-        self._is_forgotten = np.empty(0, np.bool_)
+        never = np.int64(_NEVER_HEARD_NS)
+        self._by_device = StateColumns(covered=np.int64(0), has_moved=np.False_, told_ns=never)
+        self._by_channel = StateColumns(heard_ns=never, is_forgotten=np.False_)
+        self._grow()
         self._written: dict[tuple[int, int], _Written] = {}
         self._too_large: dict[bytes, TooLarge] = {}
         self._new_too_large: list[TooLarge] = []
@@ -473,19 +470,17 @@ class StateKeeper:
         self._heard_ns[selection.channels] = _NEVER_HEARD_NS
 
     def _grow(self) -> None:
+        """Follow the table. What is used of the columns are views with just its rows."""
         devices, channels = len(self._channels.devices), len(self._channels)
-        if devices > len(self._covered):
-            missing = devices - len(self._covered)
-            self._covered = np.concatenate([self._covered, np.zeros(missing, np.int64)])
-            self._has_moved = np.concatenate([self._has_moved, np.zeros(missing, np.bool_)])
-            never = np.full(missing, _NEVER_HEARD_NS, np.int64)
-            self._told_ns = np.concatenate([self._told_ns, never])
-        if channels > len(self._heard_ns):
-            missing = channels - len(self._heard_ns)
-            never = np.full(missing, _NEVER_HEARD_NS, np.int64)
-            self._heard_ns = np.concatenate([self._heard_ns, never])
-            more = np.zeros(missing, np.bool_)
-            self._is_forgotten = np.concatenate([self._is_forgotten, more])
+        self._by_device.grow(devices)
+        self._by_channel.grow(channels)
+        self._covered: NDArray[np.int64] = self._by_device["covered"][:devices]
+        self._has_moved: NDArray[np.bool_] = self._by_device["has_moved"][:devices]
+        # Monotonic time: when something was said of whether it is there.
+        self._told_ns: NDArray[np.int64] = self._by_device["told_ns"][:devices]
+        # Monotonic time; before 0 where it was in another process.
+        self._heard_ns: NDArray[np.int64] = self._by_channel["heard_ns"][:channels]
+        self._is_forgotten: NDArray[np.bool_] = self._by_channel["is_forgotten"][:channels]
 
 
 def _floats(blocks: Mapping[str, StateBlock]) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ from headgate.core.channels import ChannelTable, Device, device_hash
 from headgate.core.errors import DataError
 from headgate.core.ipc import MAX_UNPACKED_BYTES
 from headgate.core.log import Log, Record, StoredRecord, TopicPartition, records_between
+from headgate.core.lookup import ByDevice
 from headgate.core.records import schema_of
 from headgate.core.stage import Selection, Snapshot, StateBlock
 from headgate.core.texts import MAX_TEXT
@@ -55,40 +56,27 @@ class Placement:
     """In which partition and bucket each device of a ``ChannelTable`` is kept."""
 
     def __init__(self, channels: ChannelTable, partitions: int) -> None:
-        self._channels = channels
         self._partitions = partitions
-        self._partition = np.empty(0, np.int32)
-        self._bucket = np.empty(0, np.int32)
+        self._partition = ByDevice(channels, np.int32, lambda device: self._place(device)[0])
+        self._bucket = ByDevice(channels, np.int32, lambda device: self._place(device)[1])
 
     def is_in(self, device: Device, partition: int, bucket: int) -> bool:
         """Whether a device, of the table or not, is kept there."""
-        number = device_hash(device.feed, device.name)
-        return (number % self._partitions, number // self._partitions % BUCKETS) == (
-            partition,
-            bucket,
-        )
+        return self._place(device) == (partition, bucket)
 
     @property
     def partition(self) -> NDArray[np.int32]:
         """int32[devices]: the partition of each device known so far."""
-        self._extend()
-        return self._partition
+        return self._partition[:]
 
     @property
     def bucket(self) -> NDArray[np.int32]:
         """int32[devices]: the bucket, within its partition, of each device known so far."""
-        self._extend()
-        return self._bucket
+        return self._bucket[:]
 
-    def _extend(self) -> None:
-        known = len(self._partition)
-        new = self._channels.devices[known:]
-        if new:
-            hashes = np.array([device_hash(each.feed, each.name) for each in new], np.int64)
-            partition = (hashes % self._partitions).astype(np.int32)
-            bucket = (hashes // self._partitions % BUCKETS).astype(np.int32)
-            self._partition = np.concatenate([self._partition, partition])
-            self._bucket = np.concatenate([self._bucket, bucket])
+    def _place(self, device: Device) -> tuple[int, int]:
+        number = device_hash(device.feed, device.name)
+        return number % self._partitions, number // self._partitions % BUCKETS
 
 
 def selection_of(channels: ChannelTable, devices: NDArray[np.int32]) -> Selection:

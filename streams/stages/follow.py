@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch
-from headgate.core.channels import ChannelTable
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.grown import grown
+from headgate.core.lookup import ByChannel
 from headgate.core.results import StateChange
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
@@ -88,16 +89,20 @@ class Follower:
     """
 
     def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
-        self._feeds = feeds
         self._channels = channels
         self._known = 0
         # Text channels have slots: others take no room.
         self._slot = np.empty(0, np.int64)
         self._channel = np.empty(0, np.int32)
-        self._valid_ns = np.empty(0, np.int64)
+        self._valid_ns = ByChannel(channels, np.int64, lambda each: _valid_ns(feeds, each))
         # Which window lengths its feed has, by their place among all that feeds have.
-        self._plan = np.empty(0, np.int64)
-        self._plans: list[tuple[int, ...]] = []
+        plans = {
+            name: tuple(each.window for each in feed.aggregates) for name, feed in feeds.items()
+        }
+        self._plans = list(dict.fromkeys([(), *plans.values()]))
+        self._plan = ByChannel(
+            channels, np.int64, lambda each: self._plans.index(plans.get(each.feed, ()))
+        )
         # By slot: the text that was said last and since when, for changes; and what counts now, the
         # reading that says so, up to where its time has been counted, and what lies before is
         # closed though the device's clock may be back behind it.
@@ -200,7 +205,7 @@ class Follower:
         slots = self._slots(channels)
         now = self._now
         longest = np.array([max(lengths, default=1) for lengths in self._plans], np.int64)
-        longest_ns = longest[self._plan[slots]]
+        longest_ns = longest[self._plan[self._channel[slots]]]
         newest_ns = np.maximum(now["said_ns"][slots], now["done_ns"][slots])
         end_ns = (newest_ns // longest_ns + 1) * longest_ns
         now["back_ns"][slots] = np.maximum(now["back_ns"][slots], end_ns)
@@ -289,7 +294,7 @@ class Follower:
 
     def _with_lengths(self, slots: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """Each length of windows that these slots have, and which of them have it."""
-        plan = self._plan[slots]
+        plan = self._plan[self._channel[slots]]
         plans = [(number, self._plans[number]) for number in np.unique(plan).tolist()]
         for length_ns in sorted({each for _, lengths in plans for each in lengths}):
             ours = [number for number, lengths in plans if length_ns in lengths]
@@ -415,7 +420,7 @@ class Follower:
         end_ns[last] = np.where(is_over, begin_ns[last], reached_ns)
         now["done_ns"][slots] = end_ns[last]
         now["code"][slots], now["said_ns"][slots] = code[last], said_ns[last]
-        end_ns = np.minimum(end_ns, said_ns + self._valid_ns[slots[at]])
+        end_ns = np.minimum(end_ns, said_ns + self._valid_ns[self._channel[slots[at]]])
         spent = np.flatnonzero(~np.isnan(code) & (end_ns > begin_ns))
         slot, code, begin_ns, end_ns = slots[at[spent]], code[spent], begin_ns[spent], end_ns[spent]
         ends: list[Columns] = []
@@ -439,7 +444,9 @@ class Follower:
         np.add.at(self._owes, device, np.minimum(count_between(rows), MOST_AT_ONCE))
         # Of a state that goes on, the next window that ends.
         now = self._now
-        is_valid = now["done_ns"][slots] < now["said_ns"][slots] + self._valid_ns[slots]
+        is_valid = now["done_ns"][slots] < (
+            now["said_ns"][slots] + self._valid_ns[self._channel[slots]]
+        )
         slots = slots[is_valid & ~np.isnan(now["code"][slots])]
         done_ns, owner = now["done_ns"][slots], self._channels.device_of[self._channel[slots]]
         for length_ns, has in self._with_lengths(slots):
@@ -459,19 +466,13 @@ class Follower:
         self._known = len(table)
         self._slot[new] = np.arange(len(self._channel), len(self._channel) + len(new))
         self._channel = np.concatenate([self._channel, new.astype(np.int32)])
-        valid_ns, plan = [], []
-        for row in new.tolist():
-            channel = table.channels[row]
-            feed = self._feeds.get(channel.feed)
-            lengths = () if feed is None else tuple(each.window for each in feed.aggregates)
-            if lengths not in self._plans:
-                self._plans.append(lengths)
-            plan.append(self._plans.index(lengths))
-            valid_ns.append(0 if feed is None else feed.channel(channel.field).valid_for)
-        self._plan = np.concatenate([self._plan, np.array(plan, np.int64)])
-        self._valid_ns = np.concatenate([self._valid_ns, np.array(valid_ns, np.int64)])
         self._now.grow(len(self._channel))
         self._has_text[table.device_of[new]] = True
+
+
+def _valid_ns(feeds: Mapping[str, FeedConfig], channel: Channel) -> int:
+    feed = feeds.get(channel.feed)
+    return 0 if feed is None or not channel.is_text else feed.channel(channel.field).valid_for
 
 
 def _named(

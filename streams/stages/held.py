@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import ChannelTable
+from headgate.core.lookup import ByChannel
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.arrays import NO_TIME_NS
+from streams.stages.columns import StateColumns
 
 
 class HeldValues:
@@ -29,11 +31,13 @@ class HeldValues:
     def __init__(self, feeds: Mapping[str, FeedConfig], channels: ChannelTable) -> None:
         self._feeds = {name for name, feed in feeds.items() if feed.handles_retained == "state"}
         self._channels = channels
+        self._is_state = ByChannel(channels, np.bool_, lambda each: each.feed in self._feeds)
         # By channel row.
-        self._is_state = np.empty(0, np.bool_)
-        self._value = np.empty(0, np.float64)
-        self._time_ns = np.empty(0, np.int64)
-        self._is_reading = np.empty(0, np.bool_)
+        self._held = StateColumns(
+            channel_value=np.float64(np.nan),
+            channel_time_ns=np.int64(NO_TIME_NS),
+            channel_is_reading=np.False_,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -57,50 +61,34 @@ class HeldValues:
         """
         if not self._feeds or not len(batch):
             return batch.take(np.empty(0, np.intp))
-        self._extend()
-        is_newer = batch.time_ns >= self._time_ns[batch.channel]
+        self._held.grow(len(self._channels))
+        value, time_ns, is_reading = self._held.values()
+        is_newer = batch.time_ns >= time_ns[batch.channel]
         if are_readings:
-            is_newer |= ~self._is_reading[batch.channel]
+            is_newer |= ~is_reading[batch.channel]
         rows = np.flatnonzero(self._is_state[batch.channel] & is_newer)
         rows = rows[np.lexsort((batch.time_ns[rows], batch.channel[rows]))]
         is_last = np.append(np.diff(batch.channel[rows]) != 0, True)[: len(rows)]
         rows = np.sort(rows[is_last])
         channel = batch.channel[rows]
-        self._value[channel] = batch.value[rows]
-        self._time_ns[channel] = batch.time_ns[rows]
-        self._is_reading[channel] = are_readings
+        value[channel] = batch.value[rows]
+        time_ns[channel] = batch.time_ns[rows]
+        is_reading[channel] = are_readings
         return batch.take(rows)
 
     def snapshot(self, selection: Selection) -> StateBlock:
-        self._extend()
-        position = np.flatnonzero(self._time_ns[selection.channels] > NO_TIME_NS)
-        rows = selection.channels[position]
-        return {
-            "channel": position.astype(np.int32),
-            "channel_value": self._value[rows],
-            "channel_time_ns": self._time_ns[rows],
-            "channel_is_reading": self._is_reading[rows],
-        }
+        self._held.grow(len(self._channels))
+        time_ns = self._held["channel_time_ns"][selection.channels]
+        position = np.flatnonzero(time_ns > NO_TIME_NS)
+        held = self._held.snapshot(selection.channels[position])
+        return {"channel": position.astype(np.int32), **held}
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
         if block:
             rows = selection.channels[np.asarray(block["channel"], np.intp)]
-            self._value[rows] = block["channel_value"]
-            self._time_ns[rows] = block["channel_time_ns"]
-            self._is_reading[rows] = block["channel_is_reading"]
+            self._held.restore(rows, block)
 
     def forget(self, selection: Selection) -> None:
-        self._extend()
-        self._value[selection.channels] = np.nan
-        self._time_ns[selection.channels] = NO_TIME_NS
-        self._is_reading[selection.channels] = False
-
-    def _extend(self) -> None:
-        known, every = len(self._value), len(self._channels)
-        if every > known:
-            new = [each.feed in self._feeds for each in self._channels.channels[known:]]
-            self._is_state = np.concatenate([self._is_state, np.array(new, np.bool_)])
-            self._value = np.concatenate([self._value, np.full(every - known, np.nan)])
-            self._time_ns = np.concatenate([self._time_ns, np.full(every - known, NO_TIME_NS)])
-            self._is_reading = np.concatenate([self._is_reading, np.zeros(every - known, np.bool_)])
+        self._held.grow(len(self._channels))
+        self._held.forget(selection.channels)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.errors import DataError
-from headgate.core.grown import grown
 from headgate.core.runs import runs
 from headgate.core.stage import StateBlock
 from streams.stages.arrays import NEVER_NS, NO_TIME_NS, Groups, max_before, ramp
+from streams.stages.columns import StateColumns
 
 #: Readings remembered of a channel: twice what its grace holds at the feed's period, within these.
 #: Fewer than 16 saves nothing worth having; 512 are 8 KiB a channel.
@@ -43,28 +43,22 @@ class Recent:
     def __init__(self) -> None:
         self._channels = 0
         self._slots = 0
-        # All rings in one array; by channel, where its ring begins and how long it is.
-        self._ring = np.empty(0, np.int64)
-        self._ring_bits = np.empty(0, np.int64)
-        self._first = np.empty(0, np.int64)
-        self._size = np.empty(0, np.int64)
+        # All rings one after the other; by channel, where its ring begins and how long it is.
+        self._rings = StateColumns(recent_ns=np.int64(NO_TIME_NS), recent_bits=_UNKNOWN)
+        self._place = StateColumns(first=np.int64(0), size=np.int64(_FEWEST))
         # By channel: how many times were ever put in, and the newest of them.
-        self._count = np.empty(0, np.int64)
-        self._newest_ns = np.empty(0, np.int64)
+        self._known = StateColumns(recent_count=np.int64(0), recent_newest_ns=np.int64(NO_TIME_NS))
 
     def add(self, in_grace: int) -> None:
         """Make room for one more channel, with ``in_grace`` readings within its grace."""
         row = self._channels
         self._channels += 1
-        self._first = grown(self._first, self._channels, 0)
-        self._size = grown(self._size, self._channels, _FEWEST)
-        self._count = grown(self._count, self._channels, 0)
-        self._newest_ns = grown(self._newest_ns, self._channels, NO_TIME_NS)
-        self._first[row] = self._slots
-        self._size[row] = min(max(2 * in_grace + 2, _FEWEST), _MOST)
-        self._slots += int(self._size[row])
-        self._ring = grown(self._ring, self._slots, NO_TIME_NS)
-        self._ring_bits = grown(self._ring_bits, self._slots, _UNKNOWN)
+        size = min(max(2 * in_grace + 2, _FEWEST), _MOST)
+        self._place.grow(self._channels)
+        self._place["first"][row], self._place["size"][row] = self._slots, size
+        self._known.grow(self._channels)
+        self._slots += size
+        self._rings.grow(self._slots)
 
     def check(
         self, groups: Groups, time_ns: NDArray[np.int64], value: NDArray[np.float64]
@@ -79,8 +73,9 @@ class Recent:
             value: float64[n], in the groups' order.
         """
         channels = groups.keys
-        ordinal = groups.rank + np.repeat(self._count[channels], groups.lengths)
-        before_ns = max_before(time_ns, groups.starts, groups.lengths, self._newest_ns[channels])
+        (ring_ns, ring_bits), (count, newest_ns) = self._rings.values(), self._known.values()
+        ordinal = groups.rank + np.repeat(count[channels], groups.lengths)
+        before_ns = max_before(time_ns, groups.starts, groups.lengths, newest_ns[channels])
         bits = _bits(value)
         is_repeated, is_same = np.zeros((2, len(time_ns)), np.bool_)
         # A reading newer than all before it can't be repeated, and most are.
@@ -97,25 +92,20 @@ class Recent:
             self._check_ring(groups, suspects, time_ns, bits, ordinal, is_repeated, is_same)
             is_same |= is_repeated & is_missing
         ends = groups.starts + groups.lengths - 1
-        self._newest_ns[channels] = np.maximum(before_ns[ends], time_ns[ends])
-        self._count[channels] += groups.lengths
-        sizes = np.repeat(self._size[channels], groups.lengths)
-        fits = ordinal >= np.repeat(self._count[channels], groups.lengths) - sizes
-        slot = np.repeat(self._first[channels], groups.lengths) + ordinal % sizes
-        self._ring[slot[fits]] = time_ns[fits]
-        self._ring_bits[slot[fits]] = bits[fits]
+        newest_ns[channels] = np.maximum(before_ns[ends], time_ns[ends])
+        count[channels] += groups.lengths
+        sizes = np.repeat(self._place["size"][channels], groups.lengths)
+        fits = ordinal >= np.repeat(count[channels], groups.lengths) - sizes
+        slot = np.repeat(self._place["first"][channels], groups.lengths) + ordinal % sizes
+        ring_ns[slot[fits]] = time_ns[fits]
+        ring_bits[slot[fits]] = bits[fits]
         return is_repeated, is_same
 
     def snapshot(self, channels: NDArray[np.int32]) -> StateBlock:
         """Copy out the rings of these channels."""
-        sizes = self._size[channels]
-        return {
-            "recent_size": sizes,
-            "recent_count": self._count[channels],
-            "recent_newest_ns": self._newest_ns[channels],
-            "recent_ns": self._ring[self._ring_slots(channels)],
-            "recent_bits": self._ring_bits[self._ring_slots(channels)],
-        }
+        block = self._known.snapshot(channels) | self._rings.snapshot(self._ring_slots(channels))
+        block["recent_size"] = self._place["size"][channels]
+        return block
 
     def restore(
         self, channels: NDArray[np.int32], block: Mapping[str, NDArray[np.generic]]
@@ -129,26 +119,20 @@ class Recent:
         is_size = (sizes >= _FEWEST) & (sizes <= _MOST) & (count >= 0) & (count <= NEVER_NS)
         if not is_size.all() or len(block["recent_ns"]) != sizes.sum():
             raise DataError("bad_record", "a ring of recent times has not the size it says")
-        is_same = sizes == self._size[channels]
-        rows = channels[is_same]
-        self._count[rows] = count[is_same]
-        self._newest_ns[rows] = block["recent_newest_ns"][is_same]
-        slots, are_same = self._ring_slots(rows), np.repeat(is_same, sizes)
-        self._ring[slots] = block["recent_ns"][are_same]
-        if "recent_bits" in block:
-            self._ring_bits[slots] = block["recent_bits"][are_same]
+        is_same = sizes == self._place["size"][channels]
+        rows, are_same = channels[is_same], np.repeat(is_same, sizes)
+        self._known.restore(rows, {name: block[name][is_same] for name in self._known})
+        rings = {name: block[name][are_same] for name in self._rings if name in block}
+        self._rings.restore(self._ring_slots(rows), rings, may_lack=True)
 
     def forget(self, channels: NDArray[np.int32]) -> None:
         """Empty the rings of these channels."""
-        self._count[channels] = 0
-        self._newest_ns[channels] = NO_TIME_NS
-        slots = self._ring_slots(channels)
-        self._ring[slots] = NO_TIME_NS
-        self._ring_bits[slots] = _UNKNOWN
+        self._known.forget(channels)
+        self._rings.forget(self._ring_slots(channels))
 
     def _ring_slots(self, channels: NDArray[np.int32]) -> NDArray[np.int64]:
-        sizes = self._size[channels]
-        slots: NDArray[np.int64] = np.repeat(self._first[channels], sizes) + ramp(sizes)
+        sizes = self._place["size"][channels]
+        slots: NDArray[np.int64] = np.repeat(self._place["first"][channels], sizes) + ramp(sizes)
         return slots
 
     def _check_batch(
@@ -171,7 +155,7 @@ class Recent:
         rows = rows[np.lexsort((*(column[rows] for column in reversed(columns)), group[rows]))]
         starts, _ = runs(group[rows], *(column[rows] for column in columns))
         distance = np.diff(ordinal[rows], prepend=0)
-        is_near = distance <= self._size[groups.keys[group[rows]]]
+        is_near = distance <= self._place["size"][groups.keys[group[rows]]]
         is_near[starts] = False
         is_again[rows[is_near]] = True
 
@@ -187,24 +171,25 @@ class Recent:
     ) -> None:
         """Compare suspects with what was there before this batch."""
         channel = np.repeat(groups.keys, groups.lengths)[suspects]
-        for size in np.unique(self._size[channel]).tolist():
-            of_size = self._size[channel] == size
+        (ring_ns, ring_bits), sizes = self._rings.values(), self._place["size"][channel]
+        for size in np.unique(sizes).tolist():
+            of_size = sizes == size
             rows, channels = suspects[of_size], channel[of_size]
             slots = np.arange(size)
             step = _BLOCK_ELEMENTS // size
             for begin in range(0, len(rows), step):
                 part, owner = rows[begin : begin + step], channels[begin : begin + step]
-                count = self._count[owner][:, None]
+                count = self._known["recent_count"][owner][:, None]
                 # Which reading of the channel stands in each slot, counted from its first.
                 held = count - 1 - (count - 1 - slots) % size
-                places = self._first[owner][:, None] + slots
-                is_again = self._ring[places] == time_ns[part][:, None]
+                places = self._place["first"][owner][:, None] + slots
+                is_again = ring_ns[places] == time_ns[part][:, None]
                 is_again &= (held >= 0) & (ordinal[part][:, None] - held <= size)
-                is_nothing = self._ring_bits[places] == _MISSING
+                is_nothing = ring_bits[places] == _MISSING
                 is_again &= ~is_nothing | (bits[part] == _MISSING)[:, None]
                 found = is_again.any(axis=1)
                 is_repeated[part[found]] = True
-                known = self._ring_bits[places[found]]
+                known = ring_bits[places[found]]
                 is_known = (known == bits[part[found]][:, None]) | (known == _UNKNOWN)
                 is_same[part[found]] |= (is_again[found] & is_known).any(axis=1)
 

@@ -18,7 +18,7 @@ from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
-from headgate.core.lookup import ByChannel
+from headgate.core.lookup import ByChannel, ByDevice
 from headgate.core.results import SENSOR_FAULTS, Aggregates, SensorHealth
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
@@ -45,27 +45,19 @@ class HealthMonitor:
     ) -> None:
         self._channels = channels
         self._recall_ns = recall_ns
-        self._numbers = {name: number for number, name in enumerate(feeds)}
-        # By feed number, ns; 0 where sensors are not judged. The last is for feeds unknown.
-        self._window_ns = np.array(
-            [
-                *(
-                    min((each.window for each in feed.aggregates), default=0)
-                    if feed.sensor_health
-                    else 0
-                    for feed in feeds.values()
-                ),
-                0,
-            ],
-            np.int64,
-        )
+        windows_ns = {
+            name: min((each.window for each in feed.aggregates), default=0)
+            for name, feed in feeds.items()
+            if feed.sensor_health
+        }
+        # 0 where sensors are not judged.
+        self._window_ns = ByDevice(channels, np.int64, lambda each: windows_ns.get(each.feed, 0))
         # What counts up is no level that could be stuck, or drift.
         self._is_counter = ByChannel(
             channels,
             np.bool_,
             lambda each: each.feed in feeds and feeds[each.feed].is_counter(each),
         )
-        self._feed_of = np.empty(0, np.int32)
         self._known = 0
         # Sensors are numbered, by device row and field. By channel row its sensor's number, and by
         # that the newest channel, which is the sensor: tags and units may change to and fro.
@@ -100,7 +92,7 @@ class HealthMonitor:
         self._extend()
         self._forget_old_changes()
         device = self._channels.device_of[aggregates.channel]
-        window_ns = self._window_ns[self._feed_of[device]]
+        window_ns = self._window_ns[device]
         is_judged = aggregates.window_ns == window_ns
         if aggregates.spent:
             # A state that only goes on says nothing of whether sensors are heard.
@@ -264,9 +256,6 @@ class HealthMonitor:
         self._by_device = rows[stable_order(device_of[rows])]
         devices = len(self._channels.devices)
         self._first = np.searchsorted(device_of[self._by_device], np.arange(devices + 1))
-        new = self._channels.devices[len(self._feed_of) :]
-        numbers = [self._numbers.get(each.feed, -1) for each in new]
-        self._feed_of = np.concatenate([self._feed_of, np.array(numbers, np.int32)])
         self._known = known
 
     def _take_over(self, row: int, newest: list[int]) -> int:

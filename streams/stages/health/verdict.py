@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from headgate.config.feed import FeedConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.grown import grown
+from headgate.core.lookup import ByDevice
 from streams.stages.health.stage import HealthMonitor
 
 #: An anomaly of which faulty sensors make up this part is theirs.
@@ -36,12 +37,12 @@ class ModelSensors:
         self._column = {name: column for column, name in enumerate(names)}
         self._monitor = monitor
         self._channels = channels
-        self._grace_ns = {name: feed.grace for name, feed in feeds.items()}
+        graces_ns = {name: feed.grace for name, feed in feeds.items()}
+        # How long after its end a window of a device is sure to have closed.
+        self._delay_ns = ByDevice(channels, np.int64, lambda each: graces_ns.get(each.feed, 0))
         self._known = 0
-        # By device row: the channels' rows in the model's order, -1 where there is none; and how
-        # long after its end a window of the device is sure to have closed.
+        # By device row: the channels' rows in the model's order, -1 where there is none.
         self._rows = np.empty((0, len(names)), np.int32)
-        self._delay_ns = np.empty(0, np.int64)
 
     def faulty(self, devices: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool[d, channel]: which sensors of these devices were known to be faulty at a time."""
@@ -52,13 +53,10 @@ class ModelSensors:
         """Take in the channels that the table has got since the last call."""
         table = self._channels
         self._rows = grown(self._rows, len(table.devices), -1)
-        self._delay_ns = grown(self._delay_ns, len(table.devices), 0)
         for row in range(self._known, len(table)):
             channel = table.channels[row]
-            device = table.device_of[row]
-            self._delay_ns[device] = self._grace_ns.get(channel.feed, 0)
             if channel.field in self._column:
-                self._rows[device, self._column[channel.field]] = row
+                self._rows[table.device_of[row], self._column[channel.field]] = row
         self._known = len(table)
 
 

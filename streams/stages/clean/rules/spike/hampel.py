@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.grown import grown
 from streams.stages.arrays import ramp
+from streams.stages.columns import StateColumns
 
 _MAD_TO_SIGMA = 1.4826
 
@@ -51,29 +51,20 @@ class Hampel:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        # By slot. ``recent`` is filled from the right; NaN where there is no reading yet.
-        self.recent = np.empty((0, window), np.float64)
-        self.outliers = np.empty(0, np.int64)
-        self._threshold = np.empty(0, np.float64)
-        self._min_scale = np.empty(0, np.float64)
+        #: By slot. ``recent`` is filled from the right; NaN where there is no reading yet.
+        self.state = StateColumns(recent=np.full(window, np.nan), outliers=np.int64(0))
+        self._limits = StateColumns(threshold=np.float64(0), min_scale=np.float64(0))
         self._slots = 0
 
     def add(self, threshold: float, min_scale: float) -> int:
         """Make a slot for one more channel, and return its number."""
         slot = self._slots
         self._slots += 1
-        self.recent = grown(self.recent, self._slots, np.nan)
-        self.outliers = grown(self.outliers, self._slots, 0)
-        self._threshold = grown(self._threshold, self._slots, 0.0)
-        self._min_scale = grown(self._min_scale, self._slots, 0.0)
-        self._threshold[slot] = threshold
-        self._min_scale[slot] = min_scale
+        self.state.grow(self._slots)
+        self._limits.grow(self._slots)
+        self._limits["threshold"][slot] = threshold
+        self._limits["min_scale"][slot] = min_scale
         return slot
-
-    def forget(self, slots: NDArray[np.intp]) -> None:
-        """Empty the windows of these slots."""
-        self.recent[slots] = np.nan
-        self.outliers[slots] = 0
 
     def judge(
         self,
@@ -114,10 +105,11 @@ class Hampel:
         is_spike: NDArray[np.bool_],
     ) -> bool:
         window, slot = self._window, slots[cursor.group]
+        recent, outliers = self.state.values()
         take = np.minimum(cursor.left, stretch)
         # Transposed, so that the long way is the contiguous one.
         readings = np.full((window + stretch, len(slot)), np.nan)
-        readings[:window] = self.recent[slot].T
+        readings[:window] = recent[slot].T
         rows = np.repeat(np.arange(len(slot)), take)
         columns = ramp(take)
         readings[window + columns, rows] = value[np.repeat(cursor.first, take) + columns]
@@ -130,18 +122,18 @@ class Hampel:
         # Readings whose windows hold no spike: up to and including the first outlier.
         passed = np.where(has_outlier, first, take)
         behind = passed + np.arange(window)[:, None]
-        self.recent[slot] = np.take_along_axis(readings, behind, axis=0).T
-        self.outliers[slot[passed > 0]] = 0
+        recent[slot] = np.take_along_axis(readings, behind, axis=0).T
+        outliers[slot[passed > 0]] = 0
 
         outlier = np.flatnonzero(has_outlier)
         at = slot[outlier]
-        is_new_level = self.outliers[at] >= window // 2
+        is_new_level = outliers[at] >= window // 2
         is_spike[(cursor.first[outlier] + first[outlier])[~is_new_level]] = True
-        self.outliers[at] += 1
+        outliers[at] += 1
         level = at[is_new_level]
-        self.recent[level, :-1] = np.nan
-        self.recent[level, -1] = readings[window + first[outlier], outlier][is_new_level]
-        self.outliers[level] = 0
+        recent[level, :-1] = np.nan
+        recent[level, -1] = readings[window + first[outlier], outlier][is_new_level]
+        outliers[level] = 0
 
         done = passed + has_outlier
         cursor.first += done
@@ -161,12 +153,13 @@ class Hampel:
             readings: float64[window + stretch, slots], NaN where there is none.
         """
         window = self._window
+        threshold, min_scale = self._limits["threshold"][slot], self._limits["min_scale"][slot]
         value = readings[window:]
         low, high = _extremes(readings[:-1], window)
         # The median lies between the window's extremes, and the scale is min_scale at least: what
         # is near enough to both extremes is no outlier. That is nearly all, and cheap to tell.
-        limit = self._threshold[slot] * self._min_scale[slot]
-        is_outlier = (value - low > limit) | (high - value > limit)
+        limit = threshold * min_scale
+        is_outlier: NDArray[np.bool_] = (value - low > limit) | (high - value > limit)
         column, row = np.nonzero(is_outlier)
         if not len(row):
             return is_outlier
@@ -174,9 +167,9 @@ class Hampel:
         count = window - np.isnan(windows).sum(axis=1)
         center = _median(windows, count)
         scale = _MAD_TO_SIGMA * _median(np.abs(windows - center[:, None]), count)
-        scale = np.maximum(scale, self._min_scale[slot][row])
+        scale = np.maximum(scale, min_scale[row])
         distance = np.abs(value[column, row] - center)
-        is_far = distance > self._threshold[slot][row] * scale
+        is_far = distance > threshold[row] * scale
         is_outlier[column, row] = is_far & (scale > 0) & (2 * count >= window)
         return is_outlier
 

@@ -12,7 +12,6 @@ from pydantic import Field
 from headgate.config.table import Table
 from headgate.config.values import Int, Number
 from headgate.core.batch import Quality
-from headgate.core.grown import grown
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.clean.rule import Readings, RuleComponent, RuleContext, RuleExample, Verdict
@@ -34,13 +33,10 @@ class Spikes:
     """One ``Hampel`` for each window length in use, and the channels that belong to it."""
 
     def __init__(self, context: RuleContext) -> None:
-        self._channels = context.channels
-        self._tables: Mapping[tuple[str, str], SpikeConfig] = context.tables
-        self._known = 0
         self._by_window: dict[int, Hampel] = {}
         # By channel: the window length, 0 for none, and the slot in its ``Hampel``.
-        self._window = np.empty(0, np.int64)
-        self._slot = np.empty(0, np.intp)
+        self._window = context.by_channel(np.int64, lambda table, _: table.window, 0)
+        self._slot = context.by_channel(np.intp, lambda table, _: self._add(table), 0)
 
     @property
     def fingerprint(self) -> str:
@@ -48,28 +44,26 @@ class Spikes:
 
     def judge(self, seen: Readings) -> Verdict:
         """See ``Rule``."""
-        self._extend()
+        slot, window = self._slot[seen.channel], self._window[seen.channel]
         if not self._by_window:
             return Verdict()
         is_spike = np.zeros(len(seen), np.bool_)
-        window = self._window[seen.channel]
         for length, hampel in self._by_window.items():
             rows = np.flatnonzero(window == length)
             starts, lengths = runs(seen.channel[rows])
-            slots = self._slot[seen.channel[rows[starts]]]
+            slots = slot[rows[starts]]
             is_spike[rows] = hampel.judge(slots, starts, lengths, seen.value[rows])
         return Verdict(is_spike)
 
     def snapshot(self, selection: Selection) -> StateBlock:
         """Copy out the channels' windows, by window length."""
-        self._extend()
-        channels, block = selection.channels, StateBlock()
+        slot, window = self._slot[selection.channels], self._window[selection.channels]
+        block = StateBlock()
         for length, hampel in self._by_window.items():
-            positions = np.flatnonzero(self._window[channels] == length)
-            slots = self._slot[channels[positions]]
+            positions = np.flatnonzero(window == length)
             block[f"spike_{length}_channel"] = positions
-            block[f"spike_{length}_recent"] = hampel.recent[slots]
-            block[f"spike_{length}_outliers"] = hampel.outliers[slots]
+            for name, column in hampel.state.snapshot(slot[positions]).items():
+                block[f"spike_{length}_{name}"] = column
         return block
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
@@ -81,34 +75,22 @@ class Spikes:
             positions = np.asarray(block[f"spike_{length}_channel"], np.intp)
             rows = selection.channels[positions]
             is_same = self._window[rows] == length
-            slots = self._slot[rows[is_same]]
-            hampel.recent[slots] = block[f"spike_{length}_recent"][is_same]
-            hampel.outliers[slots] = block[f"spike_{length}_outliers"][is_same]
+            kept = {name: block[f"spike_{length}_{name}"][is_same] for name in hampel.state}
+            hampel.state.restore(self._slot[rows[is_same]], kept)
 
     def forget(self, selection: Selection) -> None:
         """Empty the channels' windows."""
-        self._extend()
-        channels = selection.channels
+        slot, window = self._slot[selection.channels], self._window[selection.channels]
         for length, hampel in self._by_window.items():
-            hampel.forget(self._slot[channels[self._window[channels] == length]])
+            hampel.state.forget(slot[window == length])
 
     def go_back(self, channels: NDArray[np.int32]) -> None:
         """Nothing: windows know no times."""
 
-    def _extend(self) -> None:
-        """Look up the channels that the table has got since the last call."""
-        new = self._channels.channels[self._known :]
-        if not new:
-            return
-        first, self._known = self._known, len(self._channels)
-        self._window = grown(self._window, self._known, 0)
-        self._slot = grown(self._slot, self._known, 0)
-        for row, channel in enumerate(new, first):
-            table = self._tables.get((channel.feed, channel.field))
-            if table is not None:
-                hampel = self._by_window.setdefault(table.window, Hampel(table.window))
-                self._window[row] = table.window
-                self._slot[row] = hampel.add(table.threshold, table.min_scale)
+    def _add(self, table: SpikeConfig) -> int:
+        """The slot of one more channel."""
+        hampel = self._by_window.setdefault(table.window, Hampel(table.window))
+        return hampel.add(table.threshold, table.min_scale)
 
 
 SPIKE = RuleComponent(
