@@ -14,7 +14,7 @@ from connectors.formats.topics import TopicPattern
 from headgate.config.availability import AvailabilityConfig, is_of_one, word_of, words_of
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
-from headgate.config.topics import PLACEHOLDER
+from headgate.config.topics import names_of
 from headgate.core.channels import Device, Tags, telling_tags
 from headgate.core.errors import DataError
 from headgate.core.results import OFFLINE, ONLINE, WITHDRAWN, Availability
@@ -65,7 +65,7 @@ class AvailabilityTopics:
         self.is_away_news = False
         # Which tags such things have; there are no more kinds of them than topics.
         self._away_names = {
-            frozenset(name for name, _ in self._tags(dict.fromkeys(PLACEHOLDER.findall(topic), "")))
+            frozenset(name for name, _ in self._tags(dict.fromkeys(names_of(topic), "")))
             for topic in table.topic
             if not is_of_one(feed, topic)
         }

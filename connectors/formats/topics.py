@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from headgate.config.feed import FeedConfig
 from headgate.config.overlap import most_specific_first
-from headgate.config.topics import topic_filter
+from headgate.config.schema import Config
+from headgate.config.topics import Level, filter_levels, levels_of, topic_filter
 from headgate.core.channels import Tags
 
 
@@ -51,7 +52,7 @@ class TopicPattern:
     """Matches topics of one feed and takes the placeholders' values out of them."""
 
     def __init__(self, pattern: str) -> None:
-        self._expression = re.compile(_expression(pattern, r"(?P<{}>[^/]*)"), re.DOTALL)
+        self._expression = re.compile(_expression(levels_of(pattern), keeps_names=True), re.DOTALL)
 
     def match(self, topic: str) -> dict[str, str] | None:
         """Values by placeholder; None when the topic is not of this pattern."""
@@ -63,7 +64,7 @@ class TopicPatterns:
     """Finds which of several patterns a topic is of, in one look whatever their number."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        every = "|".join(f"({_expression(pattern, '[^/]*')})" for pattern in patterns)
+        every = "|".join(f"({_expression(levels_of(pattern))})" for pattern in patterns)
         # On bytes: no part of a longer character is a slash, so nothing has to be decoded.
         self._expression = re.compile(every.encode(), re.DOTALL)
 
@@ -118,6 +119,11 @@ class FeedPatterns:
         self._of_feeds = {
             name: IgnoredTopics(feed.ignore) for name, feed in feeds.items() if feed.ignore
         }
+        self._said_of = {
+            name: TopicPatterns(feed.availability_topics)
+            for name, feed in feeds.items()
+            if feed.availability_topics
+        }
 
     def whose(self, topic: bytes) -> Whose:
         """Whose a topic is."""
@@ -136,9 +142,22 @@ class FeedPatterns:
         taker = next((each for each in matching if not self.is_passed(each, topic)), None)
         return Whose(taker, name if taker is None else None, name)
 
+    def said_of(self, topic: bytes) -> list[str]:
+        """The feeds of whose devices a message says whether they are there."""
+        every = self._said_of.items()
+        return [name for name, topics in every if topics.first(topic) is not None]
+
     def is_passed(self, name: str, topic: bytes) -> bool:
         """Whether a feed passes a topic over."""
         return name in self._of_feeds and topic in self._of_feeds[name]
+
+
+def patterns_by_source(config: Config) -> dict[str, FeedPatterns]:
+    """Of each source, the patterns of its feeds."""
+    return {
+        name: FeedPatterns(config.feeds_of(name), table.ignore)
+        for name, table in config.sources.items()
+    }
 
 
 def wanted_filters(feeds: Iterable[FeedConfig]) -> list[str]:
@@ -148,30 +167,23 @@ def wanted_filters(feeds: Iterable[FeedConfig]) -> list[str]:
 
 
 def _filter_expression(text: str) -> str:
-    levels = {"+": "[^/]*", "#": ".*"}
-    expression = "/".join(levels.get(level, re.escape(level)) for level in text.split("/"))
-    # The level above what # stands for is meant, too.
-    expression = re.sub(r"/\.\*$", "(?:/.*)?", expression)
+    expression = _expression(filter_levels(text))
     # Wildcards at the beginning don't mean the broker's own topics.
     return rf"(?!\$){expression}" if text[0] in "+#" else expression
 
 
-def _expression(pattern: str, placeholder: str) -> str:
-    levels = []
-    for level in pattern.split("/"):
-        if level.endswith("...}"):
-            # The levels that are left, of which there is one at least.
-            levels.append(placeholder.format(level[1:-4]).replace("[^/]*", ".+"))
-        elif "{" in level:
-            before, _, rest = level.partition("{")
-            name, _, behind = rest.partition("}")
-            levels.append(re.escape(before) + placeholder.format(name) + re.escape(behind))
-        elif level == "+":
-            levels.append("[^/]*")
-        elif level == "#":
-            levels.append(".*")
-        else:
-            levels.append(re.escape(level))
-    expression = "/".join(levels)
+def _expression(levels: Sequence[Level], *, keeps_names: bool = False) -> str:
+    """What matches the topics of these levels, with a group for each placeholder if they count."""
+    *above, last = levels
+    if last != Level(wild="#"):
+        return "/".join(_of_level(level, keeps_names=keeps_names) for level in levels)
     # The level above what # stands for is meant, too.
-    return re.sub(r"/\.\*$", "(?:/.*)?", expression) if pattern[-1] == "#" else expression
+    return f"{_expression(above, keeps_names=keeps_names)}(?:/.*)?" if above else ".*"
+
+
+def _of_level(level: Level, *, keeps_names: bool) -> str:
+    # Of the levels that are left there is one at least.
+    wild = {"": "", "+": "[^/]*", "#": ".+"}[level.wild]
+    if keeps_names and level.name:
+        wild = f"(?P<{level.name}>{wild})"
+    return re.escape(level.before) + wild + re.escape(level.behind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from connectors.formats.topics import FeedPatterns, TopicPatterns
+from connectors.formats.topics import patterns_by_source
 from connectors.sources.source import Source, SourceComponent, SourceContext
 from headgate.config.chosen import Chosen
 from headgate.config.problems import shown_key
@@ -38,21 +38,12 @@ def make_source(chosen: Chosen, context: SourceContext) -> Source:
 
 def source_by_topic(config: Config) -> Callable[[bytes], str]:
     """Says of a topic the first source that has a feed for it; the first of all if none has."""
-    every = {
-        name: FeedPatterns(config.feeds_of(name), table.ignore)
-        for name, table in config.sources.items()
-    }
-    said = {
-        name: TopicPatterns(
-            topic for feed in config.feeds_of(name).values() for topic in feed.availability_topics
-        )
-        for name in every
-    }
+    every = patterns_by_source(config)
 
     @lru_cache(_MOST_TOPICS)
     def find(topic: bytes) -> str:
         for source, patterns in every.items():
-            if said[source].first(topic) is not None or patterns.whose(topic).feed is not None:
+            if patterns.said_of(topic) or patterns.whose(topic).feed is not None:
                 return source
         return next(iter(config.source))
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from headgate.config.channel import plain
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table
-from headgate.config.topics import PLACEHOLDER, checked_topic
+from headgate.config.topics import checked_topic, names_of
 from headgate.config.values import Flag, Number
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def availability_problem(feed: FeedConfig) -> str:
         )
     known = {"device", *feed.tag_names, *feed.device_name.placeholders}
     for topic in feed.availability.topic:
-        for name in PLACEHOLDER.findall(topic):
+        for name in names_of(topic):
             if name not in known:
                 told = ", ".join(f"{{{each}}}" for each in sorted(known))
                 return (
@@ -99,5 +99,5 @@ def is_of_one(feed: FeedConfig, topic: str) -> bool:
         feed: The feed.
         topic: One of its ``availability``, with placeholders.
     """
-    named, name = {*PLACEHOLDER.findall(topic)}, feed.device_name
+    named, name = {*names_of(topic)}, feed.device_name
     return "device" in named or (not name.paths and named.issuperset(name.placeholders))

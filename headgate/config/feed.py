@@ -31,7 +31,7 @@ from headgate.config.record import ArraysConfig, Conditions, PairsConfig, Source
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
 from headgate.config.text_channel import texts_problem
-from headgate.config.topics import PLACEHOLDER, checked_topic, topic_filter
+from headgate.config.topics import checked_topic, levels_of, names_of, topic_filter
 from headgate.config.values import Flag, Name, TopicFilter
 from headgate.core.channels import Channel
 from headgate.core.units import DurationNs, parse_duration_ns
@@ -365,7 +365,7 @@ class FeedConfig(Table):
     @property
     def placeholders(self) -> list[str]:
         """Placeholders of the topic, in its order."""
-        return PLACEHOLDER.findall(self.topic)
+        return names_of(self.topic)
 
     @property
     def record_keys(self) -> list[str]:
@@ -458,10 +458,7 @@ class FeedConfig(Table):
     @property
     def is_within_levels(self) -> bool:
         """Whether the topic filter has more than the topic: a placeholder with text around it."""
-        return any(
-            PLACEHOLDER.search(level) and not PLACEHOLDER.fullmatch(level)
-            for level in self.topic.split("/")
-        )
+        return any(level.is_part for level in levels_of(self.topic))
 
     @property
     def topic_filter(self) -> str:

@@ -7,21 +7,18 @@ that stand for all levels that are left. So a topic that another one covers is a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TypeVar
 
-from headgate.config.topics import topic_filter
+from headgate.config.topics import Level, filter_levels, levels_of
 
 _T = TypeVar("_T")
-
-#: Text with a placeholder in it, such as ``dev-{device}``.
-_is_part = re.compile(r"[^{].*\{|\}.").search
 
 
 def rank(topic: str) -> list[tuple[int, int]]:
     """How specific a topic is: of two that a message may be of, the lesser one is more so."""
-    return [_rank(level) for level in _levels(topic)]
+    return [_rank(level) for level in levels_of(topic)]
 
 
 def most_specific_first(topics: Mapping[str, str]) -> list[str]:
@@ -31,7 +28,7 @@ def most_specific_first(topics: Mapping[str, str]) -> list[str]:
 
 def topics_overlap(topic: str, other: str) -> bool:
     """Whether a message could be of both of two feeds' topics."""
-    return _overlap(_levels(topic), _levels(other))
+    return _overlap(levels_of(topic), levels_of(other))
 
 
 def are_tied(topic: str, other: str) -> bool:
@@ -60,29 +57,18 @@ def united(filters: Mapping[str, _T]) -> dict[str, list[_T]]:
     return found
 
 
-def _rank(level: str) -> tuple[int, int]:
-    if level == "#":
-        return 3, 0
-    if level == "+":
-        return 2, 0
-    if "{" in level:
-        before, _, behind = level.partition("{")
+def _rank(level: Level) -> tuple[int, int]:
+    if level.is_part:
         # Where both match, longer text is more specific.
-        return 1, -len(before) - len(behind.partition("}")[2])
-    return 0, 0
-
-
-def _levels(topic: str) -> list[str]:
-    """The levels of a topic's filter, of those with text around a placeholder all of it."""
-    levels = zip(topic.split("/"), topic_filter(topic).split("/"), strict=True)
-    return [level if _is_part(level) else wild for level, wild in levels]
+        return 1, -len(level.before) - len(level.behind)
+    return {"": 0, "+": 2, "#": 3}[level.wild], 0
 
 
 def _meet(one: str, other: str) -> bool:
     """Whether a broker would send some message for both of two topic filters."""
-    left, right = one.split("/"), other.split("/")
+    left, right = filter_levels(one), filter_levels(other)
     # Wildcards at the beginning don't mean the broker's own topics.
-    is_own = left[0][:1] == "$" or right[0][:1] == "$"
+    is_own = one[:1] == "$" or other[:1] == "$"
     return (not is_own or left[0] == right[0]) and _overlap(left, right)
 
 
@@ -98,31 +84,24 @@ def _union(one: str, other: str) -> str:
     return "/".join(levels)
 
 
-def _overlap(left: list[str], right: list[str]) -> bool:
-    """Whether some topic matches both filters."""
-    for position in range(max(len(left), len(right))):
-        mine, others = left[position : position + 1], right[position : position + 1]
-        if ["#"] in (mine, others):
+def _overlap(left: Sequence[Level], right: Sequence[Level]) -> bool:
+    """Whether some topic matches both."""
+    for mine, others in zip_longest(left, right):
+        if "#" in (mine and mine.wild, others and others.wild):
             return True  # "a/#" matches "a" as well
-        if not mine or not others:
-            return False
-        if mine != others and ["+"] not in (mine, others) and not _fit(mine[0], others[0]):
+        if mine is None or others is None or not _fit(mine, others):
             return False
     return True
 
 
-def _fit(left: str, right: str) -> bool:
-    """Whether a level may be of both of two that have text around a placeholder, if they have."""
-    if "{" not in left:
-        left, right = right, left
-    if "{" not in left:
-        return False  # two different texts
-    before, _, behind = left.partition("{")
-    behind = behind.partition("}")[2]
-    if "{" not in right:
-        is_long = len(right) >= len(before) + len(behind)
-        return is_long and right.startswith(before) and right.endswith(behind)
-    other_before, _, other_behind = right.partition("{")
-    other_behind = other_behind.partition("}")[2]
-    begins = before.startswith(other_before) or other_before.startswith(before)
-    return begins and (behind.endswith(other_behind) or other_behind.endswith(behind))
+def _fit(one: Level, other: Level) -> bool:
+    """Whether some text is of both levels."""
+    if not one.wild:
+        one, other = other, one
+    if not one.wild:
+        return one == other
+    if not other.wild:
+        text, is_long = other.before, len(other.before) >= len(one.before) + len(one.behind)
+        return is_long and text.startswith(one.before) and text.endswith(one.behind)
+    begins = one.before.startswith(other.before) or other.before.startswith(one.before)
+    return begins and (one.behind.endswith(other.behind) or other.behind.endswith(one.behind))

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, Strict, ValidationInfo
 
+from headgate.config.topics import checked_filter
+
 
 class Role(Enum):
     """What a value names, outside of the file."""
@@ -79,19 +81,6 @@ def _variable(text: str) -> str:
     return text
 
 
-def _topic_filter(text: str) -> str:
-    levels = text.split("/")
-    is_filter = bool(text) and "\0" not in text and len(text.encode()) <= 65535
-    for position, level in enumerate(levels):
-        if ("+" in level or "#" in level) and len(level) > 1:
-            is_filter = False
-        if level == "#" and position < len(levels) - 1:
-            is_filter = False
-    if not is_filter:
-        raise ValueError('expected an MQTT topic filter, such as "bridge/#" or "+/availability"')
-    return text
-
-
 def _range(bounds: object) -> object:
     if (
         not isinstance(bounds, list | tuple)
@@ -113,7 +102,7 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
 Name = Annotated[str, AfterValidator(_name)]
 #: An MQTT topic filter: ``+`` for one level, ``#`` for all that are left.
-TopicFilter = Annotated[str, AfterValidator(_topic_filter)]
+TopicFilter = Annotated[str, AfterValidator(checked_filter)]
 #: Name of a host, as a request gives it.
 Host = Annotated[str, AfterValidator(_host)]
 #: Name or address of a machine, of this one or another.

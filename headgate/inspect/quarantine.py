@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from connectors.formats.topics import FeedPatterns, TopicPatterns
+from connectors.formats.topics import patterns_by_source
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
@@ -213,28 +213,16 @@ class FeedOf:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._patterns = {
-            source: FeedPatterns(config.feeds_of(source), table.ignore)
-            for source, table in config.sources.items()
-        }
-        self._said = {
-            source: [
-                (name, TopicPatterns(feed.availability_topics))
-                for name, feed in config.feeds_of(source).items()
-                if feed.availability_topics
-            ]
-            for source in config.sources
-        }
+        self._patterns = patterns_by_source(config)
 
     def __call__(self, message: QuarantinedMessage) -> str:
         """Its feed; empty for what is of none."""
         source, name = origin_of(self._config, message)
         if source not in self._patterns:
             return ""
-        topic = name.encode()
-        of = (feed for feed, topics in self._said[source] if topics.first(topic) is not None)
-        found = self._patterns[source].whose(topic)
-        return next(of, found.feed or found.topic_of or "")
+        patterns, topic = self._patterns[source], name.encode()
+        found = patterns.whose(topic)
+        return next(iter(patterns.said_of(topic)), found.feed or found.topic_of or "")
 
 
 def origin_of(config: Config, message: QuarantinedMessage) -> tuple[str, str]:

@@ -17,12 +17,13 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
-from connectors.formats.topics import FeedPatterns, TopicPattern
+from connectors.formats.topics import TopicPattern, patterns_by_source
 from connectors.sinks.points import Point, aggregate_points, change_points
 from connectors.sources.configured import source_by_topic, source_key
 from headgate.config.content_types import read_as
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config
+from headgate.config.topics import topic_filter
 from headgate.core.batch import UNUSABLE, Batch, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
@@ -197,10 +198,7 @@ class Explainer:
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
         self._source_of = source_by_topic(config)
-        self._patterns = {
-            name: FeedPatterns(config.feeds_of(name), table.ignore)
-            for name, table in config.sources.items()
-        }
+        self._patterns = patterns_by_source(config)
 
     def explain(
         self,
@@ -273,11 +271,10 @@ class Explainer:
         return [*changes, *aggregate_points(every, self._channels, gateway)]
 
     def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
-        for feed, each in self._config.feeds_of(source).items():
-            if _match(each.availability_topics, name):
-                why = f"the topic is one of feed.{feed}.availability"
-                return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
         patterns = self._patterns[source]
+        for said_of in patterns.said_of(topic):
+            why = f"the topic is one of feed.{said_of}.availability"
+            return [Step(feed, each.topic, why) for feed, each in self._config.feed.items()]
         whose = patterns.whose(topic)
         of_source = whose.passed_by == ""
         of_none = whose.passed_by is not None and whose.topic_of is None
@@ -408,11 +405,6 @@ class Explainer:
             self._aggregates.append(results.aggregates)
 
 
-def _match(patterns: Sequence[str], topic: str) -> bool:
-    """Whether a topic is one of these."""
-    return any(TopicPattern(each).match(topic) is not None for each in patterns)
-
-
 def _shown_availability(said: Availability) -> str:
     """What is said of a device, for a person."""
     tags = "".join(f" {name}={value}" for name, value in said.tags)
@@ -428,7 +420,7 @@ def _misfit(pattern: str, topic: str) -> str:
     """Why a topic is none of a feed's."""
     wanted, found = pattern.split("/"), topic.split("/")
     for at, (level, said) in enumerate(zip(wanted, found, strict=False), 1):
-        if level == "#" or level.endswith("...}"):
+        if topic_filter(level) == "#":
             return "the topic does not fit"
         if TopicPattern(level).match(said) is None:
             return f"level {at} is {shown(said)}, expected {shown(level)}"

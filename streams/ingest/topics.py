@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.formats.topics import FeedPatterns, IgnoredTopics, TopicPatterns, wanted_filters
+from connectors.formats.topics import FeedPatterns, IgnoredTopics, wanted_filters
 from headgate.config.feed import FeedConfig
 from headgate.config.overlap import united
 
@@ -29,14 +29,6 @@ class FeedTopics:
     def __init__(self, feeds: Mapping[str, FeedConfig], ignore: Iterable[str], most: int) -> None:
         self._feeds = tuple(feeds)
         self._patterns = FeedPatterns(feeds, ignore)
-        self._availability = TopicPatterns(
-            topic for feed in feeds.values() for topic in feed.availability_topics
-        )
-        self._availability_of = {
-            name: TopicPatterns(feed.availability_topics)
-            for name, feed in feeds.items()
-            if feed.availability_topics
-        }
         # Of a placeholder within a level, such as dev-{device}, the broker sends all of the level,
         # and of topics that cross all that is matched by a filter for both.
         self._wider = IgnoredTopics(_wider(feeds))
@@ -63,8 +55,7 @@ class FeedTopics:
 
     def said_of(self, topic: bytes) -> list[str]:
         """The feeds of whose devices a message says whether they are there."""
-        every = self._availability_of.items()
-        return [name for name, topics in every if topics.first(topic) is not None]
+        return self._patterns.said_of(topic)
 
     def forget(self) -> None:
         """Remember none; those that are heard come back by themselves."""
@@ -79,7 +70,7 @@ class FeedTopics:
         known = self._feed_of_topic.get(topic)
         if known is not None:
             return known
-        if self._availability.first(topic) is not None:
+        if self._patterns.said_of(topic):
             return AVAILABILITY
         feed, passed_by, _ = self._patterns.whose(topic)
         if passed_by is not None or (feed is None and topic in self._wider):

@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, TypeVar, cast
 import structlog
 
 from connectors.formats.devices import MAX_TOPIC_BYTES
-from connectors.formats.topics import FeedPatterns, TopicPatterns
+from connectors.formats.topics import FeedPatterns
 from connectors.mqtt.received import Received, Subscription
 from headgate.config.feed import FeedConfig
 from headgate.config.overlap import united
@@ -75,7 +75,7 @@ def _wanted(feeds: Iterable[FeedConfig]) -> Iterator[Subscription]:
         handling = _retain_handling(feed.handles_retained, feed.qos)
         yield Subscription(feed.topic_filter, feed.qos, handling)
         for topic in feed.availability_topics:
-            handling = _retain_handling("once", feed.qos)
+            handling = _retain_handling(_SAID, feed.qos)
             yield Subscription(topic_filter(topic), feed.qos, handling)
 
 
@@ -96,6 +96,9 @@ class _Kind(NamedTuple):
     handles: str
 
 
+#: How what is retained of topics of availability is taken.
+_SAID: Final = "once"
+
 #: What is of no feed.
 _NO_KIND = _Kind("", "")
 
@@ -104,21 +107,16 @@ class _Kinds:
     """Says of topics of what kind they are; those of availability are before feeds'."""
 
     def __init__(self, feeds: Mapping[str, FeedConfig]) -> None:
-        said = [
-            (topic, _Kind(name, "once"))
-            for name, feed in feeds.items()
-            for topic in feed.availability_topics
-        ]
-        self._said = [kind for _, kind in said]
-        self._topics_said = TopicPatterns(topic for topic, _ in said)
         self._patterns = FeedPatterns(feeds)
         self._of_feeds = {name: _Kind(name, feed.handles_retained) for name, feed in feeds.items()}
-        self.handled = {kind.handles for kind in (*self._said, *self._of_feeds.values())}
+        self.handled = {kind.handles for kind in self._of_feeds.values()}
+        if any(feed.availability_topics for feed in feeds.values()):
+            self.handled.add(_SAID)
 
     def of(self, topic: bytes) -> _Kind:
-        at = self._topics_said.first(topic)
-        if at is not None:
-            return self._said[at]
+        said = self._patterns.said_of(topic)
+        if said:
+            return _Kind(said[0], _SAID)
         found = self._patterns.whose(topic)
         return self._of_feeds.get(found.feed or found.topic_of or "", _NO_KIND)
 
