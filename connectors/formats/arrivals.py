@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.columns import Decoded
+from connectors.formats.recalled import Recalled
 from connectors.formats.repeated_hour import RepeatedHour
+from connectors.formats.unit_times import NS_PER_UNIT
+from connectors.formats.uptimes import UptimeTimes
 from headgate.config.event_time import zone_of
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import ChannelTable, Device, Remaining
+from headgate.core.channels import ChannelTable, Remaining
 from headgate.core.grown import grown
 from headgate.core.runs import runs
 
@@ -44,6 +47,11 @@ class Arrivals:
         pace_ns = step_ns or feed.period
         self._times = ArrivalTimes(pace_ns, channels) if time.may_be_arrival else None
         self._has_times = time.path is not None
+        self._uptimes: UptimeTimes | None = None
+        if time.is_uptime:
+            # Several numbers that are added up wrap each by itself, and so not at all.
+            unit_ns = NS_PER_UNIT[time.units[0]] if time.is_plain else 0
+            self._uptimes = UptimeTimes(unit_ns, pace_ns, channels)
         self._hours = None if time.zone is None else RepeatedHour(zone_of(time.zone), channels)
 
     def settle(
@@ -67,6 +75,8 @@ class Arrivals:
         """
         if not len(decoded.time_ns):
             return decoded
+        if self._uptimes is not None:
+            return self._uptimes.settle(decoded, arrival_ns, unheard_ns)
         if self._hours is not None:
             decoded = self._hours.settle(decoded, arrival_ns, is_met=is_repeated)
         time_ns = decoded.time_ns
@@ -111,6 +121,12 @@ class Arrivals:
         time_ns[rows] = times.settle(of_them, arrival_ns, unheard_ns).time_ns
         return replace(decoded, time_ns=time_ns)
 
+    def placed(self, decoded: Decoded, arrival_ns: NDArray[np.int64]) -> Decoded:
+        """What is no reading, with the time it arrived at where it has an uptime."""
+        if self._uptimes is None:
+            return decoded
+        return replace(decoded, time_ns=arrival_ns[decoded.owner])
+
     @property
     def has_caught_up(self) -> bool:
         """Whether what was settled last had not waited, for the most part, after all."""
@@ -120,8 +136,9 @@ class Arrivals:
         """Forget all but what remains of the table, which takes its place."""
         if self._hours is not None:
             self._hours.keep(remaining)
-        if self._times is not None:
-            self._times.keep(remaining)
+        for times in (self._times, self._uptimes):
+            if times is not None:
+                times.keep(remaining)
 
     def recall(self, batch: Batch) -> None:
         """Learn from readings of earlier when the devices were last heard, and at what pace.
@@ -129,8 +146,9 @@ class Arrivals:
         Args:
             batch: Readings of this feed. They point into another table than what is settled.
         """
-        if self._times is not None:
-            self._times.recall(batch)
+        for times in (self._times, self._uptimes):
+            if times is not None:
+                times.recall(batch)
 
 
 class ArrivalTimes:
@@ -149,9 +167,7 @@ class ArrivalTimes:
         self._last_ns = np.zeros(0, np.int64)
         self._pace_ns = np.zeros(0, np.int64)
         self._known = 0
-        # Last time and pace of devices that were heard by an earlier process, until they are heard
-        # again: they take no place in the table before.
-        self._recalled: dict[Device, tuple[int, int]] = {}
+        self._recalled = Recalled()
 
     def settle(
         self,
@@ -194,20 +210,7 @@ class ArrivalTimes:
 
     def recall(self, batch: Batch) -> None:
         """Learn from readings of earlier, of whichever devices, in a table of their own."""
-        order = np.lexsort((batch.time_ns, batch.device))
-        device, time_ns = batch.device[order], batch.time_ns[order]
-        step_ns = np.diff(time_ns)
-        steps = np.flatnonzero((step_ns > 0) & (device[1:] == device[:-1]))
-        steps = steps[np.lexsort((step_ns[steps], device[steps]))]
-        starts, lengths = runs(device[steps])
-        middle = steps[starts + lengths // 2]
-        pace_ns = dict(zip(device[middle].tolist(), step_ns[middle].tolist(), strict=True))
-        starts, lengths = runs(device)
-        ends = starts + lengths - 1
-        for row, last_ns in zip(device[starts].tolist(), time_ns[ends].tolist(), strict=True):
-            each = batch.channels.devices[row]
-            before_ns, before_pace_ns = self._recalled.get(each, (0, 0))
-            self._recalled[each] = max(before_ns, last_ns), pace_ns.get(row, before_pace_ns)
+        self._recalled.learn(batch)
         self._known = 0
 
     def _times_of(
@@ -266,7 +269,7 @@ class ArrivalTimes:
         self._pace_ns = grown(self._pace_ns, len(devices), 0)
         if self._recalled:
             for row in range(self._known, len(devices)):
-                last_ns, pace_ns = self._recalled.pop(devices[row], (0, 0))
+                last_ns, pace_ns = self._recalled.take(devices[row])
                 self._last_ns[row] = max(self._last_ns[row], last_ns)
                 self._pace_ns[row] = pace_ns or self._pace_ns[row]
         self._known = len(devices)

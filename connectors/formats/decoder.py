@@ -84,7 +84,7 @@ class FeedDecoder:
         self._passing = Passing.of(feed)
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of the readings whose time needs no second look.
-        is_arrival = feed.time.path is None or feed.time.is_age
+        is_arrival = feed.time.path is None or feed.time.is_from_arrival
         self._flags = int(Quality.ARRIVAL_TIME if is_arrival else Quality.GOOD)
         self._careful = CarefulWay(
             feed,

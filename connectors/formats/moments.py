@@ -80,10 +80,13 @@ class Epoch:
 
     def __init__(self, epoch: str | None) -> None:
         self.is_unix = epoch is None
+        #: Whether numbers are taken as they are: from 1970, or from the device's own start.
+        self.is_plain = epoch in (None, "start")
         self.is_ntp = epoch == "ntp"
         self._is_arrival = epoch == "arrival"
         named = {"gps": _GPS_EPOCH, "ntp": _NTP_EPOCH}.get(epoch or "", epoch)
-        self._ns = 0 if named is None or self._is_arrival else iso8601_to_ns(named)
+        has_none = self.is_plain or self._is_arrival
+        self._ns = 0 if has_none or named is None else iso8601_to_ns(named)
         # By the GPS time, ns since 1970 UTC, from which on they hold.
         self._leaps_ns: Sequence[int] = ()
         if epoch == "gps":

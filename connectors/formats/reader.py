@@ -119,9 +119,15 @@ class FeedReader:
         arrival_ns: NDArray[np.int64],
         properties: Mapping[int, Properties] = _NONE,
     ) -> Decoded:
-        """The same with times as they stand in the messages."""
+        """The same with times as they stand in the messages; of arrival where these are uptimes."""
         parts = self._decoded(topics, payloads, arrival_ns, properties)
-        return in_order([each for some, _ in parts.values() for each in some])
+        return in_order(
+            [
+                self._arrivals[at].placed(each, arrival_ns)
+                for at, (some, _) in parts.items()
+                for each in some
+            ]
+        )
 
     def content(self, topic: bytes, payload: bytes, content_type: bytes = b"") -> Found:
         """What the format reads in a message; see ``FeedDecoder.content``."""

@@ -94,10 +94,13 @@ class EventTimes:
         self._epoch = Epoch(mapping.epoch)
         # What int64 holds, with room to add and subtract, is all there is.
         self._not_before_ns = max(iso8601_to_ns(mapping.not_before), _EARLIEST_NS)
+        self._too_early = _TOO_EARLY
+        if mapping.is_uptime:
+            self._not_before_ns, self._too_early = 0, "is before the device's start"
         self._max_ahead_ns = min(mapping.max_ahead, -_EARLIEST_NS)
         #: Whether readings without a time that can be meant get their arrival time.
         self.falls_back = mapping.fallback is not None
-        self._flags = int(Quality.ARRIVAL_TIME if mapping.is_age else Quality.GOOD)
+        self._flags = int(Quality.ARRIVAL_TIME if mapping.is_from_arrival else Quality.GOOD)
 
     def find(self, record: object, around: Sequence[object]) -> object:
         """What a record, or what is around it, says of its time; of several fields a tuple."""
@@ -131,7 +134,7 @@ class EventTimes:
         """
         time_ns = self._read(value, arrived_ns) + later_ns
         if time_ns < self._not_before_ns:
-            raise DataError("bad_time", f"not a believable time: {_told(value)} {_TOO_EARLY}")
+            raise DataError("bad_time", f"not a believable time: {_told(value)} {self._too_early}")
         if time_ns > arrived_ns + self._max_ahead_ns:
             raise DataError(
                 "bad_time",
@@ -277,7 +280,7 @@ class EventTimes:
         if self._is_text:
             return self._text_column(values, arrival_ns, leaves_odd=leaves_odd)
         try:
-            if self._epoch.is_unix and (numbers := whole_numbers(values)) is not None:
+            if self._epoch.is_plain and (numbers := whole_numbers(values)) is not None:
                 return multiplied(numbers, self._ns_per_unit)
         except OverflowError:
             pass  # of one of them: each by itself

@@ -19,7 +19,7 @@ from headgate.core.units import DurationNs, parse_duration_ns
 Unit: TypeAlias = Literal["s", "ms", "us", "ns", "100ns", "min", "h", "d", "w", "iso8601"]
 
 #: Epochs that have a name, besides those that are a time.
-_EPOCHS = ("arrival", "gps", "ntp")
+_EPOCHS = ("arrival", "start", "gps", "ntp")
 
 
 def _one_or_several(value: object) -> tuple[object, ...]:
@@ -92,7 +92,8 @@ class TimeConfig(Table):
     or_path: tuple[PayloadPath, ...] = ()
     #: Of several numbers one each: ``["s", "ns"]``. Where it is not said, ISO 8601 is read besides.
     unit: Annotated[Unit | tuple[Unit, ...], BeforeValidator(_units)] = "ms"
-    #: What numbers count from, if not from 1970: a time, "gps" or "ntp"; or back from "arrival".
+    #: What numbers count from, if not from 1970: a time, "gps", "ntp" or the device's "start"; or
+    #: back from "arrival".
     epoch: str | None = None
     #: Times further in the future than this are refused, as are those before ``not_before``.
     max_ahead: DurationNs = parse_duration_ns("1d")
@@ -140,6 +141,16 @@ class TimeConfig(Table):
     def is_age(self) -> bool:
         """Whether they say how long before its arrival a reading was."""
         return self.epoch == "arrival"
+
+    @property
+    def is_uptime(self) -> bool:
+        """Whether they say for how long the device had been running."""
+        return self.epoch == "start"
+
+    @property
+    def is_from_arrival(self) -> bool:
+        """Whether they mean nothing without the time they arrive at."""
+        return self.is_age or self.is_uptime
 
     @property
     def may_be_arrival(self) -> bool:
@@ -190,8 +201,9 @@ class TimeConfig(Table):
                 datetime.fromisoformat(epoch)
             except ValueError:
                 raise ValueError(
-                    'expected a time such as "1899-12-30", "gps", "ntp", or "arrival" for numbers '
-                    "that say how long before their arrival"
+                    'expected a time such as "1899-12-30", "gps", "ntp", "start" for numbers that '
+                    'say for how long the device is running, or "arrival" for such as say how long '
+                    "before their arrival"
                 ) from None
         return epoch
 
@@ -230,6 +242,10 @@ class TimeConfig(Table):
             raise ValueError('date_only is for texts: set unit = "iso8601" or leave it out')
         if self.epoch is not None and (has_text or not has_number):
             raise ValueError("epoch is for numbers: give their unit, or leave it out")
+        if self.is_uptime and self.fallback is not None:
+            raise ValueError(
+                'fallback: a device that runs has an uptime; leave it out beside epoch = "start"'
+            )
         if self.or_pattern and self.pattern is None:
             raise ValueError("or_pattern: beside which? Give pattern as well")
         if self.or_path and len(self.paths) > 1:

@@ -435,7 +435,7 @@ class FeedConfig(Table):
     @property
     def handles_retained(self) -> Literal["once", "ignore", "reading", "state"]:
         """How retained messages are taken, if not said: by their time they are recognized."""
-        is_recognized = not self.time.may_be_arrival and not self.time.is_age
+        is_recognized = not self.time.may_be_arrival and not self.time.is_from_arrival
         by_time: Literal["once", "reading"] = "reading" if is_recognized else "once"
         own: Literal["once", "ignore", "reading", "state"]
         own = self.retained or self._format_config.retained or by_time

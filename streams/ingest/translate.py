@@ -246,7 +246,7 @@ class Translator:
     def gives_times(self) -> bool:
         """Whether there are readings without times of their own."""
         return any(
-            each.time.may_be_arrival
+            each.time.may_be_arrival or each.time.is_uptime
             for feed in self._config.feed.values()
             for each in (feed, *feed.by_content_type.values())
         )
@@ -255,7 +255,7 @@ class Translator:
     def dates_by_arrival(self) -> bool:
         """Whether there are readings whose times come from that of their arrival."""
         return self.gives_times or any(
-            each.time.is_age
+            each.time.is_from_arrival
             for feed in self._config.feed.values()
             for each in (feed, *feed.by_content_type.values())
         )
