@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 import msgspec
+import numpy as np
 
 from headgate.core.errors import DataError
 
@@ -86,6 +87,16 @@ class Bounds:
                 "too_many_records",
                 f"{records} records of a feed with so many channels; {self._by_cells} are the most",
             )
+
+
+def pieces_of(payloads: Sequence[bytes], most: int) -> Iterator[tuple[int, int]]:
+    """Where pieces begin and end that have so many bytes at most, or are one payload."""
+    ends = np.cumsum(np.fromiter(map(len, payloads), np.intp, len(payloads)))
+    first = size = 0
+    while first < len(payloads):
+        end = max(first + 1, int(np.searchsorted(ends, size + most, side="right")))
+        yield first, end
+        first, size = end, int(ends[end - 1])
 
 
 @contextmanager

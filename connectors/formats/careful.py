@@ -6,7 +6,9 @@ same result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from operator import itemgetter
 
@@ -68,6 +70,7 @@ class CarefulWay:
         self._format, self._signals, self._devices = form, signals, devices
         self._times, self._passing = times, passing
         self._texts = texts
+        self._remembers = getattr(form, "conversation", None) is not None
         self._numbers = signals[: len(signals) - (0 if texts is None else len(texts.names))]
         is_passed = None if passing is None else passing.is_record
         self._records = Records(feed, signals, form.check_count, is_passed)
@@ -93,6 +96,7 @@ class CarefulWay:
         payloads: Sequence[bytes],
         arrival_ns: NDArray[np.int64],
         rows: Rows | None = None,
+        read: Callable[[int], object] | None = None,
     ) -> Rows:
         """Decode messages.
 
@@ -102,6 +106,7 @@ class CarefulWay:
             payloads: The payload of each.
             arrival_ns: int64[n], when each arrived, ns since 1970 UTC.
             rows: What their readings are added to; None: nothing.
+            read: Has what each holds; None: it is read here.
         """
         rows = Rows() if rows is None else rows
         for position, refusal in sorted(failed.items(), key=itemgetter(0)):
@@ -109,9 +114,11 @@ class CarefulWay:
                 rows.refused.append((position, refusal))
                 continue
             try:
-                self._decode_message(
-                    position, topics[position], payloads[position], int(arrival_ns[position]), rows
-                )
+                topic = topics[position]
+                content = partial(self._format.read, topic, payloads[position])
+                if read is not None:
+                    content = partial(read, position)
+                self._decode_message(position, topic, content, int(arrival_ns[position]), rows)
             except DataError as error:
                 # Without frames: a run of messages would keep thousands of them.
                 rows.refused.append((position, error.with_traceback(None)))
@@ -119,7 +126,9 @@ class CarefulWay:
 
     def records_of(self, topic: bytes, payload: bytes) -> Found:
         """The records of a message; raises DataError where it has none that can be read."""
-        content = self._format.read(topic, payload)
+        return self._records_in(topic, self._format.read(topic, payload))
+
+    def _records_in(self, topic: bytes, content: object) -> Found:
         try:
             found = self._records.found(content)
         except DataError:
@@ -137,11 +146,23 @@ class CarefulWay:
         return found
 
     def _decode_message(
-        self, position: int, topic: bytes, payload: bytes, arrived_ns: int, rows: Rows
+        self,
+        position: int,
+        topic: bytes,
+        read: Callable[[], object],
+        arrived_ns: int,
+        rows: Rows,
     ) -> None:
         """Add a message's readings, and raise DataError once if anything of it is refused."""
-        names = self._devices.names(topic)
-        found = self.records_of(topic, payload)
+        try:
+            names = self._devices.names(topic)
+        except DataError:
+            if self._remembers:
+                # It was heard all the same, and others follow it.
+                with suppress(DataError):
+                    read()
+            raise
+        found = self._records_in(topic, read())
         message = Message(position, arrived_ns, self._devices, names, topic)
         before = len(rows.channel)
         refused = self._add_all(found, message, rows)

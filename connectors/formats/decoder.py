@@ -18,6 +18,7 @@ absent, which makes none unless the channel is ``required``. Anything else is a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from connectors.formats.careful import CarefulWay
 from connectors.formats.columns import Decoded, Rows, joined
 from connectors.formats.compressed import format_of
 from connectors.formats.devices import Devices, Failed
-from connectors.formats.format import Conversation, Typed
+from connectors.formats.format import Conversation, Stated, Typed
 from connectors.formats.passing import Passing
 from connectors.formats.reading_columns import ReadingColumns
 from connectors.formats.records import Found
@@ -39,7 +40,7 @@ from connectors.formats.typed_texts import fast_way, note_texts
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.batch import Quality
-from headgate.core.channels import ChannelTable, Remaining
+from headgate.core.channels import ChannelTable, Remaining, Tags
 from headgate.core.errors import DataError
 
 
@@ -198,6 +199,7 @@ class FeedDecoder:
             every: Failed = dict.fromkeys(range(len(topics)))
             return joined(None, self._careful.decode(every, topics, payloads, arrival_ns))
         typed = self._typed.decode(topics, seen)
+        read = typed.read
         failed: Failed = dict.fromkeys(typed.failed)
         if typed.has_arrays:
             # Of arrays without an element the careful way says so.
@@ -208,16 +210,31 @@ class FeedDecoder:
         self._absent.fail(typed, payloads, failed)
         if self._texts is not None:
             note_texts(self._devices, len(self._texts.names), typed, places, failed)
+        stated = self._stated(typed, places, failed)
         if failed:
             is_good = np.ones(len(topics), np.bool_)
             is_good[list(failed)] = False
             is_good = is_good[typed.owner]
             typed, places, time_ns = typed.readings(is_good), places[is_good], time_ns[is_good]
-        careful = Rows()
+        careful = Rows(stated=stated)
         columns = self._made.columns(typed, places, time_ns, careful)
         if failed:
-            self._careful.decode(failed, topics, payloads, arrival_ns, careful)
+            self._careful.decode(failed, topics, payloads, arrival_ns, careful, read)
+            careful.stated.sort(key=itemgetter(0))
         return joined(columns, careful)
+
+    def _stated(
+        self, typed: Typed, places: NDArray[np.intp], failed: Failed
+    ) -> list[tuple[int, tuple[Tags, str], Stated]]:
+        """What messages state that have readings: of the device that these are of."""
+        if not typed.stated:
+            return []
+        first = np.searchsorted(typed.owner, [position for position, _ in typed.stated])
+        return [
+            (position, self._devices.named_at(place), stated)
+            for (position, stated), place in zip(typed.stated, places[first].tolist(), strict=True)
+            if position not in failed
+        ]
 
     def _times_of(
         self, typed: Typed, arrival_ns: NDArray[np.int64], failed: Failed
@@ -230,6 +247,8 @@ class FeedDecoder:
         for row in np.flatnonzero(is_bad).tolist():
             # Where there is none, the careful way looks around for one.
             value, arrived_ns = typed.time[row], int(arrival_ns[row])
+            if isinstance(value, np.integer):
+                value = int(value)
             position = int(typed.owner[row])
             if position not in failed:
                 # Nor is it known whether another thing would be said first.

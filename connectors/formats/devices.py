@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import compress
 from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
@@ -274,6 +275,10 @@ class Devices:
             self._channels.device_row(self._owner(tags, device))
         return place
 
+    def named_at(self, place: int) -> tuple[Tags, str]:
+        """Tags and name of the device at this place, as ``named_by`` has them."""
+        return self._device_of[place]
+
     def text_code(self, row: int, text: str) -> float:
         """The code of a text of the text channel at this row of the table.
 
@@ -395,6 +400,12 @@ class Devices:
 
     def places_of(self, topics: Sequence[bytes], typed: Typed, failed: Failed) -> NDArray[np.intp]:
         """intp[r]: the place of each record's device; those that have none fail."""
+        if typed.is_named_once:
+            begins = np.diff(typed.owner, prepend=-1) > 0
+            once = replace(typed, owner=typed.owner[begins], is_named_once=False)
+            places = self.places_of(topics, once, failed)
+            each: NDArray[np.intp] = places[np.cumsum(begins) - 1]
+            return each
         if typed.device is None:
             names = topics if typed.is_one_each else [topics[at] for at in typed.owner.tolist()]
             return self._looked_up(self._place_of_topic, names, typed, failed)

@@ -36,7 +36,7 @@ class Typed:
 
     Attributes:
         owner: intp[r], the payload that each record came from, rising.
-        time: One entry a record; None when the feed has no event time.
+        time: One entry a record, or int64[r]; None when the feed has no event time.
         device: One entry a record, what the payload has of the device's name and tags, of several
             parts a tuple; None when the feed's topics say it all.
         value: float64[r, channel], NaN for null.
@@ -47,10 +47,15 @@ class Typed:
         which: intp[r], the channel that each record has, by its place, where it is never more than
             one; ``value`` and ``is_absent`` are of that alone. None: they are of all.
         texts: The texts whose codes ``value`` has of text channels, by code.
+        is_named_once: True when ``device`` has one entry a payload with records, not a record: all
+            records of a payload are of one device.
+        stated: What payloads with records say of whether devices are there, by position, rising.
+        read: What the payload at a position holds, as ``Format.read`` says it, where that must not
+            be asked for what was read already.
     """
 
     owner: NDArray[np.intp]
-    time: list[Any] | None
+    time: list[Any] | NDArray[np.int64] | None
     device: list[Any] | None
     value: NDArray[np.float64]
     is_absent: NDArray[np.bool_]
@@ -59,6 +64,9 @@ class Typed:
     is_one_each: bool
     which: NDArray[np.intp] | None = None
     texts: Mapping[float, str] = field(default_factory=dict)
+    is_named_once: bool = False
+    stated: Sequence[tuple[int, Stated]] = ()
+    read: Callable[[int], object] | None = None
 
     def readings(self, rows: NDArray[np.bool_]) -> Typed:
         """The same of these records, bool[r], without what is looked up once: time and device."""
@@ -99,6 +107,18 @@ ReadTable: TypeAlias = Callable[[Sequence[bytes], Sequence[bytes]], Typed]
 
 #: Given what is wanted, makes the function that reads it; None where it can't be read so.
 MakeTable: TypeAlias = Callable[[Wanted], ReadTable | None]
+
+
+class OrderedDecoder(Protocol):
+    """Reads payloads of a format that remembers, in their order, many at a time."""
+
+    def decode(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
+        """Decode payloads, each once; never raises for what they hold."""
+        ...
+
+
+#: Given what is wanted, makes what reads it; None where it can't be read so.
+MakeOrdered: TypeAlias = Callable[[Wanted], OrderedDecoder | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +217,9 @@ class Format(Protocol):
     A format that reads many payloads at a time faster than each by itself has a ``MakeTable`` as
     its attribute ``make_table``, which is preferred to ``make_typed``; others need no such
     attribute. What such a function does not take, or is not sure of, is read by ``read``.
+
+    One that remembers has a ``MakeOrdered`` in its place, as its attribute ``make_ordered``: what
+    is read there is not read by ``read`` again, but by what ``Typed.read`` says.
     """
 
     @property

@@ -16,8 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.bounds import no_garbage_collection
-from connectors.formats.format import Format, MakeTable, ReadTable, Typed, Wanted
+from connectors.formats.bounds import no_garbage_collection, pieces_of
+from connectors.formats.format import (
+    Format,
+    MakeOrdered,
+    MakeTable,
+    OrderedDecoder,
+    ReadTable,
+    Typed,
+    Wanted,
+)
 from connectors.formats.paths import ABSENT, getter, with_default
 from connectors.formats.signals import Signal
 from connectors.formats.typed import TypedDecoder, read_each
@@ -52,12 +60,16 @@ class TableDecoder:
         with no_garbage_collection():
             if sum(map(len, payloads)) <= _TOGETHER_BYTES:
                 return self._read(topics, payloads)
-            return in_pieces(self._read, topics, payloads)
+            parts = [
+                (range(first, end), self._read(topics[first:end], payloads[first:end]))
+                for first, end in pieces_of(payloads, _TOGETHER_BYTES)
+            ]
+            return _in_a_row(parts)
 
 
 def fast_decoder(
     feed: FeedConfig, form: Format, signals: Sequence[Signal]
-) -> TypedDecoder | TableDecoder | None:
+) -> TypedDecoder | TableDecoder | OrderedDecoder | None:
     """The feed's fast way; None when its format or paths need the careful one throughout."""
     shape = (feed.records, feed.pairs, feed.arrays, feed.quality)
     given = (*shape, feed.other_channels, feed.other_tags)
@@ -67,8 +79,16 @@ def fast_decoder(
     if feed.skip or feed.only or any(each.power is not None for each in signals):
         return None
     texts = [signal.path for signal in signals if feed.channels[signal.name].is_text]
+    wanted = _wanted(feed, signals, texts)
+    make_ordered: MakeOrdered | None = getattr(form, "make_ordered", None)
+    if make_ordered is not None:
+        return None if texts else make_ordered(wanted)
+    return _unordered(form, wanted, has_texts=bool(texts))
+
+
+def _wanted(feed: FeedConfig, signals: Sequence[Signal], texts: Sequence[str]) -> Wanted:
     numbers = [signal for signal in signals if not feed.channels[signal.name].is_text]
-    wanted = Wanted(
+    return Wanted(
         # What may stand elsewhere has no default yet.
         tuple((each.path, None if each.others else each.default) for each in numbers),
         tuple(not signal.no_reading for signal in numbers),
@@ -76,11 +96,17 @@ def fast_decoder(
         # Of tags as of names: what is neither text nor whole number goes the careful way.
         (*feed.device_name.paths, *feed.tag_paths.values(), *texts),
     )
+
+
+def _unordered(
+    form: Format, wanted: Wanted, *, has_texts: bool
+) -> TypedDecoder | TableDecoder | None:
+    """The fast way of a format that remembers nothing."""
     make_table: MakeTable | None = getattr(form, "make_table", None)
     read = None if make_table is None else make_table(wanted)
     if read is not None:
         # Others know which values are numbers.
-        return None if texts and not isinstance(read, RecordTable) else TableDecoder(read)
+        return None if has_texts and not isinstance(read, RecordTable) else TableDecoder(read)
     if form.make_typed is None or form.pick is not None:
         return None
     try:
@@ -124,6 +150,33 @@ def in_pieces(read: ReadTable, topics: Sequence[bytes], contents: Iterable[bytes
     return _joined(pieces, failed)
 
 
+def _in_a_row(parts: Sequence[tuple[Sequence[int], Typed]]) -> Typed:
+    """The same with records in the order of the parts."""
+    failed: list[int] = []
+    moved = []
+    for positions, typed in parts:
+        places = np.array(positions, np.intp)
+        failed += places[typed.failed].tolist()
+        moved.append(replace(typed, owner=places[typed.owner]))
+    return _joined(moved, sorted(failed))
+
+
+def merged(parts: Sequence[tuple[Sequence[int], Typed]]) -> Typed:
+    """What parts of some payloads hold, with their positions, as what all of them hold."""
+    every = _in_a_row(parts)
+    order = np.argsort(every.owner, kind="stable")
+    places = order.tolist()
+    return replace(
+        every,
+        owner=every.owner[order],
+        time=_times_at(every.time, order),
+        device=None if every.device is None else [every.device[at] for at in places],
+        value=every.value[order],
+        is_absent=every.is_absent[order],
+        which=None if every.which is None else every.which[order],
+    )
+
+
 def _joined(pieces: Sequence[Typed], failed: list[int]) -> Typed:
     first = pieces[0]
     has_arrays = any(each.has_arrays for each in pieces)
@@ -132,7 +185,7 @@ def _joined(pieces: Sequence[Typed], failed: list[int]) -> Typed:
         which = np.concatenate([each.which for each in pieces if each.which is not None])
     return Typed(
         np.concatenate([each.owner for each in pieces]),
-        None if first.time is None else [time for each in pieces for time in each.time or ()],
+        _joined_times([each.time for each in pieces if each.time is not None]),
         None if first.device is None else [name for each in pieces for name in each.device or ()],
         np.concatenate([each.value for each in pieces]),
         np.concatenate([each.is_absent for each in pieces]),
@@ -141,6 +194,26 @@ def _joined(pieces: Sequence[Typed], failed: list[int]) -> Typed:
         not has_arrays and not failed,
         which,
     )
+
+
+def _times_at(
+    times: list[Any] | NDArray[np.int64] | None, rows: NDArray[np.intp]
+) -> list[Any] | NDArray[np.int64] | None:
+    if times is None or isinstance(times, np.ndarray):
+        return None if times is None else times[rows]
+    return [times[row] for row in rows.tolist()]
+
+
+def _joined_times(
+    parts: Sequence[list[Any] | NDArray[np.int64]],
+) -> list[Any] | NDArray[np.int64] | None:
+    if not parts:
+        return None
+    arrays = [each for each in parts if isinstance(each, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
+    lists = (each.tolist() if isinstance(each, np.ndarray) else each for each in parts)
+    return list(chain.from_iterable(lists))
 
 
 class Gathered:
@@ -172,7 +245,7 @@ class Gathered:
         self._is_absent = np.zeros((len(owner), width), np.bool_)
         # Records of a channel that nobody looks for here are bad at once.
         self._is_bad = np.zeros(len(owner), np.bool_) if which is None else which < 0
-        self._time: list[Any] | None = None
+        self._time: list[Any] | NDArray[np.int64] | None = None
         self._names: list[list[Any]] = []
 
     def refuse(self, is_bad: NDArray[np.bool_]) -> None:
@@ -225,8 +298,11 @@ class Gathered:
         self._value[:, place] = numbers
         self._is_bad |= ~np.isfinite(numbers) & ~is_empty
 
-    def add_time(self, values: Sequence[object]) -> None:
+    def add_time(self, values: Sequence[object] | NDArray[np.int64]) -> None:
         """What the records have of their time, one entry each."""
+        if isinstance(values, np.ndarray):
+            self._time = values
+            return
         is_text = self._wanted.time is not None and self._wanted.time[1]
         self._time = self._of_kinds(values, _TEXT if is_text else _TIMES)
 
@@ -272,7 +348,7 @@ def without(typed: Typed, bad: NDArray[np.intp]) -> Typed:
     kept = is_good.tolist()
     return Typed(
         typed.owner[is_good],
-        None if typed.time is None else list(compress(typed.time, kept)),
+        _times_at(typed.time, np.flatnonzero(is_good)),
         None if typed.device is None else list(compress(typed.device, kept)),
         typed.value[is_good],
         typed.is_absent[is_good],

@@ -251,7 +251,7 @@ class EventTimes:
 
     def column(
         self,
-        values: Sequence[object],
+        values: Sequence[object] | _Times,
         arrival_ns: NDArray[np.int64],
         later_ns: NDArray[np.int64] | None = None,
         *,
@@ -260,7 +260,7 @@ class EventTimes:
         """Event times, int64[r], and which of them, bool[r], are none to believe.
 
         Args:
-            values: What stands in the payload.
+            values: What stands in the payload, whole numbers maybe as int64[r].
             arrival_ns: int64[r], when the message of each arrived.
             later_ns: int64[r], so much later each is than its value says; None: none is.
             leaves_odd: Whether texts that are not as most are need not be read, where they are
@@ -274,9 +274,13 @@ class EventTimes:
         return times_ns, (times_ns < self._not_before_ns) | (times_ns > latest_ns)
 
     def _column(
-        self, values: Sequence[object], arrival_ns: NDArray[np.int64], *, leaves_odd: bool
+        self, values: Sequence[object] | _Times, arrival_ns: NDArray[np.int64], *, leaves_odd: bool
     ) -> _Times:
         """What values say, an impossible time for what says none."""
+        if isinstance(values, np.ndarray):
+            if self._epoch.is_unix and not self._is_text:
+                return multiplied(values, self._ns_per_unit)
+            return self._column(values.tolist(), arrival_ns, leaves_odd=leaves_odd)
         if self._is_text:
             return self._text_column(values, arrival_ns, leaves_odd=leaves_odd)
         try:

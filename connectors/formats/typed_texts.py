@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.devices import Devices, Failed
-from connectors.formats.format import Format, Typed
+from connectors.formats.format import Format, OrderedDecoder, Typed
 from connectors.formats.signals import Signal
 from connectors.formats.tables import TableDecoder, fast_decoder, without
 from connectors.formats.texts import TextSignal
@@ -31,7 +31,10 @@ class TypedTexts:
     """
 
     def __init__(
-        self, inner: TypedDecoder | TableDecoder, texts: Sequence[TextSignal], names: int
+        self,
+        inner: TypedDecoder | TableDecoder | OrderedDecoder,
+        texts: Sequence[TextSignal],
+        names: int,
     ) -> None:
         self._inner = inner
         self._texts = texts
@@ -90,7 +93,7 @@ class TypedTexts:
 
 def fast_way(
     feed: FeedConfig, form: Format, signals: Sequence[Signal], texts: Sequence[TextSignal]
-) -> TypedDecoder | TableDecoder | TypedTexts | None:
+) -> TypedDecoder | TableDecoder | OrderedDecoder | TypedTexts | None:
     """The feed's fast way; None when its format or paths need the careful one throughout.
 
     Args:

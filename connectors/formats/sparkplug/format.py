@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.formats.bounds import Bounds
-from connectors.formats.format import NOTHING, Publication, Stated
+from connectors.formats.format import NOTHING, OrderedDecoder, Publication, Stated, Wanted
 from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.numbers import shown
+from connectors.formats.sparkplug.address import NAMESPACE, Address, address_of
+from connectors.formats.sparkplug.columns import ODD
 from connectors.formats.sparkplug.component import HISTORICAL, SparkplugConfig
 from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics, NodeName, Nodes
 from connectors.formats.sparkplug.schema import Payload, parsed
+from connectors.formats.sparkplug.table import SparkplugTable
 from connectors.formats.sparkplug.values import DATA_SET, TEMPLATE, UNKNOWN, value_of
 from connectors.formats.wanted import wanted
 from headgate.config.feed import FeedConfig
-from headgate.config.payload_path import parts_of
+from headgate.config.payload_path import key_of, parts_of
 from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 from headgate.core.results import OFFLINE, ONLINE
-
-#: The first level of every topic.
-NAMESPACE = "spBv1.0"
-
-_BIRTHS = frozenset({"NBIRTH", "DBIRTH"})
-_KINDS = _BIRTHS | {"NDATA", "DDATA", "NDEATH", "DDEATH"}
-_COMMANDS = frozenset({"NCMD", "DCMD"})
 
 _BD_SEQ = "bdSeq"
 _REBIRTH = "Node Control/Rebirth"
@@ -45,21 +41,6 @@ _METRIC_BYTES = 200
 
 #: Aliases and names that are told of in one refusal.
 _TOLD = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Whose message one is, and what kind of.
-
-    Attributes:
-        kind: As the topic has it: NBIRTH, DDATA …
-        node: The edge node.
-        device: The device; empty where it is of the node itself.
-    """
-
-    kind: str
-    node: NodeName
-    device: str = ""
 
 
 @dataclass(slots=True)
@@ -107,7 +88,7 @@ class SparkplugFormat:
     unseen_bytes = sys.maxsize
 
     def __init__(self, table: SparkplugConfig, feed: FeedConfig, limits: IngestConfig) -> None:
-        self._table = table
+        self._table, self._feed = table, feed
         paths = [
             path for channel, mapping in feed.channels.items() for path in mapping.paths(channel)
         ]
@@ -116,7 +97,9 @@ class SparkplugFormat:
         self.check_count = self._bounds.check_count
         self.conversation = self
         self._most_bytes = limits.max_payload
-        self._nodes = Nodes(limits.max_devices, limits.max_channels)
+        self._most_topics = 2 * limits.max_devices
+        #: What is known of all nodes.
+        self.nodes = Nodes(limits.max_devices, limits.max_channels)
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is read; see ``Format.check``."""
@@ -128,12 +111,47 @@ class SparkplugFormat:
         address = address_of(topic)
         if address is None:
             return NOTHING
+        message = self.message(address, payload)
+        noted = self.noted(address, message)
+        return self.content(address, message, noted) if isinstance(noted, Metrics) else noted
+
+    def make_ordered(self, wanted: Wanted) -> OrderedDecoder | None:
+        """What reads many messages in their order; see ``Format``."""
+        names = list(map(key_of, wanted.names))
+        if not set(names) <= _NAMES or any(len(parts_of(path)) > 1 for path in wanted.names):
+            return None
+        return SparkplugTable(self, wanted, self._places(wanted), self._most_topics)
+
+    def _places(self, wanted: Wanted) -> dict[str, int]:
+        """By name of a metric the only channel's place that it is of, as nearly always."""
+        others = [
+            path
+            for channel, mapping in self._feed.channels.items()
+            for paths in [mapping.paths(channel)]
+            if len(paths) > 1
+            for path in paths
+        ]
+        places: dict[str, int] = {}
+        for place, (path, _) in enumerate(wanted.channels):
+            (name, *below) = parts_of(path)
+            places[name] = ODD if below or name in places else place
+            if path != name:
+                places[path] = ODD
+        for path in others:
+            places |= {path: ODD, parts_of(path)[0]: ODD}
+        return places
+
+    def message(self, address: Address, payload: bytes) -> Any:  # noqa: ANN401
+        """A message; of one that can't be read it is noted that it was missed.
+
+        Raises:
+            DataError: It can't be read.
+        """
         try:
-            message = self._parsed(payload)
+            return self.parsed(payload)
         except DataError:
-            self._nodes.missed(address.node)
+            self.nodes.missed(address.node)
             raise
-        return self._read(address, message)
 
     @staticmethod
     def pick(topic: bytes, record: dict[str, object]) -> dict[str, object]:
@@ -146,7 +164,7 @@ class SparkplugFormat:
     @property
     def events(self) -> Counter[str]:
         """See ``Conversation.events``."""
-        return self._nodes.events
+        return self.nodes.events
 
     def skip(self, topic: bytes) -> None:
         """See ``Conversation.skip``."""
@@ -155,15 +173,15 @@ class SparkplugFormat:
         except DataError:
             return
         if address is not None:
-            self._nodes.missed(address.node)
+            self.nodes.missed(address.node)
 
     def interrupted(self) -> None:
         """See ``Conversation.interrupted``."""
-        self._nodes.interrupted()
+        self.nodes.interrupted()
 
     def to_publish(self, now_ns: int, wall_ns: int) -> Sequence[Publication]:
         """See ``Conversation.to_publish``."""
-        asked = self._nodes.to_ask(now_ns)
+        asked = self.nodes.to_ask(now_ns)
         if not asked:
             return ()
         command = rebirth_command(wall_ns // _NS_PER_MS)
@@ -174,16 +192,17 @@ class SparkplugFormat:
     def note(self) -> object:
         """See ``Conversation.note``: whom to ask after the next start, and whose death it is."""
         # In an order that who is heard does not change: it is written down when it is another.
-        return [[*name, *sorted(self._nodes.devices_of(name))] for name in sorted(self._nodes)]
+        return [[*name, *sorted(self.nodes.devices_of(name))] for name in sorted(self.nodes)]
 
     def recall(self, note: object) -> None:
         """See ``Conversation.recall``."""
         for each in note if isinstance(note, list) else ():
             if isinstance(each, list) and len(each) >= 2 and all(isinstance(x, str) for x in each):
                 group, node, *devices = each
-                self._nodes.want(NodeName(group, node), devices)
+                self.nodes.want(NodeName(group, node), devices)
 
-    def _parsed(self, payload: bytes) -> Any:  # noqa: ANN401
+    def parsed(self, payload: bytes) -> Any:  # noqa: ANN401
+        """A message, of which nothing is noted; raises DataError for what is none."""
         if not payload:
             raise DataError("empty", "nothing in it; so are retained messages cleared")
         message = self._checked(payload)
@@ -202,58 +221,98 @@ class SparkplugFormat:
             self._bounds.check_size(payload, _METRIC_BYTES * _metrics_in(payload))
         return parsed("Payload", payload)
 
-    def _read(self, address: Address, message: Any) -> object:  # noqa: ANN401
+    def noted(self, address: Address, message: Any) -> object:  # noqa: ANN401
+        """Take note of a message.
+
+        Returns:
+            What it says of who is there; or else ``Metrics``, what its aliases mean, for
+            ``content``.
+
+        Raises:
+            DataError: A birth is of too much.
+        """
         seq = message.seq if message.HasField("seq") else None
         kind, node, device = address.kind, address.node, address.device
         if kind == "NDEATH":
-            return self._gone(node) if self._nodes.died(node, _bd_seq(message)) else NOTHING
+            return self._gone(node) if self.nodes.died(node, _bd_seq(message)) else NOTHING
         if kind == "DDEATH":
-            self._nodes.device_died(node, device, seq)
+            self.nodes.device_died(node, device, seq)
             # Where all of a node is one device, that goes on.
-            but = self._names(Address(kind, node), is_historical=False)
-            names = self._names(address, is_historical=False)
+            but = self.names_of(Address(kind, node), is_historical=False)
+            names = self.names_of(address, is_historical=False)
             return [Stated(OFFLINE, "death", names, but)]
-        known = NO_METRICS
-        if kind in _BIRTHS:
-            born = self._named_by(message)
-            if device:
-                self._nodes.device_born(node, device, seq, born)
-            else:
-                self._nodes.born(node, seq, _bd_seq(message), born)
+        if address.is_data:
+            return self.nodes.metrics_of(node, device, seq)
+        born = self.metrics_by(
+            (
+                metric.name if metric.HasField("name") else None,
+                metric.alias if metric.HasField("alias") else None,
+                metric.datatype,
+            )
+            for metric in message.metrics
+        )
+        self.note_birth(address, seq, None if device else _bd_seq(message), born)
+        return NO_METRICS
+
+    def note_birth(
+        self, address: Address, seq: int | None, bd_seq: int | None, born: Metrics
+    ) -> None:
+        """Take note of a birth, which says so of metrics; raises DataError for too many."""
+        if address.device:
+            self.nodes.device_born(address.node, address.device, seq, born)
         else:
-            known = self._nodes.metrics_of(node, device, seq)
+            self.nodes.born(address.node, seq, bd_seq, born)
+
+    def content(self, address: Address, message: Any, known: Metrics) -> object:  # noqa: ANN401
+        """What a message of data, or a birth, holds of which note was taken.
+
+        Args:
+            address: Whose it is.
+            message: The message.
+            known: What its aliases mean.
+
+        Raises:
+            DataError: Nothing of it can be told.
+        """
         found = _Records()
         for metric in message.metrics:
-            self._add(metric, known, message, kind in _BIRTHS, found)
+            self._add(metric, known, message, address.is_birth, found)
         recorded = self._recorded(address, found)
-        if kind in _BIRTHS:
-            names = self._names(address, is_historical=False)
-            return [*recorded, Stated(ONLINE, "birth", names)]
+        if address.is_birth:
+            return [*recorded, self.birth_of(address)]
         if len(recorded) == 1 and isinstance(recorded[0], DataError):
             raise recorded[0]
         return recorded or NOTHING
 
+    def birth_of(self, address: Address) -> Stated:
+        """What a birth says of whether the device is there."""
+        return Stated(ONLINE, "birth", self.names_of(address, is_historical=False))
+
     def _gone(self, node: NodeName) -> list[Stated]:
         """That a node is away, and all devices of it with it."""
-        devices = ("", *self._nodes.devices_of(node))
+        devices = ("", *self.nodes.devices_of(node))
         addresses = (Address("NDEATH", node, device) for device in devices)
         return [
-            Stated(OFFLINE, "death", self._names(each, is_historical=False)) for each in addresses
+            Stated(OFFLINE, "death", self.names_of(each, is_historical=False)) for each in addresses
         ]
 
-    def _named_by(self, message: Any) -> Metrics:  # noqa: ANN401
-        """What a birth says of its metrics."""
+    def metrics_by(self, said: Iterable[tuple[str | None, int | None, int]]) -> Metrics:
+        """What a birth says of its metrics.
+
+        Args:
+            said: Name, alias and data type of each; None where there is none.
+        """
         names: dict[int, str] = {}
         types: dict[str, int] = {}
         twice = set()
-        for metric in message.metrics:
-            name = metric.name if metric.name in self._wanted else ""
+        for given, alias, datatype in said:
+            name = given if given and given in self._wanted else ""
             if name:
-                types[name] = metric.datatype
-            if metric.HasField("alias") and metric.HasField("name"):
-                if metric.alias in names:
-                    twice.add(metric.alias)
-                names[metric.alias] = name
+                types[name] = datatype
+            if alias is not None and given is not None:
+                if alias in names:
+                    twice.add(alias)
+                names[alias] = name
         for alias in twice:
             del names[alias]  # of two names it may mean either
         return Metrics(names, types)
@@ -278,10 +337,10 @@ class SparkplugFormat:
         if name not in self._wanted:
             return
         if metric.is_transient and not self._table.transient:
-            self._nodes.events["transient"] += 1
+            self.nodes.events["transient"] += 1
             return
         if metric.is_historical and self._table.historical == "ignore":
-            self._nodes.events["historical"] += 1
+            self.nodes.events["historical"] += 1
             return
         if is_birth and metric.WhichOneof("value") is None and metric.datatype in _STRUCTURED:
             return  # a definition, which has no value
@@ -300,7 +359,7 @@ class SparkplugFormat:
         """The records that the decoder gets, and refusals among them; none where it is nothing."""
         records: list[object] = []
         for (when, is_historical), parts in found.by_time.items():
-            around = self._names(address, is_historical=is_historical)
+            around = self.names_of(address, is_historical=is_historical)
             if when is not None:
                 around["timestamp"] = when
             records += [{**around, "metrics": metrics} for metrics in parts]
@@ -317,7 +376,7 @@ class SparkplugFormat:
         records += found.refusals
         return records
 
-    def _names(self, address: Address, *, is_historical: bool) -> dict[str, object]:
+    def names_of(self, address: Address, *, is_historical: bool) -> dict[str, object]:
         """What a device's name can be made of."""
         (group, node), device = address.node, address.device
         levels = [group, node, device] if device else [group, node]
@@ -329,27 +388,11 @@ class SparkplugFormat:
         return {"group": group, "node": node, "device": own, "name": "/".join(levels)}
 
 
+#: What a device's name can be made of.
+_NAMES = frozenset({"group", "node", "device", "name"})
+
 #: Data types whose metrics may have no value in a birth.
 _STRUCTURED = frozenset({DATA_SET, TEMPLATE})
-
-
-def address_of(topic: bytes) -> Address | None:
-    """Whose message this is; None for commands and what hosts say of themselves.
-
-    Raises:
-        DataError: ``not_sparkplug``: the topic is none of Sparkplug's.
-    """
-    levels = topic.decode(errors="replace").split("/")
-    if levels[0] == NAMESPACE and 3 <= len(levels) <= 5:
-        if levels[1] == "STATE":
-            return None
-        kind = levels[2]
-        has_device = len(levels) == 5
-        if kind in _COMMANDS:
-            return None
-        if len(levels) > 3 and all(levels) and kind in _KINDS and has_device == (kind[0] == "D"):
-            return Address(kind, NodeName(levels[1], levels[3]), levels[4] if has_device else "")
-    raise DataError("not_sparkplug", "expected a topic such as spBv1.0/GROUP/DDATA/NODE/DEVICE")
 
 
 def rebirth_command(timestamp_ms: int) -> bytes:

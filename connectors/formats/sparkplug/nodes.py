@@ -16,6 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 
@@ -41,7 +44,7 @@ class NodeName(NamedTuple):
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Metrics:
     """What a birth says of the metrics of a node, or of one of its devices.
 
@@ -52,6 +55,8 @@ class Metrics:
 
     names: Mapping[int, str] = field(default_factory=dict)
     types: Mapping[str, int] = field(default_factory=dict)
+    #: The same as columns, for those who look many aliases up at once, once they are made.
+    index: tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         """How much there is to remember: that there was a birth, too, as it may name nothing."""
@@ -130,6 +135,14 @@ class Nodes:
 
     def metrics_of(self, name: NodeName, device: str, seq: int | None) -> Metrics:
         """What the aliases mean in data that a node sends of a device, or of itself."""
+        node = self._nodes.get(name)
+        if node is not None and seq == (node.seq + 1) % _NUMBERS:
+            born = node.births.get(device)
+            if born is not None and (not device or device in node.devices):
+                # As nearly always: it goes on, and nothing about it is new.
+                node.seq = seq
+                self._nodes.move_to_end(name)
+                return born
         node = self._heard(name)
         self._note(name, node, device)
         if not self._goes_on(name, node, seq):

@@ -19,7 +19,7 @@ DATA_SET, TEMPLATE = 16, 19
 _BOOLEAN_ARRAY, _STRING_ARRAY = 32, 33
 
 #: Of a signed whole number, how many bits it has.
-_SIGNED: Final[Mapping[int, int]] = {1: 8, 2: 16, 3: 32, 4: 64}
+SIGNED_BITS: Final[Mapping[int, int]] = {1: 8, 2: 16, 3: 32, 4: 64}
 
 #: Of an array of numbers, what ``struct`` calls one of them.
 _NUMBERS: Final[Mapping[int, str]] = {
@@ -82,7 +82,7 @@ def value_of(metric: Any, datatype: int, depth: int = 0) -> object:  # noqa: ANN
 def _whole(value: int, datatype: int) -> int:
     if datatype == UNKNOWN:
         raise DataError("unknown_type", _NO_TYPE)
-    bits = _SIGNED.get(datatype)
+    bits = SIGNED_BITS.get(datatype)
     if bits is None:
         return value
     # Some write an Int8 of -1 in 8 bits, others in all 32 of the field.

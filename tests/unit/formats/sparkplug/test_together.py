@@ -1,0 +1,317 @@
+"""Messages of nodes that are read together say what they say one by one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connectors.formats.columns import Decoded
+from connectors.formats.decoder import FeedDecoder
+from connectors.formats.format import OrderedDecoder
+from connectors.formats.sparkplug.format import SparkplugFormat
+from connectors.formats.sparkplug.schema import Payload
+from headgate.config.feed import FeedConfig
+from headgate.config.schema import IngestConfig
+from headgate.core.channels import ChannelTable
+from tests.unit.formats.sparkplug.host import (
+    INT32,
+    NOW_NS,
+    TIME_MS,
+    dbirth,
+    ddata,
+    metric,
+    nbirth,
+    ndata,
+)
+from tests.unit.formats.test_cost import calls
+
+Message = tuple[str, bytes]
+
+_CHANNELS: dict[str, Any] = {
+    "temp": {"scale": 0.5, "missing": [7]},
+    "speed": {"path": "Motor/Speed"},
+    "state": {"path": "State", "states": {"run": 1, "idle": 0}},
+    "first": {"path": "Array.0"},
+    "level": {"path": "Level", "or_path": "Height"},
+}
+_NAMES = ("temp", "Motor/Speed", "State", "Array", "Level", "Height", "other", "bdSeq", "Größe")
+_TYPES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 16, 19, 22, 99)
+
+#: Feeds beside the usual one: how devices are named, and what is taken.
+_FEEDS: list[dict[str, Any]] = [
+    {},
+    {"device": "{node}: {device}"},
+    {"topic": "spBv1.0/{group}/+/{node}/#", "device": "device"},
+    {"format": {"type": "sparkplug", "historical": "live", "transient": True}},
+    {"format": {"type": "sparkplug", "historical": "ignore"}, "strict": True},
+    {"time": {"max_ahead": "1s"}},
+]
+
+
+class Story:
+    """What some nodes send that keep to the rules, mostly."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._seqs: dict[str, int] = {}
+
+    def message(self) -> Message:
+        """The next message."""
+        chance = self._chance
+        node, device = chance.choice("mn"), chance.choice(("", "", "d", "e"))
+        kind = chance.choice(
+            ("BIRTH", *("DATA",) * 12, *(("DEATH",) if chance.random() < 0.2 else ()))
+        )
+        if node not in self._seqs:
+            kind, device = "BIRTH", ""
+        seq = (self._seqs.get(node, 255) + 1) % 256
+        if kind == "BIRTH" and not device:
+            seq = 0
+        if kind != "DEATH" or device:
+            self._seqs[node] = seq
+        if chance.random() < 0.03:
+            seq = chance.choice((seq + 1, seq + 256, 2**63))
+        topic = f"spBv1.0/g/{'D' if device else 'N'}{kind}/{node}"
+        content = self._payload(kind, None if chance.random() < 0.01 else seq)
+        if chance.random() < 0.02:
+            content = chance.choice((b"", content[:-1], content + b"\xff", content + content))
+        if chance.random() < 0.01:
+            topic = chance.choice(("spBv1.0/STATE/a", "spBv1.0/g/NCMD/n", "spBv1.0/g/X/n"))
+            device = ""
+        return (f"{topic}/{device}" if device else topic), content
+
+    def _payload(self, kind: str, seq: int | None) -> bytes:
+        chance = self._chance
+        message = Payload(seq=seq)
+        if chance.random() < 0.9:
+            message.timestamp = TIME_MS
+        if kind == "BIRTH":
+            for alias, its_name in enumerate(chance.sample(_NAMES, chance.randint(1, len(_NAMES)))):
+                self._add(message, its_name, chance.choice((alias, alias, 1, 2**40, None)))
+        elif kind == "DATA":
+            for _ in range(chance.choice((0, 1, 2, 3, 5))):
+                name = chance.choice((None, None, None, chance.choice(_NAMES), ""))
+                self._add(message, name, chance.randrange(9))
+        else:
+            message.metrics.add(name="bdSeq", long_value=0)
+        content: bytes = message.SerializeToString()
+        return content
+
+    def _add(self, message: Any, name: str | None, alias: int | None) -> None:  # noqa: ANN401
+        chance = self._chance
+        metric = message.metrics.add()
+        if name is not None:
+            metric.name = name
+        if alias is not None and (name is None or chance.random() < 0.8):
+            metric.alias = alias
+        if chance.random() < 0.8:
+            metric.timestamp = TIME_MS + chance.choice((0, 0, 0, 0, 1, 5, -(10**9), 10**6, 2**62))
+        if name is not None or chance.random() < 0.3:
+            metric.datatype = chance.choice(_TYPES) if chance.random() < 0.3 else 3
+        for flag in ("is_historical", "is_transient", "is_null"):
+            if chance.random() < 0.03:
+                setattr(metric, flag, chance.random() < 0.7)
+        self._give(metric)
+
+    def _give(self, metric: Any) -> None:  # noqa: ANN401
+        chance = self._chance
+        kind = chance.choice(("double", "double", "float", "int", "int", "long", "boolean", "rare"))
+        if kind == "double":
+            metric.double_value = chance.choice((1.5, 7.0, -3.25, 1e308, 0.0))
+        elif kind == "float":
+            metric.float_value = chance.choice((1.5, 7.0, 0.1))
+        elif kind == "int":
+            metric.int_value = chance.choice((0, 7, 200, 0xFFFFFFFF, 0x80000000))
+        elif kind == "long":
+            metric.long_value = chance.choice((0, 7, 2**53 + 1, 2**64 - 1, 2**63))
+        elif kind == "boolean":
+            metric.boolean_value = chance.random() < 0.5
+        elif chance.random() < 0.3:
+            field, value = chance.choice(
+                [
+                    ("string_value", "run"),
+                    ("string_value", "21.5"),
+                    ("string_value", "ü"),
+                    ("bytes_value", b"\1\2"),
+                    ("dataset_value", b""),
+                    ("template_value", b""),
+                    ("double_value", float("nan")),
+                    ("float_value", float("inf")),
+                ]
+            )
+            setattr(metric, field, value)
+
+
+class Telling:
+    """A decoder, and all that comes of messages."""
+
+    def __init__(self, feed: dict[str, Any], limits: IngestConfig, *, is_fast: bool) -> None:
+        base = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": _CHANNELS}
+        self._table = ChannelTable()
+        self._decoder = FeedDecoder(
+            "f",
+            FeedConfig.model_validate({**base, **feed}),
+            self._table,
+            limits,
+            takes_fast_way=is_fast,
+        )
+        assert (self._decoder._typed is not None) == is_fast
+
+    @property
+    def fast(self) -> OrderedDecoder:
+        """What reads them together."""
+        fast = self._decoder._typed
+        assert fast is not None
+        return fast
+
+    def decode(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Decoded:
+        """What comes of messages."""
+        return self._decoder.decode(topics, payloads, np.full(len(payloads), NOW_NS))
+
+    def bound(self, nodes: int, metrics: int) -> None:
+        """Remember so much; not by what the table of channels may hold, which is first come."""
+        form = self._decoder._format
+        assert isinstance(form, SparkplugFormat)
+        form.nodes._most_nodes, form.nodes._most_metrics = nodes, metrics
+
+    def told(self, messages: Sequence[Message], first: int = 0) -> list[object]:
+        """What is said of some messages, with their places."""
+        found = self.decode(*_as_bytes(messages))
+        channels = [self._table.channels[row] for row in found.channel.tolist()]
+        told: list[object] = [
+            (first + owner, each.device, each.tags, each.field, time_ns, repr(value), quality)
+            for each, owner, time_ns, value, quality in zip(
+                channels,
+                found.owner.tolist(),
+                found.time_ns.tolist(),
+                found.value.tolist(),
+                found.quality.tolist(),
+                strict=True,
+            )
+        ]
+        told += [(first + at, str(error)) for at, error in found.refused]
+        told += [(first + at, named, repr(each)) for at, named, each in found.stated]
+        return told
+
+    def after(self) -> object:
+        """What is remembered, as far as others can see it."""
+        conversation = self._decoder.conversation
+        assert conversation is not None
+        asked = [each.topic for each in conversation.to_publish(10**15, NOW_NS)]
+        return conversation.note(), conversation.events, asked
+
+    def missed(self, chance: int) -> None:
+        """Something happens beside the messages."""
+        conversation = self._decoder.conversation
+        assert conversation is not None
+        if chance == 0:
+            conversation.interrupted()
+        elif chance == 1:
+            conversation.skip(b"spBv1.0/g/NDATA/n")
+
+
+def _hold(seeds: range) -> None:
+    for seed in seeds:
+        chance = random.Random(seed)
+        feed = _FEEDS[seed % len(_FEEDS)]
+        nodes, metrics, records = chance.choice(
+            ((50_000, 10**6, 10_000), (1, 10**6, 3), (50_000, 12, 10_000))
+        )
+        limits = IngestConfig(max_records=records)
+        fast = Telling(feed, limits, is_fast=True)
+        careful = Telling(feed, limits, is_fast=False)
+        for each in (fast, careful):
+            each.bound(nodes, metrics)
+        story = Story(chance)
+        for _ in range(6):
+            messages = [story.message() for _ in range(chance.choice((1, 2, 10, 60)))]
+            both = [each.told(messages) for each in (fast, careful)]
+            assert both[0] == both[1], seed
+            assert fast.after() == careful.after(), seed
+            event = chance.randrange(10)
+            for each in (fast, careful):
+                each.missed(event)
+
+
+def test_together_they_say_what_they_say_one_by_one() -> None:
+    """Readings in their order, refusals to the word, states; and what is remembered of it all."""
+    _hold(range(60))
+
+
+@pytest.mark.slow
+def test_so_they_do_in_many_stories() -> None:
+    """The same, harder."""
+    _hold(range(60, 1000))
+
+
+@pytest.mark.thorough
+def test_so_they_do_in_thousands_of_stories() -> None:
+    """And much harder."""
+    _hold(range(1000, 10_000))
+
+
+def test_values_of_several_times_come_by_time_and_then_by_channel() -> None:
+    """Each time when it is first met, as one by one."""
+    born = nbirth(metric("temp", 1.0), metric("Motor/Speed", 1.0), metric("other", 1.0))
+    orders = [(0, 1, 0), (1, 0, 1), (0, 0, 1), (1, 1, 0)]
+    messages = [born]
+    for seq in range(1, 40):
+        timed = zip(("temp", "Motor/Speed", "first"), orders[seq % 4], strict=True)
+        values = [metric(name, float(seq), timestamp=TIME_MS + later) for name, later in timed]
+        messages.append(ndata(*values, seq=seq))
+    channels = {"temp": {}, "speed": {"path": "Motor/Speed"}, "first": {}}
+
+    both = [Telling({"channels": channels}, IngestConfig(), is_fast=way) for way in (True, False)]
+    told = [each.told(messages) for each in both]
+
+    assert told[0] == told[1]
+    assert len(both[0].fast.decode(*_as_bytes(messages)).failed) == 0
+
+
+def _as_bytes(messages: Sequence[Message]) -> tuple[list[bytes], list[bytes]]:
+    return [topic.encode() for topic, _ in messages], [content for _, content in messages]
+
+
+def _plain(messages: int, metrics: int) -> tuple[list[bytes], list[bytes]]:
+    """Births of two nodes, of one device each, and data of all that with numbers."""
+    host = [*(nbirth(metric("temp", 1.0, alias=1), node=node) for node in "mn")]
+    host.append(dbirth(metric("Motor/Speed", 5, alias=2, datatype=INT32), seq=1))
+    names = [f"other{at}" for at in range(metrics)]
+    host[0] = nbirth(
+        metric("temp", 1.0, alias=1),
+        *(metric(name, 1.0, alias=10 + at) for at, name in enumerate(names)),
+        node="m",
+    )
+    for at in range(messages):
+        aliased = metric(None, at, alias=2, datatype=INT32, says_type=False)
+        host.append(ddata(aliased, seq=(2 + at) % 256))
+        others = [metric(None, 1.0, alias=10 + each) for each in range(metrics)]
+        host.append(ndata(metric("temp", at + 0.5), *others, seq=(1 + at) % 256, node="m"))
+    return _as_bytes(host)
+
+
+def test_good_messages_are_read_together() -> None:
+    """Births and data, by aliases and names, others' metrics beside them."""
+    telling = Telling({}, IngestConfig(), is_fast=True)
+    topics, payloads = _plain(300, 2)
+
+    assert telling.fast.decode(topics, payloads).failed == []
+
+
+def test_a_message_more_costs_few_calls_and_a_metric_more_none() -> None:
+    """What is read by itself takes a hundred and more, and each of its metrics twenty."""
+
+    def calls_of(messages: int, metrics: int) -> int:
+        telling = Telling({}, IngestConfig(), is_fast=True)
+        topics, payloads = _plain(messages, metrics)
+        telling.decode(topics, payloads)
+        return calls(lambda: telling.decode(topics, payloads))
+
+    few = calls_of(100, 1)
+
+    assert calls_of(1100, 1) - few < 2000 * 25
+    assert calls_of(100, 10) - few < 100 * 10
