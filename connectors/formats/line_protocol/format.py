@@ -9,6 +9,7 @@ from line_protocol_parser import LineFormatError, parse_line
 
 from connectors.formats.bounds import Bounds
 from connectors.formats.format import ReadTable, Wanted
+from connectors.formats.line_protocol.lines import LineTable
 from connectors.formats.paths import ABSENT, getter
 from connectors.formats.tables import RecordTable
 from headgate.config.feed import FeedConfig
@@ -61,7 +62,8 @@ class LineProtocolFormat:
         keys = {key_of(path) for path in paths}
         is_flat = all(len(parts_of(path)) == 1 for path in paths) and not keys & _BESIDE
         if not is_flat:
-            return RecordTable(wanted, self._records, (), self.check_count)
+            rest = RecordTable(wanted, self._records, (), self.check_count)
+            return LineTable(wanted, rest) if LineTable.can_read(wanted) else rest
 
         def fields_of(payload: bytes) -> object:
             """The fields of a payload's only line, and its time: all that is looked for."""
@@ -77,7 +79,9 @@ class LineProtocolFormat:
                 fields["time"] = parsed["time"]
             return fields
 
-        return RecordTable(wanted, fields_of, (LineFormatError, ValueError), self.check_count)
+        unreadable = (LineFormatError, ValueError)
+        rest = RecordTable(wanted, fields_of, unreadable, self.check_count)
+        return LineTable(wanted, rest) if LineTable.can_read(wanted) else rest
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
