@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import Bounds
+from connectors.formats.cbor.maps import MapTable
 from connectors.formats.cbor.payload import UNREADABLE, content_of, contents_of, loads
 from connectors.formats.format import ReadTable, Wanted
 from connectors.formats.tables import RecordTable
@@ -81,7 +82,8 @@ class CborFormat:
         # Keys that are whole numbers are texts in the terms of JSON.
         if _has_numbers_for_keys(wanted):
             return RecordTable(wanted, loads, UNREADABLE, self.check_count)
-        return RecordTable(wanted, content_of, UNREADABLE, self.check_count, contents_of)
+        rest = RecordTable(wanted, content_of, UNREADABLE, self.check_count, contents_of)
+        return MapTable(wanted, rest) if MapTable.can_read(wanted) else rest
 
     def check(self, payload: bytes) -> bool:
         """Look at a payload before it is parsed; see ``Format.check``."""
