@@ -79,14 +79,18 @@ class EnvelopedFormat:
 
     def _records(
         self, topic: bytes, content: object, before: int = 0
-    ) -> tuple[list[dict[str, object]], int]:
+    ) -> tuple[list[dict[str, object] | DataError], int]:
         """The records of an object's frame, and how many members those of the message have."""
         if type(content) is not dict:
             raise DataError("not_object", f"expected an object, got {shown(content)}")
         value = content if self._get is None else self._get(content)
         found = self._frames.read(topic, self._frame(value))
         records: list[Any] = found if isinstance(found, list) else [found]
-        if self._has_columns:
+        bad = [each for each in records if isinstance(each, DataError)]
+        records = [each for each in records if not isinstance(each, DataError)]
+        if bad and not records:
+            raise bad[0]
+        if self._has_columns and not bad:
             columns = {name: [each[name] for each in records] for name in records[0]}
             return [{**content, **columns}], before
         # Each has all of the object beside it.
@@ -96,7 +100,7 @@ class EnvelopedFormat:
                 "too_many_records",
                 f"{len(records)} records, each with all {len(content)} members of its object",
             )
-        return [{**content, **each} for each in records], cells
+        return [*({**content, **each} for each in records), *bad], cells
 
     def _frame(self, value: object) -> bytes:
         """The bytes of a frame, as text if that is how they are written."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.formats.binary.component import SIZES, WORD_ORDERS, BinaryConfig, FieldConfig, Order
+from connectors.formats.binary.component import SIZES, WORD_ORDERS, BinaryConfig
+from connectors.formats.binary.parts import Parts
+from connectors.formats.binary.values import ORDERS, getter, places
 from connectors.formats.bounds import Bounds
 from connectors.formats.format import ReadTable, Typed, Wanted
 from connectors.formats.tables import Gathered, are_too_many
@@ -23,14 +24,8 @@ from headgate.config.payload_path import key_of
 from headgate.config.schema import IngestConfig
 from headgate.core.errors import DataError
 
-#: What struct calls the two orders of bytes.
-_ORDERS: dict[Order, str] = {"big": ">", "little": "<", "ABCD": ">", "DCBA": "<"}
-
 #: Base64 that is made for addresses has two other signs.
 _FOR_ADDRESSES = bytes.maketrans(b"-_", b"+/")
-
-#: What struct calls floats of so many bytes.
-_FLOATS = {2: "e", 4: "f", 8: "d"}
 
 #: Bytes of numbers that no processor has.
 _NO_SIZE = (3,)
@@ -57,14 +52,17 @@ class BinaryFormat:
     def __init__(self, table: BinaryConfig, feed: FeedConfig, limits: IngestConfig) -> None:
         self._table = table
         self._getters = {
-            name: _getter(field, field.order or table.order) for name, field in table.fields.items()
+            name: getter(field, field.order or table.order) for name, field in table.fields.items()
         }
+        self._parts = Parts(table) if table.parts else None
         bounds = Bounds(limits.max_records, max(len(feed.channels), len(table.fields)))
         self.check_count = bounds.check_count
         self.unseen_bytes = bounds.unseen_bytes
 
     def make_table(self, wanted: Wanted) -> ReadTable | None:
         """What reads many payloads; see ``Format``."""
+        if self._parts is not None:
+            return None
         channels = [key_of(path) for path, _ in wanted.channels]
         time = [] if wanted.time is None else [key_of(wanted.time[0])]
         names = list(map(key_of, wanted.names))
@@ -115,10 +113,10 @@ class BinaryFormat:
         """A field's values in records, each so many bytes."""
         field = self._table.fields[name]
         size, wanted = SIZES[field.type], field.order or self._table.order
-        order = _ORDERS.get(wanted, ">")
+        order = ORDERS.get(wanted, ">")
         cells = rows[:, field.at : field.at + size]
         if wanted in WORD_ORDERS:
-            cells = cells[:, _places(wanted, size)]
+            cells = cells[:, places(wanted, size)]
         is_signed = field.type.startswith("i") and field.bit is None
         kind = "f" if field.type.startswith("f") else "i" if is_signed else "u"
         column: NDArray[Any]
@@ -149,6 +147,8 @@ class BinaryFormat:
         if not payload:
             raise DataError("empty", "nothing in it; so are retained messages cleared")
         frame = self._decoded(payload)[self._table.skip :]
+        if self._parts is not None:
+            return self._in_parts(self._parts, frame)
         size = self._table.size or max(len(frame), 1)
         count, rest = divmod(len(frame), size)
         if rest or not count or size < self._table.least:
@@ -164,6 +164,14 @@ class BinaryFormat:
             for at in range(0, len(frame), size)
         ]
         return records if count > 1 else records[0]
+
+    def _in_parts(self, parts: Parts, frame: bytes) -> object:
+        found = parts.read(frame)
+        if not found:
+            raise DataError("not_binary", "expected a value at least, got none")
+        if isinstance(found[0], DataError):
+            raise found[0]
+        return found if len(found) > 1 else found[0]
 
     def _decoded(self, payload: bytes) -> bytes:
         encoding = self._table.encoding
@@ -197,39 +205,3 @@ def _flaw(payload: bytes, digits: bytes) -> str:
     byte = payload[at : at + 1]
     shown = repr(byte.decode()) if byte.isascii() else f"byte 0x{byte.hex()}"
     return f"{shown} at place {at + 1} is no hexadecimal digit"
-
-
-def _places(order: Order, size: int) -> list[int]:
-    """Where a number's bytes lie in one of ``WORD_ORDERS``, the one that counts most first."""
-    places = list(range(size))
-    if size == 1:
-        return places
-    words = [places[at : at + 2] for at in range(0, size, 2)]
-    ordered = words[::-1] if order == "CDAB" else [word[::-1] for word in words]
-    return [place for word in ordered for place in word]
-
-
-def _getter(field: FieldConfig, order: Order) -> Callable[[bytes, int], object]:
-    """What takes a field's value out of a frame, given where its record begins."""
-    size = SIZES[field.type]
-    if order in WORD_ORDERS:
-        places = [field.at + place for place in _places(order, size)]
-        get = _getter(field, "big")
-        # Its bytes alone, in the order that they count in.
-        return lambda frame, at: get(bytes([frame[at + each] for each in places]), -field.at)
-    if field.type.startswith("f"):
-        layout = struct.Struct(_ORDERS[order] + _FLOATS[size])
-        return lambda frame, at: layout.unpack_from(frame, at + field.at)[0]
-    is_signed = field.type.startswith("i")
-    if field.bit is not None:
-        shift, mask = field.bit, (1 << field.bits) - 1
-        sign = 1 << (field.bits - 1) if field.has_signed_bits else 0
-        return lambda frame, at: (
-            (((_whole(frame, at + field.at, size, order) >> shift) & mask) ^ sign) - sign
-        )
-    return lambda frame, at: _whole(frame, at + field.at, size, order, is_signed=is_signed)
-
-
-def _whole(frame: bytes, at: int, size: int, order: Order, *, is_signed: bool = False) -> int:
-    is_little = _ORDERS[order] == "<"
-    return int.from_bytes(frame[at : at + size], "little" if is_little else "big", signed=is_signed)
