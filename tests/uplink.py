@@ -18,7 +18,7 @@ from connectors.sinks.sink import Sink
 from headgate.config.schema import Config
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import Clock, SystemClock
-from headgate.core.log import QUARANTINE, Record, TopicPartition
+from headgate.core.log import QUARANTINE, Log, Record, TopicPartition
 from headgate.core.records import (
     aggregates_record,
     decode_messages,
@@ -107,11 +107,11 @@ async def until_done(rig: Rig, at: TopicPartition, offset: int, sink: str = "inf
 class Rig:
     """A log with results in it, and a forward lane."""
 
-    def __init__(self, config: Config, clock: Clock, timings: ForwardTimings) -> None:
+    def __init__(self, config: Config, clock: Clock, timings: ForwardTimings, log: Log) -> None:
         self.config = config
         self.timings = timings
         self.clock = clock
-        self.log = open_log(config, self.clock)
+        self.log = log
         self.telemetry = Telemetry(self.clock)
 
     async def put(self, name: str, *records: Record, partition: int = 0) -> None:
@@ -148,10 +148,17 @@ class Rig:
 
 @asynccontextmanager
 async def open_rig(
-    config: Config, clock: Clock | None = None, timings: ForwardTimings = USUAL
+    config: Config,
+    clock: Clock | None = None,
+    timings: ForwardTimings = USUAL,
+    log: Log | None = None,
 ) -> AsyncIterator[Rig]:
-    """A rig whose log is open inside the block, and whose lanes have these timings."""
-    rig = Rig(config, clock or SystemClock(), timings)
+    """A rig whose log is open inside the block, and whose lanes have these timings.
+
+    The log is the configured one if none is given.
+    """
+    clock = clock or SystemClock()
+    rig = Rig(config, clock, timings, log or open_log(config, clock))
     await rig.log.start()
     await rig.log.ensure_topics(topic_specs(config))
     try:

@@ -169,6 +169,7 @@ class Retry:
         wanted: Which messages.
         takes: Whether they are taken; if not, only what would be is told. No gateway may run on
             this log then.
+        at_once: Messages that are taken by one call of the log at most.
 
     Attributes:
         others: How many messages wait in quarantine that are not wanted.
@@ -176,7 +177,14 @@ class Retry:
     """
 
     def __init__(
-        self, config: Config, log: Log, clock: Clock, wanted: Wanted, *, takes: bool
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        wanted: Wanted,
+        *,
+        takes: bool,
+        at_once: int = _MOST_MESSAGES,
     ) -> None:
         self.others = 0
         self.reasons: set[str] = set()
@@ -185,6 +193,7 @@ class Retry:
         self._clock = clock
         self._wanted = wanted
         self._takes = takes
+        self._at_once = at_once
         telemetry = Telemetry(clock)
         self._translator = Translator(
             config,
@@ -357,7 +366,7 @@ class Retry:
                 self._bytes += len(read.message.payload)
             else:
                 _count(read)
-            if len(self._next) >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES:
+            if len(self._next) >= self._at_once or self._bytes >= _MOST_BYTES:
                 await self._take()
 
     def _note(self, place: Place, message: QuarantinedMessage, readings: int) -> None:

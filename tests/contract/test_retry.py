@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from headgate.core.errors import TransientError
 from headgate.core.log import READINGS, STREAMS, Log, Record, TopicPartition
 from headgate.core.records import decode_readings, is_retried
 from headgate.core.telemetry import Telemetry
-from headgate.inspect import retry as retrying
 from headgate.inspect.quarantine import kinds
 from headgate.inspect.retry import Outcome, Retry, Wanted
 from streams.ingest.refusals import Messages, Refusals
@@ -85,9 +85,11 @@ class Scene:
                 else:
                     return
 
-    async def retry(self, log: Log | None = None, wanted: Wanted | None = None) -> list[Outcome]:
+    async def retry(
+        self, log: Log | None = None, wanted: Wanted | None = None, *, at_once: int = 500
+    ) -> list[Outcome]:
         """Take what the mended configuration reads."""
-        return await self.told(self.mended, log, wanted, takes=True)
+        return await self.told(self.mended, log, wanted, takes=True, at_once=at_once)
 
     async def told(
         self,
@@ -96,10 +98,12 @@ class Scene:
         wanted: Wanted | None = None,
         *,
         takes: bool = False,
+        at_once: int = 500,
     ) -> list[Outcome]:
         """What would be taken with a configuration, or is."""
         log = self.log if log is None else log
-        retry = Retry(config, log, SystemClock(), wanted or Wanted(), takes=takes)
+        wanted = wanted or Wanted()
+        retry = Retry(config, log, SystemClock(), wanted, takes=takes, at_once=at_once)
         await retry.run()
         return retry.outcomes
 
@@ -224,15 +228,13 @@ class _Ending:
 
 
 @pytest.mark.parametrize("is_done", [False, True])
-async def test_an_end_in_the_middle_loses_nothing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, is_done: bool
-) -> None:
+async def test_an_end_in_the_middle_loses_nothing(scene: Scene, *, is_done: bool) -> None:
     """And nothing comes twice."""
-    monkeypatch.setattr(retrying, "_MOST_MESSAGES", 5)
     ends = 0
     for at in count():
+        ending: Any = _Ending(scene.log, at, is_done=is_done)
         try:
-            await scene.retry(_Ending(scene.log, at, is_done=is_done))  # type: ignore[arg-type]
+            await scene.retry(ending, at_once=5)
         except TransientError:
             ends += 1
         else:

@@ -24,7 +24,6 @@ from headgate.core.clock import SystemClock
 from headgate.core.errors import PermanentError, TransientError
 from headgate.core.log import QUARANTINE, READINGS, STREAMS, Record, TopicPartition
 from headgate.core.records import QuarantinedMessage, messages_records
-from headgate.inspect import retry as retrying
 
 _CONFIG = """
 [gateway]
@@ -55,7 +54,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-async def _fill(file: Path) -> None:
+async def _fill(file: Path, more: int = 0) -> None:
     config = load_config(file, check_files=False)
     log = open_log(config, SystemClock())
     await log.start()
@@ -69,6 +68,7 @@ async def _fill(file: Path) -> None:
         for at, place in enumerate(places)
     ]
     at = TopicPartition(topic(config, QUARANTINE), 1)
+    messages += more * messages[:1]
     await log.append(at, [*messages_records(messages[:1]), *messages_records(messages[1:])])
     await log.stop()
 
@@ -119,7 +119,7 @@ def test_what_was_taken_before_a_failure_is_told(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And then what has failed."""
-    monkeypatch.setattr(retrying, "_MOST_MESSAGES", 1)
+    asyncio.run(_fill(file, more=1200))
     append_many, calls = SqliteLog.append_many, []
 
     async def append(log: SqliteLog, batches: Mapping[TopicPartition, Sequence[Record]]) -> None:
@@ -131,7 +131,7 @@ def test_what_was_taken_before_a_failure_is_told(
     monkeypatch.setattr(SqliteLog, "append_many", append)
     assert _retry(file) == 1
     said = capsys.readouterr()
-    assert "took 2 readings of 2 messages so far; call this again" in said.out
+    assert "took 1000 readings of 1000 messages so far; call this again" in said.out
     assert said.err == "headgate quarantine: log: no room\n"
 
 

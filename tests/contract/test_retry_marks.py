@@ -22,7 +22,6 @@ from headgate.core.in_hand import InHand
 from headgate.core.log import QUARANTINE, READINGS, STREAMS, Log, Record, TopicPartition
 from headgate.core.records import decode_readings, decode_rejected, kind_of
 from headgate.core.telemetry import Telemetry
-from headgate.inspect import retry as retrying
 from headgate.inspect.retry import Outcome, Retry, Wanted
 from headgate.testing.memory_log import MemoryLog, MemoryStore
 from headgate.testing.memory_reader import MemoryReader
@@ -95,9 +94,10 @@ class World:
         log: Log | None = None,
         *,
         takes: bool = True,
+        at_once: int = 500,
     ) -> Outcome:
         """Take what the configuration reads; all of one kind."""
-        (outcome,) = await self.told(config, wanted, log, takes=takes)
+        (outcome,) = await self.told(config, wanted, log, takes=takes, at_once=at_once)
         return outcome
 
     async def told(
@@ -107,10 +107,12 @@ class World:
         log: Log | None = None,
         *,
         takes: bool = True,
+        at_once: int = 500,
     ) -> list[Outcome]:
         """The same of all kinds, and of none."""
         log = self.log if log is None else log
-        retry = Retry(config, log, self._clock, wanted or Wanted(), takes=takes)
+        wanted = wanted or Wanted()
+        retry = Retry(config, log, self._clock, wanted, takes=takes, at_once=at_once)
         await retry.run()
         return retry.outcomes
 
@@ -195,11 +197,8 @@ class _Killed:
 
 
 @pytest.mark.parametrize("after", range(4))
-async def test_readings_without_times_get_each_its_own(
-    world: World, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
+async def test_readings_without_times_get_each_its_own(world: World, after: int) -> None:
     """Beside those that came live at once, by several calls, and over a kill in between."""
-    monkeypatch.setattr(retrying, "_MOST_MESSAGES", 2)
     config = world.config(_TIMELESS)
     await world.receive(config, [("d", {"x": 0})])
     wrongs: list[dict[str, object]] = [{"channels": {"y": {}}}, {"time": {"path": "ts"}}]
@@ -211,7 +210,7 @@ async def test_readings_without_times_get_each_its_own(
     await world.work(config)
     for reason in ("no_channels", "bad_time"):
         with suppress(TransientError):
-            await world.retry(config, Wanted(reason=reason), _Killed(world.log, after))
+            await world.retry(config, Wanted(reason=reason), _Killed(world.log, after), at_once=2)
         outcome = await world.told(config, Wanted(reason=reason))
         assert not any(each.left + each.refused for each in outcome)
     await world.work(config)

@@ -43,11 +43,12 @@ force = { unit = "kN" }
 #: Takes what is in quarantine, and is killed while the third part of it is on its way to the log.
 _KILLED = """
 import asyncio, os, signal, sys
+from functools import partial
 from connectors.logs.embedded.store import SqliteLog
 from headgate.cli import main
 from headgate.inspect import retry
 
-retry._MOST_MESSAGES = 20
+retry.Retry = partial(retry.Retry, at_once=20)
 append_many, calls = SqliteLog.append_many, 0
 
 async def append(self, batches):
