@@ -64,7 +64,17 @@ def _stored_when_quiet(store: Store) -> int:
     return seen
 
 
-@pytest.mark.parametrize("fault", ["none", "kill", "raise", "malformed", "term"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "none",
+        "kill",
+        *(
+            pytest.param(word, marks=pytest.mark.thorough)
+            for word in ("raise", "malformed", "term")
+        ),
+    ],
+)
 def test_the_tutorials_way_loses_and_the_rig_sees_it(
     broker: Mosquitto, kafka: str, tmp_path: Path, fault: str
 ) -> None:

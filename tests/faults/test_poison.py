@@ -21,7 +21,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("word", ["raise", "hang", "crash"])
+@pytest.mark.parametrize(
+    "word", [pytest.param("raise", marks=pytest.mark.thorough), "hang", "crash"]
+)
 def test_a_poison_record_goes_to_quarantine_and_the_rest_goes_on(
     make_rig: MakeRig, fault_log_url: str, word: str
 ) -> None:

@@ -15,7 +15,7 @@ from tests.faults.rig import Rig, until
 pytestmark = [pytest.mark.mosquitto, pytest.mark.store, pytest.mark.timeout(240)]
 
 
-@pytest.mark.parametrize("word", ["raise", "crash"])
+@pytest.mark.parametrize("word", [pytest.param("raise", marks=pytest.mark.thorough), "crash"])
 def test_a_poison_message_goes_to_quarantine_and_the_rest_goes_on(
     make_rig: MakeRig, word: str
 ) -> None:

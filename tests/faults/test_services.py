@@ -92,7 +92,7 @@ def test_a_store_with_bad_days_gets_every_point_once(rig: Rig) -> None:
     assert account.is_settled, account
 
 
-@pytest.mark.parametrize("mode", ["400", "422"])
+@pytest.mark.parametrize("mode", ["400", pytest.param("422", marks=pytest.mark.thorough)])
 def test_a_point_the_store_refuses_does_not_hold_up_the_others(
     make_rig: MakeRig, mode: Mode
 ) -> None:
@@ -135,7 +135,13 @@ def _absent(rig: Rig, who: str, kafka_server: KafkaServer) -> Iterator[Callable[
             come()
 
 
-@pytest.mark.parametrize("order", [("store", "kafka", "broker"), ("kafka", "broker", "store")])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("store", "kafka", "broker"),
+        pytest.param(("kafka", "broker", "store"), marks=pytest.mark.thorough),
+    ],
+)
 def test_peers_that_come_one_after_the_other_are_waited_for(
     kafka_rig: Rig, kafka_server: KafkaServer, order: tuple[str, str, str]
 ) -> None:

@@ -60,7 +60,11 @@ def _said_by_gateway(processes: list[psutil.Process]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("log", "minutes"), [("sqlite", 1.0), pytest.param("kafka", 1.0, marks=pytest.mark.kafka)]
+    ("log", "minutes"),
+    [
+        ("sqlite", 1.0),
+        pytest.param("kafka", 1.0, marks=[pytest.mark.kafka, pytest.mark.thorough]),
+    ],
 )
 def test_a_soak_settles_its_account(
     log: str, minutes: float, tmp_path: Path, note_account: NoteAccount
@@ -87,7 +91,13 @@ def test_a_soak_settles_its_account(
     assert (tally.lost, tally.duplicated) == (0, 0)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 130, marks=pytest.mark.thorough),
+    ],
+)
 def test_an_interrupted_soak_ends_with_its_code_and_leaves_nothing(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:

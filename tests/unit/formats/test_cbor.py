@@ -9,7 +9,7 @@ import cbor2
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.formats.cbor.payload import UNREADABLE, content_of, contents_of
@@ -18,6 +18,7 @@ from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
+from tests.examples import tried
 from tests.unit.formats.test_cost import calls, peak_bytes
 from tests.unit.formats.texts import decoder_of
 
@@ -58,7 +59,7 @@ def _decoded(payloads: list[bytes], form: str, **feed: object) -> tuple[Any, ...
     )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@tried(300)
 @given(st.lists(st.one_of(_records, st.lists(_records, max_size=3)), max_size=4))
 def test_it_says_what_json_says(contents: list[object]) -> None:
     """The same readings and the same refusals of the same contents."""

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
+from tests.examples import tried
 from tests.unit.formats.test_typed import FEEDS, SHAPES, payloads_of_any_kind
 
 pytestmark = pytest.mark.slow
@@ -125,7 +126,7 @@ def _decoded(
 
 
 @pytest.mark.parametrize("number", range(len(_FEEDS)))
-@settings(max_examples=200)
+@tried(200)
 @given(payloads=st.lists(_MESSAGES, max_size=3))
 def test_columns_are_as_records(number: int, payloads: list[bytes]) -> None:
     """The same readings to the last bit and in one order, refusals, bad fields and devices."""

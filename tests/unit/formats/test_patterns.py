@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.formats.patterns import Pattern
+from tests.examples import tried
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +83,7 @@ def _said(read: object, text: str) -> str:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@settings(max_examples=1000)
+@tried(1000)
 @given(data=st.data())
 def test_a_pattern_reads_what_strptime_reads(pattern: str, data: st.DataObject) -> None:
     """Good texts, bad ones and odd ones."""

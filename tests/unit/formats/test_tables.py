@@ -10,13 +10,14 @@ import cbor2
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.formats.decoder import FeedDecoder
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
+from tests.examples import tried
 from tests.unit.formats.test_cost import calls
 from tests.unit.formats.test_typed import FEEDS, decoded_by, objects
 
@@ -279,7 +280,7 @@ _CASES: dict[str, tuple[dict[str, Any], st.SearchStrategy[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", _CASES)
-@settings(max_examples=60)
+@tried(60)
 @given(data=st.data())
 def test_both_ways_agree(name: str, data: st.DataObject) -> None:
     """The same readings to the last bit, in the same order, and the same refusals."""

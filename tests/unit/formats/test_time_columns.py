@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.formats.paths import ABSENT
@@ -16,6 +16,7 @@ from connectors.formats.text_times import TextColumn
 from connectors.formats.times import EventTimes
 from headgate.config.event_time import TimeConfig
 from headgate.core.errors import DataError
+from tests.examples import tried
 from tests.unit.formats.test_patterns import PATTERNS, texts
 
 pytestmark = pytest.mark.slow
@@ -90,7 +91,7 @@ def _parts(value: object, count: int) -> object:
 
 
 @pytest.mark.parametrize("number", range(len(_MAPPINGS)))
-@settings(max_examples=60)
+@tried(60)
 @given(data=st.data())
 def test_a_column_is_as_each_value_by_itself(number: int, data: st.DataObject) -> None:
     """The times, what they say of the reading, and which are none to believe."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.formats.columns import Decoded
@@ -19,6 +19,7 @@ from connectors.formats.typed import TypedDecoder
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
+from tests.examples import tried
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +159,7 @@ def decoded_by(
 
 
 @pytest.mark.parametrize("number", range(len(FEEDS)))
-@settings(max_examples=300)
+@tried(300)
 @given(st.lists(payloads_of_any_kind, max_size=5), st.data())
 def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject) -> None:
     """The same readings to the last bit, in the same order, and the same refusals."""
@@ -172,7 +173,7 @@ def test_both_ways_agree(number: int, payloads: list[bytes], data: st.DataObject
 
 
 @pytest.mark.parametrize("number", range(len(SHAPES)))
-@settings(max_examples=300)
+@tried(300)
 @given(payloads=st.lists(payloads_of_any_kind, max_size=4))
 def test_no_shape_raises_for_what_a_message_holds(number: int, payloads: list[bytes]) -> None:
     """What can't be used is refused, a message once at most, and its neighbours are as alone."""

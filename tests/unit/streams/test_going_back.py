@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.config.schema import Config
@@ -17,6 +17,7 @@ from headgate.core.clock import NS_PER_S
 from headgate.testing.stages import everything
 from streams.build import build_pipeline
 from streams.results import Results
+from tests.examples import tried
 
 pytestmark = pytest.mark.slow
 
@@ -241,7 +242,7 @@ _JUMPS = st.lists(
     st.integers(1, 4),
     st.sampled_from([("10s",), ("4s", "60s")]),
 )
-@settings(max_examples=100, deadline=None)
+@tried(100)
 def test_cuts_and_restarts_change_nothing_and_nothing_is_made_twice(
     jumps: list[tuple[int, int]],
     cuts: list[int],

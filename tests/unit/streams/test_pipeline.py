@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.config.schema import Config
@@ -26,6 +26,7 @@ from streams.heirs import heirs_of
 from streams.pipeline import Pipeline
 from streams.process.state import read_snapshot, selection_of, snapshot_record
 from streams.results import Results
+from tests.examples import tried
 
 pytestmark = pytest.mark.slow
 
@@ -161,7 +162,7 @@ def _moved(batch: Batch, table: ChannelTable) -> Batch:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@tried(25)
 @given(st.lists(st.integers(0, 600), max_size=4), st.booleans())
 def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restarts: bool) -> None:
     """All that comes out comes out bit for bit, however the readings are cut."""
@@ -199,7 +200,7 @@ def test_cuts_and_restarts_change_nothing(package: Path, cuts: list[int], restar
     assert [each.state for part in expected for each in part.states] == ["online"] * _DEVICES
 
 
-@settings(max_examples=8, deadline=None)
+@tried(8)
 @given(st.lists(st.integers(0, 600), max_size=4), st.booleans())
 def test_clocks_that_leap_to_and_fro_change_nothing_of_that(
     package: Path, cuts: list[int], restarts: bool

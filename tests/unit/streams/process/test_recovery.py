@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.logs.embedded.store import SqliteLog
@@ -23,6 +23,7 @@ from streams.pipeline import Pipeline
 from streams.process.recovery import StateKeeper
 from streams.process.state import Placement
 from streams.results import Results
+from tests.examples import tried
 from tests.unit.streams.process.test_keeper import limit
 
 pytestmark = pytest.mark.slow
@@ -88,7 +89,7 @@ def _record(offset: int, channels: ChannelTable) -> Batch:
     return Batch.from_columns(channels, times_ns, rows, values, origin=origin)
 
 
-@settings(max_examples=40, deadline=None)
+@tried(40)
 @given(
     crash=st.integers(1, _BATCHES - 1),
     interval=st.integers(1, 6),
