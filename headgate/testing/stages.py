@@ -110,22 +110,27 @@ def a_restart_is_invisible(make: MakeLine, batch: Batch, places: Sequence[int]) 
     _check_same(f"started anew at {list(places)}", said, whole)
 
 
-def the_forgotten_start_afresh(make: MakeLine, earlier: Batch, later: Batch) -> None:
+def the_forgotten_start_afresh(
+    make: MakeLine, earlier: Batch, later: Batch, forgotten: int = 0
+) -> None:
     """Of a device that was forgotten nothing is known; the others go on.
 
-    Both batches point into one table, whose first device is forgotten.
+    Args:
+        make: Makes the line.
+        earlier: Readings before that.
+        later: Readings after it, which point into the same table.
+        forgotten: The device's row in it.
     """
     table = earlier.channels
-    of_first = np.flatnonzero(table.device_of == 0).astype(np.int32)
+    device, channels = table.devices[forgotten], np.flatnonzero(table.device_of == forgotten)
     line = make(table)
     line.feed(earlier)
     for stage in line.stages.values():
-        stage.forget(Selection(np.zeros(1, np.int32), of_first))
+        stage.forget(Selection(np.array([forgotten], np.int32), channels.astype(np.int32)))
     said = line.feed(later)
 
     whole, fresh = make(table), make(table)
     whole.feed(earlier)
-    device = table.devices[0]
     wanted = [each for each in whole.feed(later) if each[1] != device]
     wanted += [each for each in fresh.feed(later) if each[1] == device]
     _check_same(f"after {device.label} was forgotten", said, wanted)
