@@ -24,7 +24,8 @@ class ScriptedConnection:
     """In the place of ``connectors.mqtt.connection.Connection``, with a test for the broker.
 
     ``MqttSource(table, context, connect=ScriptedConnection)`` is the MQTT source as it is, with all
-    that it knows of sessions and of what is retained.
+    that it knows of sessions and of what is retained. As a broker does, it keeps what is published
+    while it is away or paused, and brings again over its next connection what was not acknowledged.
 
     Args:
         on_messages: Takes what comes.
@@ -52,6 +53,8 @@ class ScriptedConnection:
         self._asked = asked
         self._closed = asyncio.Event()
         self._unsent: list[Received] = []
+        self._unacknowledged: dict[int, Received] = {}
+        self._is_away = self._is_running = False
         self._next_id = 1
         self.is_paused = False
         self.generation = 0
@@ -67,7 +70,7 @@ class ScriptedConnection:
         is_retained: bool = False,
         properties: Properties = NOTHING,
     ) -> None:
-        """Bring a message; while it is paused, once it goes on.
+        """Bring a message; while it is paused or away, once it goes on.
 
         Args:
             topic: Its topic.
@@ -96,14 +99,22 @@ class ScriptedConnection:
         self._send()
 
     async def run(self) -> None:
-        """Be connected until it is closed."""
-        if self._session is not None:
-            self._session.connected(is_present=False)
-        self.generation = 1
-        self.trouble = ""
-        self._unsent = [replace(each, connection=1) for each in self._unsent]
-        self._send()
+        """Be connected until it is closed, but while it is away."""
+        self._is_running = True
+        if not self._is_away:
+            self._connect()
         await self._closed.wait()
+
+    def leave(self) -> None:
+        """Be away, with all that is published kept."""
+        self._is_away = True
+        self.trouble = "the other side is away"
+
+    def come_back(self) -> None:
+        """Be there again, over another connection."""
+        self._is_away = False
+        if self._is_running:
+            self._connect()
 
     def pause(self) -> None:
         self.is_paused = True
@@ -113,8 +124,12 @@ class ScriptedConnection:
         self._send()
 
     def ack(self, received: Received) -> None:
-        """Take note."""
+        """Take note; of what came over a connection that has ended nobody is told any more."""
+        if received.connection != self.generation or self._is_away:
+            return
         self.acknowledged += len(received.packet_ids)
+        for each in received.packet_ids:
+            self._unacknowledged.pop(each, None)
 
     def say(self, topic: str, payload: bytes) -> None:
         """Keep what a device would get."""
@@ -127,9 +142,22 @@ class ScriptedConnection:
         """End ``run``."""
         self._closed.set()
 
+    def _connect(self) -> None:
+        """Begin a connection, with what was not acknowledged over the one before."""
+        if self._session is not None:
+            self._session.connected(is_present=self.generation > 0)
+        self.generation += 1
+        self.trouble = ""
+        again = [*self._unacknowledged.values(), *self._unsent]
+        self._unacknowledged.clear()
+        self._unsent = [replace(each, connection=self.generation) for each in again]
+        self._send()
+
     def _send(self) -> None:
-        while self._unsent and self.generation and not self.is_paused:
-            self._on_messages(self._unsent.pop(0))
+        while self._unsent and self.generation and not (self.is_paused or self._is_away):
+            received = self._unsent.pop(0)
+            self._unacknowledged.update(dict.fromkeys(received.packet_ids, received))
+            self._on_messages(received)
 
 
 def _asked_of(properties: Properties, asked: Asked | None) -> Properties:
@@ -155,6 +183,8 @@ class ScriptedSource:
             asked=context.asked,
         )
         self.publish = self._other_side.publish
+        self.leave = self._other_side.leave
+        self.come_back = self._other_side.come_back
         self.run = self._other_side.run
         self.pause = self._other_side.pause
         self.resume = self._other_side.resume
@@ -171,7 +201,7 @@ class ScriptedSource:
 
     @property
     def has_kept(self) -> bool:
-        return False
+        return self.connection > 1
 
     @property
     def is_paused(self) -> bool:

@@ -7,6 +7,11 @@
 
 ``MyScene`` is the source's other side, see ``SourceScene``: a real one, at which something can be
 published, and which can go away.
+
+A source that no configuration names, such as one in memory, is held to one law after the other with
+what makes it::
+
+    await hold_source_to(law, "mqtt", MyScene, tmp_path, make=lambda _table, context: Mine(context))
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 from connectors.sources.configured import make_source, source_key
-from connectors.sources.source import Source, SourceContext
+from connectors.sources.source import MakeSource, Source, SourceContext
 from headgate.config.load import load_config
 from headgate.core.clock import SystemClock
 from headgate.core.telemetry import Telemetry
@@ -113,10 +118,14 @@ class SourceTrial:
         kind: Its type in the configuration.
         scene: Its other side.
         folder: The scene's.
+        make: Makes it of its table; None for what is installed as this type.
     """
 
-    def __init__(self, kind: str, scene: SourceScene, folder: Path) -> None:
+    def __init__(
+        self, kind: str, scene: SourceScene, folder: Path, make: MakeSource | None = None
+    ) -> None:
         self.scene = scene
+        self._make = make
         file = folder / "plant.toml"
         file.write_text(
             f'[local_store]\n[source.{_NAME}]\ntype = "{kind}"\n{scene.tables()}{_FEED}',
@@ -141,7 +150,12 @@ class SourceTrial:
             Telemetry(clock),
             here.received.append,
         )
-        source = here.source = make_source(self._config.source[_NAME], context)
+        chosen = self._config.source[_NAME]
+        if self._make is None:
+            source = make_source(chosen, context)
+        else:
+            source = self._make(chosen.table, context)
+        here.source = source
         task = asyncio.create_task(source.run())
         try:
             yield here
@@ -181,12 +195,27 @@ async def hold_source(kind: str, make_scene: Callable[[Path], SourceScene], fold
 
 
 async def hold_source_to(
-    law: Law, kind: str, make_scene: Callable[[Path], SourceScene], folder: Path
+    law: Law,
+    kind: str,
+    make_scene: Callable[[Path], SourceScene],
+    folder: Path,
+    make: MakeSource | None = None,
 ) -> None:
-    """Hold a kind of source to one law; see ``hold_source``."""
+    """Hold a kind of source to one law; see ``hold_source``.
+
+    Args:
+        law: It.
+        kind: The source's type in the configuration.
+        make_scene: Makes its other side.
+        folder: An empty folder.
+        make: Makes the source of its table; None for what is installed as this type.
+
+    Raises:
+        AssertionError: It breaks the law.
+    """
     scene = make_scene(folder)
     try:
-        await law(SourceTrial(kind, scene, folder))
+        await law(SourceTrial(kind, scene, folder, make))
     finally:
         scene.close()
 
