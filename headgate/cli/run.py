@@ -29,6 +29,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
+    from headgate.gateway.process import load_small
+
+    load_small()
     from headgate.config.load import load_config
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
