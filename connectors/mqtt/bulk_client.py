@@ -17,6 +17,7 @@ ever, for that is what brokers do.
 
 from __future__ import annotations
 
+import mmap
 import socket
 import ssl
 from collections.abc import Callable
@@ -48,8 +49,9 @@ READ_BYTES = 256 << 10
 #: Thrown away at one go, of a message that is too large.
 _DISCARD_BYTES = 8 << 20
 
-#: Where what is thrown away is read into.
-_NOWHERE = bytearray(_DISCARD_BYTES)
+#: Where what is thrown away is read into: pages of zeros that nobody has written to, and that take
+#: no memory before.
+_NOWHERE = mmap.mmap(-1, _DISCARD_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 #: Of any packet but a PUBLISH, at most. What honest brokers send of these is some hundred bytes.
 _MAX_CONTROL_BYTES = 64 << 10
