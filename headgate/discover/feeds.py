@@ -19,10 +19,10 @@ from headgate.discover.fields import (
     channel_keys,
     channel_names,
     channels_of,
+    completed,
     described,
     device_paths,
     time_of,
-    unit_of,
     values_of,
 )
 from headgate.discover.leaves import path_of
@@ -132,7 +132,7 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
         value = each.record
         if "path" in form and isinstance(value, dict):
             value = value.get(form["path"])
-        values.setdefault(level, Values()).add(value)
+        values.setdefault(level, Values()).add(value, each.topic)
     notes = {}
     for level, path in paths.items():
         seen = values.get(level, Values())
@@ -140,9 +140,7 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
         if keys is None and seen.count:
             channels.pop(names[path])
             continue
-        keys = keys or {}
-        unit = unit_of(path, keys)
-        channels[names[path]] |= {**({"unit": unit} if unit else {}), **keys}
+        channels[names[path]] |= completed(path, keys or {}, seen)
         notes[names[path]] = described(seen)
     if not channels:
         return "words that no number is known for"
@@ -324,8 +322,7 @@ def _named_channels(names: Mapping[str, list[object]], units: Mapping[str, str])
         keys = channel_keys(values)
         if keys is None:
             continue
-        unit = units.get(name) or unit_of(path, keys)
-        keys = {**({"unit": unit} if unit else {}), **keys}
+        keys = completed(path, keys, values, units.get(name, ""))
         channels.append(Channel(called[path], path, keys, described(values)))
     return channels
 

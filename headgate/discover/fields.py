@@ -14,7 +14,7 @@ from headgate.core.clock import NS_PER_S
 from headgate.discover.leaves import leaves
 from headgate.discover.payloads import is_number
 from headgate.discover.times import Table, is_time_name, offsets, time_table
-from headgate.discover.values import Keys, reads, states_of, writings
+from headgate.discover.values import Keys, are_states, reads, states_of, writings
 
 #: Values of one path that are kept, and paths of one kind of message.
 _MOST_VALUES = 60
@@ -70,6 +70,17 @@ _OF_LETTERS = {
 #: A number that is no time by its name is one when it is never farther from its arrival, ns.
 _CLOSE_NS = 3600 * NS_PER_S
 
+#: Words that names of counts have in them, and what a word is.
+_COUNTS = frozenset(
+    """energy energie total totalizer count counter counts pulses pieces parts cycles starts runtime
+    hours consumed consumption produced production yield import export wh kwh mwh
+    zaehler teile""".split()  # noqa: SIM905
+)
+_WORDS = re.compile(r"[A-Z]?[a-zäöü]+|[A-Z]+(?![a-z])")
+
+#: Places that values are told apart by.
+_MOST_PLACES = 1000
+
 #: The last word of a name: behind a sign, or a capital behind small letters.
 _LAST_WORD = re.compile(r"(?:[_\s.-]|(?<=[a-z])(?=[A-Z]))([A-Za-z0-9%/]+)$")
 
@@ -83,22 +94,36 @@ class Values:
         low: The smallest number.
         high: The largest.
         some: Values, each once, of the first so many.
-        last: What stood there last.
+        rises: How often a number was higher than the one before it from the same place.
+        falls: How often it was lower.
+        turns: How often a text was another one than the one before it from the same place.
     """
 
     count: int = 0
     low: float = inf
     high: float = -inf
     some: dict[tuple[type, object], None] = field(default_factory=dict)
+    rises: int = 0
+    falls: int = 0
+    turns: int = 0
+    _last: dict[str, object] = field(default_factory=dict)
 
     @property
     def distinct(self) -> list[object]:
         """The values that were kept, each once."""
         return [value for _, value in self.some]
 
-    def add(self, value: object) -> None:
-        """Take up a value."""
+    def add(self, value: object, of: str = "") -> None:
+        """Take up a value, from a place such as a topic."""
         self.count += 1
+        before = self._last.get(of)
+        if isinstance(value, str):
+            self.turns += isinstance(before, str) and before != value
+        elif _is_plain(value) and _is_plain(before):
+            self.rises += value > before  # type: ignore[operator]
+            self.falls += value < before  # type: ignore[operator]
+        if of in self._last or len(self._last) < _MOST_PLACES:
+            self._last[of] = value if isinstance(value, str | int | float) else None
         if isinstance(value, int | float) and not isinstance(value, bool):
             try:
                 number = float(value)
@@ -151,7 +176,7 @@ def values_of(records: Sequence[Record], *, into_lists: bool = True) -> dict[str
         for path, value in leaves(each.record, into_lists=into_lists):
             if path not in found and len(found) >= 20 * MOST_CHANNELS:
                 continue
-            found.setdefault(path, Values()).add(value)
+            found.setdefault(path, Values()).add(value, each.topic)
     return found
 
 
@@ -268,9 +293,7 @@ def channels_of(found: dict[str, Values], taken: set[str], units: dict[str, str]
         keys = channel_keys(values)
         if keys is None or (_has_texts(values) and _simple(path).endswith(_IDS)):
             continue
-        unit = units.get(path) or unit_of(path, keys)
-        if unit:
-            keys = {"unit": unit, **keys}
+        keys = completed(path, keys, values, units.get(path, ""))
         proposed.append((values.count, path, keys, described(values)))
     proposed.sort(key=lambda each: -each[0])
     kept = {path: (keys, note) for _, path, keys, note in proposed[:MOST_CHANNELS]}
@@ -291,7 +314,7 @@ def channel_keys(values: Values) -> Keys | None:
     others = len(full) - len(texts)
     numeric = [text for text in texts if is_number(text)]
     if not numeric and not others and states_of(texts) is None:
-        return None
+        return {"type": "text"} if are_states(texts, values.count, values.turns) else None
     best: tuple[float, Keys] | None = None
     for keys in writings(distinct):
         share = reads(keys, distinct) / len(distinct)
@@ -300,6 +323,25 @@ def channel_keys(values: Values) -> Keys | None:
     if best is None or best[0] < _MOSTLY:
         return {} if others and reads({}, distinct) >= _MOSTLY * len(distinct) else None
     return best[1]
+
+
+def completed(path: str, keys: Keys, values: Values, unit: str = "") -> Keys:
+    """What a channel says, with its unit, and that it is a counter where it is one.
+
+    Args:
+        path: Where it stands.
+        keys: How its values are written.
+        values: Them.
+        unit: What a payload says it is in; empty: its name may say it.
+    """
+    if keys.get("type") == "text":
+        return keys
+    unit = unit or unit_of(path, keys)
+    keys = {**({"unit": unit} if unit else {}), **keys}
+    words = {word.casefold() for part in parts_of(path)[-2:] for word in _WORDS.findall(part)}
+    is_count = values.rises >= _ENOUGH - 1 and not values.falls and values.low >= 0
+    is_count &= not words.isdisjoint(_COUNTS) and "states" not in keys
+    return {**keys, "counter": True} if is_count else keys
 
 
 def channel_names(paths: Sequence[str]) -> dict[str, str]:
@@ -374,6 +416,10 @@ def _at(record: Record, path: str) -> object:
             if each == path:
                 return value
     return None
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _simple(path: str) -> str:

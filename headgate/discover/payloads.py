@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from connectors.formats.decoder import FeedDecoder
@@ -20,7 +21,7 @@ from headgate.discover.times import is_time_name, time_table
 from headgate.discover.toml import toml_value
 from headgate.discover.traffic import MOST_PAYLOAD, Message
 from headgate.discover.trial import content_by, feed_of, reader
-from headgate.discover.values import NO_READING, PRESENCE, split_unit, states_of
+from headgate.discover.values import NO_READING, PRESENCE, are_states, split_unit, states_of
 
 #: Formats that are recognized by what they hold; of others it is asked whether they can read it.
 _OWN = frozenset({"json", "value", "csv", "binary"})
@@ -256,7 +257,8 @@ def _of_texts(texts: Sequence[str]) -> Written:
         return _PRESENCE
     if words and len(words) <= len(bare) and states_of(list(dict.fromkeys(words))) is not None:
         return _VALUE
-    return _WORDS
+    turns = sum(one != other for one, other in pairwise(words))
+    return _VALUE if are_states(list(dict.fromkeys(words)), len(words), turns) else _WORDS
 
 
 def is_number(text: str) -> bool:

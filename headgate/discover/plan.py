@@ -221,7 +221,12 @@ def _passed(topics: Sequence[Topic], why: Mapping[int, str], made: Plan) -> list
             # What no feed would get need not be passed over.
             needed = [each for each in some if feeds.first(each.name.encode()) is not None]
             filters = [""]
-            if needed and len(passed) < _MOST_IGNORED:
+            if needed and sum(bool(each.filter) for each in passed) >= _MOST_IGNORED:
+                # No room for a filter: the feed gets them, and says what it makes of them.
+                some = [each for each in some if each not in needed]
+                if not some:
+                    continue
+            elif needed:
                 ignored = IgnoredTopics([text])
                 hides = any(name in ignored for name in names)
                 filters = [each.name for each in needed[:_MOST_IGNORED]] if hides else [text]

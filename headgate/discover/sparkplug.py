@@ -14,7 +14,7 @@ import numpy as np
 
 from headgate.core.errors import DataError
 from headgate.discover.feeds import Proposed
-from headgate.discover.fields import Values, channel_keys, channel_names, described, unit_of
+from headgate.discover.fields import Values, channel_keys, channel_names, completed, described
 from headgate.discover.leaves import path_of
 from headgate.discover.traffic import Message, Topic
 
@@ -92,7 +92,7 @@ def _feed(group: str, topics: Sequence[Topic]) -> Proposed | str:
         for message in topic.messages:
             for name, value in _metrics(message.payload):
                 if not name.startswith(_CONTROL) and (name in found or len(found) < 5000):
-                    found.setdefault(name, Values()).add(value)
+                    found.setdefault(name, Values()).add(value, topic.name)
     paths = {name: path for name in sorted(found) if (path := path_of((name,))) is not None}
     common = sorted(paths, key=lambda name: (-found[name].count, name))[:_MOST_CHANNELS]
     names = channel_names([paths[name] for name in sorted(common)])
@@ -103,9 +103,8 @@ def _feed(group: str, topics: Sequence[Topic]) -> Proposed | str:
         if keys is None:
             continue
         path, called = paths[name], names[paths[name]]
-        unit = unit_of(path, keys)
         place = {} if path == called else {"path": path}
-        channels[called] = {**place, **({"unit": unit} if unit else {}), **keys}
+        channels[called] = {**place, **completed(path, keys, found[name])}
         notes[called] = described(found[name])
     if not channels:
         return _UNBORN

@@ -12,6 +12,10 @@ from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text
 from connectors.formats.signals import Signal
 from headgate.config.channel import ChannelConfig, plain
 from headgate.core.errors import DataError
+from headgate.core.texts import is_fit
+
+#: Words that are states, at most, and how long one is.
+_MOST_STATES, _LONGEST_STATE = 8, 32
 
 #: What a channel may say of how its values are written.
 Keys = dict[str, object]
@@ -125,6 +129,18 @@ def states_of(words: Sequence[str]) -> Keys | None:
             both = [known.get(plain(word), word) for word in pair]
             return {"states": {both[0]: 1, both[1]: 0}}
     return {"states": {known[word]: _STATES[word] for word in known}}
+
+
+def are_states(words: Sequence[str], count: int, turns: int) -> bool:
+    """Whether words say which state something is in: few of them, that come again.
+
+    Args:
+        words: Them, each once.
+        count: How often one came.
+        turns: How often another one came.
+    """
+    is_few = 2 <= len(words) <= _MOST_STATES and count >= 2 * len(words) and turns > 0
+    return is_few and all(len(word) <= _LONGEST_STATE and is_fit(word.strip()) for word in words)
 
 
 def _numbers_or_words(texts: Sequence[str], rest: Sequence[str]) -> Iterator[Keys]:

@@ -351,3 +351,75 @@ def test_any_traffic_gives_a_file_that_can_be_read(messages: list[tuple[str, byt
 
     if found.feeds:
         _config(found)
+
+
+def _channels(*sent: Sent) -> dict[str, dict[str, object]]:
+    """The channels of all feeds that are written, without what names them."""
+    config = tomllib.loads(configuration(plan(heard(iter(sent))), _MQTT, "a test"))
+    return {
+        name: {key: value for key, value in table.items() if key != "path"}
+        for feed in config.get("feed", {}).values()
+        for name, table in feed["channels"].items()
+    }
+
+
+def test_what_only_rises_and_is_called_as_counts_are_is_a_counter() -> None:
+    """By each topic alone; a temperature that rises is none, nor a count that falls."""
+    sent = []
+    for at in range(12):
+        for number, press in enumerate(("a", "b")):
+            body = {
+                "energy": 812.4 + 100 * number + at / 10,
+                "totalParts": 7 * at,
+                "temperature": 20.5 + at,
+                "cycles": 5 + at % 4,
+                "hours": 312.5,
+            }
+            sent.append((at * 10.0, f"hall/{press}/state", json.dumps(body).encode(), False))
+    found = _channels(*sent)
+
+    counters = {name for name, table in found.items() if table.get("counter")}
+    assert counters == {"energy", "totalParts"}
+    assert found.keys() >= {"temperature", "cycles", "hours"}
+
+
+def test_a_few_words_that_come_again_are_a_text_channel() -> None:
+    """In objects and alone; names, versions and messages that say ever new things are none."""
+    modes = ["cutting", "idle", "tool change", "cutting", "cutting", "idle"] * 2
+    sent = []
+    for at, mode in enumerate(modes):
+        body = {
+            "mode": mode,
+            "load": 40.5 + at % 3,
+            "firmware": "v1.2",
+            "message": f"job {at} is done",
+        }
+        sent.append((at * 10.0, "hall/lathe/state", json.dumps(body).encode(), False))
+        sent.append((at * 10.0, "cells/press/program", mode.encode(), False))
+        sent.append((at * 10.0, "cells/press/note", f"{mode} of {at} parts".encode(), False))
+    found = _channels(*sent)
+
+    assert found["mode"] == {"type": "text"}
+    assert found["program"] == {"type": "text"}
+    assert found.keys() == {"mode", "load", "program"}
+
+
+def test_texts_and_counters_are_read_as_they_are_written_down() -> None:
+    """By the gateway's decoder, as all that is proposed is."""
+    sent = [
+        (
+            at * 10.0,
+            "hall/lathe/state",
+            json.dumps({"mode": mode, "energy": 5 + at}).encode(),
+            False,
+        )
+        for at, mode in enumerate(["cutting", "idle", "tool change"] * 4)
+    ]
+    traffic = heard(iter(sent))
+    config = _config(plan(traffic))
+    count, good, found = decoded_by(config, traffic)
+
+    assert (count, good) == (12, 12)
+    assert {field for _, field in found} == {"mode", "energy"}
+    (feed,) = config.feed.values()
+    assert feed.counters == ("energy",)
