@@ -29,20 +29,29 @@ SOURCE: dict[str, Any] = yaml.safe_load(
 )["datasources"][0]
 VARIABLES = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
 
+#: Of numbers, and of a counter.
+_CHANNELS = ("flow", "parts")
+
 
 def aggregate_point() -> Point:
-    """What the gateway writes for one device and window."""
+    """What the gateway writes for one device and window, with a counter."""
     channels = ChannelTable()
-    row = channels.row(Channel("pump", "p07", "pump", "flow", "m3/h", (("line", "a"),)))
-    one = np.ones(1, np.int64)
+    tags = (("line", "a"),)
+    rows = [channels.row(Channel("pump", "p07", "pump", each, "", tags)) for each in _CHANNELS]
+    one = np.ones(2, np.int64)
     aggregates = Aggregates(
-        channel=np.array([row], np.int32),
+        channel=np.array(rows, np.int32),
         start_ns=0 * one,
         window_ns=10_000_000_000 * one,
         n=99 * one,
         flagged=one,
         expected=100 * one,
-        stats={name: np.ones(1) for name in STATISTICS},
+        stats={name: np.array([1.0, np.nan]) for name in STATISTICS},
+        counts={
+            "increase": np.array([np.nan, 5.0]),
+            "increase_ns": one,
+            "resets": np.array([-1, 0]),
+        },
     )
     return aggregate_points(aggregates, channels, "gateway")[0]
 
@@ -101,7 +110,8 @@ def test_queries_name_fields_that_are_written() -> None:
     for query in queries():
         point = point_of(query)
         for name in re.findall(r'r\._field == "([^"]+)"', query):
-            assert name.replace("${channel}", "flow") in point.fields, name
+            named = [name.replace("${channel}", each) for each in _CHANNELS]
+            assert any(each in point.fields for each in named), name
         for pattern in re.findall(r"r\._field =~ /([^/]+)/", query):
             assert any(re.search(pattern, name) for name in point.fields), pattern
 
@@ -140,7 +150,7 @@ def test_variables_offer_what_is_written() -> None:
 
     assert re.search(measurement, point.measurement)
     assert not re.search(measurement, anomaly_point().measurement)
-    assert {match[1] for match in found if match} == {"flow"}
+    assert {match[1] for match in found if match} == {*_CHANNELS}
     tags = {
         tag
         for each in VARIABLES.values()
