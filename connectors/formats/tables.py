@@ -50,19 +50,21 @@ class TableDecoder:
 
     Args:
         read: The format's function.
+        together_bytes: So many bytes it reads together at most, or one payload.
     """
 
-    def __init__(self, read: ReadTable) -> None:
+    def __init__(self, read: ReadTable, together_bytes: int = _TOGETHER_BYTES) -> None:
         self._read = read
+        self._together_bytes = together_bytes
 
     def decode(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
         """Decode payloads; never raises for what they hold."""
         with no_garbage_collection():
-            if sum(map(len, payloads)) <= _TOGETHER_BYTES:
+            if sum(map(len, payloads)) <= self._together_bytes:
                 return self._read(topics, payloads)
             parts = [
                 (range(first, end), self._read(topics[first:end], payloads[first:end]))
-                for first, end in pieces_of(payloads, _TOGETHER_BYTES)
+                for first, end in pieces_of(payloads, self._together_bytes)
             ]
             return _in_a_row(parts)
 
@@ -106,7 +108,9 @@ def _unordered(
     read = None if make_table is None else make_table(wanted)
     if read is not None:
         # Others know which values are numbers.
-        return None if has_texts and not isinstance(read, RecordTable) else TableDecoder(read)
+        is_for_numbers = has_texts and not getattr(read, "reads_texts", False)
+        together_bytes = getattr(read, "together_bytes", _TOGETHER_BYTES)
+        return None if is_for_numbers else TableDecoder(read, together_bytes)
     if form.make_typed is None or form.pick is not None:
         return None
     try:
@@ -388,6 +392,9 @@ class RecordTable:
         check_count: Refuses, with DataError, so many records of one message.
         parse_all: Makes of many payloads at once what the parser makes of each, or None.
     """
+
+    #: Whether parts of names may as well be texts of channels.
+    reads_texts = True
 
     def __init__(
         self,

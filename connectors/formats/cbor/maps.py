@@ -111,6 +111,8 @@ class MapTable:
         rest: Reads what is not so.
     """
 
+    reads_texts = True
+
     def __init__(self, wanted: Wanted, rest: ReadTable) -> None:
         self._wanted, self._rest = wanted, rest
         self._channels = [parts_of(path)[0] for path, _ in wanted.channels]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from connectors.formats.format import ReadTable, Typed, Wanted
 from connectors.formats.paths import ABSENT
-from connectors.formats.tables import Gathered, merged
+from connectors.formats.tables import Gathered, TableDecoder, merged
 from headgate.config.payload_path import key_of, parts_of
 
 #: Fewer lines of one kind are read one by one.
@@ -104,8 +104,13 @@ class LineTable:
         rest: Reads what is not as plain as most.
     """
 
+    reads_texts = True
+    #: A line's parts are short texts, which take less than what a parser makes of it.
+    together_bytes = 128 << 10
+
     def __init__(self, wanted: Wanted, rest: ReadTable) -> None:
-        self._wanted, self._rest = wanted, rest
+        self._wanted = wanted
+        self._rest = TableDecoder(rest).decode
         self._places = [key_of(path) for path, _ in wanted.channels]
         # Of a tag its name, of the measurement none.
         self._names = [(parts_of(path)[1:] or ("",))[0] for path in wanted.names]

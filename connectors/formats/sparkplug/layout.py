@@ -193,10 +193,12 @@ class Layout:
 
         def column(which: int, otherwise: int = 0, instead: int = -1) -> NDArray[np.int64]:
             places = np.array([each.numbers.get(which, instead) for each in self._metrics], np.intp)
-            if (places >= 0).all():
-                return numbers[:, places]
+            is_there = places >= 0
+            if is_there.all():
+                return numbers.take(places, axis=1)
             found = np.full(shape, otherwise, np.int64)
-            found[:, places >= 0] = numbers[:, places[places >= 0]]
+            if is_there.any():
+                found[:, is_there] = numbers[:, places[is_there]]
             return found
 
         name_at = starts + np.array([each.name_at for each in self._metrics], np.intp)

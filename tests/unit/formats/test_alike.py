@@ -79,6 +79,7 @@ _LINE_FEEDS: list[dict[str, Any]] = [
     {"channels": {"x": {}, "y": {"missing": [1]}}},
     {"topic": "in/#", "device": "tags.host", "channels": {"x": {}, "y": {}}},
     {"tags": {"host": {"path": "tags.host"}, "of": {"path": "measurement"}}, "channels": {"x": {}}},
+    {"channels": {"x": {}, "host": {"type": "text", "path": "tags.host"}}},
     {"time": {"path": "time", "unit": "ms"}, "channels": {"x": {"scale": 2}, "none": {}}},
 ]
 
@@ -129,6 +130,7 @@ _MAP_FEEDS: list[dict[str, Any]] = [
     {"time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "y": {}}},
     {"topic": "in/#", "device": "id", "channels": {"x": {}, "y": {"missing": [7]}}},
     {"channels": {"x": {"default": 3}, "y": {}}},
+    {"time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "y": {}, "id": {"type": "text"}}},
     {
         "time": {"path": "t", "unit": "s"},
         "strict": True,
@@ -178,6 +180,25 @@ def test_a_message_more_costs_hardly_a_call(name: str, payload: bytes) -> None:
 
     count(1)
     assert count(1200) - count(200) < 2500
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "payload"),
+    [
+        ("line_protocol", "tags.host", b"pump,host=a x=1.5"),
+        ("line_protocol", "mode", b'pump x=1.5,mode="auto"'),
+        ("cbor", "mode", cbor2.dumps({"x": 1.5, "mode": "auto"})),
+        ("cbor", "mode", cbor2.dumps({"x": 1.5, "mode": "auto", "list": []})),
+    ],
+)
+def test_texts_are_read_with_many_others(name: str, path: str, payload: bytes) -> None:
+    """Whether they are all alike or not."""
+    channels = {"x": {}, "mode": {"type": "text", "path": path}}
+    table = {"topic": "in/{device}", "format": name, "time": {}, "channels": channels}
+    decoder = FeedDecoder("f", FeedConfig.model_validate(table), ChannelTable(), IngestConfig())
+
+    assert decoder._typed is not None
+    assert decoder._typed.decode([b"in/a"] * 50, [payload] * 50).failed == []
 
 
 @pytest.mark.slow
