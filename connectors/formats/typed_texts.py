@@ -125,9 +125,11 @@ def note_texts(
         is_good = ~np.isin(typed.owner, np.array([*failed], np.intp))
     width = typed.value.shape[1]
     for column in range(width - texts, width):
-        code, row = typed.value[:, column], devices.rows[places, column]
+        code = typed.value[:, column]
         said = np.flatnonzero(is_good & ~np.isnan(code))
-        pairs = list(zip(row[said].tolist(), code[said].tolist(), strict=True))
+        # Of no other: where none has a device yet there is no row.
+        row = devices.rows[places[said], column]
+        pairs = list(zip(row.tolist(), code[said].tolist(), strict=True))
         bad = set()
         for pair in dict.fromkeys(pairs):
             try:

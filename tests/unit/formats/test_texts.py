@@ -11,7 +11,7 @@ import cbor2
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -279,6 +279,7 @@ _RECORD = st.fixed_dictionaries(
 
 
 @settings(max_examples=200, deadline=None)
+@example(contents=[{}], form="json", strict=False, is_named=True)
 @given(
     st.lists(st.one_of(_RECORD, st.lists(_RECORD, max_size=3)), min_size=1, max_size=6),
     st.sampled_from(["json", "msgpack", "cbor"]),
