@@ -28,6 +28,9 @@ LEAST = {**dict.fromkeys(("msgpack", "cbor", "line_protocol", "value"), 0.6), "s
 #: Of Sparkplug, the numbers of data types.
 _DOUBLE, _INT64 = 10, 4
 
+#: And of sequence numbers, how many there are.
+_NUMBERS = 256
+
 #: A message: its time in ms, and a value a channel.
 _Make = Callable[[int, Mapping[str, float]], bytes]
 
@@ -75,6 +78,10 @@ class _Reading:
         self._topics, self._payloads = topics, payloads
         self._arrival_ns = np.full(len(payloads), _NOW_NS)
 
+    def hear(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> None:
+        """Decode what comes once, before all runs."""
+        self._decoder.decode(topics, payloads, np.full(len(payloads), _NOW_NS))
+
     def run(self) -> tuple[float, int]:
         """CPU time that it took, s, and how many readings there were."""
         started = time.process_time()
@@ -106,6 +113,7 @@ def _readings() -> dict[str, _Reading]:
         [b"%r" % row[0] for row in values],
     )
     found["sparkplug"] = _sparkplug(messages, channels)
+    found["sparkplug_data"] = _sparkplug_data(messages, channels)
     return found
 
 
@@ -114,22 +122,52 @@ def _sparkplug(
 ) -> _Reading:
     """Births of as many nodes, and then data with aliases; each run begins anew."""
     topics = [b"spBv1.0/plant/NBIRTH/d%d" % node for node in range(_DEVICES)]
-    first_ms, first = messages[0]
+    payloads = [_birth(*messages[0])] * _DEVICES
+    for number, message in enumerate(messages):
+        topics.append(b"spBv1.0/plant/NDATA/d%d" % (number % _DEVICES))
+        payloads.append(_data((1 + number // _DEVICES) % _NUMBERS, *message))
+    return _Reading(_sparkplug_feed(channels), topics, payloads)
+
+
+def _sparkplug_data(
+    messages: Sequence[tuple[int, Mapping[str, float]]], channels: Mapping[str, object]
+) -> _Reading:
+    """Data alone, of some nodes with a whole round of numbers each: so one run follows another."""
+    nodes = range(len(messages) // _NUMBERS + 1)
+    topics, payloads = [], []
+    for number in range(_NUMBERS * len(nodes)):
+        topics.append(b"spBv1.0/plant/NDATA/d%d" % (number % len(nodes)))
+        message = messages[number % len(messages)]
+        payloads.append(_data((1 + number // len(nodes)) % _NUMBERS, *message))
+    births = [b"spBv1.0/plant/NBIRTH/d%d" % node for node in nodes]
+    reading = _Reading(_sparkplug_feed(channels), topics, payloads)
+    reading.hear(births, [_birth(*messages[0])] * len(births))
+    return reading
+
+
+def _birth(first_ms: int, first: Mapping[str, float]) -> bytes:
+    """The birth of a node with these values."""
     birth = Payload(timestamp=first_ms, seq=0)
     birth.metrics.add(name="bdSeq", datatype=_INT64, long_value=0, timestamp=first_ms)
     for alias, (name, value) in enumerate(first.items()):
         birth.metrics.add(
             name=name, alias=alias, datatype=_DOUBLE, double_value=value, timestamp=first_ms - 1
         )
-    payloads = [birth.SerializeToString()] * _DEVICES
-    for number, (time_ms, values) in enumerate(messages):
-        data = Payload(timestamp=time_ms, seq=(1 + number // _DEVICES) % 256)
-        for alias, value in enumerate(values.values()):
-            data.metrics.add(alias=alias, double_value=value, timestamp=time_ms)
-        topics.append(b"spBv1.0/plant/NDATA/d%d" % (number % _DEVICES))
-        payloads.append(data.SerializeToString())
-    feed = {"topic": "spBv1.0/#", "format": "sparkplug", "channels": channels}
-    return _Reading(feed, topics, payloads)
+    content: bytes = birth.SerializeToString()
+    return content
+
+
+def _data(seq: int, time_ms: int, values: Mapping[str, float]) -> bytes:
+    """Values of a node by their aliases."""
+    data = Payload(timestamp=time_ms, seq=seq)
+    for alias, value in enumerate(values.values()):
+        data.metrics.add(alias=alias, double_value=value, timestamp=time_ms)
+    content: bytes = data.SerializeToString()
+    return content
+
+
+def _sparkplug_feed(channels: Mapping[str, object]) -> dict[str, object]:
+    return {"topic": "spBv1.0/#", "format": "sparkplug", "channels": channels}
 
 
 def rates(*, seconds: float) -> dict[str, dict[str, float]]:
