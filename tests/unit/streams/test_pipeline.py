@@ -38,7 +38,15 @@ _START_NS = 1_750_000_000 * 10**9
 _LONG_NS = 10**15
 
 
-@pytest.fixture(scope="module", params=["pca", "level", "ridge", "mewma", "novelty", "fusion"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "pca",
+        "mewma",
+        "novelty",
+        *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("level", "ridge", "fusion")),
+    ],
+)
 def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two channels, of a kind without state and of those with."""
     folder = tmp_path_factory.mktemp("packages") / "m"
