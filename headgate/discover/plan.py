@@ -21,6 +21,7 @@ from headgate.discover.apart import apart
 from headgate.discover.feeds import Proposed, propose
 from headgate.discover.leaves import leaves
 from headgate.discover.payloads import Written, written
+from headgate.discover.presence import ENDS, add_availability
 from headgate.discover.sparkplug import decoded_in_order, is_sparkplug, sparkplug_feeds
 from headgate.discover.toml import toml_value
 from headgate.discover.topics import Pattern, Told, patterns
@@ -31,11 +32,6 @@ from headgate.discover.trial import content_by, feed_of, reader
 _NO_READINGS = frozenset(
     """set get cmnd cmd command commands request req config discovery
     $implementation""".split()  # noqa: SIM905
-)
-
-#: Ends of topics that say whether a device is there.
-_PRESENCE = frozenset(
-    ["online", "availability", "available", "lwt", "connected", "$state", "alive"]
 )
 
 #: Messages, and records of each, that are looked at for their keys.
@@ -153,6 +149,7 @@ def plan(traffic: Traffic) -> Plan:
     passed |= refused
     made.passed = _passed(topics, passed, made)
     made.passed += _not_read(every, unborn)
+    add_availability(made.feeds.values(), [topics[at] for at in sorted(passed)], made.ignore)
     _check(made, every, {topics[at].name for at in passed} | set(unborn))
     return made
 
@@ -182,7 +179,7 @@ def _why_passed(topic: Topic, how: Written) -> str:
     if how.kind in ("words", "presence", "nothing"):
         return how.why
     levels = [level.casefold() for level in topic.name.split("/")]
-    if levels[-1] in _PRESENCE and how.kind == "value" and _are_truths(topic):
+    if levels[-1] in ENDS and how.kind == "value" and _are_truths(topic):
         return "says whether a device is there; no measurement"
     if not _NO_READINGS.isdisjoint(levels[1:]):
         return "commands to devices, or how they are set up"

@@ -423,3 +423,20 @@ def test_texts_and_counters_are_read_as_they_are_written_down() -> None:
     assert {field for _, field in found} == {"mode", "energy"}
     (feed,) = config.feed.values()
     assert feed.counters == ("energy",)
+
+
+def test_topics_that_say_whether_devices_are_there_are_their_feeds() -> None:
+    """As each product has them; what a bridge says of itself, or a topic of readings, is none."""
+    config = _config(plan(heard(*(style() for style in STYLES.values()))))
+    found = {}
+    for feed in config.feed.values():
+        if (said := feed.availability) is not None:
+            found[said.topic[0]] = (said.path, said.online, said.offline)
+
+    assert found == {
+        "zigbee2mqtt/{device}/availability": ("state", ("online",), ("offline",)),
+        "tele/{device}/LWT": (None, ("online",), ("offline",)),
+        "shellies/{device}/online": (None, ("true",), ("false",)),
+        "{device}/online": (None, ("true",), ("false",)),
+        "{device}/status": (None, ("online",), ("offline",)),
+    }
