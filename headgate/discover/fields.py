@@ -70,12 +70,27 @@ _OF_LETTERS = {
 #: A number that is no time by its name is one when it is never farther from its arrival, ns.
 _CLOSE_NS = 3600 * NS_PER_S
 
-#: Words that names of counts have in them, and what a word is.
-_COUNTS = frozenset(
-    """energy energie total totalizer count counter counts pulses pieces parts cycles starts runtime
-    hours consumed consumption produced production yield import export wh kwh mwh
-    zaehler teile""".split()  # noqa: SIM905
-)
+#: Words that names of counts have in them.
+_COUNTS = frozenset([
+    "energy", "energie", "total", "totalizer", "count", "counter", "counts", "pulses", "pieces",
+    "parts", "cycles", "starts", "runtime", "hours", "wh", "kwh", "mwh", "zaehler", "teile",
+])  # fmt: skip
+
+#: Words that are of counts where the unit is one that is counted: production in kWh, and not in kW.
+_AMOUNTS = frozenset([
+    "consumed", "consumption", "produced", "production", "yield", "import", "export",
+    "delivered", "volume",
+])  # fmt: skip
+_COUNTED_UNITS = frozenset(["Wh", "kWh", "MWh", "m3", "l", "kg", "km"])
+
+#: Words of what is measured at a moment, whatever else the name says.
+_MOMENTARY = frozenset([
+    "power", "leistung", "watt", "watts", "current", "strom", "amp", "amps", "voltage",
+    "spannung", "volt", "volts", "temp", "temperature", "percent", "pct", "level", "pressure",
+    "druck", "frequency", "speed", "rate", "flow", "factor", "humidity",
+])  # fmt: skip
+
+#: What a word is.
 _WORDS = re.compile(r"[A-Z]?[a-zäöü]+|[A-Z]+(?![a-z])")
 
 #: Places that values are told apart by.
@@ -338,10 +353,17 @@ def completed(path: str, keys: Keys, values: Values, unit: str = "") -> Keys:
         return keys
     unit = unit or unit_of(path, keys)
     keys = {**({"unit": unit} if unit else {}), **keys}
-    words = {word.casefold() for part in parts_of(path)[-2:] for word in _WORDS.findall(part)}
-    is_count = values.rises >= _ENOUGH - 1 and not values.falls and values.low >= 0
-    is_count &= not words.isdisjoint(_COUNTS) and "states" not in keys
+    only_rises = values.rises >= _ENOUGH - 1 and not values.falls and values.low >= 0
+    is_count = only_rises and "states" not in keys and _is_called_a_count(path, str(unit))
     return {**keys, "counter": True} if is_count else keys
+
+
+def _is_called_a_count(path: str, unit: str) -> bool:
+    """Whether what is called so, in this unit, counts up."""
+    words = {word.casefold() for word in _WORDS.findall(parts_of(path)[-1])}
+    if not words.isdisjoint(_MOMENTARY) or (unit and unit not in _COUNTED_UNITS):
+        return False
+    return not words.isdisjoint(_COUNTS | (_AMOUNTS if unit else frozenset()))
 
 
 def channel_names(paths: Sequence[str]) -> dict[str, str]:

@@ -78,13 +78,16 @@ class Parts:
             channel = frame[at + head["channel"]] if "channel" in head else None
             part = self._parts.get((channel, code)) or self._parts.get((None, code))
             length = frame[at + head["length"]] if "length" in head else None
+            if part is None and length is not None and unknown:
+                # The first is told; a frame may be full of them.
+                at = value_at + length
+                continue
             if part is None:
                 told = f"type 0x{code:02x}" + ("" if channel is None else f" of channel {channel}")
                 error = DataError("not_binary", f"byte {begin}: {told} is none of format.parts")
                 if length is None:
                     raise error
-                # The first is told; a frame may be full of them.
-                unknown += [error][len(unknown) :]
+                unknown.append(error)
                 at = value_at + length
                 continue
             size = part.size if length is None else length

@@ -65,6 +65,7 @@ class JsonFormat:
         is_all = inside is None and not embedded
         self.make_typed: MakeTyped | None = _make_typed if is_all else None
         self._embedded = [(path, parts_of(path)) for path in embedded]
+        self._records = () if feed.records is None else parts_of(feed.records)
         self._inside = inside
         self._get_inside = None if inside is None else getter(inside)
         self.unseen_bytes = self._bounds.unseen_bytes
@@ -99,31 +100,44 @@ class JsonFormat:
             content = self._opened(content, path, parts)
         return content
 
-    def _opened(self, value: object, path: str, parts: tuple[str, ...]) -> object:
-        """The same with what the texts hold that are JSON, at the end of this path."""
+    def _opened(
+        self, value: object, path: str, parts: tuple[str, ...], way: tuple[str, ...] = ()
+    ) -> object:
+        """The same with what the texts hold that are JSON, at the end of this path.
+
+        Args:
+            value: A message, or a part of one.
+            path: The whole path.
+            parts: What is left of it from there.
+            way: The keys that lead there.
+        """
         if not parts:
             return self._parsed(value, path)
         key, *rest = parts
         if type(value) is list and key.isdecimal() and int(key) < len(value):
-            value[int(key)] = self._opened(value[int(key)], path, tuple(rest))
+            value[int(key)] = self._opened(value[int(key)], path, tuple(rest), (*way, key))
         elif type(value) is list:
             for at, each in enumerate(value):
                 try:
-                    value[at] = self._opened(each, path, parts)
+                    value[at] = self._opened(each, path, parts, way)
                 except DataError as error:
+                    if way != self._records:
+                        raise
                     # One that is none is one bad record.
                     value[at] = error.with_traceback(None)
         elif type(value) is dict:
             whole = ".".join(parts)
             key, rest = (whole, []) if whole in value else (key, rest)
             if key in value:
-                value[key] = self._opened(value[key], path, tuple(rest))
+                value[key] = self._opened(value[key], path, tuple(rest), (*way, key))
         return value
 
     def _parsed(self, text: object, path: str) -> object:
         """What a text holds that is JSON; anything but a text as it is."""
-        if type(text) is not str or not text.strip():
+        if type(text) is not str:
             return text
+        if not text.strip():
+            return None
         try:
             inner = text.encode()
             if len(inner) > self.unseen_bytes:

@@ -34,7 +34,12 @@ def test_json_is_what_a_feed_is_of_if_nothing_is_said() -> None:
     ]
     assert feeds[0] == feeds[1] == feeds[2]
     assert feeds[0].format.name == "json"
-    assert feeds[0].model_dump()["format"] == {"type": "json", "lines": False, "inside": None}
+    assert feeds[0].model_dump()["format"] == {
+        "type": "json",
+        "lines": False,
+        "inside": None,
+        "embedded": (),
+    }
     assert FeedConfig.model_validate(feeds[0].model_dump()) == feeds[0]
 
 

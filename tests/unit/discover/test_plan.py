@@ -21,6 +21,7 @@ from connectors.formats.topics import IgnoredTopics, TopicPatterns
 from headgate.config.references import broken_references
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
+from headgate.discover.fields import Values, completed
 from headgate.discover.plan import Plan, plan
 from headgate.discover.traffic import MOST_TOPICS, Traffic
 from headgate.discover.written import configuration, summary
@@ -381,6 +382,28 @@ def test_what_only_rises_and_is_called_as_counts_are_is_a_counter() -> None:
     counters = {name for name, table in found.items() if table.get("counter")}
     assert counters == {"energy", "totalParts"}
     assert found.keys() >= {"temperature", "cycles", "hours"}
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "is_one"),
+    [
+        ("ENERGY.Total", "", True),
+        ("total_kwh", "", True),
+        ("production", "kWh", True),
+        ("production", "", False),
+        ("energy.voltage", "", False),
+        ("power_total_w", "", False),
+        ("tank_total_percent", "", False),
+        ("total_act_power", "", False),
+        ("total", "W", False),
+        ("current_consumption", "", False),
+    ],
+)
+def test_what_a_count_is_called(name: str, unit: str, is_one: bool) -> None:
+    """By its own name and unit, and not by what it stands in: a power that rises is no count."""
+    keys = {"unit": unit} if unit else {}
+    found = completed(name, keys, Values(count=9, low=1, high=9, rises=8), unit)
+    assert found.get("counter", False) is is_one
 
 
 def test_a_few_words_that_come_again_are_a_text_channel() -> None:

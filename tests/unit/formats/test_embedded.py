@@ -62,6 +62,22 @@ def test_a_text_that_is_none_is_one_bad_record() -> None:
     assert refused.startswith('not_json: the text at "object"')
 
 
+def test_a_bad_text_that_is_in_no_record_refuses_its_message() -> None:
+    """Where it can't be told which record it is of, nothing of it is taken for good."""
+    feed = {
+        "format": {"type": "json", "embedded": ["items.data"]},
+        "channels": {"v": {}, "w": {"path": "items.1.data.w"}},
+    }
+    items = [{"data": '{"w": 0}'}, {"data": "{bad"}]
+    found = Decoding({"v": 0, "items": items}, **feed)
+    assert not found.readings
+    assert [each.split(":")[0] for each in found.refused] == ["not_json"]
+    under = {**feed, "records": "items", "channels": {"w": {"path": "data.w"}}}
+    found = Decoding({"items": items}, **under)
+    assert [each[1::2] for each in found.readings] == [("w", 0.0)]
+    assert found.refused[0].startswith("not_json: 1 of 2 records; the first, number 2")
+
+
 @pytest.mark.parametrize(
     ("path", "content"),
     [

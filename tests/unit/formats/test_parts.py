@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from headgate.config.schema import Config
+from headgate.config.schema import Config, IngestConfig
 from headgate.core.errors import ConfigError
+from tests.unit.formats.test_cost import calls
 from tests.unit.formats.test_lines_and_frames import Decoding
+from tests.unit.formats.texts import decoder_of
 
 _LPP = {
     "temperature": {"code": 0x67, "type": "i16"},
@@ -142,3 +145,17 @@ def test_what_does_not_go_together_is_told(
     with pytest.raises((ConfigError, ValueError)) as raised:
         Config.model_validate({"local_store": {}, "feed": {"f": feed}})
     assert told in str(raised.value)
+
+
+def test_a_frame_full_of_unknown_parts_is_told_of_once() -> None:
+    """A reason is made of the first, and the others are looked up and passed over."""
+    parts = {name: _LPP[name] for name in ("temperature", "humidity")}
+    form = {"type": "binary", "head": ["type", "length"], "parts": parts}
+    decoder = decoder_of(IngestConfig(), format=form, channels={"temperature": {}})
+    frame = bytes.fromhex("99 00") * 5000
+
+    def work() -> None:
+        found = decoder.decode([b"in/a"], [frame], np.zeros(1, np.int64))
+        assert len(found.refused) == 1
+
+    assert calls(work) < 5 * 5000
