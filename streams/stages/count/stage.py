@@ -58,6 +58,8 @@ class Counters:
         self._channel = np.empty(0, np.int32)
         self._lengths_ns: list[tuple[int, ...]] = []
         self._walks: list[Walk] = []
+        # By what the numbers in the payload are multiplied.
+        self._scale = np.empty(0, np.float64)
         # By slot: what has been counted, at which time it was read last, and how many readings in
         # a row have been below it, and the lowest of these.
         self._now = StateColumns(
@@ -74,8 +76,11 @@ class Counters:
 
     @property
     def fingerprint(self) -> str:
-        """What the meaning of a snapshot depends on: not on the windows, so they may change."""
-        return "count/1"
+        """What the meaning of a snapshot depends on: not on the windows, so they may change.
+
+        Nor on the scales: a snapshot says them, so that a counter goes on when another's changes.
+        """
+        return "count/2"
 
     def process(
         self, batch: Batch, watermark_of: WatermarkOf, jumps: NDArray[np.int64] = NO_JUMPS
@@ -127,8 +132,10 @@ class Counters:
             for name, column in store.peek(devices)[1].items():
                 block[f"{prefix}_{name}"] = position[column] if name == "channel" else column
         slots = self._slots(selection.channels)
-        slots = slots[~np.isnan(self._now["count"][slots])]
+        waiting = self._slot[self._waiting.peek(devices)[1]["channel"]]
+        slots = slots[~np.isnan(self._now["count"][slots]) | np.isin(slots, waiting)]
         block["now_channel"] = position[self._channel[slots]]
+        block["now_scale"] = self._scale[slots]
         return block | {f"now_{name}": column[slots] for name, column in self._now.items()}
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
@@ -136,16 +143,21 @@ class Counters:
         if not block:
             return
         # A channel that is no counter any more has nothing to go on with.
-        now = self._ours(selection, _part(block, "now", ("channel", *self._now)))
+        now = self._ours(selection, _part(block, "now", ("channel", "scale", *self._now)))
         slots = self._slot[now["channel"]]
         if len(np.unique(slots)) < len(slots):
             raise DataError("bad_record", "a counter stands there twice")
+        # What was read with another scale is no number of these: there is no step from it.
+        is_same = now["scale"] == self._scale[slots]
         for name, column in self._now.items():
-            column[slots] = now[name]
+            column[slots[is_same]] = now[name][is_same]
         for prefix, store in self._stores():
             columns = self._ours(selection, _part(block, prefix, store.empty()))
             if prefix == "open":
                 columns = self._still_open(columns)
+            else:
+                is_other = np.isin(self._slot[columns["channel"]], slots[~is_same])
+                columns = {name: each[~is_other] for name, each in columns.items()}
             device = self._channels.device_of[columns["channel"]].astype(np.int64)
             order = stable_order(device)
             store.append(device[order], {name: each[order] for name, each in columns.items()})
@@ -314,11 +326,14 @@ class Counters:
         ours = [row for row in new if self._is_counter(table.channels[row])]
         self._slot[ours] = np.arange(len(self._channel), len(self._channel) + len(ours))
         self._channel = np.concatenate([self._channel, np.array(ours, np.int32)])
+        scales = []
         for row in ours:
             channel = table.channels[row]
             feed = self._feeds[channel.feed]
             self._lengths_ns.append(tuple(each.window for each in feed.aggregates))
             self._walks.append(Walk.of(feed, channel.field))
+            scales.append(feed.channel(channel.field).line()[0])
+        self._scale = np.concatenate([self._scale, np.array(scales, np.float64)])
         self._now.grow(len(self._channel))
         self._is_ours[table.device_of[ours]] = True
 

@@ -74,7 +74,11 @@ def joined_parts(parts: Sequence[Columns]) -> Columns:
         return columns
     # One after the other, wherever batches are cut: sums of floats depend on the order.
     lifted = np.zeros(len(starts))
-    np.add.at(lifted, np.repeat(np.arange(len(starts)), lengths), columns["lifted"])
+    # Where a part does not go on from the one before, what is between them was not counted.
+    between = np.roll(columns["count"], 1) - columns["before"]
+    between[starts] = 0.0
+    of = np.repeat(np.arange(len(starts)), lengths)
+    np.add.at(lifted, of, columns["lifted"] + between)
     return {
         **{name: columns[name][starts] for name in (*keys, "before")},
         "count": columns["count"][starts + lengths - 1],

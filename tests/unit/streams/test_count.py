@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeAlias
@@ -24,17 +24,20 @@ from streams.results import Results
 _START_S = 1_700_000_000
 _LENGTHS_S = (10, 25)
 _LONG_NS = 10**15
+_PLAIN: Mapping[str, object] = {}
 
 #: Seconds after the start, and what stands there then, None where nothing does.
 _Read: TypeAlias = tuple[int, float | None]
 
 
-def _config(counter: object, lengths_s: Sequence[int]) -> Config:
+def _config(
+    counter: object, lengths_s: Sequence[int], channel: Mapping[str, object] = _PLAIN
+) -> Config:
     feed = {
         "topic": "{device}",
         "grace": "3s",
         "time": {"path": "t", "confirm": 3},
-        "channels": {"n": {"counter": counter}, "x": {}},
+        "channels": {"n": {"counter": counter, **channel}, "x": {}},
         "aggregates": [{"window": f"{length}s"} for length in lengths_s],
     }
     return Config.model_validate({"local_store": {}, "feed": {"f": feed}})
@@ -43,8 +46,13 @@ def _config(counter: object, lengths_s: Sequence[int]) -> Config:
 class _Meter:
     """A pipeline of one device, and what has come of it."""
 
-    def __init__(self, counter: object = True, lengths_s: Sequence[int] = _LENGTHS_S) -> None:
-        self._config = _config(counter, lengths_s)
+    def __init__(
+        self,
+        counter: object = True,
+        lengths_s: Sequence[int] = _LENGTHS_S,
+        channel: Mapping[str, object] = _PLAIN,
+    ) -> None:
+        self._config = _config(counter, lengths_s, channel)
         self._new_pipeline()
         self.results: list[Results] = []
 
@@ -70,13 +78,18 @@ class _Meter:
         """Let so much time pass that nothing is waited for."""
         self.results += [self.pipeline.advance(_LONG_NS), self.pipeline.advance(2 * _LONG_NS)]
 
-    def restart(self, counter: object = None, lengths_s: Sequence[int] = _LENGTHS_S) -> None:
+    def restart(
+        self,
+        counter: object = None,
+        lengths_s: Sequence[int] = _LENGTHS_S,
+        channel: Mapping[str, object] = _PLAIN,
+    ) -> None:
         """Go on as another process, perhaps with another configuration."""
         selection = everything(self.pipeline.channels)
         state = self.pipeline.snapshot(selection)
         before = self.pipeline.fingerprints
         if counter is not None:
-            self._config = _config(counter, lengths_s)
+            self._config = _config(counter, lengths_s, channel)
         self._new_pipeline()
         for name, stage in self.pipeline.stages.items():
             if before[name] == stage.fingerprint:
@@ -245,6 +258,30 @@ def test_a_restart_with_other_windows_loses_no_step() -> None:
     meter.read((70, 8.0), (90, 9.0))
 
     assert not meter.results[-1].aggregates.counts
+
+
+def test_a_scale_that_is_changed_makes_no_step() -> None:
+    """What was counted before stays, and so do steps of counters whose scale is as it was."""
+    meter = _Meter(channel={"scale": 1})
+    meter.read((0, 1000.0), (5, 1010.0), (12, 1020.0), (14, 1030.0), (18, 1032.0))
+    meter.restart(True, channel={"scale": 0.001})
+    meter.read((19, 1.04), (20, 1.042), (24, 1.045))
+    meter.restart(True, channel={"scale": 0.001})
+    meter.read((26, 1.048))
+    meter.fall_silent()
+
+    assert meter.windows() == {0: (10.0, 5.0, 0), 10: (20.0, 9.0, 0), 20: (0.008, 7.0, 0)}
+
+
+def test_a_scale_that_is_changed_before_anything_is_counted_makes_no_step() -> None:
+    """Readings that wait are of the old scale, too."""
+    meter = _Meter(channel={"scale": 1})
+    meter.read((0, 1000.0))
+    meter.restart(True, channel={"scale": 0.001})
+    meter.read((1, 1.0), (2, 1.001))
+    meter.fall_silent()
+
+    assert meter.windows() == {0: (0.001, 1.0, 0)}
 
 
 def _wanted(read: Sequence[_Read], length_s: int) -> dict[int, tuple[Fraction | None, int, int]]:
