@@ -73,7 +73,9 @@ class _Column(NamedTuple):
             (_BELOW, ~bits.view(np.int64)),
         ):
             is_kind = kind == of_kind
-            number[is_kind] = found[is_kind]
+            # Some of what is not a number is told of as it becomes one of more bits.
+            with np.errstate(invalid="ignore"):
+                number[is_kind] = found[is_kind]
         return number
 
     def values(self, text: bytes) -> Sequence[object]:

@@ -45,6 +45,8 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _SIGNS: Final = str.maketrans("", "", "0123456789.-")
 _DIGITS: Final = str.maketrans("", "", "0123456789-")
 _LONGEST, _MOST = 40, 9 * 10**18
+#: The parser takes no longer texts of digits for times than some more than these.
+_LONGEST_TIME = 20
 _TRUTHS: Final = {
     **dict.fromkeys(("t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("f", "F", "false", "False", "FALSE"), False),
@@ -55,7 +57,6 @@ _OWN: Final = frozenset({"measurement", "tags", "time"})
 
 #: Reads many numbers at once that are written as JSON's are.
 _FLOATS: Final = msgspec.json.Decoder(list[float])
-_WHOLE: Final = msgspec.json.Decoder(list[int])
 
 #: What a line's beginning may not be: some take it for JSON.
 _BRACKETS = ("{", "[")
@@ -279,12 +280,8 @@ def _all_numbers(fields: Mapping[str, Sequence[str]]) -> dict[str, _Numbers | No
 
 def _times(texts: Sequence[str]) -> NDArray[np.int64] | None:
     """The same of times."""
-    try:
-        times = np.array(_WHOLE.decode(f"[{','.join(texts)}]"), np.int64)
-    except (msgspec.MsgspecError, OverflowError):
-        whole = _whole_numbers(texts, "")
-        return None if whole is None else np.array(whole, np.int64)
-    return times if (np.abs(times) < _MOST).all() else None
+    whole = _whole_numbers(texts, "") if max(map(len, texts)) <= _LONGEST_TIME else None
+    return None if whole is None else np.array(whole, np.int64)
 
 
 def _numbers(texts: Sequence[str]) -> _Numbers | None:

@@ -52,7 +52,9 @@ def numbers_of(
     for of_kind, as_number in _AS_NUMBER.items():
         those = np.flatnonzero((kind == of_kind) & ~is_null)
         if len(those):
-            number[those] = as_number(bits[those], its_types[those])
+            # Some of what is not a number is told of as it becomes one of more bits.
+            with np.errstate(invalid="ignore"):
+                number[those] = as_number(bits[those], its_types[those])
     is_odd |= ~is_null & ~np.isfinite(number)
     is_odd |= (kind == BOOLEAN) & ~takes_truth[which[rows]]
     is_odd |= found.is_set_apart[rows] | (found.time_ms[rows] < 0)

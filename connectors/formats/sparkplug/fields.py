@@ -44,6 +44,9 @@ FIELDS: Final[Mapping[int, tuple[int, int]]] = {
     0x92: (SIZED, VALUE),
 }
 
+#: A length of more bytes is none to Protobuf.
+LONGEST_LENGTH: Final = 5
+
 #: Larger numbers do not fit into a field of so many bits.
 MOST_UINT32: Final = (1 << 32) - 1
 

@@ -20,6 +20,7 @@ from connectors.formats.sparkplug.fields import (
     FOUR,
     HISTORICAL,
     INT,
+    LONGEST_LENGTH,
     METRIC,
     MOST_UINT32,
     NAME,
@@ -153,6 +154,8 @@ class Layout:
         """A length, which is the same in all payloads, and where it ends."""
         end = self._end(at)
         used = self._payload[at:end]
+        if len(used) > LONGEST_LENGTH:
+            raise ValueError("a long length")
         return sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(used)), end
 
     def _number(self, at: int) -> tuple[int, int]:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import no_garbage_collection, pieces_of
-from connectors.formats.devices import MAX_TOPIC_BYTES
 from connectors.formats.format import NOTHING, Stated, Typed, Wanted
 from connectors.formats.sparkplug.address import Address, address_of
 from connectors.formats.sparkplug.columns import NOBODYS, ODD, in_order, numbers_of
@@ -38,8 +37,13 @@ _TOGETHER_BYTES, _LONGEST = 256 << 10, 8 << 10
 #: So few messages are read one by one.
 _LEAST: Final = 8
 
-#: What births say of their metrics is kept once for all that say the same: of so many metrics.
+#: What births say of their metrics is kept once for all that say the same: of so many metrics, and
+#: as long as their names have so many bytes.
 _MOST_METRICS: Final = 20_000
+_MOST_NAMES_BYTES: Final = 2 << 20
+
+#: Longer topics are taken apart each time.
+_LONGEST_TOPIC: Final = 256
 
 #: Aliases of this size and more are looked up one by one, when their message is read by itself.
 _LEAST_LARGE: Final = 1 << 32
@@ -93,9 +97,10 @@ class SparkplugTable:
         self._said = itemgetter(*names) if names else None
         self._topics: dict[bytes, _Told] = {}
         self._most_topics = most_topics
-        # By what births say of their metrics, what that means; and how many metrics these are.
+        # By what births say of their metrics, what that means; how many metrics these are, and the
+        # bytes of their names.
         self._births: dict[object, Metrics] = {}
-        self._count = 0
+        self._count = self._names_bytes = 0
 
     def decode(self, topics: Sequence[bytes], payloads: Sequence[bytes]) -> Typed:
         """Decode messages in their order; never raises for what they hold."""
@@ -198,7 +203,7 @@ class SparkplugTable:
             names = self._form.names_of(address, is_historical=False)
             said = None if self._said is None else self._said(names)
             told = _Told(address, said, self._form.birth_of(address) if address.is_birth else None)
-        if len(topic) <= MAX_TOPIC_BYTES:
+        if len(topic) <= _LONGEST_TOPIC:
             if len(self._topics) >= self._most_topics:
                 self._topics.clear()
             self._topics[topic] = told
@@ -247,7 +252,8 @@ class SparkplugTable:
         """Take note of a birth; None where it has metrics that are read by themselves."""
         rows = slice(int(found.first[at]), int(found.first[at + 1]))
         its_names = names[rows]
-        if not all(its_names):
+        # There are no names at all where no metric has one.
+        if len(its_names) < rows.stop - rows.start or not all(its_names):
             return None
         bd_seq = None
         if not address.device and _BD_SEQ in its_names:
@@ -275,10 +281,12 @@ class SparkplugTable:
             known = self._form.metrics_by(
                 (name, None if alias < 0 else alias, datatype) for name, alias, datatype in said
             )
-            if self._count + len(names) > _MOST_METRICS:
-                self._births, self._count = {}, 0
-            self._births[key] = known
             self._count += len(names)
+            self._names_bytes += sum(map(len, names))
+            if self._count > _MOST_METRICS or self._names_bytes > _MOST_NAMES_BYTES:
+                self._births, self._count, self._names_bytes = {}, 0, 0
+            else:
+                self._births[key] = known
         return known
 
     def _meant(

@@ -21,6 +21,7 @@ from connectors.formats.sparkplug.fields import (
     FOUR,
     HISTORICAL,
     INT,
+    LONGEST_LENGTH,
     METRIC,
     MOST_UINT32,
     NAME,
@@ -133,6 +134,7 @@ class _Payloads:
             ends = self._wire.ends[rows]
             is_good = is_metric | (first == TIME) | (first == SEQ)
             is_good &= (size > 0) & (value < _MOST) & (at <= ends)
+            is_good &= ~is_metric | (size <= LONGEST_LENGTH)
             if not is_good.all():
                 self.is_read[rows[~is_good]] = False
                 is_metric &= is_good
@@ -221,7 +223,7 @@ class _Fields:
             is_whole |= is_fixed
         begin = end = at + size
         if (is_sized := how == SIZED).any():
-            is_whole &= ~is_sized | (value < _MOST)
+            is_whole &= ~is_sized | ((value < _MOST) & (size <= LONGEST_LENGTH))
             end = begin + np.where(is_sized & is_whole, value, 0).astype(np.int64)
         return begin, end, value, is_whole
 

@@ -156,6 +156,26 @@ def _hold(name: str, seeds: range) -> None:
         assert together == each, seed
 
 
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("line_protocol", b"m x=1,y=2 00000000000001799999990000000000"),
+        ("line_protocol", b"m x=1,y=2 -0000000000000000000000000000005"),
+        ("line_protocol", b"m x=1,y=2 -9223372036854775808"),
+        ("line_protocol", b"m x=1,y=2 9223372036854775807"),
+        ("line_protocol", b"m x=1,y=2 00000000000000000005"),
+        ("cbor", bytes.fromhex("a3 6174 1a6b49d200 6178 fa7f800001 6179 02")),
+    ],
+)
+def test_odd_ones_say_what_they_say_alone(name: str, payload: bytes) -> None:
+    """Times that are written too long or are too large, and a number that is none."""
+    time = {"path": "time", "unit": "ns"} if name == "line_protocol" else {"path": "t", "unit": "s"}
+    table = {"topic": "in/{device}", "format": name, "time": time, "channels": {"x": {}, "y": {}}}
+    feed = FeedConfig.model_validate(table)
+    both = [decoded_by(feed, [payload] * 20, [b"in/a"] * 20, is_typed=way) for way in (True, False)]
+    assert both[0] == both[1]
+
+
 @pytest.mark.parametrize("name", _KINDS)
 def test_together_they_say_what_each_says(name: str) -> None:
     """Lines and maps of some kinds, mixed, with some that are damaged or odd."""

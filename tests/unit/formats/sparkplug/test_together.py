@@ -14,6 +14,7 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import OrderedDecoder
 from connectors.formats.sparkplug.format import SparkplugFormat
 from connectors.formats.sparkplug.schema import Payload
+from connectors.formats.sparkplug.table import SparkplugTable
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
@@ -270,6 +271,53 @@ def test_values_of_several_times_come_by_time_and_then_by_channel() -> None:
 
     assert told[0] == told[1]
     assert len(both[0].fast.decode(*_as_bytes(messages)).failed) == 0
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])
+
+
+_BORN = b"\x08" + _varint(TIME_MS)
+
+
+@pytest.mark.parametrize(
+    "birth",
+    [
+        # An alias alone: nothing in all of them has a name.
+        b"\x12\x02\x10\x01",
+        # Lengths of six bytes, of a metric, of its name, and of a text.
+        _BORN + bytes.fromhex("128f8080808000 0a0474656d70 69000000000000f83f 1800"),
+        _BORN + bytes.fromhex("1214 0a848080808000 74656d70 69000000000000f83f 1800"),
+        _BORN + bytes.fromhex("1210 0a0474656d70 7a848080808000 61626364 1800"),
+        # A number that is none, and says so when it becomes a longer one.
+        _BORN + bytes.fromhex("120b 0a0474656d70 650100807f 1800"),
+    ],
+)
+@pytest.mark.parametrize("count", [9, 40])
+def test_odd_payloads_are_what_they_are_one_by_one(birth: bytes, count: int) -> None:
+    """Among as many as are read together, and as many as are read by their layout."""
+    data = [("spBv1.0/g/NDATA/n", b"\x18\x01")] * count
+    messages = [("spBv1.0/g/NBIRTH/n", birth), *data, *[("spBv1.0/g/NBIRTH/n", birth)] * count]
+    both = [Telling({}, IngestConfig(), is_fast=way) for way in (True, False)]
+    told = [each.told(messages) for each in both]
+    assert told[0] == told[1]
+    assert both[0].after() == both[1].after()
+
+
+def test_what_is_remembered_of_long_names_is_bounded() -> None:
+    """Births of ever new names, and topics as long as they may be."""
+    telling = Telling({}, IngestConfig(), is_fast=True)
+    table = telling.fast
+    assert isinstance(table, SparkplugTable)
+    born = [nbirth(metric(f"{at:04}" * 2000, 1.0)) for at in range(1000)]
+    far = [(f"spBv1.0/g/NDATA/{at:04}{'n' * 500}", b"\x18\x01") for at in range(200)]
+    telling.decode(*_as_bytes([*born, *far]))
+    assert 0 < 8000 * len(table._births) <= 2 << 20
+    assert not any(len(topic) > 256 for topic in table._topics)
 
 
 def _as_bytes(messages: Sequence[Message]) -> tuple[list[bytes], list[bytes]]:
