@@ -7,7 +7,9 @@ buffered lands where it was measured. As its clock is not exact, the start is mo
 has come so soon for a while.
 
 An uptime that falls back is that of a device that was started anew, if that can have been since its
-newest reading; of a counter of 32 bits that has wrapped; or else of an older reading.
+newest reading; of a counter of 32 bits that has wrapped; or else of an older reading. A device that
+sleeps starts anew for each message, after which its uptime is about what it was: equal, higher by
+less than its pace though it comes much later, or higher after as long a silence as before.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ _WITHIN_NS = NS_PER_S
 #: The start is moved up once so many messages in so long a time were later by more than this.
 _FEWEST, _LEAST_NS, _SLACK_NS = 16, 600 * NS_PER_S, 50_000_000
 
+#: A device that starts anew for each message runs for no longer than this. One that has run for
+#: longer and comes late has been cut off, and may repeat its last message before what it buffered.
+_AWAKE_NS = 60 * NS_PER_S
+
 _NEVER_NS = 1 << 62
 
 
@@ -50,6 +56,8 @@ class _Clock:
         up_ns: Its highest uptime since then.
         newest_ns: The time of its newest reading; 0 before any.
         pace_ns: What lies between its readings, usually; 0 while that is not known.
+        sleep_ns: How long it had been silent before it was started last, where that is longer than
+            it had been running; otherwise 0.
         is_sure: Whether the start follows from a message that had not waited.
         least_ns: The earliest start that recent messages would have.
         before_ns: The same of those before.
@@ -61,6 +69,7 @@ class _Clock:
     up_ns: int = 0
     newest_ns: int = 0
     pace_ns: int = 0
+    sleep_ns: int = 0
     is_sure: bool = False
     least_ns: int = _NEVER_NS
     before_ns: int = _NEVER_NS
@@ -156,6 +165,10 @@ class UptimeTimes:
         elif not clock.is_sure and not waited_ns:
             # It was a guess, and this is of now.
             self._begin(clock, max(ups), ups[0], arrived_ns, 0)
+        # Where they fall back within the message, the first of them are of before that.
+        rises = len(set(highest)) == 1
+        if rises and self._has_slept(clock, ups[0], arrived_ns - highest[0], waited_ns):
+            self._restart(clock, highest[0], ups[0], arrived_ns, waited_ns)
         times = [
             self._time(clock, up_ns, high_ns, arrived_ns, waited_ns)
             for up_ns, high_ns in zip(ups, highest, strict=True)
@@ -177,6 +190,31 @@ class UptimeTimes:
         clock.least_ns = clock.before_ns = _NEVER_NS
         clock.count, clock.since_ns = 0, arrived_ns
 
+    def _restart(
+        self, clock: _Clock, high_ns: int, first_ns: int, arrived_ns: int, waited_ns: int
+    ) -> None:
+        """Take a known device for one that was started anew so long ago."""
+        silence_ns = arrived_ns - high_ns - clock.newest_ns
+        if not waited_ns:
+            clock.sleep_ns = silence_ns if silence_ns > clock.up_ns else 0
+        self._begin(clock, high_ns, first_ns, arrived_ns, waited_ns)
+
+    def _has_slept(self, clock: _Clock, up_ns: int, latest_ns: int, waited_ns: int) -> bool:
+        """Whether a message is of a new start, although its uptime has not fallen back.
+
+        A message that is delivered twice may be taken for that; the next one that comes in time
+        says when the device was started, as it cannot have been later.
+        """
+        step_ns = up_ns - clock.up_ns
+        if step_ns < 0 or not 0 < up_ns < _AWAKE_NS or latest_ns <= clock.newest_ns:
+            return False
+        late_ns = latest_ns - (clock.start_ns or 0)
+        if up_ns < clock.sleep_ns and late_ns > clock.sleep_ns // 2:
+            return True
+        # What has waited is late in any case.
+        half_ns = (clock.pace_ns or self._period_ns) // 2
+        return not step_ns or (not waited_ns and step_ns < half_ns < late_ns)
+
     def _time(
         self, clock: _Clock, up_ns: int, high_ns: int, arrived_ns: int, waited_ns: int
     ) -> int:
@@ -189,7 +227,7 @@ class UptimeTimes:
             if self._has_wrapped(clock, up_ns, arrived_ns):
                 clock.start_ns, clock.up_ns = start_ns + self._span_ns, 0
             else:
-                self._begin(clock, high_ns, up_ns, arrived_ns, waited_ns)
+                self._restart(clock, high_ns, up_ns, arrived_ns, waited_ns)
             start_ns = clock.start_ns or 0
         clock.start_ns = start_ns = min(start_ns, latest_ns)
         if is_older:

@@ -113,6 +113,67 @@ def test_a_device_that_starts_anew_begins_anew() -> None:
     assert _times(gateway.hear(1000, 20, 30, 5, 15)) == [212, 222, 990, 1000]
 
 
+_AWAKE_S = random.Random(3)
+
+
+@pytest.mark.parametrize(
+    "ups",
+    [
+        pytest.param([0.12] * 30, id="always the same"),
+        pytest.param([3.0] * 30, id="always the same in seconds"),
+        pytest.param([0.12 + 0.1 * _AWAKE_S.random() for _ in range(200)], id="about the same"),
+        pytest.param([0.12 + 0.001 * at for at in range(100)], id="always longer"),
+        pytest.param([8.0, 7.0] + [7.0 + 0.9 * at for at in range(30)], id="known to sleep"),
+    ],
+)
+def test_a_device_that_sleeps_starts_anew_for_each_message(ups: list[float]) -> None:
+    """Its readings are as far from each other as they arrive."""
+    gateway = _Gateway()
+    at_s = [60.0 * at + 0.1 * (at % 3) for at in range(len(ups))]
+    heard = [gateway.hear(arrived_s, up) for arrived_s, up in zip(at_s, ups, strict=True)]
+
+    assert [is_guess for ((_, is_guess),) in heard] == [False] * len(ups)
+    assert [time for ((time, _),) in heard] == pytest.approx(at_s, abs=2e-3)
+
+
+def test_a_device_that_sleeps_may_send_several_messages_or_records_before() -> None:
+    gateway = _Gateway()
+    for at_s in (0.0, 60.0, 120.0):
+        assert _times(gateway.hear(at_s + 3, 1, 2, 3)) == [at_s + 1, at_s + 2, at_s + 3]
+        assert _times(gateway.hear(at_s + 4, 4)) == [at_s + 4]
+
+
+def test_what_waited_of_a_device_that_sleeps_follows_at_its_pace() -> None:
+    gateway = _Gateway()
+    gateway.reader.recall(_recalled(0, 60, 120))
+    waited = [gateway.hear(600 + at, 0.12, unheard_s=121)[0] for at in range(5)]
+
+    assert waited == [(180.0 + 60 * at, True) for at in range(5)]
+
+
+def test_a_message_that_is_delivered_twice_changes_no_start() -> None:
+    """Right after the device's start it looks like another one, until it is heard in time."""
+    gateway = _Gateway()
+    gateway.hear(3, 3)
+    assert _times(gateway.hear(12, 3)) == [12]
+    assert _times(gateway.hear(13, 13)) == [13]
+    assert _times(gateway.hear(25, 23)) == [23]
+    # Later it cannot be one.
+    assert _times(gateway.hear(40, 23)) == [pytest.approx(23, abs=1e-6)]
+    assert _times(gateway.hear(40, 33)) == [33]
+    # Nor after an outage longer than it had run, before what was buffered.
+    cut_off = _Gateway()
+    cut_off.hear(100, 100)
+    assert _times(cut_off.hear(500, 100)) == [pytest.approx(100, abs=1e-6)]
+    assert _times(cut_off.hear(500, 103)) == [103]
+    assert _times(cut_off.hear(500, 113)) == [113]
+    # Nor do records of one uptime, in a message that was held up.
+    coarse = _Gateway()
+    coarse.hear(3, 3)
+    times = _times(coarse.hear(60, 14, 14, 14, 15, 15))
+    assert times == [pytest.approx(up, abs=1e-6) for up in (14, 14, 14, 15, 15)]
+
+
 @pytest.mark.parametrize("offline_s", [0, 30, 7200])
 def test_a_counter_of_32_bits_wraps(offline_s: float) -> None:
     """After 49.7 days, also while nothing is heard: the start is what it was."""
@@ -233,11 +294,11 @@ def test_other_units_and_several_numbers() -> None:
     """Seconds with a fraction, and seconds beside milliseconds."""
     seconds = _Gateway(unit="s")
     read = seconds.reader.read([b"d"], [b'{"up": 2.5, "x": 1}'], np.array([_ns(9)]))
-    again = seconds.reader.read([b"d"], [b'{"up": 3.75, "x": 1}'], np.array([_ns(19)]))
+    again = seconds.reader.read([b"d"], [b'{"up": 3.75, "x": 1}'], np.array([_ns(11)]))
     assert int(again.time_ns[0] - read.time_ns[0]) == 1_250_000_000
     both = _Gateway(path=["s", "ms"], unit=["s", "ms"])
     read = both.reader.read([b"d"], [b'{"s": 2, "ms": 5, "x": 1}'], np.array([_ns(9)]))
-    again = both.reader.read([b"d"], [b'{"s": 3, "ms": 4, "x": 1}'], np.array([_ns(19)]))
+    again = both.reader.read([b"d"], [b'{"s": 3, "ms": 4, "x": 1}'], np.array([_ns(11)]))
     assert int(again.time_ns[0] - read.time_ns[0]) == 999_000_000
 
 
