@@ -103,36 +103,39 @@ class UptimeTimes:
         """The readings with their times, from uptimes as such. The arguments are those of
         ``Arrivals.settle``.
         """
-        owner = decoded.owner
         device = self._channels.device_of[decoded.channel]
-        # A record is what lies together of a message, a device and an uptime.
+        # Devices may take turns in a message, by record or by channel.
+        order = np.lexsort((device, decoded.owner))
+        owner, device = decoded.owner[order], device[order]
+        up_ns, channel = decoded.time_ns[order], decoded.channel[order]
+        # A record is what follows each other then of a message, a device and an uptime.
         is_start = np.ones(len(owner), np.bool_)
         is_start[1:] = (owner[1:] != owner[:-1]) | (device[1:] != device[:-1])
-        is_start[1:] |= decoded.time_ns[1:] != decoded.time_ns[:-1]
+        is_start[1:] |= up_ns[1:] != up_ns[:-1]
         # In the next record the channels begin anew.
-        is_start[1:] |= decoded.channel[1:] <= decoded.channel[:-1]
+        is_start[1:] |= channel[1:] <= channel[:-1]
         starts = np.flatnonzero(is_start)
         rows = zip(
             owner[starts].tolist(),
             device[starts].tolist(),
-            decoded.time_ns[starts].tolist(),
+            up_ns[starts].tolist(),
             strict=True,
         )
         times: list[int] = []
         guesses: list[bool] = []
         for (message, row), group in groupby(rows, key=lambda each: each[:2]):
-            ups = [up_ns for *_, up_ns in group]
+            ups = [up for *_, up in group]
             waited_ns = 0 if unheard_ns is None else int(unheard_ns[message])
             clock = self._clock(row)
             times += self._date(clock, ups, int(arrival_ns[message]), waited_ns)
             guesses += [not clock.is_sure] * len(ups)
         lengths = np.diff(np.append(starts, len(owner)))
         flags = np.where(guesses, np.uint16(Quality.ESTIMATED_TIME), np.uint16(0))
-        return replace(
-            decoded,
-            time_ns=np.repeat(np.array(times, np.int64), lengths),
-            quality=decoded.quality | np.repeat(flags, lengths),
-        )
+        time_ns = np.empty_like(decoded.time_ns)
+        time_ns[order] = np.repeat(np.array(times, np.int64), lengths)
+        quality = decoded.quality.copy()
+        quality[order] |= np.repeat(flags, lengths)
+        return replace(decoded, time_ns=time_ns, quality=quality)
 
     def keep(self, remaining: Remaining) -> None:
         """Forget all but what remains of the table, which takes its place."""

@@ -268,6 +268,34 @@ def test_devices_have_each_their_own_and_forgetting_one_keeps_the_others() -> No
     assert _times(gateway.hear(200, 50, device="a")) == [200]
 
 
+@pytest.mark.parametrize("fields", [["xy"], ["x", "y"]], ids=["by record", "by channel"])
+def test_devices_that_take_turns_in_a_message_have_each_their_own(fields: list[str]) -> None:
+    """As those of a hub do."""
+    feed = FeedConfig.model_validate(
+        {
+            "topic": "hub",
+            "records": "r",
+            "device": "d",
+            "channels": {"x": {}, "y": {}},
+            "time": {"path": "up", "epoch": "start", "unit": "s"},
+        }
+    )
+    channels = ChannelTable()
+    reader = FeedReader("f", feed, channels, IngestConfig())
+    for first in (10, 13):
+        records = [
+            {"d": device, "up": up + ahead, **dict.fromkeys(names, up)}
+            for up in range(first, first + 3)
+            for names in fields
+            for device, ahead in (("a", 0), ("b", 1000))
+        ]
+        payload = json.dumps({"r": records}).encode()
+        read = reader.read([b"hub"], [payload], np.array([_ns(first + 102)]))
+        # The value says when it was measured.
+        assert len(read.time_ns) == 12
+        assert (read.time_ns - _ns(100)).tolist() == [int(each) * NS_PER_S for each in read.value]
+
+
 def test_no_uptime_is_below_0() -> None:
     gateway = _Gateway()
     assert gateway.hear(100, -5) == []
