@@ -60,6 +60,8 @@ class Counters:
         self._walks: list[Walk] = []
         # By what the numbers in the payload are multiplied.
         self._scale = np.empty(0, np.float64)
+        # What is not a mere rise is gone through by a walk, and so is one this large.
+        self._rise_back = np.empty(0, np.float64)
         # By slot: what has been counted, at which time it was read last, and how many readings in
         # a row have been below it, and the lowest of these.
         self._now = StateColumns(
@@ -277,11 +279,12 @@ class Counters:
         resets = np.zeros(len(value), np.int64)
         before = np.roll(value, 1)
         before[starts] = now["count"][of]
-        falls = np.maximum.reduceat(value < before, starts) if len(starts) else starts > 0
+        is_odd = (value < before) | (value - before >= self._rise_back[slot])
+        is_odd_run = np.maximum.reduceat(is_odd, starts) if len(starts) else starts > 0
         # The first of all has nothing before it.
         is_first = np.isnan(before)
         before[is_first] = value[is_first]
-        for at in np.flatnonzero(falls | (now["below"][of] > 0)).tolist():
+        for at in np.flatnonzero(is_odd_run | (now["below"][of] > 0)).tolist():
             rows = slice(starts[at], starts[at] + lengths[at])
             walk = self._walks[of[at]]
             walk.begin(*(now[name][of[at]] for name in ("count", "below", "lowest")))
@@ -334,6 +337,8 @@ class Counters:
             self._walks.append(Walk.of(feed, channel.field))
             scales.append(feed.channel(channel.field).line()[0])
         self._scale = np.concatenate([self._scale, np.array(scales, np.float64)])
+        rises = np.array([each.rise_back for each in self._walks[len(self._rise_back) :]])
+        self._rise_back = np.concatenate([self._rise_back, rises])
         self._now.grow(len(self._channel))
         self._is_ours[table.device_of[ours]] = True
 

@@ -24,9 +24,10 @@ class Walk:
     """Goes over a counter's readings one by one, where one of them is below the one before.
 
     A fall is through the register's end where the step through that is a small part of the
-    register. It is jitter where the count falls by little: then nothing is counted until the count
-    is beyond what it had been, or has been below for so long that it goes on from there, which is a
-    reset as well. All other falls are resets, and what stands there then has been counted since.
+    register, and back through it where a rise is almost all of the register. It is jitter where the
+    count falls by little: then nothing is counted until the count is beyond what it had been, or
+    has been below for so long that it goes on from there, which is a reset as well. All other falls
+    are resets, and what stands there then has been counted since.
 
     Attributes:
         wraps_at: What the count is 0 at again, in the unit that is kept; NaN where it never is.
@@ -41,6 +42,11 @@ class Walk:
     count: float = np.nan
     below: int = 0
     lowest: float = np.nan
+
+    @property
+    def rise_back(self) -> float:
+        """How large a rise may be one back through the register's end; inf where none is."""
+        return np.inf if np.isnan(self.wraps_at) else self.wraps_at * (1 - _WRAP_PART)
 
     @classmethod
     def of(cls, feed: FeedConfig, name: str) -> Walk:
@@ -71,17 +77,32 @@ class Walk:
 
     def _lift(self, before: float, value: float) -> tuple[float, int]:
         """By how much a fall is to be made good, and whether it is a reset."""
-        below, lowest = self.below, min(value, self.lowest) if self.below else value
+        below, lowest = self.below, self.lowest
         self.below, self.lowest = 0, np.nan
-        if value >= before:
-            return 0.0, 0
-        if 0 <= value - before + self.wraps_at <= self.wraps_at * _WRAP_PART:
-            return self.wraps_at, 0
-        jitter = abs(before) * _JITTER_PART if np.isnan(self.jitter) else self.jitter
-        if before - value > jitter:
-            # All that stands there has been counted since; nothing of it where that is below 0.
-            return before - min(value, 0.0), 1
+        is_back = self._is_back(before, value)
+        if not is_back:
+            if value >= before:
+                return 0.0, 0
+            if 0 <= value - before + self.wraps_at <= self.wraps_at * _WRAP_PART:
+                return self.wraps_at, 0
+            if before - value > self._may_fall(before):
+                # All that stands there has been counted since; nothing of it where it is below 0.
+                return before - min(value, 0.0), 1
+        # As if there were numbers below the register's first.
+        level = value - self.wraps_at if is_back else value
+        lowest = min(level, lowest) if below else level
         if below + 1 >= _SETTLED:
-            return before - lowest, 1
+            return before - lowest + level - value, 1
         self.below, self.lowest = below + 1, lowest
         return 0.0, 0
+
+    def _is_back(self, before: float, value: float) -> bool:
+        """Whether a rise is a count that falls by little, back through the register's end."""
+        if not value - before >= self.rise_back:
+            return False
+        # What it was with all of the register that it has gone through.
+        return before + self.wraps_at - value <= self._may_fall(before + self.wraps_at)
+
+    def _may_fall(self, before: float) -> float:
+        """By how much a count may fall and goes on."""
+        return abs(before) * _JITTER_PART if np.isnan(self.jitter) else self.jitter

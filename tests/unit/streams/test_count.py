@@ -177,6 +177,15 @@ def test_missing_late_and_double_readings_lose_no_step() -> None:
         (True, [65530, 65535, 4], 9, 1),
         # A register that is read as one with a sign.
         ({"wraps_at": 65536}, [32766, -32768, -32767], 3, 0),
+        # Jitter through the register's end, and when it goes on from there.
+        ({"wraps_at": 65536}, [65534, 65535, 0, 65535, 0, 1], 3, 0),
+        ({"wraps_at": 65536}, [65534, 1, 65535, 2], 4, 0),
+        ({"wraps_at": 65536, "jitter": 2}, [65534, 1, 65535, 2], 4, 0),
+        ({"wraps_at": 65536}, [32766, -32767, 32767, -32766], 4, 0),
+        ({"wraps_at": 65536}, [65530, 4, *(65520 + n for n in range(10)), 2], 28, 1),
+        # No jitter: it has counted most of the register.
+        ({"wraps_at": 65536, "jitter": 1}, [65534, 1, 65535], 65537, 0),
+        ({"wraps_at": 65536}, [10, 57000], 56990, 0),
         # By a tenth, or what is said, it falls and goes on: nothing is counted twice.
         (True, [100, 91, 99, 101, 100, 102], 2, 0),
         (True, [100, 89], 89, 1),
