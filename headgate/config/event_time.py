@@ -242,10 +242,6 @@ class TimeConfig(Table):
             raise ValueError('date_only is for texts: set unit = "iso8601" or leave it out')
         if self.epoch is not None and (has_text or not has_number):
             raise ValueError("epoch is for numbers: give their unit, or leave it out")
-        if self.is_uptime and self.fallback is not None:
-            raise ValueError(
-                'fallback: a device that runs has an uptime; leave it out beside epoch = "start"'
-            )
         if self.or_pattern and self.pattern is None:
             raise ValueError("or_pattern: beside which? Give pattern as well")
         if self.or_path and len(self.paths) > 1:
@@ -253,6 +249,23 @@ class TimeConfig(Table):
         for key in ("epoch", "fallback", "or_path"):
             if self.path is None and getattr(self, key) not in (None, ()):
                 raise ValueError(f"{key}: of which times? Give path as well")
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_no_clock(self) -> Self:
+        """What is for devices that have a clock means nothing where one has an uptime."""
+        if not self.is_uptime:
+            return self
+        if self.fallback is not None:
+            raise ValueError(
+                'fallback: a device that runs has an uptime; leave it out beside epoch = "start"'
+            )
+        for key in ("confirm", "max_ahead", "not_before"):
+            if key in self.model_fields_set:
+                raise ValueError(
+                    f"{key}: is for devices that have a clock, and may have a wrong one; "
+                    'leave it out beside epoch = "start"'
+                )
         return self
 
     @model_validator(mode="after")

@@ -78,6 +78,12 @@ WORDS = {
     Quality.RULED_OUT: "ruled out",
 }
 
+#: What ARRIVAL_TIME means of a feed whose times count from something else than 1970.
+_FROM_ARRIVALS = {
+    "start": "time by its uptime, the device's start is learned from arrivals",
+    "arrival": "time by its age, counted back from its arrival",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -382,9 +388,19 @@ class Explainer:
             iso_text(int(batch.time_ns[row])),
             value,
             channel.unit,
-            [WORDS[flag] for flag in Quality if flag and quality & flag],
+            self._words(channel.feed, quality),
             fate,
         )
+
+    def _words(self, feed: str, quality: int) -> list[str]:
+        """What flags say of a reading as it comes in."""
+        time = self._config.feed[feed].time
+        words = dict(WORDS)
+        if time.epoch in _FROM_ARRIVALS:
+            words[Quality.ARRIVAL_TIME] = _FROM_ARRIVALS[time.epoch]
+        elif time.path is not None:
+            words[Quality.ARRIVAL_TIME] = "time of arrival, because it has no time of its own"
+        return [words[flag] for flag in Quality if flag and quality & flag]
 
     def _trouble(self, feed: str, refused: Refused) -> Trouble:
         found: list[Remedy] = []

@@ -48,6 +48,9 @@ class SenmlConfig(FormatConfig):
         for key in ("records", "pairs", "arrays", "quality"):
             if getattr(feed, key) is not None:
                 return f"{key}: SenML says itself what a pack holds; leave it out"
+        if feed.time.is_from_arrival:
+            epoch = feed.time.epoch
+            return f'time.epoch: SenML says itself what "{epoch}" would; leave it out'
         for name, channel in feed.channels.items():
             if channel.required or channel.default is not None:
                 key = "required" if channel.required else "default"

@@ -318,6 +318,33 @@ def test_uptimes_need_no_fallback() -> None:
         _Gateway(fallback="arrival")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("confirm", 5), ("max_ahead", "1h"), ("not_before", "2020-01-01")]
+)
+def test_what_is_for_clocks_is_refused(key: str, value: object) -> None:
+    """It would be without any effect."""
+    with pytest.raises(ValidationError, match=f"{key}: is for devices that have a clock"):
+        _Gateway(**{key: value})
+
+
+@pytest.mark.parametrize("epoch", ["start", "arrival"])
+def test_senml_says_itself_what_its_times_count_from(epoch: str) -> None:
+    time = {"path": "t", "unit": "s", "epoch": epoch}
+    raw = {"topic": "{device}", "format": "senml", "channels": {"x": {}}, "time": time}
+    with pytest.raises(ValidationError, match=r"time\.epoch: SenML says itself"):
+        FeedConfig.model_validate(raw)
+
+
+def test_lines_may_end_with_an_uptime() -> None:
+    """In place of a time."""
+    time = {"path": "time", "unit": "ms", "epoch": "start"}
+    raw = {"topic": "{device}", "format": "line_protocol", "channels": {"x": {}}, "time": time}
+    feed = FeedConfig.model_validate(raw)
+    reader = FeedReader("f", feed, ChannelTable(), IngestConfig())
+    read = reader.read([b"d"], [b"m x=1 5000\nm x=2 7000"], np.array([_ns(9)]))
+    assert read.time_ns.tolist() == [_ns(7), _ns(9)]
+
+
 def test_other_units_and_several_numbers() -> None:
     """Seconds with a fraction, and seconds beside milliseconds."""
     seconds = _Gateway(unit="s")

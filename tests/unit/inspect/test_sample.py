@@ -36,6 +36,24 @@ def _explainer() -> Explainer:
     return Explainer(Config.model_validate(tomllib.loads(_FEEDS)), SystemClock())
 
 
+@pytest.mark.parametrize(
+    ("time", "payload", "told"),
+    [
+        ({"path": "t", "epoch": "start"}, b'{"t": 5, "x": 1}', "by its uptime, the device's start"),
+        ({"path": "t", "epoch": "arrival"}, b'{"t": 5, "x": 1}', "by its age, counted back"),
+        ({"path": "t", "fallback": "arrival"}, b'{"x": 1}', "because it has no time of its own"),
+        ({}, b'{"x": 1}', "because the feed has no time"),
+    ],
+)
+def test_a_time_by_arrivals_is_told_as_what_it_is(
+    time: dict[str, str], payload: bytes, told: str
+) -> None:
+    feed = {"topic": "{device}", "channels": {"x": {}}, "time": time}
+    config = Config.model_validate({"local_store": {}, "feed": {"f": feed}})
+    (reading,) = Explainer(config, SystemClock()).explain(b"d", payload, _NOW_NS).readings
+    assert told in reading.flags[0]
+
+
 def test_a_message_is_followed_from_its_topic_to_its_point() -> None:
     """Which feed and why no other, format, time, flags, decision, point."""
     explainer = _explainer()
