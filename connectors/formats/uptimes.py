@@ -3,8 +3,8 @@
 An uptime and the time it arrives at say when the device was started, but for the delay on the way.
 The least delay seen counts: no reading is from later than it arrives, and one that was held up says
 nothing of the clock. So a device's readings keep the spacing it measured them with, and what it had
-buffered lands where it was measured. As its clock is not exact, the start is moved up when nothing
-has come so soon for a while.
+buffered lands where it was measured, if it was heard live before or the message has a reading of
+now. As its clock is not exact, the start is moved up when nothing has come so soon for a while.
 
 An uptime that falls back is that of a device that was started anew, if that can have been since its
 newest reading; of a counter of 32 bits that has wrapped; or else of an older reading. A device that

@@ -93,6 +93,21 @@ def test_what_was_buffered_lands_where_it_was_measured() -> None:
     assert _times(gateway.hear(3720, 3660)) == [3720]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_backlog_before_anything_live_is_of_now_until_something_is(restarts: bool) -> None:
+    """In messages of its own: nothing says that the first of them was held up."""
+    gateway = _Gateway()
+    if restarts:
+        gateway.hear(100, 90_000)
+    for at in range(10):
+        arrived_s = 3600 + at / 100
+        assert _times(gateway.hear(arrived_s, 100 + 10 * at)) == [arrived_s]
+    # What is measured after that is where it should be, and so is what is buffered then.
+    assert _times(gateway.hear(3610, 200)) == [3610]
+    assert _times(gateway.hear(3700, 210)) == [3620]
+    assert _times(gateway.hear(3700, 220)) == [3630]
+
+
 def test_a_first_message_of_several_ends_now() -> None:
     """The newest of its records does, and the others are as long ago as they say."""
     assert _times(_Gateway().hear(100, 10, 30, 40)) == [70, 90, 100]
