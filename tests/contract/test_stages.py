@@ -95,8 +95,12 @@ def _said(rng: np.random.Generator, table: ChannelTable, device: str) -> tuple[i
 def _counted(
     rng: np.random.Generator, table: ChannelTable, device: int, step: int
 ) -> tuple[int, float]:
-    """What a counter of 8 bits counts; in one device it begins anew at times, in one it jitters."""
-    channel = table.row(Channel("f", f"d{device}", "f", "parts"))
+    """What a counter of 8 bits counts; in one device it begins anew at times, in one it jitters.
+
+    A tag of it changes now and then.
+    """
+    tags = (("by", f"{step // 7 % 3}"),)
+    channel = table.row(Channel("f", f"d{device}", "f", "parts", tags=tags, identity=()))
     if rng.random() < 0.05:
         return channel, np.nan
     count = 1.7 * (step % 50 if device == 1 else step) - (rng.random() if device == 2 else 0)

@@ -2,6 +2,9 @@
 
 A counter's step is from one reading to the next, in the order of their event times, and belongs to
 the window of the later one: whatever falls between two windows, or into a silence, is counted once.
+A counter is a field of a device in a unit: channels of it that differ in tags which tell no devices
+apart are read as one, and a step belongs to that of its later reading.
+
 Readings wait until their device's watermark has reached them, so neither their batches nor the
 order in which they arrived make a difference.
 """
@@ -9,6 +12,7 @@ order in which they arrived make a difference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +43,9 @@ from streams.stages.count.windows import (
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.outcome import NO_JUMPS
 
+#: What tells counters apart: the device's row, and measurement, field and unit.
+_Counter: TypeAlias = tuple[int, str, str, str]
+
 
 class Counters:
     """Counts what counters count. A stateful stage.
@@ -53,8 +60,10 @@ class Counters:
         self._channels = channels
         self._has_counters = any(feed.counters for feed in feeds.values())
         self._known = 0
-        # Counters have slots: other channels take no room.
+        # Counters have slots: other channels take no room. By channel, its slot or -1; by slot, the
+        # channel that was read last.
         self._slot = np.empty(0, np.int64)
+        self._slot_of: dict[_Counter, int] = {}
         self._channel = np.empty(0, np.int32)
         self._lengths_ns: list[tuple[int, ...]] = []
         self._walks: list[Walk] = []
@@ -146,13 +155,18 @@ class Counters:
             return
         # A channel that is no counter any more has nothing to go on with.
         now = self._ours(selection, _part(block, "now", ("channel", "scale", *self._now)))
-        slots = self._slot[now["channel"]]
-        if len(np.unique(slots)) < len(slots):
+        if len(np.unique(now["channel"])) < len(now["channel"]):
             raise DataError("bad_record", "a counter stands there twice")
+        # Devices that are no longer told apart leave several to go on from: the newest counts.
+        order = np.lexsort((now["read_ns"], self._slot[now["channel"]]))
+        starts, lengths = runs(self._slot[now["channel"]][order])
+        now = {name: each[order[starts + lengths - 1]] for name, each in now.items()}
+        slots = self._slot[now["channel"]]
         # What was read with another scale is no number of these: there is no step from it.
         is_same = now["scale"] == self._scale[slots]
         for name, column in self._now.items():
             column[slots[is_same]] = now[name][is_same]
+        self._channel[slots[is_same]] = now["channel"][is_same]
         for prefix, store in self._stores():
             columns = self._ours(selection, _part(block, prefix, store.empty()))
             if prefix == "open":
@@ -174,7 +188,8 @@ class Counters:
             is_kept = ~np.isin(device, selection.devices)
             is_kept &= ~np.isin(rows["channel"], selection.channels)
             store.append(device[is_kept], {name: each[is_kept] for name, each in rows.items()})
-        self._now.forget(self._slots(selection.channels))
+        # Of a counter that is read by another channel now, what was counted stays.
+        self._now.forget(np.flatnonzero(np.isin(self._channel, selection.channels)))
         self._expect(devices)
 
     def _stores(self) -> tuple[tuple[str, RowStore], ...]:
@@ -197,8 +212,8 @@ class Counters:
         return {name: each[is_kept] for name, each in columns.items()}
 
     def _slots(self, channels: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The slots of those of these channels that have one."""
-        slots: NDArray[np.int64] = self._slot[channels]
+        """The slots of those of these channels that have one, each once."""
+        slots: NDArray[np.int64] = np.unique(self._slot[channels])
         return slots[slots >= 0]
 
     def _slots_of(self, devices: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -246,7 +261,7 @@ class Counters:
         rows = {name: each[order] for name, each in rows.items()}
         if not len(order):
             return
-        steps = self._steps(self._slot[rows["channel"]], rows["time_ns"], rows["value"])
+        steps = self._steps(rows["channel"], rows["time_ns"], rows["value"])
         slots = self._slot[steps["channel"]]
         by_lengths: dict[tuple[int, ...], list[int]] = {}
         for slot in np.unique(slots).tolist():
@@ -260,10 +275,10 @@ class Counters:
                 yield {**ours, "start_ns": start_ns, "window_ns": window_ns}
 
     def _steps(
-        self, slot: NDArray[np.int64], time_ns: NDArray[np.int64], value: NDArray[np.float64]
+        self, channel: NDArray[np.int32], time_ns: NDArray[np.int64], value: NDArray[np.float64]
     ) -> Columns:
         """The step to each reading, as ``PARTS``, with its time for the window's start."""
-        now = self._now
+        now, slot = self._now, self._slot[channel]
         is_end = np.isnan(value)
         starts, lengths = runs(slot)
         last = starts + lengths - 1
@@ -272,9 +287,10 @@ class Counters:
         now["read_ns"][slot[last]] = np.where(is_end[last], NO_TIME_NS, time_ns[last])
         is_read = ~is_end
         slot, time_ns, read_ns = slot[is_read], time_ns[is_read], read_ns[is_read]
-        value = value[is_read]
+        value, channel = value[is_read], channel[is_read]
         starts, lengths = runs(slot)
         of = slot[starts]
+        self._channel[of] = channel[starts + lengths - 1]
         count, lifted = value.copy(), np.zeros(len(value))
         resets = np.zeros(len(value), np.int64)
         before = np.roll(value, 1)
@@ -293,7 +309,7 @@ class Counters:
         now["count"][of] = count[starts + lengths - 1]
         took_ns = np.where(read_ns > NO_TIME_NS, np.maximum(time_ns - read_ns, 0), 0)
         return {
-            "channel": self._channel[slot],
+            "channel": channel,
             "start_ns": time_ns,
             "before": before,
             "count": count,
@@ -327,15 +343,20 @@ class Counters:
         new = range(self._known, len(table))
         self._known = len(table)
         ours = [row for row in new if self._is_counter(table.channels[row])]
-        self._slot[ours] = np.arange(len(self._channel), len(self._channel) + len(ours))
-        self._channel = np.concatenate([self._channel, np.array(ours, np.int32)])
-        scales = []
+        firsts, scales = [], []
         for row in ours:
             channel = table.channels[row]
+            # The feed is the device's.
+            counter = (int(table.device_of[row]), channel.measurement, channel.field, channel.unit)
+            self._slot[row] = self._slot_of.setdefault(counter, len(self._slot_of))
+            if self._slot[row] < len(self._walks):
+                continue
             feed = self._feeds[channel.feed]
             self._lengths_ns.append(tuple(each.window for each in feed.aggregates))
             self._walks.append(Walk.of(feed, channel.field))
+            firsts.append(row)
             scales.append(feed.channel(channel.field).line()[0])
+        self._channel = np.concatenate([self._channel, np.array(firsts, np.int32)])
         self._scale = np.concatenate([self._scale, np.array(scales, np.float64)])
         rises = np.array([each.rise_back for each in self._walks[len(self._rise_back) :]])
         self._rise_back = np.concatenate([self._rise_back, rises])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeAlias
@@ -59,15 +60,19 @@ class _Meter:
     def _new_pipeline(self) -> None:
         table = ChannelTable()
         self.count = table.row(Channel("f", "d", "f", "n"))
+        self.tagged = [
+            table.row(Channel("f", "d", "f", "n", unit, (("by", by),), ()))
+            for by, unit in (("a", ""), ("b", ""), ("b", "Wh"))
+        ]
         self.other = table.row(Channel("f", "d", "f", "x"))
         self.pipeline = build_pipeline(self._config, table)
 
-    def read(self, *read: _Read, quality: int = 0) -> None:
+    def read(self, *read: _Read, quality: int = 0, channel: int | None = None) -> None:
         """Readings in one batch."""
         batch = Batch.from_columns(
             self.pipeline.channels,
             [(_START_S + second) * NS_PER_S for second, _ in read],
-            [self.count] * len(read),
+            [self.count if channel is None else channel] * len(read),
             [np.nan if value is None else value for _, value in read],
             quality=[quality] * len(read),
             origin=Origin("readings", 0, len(self.results)),
@@ -95,11 +100,14 @@ class _Meter:
             if before[name] == stage.fingerprint:
                 stage.restore(selection, state[name])
 
-    def windows(self, length_s: int = 10) -> dict[int, tuple[float | None, float, int]]:
+    def windows(
+        self, length_s: int = 10, channel: int | None = None
+    ) -> dict[int, tuple[float | None, float, int]]:
         """Increase, the seconds it took and resets, by the start of windows of a length."""
         found: dict[int, tuple[float | None, float, int]] = {}
         for closed in (result.aggregates for result in self.results):
-            is_asked = (closed.channel == self.count) & (closed.window_ns == length_s * NS_PER_S)
+            is_asked = closed.channel == (self.count if channel is None else channel)
+            is_asked &= closed.window_ns == length_s * NS_PER_S
             for at in np.flatnonzero(is_asked).tolist():
                 start_s = int(closed.start_ns[at]) // NS_PER_S - _START_S
                 assert start_s not in found, "a window was made twice"
@@ -291,6 +299,77 @@ def test_a_scale_that_is_changed_before_anything_is_counted_makes_no_step() -> N
     meter.fall_silent()
 
     assert meter.windows() == {0: (0.001, 1.0, 0)}
+
+
+@pytest.mark.parametrize("has_restarts", [False, True])
+def test_a_tag_that_changes_makes_no_other_counter(has_restarts: bool) -> None:
+    """A step is that of its later reading's channel; also where the tag is as it was before."""
+    meter = _Meter()
+    one, other, _ = meter.tagged
+    for read, channel in (
+        ([(0, 100.0), (2, 110.0)], one),
+        ([(4, 120.0), (6, 130.0)], other),
+        ([(7, 140.0), (12, 150.0), (14, 160.0)], one),
+        ([(18, 3.0), (21, 5.0)], other),
+    ):
+        meter.read(*read, channel=channel)
+        if has_restarts:
+            meter.restart()
+    meter.fall_silent()
+
+    assert meter.windows(channel=one) == {0: (20.0, 3.0, 0), 10: (20.0, 7.0, 0)}
+    assert meter.windows(channel=other) == {
+        0: (20.0, 4.0, 0),
+        10: (3.0, 4.0, 1),
+        20: (2.0, 3.0, 0),
+    }
+    assert meter.windows(25, one) == {0: (40.0, 10.0, 0)}
+    assert meter.windows(25, other) == {0: (25.0, 11.0, 1)}
+
+
+def test_a_channel_that_is_forgotten_takes_no_count_that_another_has_read_since() -> None:
+    """With the one that was read last, what was counted is forgotten; in another unit is other."""
+    meter = _Meter()
+    one, other, in_wh = meter.tagged
+    meter.read((0, 10.0), channel=one)
+    meter.read((20, 11.0), (40, 12.0), channel=other)
+    meter.read((41, 12000.0), (42, 12001.0), channel=in_wh)
+    stage = meter.pipeline.stages["count"]
+    none = np.empty(0, np.int32)
+    stage.forget(Selection(none, np.array([one], np.int32)))
+    meter.read((60, 14.0), (80, 15.0), channel=one)
+    meter.read((100, 16.0), channel=one)
+    assert meter.windows(channel=one)[60] == (2.0, 20.0, 0)
+    stage.forget(Selection(none, np.array([one], np.int32)))
+    meter.read((120, 18.0), channel=other)
+    meter.fall_silent()
+
+    assert meter.windows(channel=other)[120] == (None, 0.0, 0)
+    assert meter.windows(channel=in_wh) == {40: (1.0, 1.0, 0)}
+
+
+def test_devices_that_are_told_apart_no_more_go_on_from_the_newest_count() -> None:
+    """What is known of two counters is that of one."""
+    meter = _Meter()
+    one, other, _ = meter.tagged
+    table = ChannelTable()
+    rows = [
+        table.row(replace(meter.pipeline.channels.channels[row], identity=None))
+        for row in meter.tagged[:2]
+    ]
+    before = build_pipeline(_config(True, _LENGTHS_S), table)
+    for row, second, value in ((rows[1], 8, 20.0), (rows[0], 1, 10.0)):
+        time_ns = (_START_S + second) * NS_PER_S
+        before.process(Batch.from_columns(table, [time_ns], [row], [value]), 0)
+    before.advance(_LONG_NS)
+    before.advance(2 * _LONG_NS)
+    block = before.stages["count"].snapshot(everything(table))
+    here = Selection(np.array([0, 0], np.int32), np.array([one, other], np.int32))
+    meter.pipeline.stages["count"].restore(here, block)
+    meter.read((12, 21.0), channel=one)
+    meter.fall_silent()
+
+    assert meter.windows(channel=one)[10] == (1.0, 4.0, 0)
 
 
 def _wanted(read: Sequence[_Read], length_s: int) -> dict[int, tuple[Fraction | None, int, int]]:
