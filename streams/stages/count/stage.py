@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Tags
 from headgate.core.errors import DataError
 from headgate.core.grown import grown
 from headgate.core.runs import runs
@@ -43,8 +43,8 @@ from streams.stages.count.windows import (
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.outcome import NO_JUMPS
 
-#: What tells counters apart: the device's row, and measurement, field and unit.
-_Counter: TypeAlias = tuple[int, str, str, str]
+#: What tells counters apart: the device's row, measurement, field and unit, and tags.
+_Counter: TypeAlias = tuple[int, str, str, str, Tags]
 
 
 class Counters:
@@ -346,12 +346,12 @@ class Counters:
         firsts, scales = [], []
         for row in ours:
             channel = table.channels[row]
-            # The feed is the device's.
-            counter = (int(table.device_of[row]), channel.measurement, channel.field, channel.unit)
-            self._slot[row] = self._slot_of.setdefault(counter, len(self._slot_of))
+            feed = self._feeds[channel.feed]
+            self._slot[row] = self._slot_of.setdefault(
+                _counter(int(table.device_of[row]), channel, feed), len(self._slot_of)
+            )
             if self._slot[row] < len(self._walks):
                 continue
-            feed = self._feeds[channel.feed]
             self._lengths_ns.append(tuple(each.window for each in feed.aggregates))
             self._walks.append(Walk.of(feed, channel.field))
             firsts.append(row)
@@ -362,6 +362,14 @@ class Counters:
         self._rise_back = np.concatenate([self._rise_back, rises])
         self._now.grow(len(self._channel))
         self._is_ours[table.device_of[ours]] = True
+
+
+def _counter(device: int, channel: Channel, feed: FeedConfig) -> _Counter:
+    """What tells a channel's counter from others of its feed."""
+    # What stands in the topic, or is a key, says which of several it is, be it a phase or a line.
+    places = {*feed.placeholders, *feed.record_keys}
+    tags = tuple(tag for tag in channel.tags if tag[0] in places)
+    return device, channel.measurement, channel.field, channel.unit, tags
 
 
 def _part(block: Mapping[str, NDArray[np.generic]], prefix: str, names: Iterable[str]) -> Columns:

@@ -32,10 +32,13 @@ _Read: TypeAlias = tuple[int, float | None]
 
 
 def _config(
-    counter: object, lengths_s: Sequence[int], channel: Mapping[str, object] = _PLAIN
+    counter: object,
+    lengths_s: Sequence[int],
+    channel: Mapping[str, object] = _PLAIN,
+    topic: str = "{device}",
 ) -> Config:
     feed = {
-        "topic": "{device}",
+        "topic": topic,
         "grace": "3s",
         "time": {"path": "t", "confirm": 3},
         "channels": {"n": {"counter": counter, **channel}, "x": {}},
@@ -52,8 +55,9 @@ class _Meter:
         counter: object = True,
         lengths_s: Sequence[int] = _LENGTHS_S,
         channel: Mapping[str, object] = _PLAIN,
+        topic: str = "{device}",
     ) -> None:
-        self._config = _config(counter, lengths_s, channel)
+        self._config = _config(counter, lengths_s, channel, topic)
         self._new_pipeline()
         self.results: list[Results] = []
 
@@ -325,6 +329,19 @@ def test_a_tag_that_changes_makes_no_other_counter(has_restarts: bool) -> None:
     }
     assert meter.windows(25, one) == {0: (40.0, 10.0, 0)}
     assert meter.windows(25, other) == {0: (25.0, 11.0, 1)}
+
+
+def test_a_placeholder_makes_another_counter() -> None:
+    """Though it tells no devices apart: two phases of one meter count by themselves."""
+    meter = _Meter(topic="{device}/{by}")
+    one, other, _ = meter.tagged
+    for second in (0, 2, 4):
+        meter.read((second, 100.0 + second), channel=one)
+        meter.read((second, 7.0 + second), channel=other)
+    meter.fall_silent()
+
+    assert meter.windows(channel=one) == {0: (4.0, 4.0, 0)}
+    assert meter.windows(channel=other) == {0: (4.0, 4.0, 0)}
 
 
 def test_a_channel_that_is_forgotten_takes_no_count_that_another_has_read_since() -> None:
