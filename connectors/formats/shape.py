@@ -118,7 +118,7 @@ class NamedValues:
 
     def __init__(self, feed: FeedConfig, pairs: PairsConfig, signals: Sequence[Signal]) -> None:
         self._names = [(path, getter(path)) for path in pairs.name]
-        self._value = getter_of(pairs.value)
+        self._values = [getter(path) for path in pairs.value]
         paths = (path for signal in signals for path in (signal.path, *signal.others))
         self._wanted = wanted(feed, map(key_of, paths))
 
@@ -127,6 +127,11 @@ class NamedValues:
         name = "/".join([_text_at(path, get, record, around) for path, get in self._names])
         if name in self._wanted:
             yield Part({name: self._value(record)}, record)
+
+    def _value(self, record: dict[str, object]) -> object:
+        """The first that is there, and null only where no other is."""
+        found = [value for get in self._values if (value := get(record)) is not ABSENT]
+        return next((value for value in found if value is not None), None if found else ABSENT)
 
 
 def _text_at(

@@ -80,9 +80,9 @@ def test_a_name_in_parts_and_values_of_several_types() -> None:
             "area": "oven",
             "at": _NOW_NS // 10**6,
             "tags": [
-                {"n": 7, "kind": "temp", "value": {"doubleValue": 181.5}},
+                {"n": 7, "kind": "temp", "value": {"integerValue": None, "doubleValue": 181.5}},
                 {"n": 7, "kind": "on", "value": {"booleanValue": True}},
-                {"n": 8, "kind": "temp", "value": {"integerValue": "90"}},
+                {"n": 8, "kind": "temp", "value": {"doubleValue": None, "integerValue": "90"}},
                 {"kind": "temp", "value": {"doubleValue": 1}},
             ],
         },
