@@ -32,8 +32,9 @@ from streams.stages.arrays import (
     position_of_channels,
     stable_order,
 )
+from streams.stages.channel_rows import ChannelRows
 from streams.stages.columns import StateColumns
-from streams.stages.rowstore import Columns, RowStore
+from streams.stages.rowstore import Columns
 from streams.stages.state_windows import (
     MOST_AT_ONCE,
     check_between,
@@ -114,10 +115,10 @@ class Follower:
             done_ns=np.int64(NO_TIME_NS),
             back_ns=np.int64(NO_TIME_NS),
         )
-        self._waiting = RowStore(channel=np.int32, time_ns=np.int64, value=np.float64)
+        self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
         # Open windows, for how long and until when they have been in a state.
-        self._open = RowStore(
-            channel=np.int32,
+        self._open = ChannelRows(
+            channels,
             start_ns=np.int64,
             window_ns=np.int64,
             code=np.float64,
@@ -125,8 +126,8 @@ class Follower:
             until_ns=np.int64,
         )
         # Windows that are over and have not been given out: so many in a row without a reading.
-        self._owed = RowStore(
-            channel=np.int32,
+        self._owed = ChannelRows(
+            channels,
             start_ns=np.int64,
             end_ns=np.int64,
             window_ns=np.int64,
@@ -160,15 +161,7 @@ class Follower:
         devices = np.unique(batch.device).astype(np.int64)
         devices = devices[self._has_text[devices]]
         rows = batch.take(self._channels.is_text[batch.channel])
-        order = stable_order(rows.device)
-        device = rows.device[order].astype(np.int64)
-        columns: Columns = {
-            "channel": rows.channel,
-            "time_ns": rows.time_ns,
-            "value": rows.value,
-        }
-        self._waiting.append(device, {name: column[order] for name, column in columns.items()})
-        np.minimum.at(self._due_ns, device, rows.time_ns[order])
+        self._wait(rows.channel, rows.time_ns, rows.value)
         for row, closed_ns in jumps.T.tolist():
             self._end(row, closed_ns)
         return self._go_on(devices, watermark_of(devices.astype(np.int32)))
@@ -191,11 +184,13 @@ class Follower:
     def _end(self, device: int, time_ns: int) -> None:
         """Let nothing be known of a device's channels from this time on, until they say more."""
         channel = self._channel[self._slots_of(np.array([device]))]
-        devices = np.full(len(channel), device, np.int64)
-        time_ns_of, nothing = np.full(len(channel), time_ns), np.full(len(channel), np.nan)
-        ends: Columns = {"channel": channel, "time_ns": time_ns_of, "value": nothing}
-        self._waiting.append(devices, ends)
-        np.minimum.at(self._due_ns, devices, time_ns_of)
+        self._wait(channel, np.full(len(channel), time_ns), np.full(len(channel), np.nan))
+
+    def _wait(
+        self, channel: NDArray[np.int32], time_ns: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> None:
+        self._waiting.keep({"channel": channel, "time_ns": time_ns, "value": value})
+        np.minimum.at(self._due_ns, self._channels.device_of[channel], time_ns)
 
     def go_back(self, channels: NDArray[np.int32]) -> None:
         """Let nothing count of these channels: their clock was set back. What they said stays."""
@@ -219,8 +214,8 @@ class Follower:
         devices = np.sort(selection.devices)
         block: StateBlock = {}
         for prefix, store in self._stores():
-            for name, column in store.peek(devices)[1].items():
-                block[f"{prefix}_{name}"] = position[column] if name == "channel" else column
+            for name, column in store.snapshot(devices, position).items():
+                block[f"{prefix}_{name}"] = column
         slots = self._slots(selection.channels)
         slots = slots[(self._now["done_ns"][slots] > NO_TIME_NS) | self._is_said(slots)]
         block["now_channel"] = position[self._channel[slots]]
@@ -248,9 +243,7 @@ class Follower:
                 columns = self._still_open(columns)
             if prefix == "owed":
                 check_between(columns)
-            device = self._channels.device_of[columns["channel"]].astype(np.int64)
-            order = stable_order(device)
-            store.append(device[order], {name: each[order] for name, each in columns.items()})
+            store.keep(columns)
         devices = np.sort(selection.devices).astype(np.int64)
         self._expect(devices, self._slots_of(devices))
 
@@ -259,15 +252,12 @@ class Follower:
         owners = self._channels.device_of[selection.channels]
         devices = np.unique(np.concatenate([selection.devices, owners])).astype(np.int64)
         for _, store in self._stores():
-            device, rows = store.take(devices)
-            is_kept = ~np.isin(device, selection.devices)
-            is_kept &= ~np.isin(rows["channel"], selection.channels)
-            store.append(device[is_kept], {name: each[is_kept] for name, each in rows.items()})
+            store.forget(selection)
         slots = self._slots(selection.channels)
         self._now.forget(slots.astype(np.int32))
         self._expect(devices, self._slots_of(devices))
 
-    def _stores(self) -> tuple[tuple[str, RowStore], ...]:
+    def _stores(self) -> tuple[tuple[str, ChannelRows], ...]:
         return (("waiting", self._waiting), ("open", self._open), ("owed", self._owed))
 
     def _is_said(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -314,9 +304,7 @@ class Follower:
         device = self._channels.device_of[spans["channel"]].astype(np.int64)
         end_ns = spans["start_ns"] + spans["window_ns"]
         is_closed = end_ns <= watermark_ns[np.searchsorted(devices, device)]
-        still = np.flatnonzero(~is_closed)
-        still = still[stable_order(device[still])]
-        self._open.append(device[still], {name: each[still] for name, each in spans.items()})
+        self._open.keep({name: each[~is_closed] for name, each in spans.items()})
         self._expect(devices, settled.slots)
         closed = {name: each[is_closed] for name, each in spans.items()}
         back_ns = self._now["back_ns"][self._slot[closed["channel"]]]

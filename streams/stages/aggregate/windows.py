@@ -22,7 +22,8 @@ from headgate.core.sketch import KEY_LIMIT, Buckets
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.aggregate.summary import Moments, Summary, concat_summaries, join, summarize
 from streams.stages.arrays import NEVER_NS, position_of_channels, stable_order
-from streams.stages.rowstore import Columns, RowStore
+from streams.stages.channel_rows import ChannelRows
+from streams.stages.rowstore import Columns
 
 #: More readings than any window has.
 _MOST_READINGS = 1 << 48
@@ -34,10 +35,10 @@ _ROWS_CLOSED_AT_ONCE = 1 << 16
 class _Open:
     """Windows of one length that hold some of their panes already: one for a channel at most."""
 
-    def __init__(self, window_ns: int) -> None:
+    def __init__(self, window_ns: int, channels: ChannelTable) -> None:
         self.window_ns = window_ns
-        self.moments = RowStore(
-            channel=np.int32,
+        self.moments = ChannelRows(
+            channels,
             start_ns=np.int64,
             n=np.int64,
             flagged=np.int64,
@@ -54,7 +55,7 @@ class _Open:
             first_jump=np.float64,
             last_jump=np.float64,
         )
-        self.sketches = RowStore(channel=np.int32, key=np.int32, count=np.int64)
+        self.sketches = ChannelRows(channels, key=np.int32, count=np.int64)
 
     def take(self, devices: NDArray[np.int64]) -> Summary:
         """The windows of these devices, which are then no longer kept."""
@@ -64,23 +65,12 @@ class _Open:
         cell = np.searchsorted(moments.channel, sketches["channel"])
         return Summary(moments, Buckets(cell, sketches["key"], sketches["count"]))
 
-    def put(self, summary: Summary, channels: ChannelTable) -> None:
+    def put(self, summary: Summary) -> None:
         """Keep these windows."""
         moments, buckets = summary.moments, summary.buckets
-        device = channels.device_of[moments.channel]
-        order = stable_order(device)
-        self.moments.append(device[order], moments.take(order).columns())
+        self.moments.keep(moments.columns())
         channel = moments.channel[buckets.cell]
-        device = channels.device_of[channel]
-        order = stable_order(device)
-        self.sketches.append(
-            device[order],
-            {
-                "channel": channel[order],
-                "key": buckets.key[order],
-                "count": buckets.count[order],
-            },
-        )
+        self.sketches.keep({"channel": channel, "key": buckets.key, "count": buckets.count})
 
 
 class Windows:
@@ -95,11 +85,9 @@ class Windows:
     def __init__(self, pane_ns: int, lengths_ns: tuple[int, ...], channels: ChannelTable) -> None:
         self._pane_ns = pane_ns
         self._channels = channels
-        self._rows = RowStore(
-            channel=np.int32, time_ns=np.int64, value=np.float64, quality=np.uint16
-        )
+        self._rows = ChannelRows(channels, time_ns=np.int64, value=np.float64, quality=np.uint16)
         # A window as long as its pane is never kept open.
-        self._open = {length: _Open(length) for length in lengths_ns}
+        self._open = {length: _Open(length, channels) for length in lengths_ns}
         # By device row: the earliest end of its open panes and windows.
         self._due_ns = np.empty(0, np.int64)
 
@@ -149,8 +137,8 @@ class Windows:
         position = position_of_channels(selection, len(self._channels))
         block: StateBlock = {}
         for name, store in self._stores().items():
-            for column, values in store.peek(devices)[1].items():
-                block[f"{name}_{column}"] = position[values] if column == "channel" else values
+            for column, values in store.snapshot(devices, position).items():
+                block[f"{name}_{column}"] = values
         return block
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
@@ -163,11 +151,7 @@ class Windows:
             if not _is_sound(name, columns, block):
                 raise DataError("bad_record", f"{name}: no readings, or no windows")
             columns["channel"] = selection.channels[columns["channel"]]
-            device = self._channels.device_of[columns["channel"]]
-            order = stable_order(device)
-            store.append(
-                device[order], {column: values[order] for column, values in columns.items()}
-            )
+            store.keep(columns)
         devices = np.sort(selection.devices)
         if not len(devices):
             return
@@ -186,7 +170,7 @@ class Windows:
             self._due_ns = grown(self._due_ns, int(devices[-1]) + 1, NEVER_NS)
             self._due_ns[devices] = NEVER_NS
 
-    def _stores(self) -> dict[str, RowStore]:
+    def _stores(self) -> dict[str, ChannelRows]:
         stores = {f"pane_{self._pane_ns}": self._rows}
         for length, windows in self._open.items():
             stores[f"window_{length}"] = windows.moments
@@ -253,7 +237,7 @@ class Windows:
             window_end_ns = joined.moments.start_ns + length_ns
             is_closed = window_end_ns <= watermark_ns[np.searchsorted(devices, of)]
             closed[length_ns] = joined.take(is_closed)
-            windows.put(joined.take(~is_closed), self._channels)
+            windows.put(joined.take(~is_closed))
             order = stable_order(of[~is_closed])
             self._expect(of[~is_closed][order], window_end_ns[~is_closed][order])
         return closed

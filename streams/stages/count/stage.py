@@ -29,8 +29,8 @@ from streams.stages.arrays import (
     NEVER_NS,
     NO_TIME_NS,
     position_of_channels,
-    stable_order,
 )
+from streams.stages.channel_rows import ChannelRows
 from streams.stages.columns import StateColumns
 from streams.stages.count.walk import Walk
 from streams.stages.count.windows import (
@@ -40,7 +40,7 @@ from streams.stages.count.windows import (
     counted_in,
     joined_parts,
 )
-from streams.stages.rowstore import Columns, RowStore
+from streams.stages.rowstore import Columns
 from streams.stages.watermark.outcome import NO_JUMPS
 
 #: What tells counters apart: the device's row, measurement, field and unit, and tags.
@@ -79,8 +79,8 @@ class Counters:
             below=np.int64(0),
             lowest=np.float64(np.nan),
         )
-        self._waiting = RowStore(channel=np.int32, time_ns=np.int64, value=np.float64)
-        self._open = RowStore(**PARTS)
+        self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
+        self._open = ChannelRows(channels, **PARTS)
         # By device row: whether it has counters, and when there is something to do.
         self._is_ours = np.empty(0, np.bool_)
         self._due_ns = np.empty(0, np.int64)
@@ -140,8 +140,8 @@ class Counters:
         devices = np.sort(selection.devices)
         block: StateBlock = {}
         for prefix, store in self._stores():
-            for name, column in store.peek(devices)[1].items():
-                block[f"{prefix}_{name}"] = position[column] if name == "channel" else column
+            for name, column in store.snapshot(devices, position).items():
+                block[f"{prefix}_{name}"] = column
         slots = self._slots(selection.channels)
         waiting = self._slot[self._waiting.peek(devices)[1]["channel"]]
         slots = slots[~np.isnan(self._now["count"][slots]) | np.isin(slots, waiting)]
@@ -174,9 +174,7 @@ class Counters:
             else:
                 is_other = np.isin(self._slot[columns["channel"]], slots[~is_same])
                 columns = {name: each[~is_other] for name, each in columns.items()}
-            device = self._channels.device_of[columns["channel"]].astype(np.int64)
-            order = stable_order(device)
-            store.append(device[order], {name: each[order] for name, each in columns.items()})
+            store.keep(columns)
         self._expect(np.sort(selection.devices).astype(np.int64))
 
     def forget(self, selection: Selection) -> None:
@@ -184,15 +182,12 @@ class Counters:
         owners = self._channels.device_of[selection.channels]
         devices = np.unique(np.concatenate([selection.devices, owners])).astype(np.int64)
         for _, store in self._stores():
-            device, rows = store.take(devices)
-            is_kept = ~np.isin(device, selection.devices)
-            is_kept &= ~np.isin(rows["channel"], selection.channels)
-            store.append(device[is_kept], {name: each[is_kept] for name, each in rows.items()})
+            store.forget(selection)
         # Of a counter that is read by another channel now, what was counted stays.
         self._now.forget(np.flatnonzero(np.isin(self._channel, selection.channels)))
         self._expect(devices)
 
-    def _stores(self) -> tuple[tuple[str, RowStore], ...]:
+    def _stores(self) -> tuple[tuple[str, ChannelRows], ...]:
         return (("waiting", self._waiting), ("open", self._open))
 
     def _ours(self, selection: Selection, columns: Columns) -> Columns:
@@ -225,11 +220,8 @@ class Counters:
     def _wait(
         self, channel: NDArray[np.int32], time_ns: NDArray[np.int64], value: NDArray[np.float64]
     ) -> None:
-        device = self._channels.device_of[channel].astype(np.int64)
-        order = stable_order(device)
-        rows: Columns = {"channel": channel, "time_ns": time_ns, "value": value}
-        self._waiting.append(device[order], {name: each[order] for name, each in rows.items()})
-        np.minimum.at(self._due_ns, device, time_ns)
+        self._waiting.keep({"channel": channel, "time_ns": time_ns, "value": value})
+        np.minimum.at(self._due_ns, self._channels.device_of[channel], time_ns)
 
     def _go_on(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> Counted:
         """Take what the watermarks of these devices, which rise, have reached."""
@@ -241,9 +233,7 @@ class Counters:
         device = self._channels.device_of[parts["channel"]].astype(np.int64)
         end_ns = parts["start_ns"] + parts["window_ns"]
         is_closed = end_ns <= watermark_ns[np.searchsorted(devices, device)]
-        still = np.flatnonzero(~is_closed)
-        still = still[stable_order(device[still])]
-        self._open.append(device[still], {name: each[still] for name, each in parts.items()})
+        self._open.keep({name: each[~is_closed] for name, each in parts.items()})
         self._expect(devices)
         return counted_in({name: each[is_closed] for name, each in parts.items()})
 
