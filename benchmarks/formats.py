@@ -6,6 +6,7 @@ import json
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -13,8 +14,11 @@ import msgspec
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.protobuf.component import PROTOBUF
+from connectors.formats.protobuf.schema import message_class
 from connectors.formats.sparkplug.schema import Payload
 from headgate.config.feed import FeedConfig
+from headgate.config.preset import with_preset
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 
@@ -23,7 +27,13 @@ _DEVICES, _MESSAGES = 100, 1000
 _CHANNELS = ("flow", "pressure", "temperature")
 
 #: Those that are to be no slower than so many times JSON.
-LEAST = {**dict.fromkeys(("msgpack", "cbor", "line_protocol", "value"), 0.6), "sparkplug": 0.4}
+LEAST = {
+    **dict.fromkeys(("msgpack", "cbor", "line_protocol", "value"), 0.6),
+    **dict.fromkeys(("sparkplug", "sparkplug_preset"), 0.4),
+}
+
+#: Formats that say themselves where their times are.
+_OWN_TIMES = ("line_protocol", "senml", "senml_cbor")
 
 #: Of Sparkplug, the numbers of data types.
 _DOUBLE, _INT64 = 10, 4
@@ -44,6 +54,19 @@ def _line(time_ms: int, values: Mapping[str, float]) -> bytes:
     return f"pump,line=a {fields} {time_ms}000000".encode()
 
 
+def _pack(time_ms: int, values: Mapping[str, float]) -> list[dict[str, object]]:
+    """A pack of SenML: what is the same of all records stands in the first."""
+    first, *others = [{"n": name, "v": value} for name, value in values.items()]
+    return [{"bn": "urn:dev:ow:10e2073a01080063:", "bt": time_ms / 1000, **first}, *others]
+
+
+def _cbor_pack(time_ms: int, values: Mapping[str, float]) -> bytes:
+    """The same in CBOR, where keys are numbers."""
+    labels = {"bn": -2, "bt": -3, "n": 0, "v": 2}
+    pack = _pack(time_ms, values)
+    return cbor2.dumps([{labels[key]: value for key, value in each.items()} for each in pack])
+
+
 def _csv(time_ms: int, values: Mapping[str, float]) -> bytes:
     return ",".join(map(repr, (time_ms, *values.values()))).encode()
 
@@ -53,6 +76,8 @@ _BY_FORMAT: dict[str, tuple[object, _Make]] = {
     "msgpack": ("msgpack", lambda *of: msgspec.msgpack.encode(_object(*of))),
     "cbor": ("cbor", lambda *of: cbor2.dumps(_object(*of))),
     "line_protocol": ("line_protocol", _line),
+    "senml": ("senml", lambda *of: json.dumps(_pack(*of)).encode()),
+    "senml_cbor": ("senml", _cbor_pack),
     "csv": ({"type": "csv", "columns": ["t", *_CHANNELS]}, _csv),
     "binary": (
         {
@@ -104,7 +129,7 @@ def _readings() -> dict[str, _Reading]:
     found = {}
     for name, (form, make) in _BY_FORMAT.items():
         feed: dict[str, object] = {"topic": "plant/{device}", "format": form, "channels": channels}
-        if name != "line_protocol":
+        if name not in _OWN_TIMES:
             feed["time"] = {"path": "t"}
         found[name] = _Reading(feed, devices, [make(*message) for message in messages])
     found["value"] = _Reading(
@@ -112,13 +137,35 @@ def _readings() -> dict[str, _Reading]:
         [b"%s/%s" % (at, _CHANNELS[n % 3].encode()) for n, at in enumerate(devices)],
         [b"%r" % row[0] for row in values],
     )
-    found["sparkplug"] = _sparkplug(messages, channels)
-    found["sparkplug_data"] = _sparkplug_data(messages, channels)
+    found["sparkplug"] = _sparkplug(messages, _sparkplug_feed(channels))
+    found["sparkplug_data"] = _sparkplug_data(messages, _sparkplug_feed(channels))
+    preset = with_preset({"preset": "sparkplug"})
+    found["sparkplug_preset"] = _sparkplug(messages, preset)
+    found["sparkplug_preset_data"] = _sparkplug_data(messages, preset)
+    found["protobuf"] = _protobuf(messages, devices)
     return found
 
 
+def _protobuf(
+    messages: Sequence[tuple[int, Mapping[str, float]]], topics: Sequence[bytes]
+) -> _Reading:
+    """The schema that the format's own example has."""
+    (example, *_) = PROTOBUF.examples
+    schema: dict[str, Any] = {**example.feed}["format"]
+    report = message_class(Path(schema["file"]), schema["message"])
+    payloads = []
+    for time_ms, values in messages:
+        flow, pressure, temperature = values.values()
+        made = report(temperature=temperature, pressure=pressure, levels={"oil": flow})
+        made.at.FromMilliseconds(time_ms)
+        payloads.append(made.SerializeToString())
+    channels = {"temperature": {}, "pressure": {}, "flow": {"path": "levels.oil"}}
+    feed = {"topic": "plant/{device}", "format": schema, "channels": channels}
+    return _Reading({**feed, "time": {"path": "at"}}, topics, payloads)
+
+
 def _sparkplug(
-    messages: Sequence[tuple[int, Mapping[str, float]]], channels: Mapping[str, object]
+    messages: Sequence[tuple[int, Mapping[str, float]]], feed: Mapping[str, object]
 ) -> _Reading:
     """Births of as many nodes, and then data with aliases; each run begins anew."""
     topics = [b"spBv1.0/plant/NBIRTH/d%d" % node for node in range(_DEVICES)]
@@ -126,11 +173,11 @@ def _sparkplug(
     for number, message in enumerate(messages):
         topics.append(b"spBv1.0/plant/NDATA/d%d" % (number % _DEVICES))
         payloads.append(_data((1 + number // _DEVICES) % _NUMBERS, *message))
-    return _Reading(_sparkplug_feed(channels), topics, payloads)
+    return _Reading(feed, topics, payloads)
 
 
 def _sparkplug_data(
-    messages: Sequence[tuple[int, Mapping[str, float]]], channels: Mapping[str, object]
+    messages: Sequence[tuple[int, Mapping[str, float]]], feed: Mapping[str, object]
 ) -> _Reading:
     """Data alone, of some nodes with a whole round of numbers each: so one run follows another."""
     nodes = range(len(messages) // _NUMBERS + 1)
@@ -140,7 +187,7 @@ def _sparkplug_data(
         message = messages[number % len(messages)]
         payloads.append(_data((1 + number // len(nodes)) % _NUMBERS, *message))
     births = [b"spBv1.0/plant/NBIRTH/d%d" % node for node in nodes]
-    reading = _Reading(_sparkplug_feed(channels), topics, payloads)
+    reading = _Reading(feed, topics, payloads)
     reading.hear(births, [_birth(*messages[0])] * len(births))
     return reading
 

@@ -76,7 +76,9 @@ class CarefulWay:
         self._records = Records(feed, signals, form.check_count, is_passed)
         self._shape = shape_of(feed, signals, form)
         others = feed.other_channels
-        self._others = None if others is None else Others(others, feed, form, devices)
+        #: What takes channels that are not listed; None: nothing does.
+        self.others = None if others is None else Others(others, feed, form, devices)
+        self._others = self.others
         # Of the readings whose time needs no second look.
         self._flags = int(Quality.ARRIVAL_TIME if times is None else Quality.GOOD)
         self._long = LongMessages(signals, devices, self._shape, times)

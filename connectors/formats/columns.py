@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,6 +212,11 @@ class Columns:
     channel: NDArray[np.int32]
     value: NDArray[np.float64]
     quality: NDArray[np.uint16]
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of them, in the order in which they stand above."""
+        return self.owner, self.time_ns, self.channel, self.value, self.quality
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
         """The readings at these positions, or under this mask."""

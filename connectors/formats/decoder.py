@@ -30,6 +30,7 @@ from connectors.formats.columns import Decoded, Rows, joined
 from connectors.formats.compressed import format_of
 from connectors.formats.devices import Devices, Failed
 from connectors.formats.format import Conversation, Stated, Typed
+from connectors.formats.other_columns import OtherColumns
 from connectors.formats.passing import Passing
 from connectors.formats.reading_columns import ReadingColumns
 from connectors.formats.records import Found
@@ -98,6 +99,10 @@ class FeedDecoder:
             least_columns=least_columns,
         )
         self._made = ReadingColumns(self._signals, self._devices, self._flags, feed)
+        others = self._careful.others
+        self._others = None
+        if others is not None:
+            self._others = OtherColumns(others, self._devices, len(self._signals))
         self._absent = AbsentChannels(self._signals, is_flat=not self._careful.has_shape)
         fast = fast_way(feed, self._format, self._signals, texts) if takes_fast_way else None
         self._typed = fast
@@ -206,6 +211,7 @@ class FeedDecoder:
             is_empty = np.bincount(typed.owner, minlength=len(topics)) == 0
             failed = {**dict.fromkeys(np.flatnonzero(is_empty).tolist()), **failed}
         places = self._devices.places_of(topics, typed, failed)
+        others = None if self._others is None else self._others.readings(typed, places, failed)
         time_ns = self._times_of(typed, arrival_ns[typed.owner], failed)
         self._absent.fail(typed, payloads, failed)
         if self._texts is not None:
@@ -216,8 +222,9 @@ class FeedDecoder:
             is_good[list(failed)] = False
             is_good = is_good[typed.owner]
             typed, places, time_ns = typed.readings(is_good), places[is_good], time_ns[is_good]
+            others = None if others is None else others.of(is_good)
         careful = Rows(stated=stated)
-        columns = self._made.columns(typed, places, time_ns, careful)
+        columns = self._made.columns(typed, places, time_ns, careful, others)
         if failed:
             self._careful.decode(failed, topics, payloads, arrival_ns, careful, read)
             careful.stated.sort(key=itemgetter(0))

@@ -111,6 +111,8 @@ class Devices:
         # By place, the channels that are not listed: their rows by name.
         self._others: list[dict[str, int]] = []
         self._device_of: list[tuple[Tags, str]] = []
+        #: How often rows have become other ones.
+        self.generation = 0
         #: Whether something was refused, since ``keep``, for being one too many.
         self.is_full = False
         #: int32[place, channel], rows of the table; grown by doubling.
@@ -345,6 +347,7 @@ class Devices:
     def keep(self, remaining: Remaining) -> None:
         """Forget all but what remains of the table; of a place all or nothing does."""
         self._channels = remaining.table
+        self.generation += 1
         self.is_full = False
         rows = remaining.channels[self.rows[: len(self._places)]]
         self._others = [

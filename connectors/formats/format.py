@@ -31,6 +31,28 @@ Fields: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What records have that is of no listed channel, one field each; see ``Typed``.
+
+    Attributes:
+        names: The fields' names: of a record whose ``which`` is the number of listed channels the
+            first one, and so on.
+        is_text: bool[r], whether the field is a text; its value is NaN.
+        is_doubted: bool[r], whether payloads that have failed may have other fields of the same
+            device, so that it is not known here which of its channels there are.
+    """
+
+    names: Sequence[str]
+    is_text: NDArray[np.bool_]
+    is_doubted: NDArray[np.bool_]
+
+
+#: Says what a value is as a text, empty where it is none, and a word for what is wrong with it;
+#: raises DataError where it refuses its record.
+TextOf: TypeAlias = Callable[[object], tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Typed:
     """What a run of payloads held that are just as their feed says.
 
@@ -52,6 +74,7 @@ class Typed:
         stated: What payloads with records say of whether devices are there, by position, rising.
         read: What the payload at a position holds, as ``Format.read`` says it, where that must not
             be asked for what was read already.
+        unlisted: What there is of channels that no table lists; with ``which`` only.
     """
 
     owner: NDArray[np.intp]
@@ -67,6 +90,7 @@ class Typed:
     is_named_once: bool = False
     stated: Sequence[tuple[int, Stated]] = ()
     read: Callable[[int], object] | None = None
+    unlisted: Unlisted | None = None
 
     def readings(self, rows: NDArray[np.bool_]) -> Typed:
         """The same of these records, bool[r], without what is looked up once: time and device."""
@@ -94,12 +118,18 @@ class Wanted:
         takes_truth: By channel, whether true and false are 1 and 0 whatever else is configured.
         time: Path of the event time, if there is one, and whether it is a text.
         names: Paths of the parts of the device's name that are in the payload, and of tags.
+        texts: Path of each channel that is a text, and what makes it one. Their places are behind
+            those of all others. Only formats that remember look for them; of others they are names.
+        others_take_truth: Whether true and false are 1 and 0 of what no table lists; None: nothing
+            is looked for but what is listed.
     """
 
     channels: tuple[tuple[str, float | None], ...]
     takes_truth: tuple[bool, ...]
     time: tuple[str, bool] | None
     names: tuple[str, ...]
+    texts: tuple[tuple[str, TextOf], ...] = ()
+    others_take_truth: bool | None = None
 
 
 #: Reads payloads, with their topics, many at a time; never raises for what they hold.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from math import nan
-from typing import Any
+from typing import Any, Final
 
 from connectors.formats.columns import Rows
 from connectors.formats.devices import Devices
@@ -40,6 +40,10 @@ _MISSING = int(Quality.MISSING)
 
 #: Why no more of a device are taken.
 _FULL = "too_many_channels"
+
+#: What becomes of a field by its name: it is passed over, or must be looked at by itself.
+PASSED: Final = -1
+CAREFUL: Final = -2
 
 
 class Others:
@@ -74,6 +78,12 @@ class Others:
         )
         self._words = {plain(word) for word in self._signal.states}
         self._takes_texts = feed.writes_texts or table.has_own_digits or bool(table.suffix)
+        #: Numbers that say there is no reading.
+        self.no_reading = self._signal.no_reading
+        #: What values are, by ``way_of`` their names.
+        self.signals = [self._signal, *(signal for _, _, signal in self._units)]
+        #: Whether texts may be numbers.
+        self.reads_texts = self._takes_texts or bool(self._words)
         self._below = () if table.below is None else parts_of(table.below)
         self._get = None if table.below is None else getter(table.below)
         self._fields: Fields | None = getattr(form, "fields", None)
@@ -103,6 +113,20 @@ class Others:
         self._names = {*feed.channels, *map(key_of, paths if self._is_flat else ())}
         self._skip = pattern_of(table.skip)
         self._left = _MOST_FIELDS
+
+    def way_of(self, name: str) -> int:
+        """What becomes of a field that stands in a record itself: which of ``signals`` it is.
+
+        ``PASSED``: it is no channel. ``CAREFUL``: that must be found out by itself.
+        """
+        if (name,) in self._taken:
+            return PASSED
+        if not name or len(name) > MAX_NAME:
+            return CAREFUL
+        if not self._may_be_called(name):
+            return PASSED
+        fits = (at for at, (names, *_) in enumerate(self._units, 1) if names.fullmatch(name))
+        return next(fits, 0)
 
     def begin(self) -> None:
         """A new message."""

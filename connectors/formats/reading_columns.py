@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from connectors.formats.columns import Columns, Rows
 from connectors.formats.devices import Devices
 from connectors.formats.format import Typed
+from connectors.formats.other_columns import NO_ROW, OtherReadings
 from connectors.formats.signals import Lines, Signal
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Quality
@@ -42,7 +43,12 @@ class ReadingColumns:
         self._lines = Lines(signals)
 
     def columns(
-        self, typed: Typed, places: NDArray[np.intp], time_ns: NDArray[np.int64], notes: Rows
+        self,
+        typed: Typed,
+        places: NDArray[np.intp],
+        time_ns: NDArray[np.int64],
+        notes: Rows,
+        others: OtherReadings | None = None,
     ) -> Columns:
         """Readings of good records, record by record, channels in the order of ``signals``.
 
@@ -51,7 +57,31 @@ class ReadingColumns:
             places: The place of each record's device.
             time_ns: int64[r], their event times.
             notes: Is told of numbers that are too large.
+            others: What they have of channels that are not listed; None: nothing.
         """
+        if others is None or typed.which is None:
+            return self._listed(typed, places, time_ns, notes)
+        taken = np.flatnonzero(others.row != NO_ROW)
+        value = others.value[taken]
+        quality = np.full(len(taken), self._flags, np.uint16)
+        quality[np.isnan(value)] |= np.uint16(Quality.MISSING)
+        rows = others.row[taken]
+        own = Columns(typed.owner[taken], time_ns[taken], rows, value, quality)
+        is_listed = typed.which < len(self._signals)
+        at = np.flatnonzero(is_listed & ~typed.is_absent.all(axis=1))
+        if not len(at):
+            return own
+        listed = self._listed(
+            typed.readings(is_listed), places[is_listed], time_ns[is_listed], notes
+        )
+        order = np.argsort(np.concatenate([at, taken]), kind="stable")
+        both = zip(listed.arrays, own.arrays, strict=True)
+        return Columns(*map(np.concatenate, both)).take(order)
+
+    def _listed(
+        self, typed: Typed, places: NDArray[np.intp], time_ns: NDArray[np.int64], notes: Rows
+    ) -> Columns:
+        """The same of the channels that are listed."""
         value, is_absent, which = typed.value, typed.is_absent, typed.which
         width = value.shape[1]
         at: Any = slice(None) if which is None else which[:, None]

@@ -28,6 +28,7 @@ from connectors.formats.format import (
 )
 from connectors.formats.paths import ABSENT, getter, with_default
 from connectors.formats.signals import Signal
+from connectors.formats.texts import TextSignal
 from connectors.formats.typed import TypedDecoder, read_each
 from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
@@ -70,22 +71,34 @@ class TableDecoder:
 
 
 def fast_decoder(
-    feed: FeedConfig, form: Format, signals: Sequence[Signal]
+    feed: FeedConfig, form: Format, signals: Sequence[Signal], texts: Sequence[TextSignal]
 ) -> TypedDecoder | TableDecoder | OrderedDecoder | None:
     """The feed's fast way; None when its format or paths need the careful one throughout."""
-    shape = (feed.records, feed.pairs, feed.arrays, feed.quality)
-    given = (*shape, feed.other_channels, feed.other_tags)
+    given = (feed.records, feed.pairs, feed.arrays, feed.quality, feed.other_tags)
     if any(each is not None for each in given) or len(feed.time.paths) > 1:
         return None
     # Nor is it known what a value is, or whether it counts, that hangs on another.
     if feed.skip or feed.only or any(each.power is not None for each in signals):
         return None
-    texts = [signal.path for signal in signals if feed.channels[signal.name].is_text]
-    wanted = _wanted(feed, signals, texts)
     make_ordered: MakeOrdered | None = getattr(form, "make_ordered", None)
     if make_ordered is not None:
-        return None if texts else make_ordered(wanted)
-    return _unordered(form, wanted, has_texts=bool(texts))
+        return make_ordered(_wanted_in_order(feed, signals, texts))
+    if feed.other_channels is not None:
+        return None
+    return _unordered(
+        form, _wanted(feed, signals, [each.path for each in texts]), has_texts=bool(texts)
+    )
+
+
+def _wanted_in_order(
+    feed: FeedConfig, signals: Sequence[Signal], texts: Sequence[TextSignal]
+) -> Wanted:
+    others = feed.other_channels
+    return replace(
+        _wanted(feed, signals, ()),
+        texts=tuple((each.path, each.text_of) for each in texts),
+        others_take_truth=None if others is None else not others.missing,
+    )
 
 
 def _wanted(feed: FeedConfig, signals: Sequence[Signal], texts: Sequence[str]) -> Wanted:

@@ -35,6 +35,7 @@ class TextSignal:
 
     def __init__(self, signal: Signal, place: int, config: ChannelConfig) -> None:
         self.name = signal.name
+        self.path = signal.path
         self.place = place
         self._get = signal.get
         self._is_required = signal.is_required

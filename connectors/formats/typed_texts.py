@@ -32,7 +32,7 @@ class TypedTexts:
 
     def __init__(
         self,
-        inner: TypedDecoder | TableDecoder | OrderedDecoder,
+        inner: TypedDecoder | TableDecoder,
         texts: Sequence[TextSignal],
         names: int,
     ) -> None:
@@ -102,9 +102,9 @@ def fast_way(
         signals: Its channels, numbers first and then texts.
         texts: Those of texts.
     """
-    fast = fast_decoder(feed, form, signals)
-    if fast is None or not texts:
-        return fast
+    fast = fast_decoder(feed, form, signals, texts)
+    if not texts or not isinstance(fast, TypedDecoder | TableDecoder):
+        return fast  # others make texts of them themselves
     return TypedTexts(fast, texts, len(feed.device_name.paths) + len(feed.tag_paths))
 
 
@@ -123,10 +123,13 @@ def note_texts(
     is_good = np.ones(len(typed.owner), np.bool_)
     if failed:
         is_good = ~np.isin(typed.owner, np.array([*failed], np.intp))
-    width = typed.value.shape[1]
+    width = devices.rows.shape[1]
     for column in range(width - texts, width):
-        code = typed.value[:, column]
-        said = np.flatnonzero(is_good & ~np.isnan(code))
+        if typed.which is None:
+            code, is_said = typed.value[:, column], is_good
+        else:
+            code, is_said = typed.value[:, 0], is_good & (typed.which == column)
+        said = np.flatnonzero(is_said & ~np.isnan(code))
         # Of no other: where none has a device yet there is no row.
         row = devices.rows[places[said], column]
         pairs = list(zip(row.tolist(), code[said].tolist(), strict=True))

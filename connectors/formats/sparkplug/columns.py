@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from connectors.formats.sparkplug.fields import (
     FLOAT,
     INT,
     LONG,
+    STRING,
     Columns,
 )
 from connectors.formats.sparkplug.values import DATA_SET, SIGNED_BITS, TEMPLATE, UNKNOWN
@@ -29,22 +30,51 @@ for _type, _bits in SIGNED_BITS.items():
     _SHIFTS[_type] = 64 - _bits
 
 
+class Kinds(NamedTuple):
+    """Which places are those of channels of texts, and of metrics that no channel names.
+
+    Attributes:
+        first_text: From this one on channels are texts.
+        first_other: From this one on it is a metric that is not listed.
+    """
+
+    first_text: int
+    first_other: int
+
+
+class Numbers(NamedTuple):
+    """What metrics are as numbers.
+
+    Attributes:
+        value: float64[n], NaN for null, and for what is of a channel of texts.
+        is_odd: bool[n], of which the message must be looked at.
+        is_text: bool[n], metrics that are not listed, and are texts.
+    """
+
+    value: NDArray[np.float64]
+    is_odd: NDArray[np.bool_]
+    is_text: NDArray[np.bool_]
+
+
 def numbers_of(
     found: Columns,
     which: NDArray[np.intp],
     types: NDArray[np.int64],
     takes_truth: NDArray[np.bool_],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What metrics are as numbers, NaN for null; and bool[n], of which that must be looked at.
+    kinds: Kinds,
+) -> Numbers:
+    """What metrics are as numbers.
 
     Args:
         found: The metrics.
         which: intp[n], their channels, ``NOBODYS`` or ``ODD``.
         types: int64[n], their data types.
-        takes_truth: By channel, whether true and false are numbers.
+        takes_truth: By channel, whether true and false are numbers; then of all that are not
+            listed.
+        kinds: Which places are which.
     """
     rows = np.flatnonzero(which >= 0)
-    kind, bits, its_types = found.kind[rows], found.bits[rows], types[rows]
+    channel, kind, bits, its_types = which[rows], found.kind[rows], found.bits[rows], types[rows]
     is_null = found.is_null[rows] | (kind == 0)
     number = np.full(len(rows), np.nan)
     # What is null has no value, whatever stands there. Of some types a birth may only say the form.
@@ -55,13 +85,19 @@ def numbers_of(
             # Some of what is not a number is told of as it becomes one of more bits.
             with np.errstate(invalid="ignore"):
                 number[those] = as_number(bits[those], its_types[those])
-    is_odd |= ~is_null & ~np.isfinite(number)
-    is_odd |= (kind == BOOLEAN) & ~takes_truth[which[rows]]
+    is_text = (channel >= kinds.first_other) & (kind == STRING) & ~is_null
+    is_other = channel >= kinds.first_text
+    is_other &= channel < kinds.first_other
+    is_odd |= ~is_null & ~np.isfinite(number) & ~is_text & ~is_other
+    is_odd |= (kind == BOOLEAN) & ~takes_truth[np.minimum(channel, kinds.first_other)]
     is_odd |= found.is_set_apart[rows] | (found.time_ms[rows] < 0)
+    number[is_other] = np.nan
     value, is_bad = np.full(len(which), np.nan), which == ODD
     value[rows] = number
     is_bad[rows] |= is_odd
-    return value, is_bad
+    is_text_of_all = np.zeros(len(which), np.bool_)
+    is_text_of_all[rows] = is_text
+    return Numbers(value, is_bad, is_text_of_all)
 
 
 def _whole(bits: NDArray[np.uint64], types: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -88,17 +124,19 @@ _AS_NUMBER = {
 
 
 def in_order(
-    found: Columns, which: NDArray[np.intp], is_taken: NDArray[np.bool_]
+    found: Columns, which: NDArray[np.intp], is_taken: NDArray[np.bool_], first_other: int
 ) -> NDArray[np.intp]:
     """The readings of messages, in the order in which they come one by one.
 
-    That is by time, each when it is first met, and then by channel.
+    That is by time, each when it is first met, and then by channel; behind those come the metrics
+    that are not listed, as they stand in the message.
 
     Args:
         found: The metrics.
         which: intp[n], their channels, below 0 for none.
         is_taken: bool[payload], the messages; those are taken out in which a channel has two values
             of one time.
+        first_other: From this one on channels are not listed.
     """
     rows = np.flatnonzero((which >= 0) & is_taken[found.owner])
     owner, place = found.owner[rows], which[rows]
@@ -118,8 +156,11 @@ def in_order(
     order = np.lexsort((place, first))
     is_twice = np.zeros(len(rows), np.bool_)
     is_twice[1:] = (np.diff(place[order]) == 0) & (np.diff(first[order]) == 0)
+    twice = owner[order[is_twice]]
+    if (place >= first_other).any():
+        order = np.lexsort((np.minimum(place, first_other), first))
     rows = rows[order]
-    if is_twice.any():
-        is_taken[found.owner[rows[is_twice]]] = False
+    if len(twice):
+        is_taken[twice] = False
         rows = rows[is_taken[found.owner[rows]]]
     return rows

@@ -50,6 +50,9 @@ LONGEST_LENGTH: Final = 5
 #: Larger numbers do not fit into a field of so many bits.
 MOST_UINT32: Final = (1 << 32) - 1
 
+#: By so many bits is the place of a text before its length.
+PLACE_BITS: Final = np.uint64(32)
+
 #: Of eight bytes, seven bits each.
 SEVENS: Final = np.uint64(0x7F7F7F7F7F7F7F7F)
 
@@ -67,7 +70,8 @@ class Columns(NamedTuple):
         datatype: int64[n], 0 where it has none.
         time_ms: int64[n], its own or else the payload's; below 0 where neither has one.
         kind: uint8[n], which value it has, such as ``DOUBLE``; 0 where it has none.
-        bits: uint64[n], the value, of a text and the like their length.
+        bits: uint64[n], the value, of a text and the like where it begins in the text of all
+            payloads, times 2^32, and how long it is.
         is_null: bool[n].
         is_set_apart: bool[n], whether it is historical or transient.
     """

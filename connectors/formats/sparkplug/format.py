@@ -122,6 +122,12 @@ class SparkplugFormat:
             return None
         return SparkplugTable(self, wanted, self._places(wanted), self._most_topics)
 
+    @property
+    def is_named_alone(self) -> bool:
+        """Whether what a message says of the device's name is all that it is made of."""
+        name = self._feed.device_name
+        return bool(name.paths) and not name.placeholders
+
     def _places(self, wanted: Wanted) -> dict[str, int]:
         """By name of a metric the only channel's place that it is of, as nearly always."""
         others = [
@@ -132,7 +138,7 @@ class SparkplugFormat:
             for path in paths
         ]
         places: dict[str, int] = {}
-        for place, (path, _) in enumerate(wanted.channels):
+        for place, (path, _) in enumerate((*wanted.channels, *wanted.texts)):
             (name, *below) = parts_of(path)
             places[name] = ODD if below or name in places else place
             if path != name:

@@ -26,6 +26,7 @@ from connectors.formats.sparkplug.fields import (
     NAME,
     NONE,
     NULL,
+    PLACE_BITS,
     SEQ,
     SEVENS,
     STRING,
@@ -64,6 +65,7 @@ class _Metric:
         kind: Of its value, see ``Scanned``.
         value_at: Where the value begins, if it has a fixed size; below 0: it has none.
         value_size: That size; or how long a text is.
+        text_at: Where that begins.
     """
 
     numbers: dict[int, int] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class _Metric:
     kind: int = 0
     value_at: int = -1
     value_size: int = 0
+    text_at: int = 0
 
 
 class Layout:
@@ -147,7 +150,7 @@ class Layout:
         if column == NAME:
             metric.name_at, metric.name_size = at, size
         elif column == VALUE:
-            metric.value_size = size
+            metric.text_at, metric.value_size = at, size
         return at + size
 
     def _length(self, at: int) -> tuple[int, int]:
@@ -233,7 +236,8 @@ class Layout:
             numbers[:, is_fixed] = wire.at(starts + places[is_fixed]) & _BITS[sizes[is_fixed]]
         for at, metric in enumerate(self._metrics):
             if metric.kind and FIELDS[metric.kind][0] not in (VARINT, FOUR, EIGHT):
-                numbers[:, at] = metric.value_size
+                begins = (starts[:, 0] + metric.text_at).astype(np.uint64)
+                numbers[:, at] = begins << PLACE_BITS | np.uint64(metric.value_size)
         return numbers
 
     def _of_all(self, shape: tuple[int, int], values: Iterable[int]) -> NDArray[np.intp]:

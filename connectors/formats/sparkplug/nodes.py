@@ -55,8 +55,9 @@ class Metrics:
 
     names: Mapping[int, str] = field(default_factory=dict)
     types: Mapping[str, int] = field(default_factory=dict)
-    #: The same as columns, for those who look many aliases up at once, once they are made.
-    index: tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.int64]] | None = None
+    #: The same as columns, for those who look many aliases up at once, once they are made; and for
+    #: whom they were made.
+    index: tuple[object, NDArray[np.int64], NDArray[np.intp], NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         """How much there is to remember: that there was a birth, too, as it may name nothing."""

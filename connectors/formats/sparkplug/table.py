@@ -2,8 +2,9 @@
 
 What stands in payloads is scanned for all of them (``wire.py``). Then each message is taken note of
 in its order, as when it is read by itself: what its aliases mean is what they meant then. So its
-metrics become readings, as columns. Messages in which something wanted is no plain number are read
-by themselves when all others are done: with what was noted of them, and without being noted again.
+metrics become readings, as columns. Messages in which something wanted is neither a plain number
+nor a text are read by themselves when all others are done: with what was noted of them, and without
+being noted again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.formats.bounds import no_garbage_collection, pieces_of
-from connectors.formats.format import NOTHING, Stated, Typed, Wanted
+from connectors.formats.format import NOTHING, Stated, Typed, Unlisted, Wanted
 from connectors.formats.sparkplug.address import Address, address_of
-from connectors.formats.sparkplug.columns import NOBODYS, ODD, in_order, numbers_of
+from connectors.formats.sparkplug.columns import NOBODYS, ODD, Kinds, in_order, numbers_of
 from connectors.formats.sparkplug.fields import INT, LONG, Columns, Scanned
+from connectors.formats.sparkplug.names import Names
 from connectors.formats.sparkplug.nodes import NO_METRICS, Metrics
+from connectors.formats.sparkplug.text_metrics import TextMetrics
 from connectors.formats.sparkplug.wire import scan
 from connectors.formats.tables import are_too_many
 from headgate.config.payload_path import key_of
@@ -90,11 +93,16 @@ class SparkplugTable:
         most_topics: int,
     ) -> None:
         self._form = form
-        self._places = places
-        self._places_as_sent = {name.encode(): place for name, place in places.items()}
-        self._takes_truth = np.array(wanted.takes_truth, np.bool_)
+        numbers = len(wanted.channels)
+        self._kinds = kinds = Kinds(numbers, numbers + len(wanted.texts))
+        takes_others = wanted.others_take_truth is not None
+        self._names = Names(places, kinds.first_other if takes_others else None)
+        truths = [*wanted.takes_truth, *(True for _ in wanted.texts)]
+        self._takes_truth = np.array([*truths, bool(wanted.others_take_truth)], np.bool_)
+        self._texts = TextMetrics([text_of for _, text_of in wanted.texts], kinds)
         names = [key_of(path) for path in wanted.names]
         self._said = itemgetter(*names) if names else None
+        self._is_named_alone = form.is_named_alone
         self._topics: dict[bytes, _Told] = {}
         self._most_topics = most_topics
         # By what births say of their metrics, what that means; how many metrics these are, and the
@@ -109,15 +117,15 @@ class SparkplugTable:
         is_taken = np.zeros(len(topics), np.bool_)
         if len(topics) < _LEAST:
             noted += map(self._note_alone, told, payloads)
-            return self._typed(told, noted, payloads, is_taken, _nothing())
+            return self._typed(told, noted, payloads, is_taken, [_NOTHING])
+        self._names.begin()
         pieces = []
         with no_garbage_collection():
             for first, end in pieces_of(payloads, _TOGETHER_BYTES):
                 piece = slice(first, end)
-                *columns, owner = self._piece(told[piece], payloads[piece], noted, is_taken[piece])
-                pieces.append((*columns, owner + first))
-        joined = tuple(np.concatenate(each) for each in zip(*pieces, strict=True))
-        return self._typed(told, noted, payloads, is_taken, joined)
+                found = self._piece(told[piece], payloads[piece], noted, is_taken[piece])
+                pieces.append(found._replace(owner=found.owner + first))
+        return self._typed(told, noted, payloads, is_taken, pieces)
 
     def _typed(
         self,
@@ -125,10 +133,18 @@ class SparkplugTable:
         noted: Sequence[_Noted],
         payloads: Sequence[bytes],
         is_taken: NDArray[np.bool_],
-        columns: tuple[NDArray[Any], ...],
+        pieces: Sequence[_Readings],
     ) -> Typed:
-        time_ms, which, value, owner = columns
+        *parts, _ = zip(*pieces, strict=True)
+        time_ms, which, value, is_text, owner = (
+            each[0] if len(each) == 1 else np.concatenate(each) for each in parts
+        )
+        texts = {code: text for each in pieces for code, text in each.texts.items()}
         taken = np.flatnonzero(is_taken).tolist()
+        unlisted = None
+        if self._names.listed is not None:
+            is_doubted = self._doubted(told, noted, is_taken)[owner]
+            unlisted = Unlisted(self._names.others, is_text, is_doubted)
         return Typed(
             owner,
             time_ms,
@@ -139,10 +155,22 @@ class SparkplugTable:
             has_arrays=True,
             is_one_each=False,
             which=which,
+            texts=texts,
             is_named_once=True,
             stated=[(at, birth) for at in taken if (birth := told[at].birth) is not None],
             read=partial(self._read, told, noted, payloads),
+            unlisted=unlisted,
         )
+
+    def _doubted(
+        self, told: Sequence[_Told], noted: Sequence[_Noted], is_taken: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Of which messages others are read by themselves that may be of the same device."""
+        left = [at for at in np.flatnonzero(~is_taken).tolist() if isinstance(noted[at], Metrics)]
+        if not left or not self._is_named_alone:
+            return np.full(len(told), bool(left))
+        said = {told[at].said for at in left}
+        return np.array([each.said in said for each in told], np.bool_)
 
     def _read(
         self, told: Sequence[_Told], noted: Sequence[_Noted], payloads: Sequence[bytes], at: int
@@ -161,8 +189,8 @@ class SparkplugTable:
         payloads: Sequence[bytes],
         noted: list[_Noted],
         is_taken: NDArray[np.bool_],
-    ) -> tuple[NDArray[Any], ...]:
-        """Time, channel, value and owner of the readings of some messages.
+    ) -> _Readings:
+        """The readings of some messages.
 
         Args:
             told: What their topics say.
@@ -178,9 +206,11 @@ class SparkplugTable:
         before = len(noted)
         is_taken[:] = self._note(told, payloads, scanned, names, noted)
         which, types = self._meant(noted[before:], found, names, is_taken)
-        value, is_odd = numbers_of(found, which, types, self._takes_truth)
-        is_taken[found.owner[is_odd]] = False
-        rows = in_order(found, which, is_taken)
+        numbers = numbers_of(found, which, types, self._takes_truth, self._kinds)
+        odd, texts = self._texts.read(found, which, types, scanned.text, numbers.value)
+        is_taken[found.owner[numbers.is_odd]] = False
+        is_taken[found.owner[odd]] = False
+        rows = in_order(found, which, is_taken, self._kinds.first_other)
         counts = np.bincount(found.owner[rows], minlength=len(payloads))
         # What a birth states is counted, too.
         is_taken &= ~are_too_many(counts + 1, self._form.check_count)
@@ -190,7 +220,14 @@ class SparkplugTable:
                 noted[before + at] = NOTHING
         is_taken &= counts > 0
         rows = rows[is_taken[found.owner[rows]]]
-        return found.time_ms[rows], which[rows], value[rows], found.owner[rows]
+        return _Readings(
+            found.time_ms[rows],
+            which[rows],
+            numbers.value[rows],
+            numbers.is_text[rows],
+            found.owner[rows],
+            texts,
+        )
 
     def _told(self, topic: bytes) -> _Told:
         """What a topic says that is not known."""
@@ -303,8 +340,8 @@ class SparkplugTable:
         if len(rows := np.flatnonzero(is_looked_at & ~is_named)):
             self._look_up(noted, found, rows, which, types)
         if len(rows := np.flatnonzero(is_looked_at & is_named)):
-            get = self._places_as_sent.get
-            which[rows] = [get(names[row], NOBODYS) for row in rows.tolist()]
+            places = self._names.places
+            which[rows] = [places[names[row]] for row in rows.tolist()]
             owner = found.owner
             for row in rows[(which[rows] >= 0) & (types[rows] == 0)].tolist():
                 known = noted[owner[row]]
@@ -342,21 +379,50 @@ class SparkplugTable:
         """Of a birth, its aliases in their order, the channel of each, and its data type."""
         if not isinstance(known, Metrics):
             return _NO_INDEX
-        if known.index is None:
+        others = self._names.others
+        if known.index is None or known.index[0] is not others:
             aliases = sorted(alias for alias in known.names if alias < _LEAST_LARGE)
             names = [known.names[alias] for alias in aliases]
+            places = self._names.places
             known.index = (
+                others,
                 np.array(aliases, np.int64),
-                np.array([self._places.get(name, NOBODYS) for name in names], np.intp),
+                np.array([places[name.encode()] for name in names], np.intp),
                 np.array([known.types.get(name, 0) for name in names], np.int64),
             )
-        return known.index
+        return known.index[1:]
 
 
 #: Where there are no aliases.
 _NO_INDEX: Final = (np.empty(0, np.int64), np.empty(0, np.intp), np.empty(0, np.int64))
 
 
-def _nothing() -> tuple[NDArray[Any], ...]:
-    """The columns of no reading."""
-    return np.empty(0, np.int64), np.empty(0, np.intp), np.empty(0), np.empty(0, np.intp)
+class _Readings(NamedTuple):
+    """Readings of some messages.
+
+    Attributes:
+        time_ms: int64[n], their times.
+        which: intp[n], their channels.
+        value: float64[n], of texts their codes.
+        is_text: bool[n], whether it is a text of no channel.
+        owner: intp[n], their messages.
+        texts: By code.
+    """
+
+    time_ms: NDArray[np.int64]
+    which: NDArray[np.intp]
+    value: NDArray[np.float64]
+    is_text: NDArray[np.bool_]
+    owner: NDArray[np.intp]
+    texts: Mapping[float, str]
+
+
+#: No reading.
+_NOTHING: Final = _Readings(
+    np.empty(0, np.int64),
+    np.empty(0, np.intp),
+    np.empty(0),
+    np.empty(0, np.bool_),
+    np.empty(0, np.intp),
+    {},
+)

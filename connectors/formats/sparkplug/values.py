@@ -69,7 +69,7 @@ def value_of(metric: Any, datatype: int, depth: int = 0) -> object:  # noqa: ANN
     if kind in _BY_THEMSELVES:
         return value
     if kind in _WHOLE:
-        return _whole(value, datatype)
+        return whole(value, datatype)
     if len(value) > _MOST_BYTES:
         raise DataError("too_many_records", f"{len(value)} bytes in one metric")
     if kind == "dataset_value":
@@ -79,7 +79,8 @@ def value_of(metric: Any, datatype: int, depth: int = 0) -> object:  # noqa: ANN
     return _array(value, datatype)
 
 
-def _whole(value: int, datatype: int) -> int:
+def whole(value: int, datatype: int) -> int:
+    """A whole number by its bits; see ``value_of``."""
     if datatype == UNKNOWN:
         raise DataError("unknown_type", _NO_TYPE)
     bits = SIGNED_BITS.get(datatype)
@@ -134,7 +135,7 @@ def _cell(element: Any, datatype: int) -> object:  # noqa: ANN401
     if kind is None:
         return None
     value = getattr(element, kind)
-    return _whole(value, datatype) if kind in _WHOLE else value
+    return whole(value, datatype) if kind in _WHOLE else value
 
 
 def _members(content: bytes, depth: int) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 Protobuf's wire format is followed in all payloads in step: of each the next field, and of each
 metric likewise. That is done for what nearly all payloads are made of. One in which anything else
-is met (a body, a group, a field of another kind than the schema has, a text beyond ASCII) is not
+is met (a body, a group, a field of another kind than the schema has, a text that is none) is not
 read here at all, and is for protobuf itself; of those that are read, the columns say what it would.
 """
 
@@ -27,6 +27,7 @@ from connectors.formats.sparkplug.fields import (
     NAME,
     NONE,
     NULL,
+    PLACE_BITS,
     SEQ,
     SEVENS,
     SIZED,
@@ -58,8 +59,15 @@ _SIZES = np.array([0, 0, 4, 8, 0])
 #: So many metrics of a payload, and fields of a metric, are followed.
 _MOST_METRICS, _MOST_FIELDS = 500, 24
 
+#: When so few payloads go on after so many fields, each is followed by itself: a step of all that
+#: are left costs as much as one of many.
+_FEW, _TOGETHER = 32, 6
+
 #: Larger numbers do not fit into a column.
 _MOST = np.uint64(1 << 62)
+
+#: Nor have those so many bits.
+_MOST_SHIFT = 55
 
 _ONE = np.uint64(1)
 _STOPS = np.uint64(0x8080808080808080)
@@ -118,7 +126,11 @@ class _Payloads:
         found: list[tuple[NDArray[np.intp], ...]] = []
         rows = np.flatnonzero(self.is_read)
         at = self._wire.starts[rows]
-        for _ in range(_MOST_METRICS):
+        for step in range(_MOST_METRICS):
+            if step >= _TOGETHER and len(rows) <= _FEW:
+                for row, begin in zip(rows.tolist(), at.tolist(), strict=True):
+                    self._follow(row, begin, counts, found)
+                rows = rows[:0]
             if not len(rows):
                 break
             first = self._wire.bytes[at]
@@ -146,6 +158,40 @@ class _Payloads:
         self.is_read[rows] = False
         counts[~self.is_read] = 0
         return self._in_order(counts, found)
+
+    def _follow(
+        self,
+        row: int,
+        at: int,
+        counts: NDArray[np.intp],
+        found: list[tuple[NDArray[np.intp], ...]],
+    ) -> None:
+        """Follow what is left of one payload."""
+        text, end = self._wire.text, int(self._wire.ends[row])
+        room = _MOST_METRICS - int(counts[row])
+        begins: list[int] = []
+        ends: list[int] = []
+        while at < end and len(begins) < room:
+            first, begin = text[at], at + 1
+            value, at = _varint(text, begin)
+            if first == METRIC and value >= 0 and at - begin <= LONGEST_LENGTH:
+                begins.append(at)
+                at += value
+                ends.append(at)
+            elif first == TIME and value >= 0:
+                self.time_ms[row] = value
+            elif first == SEQ and value >= 0:
+                self.seq[row] = value
+            else:
+                break
+        else:
+            self.is_read[row] = at == end
+            numbers = np.arange(len(begins)) + counts[row]
+            counts[row] += len(begins)
+            columns = (np.array(begins, np.intp), np.array(ends, np.intp))
+            found.append((np.full(len(begins), row), numbers, *columns))
+            return
+        self.is_read[row] = False
 
     def _note(self, rows: NDArray[np.intp], first: NDArray[np.uint8], value: _Bits) -> None:
         for kind, column in ((TIME, self.time_ms), (SEQ, self.seq)):
@@ -236,23 +282,26 @@ class _Fields:
         texts: list[tuple[NDArray[np.intp], ...]],
     ) -> None:
         column = _COLUMN[first]
+        is_value = column == VALUE
+        if (is_placed := is_value & (_HOW[first] == SIZED)).any():
+            value = np.where(is_placed, begin.astype(np.uint64) << PLACE_BITS | value, value)
         self._values[column, rows] = value
         self._has[column, rows] = True
-        is_value = column == VALUE
         self._kind[rows[is_value]] = first[is_value]
         is_name = column == NAME
         self._name_at[rows[is_name]] = begin[is_name]
         is_text = is_name | (first == STRING)
         if is_text.any():
-            size = value[is_text].astype(np.int64)
+            size = (value[is_text] & np.uint64(MOST_UINT32)).astype(np.int64)
             texts.append((rows[is_text], begin[is_text], begin[is_text] + size))
 
     def _mark_texts(self, texts: Sequence[tuple[NDArray[np.intp], ...]], is_bad: _Which) -> None:
-        """Mark metrics of which a text, be it the last of its field or not, is more than ASCII."""
+        """Mark metrics of which a text, be it the last of its field or not, is no UTF-8."""
         text = self._wire.text
         for columns in texts:
             for row, begin, end in zip(*(column.tolist() for column in columns), strict=True):
-                if not text[begin:end].isascii():
+                its_text = text[begin:end]
+                if not its_text.isascii() and not _is_utf8(its_text):
                     is_bad[row] = True
 
     def metrics(self, top: _Payloads, owner: NDArray[np.intp]) -> Columns:
@@ -270,3 +319,23 @@ class _Fields:
             values[NULL] != 0,
             (values[HISTORICAL] != 0) | (values[TRANSIENT] != 0),
         )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _varint(text: bytes, at: int) -> tuple[int, int]:
+    """A whole number, below 0 where it is longer than any that is read here; and where it ends."""
+    value = shift = 0
+    while (byte := text[at]) >= 0x80:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        at += 1
+        if shift > _MOST_SHIFT:
+            return -1, at
+    return value | byte << shift, at + 1

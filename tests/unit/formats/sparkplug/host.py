@@ -19,13 +19,14 @@ from headgate.core.channels import ChannelTable
 NOW_NS = 1_767_225_610 * 10**9
 TIME_MS = 1_767_225_600_000
 
-FLOAT, INT32, STRING, BOOLEAN = 9, 3, 12, 11
+FLOAT, INT32, STRING, BOOLEAN, BYTES = 9, 3, 12, 11, 17
 
 _FIELDS = {
     FLOAT: "float_value",
     INT32: "int_value",
     STRING: "string_value",
     BOOLEAN: "boolean_value",
+    BYTES: "bytes_value",
 }
 
 

@@ -19,8 +19,12 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from tests.unit.formats.sparkplug.host import (
+    BOOLEAN,
+    BYTES,
+    FLOAT,
     INT32,
     NOW_NS,
+    STRING,
     TIME_MS,
     dbirth,
     ddata,
@@ -50,6 +54,35 @@ _FEEDS: list[dict[str, Any]] = [
     {"format": {"type": "sparkplug", "historical": "live", "transient": True}},
     {"format": {"type": "sparkplug", "historical": "ignore"}, "strict": True},
     {"time": {"max_ahead": "1s"}},
+    {"other_channels": True},
+    {
+        "other_channels": {"skip": ["bdSeq", "Le*"], "units": {"ot*": "A"}, "missing": [7]},
+        "channels": {"temp": {"scale": 0.5, "missing": [7]}},
+    },
+    {
+        "other_channels": {
+            "units": {"other": {"unit": "degF", "to": "degC"}},
+            "scale": 1e10,
+            "range": [0, 1],
+        },
+        "channels": {},
+        "device": "{node}",
+        "strict": True,
+    },
+    {
+        "other_channels": {"states": {"run": 1}},
+        "channels": {"first": {"path": "Array.0"}, "state": {"path": "State", "type": "text"}},
+        "topic": "spBv1.0/{group}/+/{node}/#",
+        "device": "{group}/{node}",
+    },
+    {
+        "channels": {
+            "state": {"path": "State", "type": "text"},
+            "word": {"path": "other", "type": "text", "states": {"run": 7}, "missing": ["ü"]},
+            "temp": {},
+            "speed": {"path": "Motor/Speed", "type": "text"},
+        },
+    },
 ]
 
 
@@ -302,6 +335,9 @@ _BORN = b"\x08" + _varint(TIME_MS)
 def test_odd_payloads_are_what_they_are_one_by_one(birth: bytes, count: int) -> None:
     """Among as many as are read together, and as many as are read by their layout."""
     data = [("spBv1.0/g/NDATA/n", b"\x18\x01")] * count
+    # So many metrics that this one is followed by itself; and behind them all that is odd.
+    many = (b"\x12\0" * 20 + birth, b"\x12\0" * 600, b"\x18\1" * 20 + b"\x18" + b"\xff" * 20)
+    data += [("spBv1.0/g/NDATA/m", each) for each in many]
     messages = [("spBv1.0/g/NBIRTH/n", birth), *data, *[("spBv1.0/g/NBIRTH/n", birth)] * count]
     both = [Telling({}, IngestConfig(), is_fast=way) for way in (True, False)]
     told = [each.told(messages) for each in both]
@@ -323,6 +359,86 @@ def test_what_is_remembered_of_long_names_is_bounded() -> None:
 
 def _as_bytes(messages: Sequence[Message]) -> tuple[list[bytes], list[bytes]]:
     return [topic.encode() for topic, _ in messages], [content for _, content in messages]
+
+
+_OTHERS: dict[str, Any] = {"channels": {}, "other_channels": {"skip": ["bdSeq", "Node Control/*"]}}
+
+
+@pytest.mark.parametrize("text", [None, "word"])
+@pytest.mark.parametrize("beside", [(), ("Bytes",), ("bdSeq",)])
+def test_a_channel_that_begins_among_them_has_begun_for_those_that_follow(
+    text: str | None, beside: tuple[str, ...]
+) -> None:
+    """Null and texts are nothing before the first number, and a missing reading behind it."""
+    says_nothing = metric("temp", text, datatype=STRING if text else FLOAT)
+    odd = [metric(name, b"\1", datatype=BYTES) for name in beside]
+    messages = [nbirth(*odd), *(ndata(says_nothing, seq=seq) for seq in range(1, 10))]
+    messages.append(ndata(metric("temp", 1.5), *odd, seq=10))
+    messages += [ndata(says_nothing, seq=seq) for seq in range(11, 20)]
+    messages += [ndata(metric("temp", 2.5), metric("n", 1.0), seq=seq) for seq in range(20, 30)]
+    both = [Telling(_OTHERS, IngestConfig(), is_fast=way) for way in (True, False)]
+
+    for _ in range(2):
+        told = [each.told(messages) for each in both]
+        assert told[0] == told[1]
+
+
+def test_the_presets_feed_is_read_together() -> None:
+    """Births and data of numbers, texts and truths, whatever they are called; texts that are data.
+
+    What is met the first time is read by itself.
+    """
+    texts = {"mode": {"path": "Mode", "type": "text"}}
+    telling = Telling({**_OTHERS, "channels": texts}, IngestConfig(), is_fast=True)
+    born = [
+        metric("Node Control/Rebirth", value=False, datatype=BOOLEAN),
+        metric("Properties/Größe", "groß", datatype=STRING),
+        metric("Mode", "läuft", datatype=STRING, alias=2),
+        *(metric(f"Line/{at}", 1.0, alias=10 + at) for at in range(5)),
+    ]
+    messages = [nbirth(*born, node=node) for node in "mn"]
+    for at in range(300):
+        values = [metric(None, 1.0 + at, alias=10 + at % 5), metric("Line/7", at, datatype=INT32)]
+        values.append(metric(None, f"mode {at % 3}", datatype=STRING, alias=2, says_type=False))
+        messages += [ndata(*values, seq=(1 + at) % 256, node=node) for node in "mn"]
+    topics, payloads = _as_bytes(messages)
+    telling.decode(topics, payloads)
+
+    assert telling.fast.decode(topics, payloads).failed == []
+    told = telling.decode(topics, payloads)
+    few = calls(lambda: telling.decode(topics, payloads))
+    assert len(told.value) == 2 * (6 + 3 * 300)
+    assert told.refused == []
+    assert few < len(messages) * 25
+
+
+@pytest.mark.parametrize("texts", [{"type": "text"}, {}])
+def test_what_is_remembered_of_ever_new_names_is_bounded(texts: dict[str, Any]) -> None:
+    """Names of no channel that was listed, and texts that are never said again."""
+    feed = {**_OTHERS, "channels": {"mode": texts}}
+    telling = Telling(feed, IngestConfig(), is_fast=True)
+    table = telling.fast
+    assert isinstance(table, SparkplugTable)
+    for batch in range(12):
+        said = [metric("mode", f"{batch} {at}", datatype=STRING) for at in range(1000)]
+        messages = [ndata(each, seq=1) for each in said]
+        messages += [ndata(metric(f"{batch} {at} {'n' * 4000}", 1.0), seq=1) for at in range(100)]
+        telling.fast.decode(*_as_bytes(messages))
+    assert 0 < sum(map(len, table._names.others)) <= 5 << 20
+    assert len(table._texts._known) <= 10_000
+
+
+def test_a_message_of_many_metrics_costs_its_neighbours_nothing() -> None:
+    """Of one that has five hundred, which are empty, as of one that has none."""
+
+    def calls_of(metrics: int) -> int:
+        telling = Telling({}, IngestConfig(), is_fast=True)
+        topics, payloads = _plain(100, 1)
+        topics.append(b"spBv1.0/g/NDATA/x")
+        payloads.append(b"\x12\0" * metrics + b"\x18\1")
+        return calls(lambda: telling.fast.decode(topics, payloads))
+
+    assert calls_of(490) - calls_of(0) < 490 * 6
 
 
 def _plain(messages: int, metrics: int) -> tuple[list[bytes], list[bytes]]:

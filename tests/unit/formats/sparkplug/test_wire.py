@@ -40,6 +40,7 @@ _GOOD = [
     payload([bd_seq(3), metric("Motor/Speed", 10, alias=1), metric("note", "a b", datatype=12)]),
     payload([_number(bytes_value=b"\1\2", is_transient=True), {"name": "", "alias": 2**40}], 2),
     payload([_number(dataset_value=b"", template_value=b"\x12\0"), {}], None),
+    payload([metric("Größe", 1.0), metric("a", "ü", datatype=12)], 9),
     payload([], 3, uuid="", body=b"x"),
     Payload(seq=300).SerializeToString(),
     # Fields that are there twice, the last of which counts; and some that the schema has not.
@@ -69,7 +70,7 @@ def _metric(each: Any, message: Any) -> tuple[object, ...]:  # noqa: ANN401
         each.is_null,
         each.is_historical or each.is_transient,
         kind,
-        len(value) if isinstance(value, str | bytes) else repr(value),
+        repr(value.encode() if isinstance(value, str) else value),
     )
 
 
@@ -87,14 +88,14 @@ def _told_by_scan(found: Scanned, at: int) -> tuple[object, ...]:
                 bool(metrics.is_null[row]),
                 bool(metrics.is_set_apart[row]),
                 _KINDS.get(int(metrics.kind[row])),
-                _value(int(metrics.kind[row]), metrics.bits[row : row + 1]),
+                _value(int(metrics.kind[row]), metrics.bits[row : row + 1], found.text),
             )
             for row in range(found.first[at], found.first[at + 1])
         ],
     )
 
 
-def _value(kind: int, bits: Any) -> object:  # noqa: ANN401
+def _value(kind: int, bits: Any, text: bytes) -> object:  # noqa: ANN401
     name = _KINDS.get(kind)
     if name is None:
         return repr(None)
@@ -104,7 +105,10 @@ def _value(kind: int, bits: Any) -> object:  # noqa: ANN401
         return repr(float(bits.astype(np.uint32).view(np.float32)[0]))
     if name == "boolean_value":
         return repr(bool(bits[0]))
-    return repr(int(bits[0])) if name in ("int_value", "long_value") else int(bits[0])
+    number = int(bits[0])
+    if name in ("int_value", "long_value"):
+        return repr(number)
+    return repr(text[number >> 32 :][: number & 0xFFFFFFFF])
 
 
 def _hold(chance: random.Random, count: int) -> int:
@@ -133,7 +137,7 @@ def _hold(chance: random.Random, count: int) -> int:
     return read
 
 
-@pytest.mark.parametrize("content", _GOOD[:6] + _GOOD[7:])
+@pytest.mark.parametrize("content", _GOOD[:7] + _GOOD[8:])
 def test_what_nodes_send_is_read(content: bytes) -> None:
     """Whatever is around it."""
     found = scan([b"\xff", content, b"", content])
@@ -147,8 +151,9 @@ def test_what_nodes_send_is_read(content: bytes) -> None:
     [
         b"",
         payload([], 1, uuid="SPBV1.0_COMPRESSED", body=b"x"),
-        payload([metric("Größe", 1.0)]),
-        payload([metric("a", "ü", datatype=12)]),
+        # Texts that are none: half a letter, and half of two.
+        b"\x12\x05\x0a\x01\xc3\x10\x01",
+        b"\x12\x05\x7a\x03\xed\xa0\x80",
         b"\x12\x00" * 501,
         b"\x12\x7f",
         b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
