@@ -45,11 +45,11 @@ services: $(VENV)/.ready
 # Three speeds. What needs no service comes first, side by side; then tests with real services, which
 # mostly wait, and those that break things; then the simulation, by itself: beside others that are
 # started all the time it takes three times as long. Its stories have two processes of their own.
-# What needs the processor keeps two busy; what mostly waits goes three at a time.
+# What needs the processor keeps two busy; what mostly waits goes four at a time.
 ALONE := tests/integration/test_detection_quality.py tests/faults/power tests/unit
 PYTEST := $(BIN)/python -m pytest --dist worksteal -q
 BUSY := $(PYTEST) -n 2
-WAITING := $(PYTEST) -n 3
+WAITING := $(PYTEST) -n 4
 quick: check
 	@$(BUSY) tests/unit -m "not slow and not thorough"
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,10 @@ def _until(condition: Callable[[], bool], what: str, within_s: float = 60) -> No
 def _aggregated(gateway: Gateway) -> dict[tuple[str, int], int]:
     """Readings by device and window, as the points of the local store have them."""
     found: Counter[tuple[str, int]] = Counter()
-    with sqlite3.connect(f"file:{gateway.folder / 'data/points.db'}?mode=ro", uri=True) as database:
+    file = gateway.folder / "data/points.db"
+    if not file.exists():
+        return {}
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT tags, time_ns, fields FROM points").fetchall()
     for tags, time_ns, fields in rows:
         if "force_n" in (told := json.loads(fields)):

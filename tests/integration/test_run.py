@@ -27,6 +27,9 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
 
 _LANES = {"ingest", "streams", "forward"}
 
+#: A lane that says nothing for so long is killed; on a busy machine it needs seconds to start, s.
+_SILENCE_S = 10
+
 
 def _config(broker: Mosquitto, *, partitions: int = 2) -> str:
     return (
@@ -91,9 +94,9 @@ async def _start_lane(name: str, gateway: Gateway) -> tuple[LaneProcess, asyncio
         if lane.health[0]:
             ready.set()
 
-    lane = LaneProcess(name, gateway.config_file, SystemClock(), note, silence_limit_s=3)
+    lane = LaneProcess(name, gateway.config_file, SystemClock(), note, silence_limit_s=_SILENCE_S)
     running = asyncio.create_task(lane.run(asyncio.Event()))
-    await asyncio.wait_for(ready.wait(), 20)
+    await asyncio.wait_for(ready.wait(), 60)
     return lane, running
 
 
@@ -275,6 +278,6 @@ async def test_a_lane_that_has_fallen_silent_is_killed(
 
     os.kill(lane.pid, signal.SIGSTOP)
 
-    assert await asyncio.wait_for(running, 10) == -signal.SIGKILL
+    assert await asyncio.wait_for(running, 3 * _SILENCE_S) == -signal.SIGKILL
     assert lane.health == (False, "not running; will be started anew")
     assert not lane.is_alive
