@@ -245,7 +245,8 @@ class FeedConfig(Table):
             )
         for path in self.device_name.paths:
             parts_of(path)
-        if misfit := own.misfit(self) or availability_problem(self) or texts_problem(self):
+        misfit = own.misfit(self) or self._channel_in_topic()
+        if misfit := misfit or availability_problem(self) or texts_problem(self):
             raise ValueError(misfit)
         if self.other_tags is not None and own.is_flat:
             raise ValueError(f"other_tags: in {self.format.name} no object has tags; leave it out")
@@ -259,6 +260,18 @@ class FeedConfig(Table):
             raise ValueError("models: the same model stands twice; leave one out")
         self._check_identity()
         return self
+
+    def _channel_in_topic(self) -> str:
+        """Why the topic can't name the channel; empty where it does, or does not try to."""
+        reads_one = self.format.name == "value"
+        if reads_one or "channel" not in self.placeholders:
+            return ""
+        # Each message would be one of all channels, which only a tag told apart.
+        return (
+            f"topic: {{channel}} names no channel in {self.format.name}; with one value in each "
+            'message give format = "value", or, where it stands in an object, format = { type = '
+            '"value", path = "value" }, which reads time.path as well; a tag needs another name'
+        )
 
     def _check_identity(self) -> None:
         for name in self.identity or ():

@@ -132,7 +132,8 @@ def test_what_is_wrong_is_told_where_it_stands(tmp_path: Path, text: str, proble
         },
         {
             "topic": "in/{device}/{channel}",
-            "content_types": {"a/b": "value"},
+            "format": "value",
+            "content_types": {"a/b": "json"},
         },
     ],
 )
@@ -140,5 +141,5 @@ def test_formats_that_name_things_themselves_need_a_feed_of_their_own(
     given: dict[str, Any],
 ) -> None:
     """So no message means something else by what others of another format have said."""
-    with pytest.raises(ValueError, match=r"content_types.*(feed of its own|expected all messages)"):
+    with pytest.raises(ValueError, match=r"content_types.*(feed of its own|names no channel)"):
         _feed(**given)

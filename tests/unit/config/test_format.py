@@ -108,8 +108,17 @@ def test_a_value_needs_a_channel() -> None:
         FeedConfig.model_validate({**feed, "topic": "in/{channel}", "device": "id"})
 
 
-def test_a_channel_in_the_topic_is_a_tag_of_other_formats() -> None:
-    """As it was."""
-    feed = {"topic": "in/{device}/{channel}", "channels": {"x": {}}}
-    assert FeedConfig.model_validate(feed).tag_names == ["channel"]
-    assert FeedConfig.model_validate({**feed, "format": "value"}).tag_names == []
+@pytest.mark.parametrize("form", ["json", "msgpack", "cbor", "line_protocol"])
+def test_a_channel_in_the_topic_is_of_messages_of_one_value(form: str) -> None:
+    """In others each message would be of every listed channel; what reads it is said in a line."""
+    feed = {"topic": "in/{device}/{channel}", "channels": {"x": {"path": "value"}}, "format": form}
+    with pytest.raises(ValueError, match=f"names no channel in {form}") as caught:
+        FeedConfig.model_validate(feed)
+    assert 'format = { type = "value", path = "value" }, which reads time.path' in str(caught.value)
+    advised = {"type": "value", "path": "value"}
+    time = {"path": "ts", "unit": "s"}
+    found = FeedConfig.model_validate({**feed, "format": advised, "time": time})
+    assert found.tag_names == []
+    assert FeedConfig.model_validate({**feed, "topic": "in/{device}/{signal}"}).tag_names == [
+        "signal"
+    ]
