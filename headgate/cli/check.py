@@ -137,8 +137,12 @@ def _stands_for(feed: FeedConfig) -> str:
     channels = ", ".join(feed.channels)
     if feed.other_channels is not None:
         channels = f"{channels} and whatever else is a number" if channels else "every number"
+    passed = ""
+    if feed.ignore:
+        more = f" and {len(feed.ignore) - 1} more" if feed.ignore[1:] else ""
+        passed = f", without {feed.ignore[0]}{more}"
     return (
-        f"preset {feed.preset}: {feed.topic}, {feed.format.name}, {channels}; "
+        f"preset {feed.preset}: {feed.topic}{passed}, {feed.format.name}, {channels}; "
         f"`headgate components presets.{feed.preset}` prints all of it"
     )
 

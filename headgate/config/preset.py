@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headgate.config.chosen import TYPE
+from headgate.config.preset_topics import follow_topic
 
 #: The package that has the files.
 _FOLDER: Final = "connectors.formats.presets"
@@ -82,7 +83,7 @@ def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
     preset = known[name].feed
     merged = _merged(preset, feed)
     _put_own_units_first(merged, feed)
-    _name_as_topic_does(merged, feed)
+    follow_topic(merged, preset, feed)
     channels, others = merged.get("channels"), merged.get("other_channels")
     given = feed.get("channels")
     if isinstance(given, Mapping) and isinstance(channels, dict) and isinstance(others, dict):
@@ -95,18 +96,6 @@ def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
         if names and isinstance(skip, list):
             merged["other_channels"] = {**others, "skip": [*skip, *names]}
     return merged
-
-
-def _name_as_topic_does(merged: dict[str, Any], feed: Mapping[str, Any]) -> None:
-    """Where one's own topic has names of several levels, the preset's of availability have, too."""
-    own, said = feed.get("topic"), merged.get("availability")
-    is_own = isinstance(feed.get("availability"), Mapping) and "topic" in feed["availability"]
-    if is_own or not isinstance(own, str) or not isinstance(said, Mapping):
-        return
-    topics = said.get("topic")
-    if "{device...}" in own and isinstance(topics, list):
-        several = [each.replace("{device}", "{device...}") for each in topics]
-        merged["availability"] = {**said, "topic": several}
 
 
 def _put_own_units_first(merged: dict[str, Any], feed: Mapping[str, Any]) -> None:

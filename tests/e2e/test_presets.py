@@ -33,8 +33,6 @@ type = "local_store"
 [feed.esphome]
 preset = "esphome"
 topic = "esphome/{{device}}/{{component}}/{{channel}}/state"
-ignore = ["esphome/+/light/+/state"]
-availability.topic = "esphome/{{device}}/status"
 period = "1s"
 aggregates = [{{ window = "1s" }}]
 """

@@ -84,6 +84,9 @@ def test_check_says_what_a_preset_stands_for(
     assert main(["check", "-c", str(file)]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    homie = "feed.homie: preset homie: homie/{device}/{node}/{channel}, value, every number; "
+    homie = (
+        "feed.homie: preset homie: homie/{device}/{node}/{channel}, without homie/$broadcast/# and "
+        "7 more, value, every number; "
+    )
     assert lines[1].startswith(homie)
     assert "json, lora_rssi, lora_snr; `headgate components presets.chirpstack`" in lines[2]

@@ -281,3 +281,69 @@ def test_most_presets_go_together_on_one_broker(tmp_path: Path) -> None:
     file.write_text(f"[local_store]\n{tables}{beside}")
 
     assert load_config(file).feed.keys() == together | {"esphome"}
+
+
+@pytest.mark.parametrize("name", sorted(presets().keys() - {"sparkplug"}))
+def test_a_prefix_of_ones_own_is_before_all_topics_of_a_preset(name: str) -> None:
+    """What is passed over, and who says that a device is there, stand below it, too."""
+    preset = presets()[name].feed
+    of_preset = FeedConfig.model_validate({"preset": name})
+    found = FeedConfig.model_validate({"preset": name, "topic": f"site/{preset['topic']}"})
+    assert found.ignore == tuple(f"site/{each}" for each in of_preset.ignore)
+    assert found.availability_topics == tuple(
+        f"site/{each}" for each in of_preset.availability_topics
+    )
+    assert (
+        FeedConfig.model_validate({"preset": name, "topic": preset["topic"]}).ignore
+        == of_preset.ignore
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "ignored", "availability"),
+    [
+        (
+            "tasmota",
+            "plant/{hall}/{device}/tele/+",
+            "plant/+/+/tele/INFO1",
+            "plant/{hall}/{device}/tele/LWT",
+        ),
+        ("tasmota", "{device}/tele/SENSOR", "tele/+/INFO1", "tele/{device}/LWT"),
+        (
+            "esphome",
+            "a/b/{device}/sensor/{channel}/state",
+            "a/b/+/light/+/state",
+            "a/b/{device}/status",
+        ),
+        ("zigbee2mqtt", "z/2/{device}", "z/2/bridge/#", "z/2/{device}/availability"),
+        ("zigbee2mqtt", "z/{device...}", "z/bridge/#", "z/{device...}/availability"),
+        ("shelly2", "a/{device}/status/{component}", "a/+/status/sys", "a/{device}/online"),
+    ],
+)
+def test_topics_of_a_preset_go_with_ones_own(
+    name: str, topic: str, ignored: str, availability: str
+) -> None:
+    """Whatever is put before, or in another order; what can't be told stays as it is."""
+    device = {"device": "{device}"} if name == "shelly2" else {}
+    feed = FeedConfig.model_validate({"preset": name, "topic": topic, **device})
+    assert feed.ignore[0] == ignored
+    assert feed.availability_topics[0] == availability
+    own = {"ignore": ["x/#"], "availability": {"topic": "on/{device}"}}
+    feed = FeedConfig.model_validate({"preset": name, "topic": topic, **device, **own})
+    assert feed.ignore == ("x/#",)
+    assert feed.availability_topics == ("on/{device}",)
+
+
+def test_values_of_victrons_system_have_units_too() -> None:
+    """Where names stand below others, as of its battery: they are the same values."""
+    feed = FeedConfig.model_validate({"preset": "victron"})
+    channels = ChannelTable()
+    names = ["Dc/Battery/Soc", "Dc/Battery/ConsumedAmphours", "Ac/L1/Energy/Forward", "Yield/User"]
+    FeedDecoder("f", feed, channels, IngestConfig()).decode(
+        [f"N/c0/system/0/{name}".encode() for name in names],
+        [b'{"value": 1}'] * len(names),
+        np.full(len(names), _NOW_NS),
+    )
+    assert {each.field: each.unit for each in channels.channels} == dict(
+        zip(names, ["%", "Ah", "kWh", "kWh"], strict=True)
+    )
