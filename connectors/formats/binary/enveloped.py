@@ -8,6 +8,7 @@ from connectors.formats.binary.component import BinaryConfig
 from connectors.formats.binary.format import BinaryFormat
 from connectors.formats.json.format import JsonFormat
 from connectors.formats.numbers import number_in, shown
+from connectors.formats.passing import Passing
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
@@ -47,6 +48,7 @@ class EnvelopedFormat:
         self._takes_text = table.encoding in ("hex", "base64")
         self._frames = BinaryFormat(table, feed, limits)
         self._objects = JsonFormat(feed, limits)
+        self._passing = Passing.of(feed)
         self._has_columns = feed.arrays is not None
         self._width = len(table.fields)
         self.check_count = self._frames.check_count
@@ -84,7 +86,12 @@ class EnvelopedFormat:
         if type(content) is not dict:
             raise DataError("not_object", f"expected an object, got {shown(content)}")
         value = content if self._get is None else self._get(content)
-        found = self._frames.read(topic, self._frame(value))
+        try:
+            found = self._frames.read(topic, self._frame(value))
+        except DataError:
+            if self._passing is None or not self._passing.is_message(content):
+                raise
+            return [content], before  # it says itself that it is passed over
         records: list[Any] = found if isinstance(found, list) else [found]
         bad = [each for each in records if isinstance(each, DataError)]
         records = [each for each in records if not isinstance(each, DataError)]

@@ -12,6 +12,7 @@ import numpy as np
 from connectors.formats.bounds import AnyObject, Bounds
 from connectors.formats.format import MakeTyped
 from connectors.formats.json.payload import loads
+from connectors.formats.passing import Passing
 from connectors.formats.paths import ABSENT, getter
 from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
@@ -67,6 +68,7 @@ class JsonFormat:
         self._embedded = [(path, parts_of(path)) for path in embedded]
         self._records = () if feed.records is None else parts_of(feed.records)
         self._inside = inside
+        self._passing = Passing.of(feed) if inside is not None or embedded else None
         self._get_inside = None if inside is None else getter(inside)
         self.unseen_bytes = self._bounds.unseen_bytes
         self.check_count = self._bounds.check_count
@@ -94,6 +96,19 @@ class JsonFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         content = self._content(payload)
+        try:
+            return self._inner(content)
+        except DataError:
+            if not self._is_passed(content):
+                raise
+            return content
+
+    def _is_passed(self, content: object) -> bool:
+        """Whether a message, or one of its records, says itself that it is passed over."""
+        return self._passing is not None and self._passing.is_message(content)
+
+    def _inner(self, content: object) -> object:
+        """What stands in a message, with what is written as text in it."""
         if self._get_inside is not None:
             content = self._unwrapped(self._get_inside(content))
         for path, parts in self._embedded:
@@ -124,7 +139,8 @@ class JsonFormat:
                     if way != self._records:
                         raise
                     # One that is none is one bad record.
-                    value[at] = error.with_traceback(None)
+                    if not self._is_passed(each):
+                        value[at] = error.with_traceback(None)
         elif type(value) is dict:
             whole = ".".join(parts)
             key, rest = (whole, []) if whole in value else (key, rest)

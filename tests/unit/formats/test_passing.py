@@ -51,6 +51,54 @@ def test_what_says_one_of_some_words_is_skipped() -> None:
     assert found == ([4, 5, 6, 7, 8], ["8: no_channels"], 4)
 
 
+@pytest.mark.parametrize(
+    ("form", "data"),
+    [
+        ({"encoding": "hex", "fields": {"x": {"at": 0, "type": "u8"}}}, "07"),
+        ({"encoding": "base64", "fields": {"x": {"at": 0, "type": "u8"}}}, "Bw=="),
+        ({"encoding": "registers", "fields": {"x": {"at": 0, "type": "u16"}}}, [7]),
+    ],
+)
+@pytest.mark.parametrize("said", [{"only": {"cmd": "rx"}}, {"skip": {"cmd": ["gw", "t*"]}}])
+def test_a_message_that_is_passed_over_needs_no_frame(
+    said: dict[str, Any], form: dict[str, Any], data: object
+) -> None:
+    """Nor a whole one, alone or in an array; without such a word it is refused as it was."""
+    feed = {**said, "format": {"type": "binary", "inside": "data", **form}}
+    rx = {"cmd": "rx", "data": data}
+    found = _read(
+        feed, {"cmd": "gw", "gws": []}, {"cmd": "txd", "data": ""}, rx, {"cmd": "rx"},
+        [{"cmd": "gw", "data": "?"}, rx], {"data": ""},
+    )  # fmt: skip
+    assert found[0] == [7, 7]
+    assert [each.partition(":")[0] for each in found[1]] == ["3", "5"]
+    assert found[2] == 2
+
+
+@pytest.mark.parametrize("form", [{"inside": "body"}, {"embedded": ["body"]}])
+def test_a_message_that_is_passed_over_needs_no_text_that_is_json(form: dict[str, Any]) -> None:
+    """The word stands beside it; where nothing says so the message is refused."""
+    feed = {
+        "format": {"type": "json", **form},
+        "skip": {"kind": "hello"},
+        "channels": {"x": {"path": "x" if "inside" in form else "body.x"}},
+    }
+    found = _read(feed, {"kind": "hello", "body": "up!"}, {"body": '{"x": 1}'}, {"body": "up!"})
+    assert found == ([1], ["2: not_json"], 1)
+
+
+def test_a_record_that_is_passed_over_needs_no_text_that_is_json() -> None:
+    """As little as a message of its own."""
+    feed = {
+        "format": {"type": "json", "embedded": ["r.body"]},
+        "records": "r",
+        "skip": {"kind": "hello"},
+        "channels": {"x": {"path": "body.x"}},
+    }
+    found = _read(feed, {"r": [{"kind": "hello", "body": "up!"}, {"body": '{"x": 1}'}]})
+    assert found == ([1], [], 0)
+
+
 def test_only_what_says_all_of_it_is_read() -> None:
     """Of a message of other kinds nothing need be as the feed says."""
     feed: dict[str, Any] = {"records": "Messages.Payload", "only": {"MessageType": "ua-data"}}
