@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,20 @@ class Message:
             devices.note_place(self._topic, record, around, place)
         self.place = place
 
+    def places(self, records: Sequence[object], around: Around) -> list[int | None]:
+        """The place of each record's device, None where it has none, or one too many."""
+        if self._devices.is_named_by_topic and self.place >= 0:
+            return [self.place] * len(records)
+        places: list[int | None] = []
+        for record in records:
+            try:
+                self.find_device(record, around)
+            except DataError:
+                places.append(None)
+            else:
+                places.append(self.place)
+        return places
+
 
 @dataclass(slots=True)
 class _Parts:
@@ -139,6 +153,9 @@ class LongMessages:
             rows: Where the readings go.
             take_other: Is asked for what is no record.
         """
+        records = found.plain
+        if self._shape is None and records is not None and set(map(type, records)) <= {dict}:
+            return self._add_plain(records, found, message, rows)
         refused: set[int] = set()
         parts = _Parts()
         for number, (record, around) in enumerate(found):
@@ -155,6 +172,27 @@ class LongMessages:
                 parts = _Parts()
         if parts.record:
             refused.update(self._add(parts, message, rows))
+        return sorted(refused)
+
+    def _add_plain(
+        self, records: Sequence[Any], found: Found, message: Message, rows: Rows
+    ) -> list[int]:
+        """The same of records that are all objects, in one array."""
+        refused: set[int] = set()
+        for first in range(0, len(records), _MOST_PARTS):
+            some: list[Any] = [*records[first : first + _MOST_PARTS]]
+            numbers = list(range(first, first + len(some)))
+            around = [found.around] * len(some)
+            places = message.places(some, found.around)
+            if None in places:
+                refused.update(compress(numbers, (place is None for place in places)))
+                is_there = [place is not None for place in places]
+                some, around = list(compress(some, is_there)), list(compress(around, is_there))
+                numbers = list(compress(numbers, is_there))
+            known = [place for place in places if place is not None]
+            if known:
+                parts = _Parts(some, some, around, numbers, known)
+                refused.update(self._add(parts, message, rows))
         return sorted(refused)
 
     def dates(self, found: Found, arrived_ns: int) -> list[tuple[int, int] | None]:
@@ -179,7 +217,8 @@ class LongMessages:
             parts.number.append(number)
             parts.place.append(place)
             return
-        for part in self._shape.parts(record, around):
+        single = self._shape.single
+        for part in self._shape.parts(record, around) if single is None else single(record, around):
             if not part.is_good:
                 parts.doubted.append(len(parts.record))
             parts.record.append(part.record)
@@ -202,8 +241,7 @@ class LongMessages:
         if self._times is None:
             flags = np.full(count, _ARRIVAL_TIME, np.uint16)
             return arrival_ns, flags, np.zeros(count, np.bool_)
-        find = self._times.find
-        values = list(map(find, timed, around))
+        values = self._times.find_all(timed, around)
         return self._times.dated_column(values, arrival_ns, later_ns)
 
     def _add(self, parts: _Parts, message: Message, rows: Rows) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from connectors.formats.numbers import shown
@@ -190,8 +189,8 @@ class TimeTexts:
         text = value.strip()
         for pattern in self._patterns:
             short = _LONG_FRACTION.sub("", text) if pattern.has_fraction else text
-            with suppress(ValueError):
-                return pattern.read(short)
+            if (found := pattern.found(short)) is not None:
+                return found
         return None
 
     def _digits_as_text(self, value: object) -> object:

@@ -167,6 +167,7 @@ class Writing:
         self._base = base
         # The longest first: with "C" and "°C" the text "21 °C" ends with both.
         self._suffixes = sorted(suffixes, key=len, reverse=True)
+        self._plain_signs = _PLAIN_SIGNS + (decimal or "").encode()
         #: Whether anything was said of it.
         self.is_given = decimal is not None or bool(suffixes) or base != 10
 
@@ -181,6 +182,12 @@ class Writing:
         if self._decimal is None:
             plain = number_text(text)
             return None if plain is None else float(plain)
+        if text.isascii() and not text.encode().translate(None, self._plain_signs):
+            # Digits, signs and a fraction, as nearly all are.
+            try:
+                return float(text.replace(self._decimal, "."))
+            except ValueError:
+                pass
         found = _WRITTEN[self._decimal].fullmatch(text)
         if found is None:
             return None
@@ -208,8 +215,7 @@ class Writing:
     def _without_groups(self, texts: Sequence[str], decimal: str) -> NDArray[np.float64] | None:
         """Numbers of digits, signs and fractions, as nearly all are; None: not all are such."""
         written = "\n".join(texts)
-        signs = _PLAIN_SIGNS + decimal.encode()
-        if not written.isascii() or written.encode().translate(None, signs):
+        if not written.isascii() or written.encode().translate(None, self._plain_signs):
             return None
         numbers = written.replace(decimal, ".").split("\n")
         if len(numbers) != len(texts) or max(map(len, numbers), default=0) > MAX_NUMBER:

@@ -33,10 +33,16 @@ _MOST_FIELDS = 10_000
 _DEEPEST = 8
 _MOST_ELEMENTS = 16
 
+#: Texts of one message that are remembered with what they are: some say one thing all the time.
+_MOST_TEXTS = 100
+
 #: What stands for all of them where counters and examples have a channel's name.
 _LABEL = "other_channels"
 
 _MISSING = int(Quality.MISSING)
+
+#: Of values of these kinds the name says what becomes of them.
+_PLAIN = frozenset({str, float, int})
 
 #: Why no more of a device are taken.
 _FULL = "too_many_channels"
@@ -113,6 +119,10 @@ class Others:
         self._names = {*feed.channels, *map(key_of, paths if self._is_flat else ())}
         self._skip = pattern_of(table.skip)
         self._left = _MOST_FIELDS
+        # By key of a record itself, the name of the channel that it is.
+        self._plain: dict[str, str] = {}
+        # What texts were, of this message.
+        self._read_texts: dict[str, tuple[float, int, str]] = {}
 
     def way_of(self, name: str) -> int:
         """What becomes of a field that stands in a record itself: which of ``signals`` it is.
@@ -131,6 +141,7 @@ class Others:
     def begin(self) -> None:
         """A new message."""
         self._left = _MOST_FIELDS
+        self._read_texts = {}
 
     @property
     def is_spent(self) -> bool:
@@ -191,13 +202,20 @@ class Others:
 
     def _read(self, name: str, value: object, *, is_known: bool) -> tuple[float, int, str]:
         """What a value is, as ``Signal.odd_value`` says it; of a new channel it refuses nothing."""
+        if self._signal_of is None and type(value) is str:
+            known = self._read_texts.get(value)
+            if known is not None:
+                return known
         signal = self._signal if self._signal_of is None else self._signal_of(name)
         try:
-            return signal.odd_value(value)
+            found = signal.odd_value(value)
         except DataError as error:
             if not is_known:
                 return nan, _MISSING, ""
             raise DataError(error.reason, f"{name}{error.detail}") from None
+        if type(value) is str and len(value) <= MAX_NAME and len(self._read_texts) < _MOST_TEXTS:
+            self._read_texts[value] = found
+        return found
 
     def _begins(self, value: object) -> bool:
         """Whether a value makes a channel known."""
@@ -212,27 +230,39 @@ class Others:
 
         Where something can have no name, a DataError stands in the value's place.
         """
+        # Of what stands in a record itself, names that nothing else has are remembered.
+        known = {} if depth else self._plain
         for key, value in _members(content):
             self._left -= 1
             if self._left < 0:
                 return
             if type(key) is not str:
                 yield "", DataError("no_channels", f"a key that is no text: {shown(key)}")
-                continue
-            path = (*way, key)
-            if path in self._taken or path[1:] in self._bare:
-                continue
-            own = key if self._is_flat and not depth else quoted(key)
-            full = f"{name}.{own}" if name else own
-            is_branch = type(value) in (dict, list)
-            if len(full) > MAX_NAME and (is_branch or self._begins(value)):
-                # Nor is it looked below it: each name there would be as long.
-                yield "", too_long("a channel's name", full)
-            elif is_branch:
-                if depth < _DEEPEST:
-                    yield from self._leaves(value, path, full, depth + 1)
-            elif value is not ABSENT and self._may_be_called(full):
-                yield full, value
+            elif key in known and type(value) in _PLAIN:
+                yield known[key], value
+            else:
+                yield from self._leaves_at(key, value, way, name, depth)
+
+    def _leaves_at(
+        self, key: str, value: object, way: tuple[str, ...], name: str, depth: int
+    ) -> Iterator[tuple[str, object]]:
+        """The same of one member of what stands there."""
+        path = (*way, key)
+        if path in self._taken or path[1:] in self._bare:
+            return
+        own = key if self._is_flat and not depth else quoted(key)
+        full = f"{name}.{own}" if name else own
+        is_branch = type(value) in (dict, list)
+        if len(full) > MAX_NAME and (is_branch or self._begins(value)):
+            # Nor is it looked below it: each name there would be as long.
+            yield "", too_long("a channel's name", full)
+        elif is_branch:
+            if depth < _DEEPEST:
+                yield from self._leaves(value, path, full, depth + 1)
+        elif value is not ABSENT and self._may_be_called(full):
+            if not depth and len(self._plain) < _MOST_FIELDS:
+                self._plain[key] = full
+            yield full, value
 
     def _may_be_called(self, name: str) -> bool:
         """Whether a name is none of those that are taken, or left out; a long one is none."""

@@ -89,17 +89,49 @@ class Pattern:
         """Whether it reads no text that differs from this one in its digits only."""
         return self._loose is not None and self._loose.fullmatch(text) is None
 
+    def in_digits(self, text: str) -> re.Match[str] | None:
+        """Where its directives stand in a text whose numbers may be any that have as many digits.
+
+        None where that is not so, or is not known.
+        """
+        if self.regex is None or self._loose is None:
+            return None
+        found = self.regex.match(text)
+        if found is not None and found.end() == len(text):
+            return found
+        loose = self._loose.fullmatch(text)
+        if loose is None or "z" in self.groups:
+            return None
+        widths = {each: len(loose[self.groups[each]]) for each in "Yy" if each in self.groups}
+        return loose if all(width == max_digits(each) for each, width in widths.items()) else None
+
     def read(self, text: str) -> datetime:
         """What a text says, as ``strptime`` says it.
 
         Raises:
             ValueError: It is not written so.
         """
+        if (found := self.found(text)) is None:
+            raise ValueError(f"not as {self.text}")
+        return found
+
+    def found(self, text: str) -> datetime | None:
+        """The same, or None."""
         if self.regex is None:
-            return datetime.strptime(text, self.text)  # noqa: DTZ007  (with a zone where it has one)
+            try:
+                return datetime.strptime(text, self.text)  # noqa: DTZ007  (with a zone if it has one)
+            except ValueError:
+                return None
         found = self.regex.match(text)
         if found is None or found.end() != len(text):
-            raise ValueError(f"not as {self.text}")
+            return None
+        try:
+            return self._moment(found)
+        except ValueError:
+            return None
+
+    def _moment(self, found: re.Match[str]) -> datetime:
+        """What is said so; ValueError for what no calendar or clock has."""
         said = dict(zip(self.groups, found.groups(), strict=True))
         year, month, day = _date_of(said)
         return datetime(

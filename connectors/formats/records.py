@@ -74,6 +74,17 @@ class Found:
         contents = self.payload if type(self.payload) is list else ()
         return list(map(type, contents)).count(Stated)
 
+    @property
+    def plain(self) -> Sequence[object] | None:
+        """All records, where they are as they stand in one place; None where that is not so."""
+        is_plain = self._record_of is None and self._is_passed is None and len(self._ends) == 1
+        return self._ends[0][0] if is_plain else None
+
+    @property
+    def around(self) -> Around:
+        """What is around each of these."""
+        return self._ends[0][1]
+
     def refusal(self, first: DataError, count: int, number: int) -> DataError:
         """The refusal of all of it for so many of its records, of which this is the first.
 

@@ -23,8 +23,9 @@ from headgate.core.errors import DataError
 #: Elements of one array are no farther apart, first and last.
 _LONGEST_NS = 366 * 86_400 * NS_PER_S
 
-#: No word for how good a value is is longer.
+#: No word for how good a value is is longer; and so many are remembered.
 _LONGEST_WORD = 64
+_MOST_WORDS = 1000
 
 #: Names that are numbers are no longer than this.
 _LONGEST_NAME_BITS = 200
@@ -85,6 +86,12 @@ class Shape:
         self._check_count(parts)
         return parts
 
+    @property
+    def single(self) -> Callable[[dict[str, object], Around], Sequence[Part]] | None:
+        """``parts`` of records that are names and values and nothing else; None for others."""
+        is_single = self._pick is None and self._quality is None
+        return self._pairs.parts if is_single and self._pairs is not None else None
+
     def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
         """The parts of a record; none where nothing in it is one of the feed's channels.
 
@@ -118,18 +125,23 @@ class NamedValues:
 
     def __init__(self, feed: FeedConfig, pairs: PairsConfig, signals: Sequence[Signal]) -> None:
         self._names = [(path, getter(path)) for path in pairs.name]
+        self._name = self._names[0][1] if len(self._names) == 1 else None
         self._values = [getter(path) for path in pairs.value]
         paths = (path for signal in signals for path in (signal.path, *signal.others))
         self._wanted = wanted(feed, map(key_of, paths))
 
-    def parts(self, record: dict[str, object], around: Around) -> Iterator[Part]:
+    def parts(self, record: dict[str, object], around: Around) -> Sequence[Part]:
         """The record, if its name is one of the feed's channels."""
-        name = "/".join([_text_at(path, get, record, around) for path, get in self._names])
-        if name in self._wanted:
-            yield Part({name: self._value(record)}, record)
+        if self._name is not None and type(name := self._name(record)) is str:
+            pass  # as mostly: one text, and in the record itself
+        else:
+            name = "/".join([_text_at(path, get, record, around) for path, get in self._names])
+        return (Part({name: self._value(record)}, record),) if name in self._wanted else ()
 
     def _value(self, record: dict[str, object]) -> object:
         """The first that is there, and null only where no other is."""
+        if len(self._values) == 1:
+            return self._values[0](record)
         found = [value for get in self._values if (value := get(record)) is not ABSENT]
         return next((value for value in found if value is not None), None if found else ABSENT)
 
@@ -240,6 +252,8 @@ class SenderQuality:
     def __init__(self, quality: SourceQualityConfig, *, may_be_array: bool) -> None:
         self._get = getter(quality.path)
         self._good = {comparable(each) for each in quality.good}
+        # Of words that were met.
+        self._known: dict[str, bool] = {}
         self._may_be_array = may_be_array
 
     def of(self, record: object, around: Around) -> bool | list[bool]:
@@ -249,7 +263,16 @@ class SenderQuality:
             return True
         if isinstance(value, list):
             return self._may_be_array and [comparable(each) in self._good for each in value]
-        return comparable(value) in self._good
+        if type(value) is not str:
+            return comparable(value) in self._good
+        known = self._known.get(value)
+        if known is None:
+            known = comparable(value) in self._good
+            if len(value) <= _LONGEST_WORD:
+                if len(self._known) >= _MOST_WORDS:
+                    self._known.clear()
+                self._known[value] = known
+        return known
 
 
 def comparable(value: object) -> tuple[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -66,11 +66,13 @@ class Moments:
 
     Attributes:
         is_read: bool[n], whether it was.
+        is_none: bool[n], whether it is known that it is no time; of others that is not known.
         has_offset: bool[n], whether the text says its offset.
         time_ns: int64[n], ns since 1970: UTC where it does, else local.
     """
 
     is_read: NDArray[np.bool_]
+    is_none: NDArray[np.bool_]
     has_offset: NDArray[np.bool_]
     time_ns: NDArray[np.int64]
 
@@ -86,6 +88,7 @@ class _Layout:
         offset: Where those of an offset stand, as hours and minutes; None: nowhere.
         has_offset: Whether there is one, be it without digits.
         sign: Of the offset.
+        is_only: Whether texts of this shape are read in no other way, if they are.
     """
 
     spans: Mapping[str, _Span]
@@ -94,6 +97,11 @@ class _Layout:
     offset: tuple[_Span, _Span] | None
     has_offset: bool
     sign: int
+    is_only: bool = True
+
+
+#: What there is of texts that are no time whatever their digits are.
+_NONE = _Layout({}, {}, None, None, has_offset=False, sign=0)
 
 
 class TextColumn:
@@ -114,8 +122,8 @@ class TextColumn:
             values: The values, of any kind.
         """
         count = len(values)
-        is_read, has_offset = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-        moments = Moments(is_read, has_offset, np.zeros(count, np.int64))
+        is_read, is_none, has_offset = np.zeros((3, count), np.bool_)
+        moments = Moments(is_read, is_none, has_offset, np.zeros(count, np.int64))
         rows: list[int] | None = None
         texts: Sequence[object] = values
         if count < _LEAST:
@@ -162,19 +170,21 @@ class TextColumn:
     def _layout(self, text: str) -> _Layout | None:
         if self._is_iso:
             return self._of_iso(text)
-        for pattern in self._patterns:
+        for number, pattern in enumerate(self._patterns, 1):
             layout = _of_pattern(pattern, text)
             if layout is not None:
-                return layout
-            cut, _, _ = _without_long_fraction(text) if pattern.has_fraction else (text, 0, 0)
-            if not pattern.is_out(cut.strip()):
+                is_only = all(_is_out(each, text) for each in self._patterns[number:])
+                return replace(layout, is_only=is_only)
+            if not _is_out(pattern, text):
                 return None  # it may read some of them
-        return None
+        return _NONE
 
     def _of_iso(self, text: str) -> _Layout | None:
         found = _ISO.fullmatch(text)
         if found is None:
-            return None
+            # Of numbers no two have letters at the same place before all digits.
+            is_word = text.lstrip()[:1].isalpha() and _DIGITS.search(text) is not None
+            return _NONE if is_word else None
         spans = {each: found.span(each) for each in "YmdHMS" if found[each] is not None}
         fraction = None if found["f"] is None else found.span("f")
         return _with_offset(found["z"], found.start("z"), spans, {}, fraction)
@@ -194,6 +204,9 @@ class TextColumn:
             signs: uint8[n, length], the texts.
             layout: What stands where in them.
         """
+        if layout is _NONE:
+            moments.is_none[rows] = True
+            return
         count = len(signs)
         said = {name: _number(signs, span) for name, span in layout.spans.items()}
         for name, number in layout.fixed.items():
@@ -204,6 +217,8 @@ class TextColumn:
         for name, (least, most) in _RANGES.items():
             if name in said:
                 is_good &= (said[name] >= least) & (said[name] <= most)
+        if layout.is_only:
+            moments.is_none[rows] = ~is_good
         nanosecond, is_even = np.zeros(count, np.int64), np.ones(count, np.bool_)
         if layout.fraction is not None:
             first, end = layout.fraction
@@ -244,6 +259,12 @@ class TextColumn:
         return hour * 3600 + minute * 60 + second
 
 
+def _is_out(pattern: Pattern, text: str) -> bool:
+    """Whether a pattern reads no text of this one's shape."""
+    cut, _, _ = _without_long_fraction(text) if pattern.has_fraction else (text, 0, 0)
+    return pattern.is_out(cut.strip())
+
+
 def _of_pattern(pattern: Pattern, text: str) -> _Layout | None:
     """Where digits stand in texts of this one's shape; None where there may be doubts."""
     long_fractions = len(_LONG_FRACTION.findall(text))
@@ -251,8 +272,8 @@ def _of_pattern(pattern: Pattern, text: str) -> _Layout | None:
     if pattern.regex is None or is_odd:
         return None
     text, cut, more = _without_long_fraction(text) if "f" in pattern.groups else (text, 0, 0)
-    found = pattern.regex.match(text)
-    if found is None or found.end() != len(text):
+    found = pattern.in_digits(text)
+    if found is None:
         return None
     spans = {each: found.span(number) for each, number in pattern.groups.items()}
     if more and spans["f"][1] != cut:

@@ -114,6 +114,20 @@ class EventTimes:
             return value
         return tuple(first(get, record, around) for get in self._parts)
 
+    def find_all(
+        self, records: Sequence[object], arounds: Sequence[Sequence[object]]
+    ) -> list[object]:
+        """What each of some records, or what is around it, says of its time."""
+        find = self.find
+        if len(self._parts) > 1 or self._others:
+            return list(map(find, records, arounds))
+        values = list(map(self._parts[0], records))
+        if ABSENT in values:
+            for at, value in enumerate(values):
+                if value is ABSENT:
+                    values[at] = find(records[at], arounds[at])
+        return values
+
     def dated(self, value: object, arrived_ns: int, later_ns: int = 0) -> tuple[int, int]:
         """A reading's time, ns, and the quality that it gives the reading.
 
@@ -333,7 +347,8 @@ class EventTimes:
             else:
                 local_ns, arrived_ns = times_ns[rows], arrival_ns[rows]
                 times_ns[rows] = self._in_zone_all(self._offsets, local_ns, arrived_ns)
-        rows = np.flatnonzero(~found.is_read)
+        times_ns[found.is_none] = NO_TIME_NS
+        rows = np.flatnonzero(~(found.is_read | found.is_none))
         if leaves_odd and len(rows) >= _MANY:
             times_ns[rows] = NO_TIME_NS
         elif len(rows):
