@@ -81,7 +81,7 @@ class CarefulWay:
         self._others = self.others
         # Of the readings whose time needs no second look.
         self._flags = int(Quality.ARRIVAL_TIME if times is None else Quality.GOOD)
-        self._long = LongMessages(signals, devices, self._shape, times)
+        self._long = LongMessages(self._numbers, devices, self._shape, times, texts)
         # Of fewer records, or parts of some, each goes by itself.
         self._least_columns = least_columns
         self._parts = 0
@@ -182,7 +182,7 @@ class CarefulWay:
     def _add_all(self, found: Found, message: Message, rows: Rows) -> DataError | None:
         """Add the readings of all records; the refusal of those that are refused."""
         is_long = self._parts >= self._least_columns
-        if is_long and self._others is None and self._texts is None:
+        if is_long and self._others is None:
             with no_garbage_collection():
                 return self._add_columns(found, message, rows)
         dates = self._long.dates(found, message.arrived_ns) if is_long else None
@@ -193,6 +193,9 @@ class CarefulWay:
                 count += 1
                 continue
             dated = None if dates is None else dates[index]
+            if refusal is not None and dates is not None and dated is None and self._is_bad(record):
+                count += 1
+                continue
             try:
                 self._add(record, around, message, rows, dated)
             except DataError as error:
@@ -202,6 +205,11 @@ class CarefulWay:
                     if error.reason in _EXPLAINED:
                         refusal = self._explained(error, record, around, message.arrived_ns)
         return None if refusal is None else found.refusal(refusal, count, number)
+
+    def _is_bad(self, record: object) -> bool:
+        """Whether a record whose time is none is refused for that, and nothing is new in it."""
+        is_known = self._shape is None and self._devices.is_named_by_topic
+        return is_known and type(record) is dict
 
     def _has_nothing_left(self, record: object) -> bool:
         """Whether a record is refused whatever is in it, and leaves nothing behind."""

@@ -82,7 +82,10 @@ class FeedDecoder:
             for place, signal in enumerate(self._signals)
             if feed.channels[signal.name].is_text
         ]
-        self._texts = TextSignals(texts, self._devices.text_code) if texts else None
+        devices = self._devices
+        self._texts = None
+        if texts:
+            self._texts = TextSignals(texts, devices.text_code, devices.has_room_for)
         self._passing = Passing.of(feed)
         self._times = None if feed.time.path is None else EventTimes(feed.time)
         # Of the readings whose time needs no second look.

@@ -281,21 +281,26 @@ class Devices:
         """Tags and name of the device at this place, as ``named_by`` has them."""
         return self._device_of[place]
 
+    def has_room_for(self, row: int, text: str) -> bool:
+        """Whether ``text_code`` has no one too many of it."""
+        known = self._channels.texts.known(row)
+        is_full = len(known) >= self._limits.max_texts and code_of(text) not in known
+        self.is_full |= is_full
+        return not is_full
+
     def text_code(self, row: int, text: str) -> float:
         """The code of a text of the text channel at this row of the table.
 
         Raises:
             DataError: ``too_many_texts``: it has said so many others.
         """
-        texts, most = self._channels.texts, self._limits.max_texts
-        known = texts.known(row)
-        if len(known) >= most and code_of(text) not in known:
-            self.is_full = True
+        if not self.has_room_for(row, text):
             channel = self._channels.channels[row].field
             raise DataError(
-                "too_many_texts", f"{channel}: {text!r:.60}; ingest.max_texts is {most}"
+                "too_many_texts",
+                f"{channel}: {text!r:.60}; ingest.max_texts is {self._limits.max_texts}",
             )
-        return texts.add(row, text)
+        return self._channels.texts.add(row, text)
 
     def know(self, channel: Channel) -> None:
         """Count a channel of earlier, and its device, as met; not if it is one too many by now."""

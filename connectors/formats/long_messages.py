@@ -22,6 +22,8 @@ from connectors.formats.records import Around, Found
 from connectors.formats.shape import Shape
 from connectors.formats.signal_columns import SignalColumn
 from connectors.formats.signals import Signal
+from connectors.formats.text_columns import TextColumn
+from connectors.formats.texts import TextSignals
 from connectors.formats.times import EventTimes
 from headgate.core.batch import Quality
 from headgate.core.channels import Tags
@@ -128,10 +130,12 @@ class LongMessages:
     """Decodes messages of one feed column by column.
 
     Args:
-        signals: The feed's channels.
+        signals: The feed's channels that are numbers.
         devices: Its devices.
         shape: How its records are made of parts; None: each is one object with all channels in it.
         times: Its event times; None: it has none.
+        texts: The channels that are texts, whose places are behind those of ``signals``; None:
+            there are none.
     """
 
     def __init__(
@@ -140,8 +144,9 @@ class LongMessages:
         devices: Devices,
         shape: Shape | None,
         times: EventTimes | None,
+        texts: TextSignals | None = None,
     ) -> None:
-        self._signals, self._devices = signals, devices
+        self._signals, self._devices, self._texts = signals, devices, texts
         self._shape, self._times = shape, times
 
     def add(self, found: Found, message: Message, rows: Rows, take_other: TakeOther) -> list[int]:
@@ -246,7 +251,8 @@ class LongMessages:
 
     def _add(self, parts: _Parts, message: Message, rows: Rows) -> list[int]:
         """Add the readings of parts; the numbers of records of which one is refused."""
-        count, width = len(parts.record), len(self._signals)
+        texts = () if self._texts is None else self._texts.signals
+        count, width = len(parts.record), len(self._signals) + len(texts)
         later_ns = np.array(parts.later_ns or np.zeros(count), np.int64)
         time_ns, flags, is_refused = self._dated(
             parts.timed, parts.around, message.arrived_ns, later_ns
@@ -261,7 +267,17 @@ class LongMessages:
             is_there[:, at] = ~column.is_absent
             is_refused |= column.is_refused
             if column.bad:
-                columns.append((signal, column.bad, values))
+                columns.append((signal.name, "a number", column.bad, values))
+        is_full = np.zeros(count, np.bool_)
+        for at, text_signal in enumerate(texts, len(self._signals)):
+            assert self._texts is not None  # noqa: S101  (for the type checker)
+            channels = self._devices.rows[parts.place, at].tolist()
+            said = TextColumn.of(text_signal, parts.record, channels, is_refused, self._texts)
+            value[:, at], quality[:, at] = said.code, said.quality | flags
+            is_there[:, at] = ~said.is_absent
+            is_full |= said.is_full
+            if said.bad:
+                columns.append((text_signal.name, "a text", said.bad, said.values))
         is_refused |= ~is_there.any(axis=1)
         is_there &= ~is_refused[:, None]
         if parts.doubted:
@@ -274,30 +290,30 @@ class LongMessages:
         if later_ns[row].any():
             rows.note_later(before, later_ns[row])
         self._note_bad(columns, is_refused, message.position, rows)
-        return list(compress(parts.number, is_refused.tolist()))
+        return list(compress(parts.number, (is_refused | is_full).tolist()))
 
     def _note_bad(
         self,
-        columns: Sequence[tuple[Signal, dict[int, str], Sequence[object]]],
+        columns: Sequence[tuple[str, str, dict[int, str], Sequence[object]]],
         is_refused: NDArray[np.bool_],
         position: int,
         rows: Rows,
     ) -> None:
         """Count the bad fields of what is not refused, in the order in which they are met."""
-        counts: dict[tuple[str, str], tuple[int, int, int, object]] = {}
-        for at, (signal, bad, values) in enumerate(columns):
+        counts: dict[tuple[str, str, str], tuple[int, int, int, object]] = {}
+        for at, (name, expected, bad, values) in enumerate(columns):
             for row, word in bad.items():
                 if is_refused[row]:
                     continue
-                key = (signal.name, word)
+                key = (name, word, expected)
                 first, place, count, value = counts.get(key, (row, at, 0, values[row]))
                 if row < first:
                     first, value = row, values[row]
                 counts[key] = (first, place, count + 1, value)
-        for (name, word), (_, _, count, value) in sorted(
+        for (name, word, expected), (_, _, count, value) in sorted(
             counts.items(), key=lambda item: item[1][:2]
         ):
-            rows.note_bad(name, word, position, value, count=count)
+            rows.note_bad(name, word, position, value, expected=expected, count=count)
 
 
 def _values(records: Sequence[dict[str, object]], signal: Signal) -> list[object]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
 
 from connectors.formats.numbers import shown
 from connectors.formats.patterns import Pattern
@@ -43,6 +46,9 @@ _LARGEST = 10**15
 #: Of an NTP timestamp as one number: digits at most, and the second half of 1934.
 _NTP_DIGITS = 20
 _LEAST_NTP = 1 << 62
+
+#: As far from 1970, ns, a zone has an offset for local times; others are read by themselves.
+_PLAIN_NS = 9_000_000_000 * NS_PER_S
 
 _GPS_EPOCH = "1980-01-06"
 _NTP_EPOCH = "1900-01-01"
@@ -176,6 +182,37 @@ class TimeTexts:
                 "the day's beginning",
             )
         return found, text
+
+    def read_left(
+        self,
+        values: Sequence[object],
+        is_left: NDArray[np.bool_],
+        found: Moments,
+        is_nothing: Callable[[str], bool] | None,
+    ) -> None:
+        """Read texts one by one, which others are not like; what they say is put to the others.
+
+        Args:
+            values: All values.
+            is_left: bool[r], which are left.
+            found: What the others say.
+            is_nothing: Says of a text whether it is none without a look at it; None: none is so.
+        """
+        for row in np.flatnonzero(is_left).tolist():
+            value = values[row]
+            if type(value) is not str:
+                continue
+            moment = None if is_nothing is not None and is_nothing(value) else self.found(value)
+            is_date = self.is_iso and len(value) <= _DATE_LENGTH and not self._takes_dates
+            if moment is None or is_date:
+                found.is_none[row] = True
+                continue
+            is_local = moment.tzinfo is None
+            moment = moment.replace(tzinfo=UTC) if is_local else moment
+            time_ns = moment_ns(moment, self.digits(value))
+            if -_PLAIN_NS < time_ns < _PLAIN_NS:
+                found.time_ns[row] = time_ns
+                found.is_read[row], found.has_offset[row] = True, not is_local
 
     def found(self, value: object) -> datetime | None:
         """What a text says, be it a date alone; None for what is not written as it should be."""

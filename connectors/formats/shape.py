@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from connectors.formats.format import Format
@@ -252,8 +253,6 @@ class SenderQuality:
     def __init__(self, quality: SourceQualityConfig, *, may_be_array: bool) -> None:
         self._get = getter(quality.path)
         self._good = {comparable(each) for each in quality.good}
-        # Of words that were met.
-        self._known: dict[str, bool] = {}
         self._may_be_array = may_be_array
 
     def of(self, record: object, around: Around) -> bool | list[bool]:
@@ -263,29 +262,25 @@ class SenderQuality:
             return True
         if isinstance(value, list):
             return self._may_be_array and [comparable(each) in self._good for each in value]
-        if type(value) is not str:
-            return comparable(value) in self._good
-        known = self._known.get(value)
-        if known is None:
-            known = comparable(value) in self._good
-            if len(value) <= _LONGEST_WORD:
-                if len(self._known) >= _MOST_WORDS:
-                    self._known.clear()
-                self._known[value] = known
-        return known
+        return comparable(value) in self._good
 
 
 def comparable(value: object) -> tuple[str, object]:
     """A value so that 1 and true are two things, and texts are compared as they mean."""
     if isinstance(value, str):
-        text = plain(value[:_LONGEST_WORD])
-        if text in ("true", "false"):
-            return ("truth", text == "true")
-        number = number_in(text)
-        return ("text", text) if number is None else ("number", number)
+        return _comparable_text(value[:_LONGEST_WORD])
     if isinstance(value, bool):
         return ("truth", value)
     return ("number", value) if isinstance(value, int | float) else ("other", None)
+
+
+@lru_cache(_MOST_WORDS)
+def _comparable_text(word: str) -> tuple[str, object]:
+    text = plain(word)
+    if text in ("true", "false"):
+        return ("truth", text == "true")
+    number = number_in(text)
+    return ("text", text) if number is None else ("number", number)
 
 
 def shape_of(feed: FeedConfig, signals: Sequence[Signal], form: Format) -> Shape | None:

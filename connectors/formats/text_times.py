@@ -145,7 +145,9 @@ class TextColumn:
         lines = together.split(b"\n")
         if len(lines) != len(texts):
             return moments  # a line break in one of them
-        for at, layout in self._shapes(shapes.split(b"\n"), lines):
+        # Blanks around them are none of any shape.
+        lines = [line.strip() if len(line) <= _LONGEST else line for line in lines]
+        for at, layout in self._shapes(b"\n".join(lines).translate(_SHAPE).split(b"\n"), lines):
             found = at if rows is None else [rows[each] for each in at]
             of_them = b"".join([lines[each] for each in at])
             signs = np.frombuffer(of_them, np.uint8).reshape(len(at), -1)

@@ -37,8 +37,10 @@ class TextSignal:
         self.name = signal.name
         self.path = signal.path
         self.place = place
-        self._get = signal.get
-        self._is_required = signal.is_required
+        #: Looks it up in a record.
+        self.find = signal.get
+        #: Whether a record without it is refused.
+        self.is_required = signal.is_required
         self._is_strict = signal.is_strict
         self._no_reading = signal.no_reading
         self._no_reading_texts = signal.no_reading_texts
@@ -50,8 +52,8 @@ class TextSignal:
 
     def value_in(self, record: object) -> object:
         """What a record has of it, ``ABSENT`` for nothing; DataError where it must have it."""
-        value = self._get(record)
-        if value is ABSENT and self._is_required:
+        value = self.find(record)
+        if value is ABSENT and self.is_required:
             raise DataError("missing_field", f"{self.name} is required and absent")
         return value
 
@@ -112,12 +114,25 @@ class TextSignals:
     Args:
         signals: Those.
         code_of: Gives the code of a text.
+        has_room: Says of a channel, by its row, and a text whether that is not one too many.
     """
 
-    def __init__(self, signals: Sequence[TextSignal], code_of: CodeOf) -> None:
-        self._signals = signals
-        self._code_of = code_of
+    def __init__(
+        self,
+        signals: Sequence[TextSignal],
+        code_of: CodeOf,
+        has_room: Callable[[int, str], bool],
+    ) -> None:
+        self.signals = signals
+        self._code_of, self._has_room = code_of, has_room
         self.names = frozenset(signal.name for signal in signals)
+
+    def code_if_any(self, channel: int, text: str) -> float | None:
+        """The code of a text; None where it is refused."""
+        try:
+            return self._code_of(channel, text) if self._has_room(channel, text) else None
+        except DataError:
+            return None
 
     def add(
         self,
@@ -143,7 +158,7 @@ class TextSignals:
             DataError: It refuses its record.
         """
         refusal: DataError | None = None
-        for signal in self._signals:
+        for signal in self.signals:
             value = signal.value_in(record)
             if value is ABSENT:
                 continue

@@ -339,6 +339,11 @@ class EventTimes:
         is_several = len(self._paths) > 1
         found = self._texts.moments(list(map(self._together, values)) if is_several else values)
         times_ns = found.time_ns
+        is_left = ~(found.is_read | found.is_none)
+        if self._is_text and not is_several and not (leaves_odd and is_left.sum() >= _MANY):
+            skips_blanks = self.falls_back and not self._texts.has_weeks
+            is_nothing = _is_blank if skips_blanks else None
+            self._texts.read_left(values, is_left, found, is_nothing)
         is_local = found.is_read & ~found.has_offset
         if is_local.any():
             rows = np.flatnonzero(is_local)

@@ -50,6 +50,23 @@ _MORE: list[dict[str, Any]] = [
     {"arrays": {}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "y": {}}},
     {"other_channels": {"decimal": ","}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}}},
 ]
+_MORE += [
+    {
+        "time": {"path": "t", "unit": "s"},
+        "channels": {
+            "id": {"type": "text"},
+            "x": {"decimal": ","},
+            "y": {"type": "text", "required": True, "missing": [7, "on"], "states": {"go": 1}},
+        },
+    },
+    {
+        "strict": True,
+        "topic": "in",
+        "device": "id",
+        "channels": {"x": {"type": "text"}, "n": {}, "y": {"type": "text", "path": ["y", "t"]}},
+    },
+    {"pairs": {"name": "id", "value": "x"}, "channels": {"a": {"type": "text"}, "b": {}}},
+]
 _FEEDS = [*FEEDS, *SHAPES, *_MORE]
 
 _CELLS = st.one_of(
@@ -105,7 +122,7 @@ def _decoded(
 ) -> list[object]:
     """All that comes of messages."""
     table = ChannelTable()
-    limits = IngestConfig(max_devices=3)
+    limits = IngestConfig(max_devices=3, max_texts=3)
     decoder = FeedDecoder(
         "f", feed, table, limits, takes_fast_way=False, least_columns=least_columns
     )
@@ -120,6 +137,8 @@ def _decoded(
         list(decoded.bad_fields.items()),
         None if decoded.later_ns is None else decoded.later_ns.tolist(),
         table.devices,
+        [dict(table.texts.known(row)) for row in range(len(table.channels))],
+        decoder.is_full,
         bool(decoder.zoneless),
         decoder.take_repeated(),
     ]
