@@ -23,8 +23,9 @@ from connectors.mqtt.transport import address
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
 
-#: Called with topic, payload, arrival in ns since 1970 UTC, and whether it was retained.
-OnMessage = Callable[[bytes, bytes, int, bool], None]
+#: Called with topic, payload, arrival in ns since 1970 UTC, whether it was retained, and the type
+#: of its content, as MQTT 5 has it; empty where there is none.
+OnMessage = Callable[[bytes, bytes, int, bool, str], None]
 
 
 class Listener:
@@ -175,4 +176,6 @@ class Listener:
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         # Not ``message.topic``: that decodes UTF-8.
         topic: bytes = message._topic  # noqa: SLF001
-        self._take(topic, message.payload, self._clock.wall_ns(), bool(message.retain))
+        content_type = str(getattr(message.properties, "ContentType", ""))
+        arrived_ns = self._clock.wall_ns()
+        self._take(topic, message.payload, arrived_ns, bool(message.retain), content_type)

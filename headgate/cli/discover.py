@@ -88,9 +88,17 @@ def run(args: argparse.Namespace) -> int:
     console = Console(markup=False, highlight=False)
     traffic, lock = Traffic(), threading.Lock()
 
-    def take(topic: bytes, payload: bytes, arrived_ns: int, is_retained: bool) -> None:  # noqa: FBT001
+    def take(
+        topic: bytes,
+        payload: bytes,
+        arrived_ns: int,
+        is_retained: bool,  # noqa: FBT001
+        content_type: str,
+    ) -> None:
         with lock:
-            traffic.add(topic, payload, arrived_ns, is_retained=is_retained)
+            traffic.add(
+                topic, payload, arrived_ns, is_retained=is_retained, content_type=content_type
+            )
 
     listener = Listener(settings, args.topic, SystemClock(), take)
     listener.open()

@@ -13,6 +13,7 @@ from typing import Any
 from headgate.config.overlap import topics_overlap
 from headgate.config.payload_path import parts_of
 from headgate.discover.feeds import Proposed, of_roles
+from headgate.discover.payloads import together
 
 #: Channels of a feed that is divided by them.
 _MOST_DIVIDED = 60
@@ -51,7 +52,7 @@ def _resolved(one: Proposed, other: Proposed) -> tuple[list[Proposed], list[Prop
         parts = _divided(first)
         if parts and not any(topics_overlap(part.topic, second.topic) for part in parts):
             return [second, *parts], []
-    joined = _joined(one, other) or _joined(other, one)
+    joined = _joined(one, other) or _joined(other, one) or _by_type(one, other)
     if joined is not None:
         return [joined], []
     less, more = sorted((one, other), key=lambda each: (each.messages, each.topic))
@@ -85,6 +86,19 @@ def _divided(one: Proposed) -> list[Proposed]:
             part.example = own[0].name if own else one.example
         parts.append(part)
     return parts
+
+
+def _by_type(one: Proposed, other: Proposed) -> Proposed | None:
+    """One feed for both, where content types tell their formats apart."""
+    if one.source is None or other.source is None:
+        return None
+    (found, topics, how), (_, others, other_how) = one.source, other.source
+    counts = [sum(topic.count for topic in some) for some in (topics, others)]
+    both = together([(how, counts[0]), (other_how, counts[1])])
+    if both is None or not all(topics_overlap(one.topic, topic.name) for topic in others):
+        return None
+    joined = of_roles(found, [*topics, *others], both)
+    return None if isinstance(joined, str) else joined
 
 
 def _joined(one: Proposed, other: Proposed) -> Proposed | None:

@@ -40,6 +40,9 @@ _MOST_RECORDS = 4000
 #: Channels of one feed that the topic names.
 _MOST_NAMED = 400
 
+#: So many of a feed's topics must be as it says, of all.
+_MOSTLY = 0.8
+
 #: Base fields of SenML.
 _SENML = frozenset({"bn", "bt", "bv", "bu"})
 
@@ -98,10 +101,23 @@ def of_roles(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed | 
         return "no feed was found that says all of it"
     made.example, made.source = topics[0].name, (found, list(topics), how)
     made.messages = sum(topic.count for topic in topics)
+    if _hold_states(made, topics):
+        made.table["retained"] = "state"
+        made.comments.append(
+            "The broker keeps the last message of each: what channels hold is known after a start."
+        )
     periods = [each for topic in topics if (each := topic.period_ns) is not None]
     if periods:
         _add_period(made, median(periods) / _NS_PER_S * made.names_a_topic)
     return made
+
+
+def _hold_states(made: Proposed, topics: Sequence[Topic]) -> bool:
+    """Whether the broker keeps messages that say how things are until they are otherwise."""
+    kept = sum(topic.is_kept for topic in topics)
+    channels = made.table["channels"].values()
+    is_state = all("states" in each or each.get("type") == "text" for each in channels)
+    return is_state and kept >= _MOSTLY * len(topics)
 
 
 def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed | str:
@@ -151,9 +167,7 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
 
 
 def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed | str:
-    table: dict[str, Any] = {"topic": found.topic}
-    if how.format != "json":
-        table["format"] = how.format
+    table: dict[str, Any] = {"topic": found.topic, **_formats(how)}
     read = _read(table, topics)
     if not read:
         return "nothing in it that can be read"
@@ -197,10 +211,17 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
     return made
 
 
+def _formats(how: Written) -> dict[str, Any]:
+    """What a feed says of how its messages are written."""
+    table = {} if how.format == "json" else {"format": how.format}
+    types = {said: form for said, form in how.types if form != how.format}
+    return {**table, "content_types": types} if types else table
+
+
 def _take_senml(made: Proposed, topics: Sequence[Topic], records: Sequence[Record]) -> None:
     """Have SenML read what has its base fields, where it reads all of it: it knows the times."""
     keys = (key for each in records if isinstance(each.record, dict) for key in each.record)
-    if _SENML.isdisjoint(keys):
+    if _SENML.isdisjoint(keys) or "content_types" in made.table:
         return
     table = {"topic": made.topic, "format": "senml", "channels": made.table["channels"]}
     feed = feed_of(table)
@@ -235,14 +256,16 @@ def _read(
         probe["device"] = "x"
     feed = feed_of(probe)
     decoder = None if feed is None else reader(feed, IngestConfig())
-    if decoder is None:
+    if feed is None or decoder is None:
         return []
+    by_type = {said: reader(each, IngestConfig()) for said, each in feed.by_content_type.items()}
     most = max(3, _MOST_MESSAGES // max(len(topics), 1))
     found = []
     for topic in topics:
         messages = topic.messages
         for message in [*messages[: most // 2], *messages[most // 2 :][-(most - most // 2) :]]:
-            got = content_by(decoder, topic.name.encode(), message.payload)
+            own = by_type.get(message.content_type) or decoder
+            got = content_by(own, topic.name.encode(), message.payload)
             if got is None:
                 continue
             around: Any = got[0]

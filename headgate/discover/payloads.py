@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -62,11 +62,15 @@ class Written:
             there, and ``nothing`` for what is not read.
         format: The feed's ``format``, as it stands in the file.
         why: For people, of what is not read.
+        types: Content types of messages of objects, each with the format of those that say it.
+        is_typed: Whether all messages say one of these.
     """
 
     kind: str
     format: Any = "json"
     why: str = ""
+    types: tuple[tuple[str, Any], ...] = ()
+    is_typed: bool = False
 
     @property
     def label(self) -> str:
@@ -86,6 +90,63 @@ def written(messages: Sequence[Message]) -> Written:
     Args:
         messages: Some of them, in the order they came.
     """
+    by_type: dict[str, list[Message]] = {}
+    for each in messages:
+        by_type.setdefault(each.content_type, []).append(each)
+    if not any(by_type):
+        return _written(messages)
+    found = {said: _written(some) for said, some in by_type.items()}
+    # What says no type is what is read where none is said, and what comes most often otherwise.
+    main = found[
+        min(by_type, key=lambda said: (said != "", -len(by_type[said]), _rank(found[said])))
+    ]
+    if len({each.label for each in found.values()}) > 1 and main.kind != "objects":
+        return _written(messages)
+    types = {said: each.format for said, each in found.items() if said and _is_typed(each)}
+    is_typed = "" not in by_type and main.kind == "objects"
+    return replace(main, types=tuple(sorted(types.items())), is_typed=is_typed)
+
+
+def _is_typed(how: Written) -> bool:
+    """Whether a content type may stand for messages written so."""
+    is_csv = isinstance(how.format, dict) and how.format["type"] == "csv"
+    return how.kind == "objects" and not is_csv
+
+
+def _rank(how: Written) -> tuple[bool, str]:
+    """Of formats that come as often, the one that most know first."""
+    return how.format != "json", how.label
+
+
+def together(several: Sequence[tuple[Written, int]]) -> Written | None:
+    """How topics of one feed are written whose formats their content types tell apart.
+
+    Args:
+        several: How each is written, and how many messages it has.
+
+    Returns:
+        None where they do not.
+    """
+    types: dict[str, Any] = {}
+    weights: dict[str, int] = {}
+    formats: dict[str, Written] = {}
+    for how, count in several:
+        if not _is_typed(how):
+            return None
+        for said, form in how.types:
+            if types.setdefault(said, form) != form:
+                return None
+        formats[how.label] = how
+        # What need not say its type has no other way to be told.
+        weights[how.label] = weights.get(how.label, 0) + count + (0 if how.is_typed else 1 << 40)
+    if sum(weight >= 1 << 40 for weight in weights.values()) > 1:
+        return None
+    main = min(weights, key=lambda label: (-weights[label], _rank(formats[label])))
+    is_typed = all(how.is_typed for how, _ in several)
+    return replace(formats[main], types=tuple(sorted(types.items())), is_typed=is_typed)
+
+
+def _written(messages: Sequence[Message]) -> Written:
     full = [each for each in messages if each.payload.strip(b"\0 \t\r\n")]
     if not full:
         return _EMPTY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.reader import FeedReader
 from connectors.formats.topics import FeedPatterns, IgnoredTopics, TopicPatterns
 from headgate.config.schema import Config, IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
+from headgate.core.properties import Properties
 from headgate.discover.apart import apart
 from headgate.discover.feeds import Proposed, propose
 from headgate.discover.leaves import leaves
-from headgate.discover.payloads import Written, written
+from headgate.discover.payloads import Written, together, written
 from headgate.discover.presence import ENDS, add_availability
 from headgate.discover.sparkplug import decoded_in_order, is_sparkplug, sparkplug_feeds
 from headgate.discover.toml import toml_value
@@ -36,6 +38,9 @@ _NO_READINGS = frozenset(
 
 #: Messages, and records of each, that are looked at for their keys.
 _FOR_KEYS = 3
+
+#: What topics have in common whose messages say by their content types how they are written.
+_TYPED = "objects by content type"
 
 #: Feeds that are written; with more kinds of messages the commonest are.
 _MOST_FEEDS = 300
@@ -124,12 +129,14 @@ def plan(traffic: Traffic) -> Plan:
     how = [written(topic.messages) for topic in topics]
     made = Plan(heard=traffic.count, unkept=traffic.unkept)
     wanted = [at for at in range(len(topics)) if not _why_passed(topics[at], how[at])]
-    told = [_told(topics[at], how[at]) for at in wanted]
+    mixed = _mixed([how[at] for at in wanted])
+    told = [_told(topics[at], how[at], mixed) for at in wanted]
     refused: dict[int, str] = {}
     for pattern in patterns(told):
         members = [wanted[at] for at in pattern.topics]
         some = [topics[at] for at in members]
-        one = propose(Pattern(pattern.levels, members), some, how[members[0]])
+        several = [(how[at], topics[at].count) for at in members]
+        one = propose(Pattern(pattern.levels, members), some, together(several) or how[members[0]])
         if isinstance(one, str):
             refused.update(dict.fromkeys(members, one))
         else:
@@ -154,16 +161,32 @@ def plan(traffic: Traffic) -> Plan:
     return made
 
 
-def _told(topic: Topic, how: Written) -> Told:
+def _mixed(how: Sequence[Written]) -> set[str]:
+    """Content types that tell formats apart; none where all are of one format."""
+    types: dict[str, str] = {}
+    for each in how:
+        for said, form in each.types:
+            own = toml_value(form)
+            if types.setdefault(said, own) != own:
+                types[said] = ""
+    known = {said for said, own in types.items() if own}
+    return known if len({types[said] for said in known}) > 1 else set()
+
+
+def _told(topic: Topic, how: Written, mixed: Collection[str]) -> Told:
     keys: set[str] = set()
+    label = how.label
     if how.kind == "objects":
-        decoder = _reader(toml_value(how.format))
+        if how.is_typed and all(said in mixed for said, _ in how.types):
+            label = _TYPED
+        forms = dict(how.types)
         for message in topic.messages[:_FOR_KEYS]:
+            decoder = _reader(toml_value(forms.get(message.content_type, how.format)))
             found = decoder and content_by(decoder, topic.name.encode(), message.payload)
             for record in found[1][:_FOR_KEYS] if found else ():
                 keys.update(path for path, _ in leaves(record))
     is_value = how.kind == "value"
-    return Told(tuple(topic.name.split("/")), how.label, is_value, frozenset(keys))
+    return Told(tuple(topic.name.split("/")), label, is_value, frozenset(keys))
 
 
 @lru_cache(64)
@@ -249,6 +272,11 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
     decoders = {
         name: FeedDecoder(name, feed, channels, config.ingest) for name, feed in config.feed.items()
     }
+    readers = {
+        name: FeedReader(name, feed, channels, config.ingest)
+        for name, feed in config.feed.items()
+        if feed.content_types
+    }
     patterns = FeedPatterns(config.feed, config.sources["mqtt"].ignore)
     made.shares = {name: Share() for name in names}
     in_order: dict[str, list[Topic]] = {}
@@ -262,7 +290,7 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
         if is_sparkplug(topic.name):
             in_order.setdefault(feed, []).append(topic)
         else:
-            _decode(topic, decoders[feed], made.shares[feed])
+            _decode(topic, readers.get(feed, decoders[feed]), made.shares[feed])
     for name, some in in_order.items():
         share, count = made.shares[name], sum(topic.count for topic in some)
         part, why = decoded_in_order(decoders[name], some)
@@ -271,16 +299,21 @@ def _check(made: Plan, topics: Sequence[Topic], passed: set[str]) -> None:
         made.shares[device.feed].devices += 1
 
 
-def _decode(topic: Topic, decoder: FeedDecoder, share: Share) -> None:
+def _decode(topic: Topic, decoder: FeedDecoder | FeedReader, share: Share) -> None:
     messages = topic.messages
     share.heard += topic.count
     if not messages:
         share.why["too large to be kept"] += topic.count
         return
     arrival_ns = np.array([each.arrived_ns for each in messages], np.int64)
-    decoded = decoder.decode(
-        [topic.name.encode()] * len(messages), [each.payload for each in messages], arrival_ns
-    )
+    names = [topic.name.encode()] * len(messages)
+    payloads = [each.payload for each in messages]
+    if isinstance(decoder, FeedReader):
+        types = enumerate(each.content_type.encode() for each in messages)
+        said = {at: Properties(content_type) for at, content_type in types}
+        decoded = decoder.read(names, payloads, arrival_ns, properties=said)
+    else:
+        decoded = decoder.decode(names, payloads, arrival_ns)
     refused: dict[int, DataError] = dict(decoded.refused)
     good = {*decoded.owner.tolist()} - set(refused)
     weight = topic.count / len(messages)

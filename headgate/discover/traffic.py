@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from headgate.config.content_types import canonical
+
 #: Topics that are told apart; messages of further ones are only counted.
 MOST_TOPICS = 20_000
 
@@ -20,6 +22,9 @@ MOST_BYTES = 128 << 20
 #: Longer topics are no names that anybody has chosen, bytes.
 _LONGEST_TOPIC = 1024
 
+#: Nor are longer ones content types, characters.
+_LONGEST_TYPE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -29,11 +34,13 @@ class Message:
         payload: All of it.
         arrived_ns: When, ns since 1970 UTC.
         is_retained: Whether the broker had kept it for new subscribers.
+        content_type: What MQTT 5 says that it is, as types are compared; empty where it does not.
     """
 
     payload: bytes
     arrived_ns: int
     is_retained: bool = False
+    content_type: str = ""
 
 
 @dataclass(slots=True)
@@ -62,6 +69,11 @@ class Topic:
         return [*self.first, *self.newest]
 
     @property
+    def is_kept(self) -> bool:
+        """Whether the broker keeps its newest message for who subscribes later."""
+        return self.live < self.count
+
+    @property
     def period_ns(self) -> int | None:
         """Mean time between messages; None while there are fewer than three."""
         if self.live < 3:  # two say little
@@ -84,7 +96,13 @@ class Traffic:
         return iter([self.topics[name] for name in sorted(self.topics)])
 
     def add(
-        self, topic: bytes, payload: bytes, arrived_ns: int, *, is_retained: bool = False
+        self,
+        topic: bytes,
+        payload: bytes,
+        arrived_ns: int,
+        *,
+        is_retained: bool = False,
+        content_type: str = "",
     ) -> None:
         """Take up a message; never raises for what it holds."""
         self.count += 1
@@ -107,7 +125,9 @@ class Traffic:
         if not has_room and known.first:
             return
         self.bytes_kept += size
-        message = Message(payload, arrived_ns, is_retained)
+        said = canonical(content_type)
+        said = said if len(said) <= _LONGEST_TYPE and said.isprintable() else ""
+        message = Message(payload, arrived_ns, is_retained, said)
         if len(known.first) < _FIRST and not known.newest:
             known.first.append(message)
         else:

@@ -19,9 +19,8 @@ _TOLD_PASSED = 40
 
 #: Keys of a feed in the order they stand in.
 _ORDER = (
-    "topic", "format", "records", "pairs", "arrays", "quality", "device", "time", "availability",
-    "period",
-    "aggregates",
+    "topic", "format", "content_types", "retained", "records", "pairs", "arrays", "quality",
+    "device", "time", "availability", "period", "aggregates",
 )  # fmt: skip
 
 

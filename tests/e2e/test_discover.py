@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cbor2
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from headgate.cli import main
 from headgate.config.load import load_config
@@ -109,6 +112,73 @@ def test_a_gateway_reads_what_was_discovered(
         refused = {reason for reason, n in gateway.status()["quarantined"].items() if n}
         assert refused <= _BY_TIME, gateway.status()["refused"]
         assert gateway.stop() == 0
+
+
+@contextmanager
+def _typed(port: int) -> Iterator[None]:
+    """Publish by MQTT 5 what says its type, again and again; and states that the broker keeps."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    stop = threading.Event()
+    for door in ("north", "south"):
+        client.publish(f"gates/{door}/door", "open", qos=1, retain=True).wait_for_publish(10)
+
+    def publish() -> None:
+        at = 0
+        while not stop.wait(0.05):
+            at += 1
+            record = {"t": SystemClock().wall_ns() / NS_PER_S, "flow": 20 + at / 8, "temp": 40.5}
+            for device, kind, payload in (
+                ("a", "application/json", json.dumps(record).encode()),
+                ("a", "application/cbor", cbor2.dumps({**record, "t": record["t"] + 0.01})),
+                ("b", "application/cbor", cbor2.dumps(record)),
+                ("c", "application/json; charset=utf-8", json.dumps(record).encode()),
+            ):
+                properties = Properties(PacketTypes.PUBLISH)
+                properties.ContentType = kind
+                client.publish(f"skid/{device}/telemetry", payload, qos=1, properties=properties)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_content_types_and_retained_states_are_read_by_the_gateway(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """One feed for both formats, of which the gateway refuses nothing."""
+    out = tmp_path / "plant.toml"
+    command = ["discover", "--broker", f"127.0.0.1:{mosquitto.port}", "--minutes", "0.1"]
+    with _typed(mosquitto.port):
+        assert main([*command, "--out", str(out)]) == 0
+        feeds = load_config(out).feed
+        (typed,) = [each for each in feeds.values() if each.topic.startswith("skid/")]
+        (doors,) = [each for each in feeds.values() if each.topic.startswith("gates/")]
+        assert {"json", "cbor"} == {
+            typed.format.name,
+            *(each.name for each in typed.content_types.values()),
+        }
+        assert doors.retained == "state"
+
+        with Gateway(tmp_path / "gateway", out.read_text()) as gateway:
+            gateway.start()
+            _until(
+                lambda: (
+                    {"a", "b", "c"}
+                    <= {json.loads(tags)["device"] for _, tags, _, _ in _points(gateway)}
+                ),
+                "a point of each device",
+            )
+            refused = {reason for reason, n in gateway.status()["quarantined"].items() if n}
+            assert refused <= _BY_TIME, gateway.status()["refused"]
+            assert gateway.stop() == 0
 
 
 def test_what_goes_wrong_is_one_line(
