@@ -225,6 +225,11 @@ class Writing:
         except ValueError:
             return None
 
+    def suffix_of(self, text: str) -> str:
+        """What stands behind the number that a text is; empty for nothing."""
+        text = _with_hyphens(text).strip()
+        return next((each for each in self._suffixes if text.endswith(each)), "")
+
     def _without_suffix(self, text: str) -> str:
         if not self._suffixes:
             return text

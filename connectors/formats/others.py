@@ -78,7 +78,9 @@ class Others:
             for name, units in table.units.items()
         ]
         # Where a name says how it is converted: looked up once for each that comes again.
-        is_converted = any(each.to is not None for each in (table, *table.units.values()))
+        is_converted = bool(table.suffix) or any(
+            each.to is not None for each in (table, *table.units.values())
+        )
         self._signal_of = (
             lru_cache(_MOST_FIELDS)(self._found_signal) if self._units and is_converted else None
         )

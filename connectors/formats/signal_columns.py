@@ -104,6 +104,10 @@ class SignalColumn:
             self.is_refused[rows] = True
             return
         found = signal.writing.numbers(texts)
+        if signal.by_suffix:
+            is_left = self._take_converted(signal, rows, texts, found)
+            rows, found = rows[is_left], found[is_left]
+            texts = list(compress(texts, is_left.tolist()))
         if not signal.is_strict:
             for at in np.flatnonzero(np.isnan(found)).tolist():
                 found[at] = odd_number(texts[at])
@@ -113,6 +117,30 @@ class SignalColumn:
             return
         self._take_numbers(signal, rows[is_number], found[is_number])
         self._refuse(signal, rows[~is_number].tolist(), list(compress(texts, ~is_number)))
+
+    def _take_converted(
+        self,
+        signal: Signal,
+        rows: NDArray[np.intp],
+        texts: Sequence[str],
+        found: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Take numbers with another unit than the channel's behind them; bool[r], which are left.
+
+        Args:
+            signal: The channel.
+            rows: Their records.
+            texts: Them, as they are written.
+            found: float64[r], the numbers that stand there; NaN for none.
+        """
+        suffixes = np.array(list(map(signal.writing.suffix_of, texts)), object)
+        is_left = np.ones(len(texts), np.bool_)
+        for suffix, whose in signal.by_suffix.items():
+            is_such = (suffixes == suffix) & ~np.isnan(found)
+            if is_such.any():
+                self._take_numbers(whose, rows[is_such], found[is_such])
+                is_left &= ~is_such
+        return is_left
 
     def _take_numbers(
         self,

@@ -7,7 +7,7 @@ One bad field takes none of its neighbours down: it is MISSING, marked BAD_FIELD
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, nan
 from typing import Any
 
@@ -72,6 +72,8 @@ class Signal:
         line: The same exactly, as ``ChannelConfig.exact_line`` has it.
         others: Where else it may stand in a record.
         power: Looks up by which power of ten the value is multiplied; None for none.
+        by_suffix: By what stands behind a number that is another unit than the channel's, the same
+            channel with the line of that.
         is_required: Whether a record without it is refused.
         is_strict: Whether a record in which it is no number is refused.
         states: By plain text, the number that it means.
@@ -95,6 +97,7 @@ class Signal:
     line: tuple[float, float, float] = (1.0, 0.0, 1.0)
     others: tuple[str, ...] = ()
     power: Callable[[object], object] | None = None
+    by_suffix: Mapping[str, Signal] = field(default_factory=dict)
     #: The path when it is a key of the record; else None, and ``get`` looks it up.
     key: str | None = field(init=False)
     get: Callable[[object], object] = field(init=False)
@@ -121,7 +124,7 @@ class Signal:
     ) -> Signal:
         """The channel of this name of a feed; with ``units`` in place of its own."""
         scale, offset = config.line(units)
-        return cls(
+        made = cls(
             name,
             config.path or name,
             scale,
@@ -137,6 +140,12 @@ class Signal:
             config.or_path,
             None if config.power_of_ten is None else getter(config.power_of_ten),
         )
+        by_suffix = {}
+        for suffix in config.of_suffixes(units):
+            scale, offset = config.line(units, suffix)
+            line = config.exact_line(units, suffix)
+            by_suffix[suffix] = replace(made, scale=scale, offset=offset, line=line)
+        return replace(made, by_suffix=by_suffix) if by_suffix else made
 
     def odd_value(self, value: object) -> tuple[float, int, str]:
         """What a value is that is no plain number.
@@ -152,13 +161,15 @@ class Signal:
             if self.is_required:
                 raise DataError("missing_field", f"{self.name} is required and absent")
             return SKIP, 0, ""
+        whose = self
         if type(value) is str:
+            whose = self._of_text(value) if self.by_suffix else self
             value = self._number_in(value)
         if type(value) is int or type(value) is bool or type(value) is float:
             found = as_float(value)
             if type(value) is not bool and found in self.no_reading:
                 return nan, _MISSING, ""
-            number = self.kept(found)
+            number = whose.kept(found)
             return (number, 0, "") if number - number == 0 else self.overflown()
         if value is None:
             return nan, _MISSING, ""
@@ -191,6 +202,12 @@ class Signal:
         number = (found * times + plus) / over
         # On the way it may have been larger than a float can be.
         return number if number - number == 0 else found * self.scale + self.offset
+
+    def _of_text(self, text: str) -> Signal:
+        """The channel with the line that the number in a text is on: that of what is behind it."""
+        if plain(as_written(text)) in self.states or self.writing.number(text) is None:
+            return self
+        return self.by_suffix.get(self.writing.suffix_of(text), self)
 
     def _number_in(self, text: str) -> object:
         """The number that a text means, None where it means that there is none, or the text."""

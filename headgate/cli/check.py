@@ -161,12 +161,13 @@ def _converted(config: Config) -> Iterator[dict[str, Any]]:
                 for names, units in others.units.items()
             ]
         for key, table, units in tables:
-            if units.to is not None:
-                scale, offset = table.line(units)
+            suffixes = ["", *table.of_suffixes(units)]
+            for suffix in suffixes if units.to is not None else suffixes[1:]:
+                scale, offset = table.line(units, suffix)
                 yield {
                     "key": f"feed.{name}.{key}",
-                    "unit": units.unit,
-                    "to": units.to,
+                    "unit": suffix or units.unit,
+                    "to": units.kept_unit,
                     "scale": scale,
                     "offset": offset,
                 }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from math import lcm
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from headgate.config.chosen import table_named, with_names
-from headgate.config.conversion import Straight, conversion
+from headgate.config.conversion import Straight, conversion, of_suffixes
 from headgate.config.counter import IfCounter, counter_problem
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table, first_and_others
@@ -92,6 +92,9 @@ class ChannelConfig(UnitsConfig):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[SerializeAsAny[BaseModel], table_named("rules")]]
 
+    #: Whether it is of one channel, and not of any that are called so.
+    _is_of_one: ClassVar[bool] = True
+
     #: What it says: numbers, or texts. A text is a state that lasts until the next one.
     type: Literal["number", "text"] = "number"
     #: Whether its values count up, as those of a meter, and how.
@@ -118,7 +121,8 @@ class ChannelConfig(UnitsConfig):
     #: What stands before the fraction in numbers that are texts. Given, the other of the two, a
     #: blank or an apostrophe may stand between thousands.
     decimal: Literal[".", ","] | None = None
-    #: What may stand behind a number in a text: units, as they are written.
+    #: What may stand behind a number in a text: units, as they are written. Numbers with another
+    #: unit than the channel's, of the same kind, are converted to that.
     suffix: tuple[str, ...] = ()
     #: Of whole numbers in texts: 16 for "1A" and "0x1A".
     base: Literal[2, 8, 10, 16] = 10
@@ -213,7 +217,9 @@ class ChannelConfig(UnitsConfig):
             raise ValueError("default and required: what is absent is one of them; leave one out")
         return self
 
-    def exact_line(self, units: UnitsConfig | None = None) -> tuple[float, float, float]:
+    def exact_line(
+        self, units: UnitsConfig | None = None, suffix: str = ""
+    ) -> tuple[float, float, float]:
         """The same as three whole numbers: times the first, plus the second, over the third.
 
         234 times 1 over 10 is 23.4, which 234 times 0.1 is not. Where they are too large to be
@@ -221,38 +227,49 @@ class ChannelConfig(UnitsConfig):
 
         Args:
             units: Units that count in place of the channel's own.
+            suffix: What stands behind the number.
         """
-        to_scale, to_offset = (self if units is None else units).to_kept
-        scale = _as_written(self.scale) * to_scale
-        offset = _as_written(self.offset) * to_scale + to_offset
+        scale, offset = self._straight(self if units is None else units, suffix)
         over = lcm(scale.denominator, offset.denominator)
         numbers = (int(scale * over), int(offset * over), over)
         if any(abs(each) >= _EXACT for each in numbers):
-            return (*self.line(units), 1.0)
+            return (*self.line(units, suffix), 1.0)
         return float(numbers[0]), float(numbers[1]), float(over)
 
-    def line(self, units: UnitsConfig | None = None) -> tuple[float, float]:
+    def line(self, units: UnitsConfig | None = None, suffix: str = "") -> tuple[float, float]:
         """Scale and offset that make of a number in the payload one in the unit that is kept.
 
         Args:
             units: Units that count in place of the channel's own.
+            suffix: What stands behind the number.
 
         Raises:
             OverflowError: They are larger than a float can be.
         """
         units = self if units is None else units
-        if units.to is None:
+        if units.to is None and not suffix:
             return self.scale, self.offset
         # Rounded once, at the end.
-        scale, offset = units.to_kept
-        return (
-            float(_as_written(self.scale) * scale),
-            float(_as_written(self.offset) * scale + offset),
-        )
+        scale, offset = self._straight(units, suffix)
+        return float(scale), float(offset)
+
+    def of_suffixes(self, units: UnitsConfig | None = None) -> dict[str, Straight]:
+        """By what may stand behind a number and is another unit, what makes it one in ``unit``."""
+        return of_suffixes((self if units is None else units).unit, self.suffix)
+
+    def _straight(self, units: UnitsConfig, suffix: str) -> Straight:
+        """What makes of a number in the payload one in the unit that is kept, exactly."""
+        to_scale, to_offset = units.to_kept
+        own = Straight(_as_written(self.scale), _as_written(self.offset))
+        if suffix:
+            # Beside those that are converted there is neither scale nor offset.
+            own = self.of_suffixes(units).get(suffix, own)
+        return Straight(own.scale * to_scale, own.offset * to_scale + to_offset)
 
     @model_validator(mode="after")
     def _is_a_line(self) -> Self:
         self._check_line(self)
+        self._check_suffixes(self)
         return self
 
     @model_validator(mode="after")
@@ -271,6 +288,26 @@ class ChannelConfig(UnitsConfig):
                 "scale, offset and to: what they come to together is too large or too small for a "
                 "number; choose units that are nearer"
             )
+
+    def _check_suffixes(self, units: UnitsConfig) -> None:
+        """That what stands behind numbers says how they are converted, and nothing else does."""
+        for one in self.suffix[:1] if self._is_of_one and not units.unit else ():
+            if others := of_suffixes(one, self.suffix):
+                raise ValueError(
+                    f'suffix: "{one}" and "{next(iter(others))}" are different units of the same; '
+                    f'give unit, which all are converted to, such as unit = "{one}"'
+                )
+        beside = [key for key in ("scale", "offset", "power_of_ten") if self._says(key)]
+        converted = self.of_suffixes(units) if beside else {}
+        for suffix in converted:
+            raise ValueError(
+                f'{beside[0]} and suffix: numbers with "{suffix}" behind them are converted to '
+                f'unit = "{units.unit}" by themselves; leave {beside[0]} out, or give the unit '
+                f'that the device sends, unit = "{suffix}", and to = "{units.kept_unit}"'
+            )
+
+    def _says(self, key: str) -> bool:
+        return bool(getattr(self, key) != ChannelConfig.model_fields[key].default)
 
     @field_validator("scale")
     @classmethod
@@ -294,6 +331,8 @@ class OtherChannelsConfig(ChannelConfig):
 
     Without it fields that are not listed are passed over.
     """
+
+    _is_of_one = False
 
     #: Only what stands below this path in a record; names begin there.
     below: PayloadPath | None = None
@@ -321,6 +360,7 @@ class OtherChannelsConfig(ChannelConfig):
                 raise ValueError(f"{key}: is of one channel; give that a table in channels")
         for units in self.units.values():
             self._check_line(units)
+            self._check_suffixes(units)
         return self
 
 

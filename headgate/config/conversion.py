@@ -132,6 +132,45 @@ def conversion(unit: str, to: str) -> Straight:
         ) from None
 
 
+def of_suffixes(unit: str, suffixes: Iterable[str]) -> dict[str, Straight]:
+    """What makes numbers with units behind them ones in a channel's unit, by what stands there.
+
+    Only of what is another unit of the same kind: what is no unit, or one of something else, is a
+    way of writing the channel's own.
+
+    Args:
+        unit: The channel's unit; empty for none.
+        suffixes: What may stand behind its numbers.
+    """
+    found = {}
+    for suffix in suffixes if unit else ():
+        try:
+            line = conversion(suffix, unit)
+        except ValueError:
+            continue
+        if line != Straight():
+            found[suffix] = line
+    return found
+
+
+def is_of_another_kind(unit: str, other: str) -> bool:
+    """Whether both are known units, and measure different things."""
+    try:
+        conversion(other, unit)
+    except ValueError:
+        return is_unit(unit) and is_unit(other)
+    return False
+
+
+def is_unit(text: str) -> bool:
+    """Whether a text is a known unit."""
+    try:
+        _unit(_registry(), text, "a known unit")
+    except (ValueError, ArithmeticError):
+        return False
+    return True
+
+
 @cache
 def _registry() -> UnitRegistry[Any]:
     """Pint's units and those that plants have beside them, in exact numbers."""

@@ -260,12 +260,14 @@ def test_check_shows_what_it_comes_to(tmp_path: Path, capsys: pytest.CaptureFixt
         'sink.s = "local_store"\n[feed.pump]\ntopic = "plant/{device}"\n'
         'channels.oil = { unit = "degF", to = "degC", scale = 0.1 }\n'
         'channels.flow = { unit = "l/min" }\n'
+        'channels.power = { unit = "W", suffix = ["W", "kW", "watts"] }\n'
         'other_channels.units."z*" = { unit = "K", to = "°C" }\n'
     )
 
     assert main(["check", "-c", str(file)]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "feed.pump.channels.oil: degF to degC: value * 0.05555555556 - 17.77777778",
+        "feed.pump.channels.power: kW to W: value * 1000",
         'feed.pump.other_channels.units."z*": K to °C: value * 1 - 273.15',
     ]
     assert main(["check", "-c", str(file), "--json"]) == 0

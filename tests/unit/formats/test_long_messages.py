@@ -31,6 +31,17 @@ _MORE: list[dict[str, Any]] = [
             "y": {"states": {"nan": 3}, "required": True, "scale": 1e300},
         },
     },
+    {
+        "channels": {
+            "x": {"unit": "K", "suffix": ["°C", "K", "mK", "no unit"], "missing": [7, 1]},
+            "y": {"unit": "A", "to": "mA", "suffix": ["C"], "states": {"7 °C": 5}, "decimal": ","},
+        }
+    },
+    {
+        "strict": True,
+        "other_channels": {"suffix": ["C", "mK"], "units": {"y": {"unit": "K", "to": "°F"}}},
+        "channels": {"x": {"unit": "degF", "suffix": ["C", "°C", "−"]}},
+    },
     {"strict": True, "channels": {"x": {"base": 16}, "y": {"decimal": "."}, "t": {}}},
     {"pairs": {"name": "id", "value": "x"}, "channels": {"a": {}, "b": {"decimal": ","}}},
     {
@@ -73,6 +84,7 @@ _CELLS = st.one_of(
     st.sampled_from(
         ["1,5", "1.234,5", "1'000", "-7 C", " 7 °C", "0x1f", "+.5", ",5", "1 234", "1,2,3", "−4"]
     ),
+    st.sampled_from(["7 mK", "-1 mK", "1 °C", "21.5 K", "3 no unit", "true C", "7 °C"]),
     st.sampled_from(
         [
             "",

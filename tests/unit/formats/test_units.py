@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
+from headgate.config.channel import ChannelConfig
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable
@@ -68,12 +69,74 @@ def test_words_and_what_is_left_out_are_in_what_the_device_sends(typed: bool) ->
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_unit_behind_the_number_is_only_looked_at(strict: bool) -> None:
-    """``suffix`` says which there may be, and converts nothing."""
+def test_the_units_own_sign_behind_the_number_is_only_looked_at(strict: bool) -> None:
+    """It is converted once."""
     channel = {"unit": "°F", "to": "°C", "suffix": "°F", "decimal": ","}
     found = _read({"channels": {"x": channel}, "strict": strict}, '{"x": "212,0 °F"}')
     assert found["x"][0] == pytest.approx(100)
     assert found["x"][1] == "°C"
+
+
+@pytest.mark.parametrize("typed", [True, False])
+@pytest.mark.parametrize("strict", [True, False])
+def test_each_number_is_of_the_unit_behind_it(typed: bool, strict: bool) -> None:
+    """A meter that goes over from W to kW, and one that was set to °F; what has none is of unit."""
+
+    def read(text: str, **channel: object) -> tuple[float, str]:
+        table = {"channels": {"x": channel}, "strict": strict}
+        return _read(table, json.dumps({"x": text}), typed=typed)["x"]
+
+    power = {"unit": "W", "suffix": ["W", "kW", "mw"]}
+    found = [read(text, **power) for text in ("850 W", "1.2 kW", "30", "0.05kW", "4 mw")]
+    assert found == [(850, "W"), (1200, "W"), (30, "W"), (50, "W"), (4, "W")]
+    assert read("1,2 kW", **power, to="MW", decimal=",") == (0.0012, "MW")
+    assert read("77 °F", unit="°C", suffix=["C", "°F"]) == (25, "°C")
+    assert read("25 C", unit="°C", suffix=["C", "°F"]) == (25, "°C")
+    assert read("77 F", unit="C", to="K", suffix="F") == (298.15, "K")
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_means_no_reading_is_what_stands_before_its_unit(typed: bool) -> None:
+    """1000 is none, whatever unit is behind it; 1 kW is a reading of 1000 W; and words are of W."""
+    keys: dict[str, Any] = {"unit": "W", "suffix": ["W", "kW"], "missing": 1000}
+    assert math.isnan(_one("1000 kW", typed=typed, **keys)[0])
+    assert math.isnan(_one("1000 W", typed=typed, **keys)[0])
+    assert _one("1 kW", typed=typed, **keys)[0] == 1000
+    assert _one("5 kW", typed=typed, states={"5 kW": 7}, **keys)[0] == 7
+
+
+def test_units_behind_numbers_of_channels_that_are_not_listed() -> None:
+    """Each is converted to the one that its name has."""
+    others = {"suffix": ["W", "kW", "°F"], "units": {"p*": "W", "t*": "°C"}, "unit": "kW"}
+    payload = '{"p1": "1.2 kW", "t1": "77 °F", "p2": "3 W", "q": "500 W"}'
+    assert _read({"other_channels": others}, payload) == {
+        "p1": (1200, "W"),
+        "t1": (25, "°C"),
+        "p2": (3, "W"),
+        "q": (0.5, "kW"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("channel", "told"),
+    [
+        (
+            {"suffix": ["W", "kW"]},
+            'suffix: "W" and "kW" are different units',
+        ),
+        (
+            {"unit": "W", "suffix": "kW", "scale": 1000},
+            'scale and suffix: numbers with "kW"',
+        ),
+        ({"unit": "°C", "suffix": ["C", "F"], "offset": 1}, 'offset and suffix: numbers with "F"'),
+        ({"unit": "W", "suffix": "kW", "power_of_ten": "e"}, "power_of_ten and suffix: numbers"),
+    ],
+)
+def test_what_else_would_convert_them_is_refused(channel: dict[str, Any], told: str) -> None:
+    """With what to write instead; and a scale of a unit that is written otherwise is none of it."""
+    with pytest.raises(ValueError, match=re.escape(told)):
+        ChannelConfig.model_validate(channel)
+    assert ChannelConfig.model_validate({"unit": "°C", "suffix": "C", "scale": 0.1}).suffix
 
 
 @pytest.mark.parametrize("typed", [True, False])
@@ -126,19 +189,19 @@ def test_a_preset_may_be_converted(name: str) -> None:
     } == {"ENERGY.Total": (pytest.approx(5.4), "MJ"), "ENERGY.Power": (7, "W")}
 
 
-def test_the_page_says_what_comes_of_its_example() -> None:
-    """The table, the message below it and its five values, to as many digits as stand there."""
+def test_the_page_says_what_comes_of_its_examples() -> None:
+    """Each table, the message below it and its values, to as many digits as stand there."""
     page = (ROOT / "connectors/formats/README.md").read_text()
     section = page.split("\n## Units\n")[1].split("\n## ")[0]
-    table = re.search(r"```toml\n(.*?)```", section, re.DOTALL)
-    message = re.search(r"`(\{.*?\})` is ([^`]*?)\.\s+These", section, re.DOTALL)
-    assert table is not None
-    assert message is not None
-    feed = tomllib.loads(table[1])["feed"]["press"]
-    found = _read({**feed, "topic": "in/{device}"}, message[1])
-    texts = re.split(r",\s+|\s+and\s+", message[2])
+    tables = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    messages = re.findall(r"`(\{.*?\})` is ([^`]*?)\.\s+(?=These|A number)", section, re.DOTALL)
+    assert len(tables) == len(messages) == 2
+    for table, (message, said) in zip(tables, messages, strict=True):
+        (feed,) = tomllib.loads(table)["feed"].values()
+        found = _read({**feed, "topic": "in/{device}"}, message)
+        texts = re.split(r",\s+|\s+and\s+", said)
 
-    assert [(f"{value:.6g}", unit) for value, unit in found.values()] == [
-        (text.split()[0], text.split()[1].replace("°C", unit))
-        for text, (_, unit) in zip(texts, found.values(), strict=True)
-    ]
+        assert [(f"{value:.6g}", unit) for value, unit in found.values()] == [
+            (text.split()[0], text.split()[1].replace("°C", unit))
+            for text, (_, unit) in zip(texts, found.values(), strict=True)
+        ]
