@@ -26,8 +26,8 @@ from headgate.discover.fields import (
     values_of,
 )
 from headgate.discover.leaves import path_of
-from headgate.discover.payloads import Written
-from headgate.discover.records import shaped
+from headgate.discover.payloads import Written, pairs_in
+from headgate.discover.records import only_one, shaped, unit_in, units_beside
 from headgate.discover.roles import Roles, roles
 from headgate.discover.topics import Pattern
 from headgate.discover.traffic import Topic
@@ -143,10 +143,12 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
     }
     records = _read(table, topics, wants_value="path" not in form)
     values: dict[str, Values] = {}
+    units: dict[str, list[str]] = {}
     for each in records:
         level = levels[0] if found.channel is None else each.topic.split("/")[found.channel]
         value = each.record
         if "path" in form and isinstance(value, dict):
+            units.setdefault(level, []).append(unit_in(value))
             value = value.get(form["path"])
         values.setdefault(level, Values()).add(value, each.topic)
     notes = {}
@@ -156,7 +158,8 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
         if keys is None and seen.count:
             channels.pop(names[path])
             continue
-        channels[names[path]] |= completed(path, keys or {}, seen)
+        unit = only_one(units.get(level, ()))
+        channels[names[path]] |= completed(path, keys or {}, seen, unit)
         notes[names[path]] = described(seen)
     if not channels:
         return "words that no number is known for"
@@ -202,7 +205,8 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
         channels = _named_channels(shape.names, shape.units)
     else:
         taken |= shape.beside
-        channels = channels_of(values_of(records), taken, {})
+        found_values = values_of(records)
+        channels = channels_of(found_values, taken, units_beside(found_values))
     if not channels:
         return "nothing in it is a number, or a word that is known for one"
     table["channels"] = {each.name: each.table for each in channels}
@@ -248,8 +252,7 @@ def _read(
     form = table.get("format")
     if isinstance(form, dict) and form["type"] == "csv":
         # It keeps nothing that nobody asks for.
-        names = form.get("columns") or _header(topics, form["delimiter"])
-        paths = [path for name in names if (path := path_of((name,))) is not None]
+        paths = [path for name in _names_in(form, topics) if (path := path_of((name,))) is not None]
         called = channel_names(paths)
         probe["channels"] = {called[path]: {"path": path} for path in paths} or {"x": {}}
     if "{device}" not in table["topic"]:
@@ -278,6 +281,13 @@ def _read(
     return found
 
 
+def _names_in(form: Mapping[str, Any], topics: Sequence[Topic]) -> list[str]:
+    """What values of lines are called, in all messages."""
+    if "assign" in form:
+        return _assigned(topics, form["delimiter"], form["assign"])
+    return form.get("columns") or _header(topics, form["delimiter"])
+
+
 def _header(topics: Sequence[Topic], delimiter: str) -> list[str]:
     """The names that lines of values begin with, of all topics."""
     names: dict[str, None] = {}
@@ -286,6 +296,16 @@ def _header(topics: Sequence[Topic], delimiter: str) -> list[str]:
             lines = message.payload.decode(errors="replace").strip("\ufeff\0 \t\r\n").splitlines()
             cells = next(csv.reader(lines[:1], delimiter=delimiter), [])
             names.update(dict.fromkeys(cell.strip() for cell in cells))
+    return list(names)
+
+
+def _assigned(topics: Sequence[Topic], delimiter: str, assign: str) -> list[str]:
+    """The names that stand before values, of all messages."""
+    names: dict[str, None] = {}
+    for topic in topics:
+        for message in topic.messages:
+            pairs = pairs_in(message.payload.decode(errors="replace"), delimiter, assign)
+            names.update(dict.fromkeys(name for name, _ in pairs))
     return list(names)
 
 

@@ -7,14 +7,24 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 
+from connectors.formats.numbers import number_in
 from headgate.config.payload_path import parts_of
 from headgate.core.clock import NS_PER_S
 from headgate.discover.leaves import leaves
 from headgate.discover.payloads import is_number
 from headgate.discover.times import Table, is_time_name, offsets, time_table
-from headgate.discover.values import Keys, are_states, reads, states_of, writings
+from headgate.discover.values import (
+    LEAST_TEXTS,
+    Keys,
+    are_hexadecimal,
+    are_states,
+    reads,
+    states_of,
+    writings,
+)
 
 #: Values of one path that are kept, and paths of one kind of message.
 _MOST_VALUES = 60
@@ -25,6 +35,9 @@ _LONGEST_NAME = 56
 
 #: Messages that tell a name from a number that counts.
 _ENOUGH = 4
+
+#: What is called ``t`` and is smaller may be a temperature.
+_SMALL = 1000
 
 #: Ends of names under which no text is a measurement, in small letters without signs between.
 _IDS = ("id", "eui", "mac", "address", "addr", "serial", "version", "firmware", "fw", "key", "uuid")
@@ -303,7 +316,8 @@ def channels_of(found: dict[str, Values], taken: set[str], units: dict[str, str]
         and alone.count == values.count
     }
     for path, values in found.items():
-        if path in taken or path in twice or _simple(path) in _NO_CHANNELS or is_time_name(path):
+        is_none = _simple(path) in _NO_CHANNELS or is_time_name(path)
+        if path in taken or path in twice or (is_none and not _is_temperature(path, values)):
             continue
         keys = channel_keys(values)
         if keys is None or (_has_texts(values) and _simple(path).endswith(_IDS)):
@@ -328,7 +342,8 @@ def channel_keys(values: Values) -> Keys | None:
         return {}
     others = len(full) - len(texts)
     numeric = [text for text in texts if is_number(text)]
-    if not numeric and not others and states_of(texts) is None:
+    is_hexadecimal = len(texts) >= LEAST_TEXTS and are_hexadecimal(texts)
+    if not numeric and not others and not is_hexadecimal and states_of(texts) is None:
         return {"type": "text"} if are_states(texts, values.count, values.turns) else None
     best: tuple[float, Keys] | None = None
     for keys in writings(distinct):
@@ -416,6 +431,16 @@ def unit_of(path: str, keys: Keys) -> str:
     if len(word) == 1 and not any(part in last.casefold() for part in _OF_LETTERS.get(word, ())):
         return ""
     return _UNITS.get(word, "")
+
+
+def _is_temperature(path: str, values: Values) -> bool:
+    """Whether what is called ``t`` is no time: small numbers that do not just count up."""
+    if _simple(path) != "t":
+        return False
+    numbers = [number for each in values.distinct if (number := number_in(each)) is not None]
+    is_small = bool(numbers) and all(-_SMALL < number < _SMALL for number in numbers)
+    counts_up = all(one < other and other % 1 == 0 for one, other in pairwise(numbers))
+    return is_small and not (counts_up and len(numbers) > 1)
 
 
 def _has_texts(values: Values) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +22,15 @@ from headgate.discover.times import is_time_name, time_table
 from headgate.discover.toml import toml_value
 from headgate.discover.traffic import MOST_PAYLOAD, Message
 from headgate.discover.trial import content_by, feed_of, reader
-from headgate.discover.values import NO_READING, PRESENCE, are_states, split_unit, states_of
+from headgate.discover.values import (
+    LEAST_TEXTS,
+    NO_READING,
+    PRESENCE,
+    are_hexadecimal,
+    are_states,
+    split_unit,
+    states_of,
+)
 
 #: Formats that are recognized by what they hold; of others it is asked whether they can read it.
 _OWN = frozenset({"json", "value", "csv", "binary"})
@@ -38,6 +47,12 @@ _LONGEST_VALUE = 64
 
 #: What stands between the values of a line.
 _DELIMITERS = (";", "\t", "|", ",")
+
+#: What stands between values that have names, and between name and value; Ultralight 2.0 first.
+_ASSIGNED = (
+    ("#", "|"), *((delimiter, assign) for delimiter in ";&,\t| " for assign in "=:"),
+)  # fmt: skip
+_ASSIGNED_NAME = re.compile(r"[^\W\d][\w.%/-]{0,63}")
 
 #: Values of one line.
 _MOST_COLUMNS = 100
@@ -189,6 +204,8 @@ def csv_table(texts: Sequence[str], arrived_ns: int) -> dict[str, Any] | None:
         texts: Some messages.
         arrived_ns: When the first of them came, ns since 1970 UTC.
     """
+    if (assigned := assigned_table(texts)) is not None:
+        return assigned
     for delimiter in _DELIMITERS:
         rows = _rows(texts, delimiter)
         if rows is None:
@@ -199,6 +216,33 @@ def csv_table(texts: Sequence[str], arrived_ns: int) -> dict[str, Any] | None:
         every = [row for messages in rows for row in messages]
         return {**table, "delimiter": delimiter, "columns": _columns(every, arrived_ns)}
     return None
+
+
+def assigned_table(texts: Sequence[str]) -> dict[str, Any] | None:
+    """The format of values that each have a name: ``t|23.4#h|80``; None where the texts are none.
+
+    Args:
+        texts: Some messages.
+    """
+    for delimiter, assign in _ASSIGNED:
+        rows = [pairs_in(text, delimiter, assign) for text in texts]
+        pairs = [pair for row in rows for pair in row]
+        is_delimited = any(len(row) > 1 for row in rows) or (delimiter, assign) == _ASSIGNED[0]
+        numbers = [value for _, value in pairs if is_number(value)]
+        if all(rows) and is_delimited and 2 * len(numbers) >= len(pairs):
+            return {"type": "csv", "assign": assign, "delimiter": delimiter}
+    return None
+
+
+def pairs_in(text: str, delimiter: str, assign: str) -> list[tuple[str, str]]:
+    """The names and values of a text; none where one of its parts is anything else."""
+    pairs = []
+    for part in filter(str.strip, re.split(f"[\r\n{re.escape(delimiter)}]", text)):
+        name, sign, value = part.partition(assign)
+        if not sign or assign in value or _ASSIGNED_NAME.fullmatch(name.strip()) is None:
+            return []
+        pairs.append((name.strip(), value.strip()))
+    return pairs
 
 
 def _unpacked(payload: bytes) -> bytes:
@@ -313,6 +357,8 @@ def _of_texts(texts: Sequence[str]) -> Written:
         return Written("nothing", why="now one thing, now another")
     numbers = [text for text in words if len(text) <= _LONGEST_VALUE and is_number(text)]
     if numbers and len(numbers) >= _MOSTLY * len(words):
+        return _VALUE
+    if len(set(words)) >= LEAST_TEXTS and are_hexadecimal(words):
         return _VALUE
     if all(plain(text) in PRESENCE for text in bare):
         return _PRESENCE

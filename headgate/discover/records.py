@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.formats.paths import array_below
 from headgate.core.clock import NS_PER_S
 from headgate.core.units import format_duration
-from headgate.discover.fields import Record
+from headgate.discover.fields import Record, Values
 from headgate.discover.leaves import leaves, path_of
 from headgate.discover.times import is_time_name
 
@@ -26,6 +26,9 @@ _PAIR_VALUES = ("value", "v", "val", "Value", "reading", "data", "state")
 _QUALITY = ("q", "quality", "Quality", "good", "status", "isGood")
 _GOOD = ("True", "'GOOD'", "'Good'", "'good'", "'OK'", "'ok'", "192", "0")
 _UNIT_KEYS = ("unit", "u", "uom", "units", "unitOfMeasurement", "unit_of_measurement", "einheit")
+
+#: A longer text is no unit.
+_LONGEST_UNIT = 16
 
 #: Keys that say how many elements of an array there are in a second.
 _RATE = re.compile(
@@ -67,6 +70,37 @@ class Shaped:
     beside: set[str] = field(default_factory=set)
     names: dict[str, list[object]] | None = None
     units: dict[str, str] = field(default_factory=dict)
+
+
+def unit_in(record: Mapping[str, object]) -> str:
+    """The unit that a record says its value is in; empty for none."""
+    said = (record[key] for key in _UNIT_KEYS if isinstance(record.get(key), str))
+    return str(next(said, ""))[:_LONGEST_UNIT]
+
+
+def units_beside(found: Mapping[str, Values]) -> dict[str, str]:
+    """By path of a value, the unit that stands beside it, where that is always the same.
+
+    Args:
+        found: What stands at each path: ``temp.value`` and ``temp.unit``, or ``temp`` and
+            ``temp_unit``.
+    """
+    units = {}
+    for path in found:
+        above, _, key = path.rpartition(".")
+        above = f"{above}." if above else ""
+        places = [f"{above}{each}" for each in _UNIT_KEYS] if key in _PAIR_VALUES else []
+        places += [f"{path}_unit", f"{path}Unit", f"{path}_units"]
+        said = [found[place] for place in places if place in found]
+        if said and all(isinstance(each, str) for each in said[0].distinct):
+            units[path] = only_one(map(str, said[0].distinct))
+    return {path: unit for path, unit in units.items() if unit}
+
+
+def only_one(texts: Iterable[str]) -> str:
+    """The only text of some, as a unit; empty where there are others, or none."""
+    every = {text.strip() for text in texts}
+    return every.pop()[:_LONGEST_UNIT] if len(every) == 1 else ""
 
 
 def shaped(contents: Sequence[Record]) -> Shaped:
@@ -127,9 +161,8 @@ def _find_pairs(found: Shaped) -> None:
             found.names = {}
             for each in dicts:
                 found.names.setdefault(each[name], []).append(each[value])
-                unit = next((each[key] for key in _UNIT_KEYS if isinstance(each.get(key), str)), "")
-                if unit:
-                    found.units[each[name]] = unit[:16]
+                if unit := unit_in(each):
+                    found.units[each[name]] = unit
             _find_quality(found, dicts)
             return
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text
 from connectors.formats.signals import Signal
 from headgate.config.channel import ChannelConfig, plain
+from headgate.config.conversion import is_of_another_kind, is_unit, of_suffixes
 from headgate.core.errors import DataError
 from headgate.core.texts import is_fit
 
@@ -61,6 +62,12 @@ _EXPONENT = re.compile(r"[eE][+-]?\d+$")
 #: More kinds of units behind one channel's values are no units.
 _MOST_SUFFIXES = 5
 
+#: Whole numbers in base 16: with its sign, or digits of which so many are a register's, or of which
+#: so many texts have as many.
+_WITH_SIGN = re.compile(r"0[xX][0-9A-Fa-f]{1,16}")
+_REGISTER = re.compile(r"[0-9A-F]{2,8}|[0-9a-f]{2,8}")
+_LEAST_DIGITS, LEAST_TEXTS = 4, 3
+
 
 def split_unit(text: str) -> tuple[str, str] | None:
     """A number as people write it and the unit behind it, maybe empty; None: it is neither."""
@@ -70,6 +77,24 @@ def split_unit(text: str) -> tuple[str, str] | None:
     if found is None:
         return None
     return found[1].strip(), (found[2] or "").strip()
+
+
+def are_hexadecimal(texts: Sequence[str]) -> bool:
+    """Whether texts are whole numbers in base 16: ``0x1F``, or ``00FF`` where that is no unit."""
+    words = [text.strip() for text in texts]
+    if any(map(_WITH_SIGN.fullmatch, words)):
+        return all(_WITH_SIGN.fullmatch(word) or _REGISTER.fullmatch(word) for word in words)
+    lengths = set(map(len, words))
+    is_enough = len(words) >= LEAST_TEXTS or max(lengths, default=0) >= _LEAST_DIGITS
+    if not is_enough or len(lengths) > 1 or not all(map(_REGISTER.fullmatch, words)):
+        return False
+    has_digits = 2 * sum(any(map(str.isdigit, word)) for word in words) > len(words)
+    if not has_digits or all(map(str.isdecimal, words)):
+        return False
+    # 21C and 22C are two temperatures, and 0x08FD is no number of any unit.
+    split = [split_unit(word) for word in words]
+    units = {part[1] for part in split if part and part[1]}
+    return None in split or len(units) > 1 or not all(map(is_unit, units))
 
 
 def decimal_of(numbers: Sequence[str]) -> str | None:
@@ -113,6 +138,10 @@ def writings(values: Sequence[object]) -> Iterator[Keys]:
     keys: Keys = {}
     if missing:
         keys["missing"] = missing[0] if len(missing) == 1 else missing
+    words = [text for text in texts if text not in missing and not is_literal(text)]
+    if rest and are_hexadecimal(words):
+        yield {**keys, "base": 16}
+        return
     yield from ({**keys, **each} for each in _numbers_or_words(texts, rest))
 
 
@@ -151,13 +180,17 @@ def _numbers_or_words(texts: Sequence[str], rest: Sequence[str]) -> Iterator[Key
     if all(split):
         numbers = [part[0] for part in split if part]
         suffixes = list(dict.fromkeys(part[1] for part in split if part and part[1]))
-        if len(suffixes) <= _MOST_SUFFIXES:
+        is_one = not any(is_of_another_kind(suffixes[0], each) for each in suffixes[1:])
+        if len(suffixes) <= _MOST_SUFFIXES and is_one:
             keys: Keys = {}
             plain_numbers = [text for text in texts if number_text(text) is not None]
             if (decimal := decimal_of([*numbers, *plain_numbers])) is not None:
                 keys["decimal"] = decimal
             if suffixes:
                 keys["suffix"] = suffixes[0] if len(suffixes) == 1 else suffixes
+            if suffixes and of_suffixes(suffixes[0], suffixes):
+                # All are converted to the one that is heard first.
+                keys = {"unit": suffixes[0].removeprefix("°") or suffixes[0], **keys}
             yield keys
             if decimal is not None:
                 yield {**keys, "decimal": "," if decimal == "." else "."}

@@ -7,7 +7,8 @@ import json
 import random
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cbor2
 import msgspec
@@ -150,6 +151,83 @@ def test_a_feed_says_which_preset_could_stand_in_its_place() -> None:
         text = configuration(found, _MQTT, "a test")
         said = re.findall(r'^# preset = "(\w+)" reads such topics in a line: ', text, re.MULTILINE)
         assert said == ([] if name is None else [name])
+
+
+def _feed_of(topic: str, payloads: Sequence[object]) -> dict[str, Any]:
+    """The only feed of these messages of a topic, which it reads all."""
+    told = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in payloads]
+    traffic = heard(iter([(at * 10.0, topic, each, False) for at, each in enumerate(told)]))
+    found = plan(traffic)
+    count, good, _ = decoded_by(_config(found), traffic)
+    assert count == good
+    (proposed,) = found.feeds.values()
+    return proposed.table
+
+
+def test_units_that_change_behind_the_values_are_one_channel_of_one_unit() -> None:
+    """Each is converted to the first; two kinds of quantity are no channel."""
+    power = _feed_of("m/d1/power", [b"850 W", b"1.2 kW", b"30 W"])
+    other = _feed_of("m/d1/data", [{"p": text, "q": 1} for text in ("3 bar", "850 W", "4 bar")])
+
+    assert power["channels"] == {"power": {"unit": "W", "suffix": ["W", "kW"]}}
+    assert other["channels"] == {"q": {}}
+
+
+def test_digits_in_base_16_are_no_units() -> None:
+    """Of registers as texts, alone or in an object; temperatures and names are none."""
+    digits = ["08FD", "0900", "0910", "00FF", "0934"]
+    alone = _feed_of("m/d1/v", [text.encode() for text in digits])
+    inside = _feed_of("m/d1/data", [{"v": text, "w": "21C", "q": 1} for text in digits])
+    signed = _feed_of("m/d1/data", [{"v": f"0x{text}", "q": 1} for text in digits])
+    named = _feed_of("m/d1/data", [{"v": "4F2A", "q": at} for at in range(5)])
+
+    assert alone["channels"] == {"v": {"base": 16}}
+    assert inside["channels"] == {"v": {"base": 16}, "w": {"unit": "C", "suffix": "C"}, "q": {}}
+    assert signed["channels"] == {"v": {"base": 16}, "q": {}}
+    assert named["channels"] == {"q": {}}
+
+
+@pytest.mark.parametrize(
+    ("payloads", "format_", "channels"),
+    [
+        ([b"t|23.4#h|80", b"t|23.9#h|81"], {"assign": "|", "delimiter": "#"}, {"t": {}, "h": {}}),
+        ([b"h|80", b"h|81"], {"assign": "|", "delimiter": "#"}, {"h": {}}),
+        (
+            [b"temp=21,5;bat=3,1", b"temp=21,7; bat=3,0"],
+            {"assign": "=", "delimiter": ";"},
+            {"temp": {"decimal": ","}, "bat": {"decimal": ","}},
+        ),
+        ([b"a:1 b:2", b"a:3 b:4"], {"assign": ":", "delimiter": " "}, {"a": {}, "b": {}}),
+    ],
+)
+def test_values_with_names_before_them_are_read_by_these(
+    payloads: list[bytes], format_: dict[str, str], channels: dict[str, Any]
+) -> None:
+    """All of them, Ultralight 2.0 and its like: nothing of a message is lost."""
+    feed = _feed_of("/ul/4jggok/d1/attrs", payloads)
+
+    assert feed["format"] == {"type": "csv", **format_}
+    assert feed["channels"] == channels
+
+
+def test_units_that_stand_beside_values_are_theirs() -> None:
+    """In an object each, by a name like the value's, and of a message's only one."""
+    inside = {"temp": {"value": 22.5, "unit": "C"}, "press": {"v": 2.5, "uom": "bar"}}
+    named = {"temp": 71, "temp_unit": "F", "flow": 3, "flowUnit": "l/min", "unit": "x"}
+    changing = [{"temp": 71 + at, "temp_unit": "FC"[at % 2], "q": 1} for at in range(4)]
+
+    assert _feed_of("m/d1/data", [inside] * 3)["channels"] == {
+        "value": {"path": "temp.value", "unit": "C"},
+        "v": {"path": "press.v", "unit": "bar"},
+    }
+    assert _feed_of("m/d1/data", [named] * 3)["channels"] == {
+        "temp": {"unit": "F"},
+        "flow": {"unit": "l/min"},
+    }
+    alone = _feed_of("m/d1/temp", [{"value": 71, "unit": "F"}] * 3)
+    assert alone["channels"] == {"temp": {"unit": "F"}}
+    of_changing = _feed_of("m/d1/data", changing)["channels"]
+    assert of_changing == {"temp": {}, "temp_unit": {"type": "text"}, "q": {}}
 
 
 def test_the_same_messages_give_the_same_file() -> None:
