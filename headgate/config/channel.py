@@ -29,7 +29,7 @@ from headgate.core.texts import MAX_TEXT, is_fit
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: What a channel of texts has no use for.
-_OF_NUMBERS = (
+OF_NUMBERS = (
     *("unit", "to", "scale", "offset", "power_of_ten", "default", "decimal", "suffix", "base"),
 )
 
@@ -196,7 +196,7 @@ class ChannelConfig(UnitsConfig):
             if "valid_for" in given:
                 raise ValueError('valid_for: is of texts; give type = "text", or leave it out')
             return self
-        odd = [key for key in _OF_NUMBERS if key in given] + list(self.rules)
+        odd = [key for key in OF_NUMBERS if key in given] + list(self.rules)
         if odd:
             raise ValueError(f'{odd[0]}: is of numbers; leave it out beside type = "text"')
         if self.valid_for == 0:

@@ -20,7 +20,7 @@ _PAIR_NAMES = (
     "resourceName", "name", "n", "id", "tag", "tagName", "channel", "key", "metric", "nodeId",
     "sensor", "parameter", "signal", "type", "variable", "item", "address", "label", "point",
 )  # fmt: skip
-_PAIR_VALUES = ("value", "v", "val", "Value", "reading", "data", "state")
+PAIR_VALUES = ("value", "v", "val", "Value", "reading", "data", "state")
 
 #: Keys beside them that say how good a value is, what says that it is, and its unit.
 _QUALITY = ("q", "quality", "Quality", "good", "status", "isGood")
@@ -89,7 +89,7 @@ def units_beside(found: Mapping[str, Values]) -> dict[str, str]:
     for path in found:
         above, _, key = path.rpartition(".")
         above = f"{above}." if above else ""
-        places = [f"{above}{each}" for each in _UNIT_KEYS] if key in _PAIR_VALUES else []
+        places = [f"{above}{each}" for each in _UNIT_KEYS] if key in PAIR_VALUES else []
         places += [f"{path}_unit", f"{path}Unit", f"{path}_units"]
         said = [found[place] for place in places if place in found]
         if said and all(isinstance(each, str) for each in said[0].distinct):
@@ -149,7 +149,7 @@ def _find_pairs(found: Shaped) -> None:
     if not dicts or len(dicts) < len(found.records):
         return
     for name in _PAIR_NAMES:
-        for value in _PAIR_VALUES:
+        for value in PAIR_VALUES:
             if name == value or not all(name in each and value in each for each in dicts):
                 continue
             texts = [each[name] for each in dicts]

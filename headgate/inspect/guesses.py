@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from connectors.formats.numbers import as_written, shown
 from connectors.formats.paths import array_below
 from connectors.formats.topics import TopicPattern
-from headgate.config.channel import plain
 from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import parts_of
 from headgate.config.schema import IngestConfig
 from headgate.core.components import installed
 from headgate.core.errors import DataError
 from headgate.discover.leaves import leaves
+from headgate.discover.payloads import assigned_table
 from headgate.discover.times import PATTERNS, is_time_name, tables
 from headgate.discover.trial import content
-from headgate.discover.values import split_unit, writings
-
-#: Changes to a feed: keys from its table on, and what is put there; None takes it away.
-Changes = tuple[tuple[tuple[str, ...], Any], ...]
+from headgate.inspect.value_guesses import Changes, for_value, format_of
 
 #: Places of a time that are tried.
 _TIME_PLACES = 3
@@ -30,9 +27,6 @@ _FEW_PATTERNS = 3
 
 #: Channels that one value may be of, if nothing says of which.
 _FEW_CHANNELS = 3
-
-#: A longer word is no state.
-_LONGEST_WORD = 32
 
 #: Channels that are proposed for one message.
 _MOST_CHANNELS = 12
@@ -45,6 +39,9 @@ _DEVICE_KEYS = (
 
 #: Keys of a feed that a message of one value has no use for.
 _BESIDE = ("records", "pairs", "arrays", "quality", "time")
+
+#: Bytes as digits, two each, alone or as a text of an object.
+_HEXADECIMAL = re.compile(rb'(?:^|")\s*(?:0x)?(?:[0-9A-Fa-f]{2}[ :.-]*){2,}\s*(?:$|")')
 
 _NAME_KEYS = ("name", "id", "n", "tag", "resourceName", "channel", "key", "metric", "nodeId")
 _VALUE_KEYS = ("value", "v", "val", "Value", "data", "reading")
@@ -72,7 +69,8 @@ def guesses(
     envelope, records = found if found is not None else (None, ())
     record = next((each for each in records if isinstance(each, dict)), envelope)
     if reason in ("bad_field", "wrong_type"):
-        yield from _for_value(feed, table, envelope, detail)
+        places = [each for each in (*records, envelope) if isinstance(each, dict)]
+        yield from for_value(feed, table, places, detail)
     elif reason == "bad_time":
         yield from _for_time(feed, table, record, envelope)
     elif reason in ("no_channels", "missing_records", "not_object", "uneven_arrays"):
@@ -84,57 +82,9 @@ def guesses(
         if channel in feed.channels:
             yield ((("channels", channel, "required"), None),)
     if reason.startswith("not_") or reason in ("empty", "compressed", "no_channels"):
-        yield from _for_format(feed, topic)
+        yield from _for_reading(feed, table, message)
     if reason == "not_utf8" and ("UTF-16" in detail or b"\0" not in payload):
         yield ((("charset",), "utf-16" if "UTF-16" in detail else "cp1252"),)
-
-
-def _for_value(
-    feed: FeedConfig, table: dict[str, Any], envelope: object, detail: str
-) -> Iterator[Changes]:
-    channel, _, what = detail.partition(": ")
-    if channel not in feed.channels:
-        # Of several records the first is told by its number.
-        channel, _, what = what.partition(": ")
-    if channel not in feed.channels:
-        return
-    text = what.partition("got ")[2]
-    every = [value for _, value in leaves(envelope)] if envelope is not None else []
-    texts = [value for value in every if isinstance(value, str) and shown(value) == text]
-    values = list(map(as_written, texts))
-    for value in values[:1]:
-        for keys in writings([value]):
-            if keys:
-                yield _channel_keys(table, channel, keys)
-        for keys in _unknown_word(value):
-            yield _channel_keys(table, channel, keys)
-        yield _channel_keys(table, channel, {"type": "text"})
-    if feed.strict:
-        yield ((("strict",), None),)
-
-
-def _unknown_word(value: str) -> Iterator[dict[str, object]]:
-    """A word that nobody knows is a state, or says that there is no reading."""
-    word = plain(value)
-    if word[:1].isalpha() and len(word) <= _LONGEST_WORD and not any(map(str.isdigit, word)):
-        yield {"states": {value.strip(): 1}}
-    if split_unit(value) is None:
-        yield {"missing": value}
-
-
-def _channel_keys(table: dict[str, Any], channel: str, keys: Mapping[str, Any]) -> Changes:
-    """Keys added to those that the channel has, with what these say already."""
-    known = table.get("channels", {}).get(channel, {})
-    changes = []
-    for key, value in keys.items():
-        before = known.get(key)
-        if isinstance(value, dict) and isinstance(before, dict):
-            value = before | value  # noqa: PLW2901
-        elif key in ("missing", "suffix") and before:
-            more = value if isinstance(value, list) else [value]
-            value = [*before, *(each for each in more if each not in before)]  # noqa: PLW2901
-        changes.append((("channels", channel, key), value))
-    return tuple(changes)
 
 
 def _for_time(
@@ -246,14 +196,30 @@ def _named(paths: Sequence[str]) -> dict[str, str]:
         name = parts[-1]
         for length in range(1, len(parts) + 1):
             name = "_".join(parts[-length:])
-            if name not in named:
+            # A number is no name.
+            if name not in named and not parts[-length].isdecimal():
                 break
         named[name] = path
     return named
 
 
-def _for_format(feed: FeedConfig, topic: bytes) -> Iterator[Changes]:
+def _for_reading(
+    feed: FeedConfig, table: dict[str, Any], message: tuple[bytes, bytes]
+) -> Iterator[Changes]:
+    """How bytes are written where they are texts, and other formats."""
+    if feed.format.name == "binary":
+        # Digits in base 16 may be base64 as well.
+        for encoding in ("hex",) if _HEXADECIMAL.search(message[1]) else ("hex", "base64"):
+            yield ((("format", "encoding"), encoding),)
+        if {"inside", "encoding"} & {*format_of(table)}:
+            # That there is a frame in it was said: what that is in is of no other format.
+            return
+    yield from _for_format(feed, message)
+
+
+def _for_format(feed: FeedConfig, message: tuple[bytes, bytes]) -> Iterator[Changes]:
     """Other formats, as they are by themselves and with the one key that they may need."""
+    topic, payload = message
     if feed.format.name == "value":
         for path in ("value", "v", "val", "state"):
             yield ((("format", "path"), path),)
@@ -261,11 +227,11 @@ def _for_format(feed: FeedConfig, topic: bytes) -> Iterator[Changes]:
         yield from _for_one_value(feed, topic)
     if feed.format.name == "json":
         yield ((("format",), {"type": "json", "lines": True}),)
-    if feed.format.name == "binary":
-        for encoding in ("hex", "base64"):
-            yield ((("format", "encoding"), encoding),)
     for name in sorted({*installed("formats")} - {"value", feed.format.name}):
         yield ((("format",), name),)
+    assigned = assigned_table([payload.decode(errors="replace")])
+    if assigned is not None:
+        yield ((("format",), assigned),)
     for delimiter in ",;\t|":
         yield ((("format",), {"type": "csv", "header": True, "delimiter": delimiter}),)
     if feed.strict:

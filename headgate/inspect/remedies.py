@@ -20,7 +20,8 @@ from headgate.discover.plan import plan
 from headgate.discover.toml import toml_key, toml_value
 from headgate.discover.traffic import Traffic
 from headgate.discover.trial import Outcome, as_table, feed_of, tried
-from headgate.inspect.guesses import Changes, guesses
+from headgate.inspect.guesses import guesses
+from headgate.inspect.value_guesses import Changes
 
 #: The reason of messages that no feed has the topic of.
 UNKNOWN_TOPIC = "unknown_topic"
@@ -154,7 +155,7 @@ class _Search:
                 if left < 0 or len(found) == _MOST_TOLD:
                     return found
                 every = (*changes, *more)
-                outcome = self._outcome(_changed(original, every))
+                outcome = None if _is_bold(every) else self._outcome(_changed(original, every))
                 if outcome is None:
                     continue
                 problem = self._problem(outcome)
@@ -194,6 +195,12 @@ class _Search:
         if not outcome.has_value and self._channel is None:
             return "missing", "all of its readings are missing"
         return None
+
+
+def _is_bold(changes: Changes) -> bool:
+    """Whether anything at all would be read: as another format, and that as a text."""
+    is_text = any(keys[-1] == "type" and value == "text" for keys, value in changes)
+    return is_text and any(keys[0] == "format" for keys, _ in changes)
 
 
 def _changed(table: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

@@ -190,3 +190,117 @@ def test_a_message_that_nothing_takes_has_no_remedy() -> None:
     """Rather none than one that does not help."""
     assert _remedies(_PLAIN, "m/1", b"\x00\x01\x02\xff")[1] == []
     assert _remedies(_PLAIN, "m/1", b"{")[1] == []
+
+
+_WATTS = 'topic = "m/{device}"\nchannels.p = { unit = "W" }'
+_FRAME = (
+    'topic = "m/{device}"\nchannels.p = {}\nformat = { type = "binary", inside = "regs", '
+    'encoding = "registers", fields = { p = { at = 0, type = "f32" }, '
+    'q = { at = 4, type = "f32" } } }'
+)
+_WORDS = 'topic = "m/{device}"\nchannels.p = { states = { AUTO = 1, MAN = 0 } }'
+
+
+@pytest.mark.parametrize(
+    ("feed", "payload", "lines"),
+    [
+        # What is behind the number is another unit than the channel's, and is converted.
+        (_WATTS, '{"p": "1.2 kW"}', {'p = { unit = "W", suffix = "kW" }': "p 1200"}),
+        (
+            _WATTS.replace('"W" }', '"W", suffix = "W" }'),
+            '{"p": "1.2 kW"}',
+            {'p = { unit = "W", suffix = ["W", "kW"] }': "p 1200"},
+        ),
+        (
+            _WATTS.replace('unit = "W"', 'suffix = "W"'),
+            '{"p": "1.2 kW"}',
+            {'p = { suffix = ["W", "kW"], unit = "W" }': "p 1200"},
+        ),
+        (
+            _WATTS.replace('"W" }', '"W", scale = 10 }'),
+            '{"p": "1.2 kW"}',
+            {'p = { unit = "kW", suffix = "kW", to = "W" }': "p 1200"},
+        ),
+        (
+            _WATTS.replace("W", "°C"),
+            '{"p": "77 °F"}',
+            {'p = { unit = "°C", suffix = "°F" }': "p 25"},
+        ),
+        (_WATTS.replace("W", "°C"), '{"p": "3 bar"}', {}),
+        # Digits in base 16 are no units.
+        (_WATTS, '{"p": "00FF"}', {'p = { unit = "W", base = 16 }': "p 255"}),
+        (_WATTS, '{"p": "0x1F"}', {'p = { unit = "W", base = 16 }': "p 31"}),
+        # No number is made of what is none.
+        (_WATTS, '{"p": NaN}', {'p = { unit = "W", missing = "NaN" }': "p missing"}),
+        (_WATTS, '{"p": -Infinity}', {'p = { unit = "W", missing = "-Infinity" }': "p missing"}),
+        # A text that holds a value is no word for "no reading".
+        *((_WATTS, f'{{"p": "{text}"}}', {}) for text in ("12.5-", "(12,5)", ">4000", "12h 30m")),
+        *((_WATTS, f'{{"p": "{text}"}}', {}) for text in ("< 0.05 mg/l", "01:30:00")),
+        # A new word is another state than those that are known.
+        (
+            _WORDS,
+            '{"p": "LOCAL"}',
+            {
+                "p = { states = { AUTO = 1, MAN = 0, LOCAL = 2 } }": "p 2",
+                'p = { states = { AUTO = 1, MAN = 0 }, missing = "LOCAL" }': "p missing",
+            },
+        ),
+        # Where an object or array stands, the number in it.
+        (
+            _WATTS,
+            '{"p": {"value": 3, "unit": "kW"}}',
+            {'p = { unit = "kW", path = "p.value", to = "W" }': "p 3000"},
+        ),
+        (_WATTS, '{"p": [3]}', {'p = { unit = "W", path = "p.0" }': "p 3"}),
+        # Registers that are too few for the fields are in no other format.
+        (_FRAME, '{"regs": [39322, 16709]}', {}),
+    ],
+)
+def test_no_remedy_makes_of_a_value_what_it_is_not(
+    feed: str, payload: str, lines: dict[str, str]
+) -> None:
+    """All that is told but that it may be a text, with what comes of it."""
+    told = {str(line): each.gives for each in _remedies(feed, "m/1", payload.encode())[1]
+            for _, line in each.lines}  # fmt: skip
+    texts = [line for line in told if 'type = "text"' in line]
+
+    assert {line: gives for line, gives in told.items() if line not in texts} == lines
+
+
+@pytest.mark.parametrize("text", ["12.5-", ">4000", "< 0.05 mg/l", "12h 30m", "3 bar"])
+def test_a_text_that_holds_a_value_may_be_a_text(text: str) -> None:
+    """Without what a channel of texts has no use for."""
+    feed = _WATTS.replace('unit = "W"', 'unit = "°C", range = [0, 90], missing = "n/a"')
+    (remedy,) = _remedies(feed, "m/1", f'{{"p": "{text}"}}'.encode())[1]
+
+    assert remedy.lines == (("[feed.f.channels]", 'p = { missing = ["n/a"], type = "text" }'),)
+
+
+def test_a_text_of_json_is_read_as_what_it_holds() -> None:
+    """Before it is a text; the rest of the format stays."""
+    first, second = _remedies(_WATTS, "m/1", b'{"p": "{\\"at\\":7,\\"value\\":3}"}')[1][:2]
+    last = _remedies(_WATTS, "m/1", b'{"p": "{\\"value\\":3}"}')[1][-1]
+
+    assert first.lines == (
+        ("[feed.f]", 'format = { type = "json", embedded = ["p"] }'),
+        ("[feed.f.channels]", 'p = { unit = "W", path = "p.value" }'),
+    )
+    assert (first.gives, second.gives) == ("p 3", "p 7")
+    assert last.lines == (("[feed.f.channels]", 'p = { type = "text" }'),)
+
+
+def test_digits_in_base_16_are_not_base64_as_well() -> None:
+    """Though each of their signs is one of base64's."""
+    told = _remedies(_FRAME, "m/1", b'{"regs": "999A 4145 FFFF FFFF"}')[1]
+
+    assert ['encoding = "hex"' in text for each in told for _, text in each.lines] == [True]
+
+
+def test_values_with_names_are_read_by_these() -> None:
+    """As Ultralight 2.0 has them."""
+    told = _remedies(_TWO, "m/1", b"temp|23.4#flow|80")[1]
+
+    assert told[0].gives == "temp 23.4, flow 80"
+    assert told[0].lines == (
+        ("[feed.f]", 'format = { type = "csv", assign = "|", delimiter = "#" }'),
+    )
