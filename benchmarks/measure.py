@@ -29,11 +29,14 @@ def cpu_s(pid: int) -> float:
 
 
 def _by_name(pid: int) -> dict[str, psutil.Process]:
-    """The processes of a gateway: ``supervisor`` and its lanes."""
+    """The processes of a gateway: ``supervisor``, its lanes, and what they are forked from."""
     found = {}
     for process in family(pid):
         line = process.cmdline()
-        found[line[line.index("lane") + 1] if "lane" in line else "supervisor"] = process
+        if "lane" in line:
+            found[line[line.index("lane") + 1]] = process
+        else:
+            found["fork server" if "fork-server" in line else "supervisor"] = process
     return found
 
 

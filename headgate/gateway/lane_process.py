@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import structlog
 
 from headgate.core.beat import until_beat
 from headgate.core.clock import NS_PER_S, Clock
+from headgate.gateway.fork_server import ForkedProcess, ForkServer, ForkServerGoneError
 from headgate.gateway.report import STATUS_FD, Report
 from headgate.gateway.restarts import Restarts
 
@@ -30,13 +31,7 @@ _SILENCE_LIMIT_S = 30.0
 #: A lane that was asked to stop and is still there after this long is killed, s.
 STOP_DEADLINE_S = 5.0
 
-#: What keeps a lane small, unless the environment says otherwise. glibc gives each thread an arena
-#: of its own, and Arrow and OpenBLAS keep pools for parallel work that a lane does not do.
-_MEMORY_SETTINGS = {
-    "MALLOC_ARENA_MAX": "2",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "OPENBLAS_NUM_THREADS": "1",
-}
+_Process = ForkedProcess | asyncio.subprocess.Process
 
 #: A report is a page of metrics; this bounds a pipe that has gone mad.
 _REPORT_LIMIT_BYTES = 16 << 20
@@ -50,6 +45,7 @@ class LaneProcess:
         config_file: Its configuration; the lane reads it itself.
         clock: Source of time.
         on_report: Called after each report.
+        fork_server: What forks its processes; without, each is an interpreter of its own.
         workers: How many streams lanes there are.
         silence_limit_s: A lane that has not reported for so long is killed.
     """
@@ -61,6 +57,7 @@ class LaneProcess:
         clock: Clock,
         on_report: Callable[[], None],
         *,
+        fork_server: ForkServer | None = None,
         workers: int = 1,
         silence_limit_s: float = _SILENCE_LIMIT_S,
     ) -> None:
@@ -70,12 +67,13 @@ class LaneProcess:
         self._config_file = config_file
         self._clock = clock
         self._on_report = on_report
+        self._fork_server = fork_server
         self._workers = workers
         self._silence_limit_s = silence_limit_s
         self._heard_ns = 0
         # When the present or last process first did its work.
         self._ready_ns: int | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: _Process | None = None
 
     @property
     def pid(self) -> int | None:
@@ -135,16 +133,10 @@ class LaneProcess:
         Raises:
             OSError: The process could not be started.
         """
-        read_end, write_end = os.pipe()
         self._heard_ns = self._clock.monotonic_ns()
         self._ready_ns = None
-        try:
-            self._process = process = await self._start(write_end)
-        except BaseException:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
+        process, read_end = await self._start()
+        self._process = process
         tasks = [
             asyncio.create_task(self._listen(read_end), name=f"{self.name}-reports"),
             asyncio.create_task(self._kill_when_stuck(), name=f"{self.name}-watch"),
@@ -164,7 +156,21 @@ class LaneProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    async def _start(self, write_end: int) -> asyncio.subprocess.Process:
+    async def _start(self) -> tuple[_Process, int]:
+        """A new process, and what its reports are read from."""
+        if self._fork_server is not None:
+            server = self._fork_server
+            try:
+                return await _with_pipe(lambda write_end: server.start(self.name, write_end))
+            except ForkServerGoneError as error:
+                _logger.warning(
+                    "A lane can't be forked; it is started by itself and takes more memory.",
+                    lane=self.name,
+                    cause=str(error),
+                )
+        return await _with_pipe(self._start_interpreter)
+
+    async def _start_interpreter(self, write_end: int) -> asyncio.subprocess.Process:
         command = [sys.executable, "-P", "-m", "headgate.cli", "lane", self.name]
         command += ["-c", str(self._config_file), "--workers", str(self._workers)]
         return await asyncio.create_subprocess_exec(
@@ -173,12 +179,7 @@ class LaneProcess:
             pass_fds=(write_end,),
             # A terminal's ^C goes to the whole process group; the lanes are told by us.
             start_new_session=True,
-            env={
-                **_MEMORY_SETTINGS,
-                **os.environ,
-                STATUS_FD: str(write_end),
-                "PYTHONSAFEPATH": "1",
-            },
+            env={**os.environ, STATUS_FD: str(write_end), "PYTHONSAFEPATH": "1"},
         )
 
     async def _listen(self, read_end: int) -> None:
@@ -228,3 +229,17 @@ class LaneProcess:
 
     def _silent_s(self) -> float:
         return (self._clock.monotonic_ns() - self._heard_ns) / NS_PER_S
+
+
+async def _with_pipe(
+    start: Callable[[int], Awaitable[_Process]],
+) -> tuple[_Process, int]:
+    """Start a process with the end of a pipe to report on; it, and the other end."""
+    read_end, write_end = os.pipe()
+    try:
+        return await start(write_end), read_end
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)

@@ -22,6 +22,7 @@ from headgate.console.http import Console
 from headgate.core.backoff import Backoff
 from headgate.core.clock import Clock
 from headgate.core.errors import ConfigError
+from headgate.gateway.fork_server import ForkServer, start_fork_server
 from headgate.gateway.lane_process import LaneProcess
 from headgate.gateway.lock import FileLock
 from headgate.gateway.report import lane_names
@@ -43,19 +44,34 @@ class Supervisor:
 
     Args:
         config: The checked configuration.
-        config_file: The file it came from; each lane reads it again.
+        config_file: The file it came from; a lane that is not forked reads it again.
         clock: Source of time.
         workers: How many streams lanes to run.
+        fork_server: What forks them; without, each is an interpreter of its own.
     """
 
-    def __init__(self, config: Config, config_file: Path, clock: Clock, workers: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_file: Path,
+        clock: Clock,
+        workers: int,
+        fork_server: ForkServer | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._stop = asyncio.Event()
         self._exit_code = 0
         self._was_ready = False
         self.lanes = {
-            name: LaneProcess(name, config_file, clock, self._note_readiness, workers=workers)
+            name: LaneProcess(
+                name,
+                config_file,
+                clock,
+                self._note_readiness,
+                fork_server=fork_server,
+                workers=workers,
+            )
             for name in lane_names(workers)
         }
 
@@ -150,8 +166,13 @@ def run_gateway(config: Config, config_file: Path, clock: Clock, workers: int) -
         # Not before: whoever is not let in is told why, and nothing else.
         for line in located(config_file, renamed(config)):
             _logger.info("Something is called otherwise now.", where=line)
-        return asyncio.run(_run(config, config_file, clock, workers))
+        fork_server = start_fork_server(config, config_file, workers)
+        if fork_server is not None:
+            stack.callback(fork_server.close)
+        return asyncio.run(_run(config, config_file, clock, workers, fork_server))
 
 
-async def _run(config: Config, config_file: Path, clock: Clock, workers: int) -> int:
-    return await Supervisor(config, config_file, clock, workers).run()
+async def _run(
+    config: Config, config_file: Path, clock: Clock, workers: int, fork_server: ForkServer | None
+) -> int:
+    return await Supervisor(config, config_file, clock, workers, fork_server).run()

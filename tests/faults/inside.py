@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from headgate.core.log import TopicPartition
@@ -79,14 +79,14 @@ class _Log:
 
 
 def _wrap_log(faults: _Faults) -> None:
-    from connectors.logs import configured
+    from headgate.gateway import lane
 
-    real = configured.open_log
+    real = lane.open_log  # type: ignore[attr-defined]
 
     def open_log(*arguments: Any) -> Any:  # noqa: ANN401
         return _Log(real(*arguments), faults)
 
-    configured.open_log = open_log  # type: ignore[assignment]
+    lane.open_log = open_log  # type: ignore[assignment, attr-defined]
 
 
 def _wrap_pipeline(word: str) -> None:
@@ -133,11 +133,25 @@ def _wrap_clock(path: Path) -> None:
 
 
 def install() -> None:
-    """Arm this process, if it is a lane and its environment says so."""
+    """Have the lanes that this process becomes or forks armed, if its environment says so."""
     folder = Path(os.environ.get("HEADGATE_TEST_FAULTS", "/nonexistent"))
-    if not folder.is_dir() or "lane" not in sys.orig_argv:
+    if not folder.is_dir() or not {"lane", "run"} & {*sys.orig_argv}:
         return
-    lane = sys.orig_argv[sys.orig_argv.index("lane") + 1]
+    from headgate.gateway.process import load_small
+
+    load_small()
+    from headgate.gateway import lane
+
+    real = lane.run_lane
+
+    def run_lane(name: str, *arguments: Any) -> NoReturn:  # noqa: ANN401
+        _arm(folder, name)
+        real(name, *arguments)
+
+    lane.run_lane = run_lane  # type: ignore[assignment]
+
+
+def _arm(folder: Path, lane: str) -> None:
     if (folder / "clock").exists():
         _wrap_clock(folder / "clock")
     _wrap_log(_Faults(folder, lane))
