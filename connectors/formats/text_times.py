@@ -134,7 +134,8 @@ class TextColumn:
         together = "\n".join(texts).encode(errors="surrogatepass")  # type: ignore[arg-type]
         shapes = together.translate(_SHAPE)
         shape = shapes.partition(b"\n")[0]
-        if len(shape) <= _LONGEST and shapes == b"\n".join([shape] * len(texts)):
+        is_bare = shape == shape.strip()
+        if is_bare and len(shape) <= _LONGEST and shapes == b"\n".join([shape] * len(texts)):
             # All are of one, as they mostly are.
             if shape.isascii() and (layout := self._layout(together[: len(shape)].decode())):
                 signs = np.frombuffer(together + b"\n", np.uint8).reshape(len(texts), -1)

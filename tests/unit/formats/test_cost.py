@@ -194,7 +194,7 @@ def test_texts_are_read_many_at_once(kind: str) -> None:
 
     assert calls(work) < _MAX_TEXT_CALLS * _LIMITS.max_records
     assert peak_bytes(work) < max(_MAX_RATIO * len(payload), 8 << 20)
-    assert len(found[-1].value) == 10_000 or found[-1].refused
+    assert len(found[-1].value) >= 10_000 or found[-1].refused
 
 
 _GOOD = b'{"t": 1750000000000, "x": 1.5}'

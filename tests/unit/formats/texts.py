@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -110,6 +111,15 @@ TEXTS: dict[str, tuple[dict[str, object], bytes]] = {
                 "x": [f"{at},5" for at in range(len(_TIMES))],
             }
         ).encode(),
+    ),
+    "text channel": (
+        {"time": _PATTERN, "channels": {**_DECIMAL, "id": {"type": "text"}}},
+        _records(),
+    ),
+    "passed over": ({"time": _PATTERN, "channels": _DECIMAL, "skip": {"id": "b"}}, _records()),
+    "blanks": (
+        {"time": _PATTERN, "channels": _DECIMAL},
+        re.sub(rb'"t":"0?(\d)', rb'"t":"  \1', _records()),
     ),
     "lines": ({"format": _LINES, "time": _PATTERN, "channels": _DECIMAL}, _lines()),
     "lines of numbers": ({"format": _LINES, "time": _PATTERN}, _lines(x="%d.5")),
