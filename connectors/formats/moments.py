@@ -40,6 +40,12 @@ _LONG_FRACTION = re.compile(r"(?<=[.,]\d{6})\d+", re.ASCII)
 #: Digits of a time of day, or of a date, of which zeros before it got lost in a number.
 _DIGITS = 6
 
+#: What shows how many characters a pattern writes.
+_EXAMPLE = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC)
+
+#: No year of a number's digits is before this one.
+_LEAST_YEAR = 1000
+
 #: Larger numbers are no digits of a time; they would be written with an exponent.
 _LARGEST = 10**15
 
@@ -125,10 +131,13 @@ class TimeTexts:
         self.has_weeks = any(each.regex is None for each in self._patterns)
         self._takes_dates = mapping.date_only
         self._widths = [_DIGITS] * len(mapping.paths)
+        # The same of each pattern as a whole.
+        examples = [_EXAMPLE.strftime(pattern.text) for pattern in self._patterns]
+        self._digit_widths = [len(example.partition(".")[0]) for example in examples]
         # Which of them have a fraction, be it of nothing but zeros.
         self._has_fraction = [False] * len(mapping.paths)
         if mapping.pattern is not None:
-            example = datetime(2026, 11, 28, 13, 14, 15, tzinfo=UTC).strftime(mapping.pattern)
+            example = _EXAMPLE.strftime(mapping.pattern)
             parts = example.split(" ") if len(mapping.paths) > 1 else [example]
             if len(parts) == len(mapping.paths):
                 self._widths = [len(part.partition(".")[0]) for part in parts]
@@ -136,16 +145,19 @@ class TimeTexts:
 
     def part(self, place: int, value: object) -> str:
         """One of the texts, of whose digits zeros may have got lost."""
-        if type(value) is int and 0 <= value < 10**LONGEST_TEXT:
-            text = str(value).zfill(self._widths[place])
-            return f"{text}.0" if self._has_fraction[place] else text
-        if type(value) is float and 0 <= value < _LARGEST:
-            whole, _, fraction = repr(value).partition(".")
-            text = whole.zfill(self._widths[place])
-            has_fraction = self._has_fraction[place] or fraction != "0"
-            return f"{text}.{fraction}" if has_fraction else text
         if isinstance(value, str) and len(value) <= LONGEST_TEXT:
             return value.strip()
+        return self._with_zeros(value, self._widths[place], has_fraction=self._has_fraction[place])
+
+    def _with_zeros(self, value: object, width: int, *, has_fraction: bool) -> str:
+        """The digits that a number means, so many before a fraction."""
+        if type(value) is int and 0 <= value < 10**LONGEST_TEXT:
+            text = str(value).zfill(width)
+            return f"{text}.0" if has_fraction else text
+        if type(value) is float and 0 <= value < _LARGEST:
+            whole, _, fraction = repr(value).partition(".")
+            text = whole.zfill(width)
+            return f"{text}.{fraction}" if has_fraction or fraction != "0" else text
         raise DataError("bad_time", f"expected a text, got {shown(value)}")
 
     def digits(self, text: str) -> str:
@@ -161,7 +173,7 @@ class TimeTexts:
         Args:
             values: What stands in the payload, each of one field.
         """
-        if self._patterns and len(self._widths) == 1:
+        if len(self._patterns) == 1 and len(self._widths) == 1:
             values = [self._digits_as_text(value) for value in values]
         return self._column.read(values)
 
@@ -220,13 +232,28 @@ class TimeTexts:
 
     def _by_pattern(self, value: object) -> datetime | None:
         if isinstance(value, int | float) and len(self._widths) == 1:
-            value = self.part(0, value)
+            return self._in_digits(value)
         if not isinstance(value, str) or len(value) > 2 * LONGEST_TEXT:
             return None
         text = value.strip()
-        for pattern in self._patterns:
+        ways = list(zip(self._digit_widths, self._patterns, strict=True))
+        if text.isdecimal():
+            # Where a pattern may also read fewer digits than it has, one that has as many fits.
+            ways.sort(key=lambda way: way[0] != len(text))
+        for _, pattern in ways:
             short = _LONG_FRACTION.sub("", text) if pattern.has_fraction else text
             if (found := pattern.found(short)) is not None:
+                return found
+        return None
+
+    def _in_digits(self, value: float) -> datetime | None:
+        """What a number says whose digits are those of a time, with zeros that got lost."""
+        for pattern, width in zip(self._patterns, self._digit_widths, strict=True):
+            text = self._with_zeros(value, width, has_fraction=pattern.has_fraction)
+            short = _LONG_FRACTION.sub("", text) if pattern.has_fraction else text
+            found = pattern.found(short)
+            # Zeros that get a year below 1000 are none that got lost.
+            if found is not None and found.year >= _LEAST_YEAR:
                 return found
         return None
 

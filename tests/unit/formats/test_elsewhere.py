@@ -140,6 +140,27 @@ def test_a_time_may_be_written_in_several_ways() -> None:
     assert detail == f"expected a text as {wanted}, got 'yesterday'"
 
 
+@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        (["DT#%Y-%m-%d-%H:%M:%S", "%Y%m%d%H%M%S"], 20261128210630),
+        (["DT#%Y-%m-%d-%H:%M:%S", "%Y%m%d%H%M%S"], "DT#2026-11-28-21:06:30"),
+        (["%Y%m%d%H%M%S", "%d%m%y%H%M%S"], 281126210630),
+        (["%Y%m%d%H%M%S", "%d%m%y%H%M%S"], "281126210630"),
+        (["%Y%m%d%H%M%S", "%d%m%y%H%M%S"], 20261128210630),
+        (["%d%m%y%H%M%S", "%Y%m%d%H%M%S"], "20261128210630"),
+        (["%d%m%Y %H%M%S", "%d%m%y%H%M%S.%f"], 281126210630.5),
+    ],
+)
+def test_of_several_ways_one_fits_digits_too(pattern: list[str], value: object, times: int) -> None:
+    """Zeros that got lost are those of each way itself, and none of a year; one or many at once."""
+    mapping = {"path": "t", "pattern": pattern}
+    ages, told = _times(mapping, *[{"t": value}] * times)
+    assert {round(age) for age in ages} <= {9, 10}
+    assert (len(ages), told) == (times, [])
+
+
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
