@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Never
 
 from connectors.formats.binary.component import BinaryConfig
@@ -20,6 +21,10 @@ _WORDS = 65_536
 
 #: No text of registers is longer.
 _LONGEST_TEXT = 65_536
+
+#: A register with its base before it, and characters of one at most.
+_HEXADECIMAL = re.compile(r"0[xX]([0-9a-fA-F]{1,4})")
+_LONGEST_REGISTER = 16
 
 #: Each record has what stands in the object of its frame beside it; so many members in all.
 _MAX_CELLS = 200_000
@@ -138,14 +143,23 @@ def _registers(value: object) -> bytes:
     """
     found = value
     if type(found) is str and len(found) <= _LONGEST_TEXT:
-        found = [number_in(each) for each in found.strip().strip("[]").split(",")]
+        found = [each.strip().strip("\"'") for each in found.strip().strip("[]").split(",")]
+    if type(found) is list:
+        found = [_in_text(each) if type(each) is str else each for each in found]
     numbers = [int(each) for each in found if _is_register(each)] if type(found) is list else []
     if type(found) is not list or len(numbers) < len(found) or not found:
         raise DataError(
             "not_binary",
-            f"expected registers, a list of whole numbers from 0 to 65535, got {shown(value)}",
+            "expected registers, a list of whole numbers from 0 to 65535, in texts also as "
+            f'"0x999A", got {shown(value)}; bytes in a row as one text need encoding = "hex"',
         )
     return b"".join((number % _WORDS).to_bytes(2, "big") for number in numbers)
+
+
+def _in_text(text: str) -> float | None:
+    """The number that a register is in a text: decimal, or hexadecimal with 0x before it."""
+    digits = _HEXADECIMAL.fullmatch(text.strip()[:_LONGEST_REGISTER])
+    return number_in(text) if digits is None else int(digits[1], 16)
 
 
 def _is_register(each: object) -> bool:

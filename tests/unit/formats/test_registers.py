@@ -102,6 +102,20 @@ def test_the_feed_of_the_page_reads_its_message() -> None:
     assert _read(feed, message[1].encode()) == ([230.1, 1001, 100.001], [])
 
 
+def test_registers_may_be_hexadecimal_in_texts() -> None:
+    """With 0x before them, in a list of texts or a text of such a list; what is none is refused."""
+    fields = {"x": {"at": 0, "type": "f32", "order": "CDAB"}}
+    form = {"type": "binary", "encoding": "registers", "inside": "regs", "fields": fields}
+    feed = {"format": form, "channels": {"x": {}}}
+    good = (["0x999a", "0x4145"], ["0X999A", " 16709 "], "[0x999a, 0x4145]", "['0x999a','16709']")
+    values, told = _read(feed, *({"regs": each} for each in good))
+    assert (values, told) == ([struct.unpack(">f", b"\x41\x45\x99\x9a")[0]] * 4, [])
+    bad: tuple[object, ...] = (["999a", "4145"], ["0x1999a", "0x4145"], "999a4145", ["0x", "0x1"])
+    values, told = _read(feed, *({"regs": each} for each in bad))
+    assert (values, len(told)) == ([], 4)
+    assert '"0x999A", got an array of 2; bytes in a row as one text need encoding' in told[0]
+
+
 def test_registers_come_as_lists_and_as_texts() -> None:
     """With signs or without; a message may be the list itself. All else is told."""
     fields = {"x": {"at": 0, "type": "i16"}, "y": {"at": 2, "type": "u16"}}
