@@ -277,7 +277,7 @@ class CarefulWay:
             try:
                 dated = self._dated(part.timed, around, message.arrived_ns, part.later_ns)
                 before = len(rows.channel)
-                self._add_record(part.record, message, dated, rows)
+                self._add_record(part.record, message, dated, rows, part.said)
                 if part.later_ns:
                     rows.note_later(before, part.later_ns)
                 if not part.is_good:
@@ -301,15 +301,24 @@ class CarefulWay:
         message: Message,
         dated: tuple[int, int],
         rows: Rows,
+        said: object = None,
     ) -> None:
-        """Add a record's readings: all of them, or none and DataError."""
+        """Add a record's readings: all of them, or none and DataError.
+
+        Args:
+            record: The record, or a part of one.
+            message: What it stands in.
+            dated: Its time, ns, and the quality that it gives.
+            rows: Where they go.
+            said: See ``Part``.
+        """
         time_ns, flags = dated
         owner = message.position
         before = len(rows.channel)
         bad: list[tuple[str, str, object]] = []
         refusal = None
         try:
-            self._add_listed(record, message.channels, flags, rows, bad)
+            self._add_listed(record, said, message.channels, flags, rows, bad)
             if self._texts is not None:
                 refusal = self._texts.add(record, message.channels, flags, rows, bad)
             if len(rows.channel) == before and self._others is None:
@@ -337,6 +346,7 @@ class CarefulWay:
     def _add_listed(
         self,
         record: dict[str, object],
+        said: object,
         channels: Sequence[int],
         flags: int,
         rows: Rows,
@@ -347,8 +357,8 @@ class CarefulWay:
             key = signal.key
             value = signal.get(record) if key is None else record.get(key, ABSENT)
             more, word = 0, ""
-            if signal.power is not None:
-                value = signal.scaled(value, record)
+            if signal.beside is not None:
+                value = signal.meant(value, record, said)
             if (type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)) and not (
                 signal.no_reading and float(value) in signal.no_reading
             ):

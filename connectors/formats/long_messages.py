@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -115,6 +115,7 @@ class _Parts:
         place: The device's.
         later_ns: How much later it is than its time says.
         doubted: Those in which the sender does not believe.
+        said: What is said beside their values, see ``Part``; empty where nothing is.
     """
 
     record: list[dict[str, object]] = field(default_factory=list)
@@ -124,6 +125,7 @@ class _Parts:
     place: list[int] = field(default_factory=list)
     later_ns: list[int] = field(default_factory=list)
     doubted: list[int] = field(default_factory=list)
+    said: list[object] = field(default_factory=list)
 
 
 class LongMessages:
@@ -232,6 +234,7 @@ class LongMessages:
             parts.number.append(number)
             parts.place.append(place)
             parts.later_ns.append(part.later_ns)
+            parts.said.append(part.said)
 
     def _dated(
         self,
@@ -261,7 +264,7 @@ class LongMessages:
         quality, is_there = np.empty((count, width), np.uint16), np.empty((count, width), np.bool_)
         columns = []
         for at, signal in enumerate(self._signals):
-            values = _values(parts.record, signal)
+            values = _values(parts, signal)
             column = SignalColumn.of(signal, values)
             value[:, at], quality[:, at] = column.value, column.quality | flags
             is_there[:, at] = ~column.is_absent
@@ -316,12 +319,12 @@ class LongMessages:
             rows.note_bad(name, word, position, value, expected=expected, count=count)
 
 
-def _values(records: Sequence[dict[str, object]], signal: Signal) -> list[object]:
-    key, get = signal.key, signal.get
+def _values(parts: _Parts, signal: Signal) -> list[object]:
+    key, get, records = signal.key, signal.get, parts.record
     if key is None:
         values = [get(record) for record in records]
     else:
         values = [record.get(key, ABSENT) for record in records]
-    if signal.power is not None:
-        values = list(map(signal.scaled, values, records))
+    if signal.beside is not None:
+        values = list(map(signal.meant, values, records, parts.said or repeat(None)))
     return values

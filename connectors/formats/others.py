@@ -7,7 +7,6 @@ channel is, so that a value that is missing is told.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from math import nan
@@ -19,6 +18,7 @@ from connectors.formats.format import Fields, Format
 from connectors.formats.names import MAX_NAME, too_long
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter, quoted
+from connectors.formats.said import pattern_of
 from connectors.formats.signals import Signal
 from headgate.config.channel import OtherChannelsConfig, plain
 from headgate.config.feed import FeedConfig
@@ -96,7 +96,7 @@ class Others:
         self._get = None if table.below is None else getter(table.below)
         self._fields: Fields | None = getattr(form, "fields", None)
         paths = [path for name, each in feed.channels.items() for path in each.paths(name)]
-        powers = [each.power_of_ten for each in feed.channels.values() if each.power_of_ten]
+        powers = [path for each in feed.channels.values() for path in each.beside]
         # Where keys are names, nothing but channels is beside them.
         has_names = form.pick is not None or feed.pairs is not None
         beside = [
@@ -286,17 +286,3 @@ def _members(content: object) -> Iterable[tuple[object, object]]:
     if type(content) is list and len(content) <= _MOST_ELEMENTS:
         return ((str(at), each) for at, each in enumerate(content))
     return ()
-
-
-def pattern_of(names: Iterable[str]) -> re.Pattern[str]:
-    """What matches one of some names, in which ``*`` stands for any letters; of none nothing."""
-    return re.compile("|".join(map(_glob, names)) or r"(?!)", re.DOTALL)
-
-
-def _glob(name: str) -> str:
-    """What matches a name: each text between two ``*`` where it comes first, and never again."""
-    first, *others = map(re.escape, name.split("*"))
-    if not others:
-        return first
-    *between, last = others
-    return "".join([first, *(f"(?>.*?{text})" for text in between), f".*{last}"])

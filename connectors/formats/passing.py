@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from connectors.formats.others import pattern_of
 from connectors.formats.paths import ABSENT, first, getter
 from connectors.formats.records import Around
-from connectors.formats.shape import comparable
-from headgate.config.channel import plain
+from connectors.formats.said import Words
 from headgate.config.feed import FeedConfig
-
-#: No text is looked at that is longer.
-_LONGEST = 256
 
 
 class Passing:
@@ -53,20 +48,12 @@ class _Condition:
 
     def __init__(self, path: str, words: Sequence[object]) -> None:
         self._get: Callable[[object], object] = getter(path)
-        globs = [word for word in words if isinstance(word, str) and "*" in word]
-        self._words = {comparable(word) for word in words if word not in globs}
-        self._globs = pattern_of(map(plain, globs)) if globs else None
+        self._holds = Words(words).holds
 
     def holds(self, record: object, around: Around) -> bool | None:
         """Whether it is; None where there is nothing."""
         value = first(self._get, record, around)
-        if value is ABSENT:
-            return None
-        if comparable(value) in self._words:
-            return True
-        if self._globs is None or not isinstance(value, str):
-            return False
-        return self._globs.fullmatch(plain(value[:_LONGEST])) is not None
+        return None if value is ABSENT else self._holds(value)
 
 
 def _conditions(given: Mapping[str, Sequence[object]]) -> list[_Condition]:

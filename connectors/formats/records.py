@@ -152,7 +152,8 @@ class Records:
         self._finds = [signal.find for signal in signals]
         has_names = feed.pairs is not None or feed.other_channels is not None
         self._wanted = [] if has_names else self._finds
-        places = [part for path in paths if (part := parts_of(path)[0]).isdecimal()]
+        asked = [*paths, *(path for each in feed.channels.values() for path in each.beside)]
+        places = [part for path in asked if (part := parts_of(path)[0]).isdecimal()]
         # How many values of a row anybody asks for; 0 where no record is one.
         self._row_length = max(map(int, places), default=-1) + 1
         # With arrays, rows lie one below the other: what stands at one place in each is an array.

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from connectors.formats.format import Format
 from connectors.formats.numbers import number_in, shown
 from connectors.formats.paths import ABSENT, first, getter, getter_of
 from connectors.formats.records import Around
+from connectors.formats.said import Words
 from connectors.formats.signals import Signal
 from connectors.formats.unit_times import NS_PER_UNIT
 from connectors.formats.wanted import wanted
-from headgate.config.channel import plain
 from headgate.config.event_time import TimeConfig
 from headgate.config.feed import FeedConfig
 from headgate.config.payload_path import key_of
-from headgate.config.record import ArraysConfig, PairsConfig, SourceQualityConfig
+from headgate.config.record import ArraysConfig, PairsConfig
+from headgate.config.said import SourceQualityConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import DataError
 
 #: Elements of one array are no farther apart, first and last.
 _LONGEST_NS = 366 * 86_400 * NS_PER_S
-
-#: No word for how good a value is is longer; and so many are remembered.
-_LONGEST_WORD = 64
-_MOST_WORDS = 1000
 
 #: Names that are numbers are no longer than this.
 _LONGEST_NAME_BITS = 200
@@ -40,12 +36,14 @@ class Part(NamedTuple):
         timed: What its time is looked up in.
         later_ns: How much later it is than that.
         is_good: Whether the sender believes in it.
+        said: Where else it is looked up what stands beside its values; None: nowhere.
     """
 
     record: dict[str, object]
     timed: object
     later_ns: int = 0
     is_good: bool = True
+    said: object = None
 
 
 class Shape:
@@ -113,7 +111,7 @@ class Shape:
 
     def _parts(self, record: dict[str, object], around: Around) -> Iterable[Part]:
         if self._pick is not None:
-            return (Part(self._pick(self._topic, record), record),)
+            return (Part(self._pick(self._topic, record), record, said=record),)
         if self._pairs is not None:
             return self._pairs.parts(record, around)
         if self._arrays is not None:
@@ -137,7 +135,11 @@ class NamedValues:
             pass  # as mostly: one text, and in the record itself
         else:
             name = "/".join([_text_at(path, get, record, around) for path, get in self._names])
-        return (Part({name: self._value(record)}, record),) if name in self._wanted else ()
+        return (
+            (Part({name: self._value(record)}, record, said=record),)
+            if name in self._wanted
+            else ()
+        )
 
     def _value(self, record: dict[str, object]) -> object:
         """The first that is there, and null only where no other is."""
@@ -164,6 +166,12 @@ class ValueArrays:
 
     def __init__(self, arrays: ArraysConfig, time: TimeConfig, signals: Sequence[Signal]) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
+        self._beside = {
+            path: getter(path)
+            for signal in signals
+            if signal.beside is not None
+            for path in signal.beside.paths
+        }
         self._time_key, self._step_ns = "", arrays.step
         self._time: Callable[[object], object] = _nothing
         if isinstance(time.path, str):
@@ -200,7 +208,7 @@ class ValueArrays:
         if not columns:
             # With an array of times it is of the first of them.
             timed = {self._time_key: times[0]} if isinstance(times, list) and times else record
-            yield Part(more, timed)
+            yield Part(more, timed, said=record)
             return
         if isinstance(times, list):
             columns[self._time_key] = times
@@ -212,8 +220,9 @@ class ValueArrays:
         if not count:
             if has_times or not more:
                 raise DataError("no_channels", "its arrays are empty")
-            yield Part(more, record)
+            yield Part(more, record, said=record)
             return
+        beside = self._beside_in(record)
         step_ns = 0.0 if has_times or count < 2 else self._step(record, around)
         if step_ns * count > _LONGEST_NS:
             raise DataError("bad_time", f"{count} elements would be longer than a year")
@@ -221,7 +230,15 @@ class ValueArrays:
             part = {key: value[position] for key, value in columns.items()}
             if position == 0:
                 part |= more
-            yield Part(part, part if has_times else record, round(position * step_ns))
+            timed = part if has_times else record
+            said = beside if beside is None else _element(beside, position)
+            yield Part(part, timed, round(position * step_ns), said=said)
+
+    def _beside_in(self, record: dict[str, object]) -> dict[str, object] | None:
+        """What stands beside the arrays of a record and says what their values mean, by path."""
+        if not self._beside:
+            return None
+        return {path: get(record) for path, get in self._beside.items()}
 
     def _step(self, record: object, around: Around) -> float:
         """How far elements are apart, ns."""
@@ -242,6 +259,19 @@ class ValueArrays:
         return self._step_ns
 
 
+def _element(beside: dict[str, object], position: int) -> dict[str, object]:
+    """What is said of one element: of an array the one there, of what is none it itself."""
+    return {
+        path: _at(said, position) if isinstance(said, list) else said
+        for path, said in beside.items()
+        if said is not ABSENT
+    }
+
+
+def _at(values: list[object], position: int) -> object:
+    return values[position] if position < len(values) else None
+
+
 def _nothing(_record: object) -> object:
     """Looks up a time that is nowhere."""
     return ABSENT
@@ -252,7 +282,7 @@ class SenderQuality:
 
     def __init__(self, quality: SourceQualityConfig, *, may_be_array: bool) -> None:
         self._get = getter(quality.path)
-        self._good = {comparable(each) for each in quality.good}
+        self._good = Words(quality.good, quality.mask).holds
         self._may_be_array = may_be_array
 
     def of(self, record: object, around: Around) -> bool | list[bool]:
@@ -261,26 +291,8 @@ class SenderQuality:
         if value is ABSENT:
             return True
         if isinstance(value, list):
-            return self._may_be_array and [comparable(each) in self._good for each in value]
-        return comparable(value) in self._good
-
-
-def comparable(value: object) -> tuple[str, object]:
-    """A value so that 1 and true are two things, and texts are compared as they mean."""
-    if isinstance(value, str):
-        return _comparable_text(value[:_LONGEST_WORD])
-    if isinstance(value, bool):
-        return ("truth", value)
-    return ("number", value) if isinstance(value, int | float) else ("other", None)
-
-
-@lru_cache(_MOST_WORDS)
-def _comparable_text(word: str) -> tuple[str, object]:
-    text = plain(word)
-    if text in ("true", "false"):
-        return ("truth", text == "true")
-    number = number_in(text)
-    return ("text", text) if number is None else ("number", number)
+            return self._may_be_array and list(map(self._good, value))
+        return self._good(value)
 
 
 def shape_of(feed: FeedConfig, signals: Sequence[Signal], form: Format) -> Shape | None:

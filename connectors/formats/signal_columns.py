@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.beside import DOUBTED
+from connectors.formats.columns import BAD_AT_SOURCE
 from connectors.formats.numbers import as_written
 from connectors.formats.paths import ABSENT
 from connectors.formats.signals import (
@@ -82,6 +84,8 @@ class SignalColumn:
             self._take_numbers(signal, rows, _floats(values), may_be_none=kind is not bool)
         elif values[0] is None:
             self.quality[rows] = _MISSING
+        elif values[0] is DOUBTED:
+            self.quality[rows] = BAD_AT_SOURCE
         elif values[0] is ABSENT:
             self.is_absent[rows] = True
             self.is_refused[rows] = signal.is_required

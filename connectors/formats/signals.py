@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.formats.beside import DOUBTED, Beside, Odd
+from connectors.formats.columns import BAD_AT_SOURCE
 from connectors.formats.numbers import (
     MAX_NUMBER,
     Writing,
     as_written,
     is_literal,
-    number_in,
     number_text,
     shown,
 )
-from connectors.formats.paths import ABSENT, getter, getter_of, with_default
+from connectors.formats.paths import ABSENT, getter_of, with_default
 from headgate.config.channel import ChannelConfig, UnitsConfig, plain
 from headgate.config.payload_path import parts_of
 from headgate.core.batch import Quality
@@ -37,9 +38,6 @@ _NOT_FINITE = frozenset(
     sign + word for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")
 )
 
-#: No power of ten that stands beside a value is larger, or smaller.
-_MOST_POWER = 30
-
 #: Stands for a value that is not there; an object of its own, told by identity.
 SKIP = float("nan")
 
@@ -48,16 +46,6 @@ _BAD = int(Quality.MISSING | Quality.BAD_FIELD)
 #: Of a field that holds a number which is none, and of one that became so large.
 NO_NUMBER = int(Quality.MISSING | Quality.BAD_FIELD | Quality.NOT_FINITE)
 OVERFLOWN = int(Quality.MISSING | Quality.NOT_FINITE)
-
-
-class _NoPower:
-    """Stands for a value of which nothing says by which power of ten it is multiplied."""
-
-    def __init__(self, said: object) -> None:
-        self._said = said
-
-    def __repr__(self) -> str:
-        return f"one with {shown(self._said)} as its power of ten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ class Signal:
         offset: Is added to that, likewise.
         line: The same exactly, as ``ChannelConfig.exact_line`` has it.
         others: Where else it may stand in a record.
-        power: Looks up by which power of ten the value is multiplied; None for none.
+        beside: What stands beside the value, or in its bits, and says what it means; None: nothing.
         by_suffix: By what stands behind a number that is another unit than the channel's, the same
             channel with the line of that.
         is_required: Whether a record without it is refused.
@@ -96,7 +84,7 @@ class Signal:
     default: float | None = None
     line: tuple[float, float, float] = (1.0, 0.0, 1.0)
     others: tuple[str, ...] = ()
-    power: Callable[[object], object] | None = None
+    beside: Beside | None = None
     by_suffix: Mapping[str, Signal] = field(default_factory=dict)
     #: The path when it is a key of the record; else None, and ``get`` looks it up.
     key: str | None = field(init=False)
@@ -124,6 +112,9 @@ class Signal:
     ) -> Signal:
         """The channel of this name of a feed; with ``units`` in place of its own."""
         scale, offset = config.line(units)
+        entries = map(_number, config.missing)
+        no_reading = frozenset(number for number in entries if number is not None)
+        beside = Beside.of(config, no_reading)
         made = cls(
             name,
             config.path or name,
@@ -132,13 +123,14 @@ class Signal:
             config.required,
             is_strict,
             config.words,
-            frozenset(number for each in config.missing if (number := _number(each)) is not None),
+            # What comes of bits, or of a power of ten, is no longer what stands in the payload.
+            frozenset() if beside is not None and beside.counts_otherwise else no_reading,
             frozenset(plain(each) for each in config.missing if isinstance(each, str)),
             Writing(config.decimal, config.suffix, config.base),
             config.default,
             config.exact_line(units),
             config.or_path,
-            None if config.power_of_ten is None else getter(config.power_of_ten),
+            beside,
         )
         by_suffix = {}
         for suffix in config.of_suffixes(units):
@@ -173,28 +165,33 @@ class Signal:
             return (number, 0, "") if number - number == 0 else self.overflown()
         if value is None:
             return nan, _MISSING, ""
+        if value is DOUBTED:
+            return nan, BAD_AT_SOURCE, ""
         word = word_for(value)
         if self.is_strict:
             raise DataError("wrong_type", f"{self.name}: expected a number, got {shown(value)}")
         return nan, NO_NUMBER if word == "not_finite" else _BAD, word
 
-    def scaled(self, found: object, record: object) -> object:
-        """What stands in the payload, times the power of ten that the record has for it.
+    def meant(self, found: object, record: object, said: object = None) -> object:
+        """What a value means, with what stands beside it; itself where nothing does.
 
-        Where the record has none, what comes of it is no number.
+        Where what stands there makes no number of it, what comes of it is none.
+
+        Args:
+            found: The value.
+            record: What it was looked up in.
+            said: What is said beside it; None: all of that stands in the record.
         """
-        if self.power is None or type(found) not in (int, float, str):
+        beside = self.beside
+        if beside is None or found is ABSENT:
+            return found
+        if beside.is_doubted(record, said):
+            return DOUBTED
+        if not beside.counts_otherwise:
             return found
         number = self._number_in(found) if type(found) is str else found
-        if (type(number) is not int and type(number) is not float) or number in self.no_reading:
-            return found
-        said = self.power(record)
-        power = number_in(said)
-        if power is None or power not in range(-_MOST_POWER, _MOST_POWER + 1):
-            return _NoPower(said)
-        times = 10.0 ** abs(power)
-        # A whole number may be larger than any float.
-        return as_float(number) * times if power > 0 else as_float(number) / times
+        is_number = type(number) is int or type(number) is float
+        return beside.number(number, record, said) if is_number else found  # type: ignore[arg-type]
 
     def kept(self, found: float) -> float:
         """What a number in the payload is in the unit that is kept."""
@@ -281,8 +278,8 @@ def word_for(value: object) -> str:
         if is_literal(value) or value.strip().lower() in _NOT_FINITE:
             return "not_finite"
         return "text" if value.strip() else "empty"
-    if type(value) is _NoPower:
-        return "no_power"
+    if type(value) is Odd:
+        return value.word
     return "array" if type(value) is list else "object"
 
 

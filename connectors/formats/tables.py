@@ -78,7 +78,7 @@ def fast_decoder(
     if any(each is not None for each in given) or len(feed.time.paths) > 1:
         return None
     # Nor is it known what a value is, or whether it counts, that hangs on another.
-    if feed.skip or feed.only or any(each.power is not None for each in signals):
+    if feed.skip or feed.only or any(each.beside is not None for each in signals):
         return None
     make_ordered: MakeOrdered | None = getattr(form, "make_ordered", None)
     if make_ordered is not None:

@@ -23,14 +23,16 @@ from headgate.config.chosen import table_named, with_names
 from headgate.config.conversion import Straight, conversion, of_suffixes
 from headgate.config.counter import IfCounter, counter_problem
 from headgate.config.payload_path import PayloadPath
+from headgate.config.said import SourceQualityConfig
 from headgate.config.table import Table, first_and_others
-from headgate.config.values import Flag, Number
+from headgate.config.values import Flag, Int, Number, entries_of
 from headgate.core.texts import MAX_TEXT, is_fit
 from headgate.core.units import DurationNs, parse_duration_ns
 
 #: What a channel of texts has no use for.
 OF_NUMBERS = (
-    *("unit", "to", "scale", "offset", "power_of_ten", "default", "decimal", "suffix", "base"),
+    *("unit", "to", "scale", "offset", "power_of_ten", "quality", "bit", "bits", "default"),
+    *("decimal", "suffix", "base"),
 )
 
 #: Whole numbers below this are floats without loss.
@@ -45,11 +47,6 @@ def _as_written(number: float) -> Fraction:
 def plain(text: str) -> str:
     """A text as it is compared: without blanks around, large letters as small ones."""
     return text.strip().casefold()
-
-
-def entries_of(value: object) -> list[object]:
-    """One value, or a list of some, as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 class UnitsConfig(Table):
@@ -105,6 +102,11 @@ class ChannelConfig(UnitsConfig):
     or_path: tuple[PayloadPath, ...] = ()
     #: Where in a record a number stands that says by which power of ten the value is multiplied.
     power_of_ten: PayloadPath | None = None
+    #: What the sender says of how good its values are, at a path in the record.
+    quality: SourceQualityConfig | None = None
+    #: Of whole numbers, the lowest bit that counts (0 is the last), and how many do.
+    bit: Annotated[Int, Field(ge=0, le=63)] | None = None
+    bits: Annotated[Int, Field(ge=1, le=52)] = 1
     #: For how long a text counts as the channel's state when nothing more is said.
     valid_for: DurationNs = parse_duration_ns("1h")
     #: What a number in the payload is times, and what is added then, to be one in ``unit``.
@@ -135,6 +137,12 @@ class ChannelConfig(UnitsConfig):
     def paths(self, name: str) -> tuple[str, ...]:
         """Where it may stand, the first before the others, if it is called so."""
         return (self.path or name, *self.or_path)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Paths of what stands beside its values and says how they are meant."""
+        quality = None if self.quality is None else self.quality.path
+        return tuple(path for path in (self.power_of_ten, quality) if path is not None)
 
     @property
     def rules(self) -> Mapping[str, BaseModel]:
@@ -217,6 +225,14 @@ class ChannelConfig(UnitsConfig):
             raise ValueError("default and required: what is absent is one of them; leave one out")
         return self
 
+    @model_validator(mode="after")
+    def _has_its_bits(self) -> Self:
+        if self.bit is None and self.bits != 1:
+            raise ValueError("bits: how many from which on? Give bit as well")
+        if self.bit is not None and self.power_of_ten is not None:
+            raise ValueError("bit and power_of_ten: a status has no power of ten; leave one out")
+        return self
+
     def exact_line(
         self, units: UnitsConfig | None = None, suffix: str = ""
     ) -> tuple[float, float, float]:
@@ -297,7 +313,7 @@ class ChannelConfig(UnitsConfig):
                     f'suffix: "{one}" and "{next(iter(others))}" are different units of the same; '
                     f'give unit, which all are converted to, such as unit = "{one}"'
                 )
-        beside = [key for key in ("scale", "offset", "power_of_ten") if self._says(key)]
+        beside = [key for key in ("scale", "offset", "power_of_ten", "bit") if self._says(key)]
         converted = self.of_suffixes(units) if beside else {}
         for suffix in converted:
             raise ValueError(
@@ -355,7 +371,7 @@ class OtherChannelsConfig(ChannelConfig):
     @model_validator(mode="after")
     def _is_of_several(self) -> Self:
         odd = ("type", "valid_for", "counter", "path", "or_path", "power_of_ten", "required")
-        for key in (*odd, "default"):
+        for key in (*odd, "quality", "bit", "bits", "default"):
             if key in self.model_fields_set:
                 raise ValueError(f"{key}: is of one channel; give that a table in channels")
         for units in self.units.values():

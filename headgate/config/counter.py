@@ -17,6 +17,7 @@ _NOT_BESIDE = {
     "type": "a text counts nothing",
     "default": "what is not there would be a reset",
     "states": "a word counts nothing",
+    "bit": "a status counts nothing",
     "offset": "a counter begins at 0",
 }
 

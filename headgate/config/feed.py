@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from headgate.config.availability import AvailabilityConfig, availability_problem
-from headgate.config.channel import ChannelConfig, IfAny, entries_of
+from headgate.config.channel import ChannelConfig, IfAny
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.content_types import ContentTypes, given_for, misfit
 from headgate.config.device_name import DeviceName, FixedName, NameSource, device_name
@@ -27,12 +27,13 @@ from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
 from headgate.config.payload_path import PayloadPath, RecordsPath, parts_of, steps_of
 from headgate.config.preset import with_preset
-from headgate.config.record import ArraysConfig, Conditions, PairsConfig, SourceQualityConfig
+from headgate.config.record import ArraysConfig, PairsConfig
+from headgate.config.said import Conditions, SourceQualityConfig
 from headgate.config.table import Table
 from headgate.config.tags import RESERVED_TAGS, TagConfig
 from headgate.config.text_channel import texts_problem
 from headgate.config.topics import checked_topic, levels_of, names_of, topic_filter
-from headgate.config.values import Flag, Name, TopicFilter
+from headgate.config.values import Flag, Name, TopicFilter, entries_of
 from headgate.core.channels import Channel
 from headgate.core.units import DurationNs, parse_duration_ns
 
@@ -197,7 +198,10 @@ class FeedConfig(Table):
     @model_validator(mode="after")
     def _has_one_shape(self) -> Self:
         if self.pairs is not None and self.arrays is not None:
-            raise ValueError("pairs and arrays: a record is one of them; leave one out")
+            raise ValueError(
+                "pairs and arrays: a record is one of them; leave one out: arrays reads values "
+                'under the names of channels, {"temp": [1, 2, 3]}; a name beside an array none does'
+            )
         odd = next((key for key in ("pairs", "arrays") if getattr(self, key) is not None), "")
         self._check_required("" if not odd else f"with {odd} a record need not have all channels")
         others = self.other_channels

@@ -1,16 +1,13 @@
-"""``pairs``, ``arrays`` and ``quality`` of a feed in ``headgate.toml``: how its records look."""
+"""``pairs`` and ``arrays`` of a feed in ``headgate.toml``: how its records look."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from headgate.config.channel import entries_of
 from headgate.config.payload_path import PayloadPath
 from headgate.config.table import Table
-from headgate.config.values import Flag, Number
 from headgate.core.units import DurationNs
 
 
@@ -55,30 +52,3 @@ class ArraysConfig(Table):
         if self.interval is None and "unit" in self.model_fields_set:
             raise ValueError("unit is what interval counts; give interval, or leave it out")
         return self
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
-
-
-def _words(value: object) -> list[object]:
-    """What is said of something, once or in a list."""
-    words = entries_of(value)
-    if not words or not all(isinstance(each, str | int) or _is_finite(each) for each in words):
-        raise ValueError("expected what is said there, once or in a list: true, numbers, texts")
-    return words
-
-
-#: What may stand in a payload, one of some words.
-Words = Annotated[tuple[Flag | Number | str, ...], BeforeValidator(_words)]
-
-#: By path, words that stand there.
-Conditions = dict[PayloadPath, Words]
-
-
-class SourceQualityConfig(Table):
-    """``[feed.NAME.quality]``: what the sender says of how good a record is."""
-
-    path: PayloadPath
-    #: What it says where the record is good; whatever else makes its readings missing.
-    good: Words = (True, "GOOD", 192)

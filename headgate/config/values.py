@@ -133,3 +133,8 @@ WrittenTopics = Annotated[str, Names(Role.WRITTEN_TOPICS)]
 SourceName = Annotated[Name, Names(Role.SOURCE)]
 #: Two numbers, low below high; infinite where there is no such bound.
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]
+
+
+def entries_of(value: object) -> list[object]:
+    """One value, or a list of some, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -78,6 +78,7 @@ class CsvFormat:
                 *feed.time.paths,
                 *feed.time.or_path,
                 *feed.tag_paths.values(),
+                *(path for each in feed.channels.values() for path in each.beside),
             ],
         )
         # A word for how good a line is may be a number or a truth value, unless that is a text.

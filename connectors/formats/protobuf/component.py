@@ -47,7 +47,7 @@ class ProtobufConfig(FormatConfig):
         paths = [
             (f"channels.{name}", path)
             for name, each in feed.channels.items()
-            for path in (*each.paths(name), *([each.power_of_ten] if each.power_of_ten else []))
+            for path in (*each.paths(name), *each.beside)
         ]
         paths += [(f"tags.{name}", path) for name, path in feed.tag_paths.items()]
         paths += [("time.path", path) for path in (*feed.time.paths, *feed.time.or_path)]

@@ -58,6 +58,23 @@ _MORE: list[dict[str, Any]] = [
     },
     {"channels": {"x": {"power_of_ten": "y", "decimal": ","}}},
     {"quality": {"path": "y"}, "channels": {"x": {}, "t": {}}},
+    {
+        "quality": {"path": "n.id", "good": ["o*", 1], "mask": 3},
+        "channels": {
+            "x": {"quality": {"path": "y", "good": [0, True, "1*"], "mask": 6}},
+            "t": {"bit": 1, "bits": 3, "missing": [7, 1], "base": 16},
+            "y": {"bit": 0, "default": 3, "states": {"on": 5}},
+        },
+    },
+    {
+        "pairs": {"name": "id", "value": "x"},
+        "channels": {"a": {"power_of_ten": "y"}, "b": {"quality": {"path": "t", "good": 1}}},
+    },
+    {
+        "arrays": {},
+        "time": {"path": "t", "unit": "s"},
+        "channels": {"x": {"power_of_ten": "n.t"}, "y": {"quality": {"path": "x", "good": "1*"}}},
+    },
     {"arrays": {}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}, "y": {}}},
     {"other_channels": {"decimal": ","}, "time": {"path": "t", "unit": "s"}, "channels": {"x": {}}},
 ]

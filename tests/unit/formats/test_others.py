@@ -14,7 +14,7 @@ from connectors.formats.columns import Decoded
 from connectors.formats.components import BUILT_IN
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import FormatExample
-from connectors.formats.others import pattern_of
+from connectors.formats.said import pattern_of
 from headgate.config.channel import OtherChannelsConfig
 from headgate.config.schema import Config
 from headgate.core.batch import Quality

@@ -1,0 +1,76 @@
+"""What is said at a path, and whether it is one of some words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from connectors.formats.numbers import number_in
+from headgate.config.channel import plain
+
+#: No word is longer, and so many are remembered; of a text no more is looked at.
+_LONGEST_WORD = 64
+_MOST_WORDS = 1000
+_LONGEST_TEXT = 256
+
+
+class Words:
+    """Some words that may be said: texts, in which ``*`` stands for any letters, numbers, truths.
+
+    Args:
+        words: The words.
+        mask: Which bits of a whole number count; None: all of it does.
+    """
+
+    def __init__(self, words: Sequence[object], mask: int | None = None) -> None:
+        globs = [word for word in words if isinstance(word, str) and "*" in word]
+        self._words = {comparable(word) for word in words if word not in globs}
+        self._globs = pattern_of(map(plain, globs)) if globs else None
+        self._mask = mask
+
+    def holds(self, value: object) -> bool:
+        """Whether a value is one of them."""
+        said = comparable(value)
+        if self._mask is not None and said[0] == "number":
+            number = value if type(value) is int else said[1]
+            if isinstance(number, float) and not number.is_integer():
+                return False
+            said = ("number", int(number) & self._mask)  # type: ignore[call-overload]
+        if said in self._words:
+            return True
+        if self._globs is None or not isinstance(value, str):
+            return False
+        return self._globs.fullmatch(plain(value[:_LONGEST_TEXT])) is not None
+
+
+def comparable(value: object) -> tuple[str, object]:
+    """A value so that 1 and true are two things, and texts are compared as they mean."""
+    if isinstance(value, str):
+        return _comparable_text(value[:_LONGEST_WORD])
+    if isinstance(value, bool):
+        return ("truth", value)
+    return ("number", value) if isinstance(value, int | float) else ("other", None)
+
+
+@lru_cache(_MOST_WORDS)
+def _comparable_text(word: str) -> tuple[str, object]:
+    text = plain(word)
+    if text in ("true", "false"):
+        return ("truth", text == "true")
+    number = number_in(text)
+    return ("text", text) if number is None else ("number", number)
+
+
+def pattern_of(names: Iterable[str]) -> re.Pattern[str]:
+    """What matches one of some names, in which ``*`` stands for any letters; of none nothing."""
+    return re.compile("|".join(map(_glob, names)) or r"(?!)", re.DOTALL)
+
+
+def _glob(name: str) -> str:
+    """What matches a name: each text between two ``*`` where it comes first, and never again."""
+    first, *others = map(re.escape, name.split("*"))
+    if not others:
+        return first
+    *between, last = others
+    return "".join([first, *(f"(?>.*?{text})" for text in between), f".*{last}"])
