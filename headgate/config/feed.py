@@ -267,8 +267,8 @@ class FeedConfig(Table):
 
     def _channel_in_topic(self) -> str:
         """Why the topic can't name the channel; empty where it does, or does not try to."""
-        reads_one = self.format.name == "value"
-        if reads_one or "channel" not in self.placeholders:
+        reads_it = self.format.name == "value" or "channel" in self._format_config.placeholders
+        if reads_it or "channel" not in self.placeholders:
             return ""
         # Each message would be one of all channels, which only a tag told apart.
         return (

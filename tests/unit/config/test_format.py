@@ -122,3 +122,13 @@ def test_a_channel_in_the_topic_is_of_messages_of_one_value(form: str) -> None:
     assert FeedConfig.model_validate({**feed, "topic": "in/{device}/{signal}"}).tag_names == [
         "signal"
     ]
+
+
+def test_a_format_of_ones_own_may_read_the_channel_in_the_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it says that the placeholder is its own."""
+    feed = {"topic": "in/{device}/{channel}", "channels": {"x": {}}, "format": "json"}
+    table = type(FeedConfig.model_validate({**feed, "topic": "in/{device}"}).format.table)
+    monkeypatch.setattr(table, "placeholders", ("channel",))
+    assert FeedConfig.model_validate(feed).tag_names == []
