@@ -81,6 +81,17 @@ def test_a_sinks_sample_is_true(name: str) -> None:
     assert _load(alone | {"sink": {called: {**given, **_defaults(shown)}}}) == _load(alone)
 
 
+@pytest.mark.parametrize("name", sorted(installed("formats")))
+def test_a_formats_sample_has_every_key(name: str) -> None:
+    """As ``headgate components`` promises; its page has the same."""
+    text = sample(installed("formats")[name])
+    ((_, feed),) = tomllib.loads(text)["feed"].items()
+    given = feed["format"] if isinstance(feed["format"], dict) else {}
+
+    assert {*given, *_shown(text)} - {TYPE} == set(component("formats", name).table.model_fields)
+    assert text.rstrip() in (_ROOT / "formats" / name / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_sources_sample_is_true(name: str) -> None:
     """Loaded as it is, and with each default that it shows, it is the same; no key is left out."""
