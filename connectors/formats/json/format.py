@@ -96,6 +96,9 @@ class JsonFormat:
         """What a payload holds; see ``Format.read``."""
         del topic
         content = self._content(payload)
+        if type(content) is str and self._takes_literals and content.lstrip()[:1] in ("{", "["):
+            # Some write their JSON into a text of JSON.
+            content = self._parsed(content, "")
         try:
             return self._inner(content)
         except DataError:
@@ -161,7 +164,8 @@ class JsonFormat:
             return loads(inner, takes_literals=self._takes_literals)
         except (DataError, UnicodeEncodeError) as error:
             reason = error.reason if isinstance(error, DataError) else "not_utf8"
-            raise DataError(reason, f'the text at "{path}": {error}'[:200]) from None
+            where = f'the text at "{path}"' if path else "the text that the message is"
+            raise DataError(reason, f"{where}: {error}"[:200]) from None
 
     def _unwrapped(self, value: object) -> object:
         """What stands in an envelope."""
