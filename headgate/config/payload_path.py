@@ -134,6 +134,10 @@ def _step(part: str, *, is_quoted: bool) -> Step:
 
 
 def _checked_steps(path: str) -> str:
+    if not path:
+        raise ValueError(
+            "expected the path of the records; where the payload is they, leave it out"
+        )
     steps_of(path)
     return path
 

@@ -40,6 +40,14 @@ _CALLED_HERE = {
     "window": "aggregates",
 }
 
+#: Keys of one of several, such as ``feed.pump.channels``: what may stand in place of one, by the
+#: table and the key.
+_OF_A_FEED = 3
+_INSTEAD = {("feed", "channels"): ", or other_channels = true for all numbers that are in messages"}
+
+#: Names that are less alike are not taken for each other.
+_LEAST_ALIKE = 0.6
+
 #: What is expected, by pydantic's kind of error; ``{…}`` is filled from the error's context.
 _EXPECTED = {
     "bool_type": "true or false",
@@ -77,7 +85,8 @@ def problem_of(details: ErrorDetails) -> Problem:
         # Of a component's table, only who chose the component knows the keys.
         return Problem(key, _unknown_key(key, context.get("allowed") or keys_of(Config, key[:-1])))
     if kind == "missing":
-        return Problem(key, "missing; this key is required")
+        also = _INSTEAD.get((key[0], key[-1])) if len(key) == _OF_A_FEED else None
+        return Problem(key, f"missing; this key is required{also or ''}")
     if kind == "value_error":
         message = str(context["error"])
         return Problem(key, message if " got " in message else message + _got(key, value))
@@ -114,7 +123,7 @@ def _got(key: KeyPath, value: object) -> str:
 
 def _unknown_key(key: KeyPath, allowed: Sequence[str]) -> str:
     near = [name for name in [_CALLED_HERE.get(key[-1])] if name in allowed]
-    near += difflib.get_close_matches(key[-1], allowed, 1, 0.5)
+    near += difflib.get_close_matches(key[-1], allowed, 1, _LEAST_ALIKE)
     # A word that a longer key begins or ends with is as near: "password" for "password_file".
     near += [name for name in allowed if key[-1] in name.split("_")]
     if near:

@@ -126,7 +126,7 @@ def component(group: str, name: str) -> Component[Any]:
     """
     found = installed(group)
     if name not in found:
-        near = difflib.get_close_matches(name, found, 1, 0.5)
+        near = difflib.get_close_matches(name, found, 1, 0.6)
         hint = f'; did you mean "{near[0]}"?' if near else ""
         raise ConfigError(f"expected one of {', '.join(sorted(found))}{hint}")
     return found[name].load()
