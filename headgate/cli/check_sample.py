@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from headgate.cli.output import say
 from headgate.core.errors import ConfigError
 from headgate.core.properties import Properties
+from headgate.core.text import shortest
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Bytes of a sample that are read; a message can't have more.
 _MOST_BYTES = 256 << 20
+
+#: Of more feeds only those are shown whose topics fit.
+_MOST_STEPS = 5
 
 #: Readings of one message that are shown.
 _MOST_READINGS = 40
@@ -204,9 +208,14 @@ def _of_quarantine(config: Config, wanted: str) -> tuple[bytes, bytes, int, str,
 def _print(told: Explained) -> None:
     say(f"topic      {told.topic}")
     say(f"payload    {told.payload_bytes} bytes: {told.payload}")
-    for step in told.steps:
+    # Of many feeds those that could have taken it are enough, if one does.
+    is_long = bool(told.feed) and len(told.steps) > _MOST_STEPS
+    steps = [step for step in told.steps if not is_long or step.fits]
+    for step in steps:
         verdict = f"no: {step.why_not}" if step.why_not else "takes it"
         say(f"feed       {step.feed} ({step.topic}): {verdict}")
+    if len(steps) < len(told.steps):
+        say(f"feed       no: {len(told.steps) - len(steps)} others; --json prints all")
     if told.format:
         count = "" if told.records is None else f": {told.records} record(s)"
         first = f", the first {told.record}" if told.record else ""
@@ -246,4 +255,4 @@ def _print_trouble(trouble: Trouble) -> None:
 
 
 def _shown(value: float | str) -> str:
-    return repr(value) if isinstance(value, str) else f"{value:g}"
+    return repr(value) if isinstance(value, str) else shortest(value)

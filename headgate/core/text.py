@@ -25,6 +25,11 @@ def printable(text: str) -> str:
     )
 
 
+def shortest(number: float) -> str:
+    """A number with as many digits as tell it from every other, as a person writes it."""
+    return repr(float(number)).removesuffix(".0")
+
+
 def printable_lines(text: str) -> str:
     """The same, but line breaks and tabs stay."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -16,6 +16,12 @@ from headgate.config.feed import FeedConfig
 from headgate.config.schema import IngestConfig
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import ConfigError, DataError
+from headgate.core.text import shortest
+
+#: What is told of times that are read so.
+ZONELESS = (
+    'without a zone and taken for UTC; if it is local, set time.zone, such as "Europe/Berlin"'
+)
 
 #: Readings of a message that are told to a person.
 _SHOWN = 6
@@ -30,12 +36,14 @@ class Outcome:
         channels: The table that the readings point into.
         refusal: The first refusal; None when nothing is refused.
         bad_fields: By channel, the first field that held no number.
+        is_zoneless: Whether there are times without a zone, which are taken for UTC.
     """
 
     decoded: Decoded
     channels: ChannelTable
     refusal: DataError | None
     bad_fields: Mapping[str, BadField]
+    is_zoneless: bool = False
 
     @property
     def readings(self) -> int:
@@ -54,13 +62,14 @@ class Outcome:
             f"{self.channels.channels[row].field} {_shown(self.channels.said(row, value))}"
             for row, value in zip(rows[:_SHOWN], values[:_SHOWN], strict=True)
         ]
-        return ", ".join(words) + (", …" if len(rows) > _SHOWN else "")
+        note = f"; {ZONELESS}" if self.is_zoneless else ""
+        return ", ".join(words) + (", …" if len(rows) > _SHOWN else "") + note
 
 
 def _shown(said: float | str | None) -> str:
     if isinstance(said, str):
         return repr(said)
-    return "missing" if said is None or not np.isfinite(said) else f"{said:g}"
+    return "missing" if said is None or not np.isfinite(said) else shortest(said)
 
 
 def as_table(feed: FeedConfig) -> dict[str, Any]:
@@ -97,7 +106,7 @@ def tried(
     for (channel, _), each in decoded.bad_fields.items():
         bad.setdefault(channel, each)
     refusal = decoded.refused[0][1] if decoded.refused else None
-    return Outcome(decoded, channels, refusal, bad)
+    return Outcome(decoded, channels, refusal, bad, bool(decoder.zoneless))
 
 
 def reader(feed: FeedConfig, limits: IngestConfig) -> FeedDecoder | None:

@@ -7,6 +7,7 @@ records of the log have, and through its pipeline without models.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,6 +15,7 @@ from itertools import islice
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.json.payload import loads
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
@@ -41,7 +43,7 @@ from headgate.core.records import (
 from headgate.core.results import Aggregates, Availability, StateChange
 from headgate.core.telemetry import Telemetry
 from headgate.discover.toml import toml_value
-from headgate.discover.trial import as_table
+from headgate.discover.trial import ZONELESS, as_table
 from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translator
@@ -55,6 +57,12 @@ from streams.stages.infer import Inferer
 
 #: Characters of what is shown of a payload, and of a record in it.
 _SHOWN = 200
+
+#: What is told of a text in a payload that is JSON itself.
+_IN_TEXT = re.compile(r'the text (?:at "(.+?)"|that the message is): ')
+
+#: A number that is none, such as NaN, as JSON writes the text that stands for it.
+_LITERAL = re.compile(r'"\\u0000([^"\\]*)"')
 
 #: Windows that are open are closed after so long without a reading, and what is held is let go.
 _LONG_NS = 400 * 86_400 * NS_PER_S
@@ -98,6 +106,11 @@ class Step:
     feed: str
     topic: str
     why_not: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the topic is one of its own, though another may take it."""
+        return not self.why_not or self.why_not.startswith("feed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +204,8 @@ class Explainer:
         self._translator = Translator(
             config,
             telemetry,
-            Refusals(config, telemetry, clock),
+            # Each sample is asked for: all that is wrong with it is told.
+            Refusals(config, telemetry, clock, examples_every_ns=0),
             UnheardFeeds(config.feed, telemetry),
             now_ns=clock.monotonic_ns,
         )
@@ -228,7 +242,7 @@ class Explainer:
         told = Explained(name, _head(payload), len(payload), self._steps(topic, name, source))
         told.feed = next((step.feed for step in told.steps if not step.why_not), "")
         if told.feed:
-            self._tell_content(told, topic, payload, properties.content_type)
+            self._tell_content(told, topic, payload, arrived_ns, properties.content_type)
         into = Translated()
         messages = Messages(
             [topic],
@@ -313,7 +327,12 @@ class Explainer:
         return f"feed.{taker} takes it, whose topic is more specific"
 
     def _tell_content(
-        self, told: Explained, topic: bytes, payload: bytes, content_type: bytes
+        self,
+        told: Explained,
+        topic: bytes,
+        payload: bytes,
+        arrived_ns: int,
+        content_type: bytes,
     ) -> None:
         feed = read_as(self._config.feed[told.feed], content_type)
         told.format = feed.format.name
@@ -332,6 +351,9 @@ class Explainer:
         for record, around in islice(found, 1):
             told.record = _cut(_as_text(record))
             told.time = _time_note(feed, record, around)
+        decoder.decode([topic], [payload], np.array([arrived_ns]))
+        if decoder.zoneless:
+            told.time += f"; {ZONELESS}"
 
     def _worked_on(self, batch: Batch) -> list[Reading]:
         """Readings, and what the pipeline decides of them."""
@@ -388,19 +410,21 @@ class Explainer:
             iso_text(int(batch.time_ns[row])),
             value,
             channel.unit,
-            self._words(channel.feed, quality),
+            self._words(channel.feed, channel.field, quality),
             fate,
         )
 
-    def _words(self, feed: str, quality: int) -> list[str]:
+    def _words(self, feed: str, channel: str, quality: int) -> list[str]:
         """What flags say of a reading as it comes in."""
         time = self._config.feed[feed].time
+        kind = "text" if self._config.feed[feed].channel(channel).is_text else "number"
         words = dict(WORDS)
         if time.epoch in _FROM_ARRIVALS:
             words[Quality.ARRIVAL_TIME] = _FROM_ARRIVALS[time.epoch]
         elif time.path is not None:
             words[Quality.ARRIVAL_TIME] = "time of arrival, because it has no time of its own"
-        return [words[flag] for flag in Quality if flag and quality & flag]
+        found = [words[flag] for flag in Quality if flag and quality & flag]
+        return [each.replace("number", kind) for each in found]
 
     def _trouble(self, feed: str, refused: Refused) -> Trouble:
         found: list[Remedy] = []
@@ -411,7 +435,7 @@ class Explainer:
         return Trouble(
             refused.reason,
             noted(refused.detail, kept_type(refused.content_type)),
-            _around(refused.detail, refused.payload),
+            _around(refused.detail, _told_of(refused.detail, refused.payload)),
             found,
         )
 
@@ -469,6 +493,22 @@ def _around(detail: str, payload: bytes) -> str:
     return f"{before.decode(errors='replace')} ▶ {after.decode(errors='replace')}"
 
 
+def _told_of(detail: str, payload: bytes) -> bytes:
+    """The bytes that the place in a detail is counted in: a text that stands in the payload, or it.
+
+    Empty where that text can't be found.
+    """
+    path = _IN_TEXT.match(detail)
+    if path is None:
+        return payload
+    try:
+        whole = loads(payload)
+        text = whole if path[1] is None else getter(path[1])(whole)
+    except (DataError, ValueError):
+        return b""
+    return text.encode(errors="replace") if isinstance(text, str) else b""
+
+
 def _head(payload: bytes) -> str:
     text = payload[:_SHOWN].decode(errors="backslashreplace")
     return text + ("…" if len(payload) > _SHOWN else "")
@@ -477,7 +517,9 @@ def _head(payload: bytes) -> str:
 def _as_text(record: object) -> str:
     """What a format has read, as JSON writes it where it can."""
     try:
-        return json.dumps(record, ensure_ascii=False, default=str)
+        text = json.dumps(record, ensure_ascii=False, default=str)
+        # Numbers that are none stand there without quotes.
+        return _LITERAL.sub(r"\1", text)
     except (TypeError, ValueError, RecursionError):
         return shown(record)
 

@@ -128,10 +128,19 @@ class Refusals:
         config: The whole configuration.
         telemetry: Where they are counted.
         clock: Only its monotonic side is used.
+        examples_every_ns: An example of bad fields of one kind is kept at most once in so long.
     """
 
-    def __init__(self, config: Config, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        telemetry: Telemetry,
+        clock: Clock,
+        *,
+        examples_every_ns: int = _INTERVAL_NS,
+    ) -> None:
         self._partitions = config.log.partitions
+        self._examples_every_ns = examples_every_ns
         self._kept_bytes = config.ingest.quarantine_payload
         self._telemetry = telemetry
         self._clock = clock
@@ -207,7 +216,7 @@ class Refusals:
         for (channel, kind), bad in decoded.bad_fields.items():
             self._telemetry.bad_fields.labels(feed, channel, kind).inc(bad.count)
             kept_ns = self._kept_ns.get((feed, channel, kind))
-            if kept_ns is not None and now_ns - kept_ns < _INTERVAL_NS:
+            if kept_ns is not None and now_ns - kept_ns < self._examples_every_ns:
                 continue
             self._kept_ns[feed, channel, kind] = now_ns
             refused = [(bad.position, DataError("bad_field", bad.detail))]

@@ -11,6 +11,7 @@ import pytest
 from headgate.config.schema import Config
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.properties import Properties
+from headgate.discover.trial import ZONELESS
 from headgate.inspect.sample import Explainer, came_of
 
 _NOW_NS = 1_795_900_000 * NS_PER_S
@@ -258,3 +259,64 @@ def test_of_topics_that_overlap_the_more_specific_takes_the_message() -> None:
         ]
         (reading,) = shown.readings
         assert (reading.device, reading.channel, reading.value) == ("pump1", "flow", 2)
+
+
+def _of_one(feed: str) -> Explainer:
+    text = f"[local_store]\n[feed.f]\ntopic = 'in/{{device}}'\n{feed}"
+    return Explainer(Config.model_validate(tomllib.loads(text)), SystemClock())
+
+
+def test_all_that_is_wrong_is_told_of_each_message() -> None:
+    """Also where one before it was wrong likewise: the gateway keeps an example a minute."""
+    explainer = _of_one('channels.x = { unit = "W" }')
+    told = [explainer.explain(b"in/a", b'{"x": "n/a"}', _NOW_NS + at) for at in range(3)]
+
+    assert [[each.reason for each in one.troubles] for one in told] == [["bad_field"]] * 3
+    assert all(one.troubles[0].remedies for one in told)
+
+
+def test_a_place_in_a_text_is_shown_in_that_text() -> None:
+    """And a number that is none without the mark that it has inside."""
+    explainer = _of_one('format = { type = "json", embedded = ["a"] }\nchannels.x = {}')
+    bad = explainer.explain(b"in/a", b'{"b": 12345678, "a": "{\\"x\\": 1,, 2}"}', _NOW_NS)
+    odd = explainer.explain(b"in/a", b'{"x": NaN, "y": [-inf], "z": "nan"}', _NOW_NS + 1)
+
+    assert bad.troubles[0].where == '{"x": 1, ▶ , 2}'
+    assert odd.record == '{"x": NaN, "y": [-inf], "z": "nan"}'
+
+
+def test_a_text_that_is_missing_is_no_number() -> None:
+    """It is told as what it is."""
+    explainer = _of_one('channels = { x = { type = "text" }, y = {} }')
+    said, number = explainer.explain(b"in/a", b'{"x": null, "y": null}', _NOW_NS).readings[::-1]
+    flags = {each.channel: each.flags[0] for each in (said, number)}
+
+    assert flags == {"x": "missing: no text", "y": "missing: no number"}
+
+
+def test_a_time_without_a_zone_is_told_to_be_taken_for_utc() -> None:
+    """As the running gateway tells it; so does a remedy that reads one."""
+    payload = b'{"t": "28.11.2026 13:59:38", "x": 1}'
+    pattern = 'time = { path = "t", pattern = "%d.%m.%Y %H:%M:%S"'
+    local = _of_one(f"{pattern} }}\nchannels.x = {{}}").explain(b"in/a", payload, _NOW_NS)
+    zoned = _of_one(f'{pattern}, zone = "Europe/Berlin" }}\nchannels.x = {{}}')
+    refused = _of_one('time = { path = "t", unit = "s" }\nchannels.x = {}')
+    (trouble,) = refused.explain(b"in/a", payload, _NOW_NS).troubles
+
+    assert local.time.endswith(f"; {ZONELESS}")
+    assert "UTC" not in zoned.explain(b"in/a", payload, _NOW_NS).time
+    assert trouble.remedies[0].gives == f"x 1; {ZONELESS}"
+
+
+def test_a_message_that_is_a_text_of_json_is_read_as_what_it_holds() -> None:
+    """As some write it that make JSON of JSON; no other text is."""
+    explainer = _of_one('time = { path = "ts", unit = "s" }\nchannels.p = {}')
+    told = explainer.explain(b"in/a", b'"{\\"ts\\":1795899990,\\"p\\":3}"', _NOW_NS)
+    bad = explainer.explain(b"in/a", b'"{\\"ts\\":,}"', _NOW_NS + 1)
+    other = explainer.explain(b"in/a", b'"hello"', _NOW_NS + 2)
+
+    assert [(each.channel, each.value) for each in told.readings] == [("p", 3)]
+    assert told.time == 'ts = 1795899990, read with unit = "s"'
+    assert bad.troubles[0].detail.startswith("the text that the message is: ")
+    assert bad.troubles[0].where == '{"ts": ▶ ,}'
+    assert [each.reason for each in other.troubles] == ["not_object"]
