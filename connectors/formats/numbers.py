@@ -227,8 +227,11 @@ class Writing:
 
     def suffix_of(self, text: str) -> str:
         """What stands behind the number that a text is; empty for nothing."""
-        text = _with_hyphens(text).strip()
-        return next((each for each in self._suffixes if text.endswith(each)), "")
+        text = _with_hyphens(text).rstrip()
+        for suffix in self._suffixes:
+            if text.endswith(suffix):
+                return suffix
+        return ""
 
     def _without_suffix(self, text: str) -> str:
         if not self._suffixes:
