@@ -19,9 +19,9 @@ def _told(tmp_path: Path, feed: str) -> str:
     return problem
 
 
-@pytest.mark.parametrize("key", ["quality", "bit"])
+@pytest.mark.parametrize("key", ["tint", "pair"])
 def test_a_key_that_is_like_none_gets_the_list(tmp_path: Path, key: str) -> None:
-    """``unit`` shares some letters with them, and means something else."""
+    """``bit`` and ``path`` share some letters with them, and mean something else."""
     told = _told(tmp_path, f'channels.x = {{ {key} = "q" }}')
 
     assert f"channels.x.{key}: unknown key; allowed here: " in told
