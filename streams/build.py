@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from headgate.config.channel import UnitsConfig
 from headgate.config.feed import FeedConfig
 from headgate.config.schema import Config, ModelConfig
 from headgate.core.channels import ChannelTable
@@ -72,10 +75,13 @@ def _misfits(feed_name: str, feed: FeedConfig, name: str, package: ModelPackage)
     problems = []
     for channel in package.manifest.channels:
         where = f"feed.{feed_name}.models: {name}"
-        if channel.name not in feed.channels:
+        known: Mapping[str, UnitsConfig] = {**feed.channels, **feed.derived}
+        if channel.name in feed.derived:
+            problems += _other_unit(where, channel.name, channel.unit, known)
+        elif channel.name not in feed.channels:
             problems.append(
                 f"{where}: expected a channel {channel.name!r} in the feed, found "
-                f"{', '.join(feed.channels)}"
+                f"{', '.join(known)}"
             )
         elif feed.channels[channel.name].is_text:
             problems.append(
@@ -87,9 +93,17 @@ def _misfits(feed_name: str, feed: FeedConfig, name: str, package: ModelPackage)
                 f"{where}: expected a channel {channel.name!r} that says how something is, found a "
                 "counter, whose values no model takes"
             )
-        elif channel.unit and feed.channels[channel.name].kept_unit != channel.unit:
-            problems.append(
-                f"{where}: channel {channel.name!r}: expected the unit the model was trained in, "
-                f"{channel.unit!r}, got {feed.channels[channel.name].kept_unit!r}"
-            )
+        else:
+            problems += _other_unit(where, channel.name, channel.unit, known)
     return problems
+
+
+def _other_unit(
+    where: str, name: str, trained_in: str, known: Mapping[str, UnitsConfig]
+) -> list[str]:
+    """Why a channel's unit is not that of a model; empty when it is, or the model has none."""
+    kept = known[name].kept_unit
+    if not trained_in or kept == trained_in:
+        return []
+    what = f"expected the unit the model was trained in, {trained_in!r}, got {kept!r}"
+    return [f"{where}: channel {name!r}: {what}"]

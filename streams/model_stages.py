@@ -25,12 +25,17 @@ class ModelRoute:
     Attributes:
         name: Of the windows: the same for the same, whatever the models are called.
         models: Their names in the configuration.
+        normalizer: Picks the readings.
+        framer: Makes the windows.
+        takes_derived: Whether derived channels are among theirs: then readings reach them in the
+            order of their times, once nothing can come before them.
     """
 
     name: str
     models: list[str]
     normalizer: Normalizer
     framer: Framer
+    takes_derived: bool
 
 
 def model_routes(
@@ -65,8 +70,23 @@ def model_routes(
             if route in routes:
                 routes[route].models.append(name)
             else:
-                routes[route] = ModelRoute(route, [name], normalizer, Framer(name, spec, channels))
+                takes_derived = not feed.derived.keys().isdisjoint(names)
+                framer = Framer(name, spec, channels)
+                routes[route] = ModelRoute(route, [name], normalizer, framer, takes_derived)
     return list(routes.values())
+
+
+def beside_derived(
+    config: Config, packages: Mapping[str, ModelPackage]
+) -> dict[str, frozenset[str]]:
+    """By feed, the channels that models take beside derived ones."""
+    found: dict[str, frozenset[str]] = {}
+    for feed_name, feed in config.feed.items():
+        for name in feed.models:
+            names = frozenset(channel_names(packages[name]))
+            if names & feed.derived.keys():
+                found[feed_name] = found.get(feed_name, frozenset()) | names - feed.derived.keys()
+    return found
 
 
 def channel_names(package: ModelPackage) -> tuple[str, ...]:

@@ -6,9 +6,9 @@
                     │               ┌─▶ follow ─┬────────────────────────▶ changes of states
                     │               ├─▶ count ──┤
     readings ─▶ watermark ─▶ clean ─┼─▶ aggregate ─┬─────────────────────▶ aggregates
-                    │          │    │              └─▶ health ─┬──────────▶ sensor health
-                    ▼          ▼    │                          └────────────────────┐
-               late, ahead duplicate│                                               ▼
+                    │          │    │      ▲       └─▶ health ─┬──────────▶ sensor health
+                    ▼          ▼    ├─▶ derive                 └────────────────────┐
+               late, ahead duplicate│      ▼                                        ▼
                                     └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect
                                                                                     │
                                                                                     ▼
@@ -29,7 +29,7 @@ import structlog
 from numpy.typing import NDArray
 
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, Quality
+from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
 from headgate.core.results import Aggregates, Anomaly, Availability, Scores
@@ -38,7 +38,7 @@ from headgate.core.stage import Rejected, Selection, Snapshot, StateBlock, State
 from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
 from streams.heirs import Heirs
-from streams.model_stages import detectors, model_routes, recall_ns
+from streams.model_stages import beside_derived, detectors, model_routes, recall_ns
 from streams.rejected import note_rejected
 from streams.results import Results, joined
 from streams.stages.aggregate.joined import concat_aggregates
@@ -48,6 +48,7 @@ from streams.stages.blocks import checked
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
 from streams.stages.count.stage import Counters
+from streams.stages.derive.stage import Derivation, Deriver
 from streams.stages.follow import Follower
 from streams.stages.health.stage import HealthMonitor
 from streams.stages.held import HeldValues
@@ -69,7 +70,7 @@ _COUNTED = (
 )
 
 #: Stages whose state goes with channels, whichever device these belong to.
-_BY_CHANNEL = ("aggregate", "follow", "count")
+_BY_CHANNEL = ("aggregate", "follow", "count", "derive")
 
 
 class Pipeline:
@@ -110,6 +111,7 @@ class Pipeline:
         self._aggregator = Aggregator(config.feed, channels)
         self._follower = Follower(config.feed, channels)
         self._counters = Counters(config.feed, channels)
+        self._deriver = Deriver(config.feed, channels, beside_derived(config, packages))
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
@@ -121,6 +123,7 @@ class Pipeline:
             "aggregate": self._aggregator,
             "follow": self._follower,
             "count": self._counters,
+            "derive": self._deriver,
             "health": self._monitor,
             **{f"frame.{route.name}": route.framer for route in self._routes},
             **{f"infer.{name}": memory for name, memory in inferer.memories.items()},
@@ -163,9 +166,11 @@ class Pipeline:
         """End what is open at devices whose clocks were set back, and forget when it was."""
         followed = self._follower.close(devices, _never)
         counted = self._counters.close(devices, _never)
-        aggregates = self._aggregator.close(devices, _never, followed.spent, counted)
+        derived = self._deriver.close(devices, _never)
+        aggregates = self._aggregator.close(devices, _never, followed.spent, counted, derived.made)
         health = self._monitor.process(aggregates)
-        anomalies = [
+        anomalies = self._score_derived(derived)
+        anomalies += [
             anomaly
             for detector in self._detectors.values()
             for anomaly in detector.go_back(devices)
@@ -174,6 +179,7 @@ class Pipeline:
         self._cleaner.go_back(channels)
         self._follower.go_back(channels)
         self._counters.go_back(channels)
+        self._deriver.go_back(channels)
         self._monitor.go_back(channels)
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
@@ -192,12 +198,15 @@ class Pipeline:
             watermark_of = self._watermarks.watermark_ns
             followed = self._follower.process(cleaned.main, watermark_of, turn.jumps)
             counted = self._counters.process(cleaned.main, watermark_of, turn.jumps)
+        with self._timed("derive"):
+            derived = self._deriver.process(cleaned.main, watermark_of, turn.jumps)
+        with self._timed("aggregate"):
             aggregates = self._aggregator.process(
-                cleaned.main, watermark_of, followed.spent, counted
+                self._with_derived(cleaned.main, derived), watermark_of, followed.spent, counted
             )
         with self._timed("health"):
             health = self._monitor.process(aggregates)
-        anomalies = self._score(cleaned.main)
+        anomalies = self._score(cleaned.main, derived.in_order)
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
         changes = followed.changes
@@ -266,9 +275,13 @@ class Pipeline:
         owing = owing if among is None else np.intersect1d(owing, among)
         followed = self._follower.close(np.union1d(silence.closing, owing), watermark_of)
         counted = self._counters.close(silence.closing, watermark_of)
-        aggregates = self._aggregator.close(silence.closing, watermark_of, followed.spent, counted)
+        derived = self._deriver.close(silence.closing, watermark_of)
+        aggregates = self._aggregator.close(
+            silence.closing, watermark_of, followed.spent, counted, derived.made
+        )
         health = self._monitor.process(aggregates)
-        anomalies = [
+        anomalies = self._score_derived(derived)
+        anomalies += [
             anomaly
             for detector in self._detectors.values()
             for anomaly in detector.close_silent(silence.silent)
@@ -372,9 +385,30 @@ class Pipeline:
             watch_cleaned=self._watch_cleaned,
         )
 
-    def _score(self, batch: Batch) -> list[Anomaly]:
+    def derived_of(self, devices: NDArray[np.int32]) -> NDArray[np.int32]:
+        """int32[c]: rows of the derived channels that these devices have."""
+        return self._deriver.derived_of(devices)
+
+    def _with_derived(self, batch: Batch, derived: Derivation) -> Batch:
+        """Readings with those of derived channels behind them, by device."""
+        if not len(derived.made):
+            return batch
+        # None of them has come from a record: what is behind does not ask.
+        every = concat([replace(batch, origin=()), derived.made], self.channels)
+        return every.take(stable_order(every.device))
+
+    def _score_derived(self, derived: Derivation) -> list[Anomaly]:
+        """What models that take derived channels say, where time passes without a reading."""
+        if not len(derived.in_order):
+            return []
+        return self._score(Batch.empty(self.channels), derived.in_order)
+
+    def _score(self, batch: Batch, in_order: Batch) -> list[Anomaly]:
         with self._timed("normalize"):
-            rows = [route.normalizer.process(batch) for route in self._routes]
+            rows = [
+                route.normalizer.process(in_order if route.takes_derived else batch)
+                for route in self._routes
+            ]
         with self._timed("frame"):
             frames = [
                 replace(windows, model=model)

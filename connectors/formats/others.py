@@ -118,7 +118,7 @@ class Others:
         has_bare = self._fields is not None
         self._bare = {way for way in self._taken if has_bare and len(way) == 1}
         self._taken -= self._bare
-        self._names = {*feed.channels, *map(key_of, paths if self._is_flat else ())}
+        self._names = {*feed.channels, *feed.derived, *map(key_of, paths if self._is_flat else ())}
         self._skip = pattern_of(table.skip)
         self._left = _MOST_FIELDS
         # By key of a record itself, the name of the channel that it is.

@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = modules[args.command].run(args)
     except ConfigError as error:
         for problem in error.problems:
-            note(problem)
+            # What shows where in a value it is stands indented below it.
+            first, *pointer = problem.split("\n    ")
+            note(first)
+            for line in pointer:
+                note(f"    {line}")
         return 2
     except HeadgateError as error:
         note(f"headgate {args.command}: {error}")

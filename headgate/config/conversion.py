@@ -171,6 +171,57 @@ def is_unit(text: str) -> bool:
     return True
 
 
+class Measure(NamedTuple):
+    """What a unit measures, and how large it is.
+
+    Attributes:
+        powers: By the names of base quantities, their powers; sorted, none of them 0.
+        scale: How many base units it is.
+        offset: What it is at 0 of it, in base units: other than 0 of temperatures only.
+        has_turns: Whether it measures turns, which stand in no product of its quantity.
+    """
+
+    powers: tuple[tuple[str, Fraction], ...]
+    scale: float
+    offset: float
+    has_turns: bool
+
+
+@cache
+def measure(unit: str) -> Measure | None:
+    """What a unit measures; None for a text that is none, or may mean one or the other.
+
+    Reactive and apparent power are power here: a product of volts and amperes may be any of them.
+    """
+    if unit.strip() in OTHERWISE:
+        return None
+    from pint import PintError  # noqa: PLC0415
+
+    units = _registry()
+    try:
+        found = _unit(units, unit, "a known unit")
+        zero, one = (
+            units.Quantity(Fraction(number), found).to_base_units().magnitude for number in (0, 1)
+        )
+        scale, offset = float(one - zero), float(zero)
+    except (PintError, ValueError, ArithmeticError, TypeError):
+        return None
+    powers: dict[str, Fraction] = {}
+    for name, power in found.dimensionality.items():
+        parts = _POWER if name in _POWERS else {name: 1}
+        for part, times in parts.items():
+            powers[part] = powers.get(part, Fraction(0)) + Fraction(str(power)) * times
+    turns = powers.pop(_TURNS, 0)
+    kept = tuple(sorted((name, power) for name, power in powers.items() if power))
+    return Measure(kept, scale, offset, has_turns=bool(turns))
+
+
+#: What turns measure; what power is made of, and what else is power.
+_TURNS = "[angle]"
+_POWER = {"[mass]": 1, "[length]": 2, "[time]": -3}
+_POWERS = ("[reactive_power]", "[apparent_power]")
+
+
 @cache
 def _registry() -> UnitRegistry[Any]:
     """Pint's units and those that plants have beside them, in exact numbers."""

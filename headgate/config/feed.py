@@ -22,6 +22,7 @@ from headgate.config.availability import AvailabilityConfig, availability_proble
 from headgate.config.channel import ChannelConfig, IfAny
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.content_types import ContentTypes, given_for, misfit
+from headgate.config.derived import Derived
 from headgate.config.device_name import DeviceName, FixedName, NameSource, device_name
 from headgate.config.event_time import TimeConfig
 from headgate.config.format import FormatConfig
@@ -127,6 +128,8 @@ class FeedConfig(Table):
     #: What holds for the channels that are not listed; without it there are none.
     other_channels: IfAny = None
     channels: dict[Name, ChannelConfig]
+    #: Channels that no device sends, worked out from others.
+    derived: dict[Name, Derived] = Field(default_factory=dict)
     aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(),)
     #: Judge each sensor by its shortest aggregate windows: stuck, noisy, drifting …
     sensor_health: Flag = True
@@ -361,6 +364,10 @@ class FeedConfig(Table):
         """Whether a channel of the feed's devices counts up."""
         listed = self.channels.get(channel.field)
         return listed is not None and listed.counter is not None and not channel.is_text
+
+    def is_derived(self, channel: Channel) -> bool:
+        """Whether a channel of the feed's devices is worked out from others."""
+        return channel.field in self.derived
 
     @property
     def writes_texts(self) -> bool:

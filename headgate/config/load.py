@@ -118,8 +118,8 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 def _report(path: Path, lines: dict[KeyPath, int], problems: list[Problem]) -> list[str]:
     """The problems as lines, in the order of the file, each once."""
     found = {}
-    for key, what in problems:
+    for key, what, pointer in problems:
         known = next(key[:length] for length in range(len(key), -1, -1) if key[:length] in lines)
         report = f"{path}:{lines[known]}: {shown_key(key)}: {what}"
-        found[printable(report)] = lines[known]
+        found["\n".join(map(printable, (report, *pointer)))] = lines[known]
     return sorted(found, key=lambda report: found[report])

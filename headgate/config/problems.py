@@ -70,10 +70,11 @@ _EXPECTED = {
 
 
 class Problem(NamedTuple):
-    """One mistake: the key it is about, and what is wrong and allowed."""
+    """One mistake: the key it is about, and what is wrong and allowed; lines that show where."""
 
     key: KeyPath
     what: str
+    pointer: tuple[str, ...] = ()
 
 
 def problem_of(details: ErrorDetails) -> Problem:
@@ -89,6 +90,9 @@ def problem_of(details: ErrorDetails) -> Problem:
         return Problem(key, f"missing; this key is required{also or ''}")
     if kind == "value_error":
         message = str(context["error"])
+        # Where it is shown, the value stands there already.
+        if pointer := getattr(context["error"], "pointer", ()):
+            return Problem(key, message, pointer)
         return Problem(key, message if " got " in message else message + _got(key, value))
     wanted = _EXPECTED.get(kind)
     if wanted is None:

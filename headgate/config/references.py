@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from headgate.config.certificates import key_problem
+from headgate.config.derived import derived_problems
 from headgate.config.former import NO_SINK, Written, has_sink, written_sources
 from headgate.config.lines import KeyPath
 from headgate.config.named import Named, named
@@ -55,6 +56,8 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                     ("feed", name, "models"),
                     f"no [{shown_key(('model', model))}] in this file; those there are: {known}",
                 )
+        for wrong in derived_problems(feed):
+            yield Problem(("feed", name, *wrong.key), wrong.what, wrong.pointer)
     if not has_sink(raw):
         yield Problem((), NO_SINK)
     workers = _table(raw, "streams").get("workers")

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from headgate.config.chosen import Choice, chosen_from
+from headgate.config.derived import problems_of
 from headgate.config.feed import FeedConfig
 from headgate.config.former import NO_SINK, is_implied, with_former
 from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
@@ -270,6 +271,11 @@ class Config(Table):
             f"feed.{name}.source: {problem}"
             for name, feed in self.feed.items()
             if (problem := source_problem(feed.source, self.source))
+        ]
+        problems += [
+            f"feed.{name}.{'.'.join(problem.key)}: {problem.what}"
+            for name, feed in self.feed.items()
+            for problem in problems_of(feed)
         ]
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")

@@ -203,6 +203,8 @@ class StateKeeper:
         """Note that these devices' state has moved since their last snapshot."""
         self._grow()
         self._has_moved[devices] = True
+        # No reading of theirs comes in: they are heard whenever their device is.
+        self._heard_ns[self._pipeline.derived_of(devices)] = self._now_ns()
 
     def count(self, partition: int) -> int:
         """Devices of a partition of which anything is known."""

@@ -126,19 +126,28 @@ class Aggregator:
         watermark_of: WatermarkOf,
         spent: Spent = NOTHING_SPENT,
         counted: Counted = NOTHING_COUNTED,
+        made: Batch | None = None,
     ) -> Aggregates:
         """Close the windows of these devices that their watermarks have passed.
 
         For devices that have gone silent: their watermarks move without a reading.
+
+        Args:
+            devices: The devices.
+            watermark_of: Gives their watermarks.
+            spent: As in ``process``.
+            counted: As in ``process``.
+            made: Readings of derived channels of these devices, by device; None for none.
         """
+        made = Batch.empty(self._channels) if made is None else made
         rows: Columns = {
-            "channel": np.empty(0, np.int32),
-            "time_ns": np.empty(0, np.int64),
-            "value": np.empty(0, np.float64),
-            "quality": np.empty(0, np.uint16),
+            "channel": made.channel,
+            "time_ns": made.time_ns,
+            "value": made.value,
+            "quality": made.quality,
         }
         ordered = np.sort(devices).astype(np.int64)
-        closed = self._add(np.empty(0, np.int64), rows, ordered, watermark_of)
+        closed = self._add(made.device.astype(np.int64), rows, ordered, watermark_of)
         return self._with_others(closed, spent, counted)
 
     def pending(self, selection: Selection) -> NDArray[np.int64]:

@@ -32,7 +32,7 @@ from streams.stages.arrays import (
 )
 from streams.stages.channel_rows import ChannelRows
 from streams.stages.columns import StateColumns
-from streams.stages.count.walk import Walk
+from streams.stages.count.walk import Walk, steps_to
 from streams.stages.count.windows import (
     NOTHING_COUNTED,
     PARTS,
@@ -281,32 +281,20 @@ class Counters:
         starts, lengths = runs(slot)
         of = slot[starts]
         self._channel[of] = channel[starts + lengths - 1]
-        count, lifted = value.copy(), np.zeros(len(value))
-        resets = np.zeros(len(value), np.int64)
-        before = np.roll(value, 1)
-        before[starts] = now["count"][of]
-        is_odd = (value < before) | (value - before >= self._rise_back[slot])
-        is_odd_run = np.maximum.reduceat(is_odd, starts) if len(starts) else starts > 0
-        # The first of all has nothing before it.
-        is_first = np.isnan(before)
-        before[is_first] = value[is_first]
-        for at in np.flatnonzero(is_odd_run | (now["below"][of] > 0)).tolist():
-            rows = slice(starts[at], starts[at] + lengths[at])
-            walk = self._walks[of[at]]
-            walk.begin(*(now[name][of[at]] for name in ("count", "below", "lowest")))
-            before[rows], count[rows], lifted[rows], resets[rows] = walk.over(value[rows])
-            now["below"][of[at]], now["lowest"][of[at]] = walk.below, walk.lowest
-        now["count"][of] = count[starts + lengths - 1]
+        is_first = np.zeros(len(value), np.bool_)
+        is_first[starts] = np.isnan(now["count"][of])
+        rise_back = self._rise_back[of]
+        steps = steps_to(value, (starts, lengths), of, now, rise_back, self._walks.__getitem__)
         took_ns = np.where(read_ns > NO_TIME_NS, np.maximum(time_ns - read_ns, 0), 0)
         return {
             "channel": channel,
             "start_ns": time_ns,
-            "before": before,
-            "count": count,
-            "lifted": lifted,
-            "largest": np.maximum(np.abs(before), np.abs(count)),
+            "before": steps.before,
+            "count": steps.count,
+            "lifted": steps.lifted,
+            "largest": np.maximum(np.abs(steps.before), np.abs(steps.count)),
             "steps": (~is_first).astype(np.int64),
-            "resets": resets,
+            "resets": steps.resets,
             "increase_ns": np.where(is_first, 0, took_ns),
         }
 

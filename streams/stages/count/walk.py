@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,3 +108,58 @@ class Walk:
     def _may_fall(self, before: float) -> float:
         """By how much a count may fall and goes on."""
         return abs(before) * _JITTER_PART if np.isnan(self.jitter) else self.jitter
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps to some readings of counters.
+
+    Attributes:
+        before: float64[n], what had been counted before each.
+        count: float64[n], and with it.
+        lifted: float64[n], how much more than their difference the step is.
+        resets: int64[n], how often the count began anew.
+    """
+
+    before: NDArray[np.float64]
+    count: NDArray[np.float64]
+    lifted: NDArray[np.float64]
+    resets: NDArray[np.int64]
+
+
+def steps_to(
+    value: NDArray[np.float64],
+    runs_of: tuple[NDArray[np.intp], NDArray[np.intp]],
+    slots: NDArray[np.int64],
+    now: Mapping[str, NDArray[Any]],
+    rise_back: NDArray[np.float64],
+    walk_of: Callable[[int], Walk],
+) -> Steps:
+    """Go from where counters are over readings of them.
+
+    Args:
+        value: float64[n], the readings, counter by counter, in the order of their times.
+        runs_of: intp[c], where each counter's begin, and intp[c], how many it has; one at least.
+        slots: int64[c], each counter's slot.
+        now: By slot, ``count``, ``below`` and ``lowest`` as in ``Walk``. They are moved on.
+        rise_back: float64[c], from where on a rise is gone over as what is no mere rise is.
+        walk_of: By its slot, how a counter is gone over then.
+    """
+    starts, lengths = runs_of
+    count, lifted = value.copy(), np.zeros(len(value))
+    resets = np.zeros(len(value), np.int64)
+    before = np.roll(value, 1)
+    before[starts] = now["count"][slots]
+    is_odd = (value < before) | (value - before >= np.repeat(rise_back, lengths))
+    is_odd_run = np.maximum.reduceat(is_odd, starts) if len(starts) else starts > 0
+    # The first of all has nothing before it.
+    is_first = np.isnan(before)
+    before[is_first] = value[is_first]
+    for at in np.flatnonzero(is_odd_run | (now["below"][slots] > 0)).tolist():
+        rows = slice(starts[at], starts[at] + lengths[at])
+        walk = walk_of(int(slots[at]))
+        walk.begin(*(now[name][slots[at]] for name in ("count", "below", "lowest")))
+        before[rows], count[rows], lifted[rows], resets[rows] = walk.over(value[rows])
+        now["below"][slots[at]], now["lowest"][slots[at]] = walk.below, walk.lowest
+    now["count"][slots] = count[starts + lengths - 1]
+    return Steps(before, count, lifted, resets)

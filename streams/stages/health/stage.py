@@ -52,11 +52,14 @@ class HealthMonitor:
         }
         # 0 where sensors are not judged.
         self._window_ns = ByDevice(channels, np.int64, lambda each: windows_ns.get(each.feed, 0))
-        # What counts up is no level that could be stuck, or drift.
-        self._is_counter = ByChannel(
+        # What counts up is no level that could be stuck, or drift; what is derived has no sensor.
+        self._is_no_sensor = ByChannel(
             channels,
             np.bool_,
-            lambda each: each.feed in feeds and feeds[each.feed].is_counter(each),
+            lambda each: (
+                each.feed in feeds
+                and (feeds[each.feed].is_counter(each) or feeds[each.feed].is_derived(each))
+            ),
         )
         self._known = 0
         # Sensors are numbered, by device row and field. By channel row its sensor's number, and by
@@ -187,7 +190,7 @@ class HealthMonitor:
         rows_by_n = rows[np.argsort(aggregates.n[rows], kind="stable")]
         row[self._newest[self._number[aggregates.channel[rows_by_n]]]] = rows_by_n
         is_known = (row[channel] >= 0) | (self._state["seen"][channel, 0] > 0)
-        is_known &= ~(self._channels.is_text[channel] | self._is_counter[channel])
+        is_known &= ~(self._channels.is_text[channel] | self._is_no_sensor[channel])
         channel, of = channel[is_known], np.repeat(rows[starts], count)[is_known]
         return Round(
             channel,

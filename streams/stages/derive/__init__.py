@@ -1,0 +1,1 @@
+"""Derived channels: values that no device sends, worked out from those that some do."""

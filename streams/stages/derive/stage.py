@@ -1,0 +1,480 @@
+"""Derived channels: worked out from others in the order of event times, and read like any other.
+
+A derived channel has a value at each time at which a channel that it names has a reading. A channel
+that has none at that time is met by its latest, as long as that is not too old.
+
+Readings wait until their device's watermark has passed them, so neither their batches nor the
+order in which they arrived make a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.config.feed import FeedConfig
+from headgate.core.batch import Batch, Quality
+from headgate.core.channels import Channel, ChannelTable, Tags
+from headgate.core.grown import grown
+from headgate.core.lookup import ByChannel
+from headgate.core.runs import runs
+from headgate.core.stage import Selection, StateBlock
+from streams.stages.aggregate.stage import WatermarkOf
+from streams.stages.arrays import (
+    NEVER_NS,
+    NO_TIME_NS,
+    position_of,
+    position_of_channels,
+    stable_order,
+)
+from streams.stages.channel_rows import ChannelRows
+from streams.stages.derive.formula import Memory
+from streams.stages.derive.program import Made, is_untouched, programs_of
+from streams.stages.derive.spans import Span
+from streams.stages.derive.ticks import Ticks
+from streams.stages.rowstore import Columns, RowStore
+from streams.stages.watermark.outcome import NO_JUMPS
+
+#: No places.
+_NOWHERE = np.empty(0, np.int64)
+
+#: What a snapshot has of memories, of values of spans, and of spans that had too many; by the
+#: number of its kind, so that what is of another formula is not taken for one's own.
+_PARTS: Mapping[str, NDArray[np.generic]] = {
+    "now_channel": np.empty(0, np.int32),
+    "now_kind": np.empty(0, np.int64),
+    "now_number": np.empty((0, 4), np.float64),
+    "now_time_ns": np.empty((0, 2), np.int64),
+    "span_channel": np.empty(0, np.int32),
+    "span_kind": np.empty(0, np.int64),
+    "span_time_ns": np.empty(0, np.int64),
+    "span_value": np.empty(0, np.float64),
+    "lost_channel": np.empty(0, np.int32),
+    "lost_kind": np.empty(0, np.int64),
+    "lost_lost_ns": np.empty(0, np.int64),
+}
+
+#: What tells places apart: the device's row, measurement, and tags.
+_Place: TypeAlias = tuple[int, str, Tags]
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What came of readings.
+
+    Attributes:
+        made: Readings of derived channels, by device and time.
+        in_order: These, and the readings that they were made from, by device and time: for models
+            that take both. Empty where none does.
+    """
+
+    made: Batch
+    in_order: Batch
+
+
+class Deriver:
+    """Works out derived channels. A stateful stage.
+
+    Args:
+        feeds: ``config.feed``.
+        channels: The pipeline's table. Derived channels are added to it.
+        beside: By feed, channels that models take beside derived ones.
+    """
+
+    def __init__(
+        self,
+        feeds: Mapping[str, FeedConfig],
+        channels: ChannelTable,
+        beside: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        self._feeds = feeds
+        self._channels = channels
+        self._programs = list(programs_of(feeds).items())
+        self._beside = beside or {}
+        inputs = {
+            (name, field): (number, at)
+            for number, (name, program) in enumerate(self._programs)
+            for at, field in enumerate(program.inputs)
+        }
+        # By feed and field, the program that takes it, and as which input.
+        self._inputs = inputs
+        # Rows of the derived channels.
+        self._derived = np.empty(0, np.int32)
+        self._is_wanted = ByChannel(channels, np.bool_, self._wants)
+        self._is_beside = ByChannel(channels, np.bool_, lambda each: each.feed in self._beside)
+        self._known = 0
+        # By channel: its place or -1, and which input of its feed's program it is.
+        self._place = np.empty(0, np.int64)
+        self._input = np.empty(0, np.int64)
+        self._place_of: dict[_Place, int] = {}
+        # By place: the channel that was read last, and its feed's program.
+        self._channel = np.empty(0, np.int32)
+        self._program = np.empty(0, np.int64)
+        # By derived channel, and the row of what brings it about: its row.
+        self._rows: dict[tuple[str, int], int] = {}
+        self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
+        # Times from which on nothing before is known: the clock has jumped.
+        self._breaks = RowStore(time_ns=np.int64)
+        # By device row: whether it has any, and when there is something to do.
+        self._is_ours = np.empty(0, np.bool_)
+        self._due_ns = np.empty(0, np.int64)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the meaning of a snapshot depends on: not on the formulas, which it says itself."""
+        return "derive/1"
+
+    def process(
+        self, batch: Batch, watermark_of: WatermarkOf, jumps: NDArray[np.int64] = NO_JUMPS
+    ) -> Derivation:
+        """Take readings in, and work out what nothing can come before any more.
+
+        Args:
+            batch: Readings as cleaning leaves them, by device. Those that are unusable, or made up,
+                are passed over.
+            watermark_of: Gives the devices' watermarks once this batch is in.
+            jumps: int64[2, j], devices whose clocks jump in it, and up to where all is closed
+                before that.
+        """
+        if not self._programs:
+            return self._nothing()
+        self._extend()
+        devices = np.unique(np.concatenate([batch.device, jumps[0]])).astype(np.int64)
+        devices = devices[self._is_ours[devices]]
+        is_ours = self._is_wanted[batch.channel] & batch.usable
+        is_ours &= (batch.quality & np.uint16(Quality.IMPUTED)) == 0
+        rows = batch.take(is_ours)
+        self._waiting.keep(
+            {"channel": rows.channel, "time_ns": rows.time_ns, "value": rows.value + 0.0}
+        )
+        np.minimum.at(self._due_ns, rows.device, rows.time_ns)
+        order = np.argsort(jumps[0], kind="stable")
+        self._breaks.append(jumps[0][order], {"time_ns": jumps[1][order]})
+        np.minimum.at(self._due_ns, jumps[0], jumps[1] - 1)
+        return self._go_on(devices, watermark_of(devices.astype(np.int32)))
+
+    def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Derivation:
+        """Go on to these devices' watermarks, which have moved without a reading."""
+        if not self._programs:
+            return self._nothing()
+        self._extend()
+        ordered = np.unique(devices).astype(np.int64)
+        ordered = ordered[self._is_ours[ordered]]
+        return self._go_on(ordered, watermark_of(ordered.astype(np.int32)))
+
+    def go_back(self, channels: NDArray[np.int32]) -> None:
+        """Forget when anything was of these channels: their clock was set back."""
+        if self._programs:
+            self._extend()
+            self._go_back(self._places(channels))
+
+    def derived_of(self, devices: NDArray[np.int32]) -> NDArray[np.int32]:
+        """int32[c]: rows of the derived channels that these devices have."""
+        if not self._programs:
+            return np.empty(0, np.int32)
+        self._extend()
+        is_asked = np.zeros(len(self._channels.devices), np.bool_)
+        is_asked[devices] = True
+        return self._derived[is_asked[self._channels.device_of[self._derived]]]
+
+    def snapshot(self, selection: Selection) -> StateBlock:
+        self._extend()
+        position = position_of_channels(selection, len(self._channels))
+        devices = np.sort(selection.devices)
+        block: StateBlock = {
+            f"waiting_{name}": column
+            for name, column in self._waiting.snapshot(devices, position).items()
+        }
+        owner, breaks = self._breaks.peek(devices)
+        of_device = position_of(selection.devices, len(self._channels.devices))
+        block["break_device"] = of_device[owner]
+        block["break_time_ns"] = breaks["time_ns"]
+        places = self._places(selection.channels)
+        parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in _PARTS}
+        for number, memory, of in self._memories(places):
+            has = of[~is_untouched(memory, of)]
+            _add(parts, "now", position[self._channel[has]], number, memory.snapshot(has))
+        for number, span, of in self._spans(places):
+            place, rows = span.rows.peek(of)
+            _add(parts, "span", position[self._channel[place]], number, rows)
+            has = of[span.lost["lost_ns"][of] > NO_TIME_NS]
+            _add(parts, "lost", position[self._channel[has]], number, span.lost.snapshot(has))
+        return block | {
+            name: np.concatenate([empty, *parts[name]]) for name, empty in _PARTS.items()
+        }
+
+    def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
+        self.forget(selection)
+        if not block:
+            return
+        waiting = {name: np.asarray(block[f"waiting_{name}"]) for name in self._waiting.empty()}
+        waiting["channel"] = selection.channels[waiting["channel"].astype(np.intp)]
+        is_wanted = self._is_wanted[waiting["channel"]]
+        self._waiting.keep({name: each[is_wanted] for name, each in waiting.items()})
+        owner = selection.devices[np.asarray(block["break_device"], np.intp)]
+        order = stable_order(owner)
+        self._breaks.append(owner[order], {"time_ns": block["break_time_ns"][order]})
+        memories = {number: memory for number, memory, _ in self._memories(_NOWHERE)}
+        spans = {number: span for number, span, _ in self._spans(_NOWHERE)}
+        for number, place, rows in self._of_kinds(selection, block, "now"):
+            if number in memories:
+                memories[number].restore(place, rows)
+        for number, place, rows in self._of_kinds(selection, block, "lost"):
+            if number in spans:
+                spans[number].lost.restore(place, rows)
+        for number, place, rows in self._of_kinds(selection, block, "span"):
+            if number in spans:
+                order = np.lexsort((rows["time_ns"], place))
+                spans[number].rows.append(
+                    place[order], {name: each[order] for name, each in rows.items()}
+                )
+        self._expect(np.sort(selection.devices).astype(np.int64))
+
+    def forget(self, selection: Selection) -> None:
+        self._extend()
+        self._waiting.forget(selection)
+        self._breaks.take(np.sort(selection.devices))
+        # Of a place that is read by another channel now, what is known stays.
+        places = np.flatnonzero(np.isin(self._channel, selection.channels))
+        for number, (_, program) in enumerate(self._programs):
+            program.forget(places[self._program[places] == number])
+        owners = self._channels.device_of[selection.channels]
+        devices = np.unique(np.concatenate([selection.devices, owners])).astype(np.int64)
+        self._expect(devices)
+
+    def _memories(
+        self, places: NDArray[np.int64]
+    ) -> Iterator[tuple[int, Memory, NDArray[np.int64]]]:
+        """The memories of all programs, with those of these places that are theirs."""
+        for number, (_, program) in enumerate(self._programs):
+            of = places[self._program[places] == number]
+            for kind, memory in program.memories():
+                yield kind, memory, of
+
+    def _spans(self, places: NDArray[np.int64]) -> Iterator[tuple[int, Span, NDArray[np.int64]]]:
+        """The spans of all programs, likewise."""
+        for number, (_, program) in enumerate(self._programs):
+            of = places[self._program[places] == number]
+            for kind, span in program.spans():
+                yield kind, span, of
+
+    def _of_kinds(
+        self, selection: Selection, block: Mapping[str, NDArray[np.generic]], part: str
+    ) -> Iterator[tuple[int, NDArray[np.int64], Columns]]:
+        """A part of a snapshot by the numbers of its kinds: places, and rows."""
+        prefix = f"{part}_"
+        rows: Columns = {
+            name.removeprefix(prefix): np.asarray(block[name])
+            for name in _PARTS
+            if name.startswith(prefix)
+        }
+        channel = selection.channels[rows.pop("channel").astype(np.intp)]
+        kind = rows.pop("kind")
+        place = self._place[channel]
+        # Of several that are one place by now the last counts.
+        for number in np.unique(kind).tolist():
+            some = np.flatnonzero((kind == number) & (place >= 0))
+            self._channel[place[some]] = channel[some]
+            yield number, place[some], {name: each[some] for name, each in rows.items()}
+
+    def _nothing(self) -> Derivation:
+        empty = Batch.empty(self._channels)
+        return Derivation(empty, empty)
+
+    def _places(self, channels: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The places that these channels are of, each once."""
+        places: NDArray[np.int64] = np.unique(self._place[channels])
+        return places[places >= 0]
+
+    def _go_back(self, places: NDArray[np.int64]) -> None:
+        for number, (_, program) in enumerate(self._programs):
+            program.go_back(places[self._program[places] == number])
+
+    def _go_on(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> Derivation:
+        """Take what the watermarks of these devices, which rise, have passed."""
+        is_due = self._due_ns[devices] < watermark_ns
+        devices, watermark_ns = devices[is_due], watermark_ns[is_due]
+        if not len(devices):
+            return self._nothing()
+        device, rows = self._waiting.take(devices)
+        is_settled = rows["time_ns"] < watermark_ns[np.searchsorted(devices, device)]
+        still = ~is_settled
+        self._waiting.append(device[still], {name: each[still] for name, each in rows.items()})
+        rows = {name: each[is_settled] for name, each in rows.items()}
+        made = [*self._before_breaks(devices, watermark_ns, device[is_settled], rows)]
+        self._expect(devices)
+        return self._as_batches([each for part in made for each in part], rows)
+
+    def _before_breaks(
+        self,
+        devices: NDArray[np.int64],
+        watermark_ns: NDArray[np.int64],
+        device: NDArray[np.int64],
+        rows: Columns,
+    ) -> Iterator[list[Made]]:
+        """What comes of settled readings: those before a jump of a clock, then those after it."""
+        owner, breaks = self._breaks.take(devices)
+        time_ns = breaks["time_ns"]
+        order = np.lexsort((time_ns, owner))
+        owner, time_ns = owner[order], time_ns[order]
+        is_reached = time_ns <= watermark_ns[np.searchsorted(devices, owner)]
+        self._breaks.append(owner[~is_reached], {"time_ns": time_ns[~is_reached]})
+        owner, time_ns = owner[is_reached], time_ns[is_reached]
+        is_left = np.ones(len(device), np.bool_)
+        while len(owner):
+            starts, _ = runs(owner)
+            until_ns = np.full(len(devices), NO_TIME_NS)
+            until_ns[np.searchsorted(devices, owner[starts])] = time_ns[starts]
+            is_before = is_left & (rows["time_ns"] < until_ns[np.searchsorted(devices, device)])
+            yield self._work_out({name: each[is_before] for name, each in rows.items()})
+            is_left &= ~is_before
+            self._go_back(self._places_of(owner[starts]))
+            owner, time_ns = np.delete(owner, starts), np.delete(time_ns, starts)
+        yield self._work_out({name: each[is_left] for name, each in rows.items()})
+
+    def _places_of(self, devices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All places of these devices, rising."""
+        return np.flatnonzero(np.isin(self._channels.device_of[self._channel], devices))
+
+    def _work_out(self, rows: Columns) -> list[Made]:
+        """What comes of readings that nothing can come before any more."""
+        channel, time_ns = rows["channel"], rows["time_ns"]
+        every = np.flatnonzero(self._place[channel] >= 0)
+        order = every[np.lexsort((time_ns[every], self._place[channel[every]]))]
+        channel, time_ns, value = channel[order], time_ns[order], rows["value"][order]
+        place = self._place[channel]
+        self._channel[place] = channel
+        program_of = self._program[place]
+        made = []
+        for number, (_, program) in enumerate(self._programs):
+            some = np.flatnonzero(program_of == number)
+            if not len(some):
+                continue
+            starts, lengths = runs(place[some], time_ns[some])
+            ticks = Ticks(place[some[starts]], time_ns[some[starts]], 0)
+            tick = np.repeat(np.arange(len(starts)), lengths)
+            which = self._input[channel[some]]
+            made += program.work_out(ticks, tick, which, value[some], channel[some])
+        return made
+
+    def _as_batches(self, made: list[Made], rows: Columns) -> Derivation:
+        """Readings of derived channels; and with those that they were made from, where wanted."""
+        channel = [self._rows_of(each) for each in made]
+        derived = self._batch(
+            np.concatenate([np.empty(0, np.int32), *channel]),
+            np.concatenate([np.empty(0, np.int64), *(each.time_ns for each in made)]),
+            np.concatenate([np.empty(0, np.float64), *(each.value for each in made)]),
+        )
+        if not self._beside:
+            return Derivation(derived, Batch.empty(self._channels))
+        is_wanted = self._is_beside[rows["channel"]]
+        is_ours = self._is_beside[derived.channel]
+        return Derivation(
+            derived,
+            self._batch(
+                np.concatenate([rows["channel"][is_wanted], derived.channel[is_ours]]),
+                np.concatenate([rows["time_ns"][is_wanted], derived.time_ns[is_ours]]),
+                np.concatenate([rows["value"][is_wanted], derived.value[is_ours]]),
+            ),
+        )
+
+    def _batch(
+        self, channel: NDArray[np.int32], time_ns: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> Batch:
+        order = np.lexsort((time_ns, self._channels.device_of[channel]))
+        return Batch.from_columns(self._channels, time_ns[order], channel[order], value[order])
+
+    def _rows_of(self, made: Made) -> NDArray[np.int32]:
+        """int32[n]: rows in the table of a derived channel's values."""
+        causes, at = np.unique(made.channel, return_inverse=True)
+        rows = [self._row(made.name, cause) for cause in causes.tolist()]
+        found: NDArray[np.int32] = np.array(rows, np.int32)[at]
+        return found
+
+    def _row(self, name: str, cause: int) -> int:
+        """The row of a derived channel that stands beside this one."""
+        row = self._rows.get((name, cause))
+        if row is None:
+            beside = self._channels.channels[cause]
+            unit = self._feeds[beside.feed].derived[name].kept_unit
+            row = self._channels.row(replace(beside, field=name, unit=unit))
+            self._rows[name, cause] = row
+        return row
+
+    def _is_derived(self, channel: Channel) -> bool:
+        feed = self._feeds.get(channel.feed)
+        return feed is not None and feed.is_derived(channel)
+
+    def _wants(self, channel: Channel) -> bool:
+        """Whether readings of a channel are kept until nothing can come before them."""
+        if channel.is_text:
+            return False
+        is_beside = channel.field in self._beside.get(channel.feed, ())
+        return is_beside or (channel.feed, channel.field) in self._inputs
+
+    def _expect(self, devices: NDArray[np.int64]) -> None:
+        """Find out when there is something to do of these devices."""
+        self._due_ns[devices] = NEVER_NS
+        device, rows = self._waiting.peek(devices)
+        np.minimum.at(self._due_ns, device, rows["time_ns"])
+        device, rows = self._breaks.peek(devices)
+        np.minimum.at(self._due_ns, device, rows["time_ns"] - 1)
+
+    def _extend(self) -> None:
+        """Take in what the table has got since the last call."""
+        table = self._channels
+        self._is_ours = grown(self._is_ours, len(table.devices), fill=False)
+        self._due_ns = grown(self._due_ns, len(table.devices), NEVER_NS)
+        if len(table) == self._known:
+            return
+        self._place = grown(self._place, len(table), -1)
+        self._input = grown(self._input, len(table), -1)
+        new = range(self._known, len(table))
+        self._known = len(table)
+        ours = [row for row in new if self._wants(table.channels[row])]
+        made = [row for row in new if self._is_derived(table.channels[row])]
+        self._derived = np.concatenate([self._derived, np.array(made, np.int32)])
+        self._is_ours[table.device_of[ours]] = True
+        firsts: list[int] = []
+        programs: list[int] = []
+        for row in ours:
+            channel = table.channels[row]
+            found = self._inputs.get((channel.feed, channel.field))
+            if found is None:
+                continue
+            number, self._input[row] = found
+            place = _place(int(table.device_of[row]), channel, self._feeds[channel.feed])
+            self._place[row] = self._place_of.setdefault(place, len(self._place_of))
+            if self._place[row] == len(self._channel) + len(firsts):
+                firsts.append(row)
+                programs.append(number)
+        self._channel = np.concatenate([self._channel, np.array(firsts, np.int32)])
+        self._program = np.concatenate([self._program, np.array(programs, np.int64)])
+        for _, program in self._programs:
+            program.grow(len(self._channel))
+
+
+def _place(device: int, channel: Channel, feed: FeedConfig) -> _Place:
+    """What tells a channel's place from others of its feed."""
+    # What stands in the topic, or is a key, says which of several it is, be it a phase or a line.
+    names = {*feed.placeholders, *feed.record_keys}
+    tags = tuple(tag for tag in channel.tags if tag[0] in names)
+    return device, channel.measurement, tags
+
+
+def _add(
+    parts: Mapping[str, list[NDArray[np.generic]]],
+    part: str,
+    channel: NDArray[np.int32],
+    kind: int,
+    rows: Mapping[str, NDArray[np.generic]],
+) -> None:
+    """Add rows of one kind to a part of a snapshot."""
+    parts[f"{part}_channel"].append(channel)
+    parts[f"{part}_kind"].append(np.full(len(channel), kind, np.int64))
+    for name, column in rows.items():
+        parts[f"{part}_{name}"].append(column)

@@ -1,0 +1,245 @@
+"""Derived channels: the same as a slow way says, whatever the batches are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from headgate.config.feed import FeedConfig
+from headgate.core.batch import Batch
+from headgate.core.channels import Channel, ChannelTable
+from headgate.core.clock import NS_PER_S
+from headgate.core.stage import Selection
+from headgate.testing.stages import everything
+from streams.stages.arrays import NEVER_NS
+from streams.stages.blocks import checked
+from streams.stages.derive import spans
+from streams.stages.derive.stage import Deriver
+from tests.examples import tried
+from tests.unit.streams.derive.slowly import Slowly
+
+_START_NS = 1_750_000_000 * NS_PER_S
+_GRACE_NS = 3 * NS_PER_S
+_FIELDS = ("x", "y", "z")
+
+#: (device, second, field, value)
+_Row = tuple[int, float, str, float]
+
+
+def feed_of(derived: Mapping[str, object], **more: object) -> FeedConfig:
+    """A feed with these derived channels."""
+    return FeedConfig.model_validate(
+        {
+            "topic": "{device}",
+            "channels": {"x": {}, "y": {}, "z": {}, "total": {"counter": {"wraps_at": 100}}},
+            "aggregates": [{"window": "5s"}],
+            "derived": derived,
+            **more,
+        }
+    )
+
+
+@dataclass
+class Line:
+    """The stage behind a watermark, and what it has made."""
+
+    feed: FeedConfig
+
+    def __post_init__(self) -> None:
+        self.table = ChannelTable()
+        self.deriver = Deriver({"f": self.feed}, self.table)
+        self.newest: dict[str, int] = {}
+        self.made: dict[tuple[str, str, int], float] = {}
+        self.count = 0
+
+    def take(self, rows: Sequence[_Row]) -> None:
+        """Take readings in."""
+        channel = [self.table.row(Channel("f", f"d{row[0]}", "f", row[2])) for row in rows]
+        time_ns = [_START_NS + round(row[1] * NS_PER_S) for row in rows]
+        for row, at_ns in zip(rows, time_ns, strict=True):
+            name = f"d{row[0]}"
+            self.newest[name] = max(self.newest.get(name, 0), at_ns)
+        batch = Batch.from_columns(self.table, time_ns, channel, [row[3] for row in rows])
+        self._note(self.deriver.process(batch, self._watermark).made)
+
+    def end(self) -> dict[tuple[str, str, int], float]:
+        """All that has been made, once nothing comes any more."""
+        every = np.arange(len(self.table.devices), dtype=np.int32)
+        never = self.deriver.close(every, lambda rows: np.full(len(rows), NEVER_NS))
+        self._note(never.made)
+        return self.made
+
+    def restart(self) -> None:
+        """Go on with what was written down, under other numbers."""
+        old = self.table
+        here = everything(old)
+        block = self.deriver.snapshot(here)
+        self.table = ChannelTable()
+        for channel in reversed(old.channels):
+            self.table.row(channel)
+        devices = np.array([self.table.device_row(each) for each in old.devices], np.int32)
+        channels = np.array([self.table.row(each) for each in old.channels], np.int32)
+        self.deriver = Deriver({"f": self.feed}, self.table)
+        there = Selection(devices, channels)
+        self.deriver.restore(there, checked(block, self.deriver.snapshot(there), there))
+
+    def _watermark(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
+        names = [self.table.devices[row].name for row in devices.tolist()]
+        return np.array([self.newest.get(name, 0) - _GRACE_NS for name in names], np.int64)
+
+    def _note(self, made: Batch) -> None:
+        channels = self.table.channels
+        for row, at_ns, value in zip(
+            made.channel.tolist(), made.time_ns.tolist(), made.value.tolist(), strict=True
+        ):
+            key = (channels[row].device, channels[row].field, at_ns)
+            assert key not in self.made, f"{key} is made twice"
+            self.made[key] = value
+
+
+def worked_out(
+    derived: Mapping[str, object], rows: Sequence[_Row], **more: object
+) -> dict[str, list[float]]:
+    """By derived channel, its values of device 0, in the order of their times."""
+    line = Line(feed_of(derived, **more))
+    line.take(rows)
+    found: dict[str, list[float]] = {}
+    for (_, name, _), value in sorted(line.end().items(), key=lambda each: each[0][2]):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def slowly(feed: FeedConfig, rows: Sequence[_Row], most: int) -> dict[tuple[str, str, int], float]:
+    """The same by the slow way."""
+    found = {}
+    for device in sorted({row[0] for row in rows}):
+        one = Slowly(feed, most)
+        by_time: dict[int, dict[str, float]] = {}
+        for _, second, field, value in (row for row in rows if row[0] == device):
+            if not math.isnan(value):
+                by_time.setdefault(_START_NS + round(second * NS_PER_S), {})[field] = value
+        for at_ns in sorted(by_time):
+            for name, value in one.take(at_ns, by_time[at_ns]).items():
+                found[f"d{device}", name, at_ns] = value
+    return found
+
+
+_NUMBERS = st.sampled_from(["0", "1", "2.5", "-3", "10"])
+_SPANS = st.sampled_from(["1s", "2500ms", "7s", "1h"])
+
+
+def _numbers(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    operators = st.sampled_from(["+", "-", "*", "/", "%", "**"])
+    conditions = _conditions(inner)
+    return st.one_of(
+        st.builds("({} {} {})".format, inner, operators, inner),
+        st.builds("{}({})".format, st.sampled_from(["abs", "sqrt", "log", "exp", "-"]), inner),
+        st.builds("{}({}, {})".format, st.sampled_from(["min", "max"]), inner, inner),
+        st.builds("clip({}, -1, {})".format, inner, inner),
+        st.builds("({} if {} else {})".format, inner, conditions, inner),
+        st.builds(
+            "{}({})".format,
+            st.sampled_from(["previous", "delta", "rate", "integral", "age"]),
+            inner,
+        ),
+        st.builds(
+            '{}({}, "{}")'.format,
+            st.sampled_from(["mean", "min", "max", "std", "median", "count"]),
+            inner,
+            _SPANS,
+        ),
+        st.builds("since({})".format, conditions),
+    )
+
+
+def _conditions(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    compared = st.builds(
+        "({} {} {})".format, inner, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), inner
+    )
+    return st.one_of(
+        compared,
+        st.builds("({} < {} <= {})".format, inner, inner, inner),
+        st.builds("({} {} {})".format, compared, st.sampled_from(["and", "or"]), compared),
+        st.builds("(not {})".format, compared),
+        st.builds("isnan({})".format, inner),
+        st.builds("between({}, 0, {})".format, inner, inner),
+        st.builds('hold({}, "{}")'.format, compared, _SPANS),
+    )
+
+
+_EXPRESSIONS = st.recursive(
+    st.one_of(st.sampled_from(_FIELDS), st.sampled_from(_FIELDS), _NUMBERS), _numbers, max_leaves=8
+)
+
+_ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.sampled_from([0, 0.5, 1, 1, 1, 2, 4, 9]),
+        st.sampled_from([0, 0, 0, 0, -1, -2.5]),
+        st.sets(st.sampled_from(_FIELDS), min_size=1),
+        st.lists(
+            st.one_of(
+                st.integers(-4, 4).map(float), st.sampled_from([0.5, 1e200, math.nan, -1e308])
+            ),
+            min_size=3,
+            max_size=3,
+        ),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(
+    st.lists(_EXPRESSIONS.filter(lambda text: any(map(text.__contains__, _FIELDS))), min_size=1,
+             max_size=3),
+    _ROWS,
+    st.lists(st.integers(0, 200), max_size=4),
+    st.booleans(),
+)
+@tried(400)
+def test_it_is_what_a_slow_way_says(
+    texts: list[str],
+    steps: list[tuple[int, float, float, set[str], list[float]]],
+    places: list[int],
+    restarts: bool,  # noqa: FBT001  (drawn)
+) -> None:
+    """However readings arrive, are cut into batches, and however often the process is restarted."""
+    derived = {f"d{at}": {"value": text, "max_age": "4s"} for at, text in enumerate(texts)}
+    derived["last"] = {"value": "d0 + x", "max_age": "3s"}
+    feed = feed_of(derived)
+    clock: dict[int, float] = {}
+    met: set[tuple[int, float, str]] = set()
+    rows: list[_Row] = []
+    for device, step, back, fields, values in steps:
+        clock[device] = clock.get(device, 10.0) + step
+        for field, value in zip(sorted(fields), values, strict=False):
+            key = (device, clock[device] + back, field)
+            if key not in met:
+                met.add(key)
+                rows.append((*key, value))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spans, "MAX_ROWS", 5)
+        whole, line = Line(feed), Line(feed)
+        whole.take(rows)
+        edges = [0, *sorted(min(place, len(rows)) for place in places), len(rows)]
+        for begin, end in zip(edges, edges[1:], strict=False):
+            line.take(rows[begin:end])
+            if restarts:
+                line.restart()
+        pieces = line.end()
+        every = whole.end()
+    assert {key: repr(value) for key, value in pieces.items()} == {
+        key: repr(value) for key, value in every.items()
+    }
+    wanted = slowly(feed, rows, most=5)
+    assert every.keys() == wanted.keys()
+    for key, value in every.items():
+        assert value == pytest.approx(wanted[key], rel=1e-6, abs=1e-9, nan_ok=True), key
