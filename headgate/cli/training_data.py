@@ -16,7 +16,7 @@ from headgate.cli.times import UNITS, duration_ns, refuse_without_data, time_ns
 from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.schema import Config
-from headgate.core.batch import Batch, Quality
+from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import SystemClock
 from headgate.core.errors import ConfigError
@@ -26,8 +26,9 @@ from headgate.inspect.log_contents import Filter, readings_of
 from models.training.data import TrainingData, csv_columns, from_readings, read_csv, time_text
 from models.training.labels import marked, read_spans, spans_file
 from models.training.progress import Progress, silent
-from streams.stages.arrays import stable_order
+from streams.stages.arrays import NEVER_NS, stable_order
 from streams.stages.clean.stage import Cleaner
+from streams.stages.derive.stage import Deriver
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,10 @@ async def _from_log(args: argparse.Namespace, config: Config, progress: Progress
             progress("reading the log", read, 0)
     finally:
         await log.stop()
+    if not config.feed[args.feed].derived.keys().isdisjoint(names):
+        every = concat(parts, channels)
+        made = Deriver(config.feed, channels).process(every, _in_the_end).made
+        parts.append(made.take(made.usable))
     column_of = np.array(
         [names.index(each.field) if each.field in names else -1 for each in channels.channels],
         np.int32,
@@ -256,12 +261,18 @@ async def _from_history(args: argparse.Namespace, config: Config, progress: Prog
     return Gathered(data, _units(config.feed[args.feed]), history.window_ns, [note])
 
 
+def _in_the_end(devices: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Watermarks that everything is behind."""
+    return np.full(len(devices), NEVER_NS)
+
+
 def _names(args: argparse.Namespace, config: Config) -> list[str]:
     feed = config.feed[args.feed]
     numbers = [
         name for name, each in feed.channels.items() if not each.is_text and each.counter is None
     ]
     names = args.channels.split(",") if args.channels else numbers
+    numbers = [*numbers, *feed.derived]
     absent = [name for name in names if name not in numbers]
     if absent or (feed.channels and not names):
         others = any(name in feed.channels for name in absent) or not numbers
@@ -271,7 +282,7 @@ def _names(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 def _units(feed: FeedConfig) -> dict[str, str]:
-    return {name: mapping.kept_unit for name, mapping in feed.channels.items()}
+    return {name: each.kept_unit for name, each in {**feed.channels, **feed.derived}.items()}
 
 
 def recordings_for(

@@ -331,6 +331,8 @@ class _Auditor:
                 channel = channels.channels[row]
                 if window_ns != self._window_ns.get(channel.feed):
                     continue
+                if self._config.feed[channel.feed].is_derived(channel):
+                    continue  # nobody has sent what is in them
                 device = channel.owner
                 if start > 0 and device not in self._evicted_to:
                     self._evict_to(device, start_ns)

@@ -30,6 +30,17 @@ pytestmark = pytest.mark.slow
 _START_NS = 1_750_000_000 * NS_PER_S
 _DEVICES, _FIELDS, _STEPS = 3, ("x", "y", "z"), 160
 
+#: Channels that no device sends; they look at the moment, at some time, and at other derived ones.
+_DERIVED = {
+    "power": "x * y",
+    "slope": {"value": "rate(x)", "max_age": "6s"},
+    "calm": 'mean(power, "20s") - median(power, "7s")',
+    "hourly": "3600 * rate(parts)",
+    "steady": "since(x > -1) + (1 if hold(power < 2, '3s') else 0)",
+    "work": "integral(power)",
+    "old": "age(parts)",
+}
+
 #: Length of the shortest windows, ns.
 _SHORTEST_NS = 4 * NS_PER_S
 
@@ -61,7 +72,7 @@ class _Line:
         for change in results.changes:
             said.append(("change", Device(change.feed, change.device), repr(change)))
         for each in results.anomalies:
-            said.append(("anomaly", Device(each.feed, each.device), repr(each)))
+            said.append((f"anomaly {each.model}", Device(each.feed, each.device), repr(each)))
         for scores in self._scores:
             for row, device in enumerate(scores.device.tolist()):
                 numbers = (scores.score[row].tobytes(), scores.share[row].tobytes())
@@ -178,14 +189,28 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     return replace(made, manifest=made.manifest.model_copy(update={"alarm": alarm}))
 
 
+@pytest.fixture(scope="module")
+def of_derived(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A model that takes a derived channel beside one that devices send."""
+    folder = tmp_path_factory.mktemp("packages") / "n"
+    time_ns, device = np.arange(400) * NS_PER_S, np.zeros(400, np.int32)
+    values = _values(np.random.default_rng(9), 400)
+    values = np.stack([values[:, 0], values[:, 0] * values[:, 1]], axis=1)
+    data = TrainingData(("x", "power"), time_ns, device, values)
+    return train("n", "f", data, {}, folder, TrainSettings(kind="pca"))
+
+
 @pytest.fixture(params=[0, 1], ids=["forgetful", "remembering"])
-def make(request: pytest.FixtureRequest, package: ModelPackage) -> partial[_Line]:
+def make(
+    request: pytest.FixtureRequest, package: ModelPackage, of_derived: ModelPackage
+) -> partial[_Line]:
     """Makes a pipeline whose model remembers nothing of a device, or something."""
     feed = {
         "topic": "{device}",
         "grace": "3s",
         "aggregates": [{"window": "4s"}, {"window": "1m"}],
-        "models": ["m"],
+        "models": ["m", "n"],
+        "derived": _DERIVED,
         "channels": {
             "x": {"range": [-50, 50], "stuck_after": "5s"},
             "y": {"spike": {}},
@@ -194,9 +219,11 @@ def make(request: pytest.FixtureRequest, package: ModelPackage) -> partial[_Line
             "parts": {"counter": {"wraps_at": 256}},
         },
     }
-    models = {"m": {"package": "m"}}
+    models = {"m": {"package": "m"}, "n": {"package": "n"}}
     config = Config.model_validate({"local_store": {}, "feed": {"f": feed}, "model": models})
-    return partial(_Line, config, {"m": package}, {"m": _Exact(request.param)})
+    packages = {"m": package, "n": of_derived}
+    runs = {"m": _Exact(request.param), "n": _Exact(request.param)}
+    return partial(_Line, config, packages, runs)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -217,6 +244,7 @@ def test_no_reading_is_lost_in_any_stage(make: partial[_Line]) -> None:
         what[1][0] + what[1][1]
         for kind, _, what in said
         if kind == "window" and what[0][2] == _SHORTEST_NS
+        if Channel.from_key(what[0][0]).field not in _DERIVED
     )
     assert rejected + counted + line.waiting == len(batch)
 
@@ -227,9 +255,10 @@ def test_the_readings_reach_every_stage(make: partial[_Line]) -> None:
     line = make(batch.channels)
     seen = Counter(kind for kind, _, _ in line.feed(batch))
 
-    wanted = {"window", "change", "health", "anomaly", "score m", "late", "duplicate"}
+    wanted = {"window", "change", "health", "anomaly m", "score m", "late", "duplicate", "score n"}
     assert wanted <= seen.keys(), seen
     kinds = {name.partition(".")[0] for name in line.stages}
-    stages = {"watermark", "clean", "aggregate", "follow", "count", "health", "frame", "detect"}
+    stages = {"watermark", "clean", "aggregate", "follow", "count", "derive"}
+    stages |= {"health", "frame", "detect"}
     assert kinds >= stages
     assert ("infer" in kinds) == bool(len(make.args[2]["m"].initial_state))

@@ -153,8 +153,8 @@ def _parts(length: NDArray[np.intp]) -> Iterator[slice]:
 
 
 def _mean(value: _Values, starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> _Values:
-    sums: _Values = np.add.reduceat(value, starts)
-    return np.divide(sums, lengths)
+    found: _Values = np.divide(np.add.reduceat(value, starts), lengths)
+    return found
 
 
 def _least(value: _Values, starts: NDArray[np.intp], _: NDArray[np.intp]) -> _Values:

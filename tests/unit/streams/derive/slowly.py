@@ -7,24 +7,53 @@ import operator
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 from headgate.config.derived import in_order
 from headgate.config.feed import FeedConfig
 from headgate.core.clock import NS_PER_S
-from headgate.core.expressions.nodes import Node
+from headgate.core.expressions.nodes import OVER_SPAN, Node
 
 _NAN = math.nan
+
+#: A number, or a condition.
+_Value: TypeAlias = float | bool
 
 #: (event time, value), the earliest first.
 _History = list[tuple[int, float]]
 
-_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+_CONDITIONS: Mapping[str, Callable[..., Any]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
     "==": operator.eq,
+    "!=": lambda one, other: one < other or one > other,
+    "and": lambda *parts: all(parts),
+    "or": lambda *parts: any(parts),
+    "not": operator.not_,
+    "isnan": math.isnan,
+    "between": lambda value, low, high: low <= value <= high,
+}
+
+_NUMBERS: Mapping[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "negative": operator.neg,
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "round": round,
+    "clip": lambda value, low, high: min(max(value, low), high),
+    "number": lambda value: value,
 }
 
 
@@ -55,7 +84,9 @@ class Slowly:
             own = self.feed.derived[name]
             if not set(own.expression.names) & new.keys():
                 continue
-            value = float(_One(self, name, own.lasts_ns(self.feed), time_ns, new).of(own.expression))
+            value = float(
+                _One(self, name, own.lasts_ns(self.feed), time_ns, new).of(own.expression)
+            )
             scale, offset = own.to_kept
             value = value * float(scale) + float(offset)
             found[name] = value if math.isfinite(value) else _NAN
@@ -74,20 +105,19 @@ class _One:
     lasts_ns: int
     time_ns: int
     new: Mapping[str, float]
-    done: dict[Node, Any] = field(default_factory=dict)
+    done: dict[Node, _Value] = field(default_factory=dict)
 
-    def of(self, node: Node) -> Any:
+    def of(self, node: Node) -> _Value:
         """The value of a part."""
         if node not in self.done:
             self.done[node] = self._of(node)
         return self.done[node]
 
-    def _of(self, node: Node) -> Any:
-        if node.op == "number":
-            return node.number
-        if node.op == "name":
-            return self._held(self.device.channels.get(node.name, []))
-        special = {
+    def _of(self, node: Node) -> _Value:
+        own: Mapping[str, Callable[[Node], _Value]] = {
+            "number": lambda node: node.number,
+            "name": lambda node: self._held(self.device.channels.get(node.name, [])),
+            **{f"{each} over": self._over for each in OVER_SPAN},
             "previous": self._step,
             "delta": self._step,
             "rate": self._step,
@@ -95,17 +125,20 @@ class _One:
             "age": self._age,
             "since": self._since,
             "hold": self._since,
-        }.get(node.op)
-        if special is not None:
-            return special(node)
-        if node.op.endswith(" over"):
-            return self._over(node)
+        }
+        if node.op in own:
+            return own[node.op](node)
+        args = [self.of(each) for each in node.args]
+        if node.op in _CONDITIONS:
+            return bool(_CONDITIONS[node.op](*args))
+        if node.op == "if":
+            return args[1] if args[0] else args[2]
+        if any(math.isnan(each) for each in args):
+            return _NAN
         try:
-            found = _plain(node.op, [self.of(each) for each in node.args])
+            found = _NUMBERS[node.op](*args)
         except (ZeroDivisionError, ValueError, OverflowError):
             return _NAN
-        if isinstance(found, bool):
-            return found
         return found if isinstance(found, float) and math.isfinite(found) else _NAN
 
     def _held(self, history: _History) -> float:
@@ -137,7 +170,7 @@ class _One:
     def _integral(self, node: Node) -> float:
         history = self._values(node)
         total = 0.0
-        for (before_ns, before), (at_ns, value) in zip(history, history[1:], strict=False):
+        for (before_ns, before), (at_ns, value) in pairwise(history):
             if at_ns - before_ns <= self.lasts_ns:
                 total += (before / 2 + value / 2) * ((at_ns - before_ns) / NS_PER_S)
         return _NAN if math.isnan(self._held(history)) else total
@@ -146,7 +179,7 @@ class _One:
         history = self._values(node)
         return (self.time_ns - history[-1][0]) / NS_PER_S if history else _NAN
 
-    def _since(self, node: Node) -> Any:
+    def _since(self, node: Node) -> _Value:
         known = self.device.conditions.setdefault((self.name, node), [])
         known.append((self.time_ns, bool(self.of(node.args[0]))))
         begin_ns = self.time_ns
@@ -169,52 +202,11 @@ class _One:
             return float(len(values))
         if not values:
             return _NAN
-        of = {
+        of: Mapping[str, Callable[[list[float]], float]] = {
             "mean": statistics.fmean,
             "min": min,
             "max": max,
             "std": statistics.pstdev,
             "median": statistics.median,
-        }[what]
-        return float(of(values))
-
-
-def _plain(op: str, args: list[Any]) -> Any:
-    """What an operator or a function of one time gives."""
-    if op == "and":
-        return all(args)
-    if op == "or":
-        return any(args)
-    if op == "not":
-        return not args[0]
-    if op == "if":
-        return args[1] if args[0] else args[2]
-    if op == "isnan":
-        return math.isnan(args[0])
-    if op in _COMPARISONS:
-        return _COMPARISONS[op](*args)
-    if op == "!=":
-        return args[0] < args[1] or args[0] > args[1]
-    if op == "between":
-        return args[1] <= args[0] <= args[2]
-    if any(math.isnan(each) for each in args):
-        return _NAN
-    of: dict[str, Callable[..., Any]] = {
-        "+": operator.add,
-        "-": operator.sub,
-        "*": operator.mul,
-        "/": operator.truediv,
-        "%": operator.mod,
-        "**": operator.pow,
-        "negative": operator.neg,
-        "abs": abs,
-        "min": min,
-        "max": max,
-        "sqrt": math.sqrt,
-        "exp": math.exp,
-        "log": math.log,
-        "round": lambda value, digits=0.0: round(value, int(digits)),
-        "clip": lambda value, low, high: min(max(value, low), high),
-        "number": lambda value: value,
-    }
-    return of[op](*args)
+        }
+        return float(of[what](values))

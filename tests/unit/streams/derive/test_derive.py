@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.expressions.parse import parse
 from headgate.core.stage import Selection
 from headgate.testing.stages import everything
 from streams.stages.arrays import NEVER_NS
@@ -198,8 +200,11 @@ _ROWS = st.lists(
 
 
 @given(
-    st.lists(_EXPRESSIONS.filter(lambda text: any(map(text.__contains__, _FIELDS))), min_size=1,
-             max_size=3),
+    st.lists(
+        _EXPRESSIONS.filter(lambda text: parse(text).names),
+        min_size=1,
+        max_size=3,
+    ),
     _ROWS,
     st.lists(st.integers(0, 200), max_size=4),
     st.booleans(),
@@ -209,7 +214,7 @@ def test_it_is_what_a_slow_way_says(
     texts: list[str],
     steps: list[tuple[int, float, float, set[str], list[float]]],
     places: list[int],
-    restarts: bool,  # noqa: FBT001  (drawn)
+    restarts: bool,
 ) -> None:
     """However readings arrive, are cut into batches, and however often the process is restarted."""
     derived = {f"d{at}": {"value": text, "max_age": "4s"} for at, text in enumerate(texts)}
@@ -221,16 +226,16 @@ def test_it_is_what_a_slow_way_says(
     for device, step, back, fields, values in steps:
         clock[device] = clock.get(device, 10.0) + step
         for field, value in zip(sorted(fields), values, strict=False):
-            key = (device, clock[device] + back, field)
-            if key not in met:
-                met.add(key)
-                rows.append((*key, value))
+            at = (device, clock[device] + back, field)
+            if at not in met:
+                met.add(at)
+                rows.append((*at, value))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spans, "MAX_ROWS", 5)
         whole, line = Line(feed), Line(feed)
         whole.take(rows)
         edges = [0, *sorted(min(place, len(rows)) for place in places), len(rows)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             line.take(rows[begin:end])
             if restarts:
                 line.restart()
