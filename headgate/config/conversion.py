@@ -208,12 +208,29 @@ def measure(unit: str) -> Measure | None:
         return None
     powers: dict[str, Fraction] = {}
     for name, power in found.dimensionality.items():
-        parts = _POWER if name in _POWERS else {name: 1}
+        parts = {name: 1}
+        if name in _POWERS:
+            parts = _POWER
+            watt = units.Quantity(Fraction(1), units.watt).to_base_units().magnitude
+            scale *= float(watt) ** float(str(power))
         for part, times in parts.items():
             powers[part] = powers.get(part, Fraction(0)) + Fraction(str(power)) * times
     turns = powers.pop(_TURNS, 0)
     kept = tuple(sorted((name, power) for name, power in powers.items() if power))
     return Measure(kept, scale, offset, has_turns=bool(turns))
+
+
+@cache
+def kind_of(powers: tuple[tuple[str, Fraction], ...]) -> str:
+    """What people call what has these powers of base quantities; empty where there is no word."""
+    if not powers:
+        return "a plain number"
+    found = (
+        kind
+        for kind, text in _KINDS.items()
+        if (known := measure(text)) is not None and known.powers == powers
+    )
+    return next(found, "")
 
 
 #: What turns measure; what power is made of, and what else is power.

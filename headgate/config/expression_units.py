@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from headgate.config.conversion import measure
+from headgate.config.conversion import kind_of, measure
 from headgate.core.expressions.nodes import ExpressionError, Kind, Node
 
 #: Numbers that count or convert, and are no constants of nature.
@@ -55,12 +55,9 @@ class _Unit:
         """The unit as people write it."""
         if self.text:
             return f'"{self.text}"'
-        if not self.powers:
-            return "a plain number"
-        names = (
-            name.strip("[]") + ("" if power == 1 else f"^{power}") for name, power in self.powers
-        )
-        return " · ".join(names)
+        powers = self.powers or ()
+        names = (name.strip("[]") + ("" if power == 1 else f"^{power}") for name, power in powers)
+        return kind_of(powers) or " · ".join(names)
 
 
 _ANY = _Unit()
@@ -85,7 +82,7 @@ def unit_of(node: Node, units: Mapping[str, str], wanted: object = None) -> None
     if said.is_open or found.is_open:
         return
     if said.powers != found.powers:
-        raise ExpressionError(f'expected a value in "{wanted}", got one in {found.shown}', node.at)
+        raise ExpressionError(f'expected a value in "{wanted}", got {found.shown}', node.at)
     if said.scale and found.scale and _differ(said.scale, found.scale):
         times = found.scale / said.scale
         raise ExpressionError(
@@ -95,7 +92,7 @@ def unit_of(node: Node, units: Mapping[str, str], wanted: object = None) -> None
         )
     if _differ(said.offset, found.offset):
         raise ExpressionError(
-            f'expected a value in "{wanted}", got one in {found.shown}; give that unit, and '
+            f'expected a value in "{wanted}", got {found.shown}; give that unit, and '
             f'to = "{wanted}"',
             node.at,
         )
@@ -196,7 +193,7 @@ class _Checker:
     def _check_plain(self, unit: _Unit, part: Node) -> None:
         if unit.powers:
             raise ExpressionError(
-                f"expected a plain number, got one in {unit.shown}; divide it by what is of the "
+                f"expected a plain number, got {unit.shown}; divide it by what is of the "
                 "same kind, or write number(…) to leave its unit out",
                 part.at,
             )

@@ -167,13 +167,15 @@ def _most(value: _Values, starts: NDArray[np.intp], _: NDArray[np.intp]) -> _Val
 
 def _std(value: _Values, starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> _Values:
     away = value - np.repeat(_mean(value, starts, lengths), lengths)
-    return np.sqrt(_mean(away * away, starts, lengths))
+    found: _Values = np.sqrt(_mean(away * away, starts, lengths))
+    return found
 
 
 def _median(value: _Values, starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> _Values:
     ordered = value[np.lexsort((value, np.repeat(np.arange(len(starts)), lengths)))]
     low, high = ordered[starts + (lengths - 1) // 2], ordered[starts + lengths // 2]
-    return np.where(low == high, low, low / 2 + high / 2)
+    found: _Values = np.where(low == high, low, low / 2 + high / 2)
+    return found
 
 
 _OF: Mapping[str, Callable[[_Values, NDArray[np.intp], NDArray[np.intp]], _Values]] = {

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
-from headgate.core.batch import Batch
+from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.expressions.parse import parse
@@ -24,6 +24,7 @@ from streams.stages.arrays import NEVER_NS
 from streams.stages.blocks import checked
 from streams.stages.derive import spans
 from streams.stages.derive.stage import Deriver
+from streams.stages.watermark.outcome import NO_JUMPS
 from tests.examples import tried
 from tests.unit.streams.derive.slowly import Slowly
 
@@ -248,3 +249,154 @@ def test_it_is_what_a_slow_way_says(
     assert every.keys() == wanted.keys()
     for key, value in every.items():
         assert value == pytest.approx(wanted[key], rel=1e-6, abs=1e-9, nan_ok=True), key
+
+
+def test_a_channel_is_met_by_its_last_value_while_that_is_young() -> None:
+    """With ``max_age``, by default a window, or three periods."""
+    rows = [(0, 0, "x", 2.0), (0, 5, "y", 3.0), (0, 6, "y", 4.0)]
+
+    assert worked_out({"p": {"value": "x * y", "max_age": "5s"}}, rows)["p"] == pytest.approx(
+        [math.nan, 6.0, math.nan], nan_ok=True
+    )
+    assert feed_of({"p": "x"}).derived["p"].lasts_ns(feed_of({"p": "x"})) == 5 * NS_PER_S
+    slow = feed_of({"p": "x"}, period="4s")
+    assert slow.derived["p"].lasts_ns(slow) == 12 * NS_PER_S
+
+
+def test_a_counters_rate_goes_over_wraps_and_resets() -> None:
+    """As its windows do: what stands there after a reset has been counted since."""
+    counts = [90.0, 98.0, 4.0, 3.9, 6.0, 40.0, 1.0]
+    rows = [(0, 2.0 * at, "total", count) for at, count in enumerate(counts)]
+
+    found = worked_out({"d": "delta(total)", "r": "rate(total)"}, rows)
+
+    assert found["d"] == pytest.approx([math.nan, 8, 6, 0, 2, 34, 1], nan_ok=True)
+    assert found["r"] == pytest.approx([math.nan, 4, 3, 0, 1, 17, 0.5], nan_ok=True)
+
+
+def test_how_long_a_condition_holds_ends_with_it_and_with_a_gap() -> None:
+    """In seconds from its first reading."""
+    values = {0: 1, 1: 2, 2: 2, 3: 0, 4: 2, 5: 2, 20: 2, 22: 2}
+    rows = [(0, float(second), "x", float(value)) for second, value in values.items()]
+
+    found = worked_out({"s": "since(x > 1)", "h": "hold(x > 1, '1s')"}, rows)
+
+    assert found["s"] == [0, 0, 1, 0, 0, 1, 0, 2]
+    assert found["h"] == [0, 0, 1, 0, 0, 1, 0, 1]
+
+
+def test_nothing_is_divided_by_zero_and_nothing_missing_is_compared() -> None:
+    """It is a reading without a value; and a comparison is false."""
+    rows = [(0, 0.0, "x", 0.0), (0, 1.0, "x", 1e308)]
+    derived = {
+        "q": "1 / x",
+        "big": "x * x * 10",
+        "c": "1 if 1 / x > 0 or 1 / x <= 0 or 1 / x != 0 else 0",
+        "n": "isnan(1 / x)",
+    }
+
+    found = worked_out(derived, rows)
+
+    assert found["q"] == pytest.approx([math.nan, 1e-308], nan_ok=True)
+    assert found["big"] == pytest.approx([0, math.nan], nan_ok=True)
+    assert found["c"] == [0, 1]
+    assert found["n"] == [1, 0]
+
+
+def test_a_span_with_too_many_readings_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And has a value again once there are fewer."""
+    monkeypatch.setattr(spans, "MAX_ROWS", 3)
+    rows = [(0, second, "x", 1.0) for second in (0.0, 1.0, 2.0, 3.0, 30.0)]
+
+    found = worked_out({"m": "mean(x, '10s')", "c": "count(x, '10s')"}, rows)["m"]
+
+    assert found == pytest.approx([1, 1, 1, math.nan, 1], nan_ok=True)
+
+
+def test_values_that_are_made_up_or_ruled_out_do_not_count() -> None:
+    """Nor does a reading without a value bring one about."""
+    line = Line(feed_of({"p": "x + 1"}))
+    channel = line.table.row(Channel("f", "d0", "f", "x"))
+    times_ns = [_START_NS + second * NS_PER_S for second in range(4)]
+    quality = [0, Quality.IMPUTED, Quality.OUT_OF_RANGE, 0]
+    batch = Batch.from_columns(
+        line.table, times_ns, [channel] * 4, [1.0, 2.0, 3.0, math.nan], quality=quality
+    )
+
+    made = line.deriver.process(batch, lambda rows: np.full(len(rows), NEVER_NS)).made
+
+    assert made.value.tolist() == [2.0]
+
+
+def test_it_stands_beside_what_brought_it_about() -> None:
+    """With that one's tags, by which places in the topic are told apart, and others are not."""
+    feed = feed_of({"p": {"value": "x * y", "unit": "W"}}, topic="{device}/{phase}", identity=[])
+    line = Line(feed)
+    rows = []
+    for second, (field, phase, worker, value) in enumerate(
+        [("x", "a", "Ann", 2.0), ("x", "b", "Ann", 3.0), ("y", "a", "Bob", 5.0)]
+    ):
+        tags = (("phase", phase), ("worker", worker))
+        row = line.table.row(Channel("f", "d0", "m", field, tags=tags, identity=()))
+        rows.append((_START_NS + second * NS_PER_S, row, value))
+    batch = Batch.from_columns(line.table, *map(list, zip(*rows, strict=True)))
+
+    made = line.deriver.process(batch, lambda rows: np.full(len(rows), NEVER_NS)).made
+
+    (row,) = {row for row, value in zip(made.channel, made.value, strict=True) if value == 10.0}
+    assert line.table.channels[row] == Channel(
+        "f", "d0", "m", "p", "W", (("phase", "a"), ("worker", "Bob")), ()
+    )
+    assert np.isnan(made.value).sum() == 2
+
+
+def test_what_changes_its_meaning_begins_anew_and_the_rest_goes_on() -> None:
+    """A formula that is another one now has nothing to go on from."""
+    line = Line(feed_of({"a": "previous(x)", "b": "previous(x + 1)"}))
+    line.take([(0, 0.0, "x", 1.0), (0, 10.0, "x", 2.0)])
+    line.feed = feed_of({"a": "previous(x)", "b": "previous(x + 2)"})
+    line.restart()
+    line.take([(0, 20.0, "x", 3.0)])
+    found = line.end()
+
+    at_ns = _START_NS + 10 * NS_PER_S
+    assert found["d0", "a", at_ns] == 1.0
+    assert math.isnan(found["d0", "b", at_ns])
+
+
+def test_where_a_clock_was_set_back_nothing_before_counts() -> None:
+    """But for what a counter has counted, which it goes on from."""
+    line = Line(feed_of({"p": "previous(x)", "d": "delta(total)", "r": "rate(total)"}))
+    line.take([(0, 1000.0, "x", 1.0), (0, 1000.0, "total", 5.0)])
+    line.end()
+    line.deriver.go_back(np.arange(2, dtype=np.int32))
+    line.newest.clear()
+    line.take([(0, 10.0, "x", 2.0), (0, 10.0, "total", 9.0)])
+    found = line.end()
+
+    at_ns = _START_NS + 10 * NS_PER_S
+    assert math.isnan(found["d0", "p", at_ns])
+    assert found["d0", "d", at_ns] == 4.0
+    assert math.isnan(found["d0", "r", at_ns])
+
+
+def test_a_clock_that_leaps_is_a_new_beginning() -> None:
+    """What is after the leap knows nothing of what was before, wherever it is cut."""
+    for cuts in ([4], [1, 2, 3, 4], [2, 4]):
+        line = Line(feed_of({"p": "previous(x)"}))
+        rows = [(0, 0.0, "x", 1.0), (0, 1.0, "x", 2.0), (0, 100.0, "x", 3.0), (0, 101.0, "x", 4.0)]
+        begin = 0
+        for end in cuts:
+            channel = [line.table.row(Channel("f", "d0", "f", "x"))] * (end - begin)
+            times_ns = [_START_NS + round(row[1]) * NS_PER_S for row in rows[begin:end]]
+            batch = Batch.from_columns(
+                line.table, times_ns, channel, [row[3] for row in rows[begin:end]]
+            )
+            leaps = begin <= 2 < end
+            jumps = np.array([[0], [_START_NS + 50 * NS_PER_S]]) if leaps else NO_JUMPS
+            line.newest["d0"] = times_ns[-1]
+            line._note(line.deriver.process(batch, line._watermark, jumps).made)
+            line.restart()
+            begin = end
+        found = [value for _, value in sorted(line.end().items())]
+        assert found == pytest.approx([math.nan, 1, math.nan, 3], nan_ok=True), cuts
