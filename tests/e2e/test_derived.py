@@ -1,0 +1,109 @@
+"""Derived channels in a running gateway: what they were is the same over kills of the lane."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from headgate.cli.main import main
+from headgate.config.load import load_config
+from headgate.testing.playing import Message, play
+from tests.e2e.gateway import Gateway
+from tests.e2e.test_gateway import _points, _until
+from tests.mosquitto import Mosquitto
+
+_START_S = 1_767_225_600
+_METERS = 3
+
+_FEED = """
+[streams]
+snapshot_interval = "200ms"
+
+[feed.meter]
+topic = "hall/{device}/+"
+grace = "25s"
+time = { path = "t", unit = "s" }
+aggregates = [{ window = "10s" }]
+channels.voltage = { unit = "V" }
+channels.current = { unit = "A" }
+channels.energy = { unit = "kWh", counter = true }
+derived.power = { value = "voltage * current", unit = "W", to = "kW" }
+derived.demand = { value = "rate(energy)", unit = "kWh/s", to = "kW" }
+derived.usual = 'mean(power, "30s")'
+derived.running = "since(current > 2)"
+derived.work = { value = "integral(power) / 3600", unit = "kWh" }
+"""
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(180)]
+
+
+def _messages(seconds: range) -> list[tuple[str, bytes]]:
+    """Of meters whose energy comes in messages of its own, and begins anew at times."""
+    messages = []
+    for second in seconds:
+        chance = random.Random(second)
+        for meter in range(_METERS):
+            measured = {"t": _START_S + second, "voltage": 228 + chance.randrange(5)}
+            measured["current"] = chance.randrange(5)
+            counted = {"t": _START_S + second, "energy": (second % 40) * (meter + 1) / 10}
+            for what, payload in (("power", measured), ("energy", counted)):
+                messages.append((f"hall/m{meter}/{what}", json.dumps(payload).encode()))
+    return messages
+
+
+def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Rates, spans and sums go on where they were; each point is what one run makes of it all."""
+    config = f'[mqtt]\nport = {mosquitto.port}\n[sink.store]\ntype = "local_store"\n{_FEED}'
+    with Gateway(tmp_path / "gateway", config) as gateway:
+        gateway.start()
+        for first in range(0, 80, 20):
+            _publish(mosquitto, _messages(range(first, first + 20)))
+            if first % 40 == 0:
+                _until(lambda first=first: _seconds(gateway) >= first - 30, "windows come")
+                os.kill(gateway.status()["lanes"]["streams"]["pid"], signal.SIGKILL)
+        own = load_config(gateway.config_file)
+        sent = [
+            Message(topic.encode(), payload, (_START_S + 1000) * 10**9)
+            for topic, payload in _messages(range(80))
+        ]
+        wanted = {
+            (each.measurement, dict(each.tags)["device"], each.time_ns): dict(each.fields)
+            for each in play(own, sent).points
+            if each.measurement == "meter_10s"
+        }
+        assert len(wanted) == 8 * _METERS
+
+        _until(lambda: len(_windows(gateway)) == len(wanted), "every window", 60)
+
+        assert _windows(gateway) == wanted
+        assert main(["audit", "-c", str(gateway.config_file)]) == 0
+        assert gateway.stop() == 0
+
+
+def _windows(gateway: Gateway) -> dict[tuple[str, str, int], dict[str, object]]:
+    return {
+        (name, json.loads(tags)["device"], time_ns): json.loads(fields)
+        for name, tags, time_ns, fields in _points(gateway)
+        if name == "meter_10s"
+    }
+
+
+def _seconds(gateway: Gateway) -> int:
+    """Up to when windows have come."""
+    return max((time_ns // 10**9 - _START_S for *_, time_ns in _windows(gateway)), default=0)
+
+
+def _publish(mosquitto: Mosquitto, messages: list[tuple[str, bytes]]) -> None:
+    """One ``mosquitto_pub`` for each topic, which keeps their order there."""
+    for topic in sorted({topic for topic, _ in messages}):
+        lines = b"\n".join(payload for each, payload in messages if each == topic)
+        command = ["mosquitto_pub", "-p", str(mosquitto.port), "-q", "1", "-t", topic, "-l"]
+        subprocess.run(command, input=lines, check=True, timeout=10)
