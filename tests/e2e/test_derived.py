@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
         for first in range(0, 80, 20):
             _publish(mosquitto, _messages(range(first, first + 20)))
             if first % 40 == 0:
-                _until(lambda first=first: _seconds(gateway) >= first - 30, "windows come")
+                _until(partial(_has_come_to, gateway, first - 30), "windows come")
                 os.kill(gateway.status()["lanes"]["streams"]["pid"], signal.SIGKILL)
         own = load_config(gateway.config_file)
         sent = [
@@ -96,9 +97,10 @@ def _windows(gateway: Gateway) -> dict[tuple[str, str, int], dict[str, object]]:
     }
 
 
-def _seconds(gateway: Gateway) -> int:
-    """Up to when windows have come."""
-    return max((time_ns // 10**9 - _START_S for *_, time_ns in _windows(gateway)), default=0)
+def _has_come_to(gateway: Gateway, second: int) -> bool:
+    """Whether a window has come that begins then, or later."""
+    begun_s = [time_ns // 10**9 - _START_S for *_, time_ns in _windows(gateway)]
+    return max(begun_s, default=0) >= second
 
 
 def _publish(mosquitto: Mosquitto, messages: list[tuple[str, bytes]]) -> None:

@@ -39,6 +39,9 @@ from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.outcome import NO_JUMPS
 
+#: No rows of the table.
+_NO_ROWS = np.empty(0, np.int32)
+
 #: No places.
 _NOWHERE = np.empty(0, np.int64)
 
@@ -114,8 +117,8 @@ class Deriver:
         # By place: the channel that was read last, and its feed's program.
         self._channel = np.empty(0, np.int32)
         self._program = np.empty(0, np.int64)
-        # By derived channel, and the row of what brings it about: its row.
-        self._rows: dict[tuple[str, int], int] = {}
+        # By derived channel, and the row of what brings it about: its row, or -1.
+        self._rows: dict[str, NDArray[np.int32]] = {}
         self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
         # Times from which on nothing before is known: the clock has jumped.
         self._breaks = RowStore(time_ns=np.int64)
@@ -390,20 +393,17 @@ class Deriver:
 
     def _rows_of(self, made: Made) -> NDArray[np.int32]:
         """int32[n]: rows in the table of a derived channel's values."""
-        causes, at = np.unique(made.channel, return_inverse=True)
-        rows = [self._row(made.name, cause) for cause in causes.tolist()]
-        found: NDArray[np.int32] = np.array(rows, np.int32)[at]
-        return found
-
-    def _row(self, name: str, cause: int) -> int:
-        """The row of a derived channel that stands beside this one."""
-        row = self._rows.get((name, cause))
-        if row is None:
-            beside = self._channels.channels[cause]
-            unit = self._feeds[beside.feed].derived[name].kept_unit
-            row = self._channels.row(replace(beside, field=name, unit=unit))
-            self._rows[name, cause] = row
-        return row
+        known = grown(self._rows.get(made.name, _NO_ROWS), len(self._channels), -1)
+        self._rows[made.name] = known
+        rows = known[made.channel]
+        if (rows < 0).any():
+            for cause in np.unique(made.channel[rows < 0]).tolist():
+                beside = self._channels.channels[cause]
+                unit = self._feeds[beside.feed].derived[made.name].kept_unit
+                row = self._channels.row(replace(beside, field=made.name, unit=unit))
+                known[cause] = row
+            rows = known[made.channel]
+        return rows
 
     def _is_derived(self, channel: Channel) -> bool:
         feed = self._feeds.get(channel.feed)
