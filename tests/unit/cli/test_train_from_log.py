@@ -79,6 +79,26 @@ def test_a_model_is_trained_on_what_the_gateway_has_kept(config_file: Path) -> N
     assert manifest.channels[0].scale < 2
 
 
+def test_a_model_is_trained_on_derived_channels_where_they_are_named(config_file: Path) -> None:
+    """They are worked out as the gateway does it, and the gateway takes the model."""
+    with config_file.open("a") as file:
+        file.write('[feed.f.derived]\nd = { value = "x - mean(x, \'20s\')", unit = "bar" }\n')
+    assert _train(config_file, "--channels", "x,d", "--kind", "pca") == 0
+    manifest = ModelPackage.load(config_file.parent / "m").manifest
+
+    assert [(each.name, each.unit) for each in manifest.channels] == [("x", "bar"), ("d", "bar")]
+    # What x has is out of range in every twentieth, and d has nothing there either.
+    assert manifest.training.rows == 2 * (_STEPS - _STEPS // 20)
+    assert main(["check", "-c", str(_with_model(config_file))]) == 0
+
+
+def _with_model(config_file: Path) -> Path:
+    """The configuration with the model that was trained."""
+    text = config_file.read_text().replace("[feed.f]\n", '[feed.f]\nmodels = ["m"]\n')
+    config_file.write_text(f'{text}[model.m]\npackage = "{config_file.parent / "m"}"\n')
+    return config_file
+
+
 def test_a_span_is_a_span(config_file: Path) -> None:
     """From a time on, and before another."""
     begin, end = "2025-06-15T15:07:00Z", "2025-06-15T15:08:00Z"

@@ -308,3 +308,27 @@ async def test_what_a_device_holds_is_not_understated_after_a_restart(log: Sqlit
     again.hear(_channel("d"), second=1, offset=99)
 
     assert again.waiting == {"d": 1}
+
+
+async def test_derived_channels_are_written_down_with_what_they_are_made_from(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their open windows and what a rate goes on from, though no reading of them comes in."""
+    feed = {"topic": "{device}", "channels": {"x": {}}, "derived": {"p": "1 + rate(x)"}}
+    derived = {"local_store": {}, "log": {"partitions": 1}, "feed": {"f": feed}}
+    monkeypatch.setattr(f"{__name__}._CONFIG", Config.model_validate(derived))
+    lane = Lane(log)
+    for offset, second in enumerate((100, 101, 104)):
+        lane.hear(_channel("d"), second=second, offset=offset)
+    waiting = lane.waiting
+    await lane.write(3)
+    again = Lane(log)
+    await again.keeper.restore(0)
+
+    # Of x three readings, of p the two that nothing can come before.
+    assert waiting == {"d": 5}
+    assert again.waiting == waiting
+    closed = again.pipeline.advance(0), again.pipeline.advance(10**15)
+    (made,) = (each.aggregates for each in closed if len(each.aggregates))
+    names = [again.channels.channels[row].field for row in made.channel.tolist()]
+    assert dict(zip(names, made.n.tolist(), strict=True)) == {"p": 2, "x": 3}
