@@ -194,13 +194,12 @@ class Pipeline:
         self._held.process(cleaned.main)
         if self._watch_cleaned is not None:
             self._watch_cleaned(cleaned.main)
-        with self._timed("aggregate"):
-            watermark_of = self._watermarks.watermark_ns
-            followed = self._follower.process(cleaned.main, watermark_of, turn.jumps)
-            counted = self._counters.process(cleaned.main, watermark_of, turn.jumps)
+        watermark_of = self._watermarks.watermark_ns
         with self._timed("derive"):
             derived = self._deriver.process(cleaned.main, watermark_of, turn.jumps)
         with self._timed("aggregate"):
+            followed = self._follower.process(cleaned.main, watermark_of, turn.jumps)
+            counted = self._counters.process(cleaned.main, watermark_of, turn.jumps)
             aggregates = self._aggregator.process(
                 self._with_derived(cleaned.main, derived), watermark_of, followed.spent, counted
             )
