@@ -210,7 +210,7 @@ _ROWS = st.lists(
     st.lists(st.integers(0, 200), max_size=4),
     st.booleans(),
 )
-@tried(300)
+@tried(150)
 def test_it_is_what_a_slow_way_says(
     texts: list[str],
     steps: list[tuple[int, float, float, set[str], list[float]]],
