@@ -23,7 +23,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -43,10 +43,16 @@ from headgate.gateway.report import STATUS_FD
 
 _PR_SET_CHILD_SUBREAPER = 36
 
+#: Asks for a child that has ended, at once, and leaves it to whoever waits for it.
+_HAS_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
+
 #: Forking a process may take so long on a small box with much to do, s.
 _FORK_DEADLINE_S = 10.0
 
 _MESSAGE_BYTES = 1024
+
+#: Stands for the exit code of a process of which that can't be told.
+_UNKNOWN_CODE = 255
 
 #: The lanes, and what they load no sooner than when they need it: none of it is found otherwise,
 #: and any of it may be missing in another version of what it belongs to.
@@ -109,13 +115,18 @@ class ForkedProcess:
 
     def _watch(self) -> None:
         # Its number is kept until the event loop knows, so that no signal meets anybody else.
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._reap)
 
     def _reap(self) -> None:
-        _, status = os.waitpid(self.pid, 0)
-        self.returncode = os.waitstatus_to_exitcode(status)
+        try:
+            _, status = os.waitpid(self.pid, 0)
+            self.returncode = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            # It had ended before anybody knew whose it is, and was taken for an orphan.
+            self.returncode = _UNKNOWN_CODE
         if not self._ended.done():
             self._ended.set_result(self.returncode)
 
@@ -149,16 +160,26 @@ class ForkServer:
         async with self._one_at_a_time:
             if self._why_gone:
                 raise ForkServerGoneError(self._why_gone)
+            waits, goes = os.pipe()
             try:
-                socket.send_fds(self._connection, [name.encode()], [status_fd])
-                answer = await self._hear(_FORK_DEADLINE_S)
-            except (ConnectionError, EOFError) as error:
-                self.close("its process has ended")
-                raise ForkServerGoneError(self._why_gone) from error
-            except OSError as error:
-                # A timeout is one as well.
-                self.close(f"its process does not answer: {error}")
-                raise ForkServerGoneError(self._why_gone) from error
+                process = await self._ask(name, [status_fd, waits])
+                os.write(goes, b"!")
+            finally:
+                os.close(waits)
+                os.close(goes)
+        return process
+
+    async def _ask(self, name: str, files: list[int]) -> ForkedProcess:
+        try:
+            socket.send_fds(self._connection, [name.encode()], files)
+            answer = await self._hear(_FORK_DEADLINE_S)
+        except (ConnectionError, EOFError) as error:
+            self.close("its process has ended")
+            raise ForkServerGoneError(self._why_gone) from error
+        except OSError as error:
+            # A timeout is one as well.
+            self.close(f"its process does not answer: {error}")
+            raise ForkServerGoneError(self._why_gone) from error
         kind, _, text = answer.decode().partition(" ")
         if kind != "pid":
             raise OSError(text)
@@ -174,12 +195,34 @@ class ForkServer:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
+    def look(self) -> None:
+        """See whether the process is still there."""
+        with suppress(ChildProcessError):
+            if not self._why_gone and os.waitid(os.P_PID, self.pid, _HAS_ENDED) is not None:
+                self.close("its process has ended")
+
     async def _hear(self, within_s: float) -> bytes:
         loop = asyncio.get_running_loop()
         said = await asyncio.wait_for(loop.sock_recv(self._connection, _MESSAGE_BYTES), within_s)
         if not said:
             raise EOFError
         return said
+
+
+def end_orphans(known: Iterable[int | None]) -> None:
+    """Let go of processes that have ended and nobody else waits for.
+
+    Whatever a lane had started becomes the supervisor's when the lane ends.
+
+    Args:
+        known: Ids of those that somebody waits for.
+    """
+    waited_for = set(known)
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, _HAS_ENDED)) is not None:
+            if ended.si_pid in waited_for:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def start_fork_server(config: Config, config_file: Path, workers: int) -> ForkServer | None:
@@ -195,6 +238,15 @@ def start_fork_server(config: Config, config_file: Path, workers: int) -> ForkSe
     """
     if sys.platform != "linux":
         return None
+    # Whoever is nobody's child any more becomes this process's: so do the lanes, see below.
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1) != 0:
+        _logger.info(
+            "Lanes are not forked and take more memory: this process can't be made the parent of "
+            "what others fork for it."
+        )
+        return None
+    # One that started the gateway may have ignored it, and then nobody learns how a child ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _load(config)
     threads = count_threads()
     if threads > 1:
@@ -204,8 +256,6 @@ def start_fork_server(config: Config, config_file: Path, workers: int) -> ForkSe
         )
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # Whoever is nobody's child any more becomes this process's: so do the lanes, see below.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     supervisor = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -260,19 +310,23 @@ class _Server:
         os.close(nothing)
         gc.disable()
         while True:
-            name, files, _, _ = socket.recv_fds(self._connection, _MESSAGE_BYTES, 1)
+            name, files, _, _ = socket.recv_fds(self._connection, _MESSAGE_BYTES, 2)
             if not name:
                 os._exit(0)
-            answer = _fork_away(lambda: self._become(name.decode(), files[0]))  # noqa: B023  (at once)
+            answer = _fork_away(lambda: self._become(name.decode(), *files))  # noqa: B023  (at once)
             for file in files:
                 os.close(file)
             self._connection.send(answer)
 
-    def _become(self, name: str, status_fd: int) -> NoReturn:
+    def _become(self, name: str, status_fd: int, waits: int) -> NoReturn:
         """Be a lane, in a process that was forked for it."""
         self._connection.close()
         os.setsid()
         _await_parent(self._supervisor)
+        if not os.read(waits, 1):
+            # The supervisor has given up, and may have started the lane otherwise.
+            os._exit(1)
+        os.close(waits)
         os.environ[STATUS_FD] = str(status_fd)
         command = ["headgate", "lane", name, "-c", str(self._config_file)]
         rename_process([*command, "--workers", str(self._workers)])

@@ -22,7 +22,7 @@ from headgate.console.http import Console
 from headgate.core.backoff import Backoff
 from headgate.core.clock import Clock
 from headgate.core.errors import ConfigError
-from headgate.gateway.fork_server import ForkServer, start_fork_server
+from headgate.gateway.fork_server import ForkServer, end_orphans, start_fork_server
 from headgate.gateway.lane_process import LaneProcess
 from headgate.gateway.lock import FileLock
 from headgate.gateway.report import lane_names
@@ -34,6 +34,9 @@ _PAUSE_CEILING_S = 30.0
 
 #: A lane that has done its work for so long has started well: its next restart is quick again.
 _STABLE_S = 1.0
+
+#: How often it is looked for children that have ended and nobody waits for, s.
+_LOOK_INTERVAL_S = 5.0
 
 #: A lane's exit code for a mistake in the configuration.
 _CONFIG_ERROR = 2
@@ -63,6 +66,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._exit_code = 0
         self._was_ready = False
+        self._fork_server = fork_server
         self.lanes = {
             name: LaneProcess(
                 name,
@@ -88,11 +92,20 @@ class Supervisor:
         await console.start()
         try:
             async with asyncio.TaskGroup() as group:
+                if self._fork_server is not None:
+                    group.create_task(self._look_after_children(self._fork_server))
                 for lane in self.lanes.values():
                     group.create_task(self._keep_alive(lane), name=lane.name)
         finally:
             await console.stop()
         return self._exit_code
+
+    async def _look_after_children(self, fork_server: ForkServer) -> None:
+        while not self._stop.is_set():
+            fork_server.look()
+            end_orphans(lane.pid for lane in self.lanes.values())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _LOOK_INTERVAL_S)
 
     def _on_signal(self, number: int) -> None:
         if self._stop.is_set():
