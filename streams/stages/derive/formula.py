@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -69,9 +70,6 @@ class _Part:
     is_new: NDArray[np.bool_]
 
 
-#: The largest number that there is.
-_LARGEST = float(np.finfo(np.float64).max)
-
 _Rule: TypeAlias = Callable[[Node, Ticks, _Part], Values]
 
 
@@ -134,9 +132,10 @@ class Formula:
             float64[n], in the unit that is kept; NaN where it is missing.
         """
         done: dict[Node, _Part] = {}
-        part = self._part(self._expression, ticks, named, known, done)
-        value = np.broadcast_to(part.value, len(ticks)).astype(np.float64)
+        # What is too large for a number is missing, and no news.
         with np.errstate(all="ignore"):
+            part = self._part(self._expression, ticks, named, known, done)
+            value = np.broadcast_to(part.value, len(ticks)).astype(np.float64)
             value = value * self._scale + self._offset + 0.0
         value[~np.isfinite(value)] = np.nan
         return value
@@ -216,15 +215,17 @@ class Formula:
             found = _counted(walk, memory, place, value)
         if node.op == "rate":
             took_ns = np.where(before_ns > NO_TIME_NS, ticks.time_ns[rows] - before_ns, 0)
-            with np.errstate(all="ignore"):
-                found = found / np.where(took_ns > 0, seconds(took_ns), np.nan)
+            found = found / np.where(took_ns > 0, seconds(took_ns), np.nan)
         if walk is None:
             ends = ticks.ends(rows)
             memory["number"][place[ends], _VALUE] = value[ends]
         return _hold(ticks, rows, found, result, memory)
 
     def _integral(self, node: Node, ticks: Ticks, part: _Part) -> Values:
-        """The sum of the area below the values; a gap longer than values count adds nothing."""
+        """The sum of the area below the values; a gap longer than values count adds nothing.
+
+        Nor does what would make it larger than a number can be: there it is missing.
+        """
         value, rows = _values(ticks, part)
         memory, place = self.memories[self._number[node]], ticks.place[rows]
         before = _before(ticks, rows, value, memory["number"][:, _VALUE])
@@ -232,17 +233,14 @@ class Formula:
         has_before = before_ns > NO_TIME_NS
         took_ns = np.where(has_before, ticks.time_ns[rows] - before_ns, 0)
         is_bridged = has_before & (took_ns <= self.lasts_ns)
-        with np.errstate(all="ignore"):
-            area = np.where(is_bridged, (before / 2 + value / 2) * seconds(took_ns), 0.0)
-        # What is infinite has no sum with what is so below 0.
-        area = np.clip(area, -_LARGEST, _LARGEST)
+        area = np.where(is_bridged, (before / 2 + value / 2) * seconds(took_ns), 0.0)
         starts, lengths = runs(place)
         result = memory["number"][:, _RESULT].copy()
         total = memory["number"][place[starts], _SUM]
-        found = _sums(area, starts, lengths, np.where(np.isnan(total), 0.0, total))
+        found, total = _sums(area, starts, lengths, np.where(np.isnan(total), 0.0, total))
         ends = starts + lengths - 1
         memory["number"][place[ends], _VALUE] = value[ends]
-        memory["number"][place[ends], _SUM] = found[ends]
+        memory["number"][place[ends], _SUM] = total
         return _hold(ticks, rows, found, result, memory)
 
     def _age(self, node: Node, ticks: Ticks, part: _Part) -> Values:
@@ -356,19 +354,37 @@ def _sums(
     starts: NDArray[np.intp],
     lengths: NDArray[np.intp],
     initial: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """float64[n]: running sums of groups, each added one by one, so that no cut changes them."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Running sums of groups, each added one by one, so that no cut changes them.
+
+    Returns:
+        float64[n], the sum at each value; NaN where that is not added because it would be no
+        number any more. And float64[g], the sum in the end.
+    """
     found = np.empty(len(value))
-    if len(starts) and len(starts) < int(lengths.max()):
-        for start, length, total in zip(
-            starts.tolist(), lengths.tolist(), initial.tolist(), strict=True
-        ):
-            rows = slice(start, start + length)
-            found[rows] = np.cumsum(np.concatenate([[total], value[rows]]))[1:]
-        return found
     total = initial.copy()
+    if len(starts) and len(starts) < int(lengths.max()):
+        for at, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+            part = value[start : start + length]
+            found[start : start + length], total[at] = _running_sum(part, float(total[at]))
+        return found, total
     for rank in range(int(lengths.max()) if len(lengths) else 0):
         has = np.flatnonzero(lengths > rank)
-        total[has] += value[starts[has] + rank]
-        found[starts[has] + rank] = total[has]
-    return found
+        more = total[has] + value[starts[has] + rank]
+        is_number = np.isfinite(more)
+        total[has] = np.where(is_number, more, total[has])
+        found[starts[has] + rank] = np.where(is_number, more, np.nan)
+    return found, total
+
+
+def _running_sum(value: NDArray[np.float64], total: float) -> tuple[NDArray[np.float64], float]:
+    """One group of ``_sums``."""
+    found = np.cumsum(np.concatenate([[total], value]))[1:]
+    if np.isfinite(found).all():
+        return found, float(found[-1])
+    for at, each in enumerate(value.tolist()):
+        more = total + each
+        is_number = math.isfinite(more)
+        total = more if is_number else total
+        found[at] = more if is_number else math.nan
+    return found, total

@@ -169,11 +169,14 @@ class _One:
 
     def _integral(self, node: Node) -> float:
         history = self._values(node)
-        total = 0.0
+        total = found = 0.0
         for (before_ns, before), (at_ns, value) in pairwise(history):
+            area = 0.0
             if at_ns - before_ns <= self.lasts_ns:
-                total += (before / 2 + value / 2) * ((at_ns - before_ns) / NS_PER_S)
-        return _NAN if math.isnan(self._held(history)) else total
+                area = (before / 2 + value / 2) * ((at_ns - before_ns) / NS_PER_S)
+            found = total + area if math.isfinite(total + area) else _NAN
+            total = total if math.isnan(found) else found
+        return _NAN if math.isnan(self._held(history)) else found
 
     def _age(self, node: Node) -> float:
         history = self._values(node)
