@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import Channel, ChannelTable, Tags
+from headgate.core.channels import Channel, ChannelTable
 from headgate.core.grown import grown
 from headgate.core.lookup import ByChannel
 from headgate.core.runs import runs
@@ -33,6 +32,7 @@ from streams.stages.arrays import (
 )
 from streams.stages.channel_rows import ChannelRows
 from streams.stages.derive.formula import Memory
+from streams.stages.derive.places import Places
 from streams.stages.derive.program import Made, is_untouched, programs_of
 from streams.stages.derive.spans import Span
 from streams.stages.derive.ticks import Ticks
@@ -60,9 +60,6 @@ _PARTS: Mapping[str, NDArray[np.generic]] = {
     "lost_kind": np.empty(0, np.int64),
     "lost_lost_ns": np.empty(0, np.int64),
 }
-
-#: What tells places apart: the device's row, measurement, and tags.
-_Place: TypeAlias = tuple[int, str, Tags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +100,13 @@ class Deriver:
             for number, (name, program) in enumerate(self._programs)
             for at, field in enumerate(program.inputs)
         }
-        # By feed and field, the program that takes it, and as which input.
         self._inputs = inputs
         # Rows of the derived channels.
         self._derived = np.empty(0, np.int32)
         self._is_wanted = ByChannel(channels, np.bool_, self._wants)
         self._is_beside = ByChannel(channels, np.bool_, lambda each: each.feed in self._beside)
         self._known = 0
-        # By channel: its place or -1, and which input of its feed's program it is.
-        self._place = np.empty(0, np.int64)
-        self._input = np.empty(0, np.int64)
-        self._place_of: dict[_Place, int] = {}
-        # By place: the channel that was read last, and its feed's program.
-        self._channel = np.empty(0, np.int32)
-        self._program = np.empty(0, np.int64)
+        self._places = Places(feeds, channels, inputs)
         # By derived channel, and the row of what brings it about: its row, or -1.
         self._rows: dict[str, NDArray[np.int32]] = {}
         self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
@@ -151,6 +141,7 @@ class Deriver:
         is_ours = self._is_wanted[batch.channel] & batch.usable
         is_ours &= (batch.quality & np.uint16(Quality.IMPUTED)) == 0
         rows = batch.take(is_ours)
+        self._places.hear(rows.channel)
         self._waiting.keep(
             {"channel": rows.channel, "time_ns": rows.time_ns, "value": rows.value + 0.0}
         )
@@ -173,7 +164,7 @@ class Deriver:
         """Forget when anything was of these channels: their clock was set back."""
         if self._programs:
             self._extend()
-            self._go_back(self._places(channels))
+            self._go_back(self._places.of_channels(channels))
 
     def derived_of(self, devices: NDArray[np.int32]) -> NDArray[np.int32]:
         """int32[c]: rows of the derived channels that these devices have."""
@@ -196,16 +187,18 @@ class Deriver:
         of_device = position_of(selection.devices, len(self._channels.devices))
         block["break_device"] = of_device[owner]
         block["break_time_ns"] = breaks["time_ns"]
-        places = self._places(selection.channels)
+        places = self._places.of_channels(selection.channels)
         parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in _PARTS}
         for number, memory, of in self._memories(places):
             has = of[~is_untouched(memory, of)]
-            _add(parts, "now", position[self._channel[has]], number, memory.snapshot(has))
+            _add(parts, "now", position[self._places.channel[has]], number, memory.snapshot(has))
         for number, span, of in self._spans(places):
             place, rows = span.rows.peek(of)
-            _add(parts, "span", position[self._channel[place]], number, rows)
+            _add(parts, "span", position[self._places.channel[place]], number, rows)
             has = of[span.lost["lost_ns"][of] > NO_TIME_NS]
-            _add(parts, "lost", position[self._channel[has]], number, span.lost.snapshot(has))
+            _add(
+                parts, "lost", position[self._places.channel[has]], number, span.lost.snapshot(has)
+            )
         return block | {
             name: np.concatenate([empty, *parts[name]]) for name, empty in _PARTS.items()
         }
@@ -214,6 +207,7 @@ class Deriver:
         self.forget(selection)
         if not block:
             return
+        self._places.hear_all(selection.channels)
         waiting = {name: np.asarray(block[f"waiting_{name}"]) for name in self._waiting.empty()}
         waiting["channel"] = selection.channels[waiting["channel"].astype(np.intp)]
         is_wanted = self._is_wanted[waiting["channel"]]
@@ -241,10 +235,9 @@ class Deriver:
         self._extend()
         self._waiting.forget(selection)
         self._breaks.take(np.sort(selection.devices))
-        # Of a place that is read by another channel now, what is known stays.
-        places = np.flatnonzero(np.isin(self._channel, selection.channels))
+        places = self._places.let_go(selection.channels)
         for number, (_, program) in enumerate(self._programs):
-            program.forget(places[self._program[places] == number])
+            program.forget(places[self._places.program[places] == number])
         owners = self._channels.device_of[selection.channels]
         devices = np.unique(np.concatenate([selection.devices, owners])).astype(np.int64)
         self._expect(devices)
@@ -254,14 +247,14 @@ class Deriver:
     ) -> Iterator[tuple[int, Memory, NDArray[np.int64]]]:
         """The memories of all programs, with those of these places that are theirs."""
         for number, (_, program) in enumerate(self._programs):
-            of = places[self._program[places] == number]
+            of = places[self._places.program[places] == number]
             for kind, memory in program.memories():
                 yield kind, memory, of
 
     def _spans(self, places: NDArray[np.int64]) -> Iterator[tuple[int, Span, NDArray[np.int64]]]:
         """The spans of all programs, likewise."""
         for number, (_, program) in enumerate(self._programs):
-            of = places[self._program[places] == number]
+            of = places[self._places.program[places] == number]
             for kind, span in program.spans():
                 yield kind, span, of
 
@@ -277,25 +270,20 @@ class Deriver:
         }
         channel = selection.channels[rows.pop("channel").astype(np.intp)]
         kind = rows.pop("kind")
-        place = self._place[channel]
+        # A formula that is gone may have been the one that named the channel.
+        place = self._places.beside(channel)
         # Of several that are one place by now the last counts.
         for number in np.unique(kind).tolist():
             some = np.flatnonzero((kind == number) & (place >= 0))
-            self._channel[place[some]] = channel[some]
             yield number, place[some], {name: each[some] for name, each in rows.items()}
 
     def _nothing(self) -> Derivation:
         empty = Batch.empty(self._channels)
         return Derivation(empty, empty)
 
-    def _places(self, channels: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The places that these channels are of, each once."""
-        places: NDArray[np.int64] = np.unique(self._place[channels])
-        return places[places >= 0]
-
     def _go_back(self, places: NDArray[np.int64]) -> None:
         for number, (_, program) in enumerate(self._programs):
-            program.go_back(places[self._program[places] == number])
+            program.go_back(places[self._places.program[places] == number])
 
     def _go_on(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> Derivation:
         """Take what the watermarks of these devices, which rise, have passed."""
@@ -335,23 +323,20 @@ class Deriver:
             is_before = is_left & (rows["time_ns"] < until_ns[np.searchsorted(devices, device)])
             yield self._work_out({name: each[is_before] for name, each in rows.items()})
             is_left &= ~is_before
-            self._go_back(self._places_of(owner[starts]))
+            self._go_back(self._places.of_devices(owner[starts]))
             owner, time_ns = np.delete(owner, starts), np.delete(time_ns, starts)
         yield self._work_out({name: each[is_left] for name, each in rows.items()})
-
-    def _places_of(self, devices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """All places of these devices, rising."""
-        return np.flatnonzero(np.isin(self._channels.device_of[self._channel], devices))
 
     def _work_out(self, rows: Columns) -> list[Made]:
         """What comes of readings that nothing can come before any more."""
         channel, time_ns = rows["channel"], rows["time_ns"]
-        every = np.flatnonzero(self._place[channel] >= 0)
-        order = every[np.lexsort((time_ns[every], self._place[channel[every]]))]
+        places = self._places
+        every = np.flatnonzero(places.of[channel] >= 0)
+        order = every[np.lexsort((time_ns[every], places.of[channel[every]]))]
         channel, time_ns, value = channel[order], time_ns[order], rows["value"][order]
-        place = self._place[channel]
-        self._channel[place] = channel
-        program_of = self._program[place]
+        place = places.of[channel]
+        places.channel[place] = channel
+        program_of = places.program[place]
         made = []
         for number, (_, program) in enumerate(self._programs):
             some = np.flatnonzero(program_of == number)
@@ -360,7 +345,7 @@ class Deriver:
             starts, lengths = runs(place[some], time_ns[some])
             ticks = Ticks(place[some[starts]], time_ns[some[starts]], 0)
             tick = np.repeat(np.arange(len(starts)), lengths)
-            which = self._input[channel[some]]
+            which = places.input[channel[some]]
             made += program.work_out(ticks, tick, which, value[some], channel[some])
         return made
 
@@ -431,39 +416,15 @@ class Deriver:
         self._due_ns = grown(self._due_ns, len(table.devices), NEVER_NS)
         if len(table) == self._known:
             return
-        self._place = grown(self._place, len(table), -1)
-        self._input = grown(self._input, len(table), -1)
         new = range(self._known, len(table))
         self._known = len(table)
         ours = [row for row in new if self._wants(table.channels[row])]
         made = [row for row in new if self._is_derived(table.channels[row])]
         self._derived = np.concatenate([self._derived, np.array(made, np.int32)])
         self._is_ours[table.device_of[ours]] = True
-        firsts: list[int] = []
-        programs: list[int] = []
-        for row in ours:
-            channel = table.channels[row]
-            found = self._inputs.get((channel.feed, channel.field))
-            if found is None:
-                continue
-            number, self._input[row] = found
-            place = _place(int(table.device_of[row]), channel, self._feeds[channel.feed])
-            self._place[row] = self._place_of.setdefault(place, len(self._place_of))
-            if self._place[row] == len(self._channel) + len(firsts):
-                firsts.append(row)
-                programs.append(number)
-        self._channel = np.concatenate([self._channel, np.array(firsts, np.int32)])
-        self._program = np.concatenate([self._program, np.array(programs, np.int64)])
+        self._places.extend(ours)
         for _, program in self._programs:
-            program.grow(len(self._channel))
-
-
-def _place(device: int, channel: Channel, feed: FeedConfig) -> _Place:
-    """What tells a channel's place from others of its feed."""
-    # What stands in the topic, or is a key, says which of several it is, be it a phase or a line.
-    names = {*feed.placeholders, *feed.record_keys}
-    tags = tuple(tag for tag in channel.tags if tag[0] in names)
-    return device, channel.measurement, tags
+            program.grow(len(self._places))
 
 
 def _add(

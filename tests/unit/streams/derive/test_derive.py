@@ -400,3 +400,73 @@ def test_a_clock_that_leaps_is_a_new_beginning() -> None:
             begin = end
         found = [value for _, value in sorted(line.end().items())]
         assert found == pytest.approx([math.nan, 1, math.nan, 3], nan_ok=True), cuts
+
+
+@pytest.mark.parametrize(
+    "derived",
+    [
+        {"a": "integral(x)"},
+        {"a": "integral(x)", "b": "x * 2"},
+        {"a": "integral(x)", "b": "y * 2", "c": "z"},
+    ],
+)
+def test_a_formula_that_is_gone_takes_nothing_of_the_others_with_it(
+    derived: Mapping[str, object],
+) -> None:
+    """Whichever channel of the device was read last, and named by none of those that are left."""
+    line = Line(feed_of({"a": "integral(x)", "b": "y * 2"}))
+    line.take([(0, 10.0 + at, field, 1.0) for at in range(4) for field in ("x", "y")])
+    line.end()
+    line.feed = feed_of(derived)
+    line.restart()
+    line.take([(0, 14.0, "x", 1.0)])
+
+    assert line.end()["d0", "a", _START_NS + 14 * NS_PER_S] == 4.0
+
+
+def test_what_is_known_stays_while_a_channel_of_the_place_is_heard() -> None:
+    """One that is forgotten takes nothing with it; the last one does."""
+    line = Line(feed_of({"a": "integral(x)", "b": "y * 2"}))
+    line.take([(0, 10.0 + at, field, 1.0) for at in range(4) for field in ("x", "y")])
+    line.end()
+    nobody = np.empty(0, np.int32)
+    x, y = (line.table.row(Channel("f", "d0", "f", field)) for field in ("x", "y"))
+    line.deriver.forget(Selection(nobody, np.array([y], np.int32)))
+    line.take([(0, 14.0, "x", 1.0)])
+
+    assert line.end()["d0", "a", _START_NS + 14 * NS_PER_S] == 4.0
+    line.deriver.forget(Selection(nobody, np.array([x], np.int32)))
+    assert not len(line.deriver.snapshot(everything(line.table))["now_kind"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("devices", [1, 9])
+def test_a_sum_goes_on_behind_what_is_too_large_for_it(devices: int) -> None:
+    """The value is missing there, and nobody is warned of numbers that are too large."""
+    values = [1.0, 1.7e308, 1.7e308, -1.7e308, 1.0, 1.0, -1e308, -1e308, -1e308, -1e308, 0.0]
+    rows = [
+        (device, 1.0 * at, "x", value)
+        for device in range(devices)
+        for at, value in enumerate(values)
+    ]
+    derived = {
+        "i": {"value": "integral(x)", "max_age": "1s"},
+        "s": "std(x, '3s') + mean(x, '3s') + delta(x)",
+        "r": "rate(total) + rate(x)",
+    }
+
+    line, cut = Line(feed_of(derived)), Line(feed_of(derived))
+    line.take([*rows, (0, 20.0, "x", 1.0)])
+    for at in range(len(values)):
+        cut.take(rows[at :: len(values)])
+    cut.take([(0, 20.0, "x", 1.0)])
+    cut.restart()
+
+    found = [value for (_, name, _), value in sorted(line.end().items()) if name == "i"]
+    none, half = math.nan, 0.85e308
+    wanted = [0, half, none, half, 0, 1, -5e307, -1.5e308, none, none, none]
+    assert found[: len(values)] == pytest.approx(wanted, nan_ok=True)
+    assert {key: repr(value) for key, value in cut.end().items()} == {
+        key: repr(value) for key, value in line.made.items()
+    }
+    assert line.made["d0", "i", _START_NS + 20 * NS_PER_S] == pytest.approx(-1.5e308)
