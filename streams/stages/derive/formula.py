@@ -101,8 +101,9 @@ class Formula:
         for part in own.expression.walk():
             if part.op not in (*OVER_TIME, *OF_CONDITION, *_OVER) or part in self._number:
                 continue
-            what = [feed_name, name, str(self.lasts_ns), str(part)]
-            what += [described(feed, each) for each in part.names]
+            # As it was given: a window more or less, which it may follow from, is no new formula.
+            given = "" if own.max_age is None else str(own.max_age)
+            what = [feed_name, name, given, str(part), *described(feed, *part.names)]
             self._number[part] = number = number_of(*what)
             if part.op in _OVER:
                 self.spans[number] = Span(part.op.removesuffix(" over"), part.span_ns)
@@ -285,13 +286,25 @@ def number_of(*what: str) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
-def described(feed: FeedConfig, name: str) -> str:
-    """What a channel's values mean: what is remembered of others is not taken up."""
-    if name in feed.derived:
-        own = feed.derived[name]
-        return f"{own.expression} {own.unit} {own.to}"
-    channel = feed.channel(name)
-    return f"{channel.line()} {channel.kept_unit} {channel.counter}"
+def described(feed: FeedConfig, *names: str) -> list[str]:
+    """What the values of channels mean: what is remembered of others is not taken up.
+
+    Of derived ones that is what they are worked out from, too, down to what devices send.
+    """
+    found: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name in found:
+            continue
+        own = feed.derived.get(name)
+        if own is None:
+            channel = feed.channel(name)
+            found[name] = f"{channel.line()} {channel.kept_unit} {channel.counter}"
+        else:
+            found[name] = f"{own.expression} {own.unit} {own.to}"
+            waiting += own.expression.names
+    return [part for each in found.items() for part in each]
 
 
 def _values(ticks: Ticks, part: _Part) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -52,7 +52,7 @@ class Program:
         # By name, the latest value of what is named.
         self._known = {name: Memory() for name in named}
         self._number = {
-            name: number_of(feed_name, "channel", name, described(feed, name)) for name in named
+            name: number_of(feed_name, "channel", name, *described(feed, name)) for name in named
         }
 
     def work_out(

@@ -154,7 +154,21 @@ def _parts(length: NDArray[np.intp]) -> Iterator[slice]:
 
 def _mean(value: _Values, starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> _Values:
     found: _Values = np.divide(np.add.reduceat(value, starts), lengths)
-    return found
+    is_number = np.isfinite(found)
+    if is_number.all():
+        return found
+    # A sum that is too large for a number, of values that are not: by powers of two, which cost no
+    # digit, they are made small first.
+    power = _power(value, starts)
+    small = np.ldexp(value, -np.repeat(power, lengths))
+    scaled: _Values = np.ldexp(np.add.reduceat(small, starts) / lengths, power)
+    return np.where(is_number, found, scaled)
+
+
+def _power(value: _Values, starts: NDArray[np.intp]) -> NDArray[np.int32]:
+    """int32[g]: of each group a power of two that none of its values is larger than."""
+    power: NDArray[np.int32] = np.frexp(np.maximum.reduceat(np.abs(value), starts))[1]
+    return power
 
 
 def _least(value: _Values, starts: NDArray[np.intp], _: NDArray[np.intp]) -> _Values:
@@ -167,8 +181,17 @@ def _most(value: _Values, starts: NDArray[np.intp], _: NDArray[np.intp]) -> _Val
 
 def _std(value: _Values, starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> _Values:
     away = value - np.repeat(_mean(value, starts, lengths), lengths)
-    found: _Values = np.sqrt(_mean(away * away, starts, lengths))
-    return found
+    found: _Values = np.sqrt(np.add.reduceat(away * away, starts) / lengths)
+    is_number = np.isfinite(found)
+    if is_number.all():
+        return found
+    # Halved, because two values may lie further apart than a number is large.
+    half = value / 2
+    half -= np.repeat(_mean(half, starts, lengths), lengths)
+    power = _power(half, starts)
+    small = np.ldexp(half, -np.repeat(power, lengths))
+    scaled: _Values = np.ldexp(np.sqrt(np.add.reduceat(small * small, starts) / lengths), power + 1)
+    return np.where(is_number, found, scaled)
 
 
 def _median(value: _Values, starts: NDArray[np.intp], lengths: NDArray[np.intp]) -> _Values:

@@ -146,6 +146,8 @@ class Deriver:
             {"channel": rows.channel, "time_ns": rows.time_ns, "value": rows.value + 0.0}
         )
         np.minimum.at(self._due_ns, rows.device, rows.time_ns)
+        # Those of devices without a channel of ours nobody would ask for again.
+        jumps = jumps[:, self._is_ours[jumps[0]]]
         order = np.argsort(jumps[0], kind="stable")
         self._breaks.append(jumps[0][order], {"time_ns": jumps[1][order]})
         np.minimum.at(self._due_ns, jumps[0], jumps[1] - 1)
@@ -214,6 +216,7 @@ class Deriver:
         self._waiting.keep({name: each[is_wanted] for name, each in waiting.items()})
         owner = selection.devices[np.asarray(block["break_device"], np.intp)]
         order = stable_order(owner)
+        order = order[self._is_ours[owner[order]]]
         self._breaks.append(owner[order], {"time_ns": block["break_time_ns"][order]})
         memories = {number: memory for number, memory, _ in self._memories(_NOWHERE)}
         spans = {number: span for number, span, _ in self._spans(_NOWHERE)}

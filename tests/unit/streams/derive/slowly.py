@@ -206,7 +206,7 @@ class _One:
         if not values:
             return _NAN
         of: Mapping[str, Callable[[list[float]], float]] = {
-            "mean": statistics.fmean,
+            "mean": statistics.mean,
             "min": min,
             "max": max,
             "std": statistics.pstdev,

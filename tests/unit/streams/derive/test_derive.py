@@ -470,3 +470,61 @@ def test_a_sum_goes_on_behind_what_is_too_large_for_it(devices: int) -> None:
         key: repr(value) for key, value in line.made.items()
     }
     assert line.made["d0", "i", _START_NS + 20 * NS_PER_S] == pytest.approx(-1.5e308)
+
+
+def _goes_on(before: FeedConfig, after: FeedConfig) -> bool:
+    """Whether a sum of ``p`` that was 4 is so still once the feed is another one."""
+    line = Line(before)
+    line.take([(0, 10.0 + at, "x", 1.0) for at in range(5)])
+    line.end()
+    line.feed = after
+    line.restart()
+    line.take([(0, 15.0, "x", 1.0)])
+    found = line.end()["d0", "sum", _START_NS + 15 * NS_PER_S]
+    assert found in (5.0, 0.0)
+    return found == 5.0
+
+
+def test_a_channel_means_what_all_that_it_comes_of_means() -> None:
+    """Also where it comes of others that do; and how long values count is what was given."""
+    derived = {"q": "x * 1", "p": "q + 0", "sum": "integral(p)"}
+    sent = {"x": {"unit": "m"}, "y": {}}
+
+    def feed(derived: Mapping[str, object] = derived, **more: object) -> FeedConfig:
+        return feed_of(derived, **{"channels": sent, **more})
+
+    assert _goes_on(feed(), feed())
+    assert not _goes_on(feed(), feed(channels={**sent, "x": {"unit": "m", "scale": 2.0}}))
+    assert not _goes_on(feed(), feed(derived={**derived, "q": "x * 1 + 0"}))
+    assert _goes_on(feed(), feed(channels={**sent, "y": {"scale": 2.0}}))
+    assert _goes_on(feed(), feed(aggregates=[{"window": "10s"}]))
+    assert _goes_on(feed(), feed(derived={**derived, "more": "since(x > 3)"}))
+    lasting = {"value": "integral(p)", "max_age": "7s"}
+    assert not _goes_on(feed(), feed(derived={**derived, "sum": lasting}))
+
+
+def test_of_a_device_without_derived_channels_no_jump_is_kept() -> None:
+    """Nobody would ever ask for it, or drop it."""
+    line = Line(feed_of({"p": "x"}))
+    rows = [
+        line.table.row(Channel(*names)) for names in (("g", "d", "g", "x"), ("f", "d", "f", "x"))
+    ]
+    for at in range(3):
+        at_ns = _START_NS + at * 3600 * NS_PER_S
+        batch = Batch.from_columns(line.table, [at_ns] * 2, rows, [1.0] * 2)
+        jumps = np.array([[0, 1], [at_ns - 1, at_ns - 1]])
+        line.deriver.process(batch, lambda devices: np.full(len(devices), _START_NS), jumps)
+
+    assert line.deriver.snapshot(everything(line.table))["break_device"].tolist() == [1, 1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_span_of_large_numbers_has_a_mean_and_a_deviation() -> None:
+    """Though their sum, and the sum of their squares, are larger than a number can be."""
+    rows = [(0, 1.0, "x", 1.5e308), (0, 2.0, "x", 1.7e308), (0, 3.0, "x", -1.7e308)]
+    derived = {"m": "mean(x, '2s')", "s": "std(x, '2s')"}
+
+    found = worked_out(derived, rows)
+
+    assert found["m"] == pytest.approx([1.5e308, 1.6e308, 0.0])
+    assert found["s"] == pytest.approx([0.0, 1e307, 1.7e308])
