@@ -6,8 +6,6 @@ records of the log have, and through its pipeline without models.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +13,6 @@ from itertools import islice
 import numpy as np
 
 from connectors.formats.decoder import FeedDecoder
-from connectors.formats.json.payload import loads
 from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
@@ -44,6 +41,7 @@ from headgate.core.results import Aggregates, Availability, StateChange
 from headgate.core.telemetry import Telemetry
 from headgate.discover.toml import toml_value
 from headgate.discover.trial import ZONELESS, as_table
+from headgate.inspect.excerpts import bytes_around, counted_in, head, shown_record
 from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translator
@@ -54,15 +52,6 @@ from streams.results import Results
 from streams.stages.aggregate.joined import concat_aggregates
 from streams.stages.clean.configured import rule_component
 from streams.stages.infer import Inferer
-
-#: Characters of what is shown of a payload, and of a record in it.
-_SHOWN = 200
-
-#: What is told of a text in a payload that is JSON itself.
-_IN_TEXT = re.compile(r'the text (?:at "(.+?)"|that the message is): ')
-
-#: A number that is none, such as NaN, as JSON writes the text that stands for it.
-_LITERAL = re.compile(r'"\\u0000([^"\\]*)"')
 
 #: Windows that are open are closed after so long without a reading, and what is held is let go.
 _LONG_NS = 400 * 86_400 * NS_PER_S
@@ -239,7 +228,7 @@ class Explainer:
         """
         name = topic.decode(errors="replace")
         source = source or self._source_of(topic)
-        told = Explained(name, _head(payload), len(payload), self._steps(topic, name, source))
+        told = Explained(name, head(payload), len(payload), self._steps(topic, name, source))
         told.feed = next((step.feed for step in told.steps if not step.why_not), "")
         if told.feed:
             self._tell_content(told, topic, payload, arrived_ns, properties.content_type)
@@ -349,7 +338,7 @@ class Explainer:
         if decoder.take_passed() or (next(iter(found), None) is None and found.passed):
             told.format += f"; passed over, by feed.{told.feed}.skip or only"
         for record, around in islice(found, 1):
-            told.record = _cut(_as_text(record))
+            told.record = shown_record(record)
             told.time = _time_note(feed, record, around)
         decoder.decode([topic], [payload], np.array([arrived_ns]))
         if decoder.zoneless:
@@ -435,7 +424,7 @@ class Explainer:
         return Trouble(
             refused.reason,
             noted(refused.detail, kept_type(refused.content_type)),
-            _around(refused.detail, _told_of(refused.detail, refused.payload)),
+            bytes_around(refused.detail, counted_in(refused.detail, refused.payload)),
             found,
         )
 
@@ -480,52 +469,6 @@ def _time_note(feed: FeedConfig, record: object, around: Around) -> str:
         how.insert(0, f"unit = {toml_value(feed.time.unit)}")
     found = zip(feed.time.paths, map(shown, values), strict=True)
     return f"{', '.join(map(' = '.join, found))}, read with {', '.join(how)}"
-
-
-def _around(detail: str, payload: bytes) -> str:
-    """The bytes around the place that a parser names, with a mark before it."""
-    _, found, rest = detail.rpartition("byte ")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    if not found or not digits or int(digits) > len(payload):
-        return ""
-    at = int(digits)
-    before, after = payload[max(0, at - 20) : at], payload[at : at + 20]
-    return f"{before.decode(errors='replace')} ▶ {after.decode(errors='replace')}"
-
-
-def _told_of(detail: str, payload: bytes) -> bytes:
-    """The bytes that the place in a detail is counted in: a text that stands in the payload, or it.
-
-    Empty where that text can't be found.
-    """
-    path = _IN_TEXT.match(detail)
-    if path is None:
-        return payload
-    try:
-        whole = loads(payload)
-        text = whole if path[1] is None else getter(path[1])(whole)
-    except (DataError, ValueError):
-        return b""
-    return text.encode(errors="replace") if isinstance(text, str) else b""
-
-
-def _head(payload: bytes) -> str:
-    text = payload[:_SHOWN].decode(errors="backslashreplace")
-    return text + ("…" if len(payload) > _SHOWN else "")
-
-
-def _as_text(record: object) -> str:
-    """What a format has read, as JSON writes it where it can."""
-    try:
-        text = json.dumps(record, ensure_ascii=False, default=str)
-        # Numbers that are none stand there without quotes.
-        return _LITERAL.sub(r"\1", text)
-    except (TypeError, ValueError, RecursionError):
-        return shown(record)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def came_of(told: Sequence[Explained]) -> bool:

@@ -24,7 +24,8 @@ from tests.e2e.gateway import Gateway
 from tests.e2e.test_gateway import _points, _until
 from tests.mosquitto import MakeMosquitto, Mosquitto
 from tests.unit.discover import traffic
-from tests.unit.discover.test_plan import WANTED_OF_ALL, decoded_by
+from tests.unit.discover.reading import decoded_by
+from tests.unit.discover.test_plan import WANTED_OF_ALL
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(240)]
 

@@ -6,62 +6,20 @@ import gzip
 import json
 import random
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cbor2
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.formats.decoder import FeedDecoder
-from connectors.formats.topics import IgnoredTopics, TopicPatterns
-from headgate.config.references import broken_references
-from headgate.config.schema import Config
-from headgate.core.channels import ChannelTable
-from headgate.discover.fields import Values, completed
-from headgate.discover.plan import Plan, plan
+from headgate.discover.plan import plan
 from headgate.discover.traffic import MOST_TOPICS, Traffic
 from headgate.discover.written import configuration, summary
+from tests.unit.discover.reading import MQTT, config_of, decoded_by
 from tests.unit.discover.traffic import NOW_S, STYLES, Sent, heard
-
-_MQTT = {"host": "127.0.0.1", "port": 1883}
-
-
-def _config(found: Plan) -> Config:
-    """The configuration as it is written and read back."""
-    raw = tomllib.loads(configuration(found, _MQTT, "a test"))
-    assert not [*broken_references(raw)]
-    return Config.model_validate(raw)
-
-
-def decoded_by(config: Config, traffic: Traffic) -> tuple[int, int, set[tuple[str, str]]]:
-    """Messages that are of a feed, those that are decoded, and (device, channel) of readings."""
-    channels = ChannelTable()
-    decoders = {
-        name: FeedDecoder(name, feed, channels, config.ingest) for name, feed in config.feed.items()
-    }
-    names = list(config.feed)
-    patterns = TopicPatterns(feed.topic for feed in config.feed.values())
-    ignored = IgnoredTopics(config.sources["mqtt"].ignore)
-    count = good = 0
-    # In the order they came: what some mean depends on others.
-    every = [
-        (each.arrived_ns, topic.name, each.payload) for topic in traffic for each in topic.messages
-    ]
-    for arrived_ns, topic, payload in sorted(every, key=lambda each: each[0]):
-        name = topic.encode()
-        at = patterns.first(name)
-        if at is None or name in ignored:
-            continue
-        decoded = decoders[names[at]].decode([name], [payload], np.array([arrived_ns]))
-        count += 1
-        good += bool(len(decoded.value)) and not decoded.refused
-    return count, good, {(each.device, each.field) for each in channels.channels}
-
 
 #: By style, some of the devices and channels that are there.
 WANTED = {
@@ -91,7 +49,7 @@ WANTED_OF_ALL = set().union(
 def test_traffic_in_the_style_of_a_product_is_read(style: str) -> None:
     """All of it, by the devices and channels that it has."""
     traffic = heard(STYLES[style]())
-    config = _config(plan(traffic))
+    config = config_of(plan(traffic))
     count, good, found = decoded_by(config, traffic)
 
     # A node's birth holds no measurement.
@@ -103,7 +61,7 @@ def test_all_of_it_mixed_on_one_broker_is_read() -> None:
     """As each by itself; what is passed over is told."""
     traffic = heard(*(style() for style in STYLES.values()))
     found = plan(traffic)
-    count, good, devices = decoded_by(_config(found), traffic)
+    count, good, devices = decoded_by(config_of(found), traffic)
 
     assert found.part >= 0.95
     assert good >= 0.95 * count
@@ -148,7 +106,7 @@ def test_a_feed_says_which_preset_could_stand_in_its_place() -> None:
 
     for (topic, payload), name in zip(sent, ("zigbee2mqtt", "tasmota", None), strict=True):
         found = plan(heard(iter([(at, topic, payload, False) for at in range(3)])))
-        text = configuration(found, _MQTT, "a test")
+        text = configuration(found, MQTT, "a test")
         said = re.findall(r'^# preset = "(\w+)" reads such topics in a line: ', text, re.MULTILINE)
         assert said == ([] if name is None else [name])
 
@@ -158,7 +116,7 @@ def _feed_of(topic: str, payloads: Sequence[object]) -> dict[str, Any]:
     told = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in payloads]
     traffic = heard(iter([(at * 10.0, topic, each, False) for at, each in enumerate(told)]))
     found = plan(traffic)
-    count, good, _ = decoded_by(_config(found), traffic)
+    count, good, _ = decoded_by(config_of(found), traffic)
     assert count == good
     (proposed,) = found.feeds.values()
     return proposed.table
@@ -238,7 +196,7 @@ def test_the_same_messages_give_the_same_file() -> None:
 
     first, second = plan(heard(iter(streams))), plan(heard(iter(shuffled)))
 
-    assert configuration(first, _MQTT, "a test") == configuration(second, _MQTT, "a test")
+    assert configuration(first, MQTT, "a test") == configuration(second, MQTT, "a test")
 
 
 def _one_topic_many_devices() -> Iterator[Sent]:
@@ -335,7 +293,7 @@ def test_other_traffic_is_read(stream: object, wanted: set[tuple[str, str]]) -> 
     """By the same rules: of other names, depths, shapes, times and languages."""
     assert callable(stream)
     traffic = heard(stream())
-    count, good, found = decoded_by(_config(plan(traffic)), traffic)
+    count, good, found = decoded_by(config_of(plan(traffic)), traffic)
 
     assert good == count > 0
     assert found >= wanted
@@ -399,7 +357,7 @@ def test_every_message_is_told_of_whatever_the_topics_are() -> None:
         for again in range(2):
             traffic.add(topic.encode(), payload, NOW_S * 10**9 + 2 * at + again)
     found = plan(traffic)
-    _config(found)
+    config_of(found)
 
     passed = sum(each.messages for each in found.passed)
     heard = sum(share.heard for share in found.shares.values())
@@ -429,115 +387,4 @@ def test_any_traffic_gives_a_file_that_can_be_read(messages: list[tuple[str, byt
     found = plan(traffic)
 
     if found.feeds:
-        _config(found)
-
-
-def _channels(*sent: Sent) -> dict[str, dict[str, object]]:
-    """The channels of all feeds that are written, without what names them."""
-    config = tomllib.loads(configuration(plan(heard(iter(sent))), _MQTT, "a test"))
-    return {
-        name: {key: value for key, value in table.items() if key != "path"}
-        for feed in config.get("feed", {}).values()
-        for name, table in feed["channels"].items()
-    }
-
-
-def test_what_only_rises_and_is_called_as_counts_are_is_a_counter() -> None:
-    """By each topic alone; a temperature that rises is none, nor a count that falls."""
-    sent = []
-    for at in range(12):
-        for number, press in enumerate(("a", "b")):
-            body = {
-                "energy": 812.4 + 100 * number + at / 10,
-                "totalParts": 7 * at,
-                "temperature": 20.5 + at,
-                "cycles": 5 + at % 4,
-                "hours": 312.5,
-            }
-            sent.append((at * 10.0, f"hall/{press}/state", json.dumps(body).encode(), False))
-    found = _channels(*sent)
-
-    counters = {name for name, table in found.items() if table.get("counter")}
-    assert counters == {"energy", "totalParts"}
-    assert found.keys() >= {"temperature", "cycles", "hours"}
-
-
-@pytest.mark.parametrize(
-    ("name", "unit", "is_one"),
-    [
-        ("ENERGY.Total", "", True),
-        ("total_kwh", "", True),
-        ("production", "kWh", True),
-        ("production", "", False),
-        ("energy.voltage", "", False),
-        ("power_total_w", "", False),
-        ("tank_total_percent", "", False),
-        ("total_act_power", "", False),
-        ("total", "W", False),
-        ("current_consumption", "", False),
-    ],
-)
-def test_what_a_count_is_called(name: str, unit: str, is_one: bool) -> None:
-    """By its own name and unit, and not by what it stands in: a power that rises is no count."""
-    keys: dict[str, object] = {"unit": unit} if unit else {}
-    found = completed(name, keys, Values(count=9, low=1, high=9, rises=8), unit)
-    assert found.get("counter", False) is is_one
-
-
-def test_a_few_words_that_come_again_are_a_text_channel() -> None:
-    """In objects and alone; names, versions and messages that say ever new things are none."""
-    modes = ["cutting", "idle", "tool change", "cutting", "cutting", "idle"] * 2
-    sent = []
-    for at, mode in enumerate(modes):
-        body = {
-            "mode": mode,
-            "load": 40.5 + at % 3,
-            "firmware": "v1.2",
-            "message": f"job {at} is done",
-        }
-        sent.append((at * 10.0, "hall/lathe/state", json.dumps(body).encode(), False))
-        sent.append((at * 10.0, "cells/press/program", mode.encode(), False))
-        sent.append((at * 10.0, "cells/press/note", f"{mode} of {at} parts".encode(), False))
-    found = _channels(*sent)
-
-    assert found["mode"] == {"type": "text"}
-    assert found["program"] == {"type": "text"}
-    assert found.keys() == {"mode", "load", "program"}
-
-
-def test_texts_and_counters_are_read_as_they_are_written_down() -> None:
-    """By the gateway's decoder, as all that is proposed is."""
-    sent = [
-        (
-            at * 10.0,
-            "hall/lathe/state",
-            json.dumps({"mode": mode, "energy": 5 + at}).encode(),
-            False,
-        )
-        for at, mode in enumerate(["cutting", "idle", "tool change"] * 4)
-    ]
-    traffic = heard(iter(sent))
-    config = _config(plan(traffic))
-    count, good, found = decoded_by(config, traffic)
-
-    assert (count, good) == (12, 12)
-    assert {field for _, field in found} == {"mode", "energy"}
-    (feed,) = config.feed.values()
-    assert feed.counters == ("energy",)
-
-
-def test_topics_that_say_whether_devices_are_there_are_their_feeds() -> None:
-    """As each product has them; what a bridge says of itself, or a topic of readings, is none."""
-    config = _config(plan(heard(*(style() for style in STYLES.values()))))
-    found = {}
-    for feed in config.feed.values():
-        if (said := feed.availability) is not None:
-            found[said.topic[0]] = (said.path, said.online, said.offline)
-
-    assert found == {
-        "zigbee2mqtt/{device}/availability": ("state", ("online",), ("offline",)),
-        "tele/{device}/LWT": (None, ("online",), ("offline",)),
-        "shellies/{device}/online": (None, ("true",), ("false",)),
-        "{device}/online": (None, ("true",), ("false",)),
-        "{device}/status": (None, ("online",), ("offline",)),
-    }
+        config_of(found)
