@@ -38,8 +38,8 @@ class Named:
     """What is known of a channel that formulas name.
 
     Attributes:
-        is_new: bool[n], ticks at which it has a value.
-        value: float64[n], the value there.
+        is_new: bool[n], ticks at which it has a reading.
+        value: float64[n], the value there; NaN where that of a derived channel is missing.
     """
 
     is_new: NDArray[np.bool_]
@@ -125,7 +125,7 @@ class Formula:
         """The channel's value at each tick.
 
         Args:
-            ticks: All ticks at which one of the channels that it names has a value.
+            ticks: All ticks at which one of the channels that it names has a reading.
             named: What these channels have there.
             known: What they had before.
 

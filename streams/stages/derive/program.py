@@ -95,12 +95,12 @@ class Program:
                 why[is_new] = cause[name][rows[is_new]]
             made.append(Made(formula.name, part.place, part.time_ns, found, why))
             if formula.name in self._known:
-                is_there = ~np.isnan(found)
+                # What is missing is new, too: the value before it must not stand in for it.
                 named[formula.name] = new = Named(
                     np.zeros(len(ticks), np.bool_), np.full(len(ticks), np.nan)
                 )
-                new.is_new[rows[is_there]] = True
-                new.value[rows[is_there]] = found[is_there]
+                new.is_new[rows] = True
+                new.value[rows] = found
                 cause[formula.name] = np.full(len(ticks), -1, np.int32)
                 cause[formula.name][rows] = why
         for name, memory in self._known.items():

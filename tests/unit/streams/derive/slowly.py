@@ -89,10 +89,8 @@ class Slowly:
             )
             scale, offset = own.to_kept
             value = value * float(scale) + float(offset)
-            found[name] = value if math.isfinite(value) else _NAN
-            if math.isfinite(value):
-                new[name] = value
-                self.channels.setdefault(name, []).append((time_ns, value))
+            found[name] = new[name] = value if math.isfinite(value) else _NAN
+            self.channels.setdefault(name, []).append((time_ns, found[name]))
         return found
 
 

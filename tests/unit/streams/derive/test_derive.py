@@ -220,6 +220,9 @@ def test_it_is_what_a_slow_way_says(
     """However readings arrive, are cut into batches, and however often the process is restarted."""
     derived = {f"d{at}": {"value": text, "max_age": "4s"} for at, text in enumerate(texts)}
     derived["last"] = {"value": "d0 + x", "max_age": "3s"}
+    derived["of_it"] = {"value": "previous(last) + y if y < 2 else last", "max_age": "4s"}
+    derived["missing"] = "isnan(d0 / z)"
+    derived["for"] = {"value": "since(missing > 0)", "max_age": "4s"}
     feed = feed_of(derived)
     clock: dict[int, float] = {}
     met: set[tuple[int, float, str]] = set()
@@ -301,6 +304,44 @@ def test_nothing_is_divided_by_zero_and_nothing_missing_is_compared() -> None:
     assert found["big"] == pytest.approx([0, math.nan], nan_ok=True)
     assert found["c"] == [0, 1]
     assert found["n"] == [1, 0]
+
+
+def test_what_is_worked_out_from_what_is_missing_is_missing_too() -> None:
+    """As if the expressions stood in each other; cut anywhere, and over a restart."""
+    derived = {
+        "ratio": "x / y",
+        "load": "ratio * x",
+        "at_once": "(x / y) * x",
+        "twice": "ratio * 2",
+        "step": "delta(ratio)",
+        "was_missing": "isnan(ratio)",
+    }
+    rows: list[_Row] = []
+    for second, (x, y) in enumerate([(6.0, 2.0), (9.0, 0.0), (8.0, 2.0)]):
+        rows += [(0, float(second), "x", x), (0, float(second), "y", y)]
+    # At 3 s only x says something, and is met by a y of 0.
+    rows += [(0, 2.5, "y", 0.0), (0, 3.0, "x", 1.0)]
+    wanted = {
+        "ratio": [3, math.nan, 4, math.nan, math.nan],
+        "load": [18, math.nan, 32, math.nan, math.nan],
+        "at_once": [18, math.nan, 32, math.nan, math.nan],
+        "twice": [6, math.nan, 8, math.nan, math.nan],
+        # What looks at the values before passes over those that are missing.
+        "step": [math.nan, math.nan, 1, 1, 1],
+        "was_missing": [0, 1, 0, 1, 1],
+    }
+
+    for cut in (0, 2, 4, 6, 7):
+        line = Line(feed_of(derived))
+        line.take(rows[:cut])
+        line.end()
+        line.restart()
+        line.take(rows[cut:])
+        found: dict[str, list[float]] = {}
+        for (_, name, _), value in sorted(line.end().items(), key=lambda each: each[0][2]):
+            found.setdefault(name, []).append(value)
+        for name, values in wanted.items():
+            assert found[name] == pytest.approx(values, nan_ok=True), (name, cut)
 
 
 def test_a_span_with_too_many_readings_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
