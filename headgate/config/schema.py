@@ -37,6 +37,7 @@ from headgate.config.values import (
     TokenFile,
     TokenVariable,
 )
+from headgate.core.channels import Channel
 from headgate.core.units import (
     DurationNs,
     SizeBytes,
@@ -354,6 +355,11 @@ class Config(Table):
     def identities(self) -> dict[str, tuple[str, ...] | None]:
         """By feed, the names of the tags that tell its devices apart; None: all of them."""
         return {name: feed.telling for name, feed in self.feed.items()}
+
+    def is_derived(self, channel: Channel) -> bool:
+        """Whether a channel is worked out from others, as its feed says today."""
+        feed = self.feed.get(channel.feed)
+        return feed is not None and feed.is_derived(channel)
 
     def source_file(self, source: str, name: str) -> Path:
         """A file that each source has one of in ``gateway.data_dir``.

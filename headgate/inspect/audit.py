@@ -58,6 +58,7 @@ from headgate.core.records import (
     decode_readings,
     decode_rejected,
     decode_retried,
+    derived_in,
     part_of,
     schema_of,
 )
@@ -79,6 +80,8 @@ class Account:
         past_horizon: Received past the device's horizon.
         rejected_past_horizon: Rejected past the device's horizon.
         in_log_before_horizon: Those of ``in_log`` that lie before the horizon.
+        became_derived: Others before it that may be in windows of a derived channel: such a window
+            was open when the channel that sent them became a derived one of the same name.
         set_back: Others before the horizon, which may be open: the device's clock went back with
             them, to where no window was ever closed, and nothing has come since that refutes it.
         is_evicted: Retention has deleted part of the span, so it can't be checked.
@@ -91,6 +94,7 @@ class Account:
     past_horizon: int = 0
     rejected_past_horizon: int = 0
     in_log_before_horizon: int = 0
+    became_derived: int = 0
     set_back: int = 0
     is_evicted: bool = False
 
@@ -108,7 +112,8 @@ class Account:
         settled = self.aggregated + self.rejected.total() - self.rejected_past_horizon
         if settled > due:
             return due - settled
-        return max(0, due - self.in_log_before_horizon - self.set_back - settled)
+        may_be = self.in_log_before_horizon + self.set_back + self.became_derived
+        return max(0, due - may_be - settled)
 
 
 @dataclass(slots=True)
@@ -165,6 +170,7 @@ class Audit:
             total.past_horizon += account.past_horizon
             total.rejected_past_horizon += account.rejected_past_horizon
             total.in_log_before_horizon += account.in_log_before_horizon
+            total.became_derived += account.became_derived
             total.set_back += account.set_back
         return total
 
@@ -205,6 +211,8 @@ class _Auditor:
         }
         self._span_ns = int(np.lcm.reduce([span_ns, *filter(None, self._window_ns.values())]))
         self._accounts: defaultdict[tuple[Device, int], Account] = defaultdict(Account)
+        # Of the partition at hand, readings in windows of derived channels, by channel and start.
+        self._derived: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._horizons: defaultdict[Device, Horizon] = defaultdict(Horizon)
         self._grace_ns = {name: feed.grace for name, feed in config.feed.items()}
         # What retention has taken. By device, the last span that it reaches into; partitions whose
@@ -276,6 +284,7 @@ class _Auditor:
                 (batch.time_ns >= closed_ns) & (batch.time_ns < island_ns)
             )
             in_log = record.offset >= committed
+            self._note_became_derived(batch, is_counted=not in_log)
             returns.look(batch, is_counted=not in_log)
             for device, span, count, past in self._count(channels, batch, is_past):
                 account = self._accounts[device, span]
@@ -293,6 +302,24 @@ class _Auditor:
         for device, times_ns in returns.open_ns.items():
             for time_ns in times_ns:
                 self._accounts[device, self._span_of(time_ns)].set_back += 1
+
+    def _note_became_derived(self, batch: Batch, *, is_counted: bool) -> None:
+        """Let readings be in windows of a derived channel of their name, as many as those have."""
+        channels = batch.channels.channels
+        for row in np.unique(batch.channel).tolist():
+            channel = channels[row]
+            windows = self._derived.get(channel.key)
+            if windows is None or not is_counted:
+                continue
+            window_ns = self._window_ns[channel.feed]
+            starts_ns = batch.time_ns[batch.channel == row] // window_ns * window_ns
+            for start_ns, count in zip(
+                *(each.tolist() for each in np.unique(starts_ns, return_counts=True)), strict=True
+            ):
+                may_be = min(windows.get(start_ns, 0), count)
+                if may_be:
+                    windows[start_ns] -= may_be
+                    self._accounts[channel.owner, self._span_of(start_ns)].became_derived += may_be
 
     def _note_eviction(self, offset: int, partition: int, batch: Batch, met: set[Device]) -> None:
         """Find out, from the first kept record of each device, how far eviction reaches.
@@ -314,6 +341,7 @@ class _Auditor:
     async def _read_aggregates(self, partition: int) -> None:
         newest: dict[tuple[str, int], int] = {}
         owners: dict[str, Device] = {}
+        self._derived.clear()
         at = TopicPartition(topic(self._config, AGGREGATES), partition)
         start, _ = await self._log.offsets(at)
         async for record in self._records(at):
@@ -321,18 +349,22 @@ class _Auditor:
             try:
                 check_schema(record.headers, *AGGREGATES_SCHEMAS)
                 aggregates = decode_aggregates(record.value, channels, has_sketches=False)
+                # Nobody has sent what is in windows of derived channels. The windows say which
+                # these are: today's configuration does not know what it was when they closed.
+                is_derived = derived_in(record.headers, len(aggregates))
             except DataError:
                 continue  # damaged: its readings are missing, and the account says so
             counts = aggregates.n + aggregates.flagged
-            columns = (aggregates.channel, aggregates.start_ns, aggregates.window_ns, counts)
-            for row, start_ns, window_ns, count in zip(
-                *(column.tolist() for column in columns), strict=True
+            columns = (aggregates.channel, aggregates.start_ns, aggregates.window_ns)
+            for row, start_ns, window_ns, count, is_made in zip(
+                *(column.tolist() for column in (*columns, counts, is_derived)), strict=True
             ):
                 channel = channels.channels[row]
                 if window_ns != self._window_ns.get(channel.feed):
                     continue
-                if self._config.feed[channel.feed].is_derived(channel):
-                    continue  # nobody has sent what is in them
+                if is_made:
+                    self._derived[channel.key][start_ns] = count
+                    continue
                 device = channel.owner
                 if start > 0 and device not in self._evicted_to:
                     self._evict_to(device, start_ns)

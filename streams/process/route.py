@@ -7,15 +7,16 @@ a partition can be read side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.batch import Batch, concat
-from headgate.core.channels import ChannelTable, Device
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.log import Record, TopicPartition
+from headgate.core.lookup import ByChannel
 from headgate.core.records import (
     aggregates_records,
     anomalies_records,
@@ -46,6 +47,7 @@ class Route:
         aggregates: Name of the topic in the log.
         anomalies: Name of the topic in the log.
         quarantine: Name of the topic in the log.
+        is_derived: Whether a channel is worked out from others: its windows are marked.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Route:
         aggregates: str,
         anomalies: str,
         quarantine: str,
+        is_derived: Callable[[Channel], bool] = lambda _: False,
     ) -> None:
         self._placement = placement
         self._channels = channels
         self._aggregates = aggregates
         self._anomalies = anomalies
         self._quarantine = quarantine
+        self._is_derived = ByChannel(channels, np.bool_, is_derived)
 
     def records(self, results: Results) -> dict[TopicPartition, list[Record]]:
         """The records to append, by partition, in the order in which to append them."""
@@ -79,7 +83,9 @@ class Route:
         for partition, anomalies in self._by_partition(results.anomalies).items():
             add(self._anomalies, partition, anomalies_records(anomalies))
         for partition, aggregates in self._aggregates_by_partition(results.aggregates):
-            add(self._aggregates, partition, aggregates_records(aggregates, self._channels))
+            is_derived = self._is_derived[aggregates.channel]
+            more = aggregates_records(aggregates, self._channels, is_derived)
+            add(self._aggregates, partition, more)
         return records | self.rejected(results.rejected)
 
     def rejected(self, rejected: tuple[Rejected, ...]) -> dict[TopicPartition, list[Record]]:

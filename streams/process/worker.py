@@ -178,6 +178,7 @@ class Worker:
             aggregates=topic(config, AGGREGATES),
             anomalies=topic(config, ANOMALIES),
             quarantine=self._quarantine,
+            is_derived=config.is_derived,
         )
 
     def revoke(self, partitions: Iterable[int], generation: int | None) -> None:

@@ -33,6 +33,7 @@ from headgate.core.records.aggregates import (
     aggregates_record,
     aggregates_records,
     decode_aggregates,
+    derived_in,
     encode_aggregates,
 )
 from headgate.core.records.anomalies import (
@@ -167,6 +168,7 @@ __all__ = [
     "decode_rejected",
     "decode_retried",
     "decode_states",
+    "derived_in",
     "encode_aggregates",
     "encode_anomalies",
     "encode_availability",

@@ -15,7 +15,7 @@ from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
 from headgate.core.ipc import from_ipc, numbers, to_ipc
 from headgate.core.iso import iso_text
-from headgate.core.log import AGGREGATES, Record
+from headgate.core.log import AGGREGATES, Headers, Record
 from headgate.core.records.arrow import NAMES, TIME, check_times
 from headgate.core.records.keys import channel_rows, key_column
 from headgate.core.records.kind import RecordKind, Row, Takes, finite, whole
@@ -32,6 +32,10 @@ TEXT_AGGREGATES_SCHEMA = b"aggregates/2"
 COUNT_AGGREGATES_SCHEMA = b"aggregates/3"
 
 AGGREGATES_SCHEMAS = (AGGREGATES_SCHEMA, TEXT_AGGREGATES_SCHEMA, COUNT_AGGREGATES_SCHEMA)
+
+#: The header that marks windows of derived channels: a bit for each window of the record, the
+#: lowest of each byte first. Only records that have such have it; older readers pass it over.
+_DERIVED = "derived"
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -148,14 +152,30 @@ def decode_aggregates(
     )
 
 
-def aggregates_record(aggregates: Aggregates, channels: ChannelTable) -> Record:
-    """An ``aggregates`` record."""
-    headers = (("schema", _schema(aggregates, channels)),)
-    return Record(encode_aggregates(aggregates, channels), headers=headers)
+def aggregates_record(
+    aggregates: Aggregates,
+    channels: ChannelTable,
+    is_derived: NDArray[np.bool_] | None = None,
+) -> Record:
+    """An ``aggregates`` record.
+
+    Args:
+        aggregates: The windows.
+        channels: The table that they point into.
+        is_derived: bool[k], which of them are of derived channels; None for none.
+    """
+    headers = [("schema", _schema(aggregates, channels))]
+    if is_derived is not None and is_derived.any():
+        headers.append((_DERIVED, np.packbits(is_derived, bitorder="little").tobytes()))
+    return Record(encode_aggregates(aggregates, channels), headers=tuple(headers))
 
 
-def aggregates_records(aggregates: Aggregates, channels: ChannelTable) -> list[Record]:
-    """Closed windows as as many records as it takes."""
+def aggregates_records(
+    aggregates: Aggregates,
+    channels: ChannelTable,
+    is_derived: NDArray[np.bool_] | None = None,
+) -> list[Record]:
+    """Closed windows as as many records as it takes; arguments as of ``aggregates_record``."""
     return whole(
         len(aggregates),
         lambda first, end: aggregates_record(
@@ -163,8 +183,31 @@ def aggregates_records(aggregates: Aggregates, channels: ChannelTable) -> list[R
             if (first, end) == (0, len(aggregates))
             else aggregates.take(np.arange(first, end)),
             channels,
+            None if is_derived is None else is_derived[first:end],
         ),
     )
+
+
+def derived_in(headers: Headers, count: int) -> NDArray[np.bool_]:
+    """Which of a record's windows are of derived channels, as it says itself.
+
+    Args:
+        headers: The record's.
+        count: Of its windows.
+
+    Returns:
+        bool[count]; none of a record that does not say.
+
+    Raises:
+        DataError: ``bad_record``: it says so of more or fewer windows than it has.
+    """
+    for name, value in headers:
+        if name == _DERIVED:
+            bits = np.unpackbits(np.frombuffer(value, np.uint8), bitorder="little")
+            if len(value) != -(-count // 8) or bits[count:].any():
+                raise DataError("bad_record", "derived channels are marked in other windows")
+            return bits[:count].astype(np.bool_)
+    return np.zeros(count, np.bool_)
 
 
 def _schema(aggregates: Aggregates, channels: ChannelTable) -> bytes:

@@ -66,11 +66,16 @@ class Books:
         aggregates = self.windows(window, n, flagged)
         await self.append(AGGREGATES, aggregates_record(aggregates, self.table))
 
-    def windows(self, window: int, n: int, flagged: int = 0) -> Aggregates:
+    async def derived(self, window: int, n: int, name: str = "p") -> None:
+        """A window of 10 s of a derived channel has closed."""
+        aggregates = self.windows(window, n, name=name)
+        await self.append(AGGREGATES, aggregates_record(aggregates, self.table, np.array([True])))
+
+    def windows(self, window: int, n: int, flagged: int = 0, name: str = "x") -> Aggregates:
         """A closed window of 10 s."""
         one = np.ones(1, np.int64)
         return Aggregates(
-            channel=np.array([self._row], np.int32),
+            channel=np.array([self.table.row(Channel("f", "d", "f", name))], np.int32),
             start_ns=one * window * 10 * _S,
             window_ns=one * 10 * _S,
             n=one * n,
@@ -162,6 +167,72 @@ async def test_a_lost_reading_is_a_gap(books: Books) -> None:
 
     assert not result.is_balanced
     assert account.gap == 1
+
+
+async def test_windows_of_derived_channels_hold_no_readings(books: Books) -> None:
+    """They say so themselves: the configuration has none of that name, any more."""
+    await books.received(1, 2, 3)
+    await books.aggregated(0, 3)
+    await books.derived(0, 3)
+    await books.committed(1)
+    result, account = await books.settle()
+
+    assert result.is_balanced
+    assert (account.received, account.aggregated, account.became_derived) == (3, 3, 0)
+
+
+async def test_a_derived_channel_hides_no_loss(books: Books) -> None:
+    """However many readings its own windows have."""
+    await books.received(1, 2, 3)
+    await books.aggregated(0, 2)
+    await books.derived(0, 30)
+    await books.committed(1)
+    _, account = await books.settle()
+
+    assert account.gap == 1
+
+
+@pytest.mark.parametrize(("held", "gap"), [(5, 0), (2, 0), (1, 1)])
+async def test_a_channel_that_became_a_derived_one_is_not_lost(
+    books: Books, held: int, gap: int
+) -> None:
+    """Neither what it sent before, nor what was in the window that was open then."""
+    await books.received(1, 2, 3)
+    await books.received(11, 12)
+    await books.aggregated(0, 3)
+    await books.derived(1, held, "x")
+    await books.derived(2, 9, "x")
+    # Others of the device go on.
+    await books.append(AGGREGATES, aggregates_record(books.windows(2, 0, name="y"), books.table))
+    await books.committed(2)
+    _, account = await books.settle()
+
+    assert account.gap == gap
+
+
+async def test_a_channel_that_is_derived_today_was_sent_before(tmp_path: Path) -> None:
+    """Its windows of that time are counted as what they were."""
+    feed = {"topic": "{device}", "channels": {"y": {}}, "derived": {"x": "y * 2"}}
+    config = Config.model_validate(
+        {
+            "gateway": {"data_dir": str(tmp_path)},
+            "log": {"partitions": 1},
+            "local_store": {},
+            "feed": {"f": feed},
+        }
+    )
+    log = SqliteLog(config.log_path, SystemClock())
+    await log.start()
+    await log.ensure_topics(topic_specs(config))
+    books = Books(config, log)
+    await books.received(1, 2, 3)
+    await books.aggregated(0, 3)
+    await books.committed(1)
+    result, account = await books.settle()
+    await log.stop()
+
+    assert result.is_balanced
+    assert account.aggregated == 3
 
 
 async def test_a_reading_counted_twice_is_a_gap(books: Books) -> None:

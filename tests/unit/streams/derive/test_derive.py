@@ -218,7 +218,9 @@ def test_it_is_what_a_slow_way_says(
     restarts: bool,
 ) -> None:
     """However readings arrive, are cut into batches, and however often the process is restarted."""
-    derived = {f"d{at}": {"value": text, "max_age": "4s"} for at, text in enumerate(texts)}
+    derived: dict[str, object] = {
+        f"d{at}": {"value": text, "max_age": "4s"} for at, text in enumerate(texts)
+    }
     derived["last"] = {"value": "d0 + x", "max_age": "3s"}
     derived["of_it"] = {"value": "previous(last) + y if y < 2 else last", "max_age": "4s"}
     derived["missing"] = "isnan(d0 / z)"
