@@ -267,12 +267,14 @@ def _misfits(
 ) -> Iterator[DerivedProblem]:
     """Where units do not go together."""
     units = {name: channel.unit for name, channel in channels.items()}
+    differences: set[str] = set()
     for name in in_order(read):
         table = tables[name]
         text = _text(table)
         kept = table.get("to") or table.get("unit")
         try:
-            unit_of(read[name], units, table.get("unit"))
+            if unit_of(read[name], units, table.get("unit"), table.get("to"), differences):
+                differences.add(name)
         except ExpressionError as error:
             error.text = text
             yield DerivedProblem(name, str(error), error.pointer)

@@ -9,11 +9,11 @@ that they have none (``_FACTORS``), and then how large the unit is, is not known
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from headgate.config.conversion import kind_of, measure
+from headgate.config.conversion import conversion, kind_of, measure
 from headgate.core.expressions.nodes import ExpressionError, Kind, Node
 
 #: Numbers that count or convert, and are no constants of nature.
@@ -37,6 +37,7 @@ class _Unit:
         offset: What it is at 0; None: it is a difference, or not known.
         number: The number, where it is no more than that.
         text: How it is written; empty where it is worked out.
+        is_difference: Whether it is known to be that of two values, so that no zero is meant.
     """
 
     powers: _Powers | None = None
@@ -44,6 +45,7 @@ class _Unit:
     offset: float | None = None
     number: float | None = None
     text: str = ""
+    is_difference: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -64,18 +66,51 @@ _ANY = _Unit()
 _PLAIN = _Unit((), 1.0)
 
 
-def unit_of(node: Node, units: Mapping[str, str], wanted: object = None) -> None:
+def unit_of(
+    node: Node,
+    units: Mapping[str, str],
+    wanted: object = None,
+    to: object = None,
+    differences: Collection[str] = (),
+) -> bool:
     """Check that the units in an expression go together, and with that of what is worked out.
 
     Args:
         node: The expression.
         units: By channel, its unit; those that are not there, or empty, go with anything.
         wanted: The unit that what is worked out is said to be in, if it is said.
+        to: The unit that it is converted to, if it is.
+        differences: Channels whose values are differences, although their units don't say so.
+
+    Returns:
+        Whether it is known to be a difference.
 
     Raises:
         ExpressionError: They don't, and where.
     """
-    found = _Checker(units).of(node)
+    found = _Checker(units, differences).of(node)
+    _check_said(node, found, wanted)
+    if found.is_difference and isinstance(wanted, str) and isinstance(to, str):
+        _check_difference(node, wanted, to)
+    return found.is_difference
+
+
+def _check_difference(node: Node, unit: str, to: str) -> None:
+    """A difference has no zero that could lie elsewhere: 5 °C more are 9 °F more, and not 41."""
+    try:
+        offset = conversion(unit, to).offset
+    except ValueError:
+        return  # told where these two stand
+    if offset:
+        raise ExpressionError(
+            f'expected units of differences, got "{unit}" to "{to}", which adds '
+            f'{float(offset):.6g}; write "delta_degC", "delta_degF" or "K" to "delta_degC"',
+            node.at,
+        )
+
+
+def _check_said(node: Node, found: _Unit, wanted: object) -> None:
+    """Hold what was found against the unit that it is said to be in."""
     if not isinstance(wanted, str) or not wanted.strip() or node.kind is Kind.CONDITION:
         return
     said = _read(wanted)
@@ -118,13 +153,14 @@ def _differ(one: float | None, other: float | None) -> bool:
 class _Checker:
     """Goes through one expression."""
 
-    def __init__(self, units: Mapping[str, str]) -> None:
+    def __init__(self, units: Mapping[str, str], differences: Collection[str]) -> None:
         self._units = units
+        self._differences = differences
         same = ("+", "-", "%", "min", "max", "clip", "between", "<", "<=", ">", ">=", "==", "!=")
         kept = ("negative", "abs", "previous", *(f"{each} over" for each in _KEEPING))
         self._rules: dict[str, Callable[[Node, Sequence[_Unit]], _Unit]] = {
             "number": lambda node, _: _Unit((), None, number=node.number),
-            "name": lambda node, _: _read(units.get(node.name, "")),
+            "name": self._channel,
             "if": lambda node, args: self._same(node, args[1:], node.args[1:]),
             "*": self._product,
             "/": self._quotient,
@@ -134,7 +170,9 @@ class _Checker:
             "log": self._plain,
             "round": lambda _, args: args[0],
             "rate": lambda _, args: _times(_difference(args[0]), _Unit(_SECOND, 1.0), -1),
-            "integral": lambda _, args: _times(_difference(args[0]), _Unit(_SECOND, 1.0), 1),
+            "integral": lambda _, args: _times(
+                replace(_difference(args[0]), is_difference=False), _Unit(_SECOND, 1.0), 1
+            ),
             "delta": lambda _, args: _difference(args[0]),
             "std over": lambda _, args: _difference(args[0]),
             "age": lambda *_: _Unit(_SECOND, 1.0, text="s"),
@@ -168,9 +206,21 @@ class _Checker:
                 )
             if first.offset is None:
                 first = unit
+        is_minus = node.op == "-" and args[1].number is None
         if first is None:
-            return _ANY if any(unit.powers is None for unit in args) else args[0]
-        return _difference(first) if node.op == "-" and args[1].number is None else first
+            found = _ANY if any(unit.powers is None for unit in args) else args[0]
+            return _difference(found) if is_minus and _are_alike(args, parts) else found
+        if not is_minus:
+            return first
+        # What is less by a difference is what it was, and nothing is known beside what is open.
+        is_difference = args[0].is_difference or not args[1].is_difference
+        is_known = not any(unit.is_open for unit in args)
+        found = _difference(first)
+        return replace(found, is_difference=is_difference and is_known)
+
+    def _channel(self, node: Node, _: Sequence[_Unit]) -> _Unit:
+        unit = _read(self._units.get(node.name, ""))
+        return _difference(unit) if node.name in self._differences else unit
 
     def _product(self, _: Node, args: Sequence[_Unit]) -> _Unit:
         return _times(args[0], args[1], 1)
@@ -205,7 +255,14 @@ _KEEPING = ("mean", "min", "max", "median")
 
 def _difference(unit: _Unit) -> _Unit:
     """The unit of the difference of two values."""
-    return replace(unit, offset=None, number=None)
+    return replace(unit, offset=None, number=None, is_difference=True)
+
+
+def _are_alike(args: Sequence[_Unit], parts: Sequence[Node]) -> bool:
+    """Whether two values of an unknown unit are surely of the same: of one channel, or one text."""
+    one, other = args
+    is_of_one = len(parts[0].names) == 1 and parts[0].names == parts[1].names
+    return (is_of_one or bool(one.text and one.text == other.text)) and not other.is_difference
 
 
 def _times(one: _Unit, other: _Unit, power: int) -> _Unit:
@@ -223,7 +280,15 @@ def _times(one: _Unit, other: _Unit, power: int) -> _Unit:
     kept = tuple(sorted((name, each) for name, each in powers.items() if each))
     is_known = one.scale is not None and other.scale is not None
     scale = one.scale * other.scale**power if is_known else None  # type: ignore[operator]
-    return _Unit(kept, scale)
+    is_difference = any(
+        unit.is_difference and _has_zero(unit.powers or ()) for unit in (one, other)
+    )
+    return _Unit(kept, scale, is_difference=is_difference)
+
+
+def _has_zero(powers: _Powers) -> bool:
+    """Whether it measures what has a zero that units differ in: temperature."""
+    return any(name == "[temperature]" for name, _ in powers)
 
 
 def _raised(unit: _Unit, power: float) -> _Unit:
