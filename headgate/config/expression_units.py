@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from headgate.config.conversion import conversion, kind_of, measure
-from headgate.core.expressions.nodes import ExpressionError, Kind, Node
+from headgate.core.expressions.nodes import CHAINS, ExpressionError, Kind, Node
 
 #: Numbers that count or convert, and are no constants of nature.
 _FACTORS = {*range(1, 11), 12, 24, 60, 180, 360, 3600, 86_400, *(10**each for each in range(2, 13))}
@@ -186,7 +186,15 @@ class _Checker:
         """The unit of a part."""
         args = [self.of(each) for each in node.args]
         rule = self._rules.get(node.op)
-        return _ANY if rule is None else rule(node, args)
+        if rule is None:
+            return _ANY
+        if node.op not in CHAINS:
+            return rule(node, args)
+        found = args[0]
+        for at, arg in enumerate(args[1:], 1):
+            before = node.args[0] if at == 1 else replace(node, args=node.args[:at])
+            found = rule(replace(node, args=(before, node.args[at])), (found, arg))
+        return found
 
     def _same(self, node: Node, args: Sequence[_Unit], parts: Sequence[Node]) -> _Unit:
         """The unit of all of these, which must be one."""

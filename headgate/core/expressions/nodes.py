@@ -41,6 +41,9 @@ OF_CONDITION = ("since", "hold")
 #: All names that are functions when they are called.
 FUNCTIONS = tuple(dict.fromkeys([*POINTWISE, *OVER_TIME, *OVER_SPAN, *OF_CONDITION]))
 
+#: Operators of which several in a row are one part: each takes in what came of those before it.
+CHAINS = ("+", "-", "*", "/")
+
 #: What gives a condition.
 _CONDITIONS = frozenset(
     ("<", "<=", ">", ">=", "==", "!=", "and", "or", "not", "between", "isnan", "hold")
@@ -80,7 +83,7 @@ class Node:
 
     Attributes:
         op: An operator, ``number``, ``name``, ``if``, or a function; of a span ``mean over`` …
-        args: What it is worked out from.
+        args: What it is worked out from; of one of ``CHAINS`` two or more.
         at: Where it stands, as the number of a character from 0. Equal parts need not stand in
             the same place.
         number: Of a number.

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from headgate.core.expressions.nodes import (
+    CHAINS,
     FUNCTIONS,
     OF_CONDITION,
     OVER_SPAN,
@@ -27,7 +28,8 @@ from headgate.core.expressions.nodes import (
 )
 from headgate.core.units import parse_duration_ns
 
-#: Characters of an expression, parts in each other, and the largest power that is a number.
+#: Characters of an expression, parts in each other, of which a chain of one operator is one, and
+#: the largest power that is a number.
 MAX_CHARACTERS = 1000
 MAX_DEPTH = 30
 MAX_POWER = 100
@@ -244,11 +246,16 @@ class _Reader:
         op = _ARITHMETIC.get(type(node.op))
         if op is None:
             raise self._unknown(node)
-        one = self._of_kind(node.left, depth, Kind.NUMBER)
-        other = self._of_kind(node.right, depth, Kind.NUMBER)
-        if op == "**" and other.op == "number" and abs(other.number) > MAX_POWER:
-            raise ExpressionError(f"expected a power of at most {MAX_POWER}", other.at)
-        return Node(op, (one, other), self._at(node))
+        written = [node.right]
+        left = node.left
+        while op in CHAINS and isinstance(left, ast.BinOp) and type(left.op) is type(node.op):
+            written.append(left.right)
+            left = left.left
+        parts = tuple(self._of_kind(each, depth, Kind.NUMBER) for each in (left, *written[::-1]))
+        last = parts[-1]
+        if op == "**" and last.op == "number" and abs(last.number) > MAX_POWER:
+            raise ExpressionError(f"expected a power of at most {MAX_POWER}", last.at)
+        return Node(op, parts, self._at(node))
 
     def _joined(self, node: ast.BoolOp, depth: int) -> Node:
         op = "and" if isinstance(node.op, ast.And) else "or"

@@ -8,6 +8,7 @@ A comparison with it is false.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +33,11 @@ def work_out(op: str, args: tuple[Values, ...]) -> Values:
         if found.dtype == np.float64:
             found = np.where(np.isfinite(found), found, np.nan)
         return found
+
+
+def _chain(operator: Callable[[Values, Values], Values]) -> Callable[..., Values]:
+    """One operator several times, from the left: once infinite, nothing makes it finite again."""
+    return lambda *numbers: reduce(operator, numbers)
 
 
 def _unequal(one: Values, other: Values) -> Values:
@@ -83,10 +89,10 @@ def _same(number: Values) -> Values:
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Values]] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    "/": np.divide,
+    "+": _chain(np.add),
+    "-": _chain(np.subtract),
+    "*": _chain(np.multiply),
+    "/": _chain(np.divide),
     "%": np.mod,
     "**": _power,
     "negative": np.negative,

@@ -87,7 +87,7 @@ def test_what_it_is_not_is_shown(text: str, at: int) -> None:
         "-" * 999 + "x",
         "not " * 200 + "x > 1",
         "abs(" * 200 + "x" + ")" * 200,
-        "x" + "+x" * 499,
+        "x" + "+x-x" * 249,
         "1 if x > 1 else " * 60 + "x",
         "9" * 1000,
         "x" * 1_000_000,
@@ -110,6 +110,18 @@ def test_parts_in_each_other_may_be_as_many_as_it_says() -> None:
     parse("abs(" * (MAX_DEPTH - 1) + "x" + ")" * (MAX_DEPTH - 1))
     with pytest.raises(ExpressionError, match="at most 30 parts"):
         parse("abs(" * MAX_DEPTH + "x" + ")" * MAX_DEPTH)
+
+
+@pytest.mark.parametrize("op", ["+", "-", "*", "/"])
+def test_a_chain_of_one_operator_is_one_part(op: str) -> None:
+    """However long; what is in its parts counts on."""
+    assert str(parse(op.join("xyz"))) == f"({op} `x` `y` `z`)"
+    assert str(parse(f"x{op}(y{op}z)")) == f"({op} `x` ({op} `y` `z`))"
+    assert len(parse(op.join("x" * 500)).args) == 500
+    within = "abs(" * (MAX_DEPTH - 3) + op.join("x" * 50) + ")" * (MAX_DEPTH - 3)
+    assert parse(f"{within}{op}{op.join('y' * 50)}").names == ("x", "y")
+    with pytest.raises(ExpressionError, match="at most 30 parts"):
+        parse(f"abs({within}){op}y")
 
 
 @given(st.text("xy01.`'\"()+-*/%<>=!&|^~@#$?:;,[]{} \n\t\\abdefilmnorst5ü一", max_size=40))

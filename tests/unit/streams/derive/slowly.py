@@ -7,13 +7,14 @@ import operator
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 from headgate.config.derived import in_order
 from headgate.config.feed import FeedConfig
 from headgate.core.clock import NS_PER_S
-from headgate.core.expressions.nodes import OVER_SPAN, Node
+from headgate.core.expressions.nodes import CHAINS, OVER_SPAN, Node
 
 _NAN = math.nan
 
@@ -134,7 +135,8 @@ class _One:
         if any(math.isnan(each) for each in args):
             return _NAN
         try:
-            found = _NUMBERS[node.op](*args)
+            operation = _NUMBERS[node.op]
+            found = reduce(operation, args) if node.op in CHAINS else operation(*args)
         except (ZeroDivisionError, ValueError, OverflowError):
             return _NAN
         return found if isinstance(found, float) and math.isfinite(found) else _NAN

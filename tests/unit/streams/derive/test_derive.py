@@ -143,6 +143,7 @@ def _numbers(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     conditions = _conditions(inner)
     return st.one_of(
         st.builds("({} {} {})".format, inner, operators, inner),
+        st.builds("({0} {3} {1} {3} {2})".format, inner, inner, inner, st.sampled_from("+-*/")),
         st.builds("{}({})".format, st.sampled_from(["abs", "sqrt", "log", "exp", "-"]), inner),
         st.builds("{}({}, {})".format, st.sampled_from(["min", "max"]), inner, inner),
         st.builds("clip({}, -1, {})".format, inner, inner),
@@ -254,6 +255,28 @@ def test_it_is_what_a_slow_way_says(
     assert every.keys() == wanted.keys()
     for key, value in every.items():
         assert value == pytest.approx(wanted[key], rel=1e-6, abs=1e-9, nan_ok=True), key
+
+
+def test_a_long_sum_is_added_from_the_left() -> None:
+    """As all chains of one operator are; and what is too large on the way is missing."""
+    rows = [(0, 0.0, "x", 1e16), (0, 0.0, "y", 3.0), (0, 0.0, "z", 1e308)]
+    derived = {
+        "sum": " + ".join(["x"] + ["1"] * 100),
+        "less": " - ".join(["y"] + ["1"] * 40),
+        "product": " * ".join(["2"] * 40 + ["y"]),
+        "part": " / ".join(["y"] + ["2"] * 40),
+        "large": "z + z - z",
+        "larger": "z + z + z + -1 * z",
+    }
+    found = {name: values[0] for name, values in worked_out(derived, rows).items()}
+
+    # Each 1 is lost beside what is that large.
+    assert found["sum"] == 1e16
+    assert found["less"] == -37
+    assert found["product"] == 3 * 2.0**40
+    assert found["part"] == 3 / 2.0**40
+    assert math.isnan(found["large"])
+    assert math.isnan(found["larger"])
 
 
 def test_a_channel_is_met_by_its_last_value_while_that_is_young() -> None:
