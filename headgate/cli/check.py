@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
+    from headgate.config.spans import long_spans
     from headgate.config.unsaid import unsaid
     from headgate.core.clock import SystemClock
     from headgate.core.errors import ConfigError
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     told = [
         *misfits(config),
+        *long_spans(config),
         *split_devices(config),
         *displaced(config),
         *unsaid(config),

@@ -35,6 +35,9 @@ OVER_TIME = ("previous", "delta", "rate", "integral", "age")
 #: Functions of the readings of a span of time, which is their second argument.
 OVER_SPAN = ("mean", "min", "max", "std", "median", "count")
 
+#: Readings that such a span may have; with more its value is missing.
+MAX_SPAN_ROWS = 4096
+
 #: Functions of how long a condition holds; the second of them has a span.
 OF_CONDITION = ("since", "hold")
 

@@ -8,13 +8,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.expressions.nodes import MAX_SPAN_ROWS
 from streams.stages.arrays import NO_TIME_NS, ramp, stable_order
 from streams.stages.columns import StateColumns
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
 
 #: Readings that a span may have; with more its value is missing.
-MAX_ROWS = 4096
+MAX_ROWS = MAX_SPAN_ROWS
 
 #: Values that are looked at in one go: bounds memory where there are many ticks.
 _AT_ONCE = 1 << 20
