@@ -184,7 +184,9 @@ class Pipeline:
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(aggregates, anomalies, health, [], (), devices, followed.changes)
+        return Results(
+            aggregates, anomalies, health, [], (), devices, followed.changes, derived.rows
+        )
 
     def _work_on(self, rows: int, turn: Turn, moved: NDArray[np.int32]) -> Results:
         """All stages behind the first."""
@@ -209,7 +211,9 @@ class Pipeline:
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
         changes = followed.changes
-        return Results(aggregates, anomalies, health, turn.states, rejected, moved, changes)
+        return Results(
+            aggregates, anomalies, health, turn.states, rejected, moved, changes, derived.rows
+        )
 
     def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
         """Take note of what was said of whether devices are there.
@@ -287,7 +291,9 @@ class Pipeline:
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
         changes, devices = followed.changes, np.union1d(silence.devices, owing)
-        return Results(aggregates, anomalies, health, silence.states, (), devices, changes)
+        return Results(
+            aggregates, anomalies, health, silence.states, (), devices, changes, derived.rows
+        )
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""
@@ -383,10 +389,6 @@ class Pipeline:
             watch=self._watch,
             watch_cleaned=self._watch_cleaned,
         )
-
-    def derived_of(self, devices: NDArray[np.int32]) -> NDArray[np.int32]:
-        """int32[c]: rows of the derived channels that these devices have."""
-        return self._deriver.derived_of(devices)
 
     def _with_derived(self, batch: Batch, derived: Derivation) -> Batch:
         """Readings with those of derived channels behind them, by device."""

@@ -25,6 +25,7 @@ class Results:
         rejected: Readings that went no further, by reason.
         moved: int32[d], rows of the devices whose state has changed.
         changes: What text channels say anew, in order.
+        derived: int32[c], rows of the derived channels that have been worked out, each once.
     """
 
     aggregates: Aggregates
@@ -34,6 +35,7 @@ class Results:
     rejected: tuple[Rejected, ...]
     moved: NDArray[np.int32]
     changes: list[StateChange] = field(default_factory=list)
+    derived: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
 
 def joined(parts: Sequence[Results]) -> Results:
@@ -46,6 +48,12 @@ def joined(parts: Sequence[Results]) -> Results:
         [each for part in parts for each in part.health],
         [each for part in parts for each in part.states],
         tuple(rejected for part in parts for rejected in part.rejected),
-        np.unique(np.concatenate([np.empty(0, np.int32), *(part.moved for part in parts)])),
+        _united([part.moved for part in parts]),
         [each for part in parts for each in part.changes],
+        _united([part.derived for part in parts]),
     )
+
+
+def _united(rows: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Rows that are in any of these, each once, rising."""
+    return np.unique(np.concatenate([np.empty(0, np.int32), *rows]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from headgate.core.batch import Batch
 from headgate.core.channels import ChannelTable
@@ -199,12 +199,14 @@ class StateKeeper:
         self._told_ns[devices] = self._now_ns()
         return devices
 
-    def touch(self, devices: NDArray[np.int32]) -> None:
-        """Note that these devices' state has moved since their last snapshot."""
+    def touch(self, devices: NDArray[np.int32], derived: ArrayLike = ()) -> None:
+        """Note that these devices' state has moved since their last snapshot.
+
+        Derived channels that came of that are heard by it: no reading of theirs comes in.
+        """
         self._grow()
         self._has_moved[devices] = True
-        # No reading of theirs comes in: they are heard whenever their device is.
-        self._heard_ns[self._pipeline.derived_of(devices)] = self._now_ns()
+        self._heard_ns[np.asarray(derived, np.intp)] = self._now_ns()
 
     def count(self, partition: int) -> int:
         """Devices of a partition of which anything is known."""

@@ -230,7 +230,7 @@ class Worker:
         self._telemetry.open_rows.set(self._pipeline.open_rows())
         self._presence.tell(now_ns, self._pipeline.presence)
         if len(results.moved):
-            self._keeper.touch(results.moved)
+            self._keeper.touch(results.moved, results.derived)
             await self._append(self._route.records(results))
             # A window closed by the clock would close otherwise in a replay: write the decision
             # down before any reading that it makes late is worked on.
@@ -374,7 +374,7 @@ class Worker:
             f"the pipeline ({what})", self._config.streams.stage_timeout / NS_PER_S
         ):
             results = await self._in_thread(work, self._clock.monotonic_ns())
-        self._keeper.touch(results.moved)
+        self._keeper.touch(results.moved, results.derived)
         for at, more in self._route.records(results).items():
             records.setdefault(at, []).extend(more)
         self._in_hand.put_down()

@@ -66,7 +66,7 @@ async def _work(
     for record in (await read_all(log, readings))[first:end]:
         batch = decode_readings(record.value, table, Origin(readings.topic, 0, record.offset))
         results = pipeline.process(keeper.without_applied(batch), 0)
-        keeper.touch(results.moved)
+        keeper.touch(results.moved, results.derived)
         made.add(results, table)
     await log.append(state, keeper.snapshot(0, keeper.moved_buckets(0), end))
     return pipeline

@@ -75,6 +75,11 @@ class Derivation:
     made: Batch
     in_order: Batch
 
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """int32[c]: rows of the derived channels that have been worked out, each once."""
+        return np.unique(self.made.channel)
+
 
 class Deriver:
     """Works out derived channels. A stateful stage.
@@ -101,8 +106,6 @@ class Deriver:
             for at, field in enumerate(program.inputs)
         }
         self._inputs = inputs
-        # Rows of the derived channels.
-        self._derived = np.empty(0, np.int32)
         self._is_wanted = ByChannel(channels, np.bool_, self._wants)
         self._is_beside = ByChannel(channels, np.bool_, lambda each: each.feed in self._beside)
         self._known = 0
@@ -167,15 +170,6 @@ class Deriver:
         if self._programs:
             self._extend()
             self._go_back(self._places.of_channels(channels))
-
-    def derived_of(self, devices: NDArray[np.int32]) -> NDArray[np.int32]:
-        """int32[c]: rows of the derived channels that these devices have."""
-        if not self._programs:
-            return np.empty(0, np.int32)
-        self._extend()
-        is_asked = np.zeros(len(self._channels.devices), np.bool_)
-        is_asked[devices] = True
-        return self._derived[is_asked[self._channels.device_of[self._derived]]]
 
     def snapshot(self, selection: Selection) -> StateBlock:
         self._extend()
@@ -393,10 +387,6 @@ class Deriver:
             rows = known[made.channel]
         return rows
 
-    def _is_derived(self, channel: Channel) -> bool:
-        feed = self._feeds.get(channel.feed)
-        return feed is not None and feed.is_derived(channel)
-
     def _wants(self, channel: Channel) -> bool:
         """Whether readings of a channel are kept until nothing can come before them."""
         if channel.is_text:
@@ -422,8 +412,6 @@ class Deriver:
         new = range(self._known, len(table))
         self._known = len(table)
         ours = [row for row in new if self._wants(table.channels[row])]
-        made = [row for row in new if self._is_derived(table.channels[row])]
-        self._derived = np.concatenate([self._derived, np.array(made, np.int32)])
         self._is_ours[table.device_of[ours]] = True
         self._places.extend(ours)
         for _, program in self._programs:

@@ -58,7 +58,7 @@ class Lane:
             origin=Origin("readings", 0, offset),
         )
         results = self.pipeline.process(self.keeper.without_applied(batch), 0)
-        self.keeper.touch(results.moved)
+        self.keeper.touch(results.moved, results.derived)
 
     async def write(self, next_offset: int = 1) -> None:
         """Write down what has moved."""
@@ -332,3 +332,37 @@ async def test_derived_channels_are_written_down_with_what_they_are_made_from(
     (made,) = (each.aggregates for each in closed if len(each.aggregates))
     names = [again.channels.channels[row].field for row in made.channel.tolist()]
     assert dict(zip(names, made.n.tolist(), strict=True)) == {"p": 2, "x": 3}
+
+
+async def test_derived_channels_are_forgotten_with_the_tags_that_brought_them_about(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though their device, and so what is remembered of it, lives on."""
+    feed = {
+        "topic": "{device}",
+        "channels": {"x": {}},
+        "derived": {"p": "integral(x)"},
+        "tags": {"order": {"path": "order"}},
+    }
+    derived = {"local_store": {}, "log": {"partitions": 1}, "feed": {"f": feed}}
+    monkeypatch.setattr(f"{__name__}._CONFIG", Config.model_validate(derived))
+    lane, clock = Lane(log), ManualClock()
+    lane.keeper = StateKeeper(
+        log, "state", lane.pipeline, lane.placement, now_ns=clock.monotonic_ns
+    )
+    for day in range(9):
+        clock.advance(86400)
+        tags = (("order", str(day)),)
+        for second in range(3):
+            channel = Channel("f", "d", "f", "x", tags=tags, identity=())
+            lane.hear(channel, second=86400 * (1 + day) + 10 * second)
+        results = lane.pipeline.advance(10**15 * (1 + day))
+        lane.keeper.touch(results.moved, results.derived)
+        lane.keeper.forget_silent(2 * 86400 * _S)
+    await lane.write()
+    (record,) = await log.read(_AT, 0, max_bytes=1 << 30)
+    channels = [Channel.from_key(key) for key in read_snapshot(record).channels]
+
+    assert sorted((each.field, *each.tags[0]) for each in channels) == [
+        (field, "order", str(day)) for field in ("p", "x") for day in (6, 7, 8)
+    ]
