@@ -18,7 +18,7 @@ from headgate.core.runs import runs
 from streams.stages.arrays import NO_TIME_NS
 from streams.stages.columns import StateColumns
 from streams.stages.count.walk import Walk, steps_to
-from streams.stages.derive.spans import Span
+from streams.stages.derive.spans import Span, View
 from streams.stages.derive.ticks import Ticks, seconds
 
 #: Names of functions of a span, as a node has them.
@@ -98,15 +98,19 @@ class Formula:
         self.memories: dict[int, Memory] = {}
         self.spans: dict[int, Span] = {}
         self._number: dict[Node, int] = {}
+        # By the number of a span, what the ticks at hand look back at.
+        self._views: dict[int, View] = {}
         for part in own.expression.walk():
             if part.op not in (*OVER_TIME, *OF_CONDITION, *_OVER) or part in self._number:
                 continue
             # As it was given: a window more or less, which it may follow from, is no new formula.
             given = "" if own.max_age is None else str(own.max_age)
-            what = [feed_name, name, given, str(part), *described(feed, *part.names)]
+            # Functions of the same values over the same span look at one memory.
+            form = f"{part.args[0]} over {part.span_ns}" if part.op in _OVER else str(part)
+            what = [feed_name, name, given, form, *described(feed, *part.names)]
             self._number[part] = number = number_of(*what)
             if part.op in _OVER:
-                self.spans[number] = Span(part.op.removesuffix(" over"), part.span_ns)
+                self.spans.setdefault(number, Span(part.span_ns))
             else:
                 self.memories[number] = Memory()
         steps: Mapping[str, _Rule] = dict.fromkeys(("previous", "delta", "rate"), self._step)
@@ -133,11 +137,13 @@ class Formula:
             float64[n], in the unit that is kept; NaN where it is missing.
         """
         done: dict[Node, _Part] = {}
+        self._views.clear()
         # What is too large for a number is missing, and no news.
         with np.errstate(all="ignore"):
             part = self._part(self._expression, ticks, named, known, done)
             value = np.broadcast_to(part.value, len(ticks)).astype(np.float64)
             value = value * self._scale + self._offset + 0.0
+        self._views.clear()
         value[~np.isfinite(value)] = np.nan
         return value
 
@@ -275,8 +281,11 @@ class Formula:
 
     def _over(self, node: Node, ticks: Ticks, part: _Part) -> Values:
         """What a function gives of the values of a span."""
-        value, rows = _values(ticks, part)
-        found = self.spans[self._number[node]].over(ticks, rows, value)
+        number = self._number[node]
+        if number not in self._views:
+            value, rows = _values(ticks, part)
+            self._views[number] = self.spans[number].look_back(ticks, rows, value)
+        found = self._views[number].of(node.op.removesuffix(" over"))
         return np.where(np.isfinite(found), found, np.nan)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -23,31 +24,49 @@ _AT_ONCE = 1 << 20
 _Values: TypeAlias = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What n ticks look back at.
+
+    Attributes:
+        value: float64[r], values.
+        first: intp[n], where in these what a tick looks back at begins.
+        length: intp[n], how many they are; 0 where they are too many.
+        is_full: bool[n], where they are too many to be looked at.
+    """
+
+    value: _Values
+    first: NDArray[np.intp]
+    length: NDArray[np.intp]
+    is_full: NDArray[np.bool_]
+
+    def of(self, what: str) -> _Values:
+        """float64[n]: what a function gives, such as ``mean``; NaN of nothing, or too much."""
+        found = _worked_out(what, self.value, self.first, self.length)
+        found[self.is_full] = np.nan
+        return found
+
+
 class Span:
-    """What one function of a span remembers, by place.
+    """The values of a span, by place: for all functions that look at it.
 
     Args:
-        what: The function, such as ``mean``.
         span_ns: The span: of ticks a tick looks back at, with itself and without its beginning.
     """
 
-    def __init__(self, what: str, span_ns: int) -> None:
-        self._what = what
+    def __init__(self, span_ns: int) -> None:
         self._span_ns = span_ns
         self.rows = RowStore(time_ns=np.int64, value=np.float64)
         #: By place: up to when readings were too many to be kept.
         self.lost = StateColumns(lost_ns=np.int64(NO_TIME_NS))
 
-    def over(self, ticks: Ticks, rows: NDArray[np.intp], value: _Values) -> _Values:
+    def look_back(self, ticks: Ticks, rows: NDArray[np.intp], value: _Values) -> View:
         """Take new values in, and look back from each tick.
 
         Args:
             ticks: The ticks.
             rows: intp[r], rising: those at which there is a new value.
             value: float64[r], the values, none of them missing.
-
-        Returns:
-            float64[n]; NaN where there is nothing to look at, or too much.
         """
         places = ticks.places
         place, known = self.rows.take(places)
@@ -71,10 +90,8 @@ class Span:
         )
         length = np.maximum(end - np.maximum(first, np.repeat(begin, ticks.lengths)), 0)
         is_full = (length > MAX_ROWS) | (self.lost["lost_ns"][ticks.place] > since_ns)
-        found = _worked_out(self._what, values, end - length, np.where(is_full, 0, length))
-        found[is_full] = np.nan
         self._keep(ticks, every, {"time_ns": time_ns, "value": values})
-        return found
+        return View(values, end - length, np.where(is_full, 0, length), is_full)
 
     def forget(self, places: NDArray[np.int64]) -> None:
         """Let nothing be known of these places, each once and rising."""

@@ -594,3 +594,18 @@ def test_a_span_of_large_numbers_has_a_mean_and_a_deviation() -> None:
 
     assert found["m"] == pytest.approx([1.5e308, 1.6e308, 0.0])
     assert found["s"] == pytest.approx([0.0, 1e307, 1.7e308])
+
+
+def test_functions_of_the_same_span_remember_its_values_once() -> None:
+    """What is written down of them, too."""
+    spans = ["mean", "std", "max", "count"]
+    line = Line(feed_of({"z": " + ".join(f"{each}(x, '10s')" for each in spans)}))
+    line.take([(0, 10.0 + at, "x", float(at)) for at in range(5)])
+    line.end()
+    block = line.deriver.snapshot(everything(line.table))
+    line.restart()
+    line.take([(0, 15.0, "x", 5.0)])
+
+    assert len(block["span_value"]) == 5
+    wanted = 2.5 + math.sqrt(35 / 12) + 5 + 6
+    assert line.end()["d0", "z", _START_NS + 15 * NS_PER_S] == pytest.approx(wanted)
