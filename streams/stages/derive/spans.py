@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.errors import DataError
 from headgate.core.expressions.nodes import MAX_SPAN_ROWS
-from streams.stages.arrays import NO_TIME_NS, ramp, stable_order
+from headgate.core.runs import runs
+from streams.stages.arrays import NEVER_NS, NO_TIME_NS, ramp, stable_order
 from streams.stages.columns import StateColumns
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
@@ -111,6 +113,31 @@ class Span:
             place = place[~is_lost]
             rows = {name: each[~is_lost] for name, each in rows.items()}
         self.rows.append(place, rows)
+
+
+def steps_of(place: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[n]: times as they are written down: less the one before of the same place.
+
+    Steps are much the same, so they take hardly any room once they are compressed.
+    """
+    steps = time_ns.copy()
+    steps[1:] -= np.where(place[1:] == place[:-1], time_ns[:-1], 0)
+    return steps
+
+
+def times_of(*place: NDArray[Any], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[n]: the times that ``steps_of`` made steps of, by what tells their places apart.
+
+    Raises:
+        DataError: ``bad_record`` when there is one that no reading can have.
+    """
+    starts, lengths = runs(*place)
+    # Sums of many times wrap around, and so do their differences, back to what they are.
+    total = np.cumsum(steps)
+    times: NDArray[np.int64] = total - np.repeat(total[starts] - steps[starts], lengths)
+    if len(times) and (int(times.min()) < -NEVER_NS or int(times.max()) > NEVER_NS):
+        raise DataError("bad_record", "span_step: a time is out of range")
+    return times
 
 
 def _first_after(

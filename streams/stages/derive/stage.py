@@ -34,7 +34,7 @@ from streams.stages.channel_rows import ChannelRows
 from streams.stages.derive.formula import Memory
 from streams.stages.derive.places import Places
 from streams.stages.derive.program import Made, is_untouched, programs_of
-from streams.stages.derive.spans import Span
+from streams.stages.derive.spans import Span, steps_of, times_of
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.outcome import NO_JUMPS
@@ -54,7 +54,7 @@ _PARTS: Mapping[str, NDArray[np.generic]] = {
     "now_time_ns": np.empty((0, 2), np.int64),
     "span_channel": np.empty(0, np.int32),
     "span_kind": np.empty(0, np.int64),
-    "span_time_ns": np.empty(0, np.int64),
+    "span_step": np.empty(0, np.int64),
     "span_value": np.empty(0, np.float64),
     "lost_channel": np.empty(0, np.int32),
     "lost_kind": np.empty(0, np.int64),
@@ -122,7 +122,7 @@ class Deriver:
     @property
     def fingerprint(self) -> str:
         """What the meaning of a snapshot depends on: not on the formulas, which it says itself."""
-        return "derive/1"
+        return "derive/2"
 
     def process(
         self, batch: Batch, watermark_of: WatermarkOf, jumps: NDArray[np.int64] = NO_JUMPS
@@ -190,6 +190,7 @@ class Deriver:
             _add(parts, "now", position[self._places.channel[has]], number, memory.snapshot(has))
         for number, span, of in self._spans(places):
             place, rows = span.rows.peek(of)
+            rows = {"step": steps_of(place, rows["time_ns"]), "value": rows["value"]}
             _add(parts, "span", position[self._places.channel[place]], number, rows)
             has = of[span.lost["lost_ns"][of] > NO_TIME_NS]
             _add(
@@ -212,6 +213,9 @@ class Deriver:
         order = stable_order(owner)
         order = order[self._is_ours[owner[order]]]
         self._breaks.append(owner[order], {"time_ns": block["break_time_ns"][order]})
+        of = (np.asarray(block["span_channel"]), np.asarray(block["span_kind"]))
+        steps = np.asarray(block["span_step"], np.int64)
+        block = {**block, "span_step": times_of(*of, steps=steps)}
         memories = {number: memory for number, memory, _ in self._memories(_NOWHERE)}
         spans = {number: span for number, span, _ in self._spans(_NOWHERE)}
         for number, place, rows in self._of_kinds(selection, block, "now"):
@@ -222,6 +226,7 @@ class Deriver:
                 spans[number].lost.restore(place, rows)
         for number, place, rows in self._of_kinds(selection, block, "span"):
             if number in spans:
+                rows["time_ns"] = rows.pop("step")
                 order = np.lexsort((rows["time_ns"], place))
                 spans[number].rows.append(
                     place[order], {name: each[order] for name, each in rows.items()}

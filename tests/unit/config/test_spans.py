@@ -9,7 +9,7 @@ import pytest
 from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.config.spans import MANY_ROWS, long_spans
-from headgate.core.expressions.nodes import MAX_SPAN_ROWS
+from headgate.core.expressions.nodes import MAX_SPAN_ROWS, OVER_SPAN
 from tests.unit.docs.test_docs import ROOT
 
 
@@ -35,6 +35,8 @@ def _each(span: str, count: int) -> list[str]:
         ("1s", _each("1000s", 20)),
         # The same twice in one expression is one.
         ("1s", ['a = "' + " + ".join(["mean(x, '4000s')"] * 9) + '"']),
+        # Others of the same share what they look at.
+        ("1s", ['a = "' + " + ".join(f"{each}(x, '4000s')" for each in OVER_SPAN) + '"']),
         ("1h", _each("30d", 27)),
     ],
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S
+from headgate.core.errors import DataError
 from headgate.core.expressions.parse import parse
 from headgate.core.stage import Selection
 from headgate.testing.stages import everything
@@ -609,3 +611,51 @@ def test_functions_of_the_same_span_remember_its_values_once() -> None:
     assert len(block["span_value"]) == 5
     wanted = 2.5 + math.sqrt(35 / 12) + 5 + 6
     assert line.end()["d0", "z", _START_NS + 15 * NS_PER_S] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("start_ns", [0, 2**61, -(2**61), _START_NS])
+def test_times_come_back_from_their_steps(start_ns: int) -> None:
+    """Of many places, whose times have no sum."""
+    place = np.repeat(np.arange(40), 3)
+    times_ns = start_ns + np.random.default_rng(1).integers(0, 10**12, 120)
+
+    assert (
+        spans.times_of(place, steps=spans.steps_of(place, times_ns)).tolist() == times_ns.tolist()
+    )
+
+
+def test_steps_to_a_time_that_no_reading_can_have_are_refused() -> None:
+    """What stands in a log may be anything."""
+    with pytest.raises(DataError, match="span_step: a time is out of range"):
+        spans.times_of(np.zeros(3, np.int64), steps=np.array([2**61, 2**61, 2**61]))
+
+
+def test_values_of_a_span_are_written_down_small() -> None:
+    """An hour of readings at regular times takes hardly more than its values."""
+    line = Line(feed_of({"z": "mean(x, '1h') / std(x, '1h')"}))
+    values = np.round(np.random.default_rng(2).normal(20, 1, 3600), 2).tolist()
+    line.take([(0, 10.0 + at, "x", value) for at, value in enumerate(values)])
+    line.end()
+    block = line.deriver.snapshot(everything(line.table))
+    size = sum(
+        len(pa.compress(array.tobytes(), codec="lz4", asbytes=True)) for array in block.values()
+    )
+
+    assert size < 5 * len(values)
+
+
+def test_places_that_are_one_by_now_keep_the_values_of_both() -> None:
+    """Their times are those that they were, though they stand behind each other."""
+    line = Line(feed_of({"m": "count(x, '1h')"}, topic="{device}/{phase}", identity=[]))
+    rows = [
+        line.table.row(Channel("f", "d0", "f", "x", tags=(("phase", each),), identity=()))
+        for each in "ab"
+    ]
+    times_ns = [_START_NS + at * NS_PER_S for at in range(4)]
+    batch = Batch.from_columns(line.table, times_ns, [*rows, *rows], [1.0] * 4)
+    line.deriver.process(batch, lambda devices: np.full(len(devices), NEVER_NS))
+    line.feed = feed_of({"m": "count(x, '1h')"})
+    line.restart()
+    line.take([(0, 10.0, "x", 1.0)])
+
+    assert line.end()["d0", "m", _START_NS + 10 * NS_PER_S] == 5.0
