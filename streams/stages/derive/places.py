@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -36,15 +37,24 @@ class Places:
         self._channels = channels
         self._inputs = inputs
         self._number: dict[_Key, int] = {}
+        self._groups: dict[Channel, int] = {}
         #: By channel: its place or -1, and which input of its feed's program it is.
         self.of = np.empty(0, np.int64)
         self.input = np.empty(0, np.int64)
+        #: By channel: which group it is of, or -1. Those of one group differ in nothing but their
+        #: fields and units, so what is derived of them stands beside all of them.
+        self.group = np.empty(0, np.int64)
         # By channel: whether anything is known of it.
         self._is_heard = np.empty(0, np.bool_)
         #: By place: the number of its program, and one of its channels: one that is heard, where
         #: anything is known of the place.
         self.program = np.empty(0, np.int64)
         self.channel = np.empty(0, np.int32)
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return len(self._groups)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -54,6 +64,7 @@ class Places:
         """Take in rows that the table has got; others than these have no place."""
         self.of = grown(self.of, len(self._channels), -1)
         self.input = grown(self.input, len(self._channels), -1)
+        self.group = grown(self.group, len(self._channels), -1)
         self._is_heard = grown(self._is_heard, len(self._channels), fill=False)
         firsts: list[int] = []
         programs: list[int] = []
@@ -63,6 +74,8 @@ class Places:
             if found is None:
                 continue
             number, self.input[row] = found
+            group = replace(channel, field="", unit="")
+            self.group[row] = self._groups.setdefault(group, len(self._groups))
             self.of[row] = place = self._number.setdefault(self._key(row), len(self._number))
             if place == len(self) + len(firsts):
                 firsts.append(row)

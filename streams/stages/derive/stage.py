@@ -110,7 +110,7 @@ class Deriver:
         self._is_beside = ByChannel(channels, np.bool_, lambda each: each.feed in self._beside)
         self._known = 0
         self._places = Places(feeds, channels, inputs)
-        # By derived channel, and the row of what brings it about: its row, or -1.
+        # By derived channel, and the group of what brings it about: its row, or -1.
         self._rows: dict[str, NDArray[np.int32]] = {}
         self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
         # Times from which on nothing before is known: the clock has jumped.
@@ -380,16 +380,16 @@ class Deriver:
 
     def _rows_of(self, made: Made) -> NDArray[np.int32]:
         """int32[n]: rows in the table of a derived channel's values."""
-        known = grown(self._rows.get(made.name, _NO_ROWS), len(self._channels), -1)
+        known = grown(self._rows.get(made.name, _NO_ROWS), self._places.groups, -1)
         self._rows[made.name] = known
-        rows = known[made.channel]
-        if (rows < 0).any():
-            for cause in np.unique(made.channel[rows < 0]).tolist():
-                beside = self._channels.channels[cause]
-                unit = self._feeds[beside.feed].derived[made.name].kept_unit
-                row = self._channels.row(replace(beside, field=made.name, unit=unit))
-                known[cause] = row
-            rows = known[made.channel]
+        group = self._places.group[made.channel]
+        is_new = known[group] < 0
+        new, first = np.unique(group[is_new], return_index=True)
+        for at, cause in zip(new.tolist(), made.channel[is_new][first].tolist(), strict=True):
+            beside = self._channels.channels[cause]
+            unit = self._feeds[beside.feed].derived[made.name].kept_unit
+            known[at] = self._channels.row(replace(beside, field=made.name, unit=unit))
+        rows: NDArray[np.int32] = known[group]
         return rows
 
     def _wants(self, channel: Channel) -> bool:

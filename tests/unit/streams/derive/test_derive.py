@@ -659,3 +659,17 @@ def test_places_that_are_one_by_now_keep_the_values_of_both() -> None:
     line.take([(0, 10.0, "x", 1.0)])
 
     assert line.end()["d0", "m", _START_NS + 10 * NS_PER_S] == 5.0
+
+
+def test_where_derived_channels_stand_takes_room_for_devices_and_no_more() -> None:
+    """However many derived channels each has: the table has rows for all of them."""
+    names = [f"n{at}" for at in range(20)]
+    line = Line(feed_of({name: f"x + y + {at}" for at, name in enumerate(names)}))
+    devices = range(200)
+    line.take([(device, 1.0, field, 1.0) for device in devices for field in ("x", "y")])
+    line.take([(device, 9.0, "y", 2.0) for device in devices])
+    made = line.end()
+
+    assert len(line.table) == 200 * 22
+    assert len(made) == 200 * 20 * 2
+    assert all(len(rows) <= 512 for rows in line.deriver._rows.values())
