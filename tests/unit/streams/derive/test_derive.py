@@ -656,9 +656,12 @@ def test_places_that_are_one_by_now_keep_the_values_of_both() -> None:
     line.deriver.process(batch, lambda devices: np.full(len(devices), NEVER_NS))
     line.feed = feed_of({"m": "count(x, '1h')"})
     line.restart()
-    line.take([(0, 10.0, "x", 1.0)])
+    line.take([(0, 10.0, "x", 1.0), (0, 3602.0, "x", 1.0)])
+    made = line.end()
 
-    assert line.end()["d0", "m", _START_NS + 10 * NS_PER_S] == 5.0
+    assert made["d0", "m", _START_NS + 10 * NS_PER_S] == 5.0
+    # Of the four from before only the latest is in the span still, beside two that came since.
+    assert made["d0", "m", _START_NS + 3602 * NS_PER_S] == 3.0
 
 
 def test_where_derived_channels_stand_takes_room_for_devices_and_no_more() -> None:
