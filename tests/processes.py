@@ -1,10 +1,12 @@
-"""Ending the processes that tests start, whatever state they are in."""
+"""Processes that tests start: waiting for what they do, and ending them in whatever state."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 
 import psutil
 
@@ -44,3 +46,24 @@ def kill_below(pid: int | None = None) -> int:
             continue
     psutil.wait_procs(below, timeout=5)
     return len(below)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended; one that nobody has waited for has ended."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(condition: Callable[[], bool], what: str, within_s: float = 40) -> float:
+    """Wait until something holds; how long that took, s.
+
+    Raises:
+        AssertionError: It does not hold after that long.
+    """
+    started = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - started < within_s, f"{what}: not within {within_s} s"
+        time.sleep(0.05)
+    return time.perf_counter() - started

@@ -30,6 +30,24 @@ class ChannelRows(RowStore):
         order = stable_order(device)
         self.append(device[order], {name: column[order] for name, column in rows.items()})
 
+    def take_until(
+        self, devices: NDArray[np.int64], last_ns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Columns]:
+        """Take out rows up to a time, which is in the column ``time_ns``; later ones stay.
+
+        Args:
+            devices: int64[d], rising.
+            last_ns: int64[d], the last time of each.
+
+        Returns:
+            int64[n], the rows' devices, rising; and the rows, those of a device in their order.
+        """
+        device, rows = self.take(devices)
+        is_taken = rows["time_ns"] <= last_ns[np.searchsorted(devices, device)]
+        stays = ~is_taken
+        self.append(device[stays], {name: each[stays] for name, each in rows.items()})
+        return device[is_taken], {name: each[is_taken] for name, each in rows.items()}
+
     def snapshot(self, devices: NDArray[np.int32], position: NDArray[np.int32]) -> Columns:
         """The rows of these devices, rising, with their channels' places in a selection."""
         rows = self.peek(devices)[1]

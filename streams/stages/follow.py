@@ -329,11 +329,7 @@ class Follower:
         return given
 
     def _settle(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> _Settled:
-        device, rows = self._waiting.take(devices)
-        is_settled = rows["time_ns"] <= watermark_ns[np.searchsorted(devices, device)]
-        still = ~is_settled
-        self._waiting.append(device[still], {name: each[still] for name, each in rows.items()})
-        rows = {name: each[is_settled] for name, each in rows.items()}
+        _, rows = self._waiting.take_until(devices, watermark_ns)
         slots = self._slots_of(devices)
         at = np.searchsorted(slots, self._slot[rows["channel"]])
         # Stable: of readings of one time the one that came first stands first.

@@ -14,8 +14,9 @@ from headgate.testing.cases import CONFIG, MESSAGES
 from headgate.testing.playing import play
 from headgate.testing.recording import dated, read_recording
 from tests.e2e.gateway import Gateway
-from tests.e2e.test_gateway import _points, _until
+from tests.e2e.test_gateway import _points
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 
 _GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -47,7 +48,7 @@ def test_what_mosquitto_sub_records_is_played_to_what_the_gateway_has_made_of_it
         with subprocess.Popen(listening, stdout=file) as listener:
             # A retained message says that it listens.
             _publish(port, "up", b"0", "-r")
-            _until(lambda: recording.stat().st_size > 0, "mosquitto_sub listens")
+            until(lambda: recording.stat().st_size > 0, "mosquitto_sub listens")
             for each in sent:
                 _publish(port, each.topic.decode(), each.payload)
             assert listener.wait(20) == 0
@@ -57,7 +58,7 @@ def test_what_mosquitto_sub_records_is_played_to_what_the_gateway_has_made_of_it
         played = play(own, dated(own, read_recording(recording)))
         wanted = {_key(each): dict(each.fields) for each in played.points}
 
-        _until(lambda: len(_points(gateway)) == len(wanted), "every point", 90)
+        until(lambda: len(_points(gateway)) == len(wanted), "every point", 90)
 
         assert {tuple(key): json.loads(text) for *key, text in _points(gateway)} == wanted
         assert gateway.stop() == 0

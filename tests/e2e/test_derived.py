@@ -17,8 +17,9 @@ from headgate.cli.main import main
 from headgate.config.load import load_config
 from headgate.testing.playing import Message, play
 from tests.e2e.gateway import Gateway
-from tests.e2e.test_gateway import _points, _until
+from tests.e2e.test_gateway import _points
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 
 _START_S = 1_767_225_600
 _METERS = 3
@@ -69,7 +70,7 @@ def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
         for first in range(0, 80, 20):
             _publish(mosquitto, _messages(range(first, first + 20)))
             if first % 40 == 0:
-                _until(partial(_has_come_to, gateway, first - 30), "windows come")
+                until(partial(_has_come_to, gateway, first - 30), "windows come")
                 os.kill(gateway.status()["lanes"]["streams"]["pid"], signal.SIGKILL)
         own = load_config(gateway.config_file)
         sent = [
@@ -83,7 +84,7 @@ def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
         }
         assert len(wanted) == 8 * _METERS
 
-        _until(lambda: len(_windows(gateway)) == len(wanted), "every window", 60)
+        until(lambda: len(_windows(gateway)) == len(wanted), "every window", 60)
 
         assert _windows(gateway) == wanted
         assert main(["audit", "-c", str(gateway.config_file)]) == 0

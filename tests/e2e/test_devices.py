@@ -15,8 +15,9 @@ from headgate.config.references import broken_references
 from headgate.config.schema import Config
 from tests.e2e.examples import publish_examples
 from tests.e2e.gateway import Gateway
-from tests.e2e.test_gateway import _points, _readings, _until
+from tests.e2e.test_gateway import _points, _readings
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 from tests.unit.docs.test_devices import EXAMPLES
 
 #: Some of its times are of now, and those that the page has are long past: late.
@@ -74,7 +75,7 @@ def test_every_device_of_the_page_is_read(
         gateway.start()
         sent = publish_examples(mosquitto, lines)
         wanted = len(lines) - sent
-        _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
 
         assert _readings(_points(gateway)) == wanted
         status = gateway.status()

@@ -21,8 +21,9 @@ from headgate.config.load import load_config
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.demo.processes import free_port
 from tests.e2e.gateway import Gateway
-from tests.e2e.test_gateway import _points, _until
+from tests.e2e.test_gateway import _points
 from tests.mosquitto import MakeMosquitto, Mosquitto
+from tests.processes import until
 from tests.unit.discover import traffic
 from tests.unit.discover.reading import decoded_by
 from tests.unit.discover.test_plan import WANTED_OF_ALL
@@ -106,7 +107,7 @@ def test_a_gateway_reads_what_was_discovered(
             for _, topic, payload, is_retained in _messages():
                 client.publish(topic, payload, qos=1, retain=is_retained).wait_for_publish(10)
         wanted = {device for device, _ in WANTED_OF_ALL}
-        _until(
+        until(
             lambda: wanted <= {json.loads(tags)["device"] for _, tags, _, _ in _points(gateway)},
             "a point of every device",
         )
@@ -170,7 +171,7 @@ def test_content_types_and_retained_states_are_read_by_the_gateway(
 
         with Gateway(tmp_path / "gateway", out.read_text()) as gateway:
             gateway.start()
-            _until(
+            until(
                 lambda: (
                     {"a", "b", "c"}
                     <= {json.loads(tags)["device"] for _, tags, _, _ in _points(gateway)}

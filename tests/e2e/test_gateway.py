@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from headgate.demo.processes import free_port
 from tests.e2e.gateway import Gateway
 from tests.kafka.server import KafkaServer
 from tests.mosquitto import MakeMosquitto, Mosquitto
+from tests.processes import until
 
 _START_MS = 1_750_000_000_000
 _FEED = """
@@ -60,13 +61,6 @@ def _publish(broker: Mosquitto, messages: Iterable[tuple[str, bytes]]) -> None:
         for topic, payload in messages:
             publisher.publish(topic, payload)
         publisher.flush()
-
-
-def _until(condition: Callable[[], bool], what: str, within_s: float = 40) -> None:
-    deadline = time.perf_counter() + within_s
-    while not condition():
-        assert time.perf_counter() < deadline, f"{what}: not within {within_s} s"
-        time.sleep(0.1)
 
 
 def _points(gateway: Gateway) -> list[tuple[str, str, int, str]]:
@@ -118,7 +112,7 @@ def test_kill_9_loses_and_doubles_nothing(
                 gateway.kill()
                 gateway.start()
         expected = 3 * 200 * 5 * 2
-        _until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
 
         assert _readings(_points(gateway)) == expected
         assert main(["audit", "-c", str(gateway.config_file)]) == 0
@@ -139,7 +133,7 @@ def test_several_workers_share_the_work(mosquitto: Mosquitto, log_url: str, tmp_
             if turn < 2:
                 # In the middle of things, so that state has to move from worker to worker.
                 assert gateway.stop() == 0
-        _until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
 
         assert _readings(_points(gateway)) == expected
         lanes = gateway.status()["lanes"]
@@ -168,7 +162,7 @@ def test_an_absent_kafka_loses_and_doubles_nothing(
         finally:
             kafka_server.resume()
         _publish(mosquitto, _messages(300, 400))
-        _until(lambda: _readings(_points(gateway)) >= 4000, "every reading in a point", 60)
+        until(lambda: _readings(_points(gateway)) >= 4000, "every reading in a point", 60)
 
         assert _readings(_points(gateway)) == 4000
         assert main(["audit", "-c", str(gateway.config_file)]) == 0
@@ -193,7 +187,7 @@ def test_a_backlog_gives_the_same_points_as_live_data(
             else:
                 for step in range(0, 100, 5):
                     _publish(broker, _messages(step, step + 5))
-            _until(lambda g=gateway: _readings(_points(g)) >= 1000, "every reading in a point")  # type: ignore[misc]
+            until(lambda g=gateway: _readings(_points(g)) >= 1000, "every reading in a point")  # type: ignore[misc]
         # When a device is silent is a matter of the clock.
         points = [point for point in _points(gateway) if point[0] != "device_state"]
         results.append(points)
@@ -234,7 +228,7 @@ def test_rubbish_goes_to_quarantine_and_stops_nothing(mosquitto: Mosquitto, tmp_
                 ],
             )
         _publish(mosquitto, [(f"hall/a/{'d' * 300}", b'{"t": 1750000000000, "force": 1}')])
-        _until(
+        until(
             lambda: _readings(_points(gateway)) >= (20 * 2 + 1) * len(names),
             "the good ones, and those that are missing, in points",
         )
@@ -265,14 +259,14 @@ def test_it_starts_before_its_peers_and_waits_for_them(
     with gateway:
         gateway.start_without_waiting()
         gateway.wait_for("/healthz", 30)
-        _until(lambda: "can't connect" in gateway.status()["lanes"]["ingest"]["reason"], "a reason")
+        until(lambda: "can't connect" in gateway.status()["lanes"]["ingest"]["reason"], "a reason")
         code, _ = gateway.get("/readyz")
         assert code == 503
 
         broker.start()
         gateway.wait_for("/readyz", 30)
         _publish(broker, _messages(0, 20))
-        _until(lambda: _readings(_points(gateway)) == 200, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) == 200, "every reading in a point")
         assert gateway.stop() == 0
 
 
@@ -285,7 +279,7 @@ def test_without_kafka_it_is_alive_and_says_so(mosquitto: Mosquitto, tmp_path: P
     with gateway:
         gateway.start_without_waiting()
         gateway.wait_for("/healthz", 30)
-        _until(
+        until(
             lambda: "log can't be reached" in gateway.status()["lanes"]["streams"]["reason"],
             "a reason",
         )
@@ -314,7 +308,7 @@ def test_a_flooding_device_costs_the_others_nothing(
         ]
         _publish(mosquitto, [*_messages(0, 50), *flood, *_messages(50, 100)])
         expected = 100 * 5 * 2 + 20_000
-        _until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) >= expected, "every reading in a point")
 
         assert _readings(_points(gateway)) == expected
         assert not gateway.status()["quarantined"]
@@ -330,7 +324,7 @@ def test_a_stop_under_load_is_quick_and_loses_nothing(mosquitto: Mosquitto, tmp_
         _publish(mosquitto, _messages(0, 400))
         assert gateway.stop(within_s=6) == 0
         gateway.start()
-        _until(lambda: _readings(_points(gateway)) >= 4000, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) >= 4000, "every reading in a point")
 
         assert _readings(_points(gateway)) == 4000
         assert main(["audit", "-c", str(gateway.config_file)]) == 0

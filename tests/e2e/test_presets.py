@@ -11,8 +11,9 @@ from headgate.cli import main
 from headgate.config.preset import presets
 from tests.e2e.examples import publish_examples
 from tests.e2e.gateway import Gateway
-from tests.e2e.test_gateway import _points, _readings, _until
+from tests.e2e.test_gateway import _points, _readings
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 from tests.unit.formats.test_presets import CASES
 
 #: Those that need a topic of their own beside others, and one that no text can be sent to.
@@ -56,11 +57,11 @@ def test_many_products_on_one_broker_need_a_line_each(mosquitto: Mosquitto, tmp_
         sent = publish_examples(mosquitto, lines)
         told = [line for line in lines if re.fullmatch(r"→ \S+ is (online|offline)", line)]
         wanted = len(lines) - sent - len(told)
-        _until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
+        until(lambda: _readings(_points(gateway)) >= wanted, "every reading in a point")
 
         assert _readings(_points(gateway)) == wanted
         away = {line.split()[1] for line in told if line.endswith("offline")}
-        _until(lambda: away <= _said_away(gateway), "every device that says so is away")
+        until(lambda: away <= _said_away(gateway), "every device that says so is away")
         status = gateway.status()
         assert gateway.stop() == 0
     assert not status["quarantined"], status["quarantined"]

@@ -7,9 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from headgate.cli import main
 from headgate.core.clock import SystemClock
 from tests.e2e.gateway import Gateway
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(240)]
 
@@ -81,13 +81,6 @@ def _messages(first: int, last: int) -> Iterable[tuple[str, object]]:
             yield topic, {"t": _START_MS + 100 * step, "force": step + press}
 
 
-def _until(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    deadline = time.perf_counter() + within_s
-    while not condition():
-        assert time.perf_counter() < deadline, f"{what}: not within {within_s} s"
-        time.sleep(0.1)
-
-
 def _aggregated(gateway: Gateway) -> dict[tuple[str, int], int]:
     """Readings by device and window, as the points of the local store have them."""
     found: Counter[tuple[str, int]] = Counter()
@@ -133,7 +126,7 @@ def test_what_was_refused_is_there_once_the_configuration_is_mended(
     with gateway:
         gateway.start()
         _publish(mosquitto, _messages(0, _STEPS))
-        _until(lambda: gateway.status()["quarantined"].get("bad_time") == count, "refusals")
+        until(lambda: gateway.status()["quarantined"].get("bad_time") == count, "refusals", 60)
         assert main([*command]) == 1
         assert "expected that the gateway is stopped" in capsys.readouterr().err
         assert gateway.stop() == 0
@@ -158,7 +151,7 @@ def test_what_was_refused_is_there_once_the_configuration_is_mended(
             for press in range(_PRESSES)
             for second in range((_STEPS + 10) // 10)
         }
-        _until(lambda: _aggregated(gateway) == expected, "every reading in a point")
+        until(lambda: _aggregated(gateway) == expected, "every reading in a point", 60)
         code, (account,) = _told(capsys, "audit", "-c", file)
         assert (code, account["balanced"]) == (0, True)
         assert (account["messages"], account["retried"]) == ({"bad_time": count},) * 2
@@ -168,14 +161,14 @@ def test_what_was_refused_is_there_once_the_configuration_is_mended(
         # Refused, while their devices have gone on.
         _publish(mosquitto, [("hall/a/press-0", {"time": _START_MS, "force": at}) for at in (1, 2)])
         _publish(mosquitto, [("hall/a/press-9", {"time": _START_MS, "force": 3})])
-        _until(lambda: gateway.status()["quarantined"].get("bad_time") == 3, "refusals")
+        until(lambda: gateway.status()["quarantined"].get("bad_time") == 3, "refusals", 60)
         assert gateway.stop() == 0
         gateway.config_file.write_text(text)
         code, (outcome,) = _told(capsys, *command)
         assert (outcome["taken"], outcome["left"]) == (1, {"late": 2})
         gateway.start()
         expected["press-9", _START_MS * 10**6] = 1
-        _until(lambda: _aggregated(gateway) == expected, "the one in a point")
+        until(lambda: _aggregated(gateway) == expected, "the one in a point", 60)
         code, (account,) = _told(capsys, "audit", "-c", file)
         assert (code, account["totals"]["rejected"]) == (0, {})
         assert account["retried"] == {"bad_time": count + 1}

@@ -15,7 +15,7 @@ import random
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,6 +48,7 @@ from tests.faults.sinks import (
 )
 from tests.faults.store import Store
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 
 #: Where the gateway's processes find ``tests.faults.site``, and what it imports; what is tested is
 #: the same as in this process.
@@ -382,11 +383,3 @@ def _count_rejected(value: bytes, met: dict[tuple[int, int], Counter[str]]) -> N
         found.setdefault((partition, offset), Counter())[reason] += 1
     for place, counter in found.items():
         met[place] = met.get(place, Counter()) | counter
-
-
-def until(condition: Callable[[], bool], what: str, within_s: float = 40) -> None:
-    """Wait until something holds."""
-    deadline = time.perf_counter() + within_s
-    while not condition():
-        assert time.perf_counter() < deadline, f"{what}: not within {within_s} s"
-        time.sleep(0.1)

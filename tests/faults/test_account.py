@@ -15,7 +15,8 @@ import pytest
 from connectors.sinks.points import Point
 from tests.accounts import Tally
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import Rig, until
+from tests.faults.rig import Rig
+from tests.processes import until
 from tests.victoria import Victoria
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.store, pytest.mark.timeout(180)]

@@ -18,9 +18,9 @@ import pytest
 from connectors.replay.publisher import Publisher
 from headgate.core.clock import SystemClock
 from tests.faults.plant import Plant
-from tests.faults.rig import until
 from tests.faults.store import Store
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.kafka, pytest.mark.timeout(150)]
 

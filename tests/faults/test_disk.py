@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import until
+from tests.processes import until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.store, pytest.mark.timeout(180)]
 

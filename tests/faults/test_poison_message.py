@@ -10,7 +10,8 @@ from connectors.replay.publisher import Publisher
 from headgate.cli import main
 from headgate.core.clock import SystemClock
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import Rig, until
+from tests.faults.rig import Rig
+from tests.processes import until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.store, pytest.mark.timeout(240)]
 

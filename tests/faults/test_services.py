@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import LANES, Rig, until
+from tests.faults.rig import LANES, Rig
 from tests.faults.store import Mode
 from tests.kafka.server import KafkaServer
+from tests.processes import until
 
 pytestmark = [
     pytest.mark.mosquitto,

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import Rig, until
+from tests.faults.rig import Rig
 from tests.kafka.server import KafkaServer
+from tests.processes import until
 
 pytestmark = [
     pytest.mark.mosquitto,

@@ -8,13 +8,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.gateway import Gateway
 from tests.mosquitto import Mosquitto
+from tests.processes import is_running, until
 
 pytestmark = [
     pytest.mark.mosquitto,
@@ -70,26 +70,11 @@ def _open_files(pid: int) -> list[str]:
     return sorted(str(link) for link in links if str(link).startswith("/"))
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in ("Z", "X")
-
-
-def _until(condition: Callable[[], bool], what: str, within_s: float = 30) -> None:
-    deadline = time.perf_counter() + within_s
-    while not condition():
-        assert time.perf_counter() < deadline, f"{what}: not within {within_s} s"
-        time.sleep(0.02)
-
-
 def _kill(gateway: Gateway, lane: str) -> int:
     """``kill -9`` of a lane; the process that takes its place, once it does its work."""
     before = _lanes(gateway)[lane]
     os.kill(before, signal.SIGKILL)
-    _until(lambda: _lanes(gateway).get(lane, before) != before, f"another {lane} lane")
+    until(lambda: _lanes(gateway).get(lane, before) != before, f"another {lane} lane", 30)
     gateway.wait_for("/readyz", 45)
     return _lanes(gateway)[lane]
 
@@ -124,7 +109,7 @@ def test_lanes_share_memory_and_nothing_else(mosquitto: Mosquitto, tmp_path: Pat
         assert stat.S_ISCHR(Path(f"/proc/{server}/fd/0").stat().st_mode)
 
         assert gateway.stop() == 0
-        assert not any(map(_is_running, [server, *lanes.values()]))
+        assert not any(map(is_running, [server, *lanes.values()]))
         assert "Traceback" not in gateway.output()
 
 
@@ -156,13 +141,14 @@ def test_a_lane_that_dies_is_forked_anew_however_often(
         assert _parent(new) == gateway.pid
         for _ in range(4):
             # Not waited for: the next dies as soon as it is there.
-            _until(lambda: "forward" in _lanes(gateway), "a forward lane")
+            until(lambda: "forward" in _lanes(gateway), "a forward lane", 30)
             before = _lanes(gateway)["forward"]
             os.kill(before, signal.SIGKILL)
-            _until(lambda: _lanes(gateway).get("forward", before) != before, "another")  # noqa: B023
-        _until(
+            until(lambda: _lanes(gateway).get("forward", before) != before, "another", 30)  # noqa: B023
+        until(
             lambda: gateway.status()["lanes"]["forward"]["reason"].startswith("works, but was"),
             "the forward lane at work",
+            30,
         )
 
         assert all(map(_is_forked, _lanes(gateway).values()))
@@ -193,7 +179,7 @@ def test_lanes_go_on_without_the_fork_server(mosquitto: Mosquitto, tmp_path: Pat
         assert gateway.output().count("A lane can't be forked") == 1
         assert "its process has ended" in gateway.output()
         assert gateway.stop() == 0
-        assert not any(map(_is_running, [new, *before.values()]))
+        assert not any(map(is_running, [new, *before.values()]))
 
 
 def test_a_fork_server_that_stands_still_is_done_without(
@@ -208,7 +194,7 @@ def test_a_fork_server_that_stands_still_is_done_without(
         new = _kill(gateway, "forward")
 
         assert not _is_forked(new)
-        assert not _is_running(server)
+        assert not is_running(server)
         assert "A lane can't be forked" in gateway.output()
 
 
@@ -223,7 +209,7 @@ def test_nothing_outlives_a_killed_supervisor(mosquitto: Mosquitto, tmp_path: Pa
         os.kill(gateway.pid, signal.SIGKILL)
         gateway.wait()
 
-        _until(lambda: not any(map(_is_running, [server, *lanes.values()])), "their end", 2)
+        until(lambda: not any(map(is_running, [server, *lanes.values()])), "their end", 2)
         gateway.start()
         assert gateway.stop() == 0
 

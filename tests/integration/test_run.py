@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from headgate.core.clock import SystemClock
 from headgate.gateway.lane_process import LaneProcess
 from tests.e2e.gateway import Gateway
 from tests.mosquitto import Mosquitto
+from tests.processes import is_running, until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
 
@@ -41,24 +41,6 @@ def _config(broker: Mosquitto, *, partitions: int = 2) -> str:
 def _lanes(gateway: Gateway) -> dict[str, int]:
     """Process ids of the lanes."""
     return {name: lane["pid"] for name, lane in gateway.status()["lanes"].items()}
-
-
-def _is_running(pid: int) -> bool:
-    """Whether a process is there and has not ended; one that nobody has waited for has ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in ("Z", "X")
-
-
-def _until(condition: Callable[[], bool], what: str, within_s: float = 20) -> float:
-    """Wait for it; how long that took, s."""
-    start = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - start < within_s, f"{what}: not within {within_s} s"
-        time.sleep(0.02)
-    return time.perf_counter() - start
 
 
 def _run(gateway: Gateway) -> subprocess.CompletedProcess[str]:
@@ -111,7 +93,7 @@ def test_it_runs_three_lanes_and_replaces_one_that_dies(
         assert stat.S_IMODE((gateway.folder / "data").stat().st_mode) == 0o700
 
         os.kill(before["streams"], signal.SIGKILL)
-        _until(lambda: gateway.get("/healthz")[0] == 503, "the loss being seen")
+        until(lambda: gateway.get("/healthz")[0] == 503, "the loss being seen", 20)
         gateway.wait_for("/readyz", 30)
 
         after = _lanes(gateway)
@@ -132,7 +114,7 @@ def test_it_runs_three_lanes_and_replaces_one_that_dies(
         start = time.perf_counter()
         assert gateway.stop() == 0
         assert time.perf_counter() - start < 5
-        assert not any(_is_running(pid) for pid in after.values())
+        assert not any(is_running(pid) for pid in after.values())
         assert gateway.output().count("The gateway is ready.") == 1
         assert "Traceback" not in gateway.output()
 
@@ -145,11 +127,16 @@ def test_it_is_not_ready_while_a_lane_dies_again_and_again(
         gateway.start()
         for count in range(1, 5):
             os.kill(_lanes(gateway)["forward"], signal.SIGKILL)
-            _until(lambda: gateway.status()["lanes"]["forward"]["restarts"] == count, "a restart")  # noqa: B023
-            _until(lambda: _lanes(gateway)["forward"] is not None, "a new process")
-        _until(
+            until(
+                lambda: gateway.status()["lanes"]["forward"]["restarts"] == count,  # noqa: B023
+                "a restart",
+                20,
+            )
+            until(lambda: _lanes(gateway)["forward"] is not None, "a new process", 20)
+        until(
             lambda: gateway.status()["lanes"]["forward"]["reason"].startswith("works, but was"),
             "the lane working again",
+            20,
         )
 
         assert gateway.get("/readyz")[0] == 503
@@ -181,7 +168,7 @@ def test_a_lane_that_does_not_end_is_killed_in_time(mosquitto: Mosquitto, tmp_pa
         start = time.perf_counter()
         assert gateway.stop() == 0
         assert 4 < time.perf_counter() - start < 8
-        assert not _is_running(stopped)
+        assert not is_running(stopped)
 
         gateway.start()
         lanes = _lanes(gateway)
@@ -193,7 +180,7 @@ def test_a_lane_that_does_not_end_is_killed_in_time(mosquitto: Mosquitto, tmp_pa
         start = time.perf_counter()
         assert gateway.wait() == 130
         assert time.perf_counter() - start < 2
-        _until(lambda: not any(map(_is_running, lanes.values())), "the lanes' end", 2)
+        until(lambda: not any(map(is_running, lanes.values())), "the lanes' end", 2)
 
 
 def test_lanes_do_not_outlive_a_killed_supervisor(mosquitto: Mosquitto, tmp_path: Path) -> None:
@@ -204,7 +191,7 @@ def test_lanes_do_not_outlive_a_killed_supervisor(mosquitto: Mosquitto, tmp_path
         os.kill(gateway.pid, signal.SIGKILL)
         gateway.wait()
 
-        _until(lambda: not any(map(_is_running, lanes.values())), "the lanes' end", 2)
+        until(lambda: not any(map(is_running, lanes.values())), "the lanes' end", 2)
         gateway.start()
         assert gateway.stop() == 0
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from headgate.cli import main
 from headgate.core.clock import SystemClock
 from tests.e2e.gateway import Gateway
 from tests.mosquitto import Mosquitto
+from tests.processes import until
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(120)]
 
@@ -27,13 +26,6 @@ def _config(broker: Mosquitto) -> str:
         '[feed.press]\ntopic = "hall/{device}"\nchannels.force = {}\nperiod = "100ms"\n'
         'grace = "0s"\naggregates = [{ window = "1s" }]\n'
     )
-
-
-def _until(condition: Callable[[], bool], what: str, within_s: float = 40) -> None:
-    start = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - start < within_s, f"{what}: not within {within_s} s"
-        time.sleep(0.1)
 
 
 def test_a_plant_that_goes_silent_is_told_of(
@@ -56,12 +48,12 @@ def test_a_plant_that_goes_silent_is_told_of(
             return found
 
         send(*_DEVICES)
-        _until(lambda: feed().get("devices") == 3, "devices being known")
-        _until(lambda: send("p3") and feed()["silent"] == 2, "two being silent")
+        until(lambda: feed().get("devices") == 3, "devices being known")
+        until(lambda: send("p3") and feed()["silent"] == 2, "two being silent")
         assert gateway.status()["warnings"] == []
         assert {name for name, _ in feed()["names"]} == {"p1", "p2"}  # type: ignore[attr-defined]
 
-        _until(lambda: feed()["silent"] == 3, "all being silent")
+        until(lambda: feed()["silent"] == 3, "all being silent")
         (line,) = gateway.status()["warnings"]
         assert line.startswith("feed.press: all 3 devices are silent; nothing has come for ")
         code, body = gateway.get("/readyz")
@@ -76,8 +68,8 @@ def test_a_plant_that_goes_silent_is_told_of(
         assert "warning: feed.press: all 3 devices are silent" in screen
         assert "p1" in screen
 
-        _until(lambda: "something is not well" in gateway.output(), "the log saying so")
+        until(lambda: "something is not well" in gateway.output(), "the log saying so")
         send(*_DEVICES)
-        _until(lambda: gateway.status()["warnings"] == [], "the end of it")
-        _until(lambda: "What was warned of is over" in gateway.output(), "the log saying that")
+        until(lambda: gateway.status()["warnings"] == [], "the end of it")
+        until(lambda: "What was warned of is over" in gateway.output(), "the log saying that")
         assert gateway.output().count("something is not well") == 1

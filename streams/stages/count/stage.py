@@ -241,13 +241,9 @@ class Counters:
         self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]
     ) -> Iterator[Columns]:
         """The steps of readings that nothing can come before any more, by length of windows."""
-        device, rows = self._waiting.take(devices)
-        is_settled = rows["time_ns"] <= watermark_ns[np.searchsorted(devices, device)]
-        still = ~is_settled
-        self._waiting.append(device[still], {name: each[still] for name, each in rows.items()})
+        _, rows = self._waiting.take_until(devices, watermark_ns)
         # By counter and time; of one time the smallest first, and last what ends a span of time.
         order = np.lexsort((rows["value"], rows["time_ns"], self._slot[rows["channel"]]))
-        order = order[is_settled[order]]
         rows = {name: each[order] for name, each in rows.items()}
         if not len(order):
             return

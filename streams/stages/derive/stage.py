@@ -293,12 +293,8 @@ class Deriver:
         devices, watermark_ns = devices[is_due], watermark_ns[is_due]
         if not len(devices):
             return self._nothing()
-        device, rows = self._waiting.take(devices)
-        is_settled = rows["time_ns"] < watermark_ns[np.searchsorted(devices, device)]
-        still = ~is_settled
-        self._waiting.append(device[still], {name: each[still] for name, each in rows.items()})
-        rows = {name: each[is_settled] for name, each in rows.items()}
-        made = [*self._before_breaks(devices, watermark_ns, device[is_settled], rows)]
+        device, rows = self._waiting.take_until(devices, watermark_ns - 1)
+        made = [*self._before_breaks(devices, watermark_ns, device, rows)]
         self._expect(devices)
         return self._as_batches([each for part in made for each in part], rows)
 

@@ -3,125 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
 from headgate.core.batch import Batch, Quality
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel
 from headgate.core.clock import NS_PER_S
-from headgate.core.errors import DataError
 from headgate.core.expressions.parse import parse
-from headgate.core.stage import Selection
-from headgate.testing.stages import everything
 from streams.stages.arrays import NEVER_NS
-from streams.stages.blocks import checked
 from streams.stages.derive import spans
-from streams.stages.derive.stage import Deriver
-from streams.stages.watermark.outcome import NO_JUMPS
 from tests.examples import tried
+from tests.unit.streams.derive.line import (
+    FIELDS,
+    START_NS,
+    Line,
+    Row,
+    feed_of,
+    worked_out,
+)
 from tests.unit.streams.derive.slowly import Slowly
 
-_START_NS = 1_750_000_000 * NS_PER_S
-_GRACE_NS = 3 * NS_PER_S
-_FIELDS = ("x", "y", "z")
 
-#: (device, second, field, value)
-_Row = tuple[int, float, str, float]
-
-
-def feed_of(derived: Mapping[str, object], **more: object) -> FeedConfig:
-    """A feed with these derived channels."""
-    return FeedConfig.model_validate(
-        {
-            "topic": "{device}",
-            "channels": {"x": {}, "y": {}, "z": {}, "total": {"counter": {"wraps_at": 100}}},
-            "aggregates": [{"window": "5s"}],
-            "derived": derived,
-            **more,
-        }
-    )
-
-
-@dataclass
-class Line:
-    """The stage behind a watermark, and what it has made."""
-
-    feed: FeedConfig
-
-    def __post_init__(self) -> None:
-        self.table = ChannelTable()
-        self.deriver = Deriver({"f": self.feed}, self.table)
-        self.newest: dict[str, int] = {}
-        self.made: dict[tuple[str, str, int], float] = {}
-        self.count = 0
-
-    def take(self, rows: Sequence[_Row]) -> None:
-        """Take readings in."""
-        channel = [self.table.row(Channel("f", f"d{row[0]}", "f", row[2])) for row in rows]
-        time_ns = [_START_NS + round(row[1] * NS_PER_S) for row in rows]
-        for row, at_ns in zip(rows, time_ns, strict=True):
-            name = f"d{row[0]}"
-            self.newest[name] = max(self.newest.get(name, 0), at_ns)
-        batch = Batch.from_columns(self.table, time_ns, channel, [row[3] for row in rows])
-        self._note(self.deriver.process(batch, self._watermark).made)
-
-    def end(self) -> dict[tuple[str, str, int], float]:
-        """All that has been made, once nothing comes any more."""
-        every = np.arange(len(self.table.devices), dtype=np.int32)
-        never = self.deriver.close(every, lambda rows: np.full(len(rows), NEVER_NS))
-        self._note(never.made)
-        return self.made
-
-    def restart(self) -> None:
-        """Go on with what was written down, under other numbers."""
-        old = self.table
-        here = everything(old)
-        block = self.deriver.snapshot(here)
-        self.table = ChannelTable()
-        for channel in reversed(old.channels):
-            self.table.row(channel)
-        devices = np.array([self.table.device_row(each) for each in old.devices], np.int32)
-        channels = np.array([self.table.row(each) for each in old.channels], np.int32)
-        self.deriver = Deriver({"f": self.feed}, self.table)
-        there = Selection(devices, channels)
-        self.deriver.restore(there, checked(block, self.deriver.snapshot(there), there))
-
-    def _watermark(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
-        names = [self.table.devices[row].name for row in devices.tolist()]
-        return np.array([self.newest.get(name, 0) - _GRACE_NS for name in names], np.int64)
-
-    def _note(self, made: Batch) -> None:
-        channels = self.table.channels
-        for row, at_ns, value in zip(
-            made.channel.tolist(), made.time_ns.tolist(), made.value.tolist(), strict=True
-        ):
-            key = (channels[row].device, channels[row].field, at_ns)
-            assert key not in self.made, f"{key} is made twice"
-            self.made[key] = value
-
-
-def worked_out(
-    derived: Mapping[str, object], rows: Sequence[_Row], **more: object
-) -> dict[str, list[float]]:
-    """By derived channel, its values of device 0, in the order of their times."""
-    line = Line(feed_of(derived, **more))
-    line.take(rows)
-    found: dict[str, list[float]] = {}
-    for (_, name, _), value in sorted(line.end().items(), key=lambda each: each[0][2]):
-        found.setdefault(name, []).append(value)
-    return found
-
-
-def slowly(feed: FeedConfig, rows: Sequence[_Row], most: int) -> dict[tuple[str, str, int], float]:
+def slowly(feed: FeedConfig, rows: Sequence[Row], most: int) -> dict[tuple[str, str, int], float]:
     """The same by the slow way."""
     found = {}
     for device in sorted({row[0] for row in rows}):
@@ -129,7 +38,7 @@ def slowly(feed: FeedConfig, rows: Sequence[_Row], most: int) -> dict[tuple[str,
         by_time: dict[int, dict[str, float]] = {}
         for _, second, field, value in (row for row in rows if row[0] == device):
             if not math.isnan(value):
-                by_time.setdefault(_START_NS + round(second * NS_PER_S), {})[field] = value
+                by_time.setdefault(START_NS + round(second * NS_PER_S), {})[field] = value
         for at_ns in sorted(by_time):
             for name, value in one.take(at_ns, by_time[at_ns]).items():
                 found[f"d{device}", name, at_ns] = value
@@ -180,7 +89,7 @@ def _conditions(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-_EXPRESSIONS = st.one_of(st.sampled_from(_FIELDS), st.sampled_from(_FIELDS), _NUMBERS)
+_EXPRESSIONS = st.one_of(st.sampled_from(FIELDS), st.sampled_from(FIELDS), _NUMBERS)
 for _ in range(2):
     _EXPRESSIONS = st.one_of(_EXPRESSIONS, _numbers(_EXPRESSIONS))
 
@@ -189,7 +98,7 @@ _ROWS = st.lists(
         st.integers(0, 1),
         st.sampled_from([0, 0.5, 1, 1, 1, 2, 4, 9]),
         st.sampled_from([0, 0, 0, 0, -1, -2.5]),
-        st.sets(st.sampled_from(_FIELDS), min_size=1),
+        st.sets(st.sampled_from(FIELDS), min_size=1),
         st.lists(
             st.one_of(
                 st.integers(-4, 4).map(float), st.sampled_from([0.5, 1e200, math.nan, -1e308])
@@ -231,7 +140,7 @@ def test_it_is_what_a_slow_way_says(
     feed = feed_of(derived)
     clock: dict[int, float] = {}
     met: set[tuple[int, float, str]] = set()
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for device, step, back, fields, values in steps:
         clock[device] = clock.get(device, 10.0) + step
         for field, value in zip(sorted(fields), values, strict=False):
@@ -343,7 +252,7 @@ def test_what_is_worked_out_from_what_is_missing_is_missing_too() -> None:
         "step": "delta(ratio)",
         "was_missing": "isnan(ratio)",
     }
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for second, (x, y) in enumerate([(6.0, 2.0), (9.0, 0.0), (8.0, 2.0)]):
         rows += [(0, float(second), "x", x), (0, float(second), "y", y)]
     # At 3 s only x says something, and is met by a y of 0.
@@ -385,7 +294,7 @@ def test_values_that_are_made_up_or_ruled_out_do_not_count() -> None:
     """Nor does a reading without a value bring one about."""
     line = Line(feed_of({"p": "x + 1"}))
     channel = line.table.row(Channel("f", "d0", "f", "x"))
-    times_ns = [_START_NS + second * NS_PER_S for second in range(4)]
+    times_ns = [START_NS + second * NS_PER_S for second in range(4)]
     quality = [0, Quality.IMPUTED, Quality.OUT_OF_RANGE, 0]
     batch = Batch.from_columns(
         line.table, times_ns, [channel] * 4, [1.0, 2.0, 3.0, math.nan], quality=quality
@@ -406,7 +315,7 @@ def test_it_stands_beside_what_brought_it_about() -> None:
     ):
         tags = (("phase", phase), ("worker", worker))
         row = line.table.row(Channel("f", "d0", "m", field, tags=tags, identity=()))
-        rows.append((_START_NS + second * NS_PER_S, row, value))
+        rows.append((START_NS + second * NS_PER_S, row, value))
     batch = Batch.from_columns(line.table, *map(list, zip(*rows, strict=True)))
 
     made = line.deriver.process(batch, lambda rows: np.full(len(rows), NEVER_NS)).made
@@ -416,263 +325,3 @@ def test_it_stands_beside_what_brought_it_about() -> None:
         "f", "d0", "m", "p", "W", (("phase", "a"), ("worker", "Bob")), ()
     )
     assert np.isnan(made.value).sum() == 2
-
-
-def test_what_changes_its_meaning_begins_anew_and_the_rest_goes_on() -> None:
-    """A formula that is another one now has nothing to go on from."""
-    line = Line(feed_of({"a": "previous(x)", "b": "previous(x + 1)"}))
-    line.take([(0, 0.0, "x", 1.0), (0, 10.0, "x", 2.0)])
-    line.feed = feed_of({"a": "previous(x)", "b": "previous(x + 2)"})
-    line.restart()
-    line.take([(0, 20.0, "x", 3.0)])
-    found = line.end()
-
-    at_ns = _START_NS + 10 * NS_PER_S
-    assert found["d0", "a", at_ns] == 1.0
-    assert math.isnan(found["d0", "b", at_ns])
-
-
-def test_where_a_clock_was_set_back_nothing_before_counts() -> None:
-    """But for what a counter has counted, which it goes on from."""
-    line = Line(feed_of({"p": "previous(x)", "d": "delta(total)", "r": "rate(total)"}))
-    line.take([(0, 1000.0, "x", 1.0), (0, 1000.0, "total", 5.0)])
-    line.end()
-    line.deriver.go_back(np.arange(2, dtype=np.int32))
-    line.newest.clear()
-    line.take([(0, 10.0, "x", 2.0), (0, 10.0, "total", 9.0)])
-    found = line.end()
-
-    at_ns = _START_NS + 10 * NS_PER_S
-    assert math.isnan(found["d0", "p", at_ns])
-    assert found["d0", "d", at_ns] == 4.0
-    assert math.isnan(found["d0", "r", at_ns])
-
-
-def test_a_clock_that_leaps_is_a_new_beginning() -> None:
-    """What is after the leap knows nothing of what was before, wherever it is cut."""
-    for cuts in ([4], [1, 2, 3, 4], [2, 4]):
-        line = Line(feed_of({"p": "previous(x)"}))
-        rows = [(0, 0.0, "x", 1.0), (0, 1.0, "x", 2.0), (0, 100.0, "x", 3.0), (0, 101.0, "x", 4.0)]
-        begin = 0
-        for end in cuts:
-            channel = [line.table.row(Channel("f", "d0", "f", "x"))] * (end - begin)
-            times_ns = [_START_NS + round(row[1]) * NS_PER_S for row in rows[begin:end]]
-            batch = Batch.from_columns(
-                line.table, times_ns, channel, [row[3] for row in rows[begin:end]]
-            )
-            leaps = begin <= 2 < end
-            jumps = np.array([[0], [_START_NS + 50 * NS_PER_S]]) if leaps else NO_JUMPS
-            line.newest["d0"] = times_ns[-1]
-            line._note(line.deriver.process(batch, line._watermark, jumps).made)
-            line.restart()
-            begin = end
-        found = [value for _, value in sorted(line.end().items())]
-        assert found == pytest.approx([math.nan, 1, math.nan, 3], nan_ok=True), cuts
-
-
-@pytest.mark.parametrize(
-    "derived",
-    [
-        {"a": "integral(x)"},
-        {"a": "integral(x)", "b": "x * 2"},
-        {"a": "integral(x)", "b": "y * 2", "c": "z"},
-    ],
-)
-def test_a_formula_that_is_gone_takes_nothing_of_the_others_with_it(
-    derived: Mapping[str, object],
-) -> None:
-    """Whichever channel of the device was read last, and named by none of those that are left."""
-    line = Line(feed_of({"a": "integral(x)", "b": "y * 2"}))
-    line.take([(0, 10.0 + at, field, 1.0) for at in range(4) for field in ("x", "y")])
-    line.end()
-    line.feed = feed_of(derived)
-    line.restart()
-    line.take([(0, 14.0, "x", 1.0)])
-
-    assert line.end()["d0", "a", _START_NS + 14 * NS_PER_S] == 4.0
-
-
-def test_what_is_known_stays_while_a_channel_of_the_place_is_heard() -> None:
-    """One that is forgotten takes nothing with it; the last one does."""
-    line = Line(feed_of({"a": "integral(x)", "b": "y * 2"}))
-    line.take([(0, 10.0 + at, field, 1.0) for at in range(4) for field in ("x", "y")])
-    line.end()
-    nobody = np.empty(0, np.int32)
-    x, y = (line.table.row(Channel("f", "d0", "f", field)) for field in ("x", "y"))
-    line.deriver.forget(Selection(nobody, np.array([y], np.int32)))
-    line.take([(0, 14.0, "x", 1.0)])
-
-    assert line.end()["d0", "a", _START_NS + 14 * NS_PER_S] == 4.0
-    line.deriver.forget(Selection(nobody, np.array([x], np.int32)))
-    assert not len(line.deriver.snapshot(everything(line.table))["now_kind"])
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("devices", [1, 9])
-def test_a_sum_goes_on_behind_what_is_too_large_for_it(devices: int) -> None:
-    """The value is missing there, and nobody is warned of numbers that are too large."""
-    values = [1.0, 1.7e308, 1.7e308, -1.7e308, 1.0, 1.0, -1e308, -1e308, -1e308, -1e308, 0.0]
-    rows = [
-        (device, 1.0 * at, "x", value)
-        for device in range(devices)
-        for at, value in enumerate(values)
-    ]
-    derived = {
-        "i": {"value": "integral(x)", "max_age": "1s"},
-        "s": "std(x, '3s') + mean(x, '3s') + delta(x)",
-        "r": "rate(total) + rate(x)",
-    }
-
-    line, cut = Line(feed_of(derived)), Line(feed_of(derived))
-    line.take([*rows, (0, 20.0, "x", 1.0)])
-    for at in range(len(values)):
-        cut.take(rows[at :: len(values)])
-    cut.take([(0, 20.0, "x", 1.0)])
-    cut.restart()
-
-    found = [value for (_, name, _), value in sorted(line.end().items()) if name == "i"]
-    none, half = math.nan, 0.85e308
-    wanted = [0, half, none, half, 0, 1, -5e307, -1.5e308, none, none, none]
-    assert found[: len(values)] == pytest.approx(wanted, nan_ok=True)
-    assert {key: repr(value) for key, value in cut.end().items()} == {
-        key: repr(value) for key, value in line.made.items()
-    }
-    assert line.made["d0", "i", _START_NS + 20 * NS_PER_S] == pytest.approx(-1.5e308)
-
-
-def _goes_on(before: FeedConfig, after: FeedConfig) -> bool:
-    """Whether a sum of ``p`` that was 4 is so still once the feed is another one."""
-    line = Line(before)
-    line.take([(0, 10.0 + at, "x", 1.0) for at in range(5)])
-    line.end()
-    line.feed = after
-    line.restart()
-    line.take([(0, 15.0, "x", 1.0)])
-    found = line.end()["d0", "sum", _START_NS + 15 * NS_PER_S]
-    assert found in (5.0, 0.0)
-    return found == 5.0
-
-
-def test_a_channel_means_what_all_that_it_comes_of_means() -> None:
-    """Also where it comes of others that do; and how long values count is what was given."""
-    derived = {"q": "x * 1", "p": "q + 0", "sum": "integral(p)"}
-    sent = {"x": {"unit": "m"}, "y": {}}
-
-    def feed(derived: Mapping[str, object] = derived, **more: object) -> FeedConfig:
-        return feed_of(derived, **{"channels": sent, **more})
-
-    assert _goes_on(feed(), feed())
-    assert not _goes_on(feed(), feed(channels={**sent, "x": {"unit": "m", "scale": 2.0}}))
-    assert not _goes_on(feed(), feed(derived={**derived, "q": "x * 1 + 0"}))
-    assert _goes_on(feed(), feed(channels={**sent, "y": {"scale": 2.0}}))
-    assert _goes_on(feed(), feed(aggregates=[{"window": "10s"}]))
-    assert _goes_on(feed(), feed(derived={**derived, "more": "since(x > 3)"}))
-    lasting = {"value": "integral(p)", "max_age": "7s"}
-    assert not _goes_on(feed(), feed(derived={**derived, "sum": lasting}))
-
-
-def test_of_a_device_without_derived_channels_no_jump_is_kept() -> None:
-    """Nobody would ever ask for it, or drop it."""
-    line = Line(feed_of({"p": "x"}))
-    rows = [
-        line.table.row(Channel(*names)) for names in (("g", "d", "g", "x"), ("f", "d", "f", "x"))
-    ]
-    for at in range(3):
-        at_ns = _START_NS + at * 3600 * NS_PER_S
-        batch = Batch.from_columns(line.table, [at_ns] * 2, rows, [1.0] * 2)
-        jumps = np.array([[0, 1], [at_ns - 1, at_ns - 1]])
-        line.deriver.process(batch, lambda devices: np.full(len(devices), _START_NS), jumps)
-
-    assert line.deriver.snapshot(everything(line.table))["break_device"].tolist() == [1, 1]
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_span_of_large_numbers_has_a_mean_and_a_deviation() -> None:
-    """Though their sum, and the sum of their squares, are larger than a number can be."""
-    rows = [(0, 1.0, "x", 1.5e308), (0, 2.0, "x", 1.7e308), (0, 3.0, "x", -1.7e308)]
-    derived = {"m": "mean(x, '2s')", "s": "std(x, '2s')"}
-
-    found = worked_out(derived, rows)
-
-    assert found["m"] == pytest.approx([1.5e308, 1.6e308, 0.0])
-    assert found["s"] == pytest.approx([0.0, 1e307, 1.7e308])
-
-
-def test_functions_of_the_same_span_remember_its_values_once() -> None:
-    """What is written down of them, too."""
-    spans = ["mean", "std", "max", "count"]
-    line = Line(feed_of({"z": " + ".join(f"{each}(x, '10s')" for each in spans)}))
-    line.take([(0, 10.0 + at, "x", float(at)) for at in range(5)])
-    line.end()
-    block = line.deriver.snapshot(everything(line.table))
-    line.restart()
-    line.take([(0, 15.0, "x", 5.0)])
-
-    assert len(block["span_value"]) == 5
-    wanted = 2.5 + math.sqrt(35 / 12) + 5 + 6
-    assert line.end()["d0", "z", _START_NS + 15 * NS_PER_S] == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize("start_ns", [0, 2**61, -(2**61), _START_NS])
-def test_times_come_back_from_their_steps(start_ns: int) -> None:
-    """Of many places, whose times have no sum."""
-    place = np.repeat(np.arange(40), 3)
-    times_ns = start_ns + np.random.default_rng(1).integers(0, 10**12, 120)
-
-    assert (
-        spans.times_of(place, steps=spans.steps_of(place, times_ns)).tolist() == times_ns.tolist()
-    )
-
-
-def test_steps_to_a_time_that_no_reading_can_have_are_refused() -> None:
-    """What stands in a log may be anything."""
-    with pytest.raises(DataError, match="span_step: a time is out of range"):
-        spans.times_of(np.zeros(3, np.int64), steps=np.array([2**61, 2**61, 2**61]))
-
-
-def test_values_of_a_span_are_written_down_small() -> None:
-    """An hour of readings at regular times takes hardly more than its values."""
-    line = Line(feed_of({"z": "mean(x, '1h') / std(x, '1h')"}))
-    values = np.round(np.random.default_rng(2).normal(20, 1, 3600), 2).tolist()
-    line.take([(0, 10.0 + at, "x", value) for at, value in enumerate(values)])
-    line.end()
-    block = line.deriver.snapshot(everything(line.table))
-    size = sum(
-        len(pa.compress(array.tobytes(), codec="lz4", asbytes=True)) for array in block.values()
-    )
-
-    assert size < 5 * len(values)
-
-
-def test_places_that_are_one_by_now_keep_the_values_of_both() -> None:
-    """Their times are those that they were, though they stand behind each other."""
-    line = Line(feed_of({"m": "count(x, '1h')"}, topic="{device}/{phase}", identity=[]))
-    rows = [
-        line.table.row(Channel("f", "d0", "f", "x", tags=(("phase", each),), identity=()))
-        for each in "ab"
-    ]
-    times_ns = [_START_NS + at * NS_PER_S for at in range(4)]
-    batch = Batch.from_columns(line.table, times_ns, [*rows, *rows], [1.0] * 4)
-    line.deriver.process(batch, lambda devices: np.full(len(devices), NEVER_NS))
-    line.feed = feed_of({"m": "count(x, '1h')"})
-    line.restart()
-    line.take([(0, 10.0, "x", 1.0), (0, 3602.0, "x", 1.0)])
-    made = line.end()
-
-    assert made["d0", "m", _START_NS + 10 * NS_PER_S] == 5.0
-    # Of the four from before only the latest is in the span still, beside two that came since.
-    assert made["d0", "m", _START_NS + 3602 * NS_PER_S] == 3.0
-
-
-def test_where_derived_channels_stand_takes_room_for_devices_and_no_more() -> None:
-    """However many derived channels each has: the table has rows for all of them."""
-    names = [f"n{at}" for at in range(20)]
-    line = Line(feed_of({name: f"x + y + {at}" for at, name in enumerate(names)}))
-    devices = range(200)
-    line.take([(device, 1.0, field, 1.0) for device in devices for field in ("x", "y")])
-    line.take([(device, 9.0, "y", 2.0) for device in devices])
-    made = line.end()
-
-    assert len(line.table) == 200 * 22
-    assert len(made) == 200 * 20 * 2
-    assert all(len(rows) <= 512 for rows in line.deriver._rows.values())
