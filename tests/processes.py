@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 
@@ -67,3 +69,16 @@ def until(condition: Callable[[], bool], what: str, within_s: float = 40) -> flo
         assert time.perf_counter() - started < within_s, f"{what}: not within {within_s} s"
         time.sleep(0.05)
     return time.perf_counter() - started
+
+
+@contextmanager
+def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Have a thread work until the block is left; the event that it is given says so."""
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

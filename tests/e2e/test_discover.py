@@ -12,7 +12,7 @@ from pathlib import Path
 import cbor2
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -23,7 +23,7 @@ from headgate.demo.processes import free_port
 from tests.e2e.gateway import Gateway
 from tests.e2e.test_gateway import _points
 from tests.mosquitto import MakeMosquitto, Mosquitto
-from tests.processes import until
+from tests.processes import meanwhile, until
 from tests.unit.discover import traffic
 from tests.unit.discover.reading import decoded_by
 from tests.unit.discover.test_plan import WANTED_OF_ALL
@@ -46,8 +46,10 @@ def _messages() -> list[traffic.Sent]:
 
 
 @contextmanager
-def _client(port: int) -> Iterator[mqtt.Client]:
-    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+def _client(
+    port: int, protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311
+) -> Iterator[mqtt.Client]:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
     client.connect("127.0.0.1", port)
     client.loop_start()
     try:
@@ -60,23 +62,16 @@ def _client(port: int) -> Iterator[mqtt.Client]:
 @contextmanager
 def _publishing(port: int) -> Iterator[None]:
     """Publish all of the traffic again and again."""
-    stop = threading.Event()
 
-    def publish(client: mqtt.Client) -> None:
+    def publish(stop: threading.Event) -> None:
         while not stop.is_set():
             for _, topic, payload, is_retained in _messages():
                 client.publish(topic, payload, retain=is_retained)
                 if stop.wait(0.001):
                     return
 
-    with _client(port) as client:
-        thread = threading.Thread(target=publish, args=(client,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    with _client(port) as client, meanwhile(publish):
+        yield
 
 
 def test_a_gateway_reads_what_was_discovered(
@@ -119,14 +114,8 @@ def test_a_gateway_reads_what_was_discovered(
 @contextmanager
 def _typed(port: int) -> Iterator[None]:
     """Publish by MQTT 5 what says its type, again and again; and states that the broker keeps."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.connect("127.0.0.1", port)
-    client.loop_start()
-    stop = threading.Event()
-    for door in ("north", "south"):
-        client.publish(f"gates/{door}/door", "open", qos=1, retain=True).wait_for_publish(10)
 
-    def publish() -> None:
+    def publish(stop: threading.Event) -> None:
         at = 0
         while not stop.wait(0.05):
             at += 1
@@ -141,15 +130,11 @@ def _typed(port: int) -> Iterator[None]:
                 properties.ContentType = kind
                 client.publish(f"skid/{device}/telemetry", payload, qos=1, properties=properties)
 
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        client.disconnect()
-        client.loop_stop()
+    with _client(port, MQTTProtocolVersion.MQTTv5) as client:
+        for door in ("north", "south"):
+            client.publish(f"gates/{door}/door", "open", qos=1, retain=True).wait_for_publish(10)
+        with meanwhile(publish):
+            yield
 
 
 def test_content_types_and_retained_states_are_read_by_the_gateway(

@@ -25,6 +25,7 @@ from headgate.config.load import load_config
 from headgate.core.clock import SystemClock
 from headgate.demo.processes import free_port
 from tests.mosquitto import MakeMosquitto, Mosquitto
+from tests.processes import meanwhile
 from tests.uplink import TOKEN, Server, answer
 from tests.victoria import Victoria
 
@@ -78,19 +79,15 @@ def _publishing(
     first = client.publish(topic, payload, qos=1, retain=retain, properties=properties)
     first.wait_for_publish(10)
     assert first.is_published()
-    stop = threading.Event()
 
-    def publish() -> None:
-        while not stop.wait(0.05):
+    def publish(stop: threading.Event) -> None:
+        while not retain and not stop.wait(0.05):
             client.publish(topic, payload, properties=properties)
 
-    thread = threading.Thread(target=(lambda: None) if retain else publish)
-    thread.start()
     try:
-        yield
+        with meanwhile(publish):
+            yield
     finally:
-        stop.set()
-        thread.join()
         client.disconnect()
         client.loop_stop()
 
