@@ -1,7 +1,7 @@
 """A small file that tells the next process what this one was at when it died.
 
 It needs to survive the process and not the machine, so nothing is synced, and writing it costs some
-microseconds. What is in hand while a process dies is suspect, and its successors work on it piece
+microseconds. What is in flight while a process dies is suspect, and its successors work on it piece
 by piece; a piece on which processes died again and again while they had it alone is poison.
 """
 
@@ -17,7 +17,7 @@ import structlog
 
 _logger = structlog.get_logger()
 
-#: Processes that may die on a piece which they have in hand alone, before it is poison.
+#: Processes that may die on a piece which they have in flight alone, before it is poison.
 TRIES_ALONE: Final = 3
 
 
@@ -56,4 +56,4 @@ class Note:
             os.ftruncate(self._file, len(content))
         except OSError as error:
             # A full disk: the work goes on, and only poison would not be found.
-            _logger.debug("The note of what is in hand can't be written.", error=str(error))
+            _logger.debug("The note of what is in flight can't be written.", error=str(error))

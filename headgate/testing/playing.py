@@ -31,7 +31,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import Bug
 from headgate.core.heartbeat import HEARTBEAT_INTERVAL_S
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import QUARANTINE, READINGS, STREAMS
 from headgate.core.properties import NOTHING, Properties
 from headgate.core.stage import Selection
@@ -44,7 +44,7 @@ from headgate.testing.virtual_time import VirtualClock, VirtualLoop, run
 from streams.build import build_pipeline
 from streams.forward.lane import ForwardLane
 from streams.ingest.lane import IngestLane
-from streams.process.passing import SilentInHand
+from streams.process.passing import SilentDevicesInFlight
 from streams.process.worker import Worker
 
 _T = TypeVar("_T")
@@ -291,8 +291,11 @@ class _Gateway:
 
     def _make_worker(self) -> Worker:
         config, folder = self._config, self._config.gateway.data_dir
-        in_hand, silent = InHand(folder / "in-hand"), SilentInHand(folder / "silent")
-        in_hand.open()
+        in_flight, silent = (
+            RecordsInFlight(folder / "in-flight"),
+            SilentDevicesInFlight(folder / "silent"),
+        )
+        in_flight.open()
         silent.open()
         return Worker(
             config,
@@ -300,7 +303,7 @@ class _Gateway:
             self._clock,
             Telemetry(self._clock),
             self._pipeline,
-            in_hand,
+            in_flight,
             silent,
             in_thread=_at_once,
         )

@@ -27,7 +27,7 @@ from headgate.core.backoff import Backoff
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import (
     AGGREGATES,
     ANOMALIES,
@@ -135,7 +135,9 @@ class _Consumer:
         self._watchdog = watchdog
         self._group = sink_group(config, sink.name)
         self._channels = ChannelTable()
-        self._in_hand = InHand(config.gateway.data_dir / f"forward-{sink.name}.in-hand")
+        self._in_flight = RecordsInFlight(
+            config.gateway.data_dir / f"forward-{sink.name}.in-flight"
+        )
         # Records are told apart by a number for each topic and partition.
         self._places = [
             TopicPartition(topic(config, name), number)
@@ -165,7 +167,7 @@ class _Consumer:
         self._oldest_ms: int | None = None
 
     async def run(self) -> None:
-        self._in_hand.open()
+        self._in_flight.open()
         await self.sink.start()
         try:
             while True:
@@ -271,7 +273,7 @@ class _Consumer:
         behind = records[-1].offset + 1 if records else end
         tier.done((begin, behind))
         await backlog.save()
-        self._in_hand.finished(self._places.index(tier.at), behind, first)
+        self._in_flight.finished(self._places.index(tier.at), behind, first)
         self._count("aggregates", len(points) - len(refused))
         if sum(len(record.value) for record in records) < self._timings.read_bytes:
             self._piece_records = min(2 * self._piece_records, self._timings.piece_records)
@@ -312,7 +314,7 @@ class _Consumer:
             for at in plain:
                 self._backlogs[at].has_committed()
         for at, (first, end) in offsets.items():
-            self._in_hand.finished(self._places.index(at), end, first)
+            self._in_flight.finished(self._places.index(at), end, first)
 
     def _count(self, kind: Kind, points: int) -> None:
         self._telemetry.points.labels(self.sink.name, kind).inc(points)
@@ -332,7 +334,7 @@ class _Consumer:
             await backlog.load()
         # Of a topic that was made anew, or of records that are gone, nothing counts any more.
         for at, (start, end) in (await self._log.offsets_many(self._places)).items():
-            self._in_hand.keep_within(self._places.index(at), start, end)
+            self._in_flight.keep_within(self._places.index(at), start, end)
         self._is_ready = True
 
     def _without_old(
@@ -379,13 +381,13 @@ class _Consumer:
     async def _points(self, kind: Kind, at: TopicPartition, record: StoredRecord) -> list[Point]:
         """A record's points; one that can't be read, or ends the process, goes to quarantine."""
         place = self._places.index(at)
-        step = self._in_hand.is_poison(place, record.offset)
+        step = self._in_flight.is_poison(place, record.offset)
         try:
             if step is not None:
                 raise DataError("poison", f"ends the process in: {step}")
-            # Nothing is awaited while it is in hand: who dies meanwhile, of a crash or of an error
-            # that is not caught here, has died of it.
-            self._in_hand.take({place: (record.offset, record.offset + 1)}, f"points for {kind}")
+            # Nothing is awaited while it is in flight: who dies meanwhile, of a crash or of an
+            # error that is not caught here, has died of it.
+            self._in_flight.take({place: (record.offset, record.offset + 1)}, f"points for {kind}")
             points = self._points_of(kind, record)
         except DataError as error:
             trouble = error
@@ -393,9 +395,9 @@ class _Consumer:
             # The columns are right and what is in them is not: somebody else wrote it.
             trouble = DataError("bad_record", f"{type(error).__name__}: {error}")
         else:
-            self._in_hand.put_down()
+            self._in_flight.put_down()
             return points
-        self._in_hand.put_down()
+        self._in_flight.put_down()
         _logger.error("A record can't be read; it goes to quarantine.", at=at, error=str(trouble))
         await self._quarantine(
             at.partition,

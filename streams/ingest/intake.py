@@ -15,7 +15,7 @@ from headgate.core.heartbeat import Heartbeat
 from headgate.core.properties import Properties
 from streams.ingest.conversations import Conversations
 from streams.ingest.kept import KeptMessages
-from streams.ingest.poison import MessagesInHand
+from streams.ingest.poison import MessagesInFlight
 from streams.ingest.refusals import Messages
 
 
@@ -96,7 +96,7 @@ class Intake:
 
     Args:
         name: The source's.
-        in_hand: Its note of what is being decoded.
+        in_flight: Its note of what is being decoded.
         heartbeat: Where it is told whether it is heard.
         conversations: Those of feeds that are led with it.
         most_bytes: More is not taken from it while so much waits.
@@ -105,13 +105,13 @@ class Intake:
     def __init__(
         self,
         name: str,
-        in_hand: MessagesInHand,
+        in_flight: MessagesInFlight,
         heartbeat: Heartbeat,
         conversations: Conversations,
         most_bytes: int,
     ) -> None:
         self.name = name
-        self.in_hand = in_hand
+        self.in_flight = in_flight
         self.conversations = conversations
         self.kept = KeptMessages()
         self._heartbeat = heartbeat
@@ -132,7 +132,7 @@ class Intake:
 
     def open(self) -> None:
         """Take up what the last process left behind."""
-        self.in_hand.open()
+        self.in_flight.open()
         self.conversations.open()
 
     @property

@@ -43,7 +43,7 @@ from streams.ingest.certificates import CertificateWatch
 from streams.ingest.conversations import Conversations
 from streams.ingest.gathering import Gathering
 from streams.ingest.intake import Intake
-from streams.ingest.poison import MessagesInHand
+from streams.ingest.poison import MessagesInFlight
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translator
 from streams.ingest.translated import Translated
@@ -186,7 +186,7 @@ class IngestLane:
         }
         return Intake(
             name,
-            MessagesInHand(config.source_file(name, "ingest.in-hand"), density),
+            MessagesInFlight(config.source_file(name, "ingest.in-flight"), density),
             Heartbeat(config.gateway.data_dir, config.source_file(name, HEARTBEAT_FILE).name),
             Conversations(
                 conversations, Note(config.source_file(name, "conversations.json")), self._telemetry
@@ -315,15 +315,15 @@ class IngestLane:
         return intake.is_in_parts
 
     async def _write_messages(self, messages: Messages, intake: Intake) -> None:
-        in_hand = intake.in_hand
+        in_flight = intake.in_flight
         self._translator.forget_silent()
         translated = Translated()
-        for first, end in in_hand.pieces(messages):
+        for first, end in in_flight.pieces(messages):
             part = messages.part(first, end)
-            if in_hand.is_poison(part):
+            if in_flight.is_poison(part):
                 self._translator.put_aside(part, translated)
             else:
-                is_suspect = in_hand.take(part, first, len(messages))
+                is_suspect = in_flight.take(part, first, len(messages))
                 with self._telemetry.timed("decode"):
                     self._translator.take(part, translated)
                     if is_suspect:
@@ -334,13 +334,13 @@ class IngestLane:
             intake.kept.caught_up()
         with self._telemetry.timed("encode"):
             self._encode(translated)
-        in_hand.put_down()
+        in_flight.put_down()
         with self._telemetry.timed("append"):
             await self._append(translated.records)
         away = self._translator.news_of_away()
         if away is not None:
             self._away.write(away)
-        in_hand.finished(len(messages))
+        in_flight.finished(len(messages))
         for feed, count in translated.rows.items():
             self._telemetry.rows.labels(feed).inc(count)
 

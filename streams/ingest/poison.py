@@ -30,7 +30,7 @@ _MOST_SUSPECTS: Final = 100_000
 _MOST_REMEMBERED: Final = 100
 
 
-class MessagesInHand:
+class MessagesInFlight:
     """The note of the ingest lane.
 
     Args:

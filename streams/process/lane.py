@@ -25,12 +25,12 @@ from headgate.core.beat import until_beat
 from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import TransientError
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import READINGS, STREAMS, Log, Share
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.build import build_pipeline
-from streams.process.passing import SilentInHand
+from streams.process.passing import SilentDevicesInFlight
 from streams.process.take import Take
 from streams.process.worker import Worker
 
@@ -92,9 +92,9 @@ class StreamsLane:
         self._clock = clock
         # One thread: the stages are not re-entrant, and two cores are all there is.
         self._thread = ThreadPoolExecutor(1, "pipeline")
-        in_hand = InHand(config.gateway.data_dir / f"streams-{share.number}.in-hand")
-        in_hand.open()
-        silent = SilentInHand(config.gateway.data_dir / f"streams-{share.number}.silent")
+        in_flight = RecordsInFlight(config.gateway.data_dir / f"streams-{share.number}.in-flight")
+        in_flight.open()
+        silent = SilentDevicesInFlight(config.gateway.data_dir / f"streams-{share.number}.silent")
         silent.open()
         self._worker = Worker(
             config,
@@ -102,7 +102,7 @@ class StreamsLane:
             clock,
             telemetry,
             build_pipeline(config, ChannelTable(identities=config.identities), telemetry),
-            in_hand,
+            in_flight,
             silent,
             in_thread=self._in_thread,
         )

@@ -1,11 +1,11 @@
 """Letting time pass for devices that have gone silent, though the state of one may end the process.
 
-No record is in hand then that could be put aside, so the devices whose windows are being closed are
-noted. After a process has died of it its successor takes them one by one, each noted before by its
-digest; one of which processes died again and again while they had it alone gives up its history,
-and all others go on. Of which device a process will die can't be told before, nor when: it may be
-silent for longer than the others before its turn comes. So what is known of a device stays known
-until it has been dealt with itself.
+No record is in flight then that could be put aside, so the devices whose windows are being closed
+are noted. After a process has died of it its successor takes them one by one, each noted before by
+its digest; one of which processes died again and again while they had it alone gives up its
+history, and all others go on. Of which device a process will die can't be told before, nor when: it
+may be silent for longer than the others before its turn comes. So what is known of a device stays
+known until it has been dealt with itself.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from streams.results import Results, joined
 
 _logger = structlog.get_logger()
 
-#: What is noted where several are in hand; no digest.
+#: What is noted where several are in flight; no digest.
 _TOGETHER: Final = "together"
 
 #: Devices whose deaths are remembered; there is one as a rule.
 _MOST_REMEMBERED: Final = 100
 
 
-class SilentInHand:
+class SilentDevicesInFlight:
     """The note of which silent devices are being closed.
 
     Args:
@@ -78,12 +78,12 @@ class SilentInHand:
         return bool(self._deaths) and self._deaths.get(_digest(device), 0) >= TRIES_ALONE
 
     def take(self, device: Device | None) -> None:
-        """Note which device is in hand alone; None: several are."""
+        """Note which device is in flight alone; None: several are."""
         self._held = _TOGETHER if device is None else _digest(device)
         self._write()
 
     def put_down(self) -> None:
-        """Note that nothing is in hand any more."""
+        """Note that nothing is in flight any more."""
         self._held = ""
         self._write()
 
@@ -104,7 +104,7 @@ class PassingTime:
     Args:
         pipeline: Where it is open.
         keeper: Keeps the devices' state.
-        in_hand: The lane's note, opened.
+        in_flight: The lane's note, opened.
         telemetry: Where lost history is counted.
         in_thread: Calls the pipeline.
         limit: Ends the process when the pipeline hangs.
@@ -114,7 +114,7 @@ class PassingTime:
         self,
         pipeline: Pipeline,
         keeper: StateKeeper,
-        in_hand: SilentInHand,
+        in_flight: SilentDevicesInFlight,
         telemetry: Telemetry,
         *,
         in_thread: Callable[..., Awaitable[Any]],
@@ -122,7 +122,7 @@ class PassingTime:
     ) -> None:
         self._pipeline = pipeline
         self._keeper = keeper
-        self._in_hand = in_hand
+        self._in_flight = in_flight
         self._telemetry = telemetry
         self._in_thread = in_thread
         self._limit = limit
@@ -130,7 +130,7 @@ class PassingTime:
     async def advance(self, now_ns: int) -> Results:
         """``Pipeline.advance``, of all silent devices together or, after a death, of each alone."""
         quiet = self._pipeline.quiet(now_ns)
-        if self._in_hand.is_alone and len(quiet):
+        if self._in_flight.is_alone and len(quiet):
             return joined([await self._advance_one(now_ns, row) for row in quiet.tolist()])
         if not len(quiet):
             # Time has nothing to say, most times.
@@ -140,11 +140,11 @@ class PassingTime:
     def finished(self, devices: NDArray[np.int32]) -> None:
         """Note that these devices are written down as they are now."""
         every = self._pipeline.channels.devices
-        self._in_hand.finished(every[row] for row in devices.tolist())
+        self._in_flight.finished(every[row] for row in devices.tolist())
 
     async def _advance_one(self, now_ns: int, row: int) -> Results:
         device, rows = self._pipeline.channels.devices[row], np.array([row], np.int32)
-        if not self._in_hand.has_ended_processes(device):
+        if not self._in_flight.has_ended_processes(device):
             return await self._advance_some(now_ns, rows, device)
         _logger.error(
             "The state of a silent device ends every process that closes its windows; it starts "
@@ -160,11 +160,11 @@ class PassingTime:
         self, now_ns: int, devices: NDArray[np.int32], alone: Device | None
     ) -> Results:
         if len(devices):
-            self._in_hand.take(alone)
+            self._in_flight.take(alone)
         with self._limit():
             results: Results = await self._in_thread(self._pipeline.advance, now_ns, devices)
         if len(devices):
-            self._in_hand.put_down()
+            self._in_flight.put_down()
         return results
 
 

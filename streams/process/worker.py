@@ -30,7 +30,7 @@ from headgate.core.channels import ChannelTable
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import DataError, TransientError
 from headgate.core.heartbeat import HeardTime
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import (
     AGGREGATES,
     ANOMALIES,
@@ -50,7 +50,7 @@ from streams.pipeline import Pipeline
 from streams.process.concerned import ConcernedDevices
 from streams.process.events import Event, Message, spans
 from streams.process.hearing import Hearing
-from streams.process.passing import PassingTime, SilentInHand
+from streams.process.passing import PassingTime, SilentDevicesInFlight
 from streams.process.reading import RecordReader, Refused, kind_of_record
 from streams.process.recovery import StateKeeper
 from streams.process.refusals import Refusals
@@ -94,7 +94,7 @@ class Worker:
         clock: Source of time; wall time is never used for deciding about data.
         telemetry: Metrics of this lane.
         pipeline: The stages.
-        in_hand: Where to note what is being worked on.
+        in_flight: Where to note what is being worked on.
         silent: Where to note which silent devices are being closed.
         in_thread: Calls a function where the pipeline runs.
     """
@@ -106,8 +106,8 @@ class Worker:
         clock: Clock,
         telemetry: Telemetry,
         pipeline: Pipeline,
-        in_hand: InHand,
-        silent: SilentInHand,
+        in_flight: RecordsInFlight,
+        silent: SilentDevicesInFlight,
         *,
         in_thread: Callable[..., Awaitable[Any]],
     ) -> None:
@@ -120,7 +120,7 @@ class Worker:
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
-        self._in_hand = in_hand
+        self._in_flight = in_flight
         self._silent = silent
         self._in_thread = in_thread
         self._readings = topic(config, READINGS)
@@ -315,7 +315,7 @@ class Worker:
         group = consumer_group(self._config, STREAMS)
         committed = await self._retry_until_done(lambda: self._log.committed(group, at))
         start, end = await self._retry_until_done(lambda: self._log.offsets(at))
-        self._in_hand.keep_within(partition, start, end)
+        self._in_flight.keep_within(partition, start, end)
         bad_before = self._keeper.bad_snapshots
         count = await self._retry_until_done(lambda: self._keeper.restore(partition, end))
         self._telemetry.bad_snapshots.inc(self._keeper.bad_snapshots - bad_before)
@@ -340,8 +340,8 @@ class Worker:
     async def _work_on_some(self, events: Sequence[Event]) -> int:
         """Work on the first of these events, as many as make a batch; how many."""
         places = ((event.message.partition, event.message.offset) for event in events)
-        events = events[: self._in_hand.count_together(places)]
-        step = self._in_hand.is_poison(events[0].message.partition, events[0].message.offset)
+        events = events[: self._in_flight.count_together(places)]
+        step = self._in_flight.is_poison(events[0].message.partition, events[0].message.offset)
         if step is not None:
             records, done = self._poisoned(events[0].message, step), 1
         else:
@@ -360,7 +360,7 @@ class Worker:
         self, events: Sequence[Event]
     ) -> tuple[dict[TopicPartition, list[Record]], int]:
         """Steps 1 to 3: the records to append, and how many events went into them."""
-        self._in_hand.take(spans(events), _DECODE)
+        self._in_flight.take(spans(events), _DECODE)
         read = {
             AVAILABILITY_SCHEMA: self._availability_in,
             HELD_SCHEMA: self._held_in,
@@ -369,7 +369,7 @@ class Worker:
         with self._telemetry.timed("decode"):
             step = read(events)
         work, what, records, done = step
-        self._in_hand.take(spans(events[:done]), _PROCESS)
+        self._in_flight.take(spans(events[:done]), _PROCESS)
         with self.watchdog.limit(
             f"the pipeline ({what})", self._config.streams.stage_timeout / NS_PER_S
         ):
@@ -377,7 +377,7 @@ class Worker:
         self._keeper.touch(results.moved, results.derived)
         for at, more in self._route.records(results).items():
             records.setdefault(at, []).extend(more)
-        self._in_hand.put_down()
+        self._in_flight.put_down()
         return records, done
 
     def _readings_in(self, events: Sequence[Event]) -> _Step:
@@ -461,7 +461,7 @@ class Worker:
                 event.ack()
             else:
                 self._unacknowledged.append(event)
-        self._in_hand.finished(partition, next_offset)
+        self._in_flight.finished(partition, next_offset)
 
     async def _append_snapshots(self, snapshots: Mapping[TopicPartition, Sequence[Record]]) -> None:
         records = {at: [*some] for at, some in snapshots.items()}

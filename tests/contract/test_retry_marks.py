@@ -18,7 +18,7 @@ from headgate.core.batch import Quality
 from headgate.core.channels import ChannelTable, device_partition
 from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.errors import TransientError
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import QUARANTINE, READINGS, STREAMS, Log, Record, TopicPartition
 from headgate.core.records import decode_readings, decode_rejected, kind_of
 from headgate.core.telemetry import Telemetry
@@ -30,7 +30,7 @@ from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translator
 from streams.ingest.translated import Translated
 from streams.ingest.unheard import UnheardFeeds
-from streams.process.passing import SilentInHand
+from streams.process.passing import SilentDevicesInFlight
 from streams.process.worker import Worker
 
 _T = TypeVar("_T")
@@ -120,8 +120,11 @@ class World:
         """Have a streams lane work on all that is there, and be stopped."""
         name, group = topic(config, READINGS), consumer_group(config, STREAMS)
         reader = MemoryReader(self._store, name, group, config.log.partitions)
-        in_hand, silent = InHand(self._folder / "in-hand"), SilentInHand(self._folder / "silent")
-        in_hand.open()
+        in_flight, silent = (
+            RecordsInFlight(self._folder / "in-flight"),
+            SilentDevicesInFlight(self._folder / "silent"),
+        )
+        in_flight.open()
         silent.open()
         worker = Worker(
             config,
@@ -129,7 +132,7 @@ class World:
             self._clock,
             Telemetry(self._clock),
             build_pipeline(config, ChannelTable(identities=config.identities)),
-            in_hand,
+            in_flight,
             silent,
             in_thread=_at_once,
         )

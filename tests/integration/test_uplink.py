@@ -23,7 +23,7 @@ from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
 from headgate.config.chosen import Chosen
 from headgate.core import records as kinds
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.ipc import to_ipc
 from headgate.core.log import AGGREGATES, ANOMALIES, QUARANTINE, Record, TopicPartition
 from headgate.core.records import (
@@ -329,10 +329,10 @@ async def test_a_record_that_ends_each_process_goes_to_quarantine_after_three(
     async with open_rig(make_config(tmp_path, "http://127.0.0.1:1")) as rig:
         await rig.put(ANOMALIES, anomalies_record([make_anomaly("bad")]))
         await rig.put(ANOMALIES, anomalies_record([make_anomaly("good")]))
-        path = rig.config.gateway.data_dir / "forward-local_store.in-hand"
+        path = rig.config.gateway.data_dir / "forward-local_store.in-flight"
         path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(3):  # each dies with the first record of partition 0 in hand
-            dying = InHand(path)
+            dying = RecordsInFlight(path)
             dying.open()
             dying.take({0: (0, 1)}, "points for anomalies")
         store = LocalStore(tmp_path / "p.db", 10**18, 10**9, rig.clock, rig.telemetry)

@@ -20,13 +20,13 @@ from connectors.sources.source import Source, SourceContext
 from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.channels import ChannelTable
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import READINGS, STREAMS
 from headgate.core.telemetry import Telemetry
 from streams.forward.lane import ForwardLane
 from streams.ingest.lane import IngestLane
 from streams.pipeline import Pipeline
-from streams.process.passing import SilentInHand
+from streams.process.passing import SilentDevicesInFlight
 from streams.process.worker import Worker
 from tests.simulation.broker import SimulatedConnection
 from tests.simulation.world import (
@@ -137,9 +137,9 @@ class Gateway:
             await process.takes(0.01)
             return answer
 
-        in_hand = InHand(self._folder / "in-hand")
-        in_hand.open()
-        silent = SilentInHand(self._folder / "silent")
+        in_flight = RecordsInFlight(self._folder / "in-flight")
+        in_flight.open()
+        silent = SilentDevicesInFlight(self._folder / "silent")
         silent.open()
         worker = self.worker = Worker(
             config,
@@ -147,7 +147,7 @@ class Gateway:
             clock,
             Telemetry(clock),
             self._make_pipeline(ChannelTable(identities=config.identities)),
-            in_hand,
+            in_flight,
             silent,
             in_thread=in_thread,
         )

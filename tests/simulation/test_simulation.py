@@ -56,7 +56,7 @@ def _acknowledge_at_once(self: Worker, events: Sequence[Event]) -> None:
 #: What of the gateway is replaced, and by what, so that it breaks a promise.
 _REPLACED: dict[str, tuple[str, object]] = {
     "does not know what it has in hand": (
-        "headgate.core.in_hand.InHand.take",
+        "headgate.core.in_flight.RecordsInFlight.take",
         lambda *_arguments: None,
     ),
     "counts again what is retained": (

@@ -15,14 +15,14 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.clock import NS_PER_S, SystemClock
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import AGGREGATES, READINGS, STATE, TopicPartition
 from headgate.core.records import READINGS_SCHEMA, decode_aggregates, encode_readings
 from headgate.core.telemetry import Telemetry
 from headgate.testing import ManualClock
 from streams.build import build_pipeline
 from streams.process import recovery
-from streams.process.passing import SilentInHand
+from streams.process.passing import SilentDevicesInFlight
 from streams.process.state import read_snapshot
 from streams.process.worker import Worker
 
@@ -74,9 +74,9 @@ class Lane:
             return call(*arguments)
 
         self.telemetry = Telemetry(self.clock)
-        in_hand = InHand(self.folder / "in-hand")
-        in_hand.open()
-        silent = SilentInHand(self.folder / "silent")
+        in_flight = RecordsInFlight(self.folder / "in-flight")
+        in_flight.open()
+        silent = SilentDevicesInFlight(self.folder / "silent")
         silent.open()
         self.worker = Worker(
             self.config,
@@ -84,7 +84,7 @@ class Lane:
             self.clock,
             self.telemetry,
             build_pipeline(self.config, ChannelTable(), self.telemetry),
-            in_hand,
+            in_flight,
             silent,
             in_thread=in_thread,
         )

@@ -13,7 +13,7 @@ from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
 from headgate.config.schema import Config
 from headgate.core.clock import SystemClock
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 from headgate.core.log import AGGREGATES, QUARANTINE, Record, TopicPartition
 from headgate.core.note import TRIES_ALONE
 from headgate.core.records import decode_messages
@@ -58,9 +58,9 @@ async def test_a_note_does_not_outlive_its_record(
             "feed": {"f": {"topic": "{device}", "channels": {"x": {}}}},
         }
     )
-    path = tmp_path / "forward-s.in-hand"
+    path = tmp_path / "forward-s.in-flight"
     for _ in range(TRIES_ALONE):
-        dying = InHand(path)
+        dying = RecordsInFlight(path)
         dying.open()
         dying.take({_PLACE: (poison, poison + 1)}, "points for aggregates")
     clock = SystemClock()
@@ -69,8 +69,8 @@ async def test_a_note_does_not_outlive_its_record(
     await log.ensure_topics(topic_specs(config))
     await log.append(TopicPartition(topic(config, AGGREGATES), 0), [Record(b"rubbish")] * 5)
     (consumer,) = ForwardLane(config, log, clock, Telemetry(clock), [_Sink()])._consumers
-    consumer._in_hand.open()
-    assert consumer._in_hand.is_poison(_PLACE, poison) is not None
+    consumer._in_flight.open()
+    assert consumer._in_flight.is_poison(_PLACE, poison) is not None
     await consumer._round()
 
     kept = await log.read(TopicPartition(topic(config, QUARANTINE), 0), 0, max_bytes=1 << 20)
@@ -78,7 +78,7 @@ async def test_a_note_does_not_outlive_its_record(
     await log.stop()
     assert len(messages) == 5
     assert {message.reason for message in messages} == reasons
-    successor = InHand(path)
+    successor = RecordsInFlight(path)
     successor.open()
     assert successor.is_poison(_PLACE, poison) is None
     assert successor.count_together([(_PLACE, poison), (_PLACE, poison + 1)]) == 2

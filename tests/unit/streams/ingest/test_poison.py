@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headgate.core.properties import Properties
-from streams.ingest.poison import MessagesInHand
+from streams.ingest.poison import MessagesInFlight
 from streams.ingest.refusals import Messages
 
 
@@ -23,7 +23,7 @@ class _DiedError(Exception):
 
 def _process(path: Path, messages: Messages, poison: bytes = b"poison") -> list[bytes]:
     """One process that decodes messages, to its end; what it puts aside undecoded."""
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     hand.open()
     aside = []
     for first, end in hand.pieces(messages):
@@ -55,7 +55,7 @@ def test_poison_is_put_aside_after_one_death_in_company_and_three_alone(tmp_path
     messages = _messages(b"a", b"poison", b"b", b"c")
 
     assert _deaths(path, messages) == (4, [b"poison"])
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     hand.open()
     assert list(hand.pieces(_messages(b"a", b"b", b"c"))) == [(0, 3)]
 
@@ -83,10 +83,10 @@ def test_a_process_that_died_of_something_else_blames_nobody(tmp_path: Path) -> 
     """When it had nothing in hand; and what it had is cleared once it was decoded."""
     path = tmp_path / "note"
     messages = _messages(b"a", b"b")
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     hand.open()
     hand.take(messages, 0, 2)
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     hand.open()
 
     assert list(hand.pieces(messages)) == [(0, 1), (1, 2)]
@@ -94,7 +94,7 @@ def test_a_process_that_died_of_something_else_blames_nobody(tmp_path: Path) -> 
         assert hand.take(messages.part(first, end), first, 2)
     hand.put_down()
     hand.finished(2)
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     hand.open()
     assert list(hand.pieces(messages)) == [(0, 2)]
 
@@ -105,9 +105,9 @@ def test_the_same_bytes_in_another_format_are_no_poison(tmp_path: Path) -> None:
     payloads = [b"poison", b"poison", b"poison"]
     said = {0: Properties(b"a/b"), 2: Properties(b"a/c")}
     messages = replace(_messages(*payloads), properties=said)
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     for _ in range(20):
-        hand = MessagesInHand(path)
+        hand = MessagesInFlight(path)
         hand.open()
         parts = [messages.part(*piece) for piece in hand.pieces(messages)]
         if hand.is_poison(parts[0]):
@@ -126,7 +126,7 @@ def test_a_note_that_can_not_be_read_is_none(tmp_path: Path, note: bytes) -> Non
     """The lane starts all the same."""
     path = tmp_path / "note"
     path.write_bytes(note)
-    hand = MessagesInHand(path)
+    hand = MessagesInFlight(path)
     hand.open()
 
     assert list(hand.pieces(_messages(b"a", b"b"))) == [(0, 2)]

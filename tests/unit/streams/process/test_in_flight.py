@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from headgate.core.in_hand import InHand
+from headgate.core.in_flight import RecordsInFlight
 
 
-def _started(path: Path) -> InHand:
-    note = InHand(path)
+def _started(path: Path) -> RecordsInFlight:
+    note = RecordsInFlight(path)
     note.open()
     return note
 

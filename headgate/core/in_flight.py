@@ -1,9 +1,9 @@
-"""What the lane has in hand, noted where it outlives the process: how a poison record is found.
+"""What the lane has in flight, noted where it outlives the process: how a poison record is found.
 
 A record that crashes a library, hangs a model or makes a stage raise ends the process, which starts
 anew and meets the record again. So the records that are being worked on are noted in a small file.
-What a dead process had in hand is suspect, and its successors work on those records one by one. A
-record on which processes died again and again while it was in hand alone is poison.
+What a dead process had in flight is suspect, and its successors work on those records one by one. A
+record on which processes died again and again while it was in flight alone is poison.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _logger = structlog.get_logger()
 Span = tuple[int, int]
 
 
-class InHand:
+class RecordsInFlight:
     """The note of one reader of records, such as a streams lane.
 
     Args:
@@ -78,7 +78,7 @@ class InHand:
         self._write()
 
     def put_down(self) -> None:
-        """Note that nothing is in hand any more."""
+        """Note that nothing is in flight any more."""
         self._held = {}
         self._write()
 
