@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
+    from headgate.config.passed_over import passed_over
     from headgate.config.spans import long_spans
     from headgate.config.unsaid import unsaid
     from headgate.core.clock import SystemClock
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         *long_spans(config),
         *split_devices(config),
         *displaced(config),
+        *passed_over(config),
         *unsaid(config),
         *insecure(config, args.config),
         *expiring(config, SystemClock().wall_ns()),
@@ -139,14 +141,18 @@ def _stands_for(feed: FeedConfig) -> str:
     channels = ", ".join(feed.channels)
     if feed.other_channels is not None:
         channels = f"{channels} and whatever else is a number" if channels else "every number"
-    passed = ""
-    if feed.ignore:
-        more = f" and {len(feed.ignore) - 1} more" if feed.ignore[1:] else ""
-        passed = f", without {feed.ignore[0]}{more}"
+    passed = f", without {_some(feed.ignore)}" if feed.ignore else ""
+    there = feed.availability_topics
+    said = f", availability by {_some(there)}" if there else ""
     return (
-        f"preset {feed.preset}: {feed.topic}{passed}, {feed.format.name}, {channels}; "
+        f"preset {feed.preset}: {feed.topic}{passed}{said}, {feed.format.name}, {channels}; "
         f"`headgate components presets.{feed.preset}` prints all of it"
     )
+
+
+def _some(topics: Sequence[str]) -> str:
+    more = f" and {len(topics) - 1} more" if topics[1:] else ""
+    return f"{topics[0]}{more}"
 
 
 def _converted(config: Config) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,21 @@ def are_tied(topic: str, other: str) -> bool:
     return rank(topic) == rank(other) and topics_overlap(topic, other)
 
 
+def covers(one: Sequence[Level], other: Sequence[Level]) -> bool:
+    """Whether every message that is of one of two, topics or filters, is of the first."""
+    if other[:1] and other[0].before.startswith("$") and one[0].wild:
+        return False  # wildcards at the beginning don't mean the broker's own topics
+    for at, level in enumerate(one):
+        if level == Level(wild="#"):
+            return at <= len(other)
+        if at >= len(other) or not _has_all(level, other[at]):
+            return False
+        if level.wild == "#":
+            # What stands behind a name of several levels is told only where both are alike.
+            return at == len(one) - 1 or [*one] == [*other]
+    return len(one) == len(other)
+
+
 def united(filters: Mapping[str, _T]) -> dict[str, list[_T]]:
     """Topic filters of which no two overlap, that have all that these have.
 
@@ -92,6 +107,16 @@ def _overlap(left: Sequence[Level], right: Sequence[Level]) -> bool:
         if mine is None or others is None or not _fit(mine, others):
             return False
     return True
+
+
+def _has_all(one: Level, other: Level) -> bool:
+    """Whether each text of the second level is one of the first."""
+    if one.wild and not one.is_part:
+        return one.wild == "#" or other.wild != "#"
+    if not one.wild or not other.wild:
+        return not other.wild and _fit(one, other)
+    is_within = other.before.startswith(one.before) and other.behind.endswith(one.behind)
+    return other.is_part and is_within
 
 
 def _fit(one: Level, other: Level) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from connectors.formats.availability import AvailabilityTopics
 from connectors.formats.decoder import FeedDecoder
+from headgate.cli import main
 from headgate.config.feed import FeedConfig
 from headgate.config.load import load_config
 from headgate.config.preset import presets, with_preset
@@ -308,7 +310,30 @@ def test_a_prefix_of_ones_own_is_before_all_topics_of_a_preset(name: str) -> Non
             "plant/+/+/tele/INFO1",
             "plant/{hall}/{device}/tele/LWT",
         ),
-        ("tasmota", "{device}/tele/SENSOR", "tele/+/INFO1", "tele/{device}/LWT"),
+        ("tasmota", "{device}/tele/SENSOR", "+/tele/INFO1", "{device}/tele/LWT"),
+        ("tasmota", "home/{device}/tele/SENSOR", "home/+/tele/INFO1", "home/{device}/tele/LWT"),
+        ("tasmota", "a/{device}/b/tele/+", "a/+/b/tele/INFO1", "a/{device}/b/tele/LWT"),
+        ("tasmota", "tele/{device}/SENSOR", "tele/+/INFO1", "tele/{device}/LWT"),
+        ("tasmota", "tele/hall/{device}/+", "tele/+/INFO1", "tele/hall/{device}/LWT"),
+        (
+            "shelly1",
+            "shellies/{device}/relay/{channel...}",
+            "shellies/announce",
+            "shellies/{device}/online",
+        ),
+        (
+            "shelly1",
+            "{device}/shellies/{channel...}",
+            "shellies/announce",
+            "{device}/shellies/online",
+        ),
+        (
+            "homie",
+            "homie/{device}/boiler/{channel}",
+            "homie/$broadcast/#",
+            "homie/{device}/$state",
+        ),
+        ("homie", "homie/{node}/{device}/{channel}", "homie/$broadcast/#", "homie/{device}/$state"),
         (
             "esphome",
             "a/b/{device}/sensor/{channel}/state",
@@ -334,6 +359,85 @@ def test_topics_of_a_preset_go_with_ones_own(
     assert feed.availability_topics == ("on/{device}",)
 
 
+_ROOMS = [
+    ("zigbee2mqtt/{room}/{device}", "zigbee2mqtt/{room}/"),
+    ("zigbee2mqtt/kitchen/{device}", "zigbee2mqtt/kitchen/"),
+    ("z2m/{room}/{device}", "z2m/{room}/"),
+    ("site/z2m/{room}/{device}", "site/z2m/{room}/"),
+    ("zigbee2mqtt/{floor}/{room}/{device}", "zigbee2mqtt/{floor}/{room}/"),
+]
+
+
+@pytest.mark.parametrize(("topic", "names"), _ROOMS)
+def test_what_is_of_the_bridge_stays_beside_names_of_several_levels(topic: str, names: str) -> None:
+    """Whether its topics have what stands before the names, or the names begin there."""
+    feed = _config("zigbee2mqtt", topic=topic).feed["f"]
+    topics = FeedTopics({"f": feed}, (), 100)
+    assert f"{names}{{device}}/availability" in feed.availability_topics
+    base = names.partition("{")[0].removesuffix("kitchen/")
+    room = names.format(room="kitchen", floor="1")
+    for bridge in {base, room}:
+        assert topics.feed_of(f"{bridge}bridge/state".encode()) == AVAILABILITY
+        for told in ("info", "devices", "request/restart"):
+            assert topics.feed_of(f"{bridge}bridge/{told}".encode()) == NO_FEED
+    assert topics.feed_of(f"{room}lamp".encode()) == "f"
+    assert topics.feed_of(f"{room}lamp/availability".encode()) == AVAILABILITY
+    # Of a device whose name has a level less: its topics look like names themselves.
+    assert topics.feed_of(f"{room}set".encode()) == NO_FEED
+    assert topics.feed_of(f"{room}availability".encode()) == NO_FEED
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "device", "availability"),
+    [
+        ("tasmota", "tele/press3/SENSOR", {"value": "p"}, "tele/press3/LWT"),
+        ("esphome", "esphome/node/sensor/{channel}/state", {"value": "p"}, "esphome/node/status"),
+        ("shelly1", "shellies/k/relay/0/{channel}", {"value": "p"}, "shellies/k/online"),
+        ("zigbee2mqtt", "zigbee2mqtt/{name}", "{name}", "zigbee2mqtt/{name}/availability"),
+        ("zigbee2mqtt", "zigbee2mqtt/{a}/{b}", "{a}/{b}", "zigbee2mqtt/{a}/{b}/availability"),
+        ("shelly2", "{device}/status/{component}", None, "{device}/online"),
+        ("shelly2", "shelly{id}/status/switch:0", None, "shelly{id}/online"),
+    ],
+)
+def test_who_is_there_is_told_of_the_device_that_the_topic_names(
+    name: str, topic: str, device: object, availability: str
+) -> None:
+    """By whatever it names it."""
+    own = {} if device is None else {"device": device}
+    feed = _config(name, topic=topic, **own).feed["f"]
+
+    assert feed.availability_topics[0] == availability
+
+
+def test_a_device_is_not_named_by_what_the_topic_lacks() -> None:
+    """In place of the preset's {id} something in the payload would be its name."""
+    with pytest.raises(ValidationError, match="no device: put"):
+        _config("shelly2", topic="shellyplus-1/status/{component}")
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "of"),
+    [
+        (
+            "esphome",
+            "esphome/{device}/text_sensor/{channel}/state",
+            "esphome/n/text_sensor/x/state",
+        ),
+        ("esphome", "{device}/light/{channel}/state", "n/light/x/state"),
+        ("shelly1", "shellies/{device}/input_event/{channel}", "shellies/n/input_event/0"),
+        ("tasmota", "tele/{device}/RESULT", "tele/n/RESULT"),
+        ("tasmota", "tele/{device}/LWT", "tele/n/LWT"),
+        ("homie", "homie/{device}/$stats/{channel}", "homie/n/$stats/uptime"),
+    ],
+)
+def test_what_a_preset_passes_over_is_read_where_the_topic_asks_for_it(
+    name: str, topic: str, of: str
+) -> None:
+    feed = _config(name, topic=topic, channels={"x": {"type": "text"}}).feed["f"]
+
+    assert FeedTopics({"f": feed}, (), 100).feed_of(of.encode()) == "f"
+
+
 def test_values_of_victrons_system_have_units_too() -> None:
     """Where names stand below others, as of its battery: they are the same values."""
     feed = FeedConfig.model_validate({"preset": "victron"})
@@ -347,3 +451,19 @@ def test_values_of_victrons_system_have_units_too() -> None:
     assert {each.field: each.unit for each in channels.channels} == dict(
         zip(names, ["%", "Ah", "kWh", "kWh"], strict=True)
     )
+
+
+def test_check_shows_where_a_presets_topics_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "headgate.toml"
+    file.write_text(
+        '[local_store]\n[feed.f]\npreset = "zigbee2mqtt"\ntopic = "zigbee2mqtt/hall/{device}"\n'
+        '[feed.g]\npreset = "tasmota"\ntopic = "a/{device}/tele/SENSOR"\ntime.zone = "UTC"\n'
+    )
+
+    assert main(["check", "-c", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "availability by zigbee2mqtt/hall/{device}/availability and 2 more" in out
+    assert "a/{device}/tele/SENSOR, without a/+/tele/INFO1 and 3 more, availability by " in out
+    assert "availability by a/{device}/tele/LWT, json" in out
