@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,20 @@ from headgate.config.schema import IngestConfig
 
 #: What ``read`` gives for a message that has no readings, and need have none.
 NOTHING: Final = object()
+
+
+class Enveloped(NamedTuple):
+    """What ``read`` gives for a message that stands in another one, where that is asked for.
+
+    Attributes:
+        content: What the message holds, as ``read`` says it.
+        envelope: What is around it: whether it is passed over is looked for there first, and
+            nothing else.
+    """
+
+    content: object
+    envelope: object
+
 
 #: Given a type, makes the function that reads a payload straight into it.
 MakeTyped: TypeAlias = Callable[[Any], Callable[[bytes], Any]]
@@ -284,6 +298,8 @@ class Format(Protocol):
 
     def read(self, topic: bytes, payload: bytes) -> object:
         """What a payload holds: an object with texts as keys, or a list of them; or ``NOTHING``.
+
+        With what is around that, if anything is: ``Enveloped``.
 
         A record of a list that can't be read is a DataError in its place. What is said of whether
         a device is there is a ``Stated`` among them, behind what was so before.

@@ -20,6 +20,8 @@ class Passing:
     def __init__(self, feed: FeedConfig) -> None:
         self._skip = _conditions(feed.skip)
         self._only = _conditions(feed.only)
+        # Those of which the message's envelope has said nothing.
+        self._open = self._only
         #: Messages of which nothing was left, since somebody took note.
         self.messages = 0
 
@@ -28,19 +30,34 @@ class Passing:
         """That of a feed; None where it takes whatever comes."""
         return cls(feed) if feed.skip or feed.only else None
 
+    def begin(self, envelope: object = ABSENT) -> bool:
+        """A new message; whether it is passed over for what stands in its envelope.
+
+        What that says holds for all that is in it: of ``only`` it is not asked again.
+
+        Args:
+            envelope: What is around the message; ``ABSENT``: nothing is.
+        """
+        self._open = self._only
+        if envelope is ABSENT:
+            return False
+        is_passed = self.is_message(envelope)
+        self._open = [each for each in self._only if each.holds(envelope, ()) is None]
+        return is_passed
+
     def is_message(self, content: object) -> bool:
         """Whether a message without records is passed over for what stands in it."""
         if type(content) is not dict:
             return False
         if any(condition.holds(content, ()) for condition in self._skip):
             return True
-        return any(condition.holds(content, ()) is False for condition in self._only)
+        return any(condition.holds(content, ()) is False for condition in self._open)
 
     def is_record(self, record: object, around: Around) -> bool:
         """Whether a record is."""
         if any(condition.holds(record, around) for condition in self._skip):
             return True
-        return not all(condition.holds(record, around) for condition in self._only)
+        return not all(condition.holds(record, around) for condition in self._open)
 
 
 class _Condition:

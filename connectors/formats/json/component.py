@@ -18,7 +18,7 @@ class JsonConfig(FormatConfig):
     #: Whether a message may be several objects, a line each.
     lines: Flag = False
     #: Where the message itself stands, if there is an envelope around it: a text that is JSON, bare
-    #: or in base64, or what is meant itself.
+    #: or in base64, or what is meant itself. Only skip and only are looked for around it.
     inside: PayloadPath | None = None
     #: Where in it texts stand that are JSON themselves, and are read as what they hold. Paths go
     #: through the elements of arrays.

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from connectors.formats.bounds import AnyObject, Bounds
-from connectors.formats.format import MakeTyped
+from connectors.formats.format import NOTHING, Enveloped, MakeTyped
 from connectors.formats.json.payload import loads
 from connectors.formats.passing import Passing
 from connectors.formats.paths import ABSENT, getter
@@ -99,24 +99,30 @@ class JsonFormat:
         if type(content) is str and self._takes_literals and content.lstrip()[:1] in ("{", "["):
             # Some write their JSON into a text of JSON.
             content = self._parsed(content, "")
-        try:
-            return self._inner(content)
-        except DataError:
-            if not self._is_passed(content):
-                raise
-            return content
+        if self._get_inside is None:
+            return self._with_texts_opened(content)
+        if self._passing is None:
+            return self._with_texts_opened(self._unwrapped(self._get_inside(content)))
+        if self._passing.begin(content):
+            return Enveloped(NOTHING, content)
+        inner = self._unwrapped(self._get_inside(content))
+        return Enveloped(self._with_texts_opened(inner), content)
 
     def _is_passed(self, content: object) -> bool:
         """Whether a message, or one of its records, says itself that it is passed over."""
         return self._passing is not None and self._passing.is_message(content)
 
-    def _inner(self, content: object) -> object:
-        """What stands in a message, with what is written as text in it."""
-        if self._get_inside is not None:
-            content = self._unwrapped(self._get_inside(content))
-        for path, parts in self._embedded:
-            content = self._opened(content, path, parts)
-        return content
+    def _with_texts_opened(self, content: object) -> object:
+        """A message with what the texts hold that are JSON; as it is where it is passed over."""
+        opened = content
+        try:
+            for path, parts in self._embedded:
+                opened = self._opened(opened, path, parts)
+        except DataError:
+            if not self._is_passed(content):
+                raise
+            return content
+        return opened
 
     def _opened(
         self, value: object, path: str, parts: tuple[str, ...], way: tuple[str, ...] = ()

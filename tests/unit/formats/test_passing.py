@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import tomllib
@@ -207,3 +208,64 @@ def test_what_is_passed_over_is_counted_and_told() -> None:
     assert told.format == "json; passed over, by feed.opc.skip or only"
     assert not told.readings
     assert not told.troubles
+
+
+def _enveloped(kind: str | None, *inner: object, **more: object) -> dict[str, object]:
+    """An envelope of this type with a text that is JSON in it."""
+    body = json.dumps(inner[0] if len(inner) == 1 else [*inner])
+    return ({} if kind is None else {"type": kind}) | {"payload": body, **more}
+
+
+@pytest.mark.parametrize("is_base64", [False, True])
+def test_an_envelope_says_of_all_that_is_in_it_whether_it_is_read(*, is_base64: bool) -> None:
+    """Whatever stands in it, and though nothing in it says so."""
+
+    def wrapped(*given: Any) -> dict[str, object]:  # noqa: ANN401  (of a payload)
+        made = _enveloped(*given)
+        if is_base64:
+            made["payload"] = base64.b64encode(str(made["payload"]).encode()).decode()
+        return made
+
+    form: dict[str, Any] = {"format": {"type": "json", "inside": "payload"}}
+    messages = (
+        wrapped("data", {"x": 1}), wrapped("log", {"x": 2}), wrapped("data", {"x": 3}, {"x": 4}),
+        wrapped("data", {"type": "room", "x": 5}), {"type": "log", "payload": "?"}, {"type": "log"},
+    )  # fmt: skip
+    assert _read({**form, "only": {"type": "data"}}, *messages) == ([1, 3, 4, 5], [], 3)
+    assert _read({**form, "skip": {"type": "log"}}, *messages) == ([1, 3, 4, 5], [], 3)
+
+
+def test_what_the_envelope_does_not_say_is_asked_of_what_is_in_it() -> None:
+    feed: dict[str, Any] = {"format": {"type": "json", "inside": "payload"}, "records": "r"}
+    messages = (
+        _enveloped(None, {"type": "data", "r": [{"x": 1}, {"x": 2, "type": "log"}]}),
+        _enveloped(None, {"type": "log", "r": [{"x": 3}]}),
+        _enveloped(None, {"type": "log"}),
+        _enveloped("data", {"r": [{"x": 4, "ok": True}, {"x": 5, "ok": False}, {"x": 6}]}, ok="?"),
+        _enveloped("data", {"r": [{"x": 7, "ok": True}, {"x": 8, "ok": False}, {"x": 9}]}),
+    )
+    assert _read({**feed, "only": {"type": "data"}}, *messages) == (
+        [1, 4, 5, 6, 7, 8, 9], [], 2
+    )  # fmt: skip
+    # Of several, each is settled where it is said.
+    both = {**feed, "only": {"type": "data", "ok": True}}
+    assert _read(both, *messages) == ([7], [], 4)
+    # What is to be skipped is so wherever it is said.
+    assert _read({**feed, "skip": {"type": "log"}}, *messages)[::2] == ([1, 4, 5, 6, 7, 8, 9], 2)
+
+
+def test_texts_in_what_is_in_an_envelope_are_judged_by_it() -> None:
+    """Of one that is wanted they must be right; of one that says in itself that it is not, not."""
+    feed = {
+        "format": {"type": "json", "inside": "payload", "embedded": ["body"]},
+        "channels": {"x": {"path": "body.x"}},
+        "only": {"type": "data"},
+    }
+    found = _read(
+        feed,
+        _enveloped("data", {"type": "log", "body": "?"}),
+        _enveloped("data", {"type": "log", "body": '{"x": 1}'}),
+        _enveloped(None, {"type": "log", "body": "?"}),
+        _enveloped("log", {"type": "data", "body": "?"}),
+    )
+    assert found == ([1], ["0: not_json"], 2)
