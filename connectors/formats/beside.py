@@ -33,6 +33,21 @@ class Odd:
         return self._said
 
 
+#: What is said of an element by an array that ends before it.
+BEYOND: Final = Odd("no_element", "nothing")
+
+
+def said_at(path: str) -> Callable[[object], object]:
+    """A function that looks up what is said there; where ``null`` stands, nothing is."""
+    get = getter(path)
+
+    def found(record: object) -> object:
+        value = get(record)
+        return ABSENT if value is None else value
+
+    return found
+
+
 class Doubted:
     """Stands for a value that its sender does not believe in."""
 
@@ -54,7 +69,7 @@ class Beside:
         self.paths = config.beside
         self._power = None if config.power_of_ten is None else getter(config.power_of_ten)
         quality = config.quality
-        self._quality = None if quality is None else getter(quality.path)
+        self._quality = None if quality is None else said_at(quality.path)
         self._is_good = None if quality is None else Words(quality.good, quality.mask).holds
         self._bit = config.bit
         #: Whether a number means another one.
@@ -79,8 +94,11 @@ class Beside:
         return quality is not ABSENT and not self._is_good(quality)
 
     def number(self, found: float, record: object, said: object) -> object:
-        """What a number that counts otherwise means; ``Odd`` where that is none."""
-        if found in self.no_reading:
+        """What a number that counts otherwise means; ``Odd`` where that is none.
+
+        ``true`` and ``false`` are 1 and 0, and no numbers that say that there is no reading.
+        """
+        if type(found) is not bool and found in self.no_reading:
             return None
         if self._bit is not None:
             return self._bits_of(found, self._bit)

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from connectors.formats.numbers import number_in
 from headgate.config.channel import plain
+from headgate.config.said import code_of
 
 #: No word is longer, and so many are remembered; of a text no more is looked at.
 _LONGEST_WORD = 64
@@ -20,10 +21,12 @@ class Words:
 
     Args:
         words: The words.
-        mask: Which bits of a whole number count; None: all of it does.
+        mask: Which bits of a whole number count, also of one in a text; None: all of it does.
     """
 
     def __init__(self, words: Sequence[object], mask: int | None = None) -> None:
+        if mask is not None:
+            words = [word if (code := code_of(word)) is None else code for word in words]
         globs = [word for word in words if isinstance(word, str) and "*" in word]
         self._words = {comparable(word) for word in words if word not in globs}
         self._globs = pattern_of(map(plain, globs)) if globs else None
@@ -32,11 +35,12 @@ class Words:
     def holds(self, value: object) -> bool:
         """Whether a value is one of them."""
         said = comparable(value)
-        if self._mask is not None and said[0] == "number":
-            number = value if type(value) is int else said[1]
-            if isinstance(number, float) and not number.is_integer():
+        if self._mask is not None:
+            code = code_of(value)
+            if code is not None:
+                said = ("number", code & self._mask)
+            elif said[0] == "number":
                 return False
-            said = ("number", int(number) & self._mask)  # type: ignore[call-overload]
         if said in self._words:
             return True
         if self._globs is None or not isinstance(value, str):

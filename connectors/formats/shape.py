@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from connectors.formats.beside import BEYOND, said_at
 from connectors.formats.format import Format
 from connectors.formats.numbers import number_in, shown
 from connectors.formats.paths import ABSENT, first, getter, getter_of
@@ -167,7 +168,7 @@ class ValueArrays:
     def __init__(self, arrays: ArraysConfig, time: TimeConfig, signals: Sequence[Signal]) -> None:
         self._channels = {key_of(signal.path): signal.get for signal in signals}
         self._beside = {
-            path: getter(path)
+            key_of(path): getter(path)
             for signal in signals
             if signal.beside is not None
             for path in signal.beside.paths
@@ -235,10 +236,12 @@ class ValueArrays:
             yield Part(part, timed, round(position * step_ns), said=said)
 
     def _beside_in(self, record: dict[str, object]) -> dict[str, object] | None:
-        """What stands beside the arrays of a record and says what their values mean, by path."""
+        """What stands beside the arrays of a record and says what their values mean, by its key
+        in a flat record.
+        """
         if not self._beside:
             return None
-        return {path: get(record) for path, get in self._beside.items()}
+        return {key: get(record) for key, get in self._beside.items()}
 
     def _step(self, record: object, around: Around) -> float:
         """How far elements are apart, ns."""
@@ -262,14 +265,14 @@ class ValueArrays:
 def _element(beside: dict[str, object], position: int) -> dict[str, object]:
     """What is said of one element: of an array the one there, of what is none it itself."""
     return {
-        path: _at(said, position) if isinstance(said, list) else said
-        for path, said in beside.items()
+        key: _at(said, position) if isinstance(said, list) else said
+        for key, said in beside.items()
         if said is not ABSENT
     }
 
 
 def _at(values: list[object], position: int) -> object:
-    return values[position] if position < len(values) else None
+    return values[position] if position < len(values) else BEYOND
 
 
 def _nothing(_record: object) -> object:
@@ -281,7 +284,7 @@ class SenderQuality:
     """What the sender itself says of how good a record is."""
 
     def __init__(self, quality: SourceQualityConfig, *, may_be_array: bool) -> None:
-        self._get = getter(quality.path)
+        self._get = said_at(quality.path)
         self._good = Words(quality.good, quality.mask).holds
         self._may_be_array = may_be_array
 
@@ -291,7 +294,7 @@ class SenderQuality:
         if value is ABSENT:
             return True
         if isinstance(value, list):
-            return self._may_be_array and list(map(self._good, value))
+            return self._may_be_array and [each is None or self._good(each) for each in value]
         return self._good(value)
 
 

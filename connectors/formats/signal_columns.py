@@ -113,14 +113,31 @@ class SignalColumn:
             rows, found = rows[is_left], found[is_left]
             texts = list(compress(texts, is_left.tolist()))
         if not signal.is_strict:
-            for at in np.flatnonzero(np.isnan(found)).tolist():
-                found[at] = odd_number(texts[at])
+            rows, found, texts = self._take_odd(signal, rows, found, texts)
         is_number = ~np.isnan(found)
         if is_number.all():
             self._take_numbers(signal, rows, found)
             return
         self._take_numbers(signal, rows[is_number], found[is_number])
         self._refuse(signal, rows[~is_number].tolist(), list(compress(texts, ~is_number)))
+
+    def _take_odd(
+        self,
+        signal: Signal,
+        rows: NDArray[np.intp],
+        found: NDArray[np.float64],
+        texts: Sequence[str],
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64], Sequence[str]]:
+        """Take truths in texts; what is left, with the numbers that stand in texts otherwise."""
+        is_truth = np.zeros(len(texts), np.bool_)
+        for at in np.flatnonzero(np.isnan(found)).tolist():
+            number = odd_number(texts[at])
+            is_truth[at] = isinstance(number, bool)
+            found[at] = number
+        if not is_truth.any():
+            return rows, found, texts
+        self._take_numbers(signal, rows[is_truth], found[is_truth], may_be_none=False)
+        return rows[~is_truth], found[~is_truth], list(compress(texts, ~is_truth))
 
     def _take_converted(
         self,

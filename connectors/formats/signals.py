@@ -31,7 +31,7 @@ from headgate.core.batch import Quality
 from headgate.core.errors import DataError
 
 #: Texts that are true and false, as devices write them that know texts only.
-_TRUTHS = {"true": 1.0, "false": 0.0}
+_TRUTHS = {"true": True, "false": False}
 
 #: Texts that mean a number that is none, in small letters.
 _NOT_FINITE = frozenset(
@@ -190,7 +190,7 @@ class Signal:
         if not beside.counts_otherwise:
             return found
         number = self._number_in(found) if type(found) is str else found
-        is_number = type(number) is int or type(number) is float
+        is_number = isinstance(number, int | float)
         return beside.number(number, record, said) if is_number else found  # type: ignore[arg-type]
 
     def kept(self, found: float) -> float:
@@ -256,7 +256,10 @@ class Lines:
 
 
 def odd_number(text: str) -> float | None:
-    """What a text is that holds what JSON would: a truth, or the only number of an array."""
+    """What a text is that holds what JSON would: a truth, or the only number of an array.
+
+    A truth is one in a text, too: it is none of the numbers that say that there is no reading.
+    """
     word = text[:MAX_NUMBER].strip()
     if word.startswith("[") and word.endswith("]"):
         inner = number_text(word[1:-1])

@@ -100,6 +100,70 @@ def test_each_element_of_an_array_has_its_own() -> None:
     assert found == ([("x", 1), ("x", "bad at source"), ("x", "bad at source")], [])
 
 
+@pytest.mark.parametrize(
+    ("path", "beside"),
+    [
+        ('"q.x"', {"q.x": [0, 4]}),
+        ("q.x", {"q.x": [0, 4]}),
+        ("$['q.x']", {"q.x": [0, 4]}),
+        ("$.qx", {"qx": [0, 4]}),
+        ('q."a.b"', {"q": {"a.b": [0, 4]}}),
+        ("q[1]", {"q": [[], [0, 4]]}),
+        ("q", {"q": [None, 4]}),
+        ("q", {"q": [0]}),
+    ],
+)
+@pytest.mark.parametrize("of", ["channel", "record"])
+def test_it_is_found_beside_arrays_however_its_path_is_written(
+    path: str, beside: dict[str, object], of: str
+) -> None:
+    """Where null is said of an element nothing is, and of none behind the end nothing good."""
+    quality = {"path": path, "good": 0}
+    feed: dict[str, Any] = {"arrays": {"step": "1s"}, "channels": {"x": {}}}
+    if of == "channel":
+        feed["channels"] = {"x": {"quality": quality}}
+    else:
+        feed["quality"] = quality
+    assert _read(feed, {"x": [1, 2], **beside}) == ([("x", 1), ("x", "bad at source")], [])
+
+
+@pytest.mark.parametrize("path", ['"s.f"', "$['s.f']", "s.f"])
+def test_so_is_a_power_of_ten(path: str) -> None:
+    feed = {"arrays": {"step": "1s"}, "channels": {"x": {"power_of_ten": path}}}
+    found, told = _read(feed, {"x": [1, 2, 3], "s.f": [-1, 1]})
+    assert found == [("x", 0.1), ("x", 20), ("x", "missing")]
+    assert told == ["x: expected a number, got one with nothing as its power of ten"]
+
+
+def test_what_says_nothing_is_asked_of_what_is_around() -> None:
+    """Null and what is absent are one thing, of a record as of a value."""
+    feed = {"records": "r", "quality": {"path": "q", "good": 0}, "channels": {"x": {}}}
+    assert _read(
+        feed, {"q": 4, "r": [{"x": 1, "q": None}, {"x": 2, "q": 0}, {"x": 3}]}, {"r": {"x": 4}}
+    ) == ([("x", "bad at source"), ("x", 2), ("x", "bad at source"), ("x", 4)], [])
+
+
+@pytest.mark.parametrize(
+    ("channel", "wanted"),
+    [
+        ({"bit": 0}, [1, 0]),
+        ({"bit": 1}, [0, 0]),
+        ({"power_of_ten": "sf"}, [0.1, 0]),
+        ({"missing": [0, 1]}, [1, 0]),
+        ({"bit": 0, "missing": [0, 1]}, [1, 0]),
+        ({"bit": 0, "states": {"true": 4, "false": 1}}, [0, 1]),
+    ],
+)
+def test_truths_are_one_thing_with_quotes_and_without(
+    channel: dict[str, Any], wanted: list[float]
+) -> None:
+    """1 and 0, and none of the numbers that say that there is no reading; words are texts alone."""
+    said: list[object] = ["true", "false", " TRUE", "False "]
+    said += [] if "states" in channel else [True, False]
+    found = _read({"channels": {"x": channel}}, *({"x": each, "sf": -1} for each in said))
+    assert found == ([("x", each) for each in wanted] * (len(said) // 2), [])
+
+
 def test_channels_have_a_quality_each() -> None:
     """One that says nothing is good; a null may be bad as well, and none takes another down."""
     feed = {
@@ -127,13 +191,24 @@ def test_channels_have_a_quality_each() -> None:
 @pytest.mark.parametrize(
     ("quality", "good", "bad"),
     [
-        ({"good": "Good*"}, ["Good", "good, non-specific", "Good_LocalOverride"], ["Bad", None]),
+        (
+            {"good": "Good*"},
+            ["Good", "good, non-specific", "Good_LocalOverride", None],
+            ["Bad", "", {}],
+        ),
         (
             {"mask": 0xC0000000, "good": 0},
-            [0, 0x00960000, "9830400", 0.0],
-            [0x80000000, 0x40000000, "Good", 0.5],
+            [0, 0x00960000, "9830400", 0.0, "0x00000000", " 0X00960000 ", None],
+            [0x80000000, 0x40000000, "Good", 0.5, "0x80000000", "0x", "", -1, "-2147483648", []],
         ),
-        ({"mask": 0xC0, "good": 0xC0}, [192, 216, "192"], [64, 0, 24, True]),
+        ({"mask": 0xC0, "good": 0xC0}, [192, 216, "192", "0xd8", None], [64, 0, 24, True, "true"]),
+        ({"mask": 0xC0, "good": ["0xC0", "ok"]}, [192, "0xC0", "OK"], [0, "0x40", "c0"]),
+        ({"good": ["0xC0"]}, ["0xc0"], [192, "192"]),
+        (
+            {"mask": 2**62 + 1, "good": 2**62 + 1},
+            [2**62 + 1, str(2**62 + 1), hex(2**62 + 3)],
+            [2**62, str(2**62), 1],
+        ),
     ],
 )
 def test_what_is_good_may_be_a_class_of_words(
@@ -208,6 +283,12 @@ def test_what_stands_beside_a_channel_is_no_other_channel() -> None:
         ({"quality": {"path": "q"}, "type": "text"}, "is of numbers"),
         ({"bit": 1, "counter": True}, "a status counts nothing"),
         ({"quality": {"path": "q", "mask": 0}}, "greater than or equal to 1"),
+        ({"quality": {"path": "q", "mask": 0x80}}, r"no number is 192 \(0xc0\) where only"),
+        ({"quality": {"path": "q", "mask": 0xC0, "good": [0xC0, 1]}}, r"no number is 1 \(0x1\)"),
+        ({"quality": {"path": "q", "mask": 0xC0, "good": "0xC1"}}, "no number is '0xC1'"),
+        ({"quality": {"path": "q", "mask": 0xC0, "good": -1}}, "no number is -1 where"),
+        ({"quality": {"path": "q", "mask": 0xC0, "good": 0.5}}, "no number is 0.5 where"),
+        ({"quality": {"path": "q", "mask": 0xC0, "good": ["Good", True]}}, "mask: is of numbers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(channel: dict[str, Any], why: str) -> None:

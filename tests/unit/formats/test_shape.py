@@ -133,13 +133,13 @@ def test_good_pairs_beside_bad_ones() -> None:
 @pytest.mark.parametrize(
     ("said", "is_good"),
     [
-        *[(good, True) for good in (True, "good", " GOOD ", 192, 192.0, "192", "True")],
-        *[(bad, False) for bad in (False, 1, "BAD", "uncertain", None, "1", "false", "64")],
+        *[(good, True) for good in (True, "good", " GOOD ", 192, 192.0, "192", "True", None)],
+        *[(bad, False) for bad in (False, 1, "BAD", "uncertain", "", "1", "false", "64")],
         ([], False),
     ],
 )
 def test_what_the_sender_does_not_believe_is_missing(said: object, is_good: bool) -> None:
-    """Marked as that; of which nothing is said is good. Numbers may be texts, as everywhere."""
+    """Marked as that; of which nothing, or null, is said is good. Numbers may be texts."""
     quality = {"path": "q"}
     found = Decoding([{"x": 0, "q": said}, {"x": 5}], quality=quality, channels={"x": {}})
     assert [each[3] for each in found.readings] == [0.0 if is_good else None, 5.0]
