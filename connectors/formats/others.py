@@ -18,7 +18,7 @@ from connectors.formats.format import Fields, Format
 from connectors.formats.names import MAX_NAME, too_long
 from connectors.formats.numbers import shown
 from connectors.formats.paths import ABSENT, getter, quoted
-from connectors.formats.said import pattern_of
+from connectors.formats.said import Globs, pattern_of
 from connectors.formats.signals import Signal
 from headgate.config.channel import OtherChannelsConfig, plain
 from headgate.config.feed import FeedConfig
@@ -69,27 +69,23 @@ class Others:
         value = table.model_copy(update={"path": "value"})
         self._unit = table.kept_unit
         self._signal = Signal.of("", value, is_strict=feed.strict)
-        self._units = [
-            (
-                pattern_of([name]),
-                units.kept_unit,
-                Signal.of("", value, is_strict=feed.strict, units=units),
-            )
-            for name, units in table.units.items()
+        # Looked up once for each name that comes again: it is gone through all that units has.
+        self._way_of = lru_cache(_MOST_FIELDS)(Globs([*table.units]).place_of)
+        self._units = [units.kept_unit for units in table.units.values()]
+        own = [
+            Signal.of("", value, is_strict=feed.strict, units=units)
+            for units in table.units.values()
         ]
-        # Where a name says how it is converted: looked up once for each that comes again.
-        is_converted = bool(table.suffix) or any(
+        # Whether a name says how its values are converted.
+        self._is_converted = bool(table.suffix) or any(
             each.to is not None for each in (table, *table.units.values())
-        )
-        self._signal_of = (
-            lru_cache(_MOST_FIELDS)(self._found_signal) if self._units and is_converted else None
         )
         self._words = {plain(word) for word in self._signal.states}
         self._takes_texts = feed.writes_texts or table.has_own_digits or bool(table.suffix)
         #: Numbers that say there is no reading.
         self.no_reading = self._signal.no_reading
         #: What values are, by ``way_of`` their names.
-        self.signals = [self._signal, *(signal for _, _, signal in self._units)]
+        self.signals = [self._signal, *own]
         #: Whether texts may be numbers.
         self.reads_texts = self._takes_texts or bool(self._words)
         self._below = () if table.below is None else parts_of(table.below)
@@ -137,8 +133,8 @@ class Others:
             return CAREFUL
         if not self._may_be_called(name):
             return PASSED
-        fits = (at for at, (names, *_) in enumerate(self._units, 1) if names.fullmatch(name))
-        return next(fits, 0)
+        way = self._way_of(name)
+        return 0 if way is None else way + 1
 
     def begin(self) -> None:
         """A new message."""
@@ -175,21 +171,23 @@ class Others:
             content = self._get(content)
         known = self._devices.others_of(place)
         refusal: DataError | None = None
+        is_full = False
         for name, value in self._leaves(content, self._below, "", 0):
             if type(value) is DataError:
                 refusal = refusal or value
                 continue
             row = known.get(name)
-            if row is None and not self._begins(value):
+            # What is over is not looked at: a message may have many thousands of names.
+            if row is None and (is_full or not self._begins(value)):
                 continue
             number, more, word = self._read(name, value, is_known=row is not None)
             if row is None:
-                is_full = refusal is not None and refusal.reason == _FULL
-                if is_full or more & _MISSING:
+                if more & _MISSING:
                     continue
                 try:
                     row = self._devices.other_row(place, name, self._unit_of(name))
                 except DataError as error:
+                    is_full = error.reason == _FULL
                     refusal = refusal or error.with_traceback(None)
                     continue
             if word:
@@ -204,11 +202,13 @@ class Others:
 
     def _read(self, name: str, value: object, *, is_known: bool) -> tuple[float, int, str]:
         """What a value is, as ``Signal.odd_value`` says it; of a new channel it refuses nothing."""
-        if self._signal_of is None and type(value) is str:
+        if not self._is_converted and type(value) is str:
             known = self._read_texts.get(value)
             if known is not None:
                 return known
-        signal = self._signal if self._signal_of is None else self._signal_of(name)
+        signal = self._signal
+        if self._is_converted and (way := self._way_of(name)) is not None:
+            signal = self.signals[way + 1]
         try:
             found = signal.odd_value(value)
         except DataError as error:
@@ -272,11 +272,8 @@ class Others:
         return is_free and not self._skip.fullmatch(name)
 
     def _unit_of(self, name: str) -> str:
-        return next((unit for names, unit, _ in self._units if names.fullmatch(name)), self._unit)
-
-    def _found_signal(self, name: str) -> Signal:
-        found = (signal for names, _, signal in self._units if names.fullmatch(name))
-        return next(found, self._signal)
+        way = self._way_of(name)
+        return self._unit if way is None else self._units[way]
 
 
 def _members(content: object) -> Iterable[tuple[object, object]]:

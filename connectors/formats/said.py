@@ -71,6 +71,29 @@ def pattern_of(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(_glob, names)) or r"(?!)", re.DOTALL)
 
 
+class Globs:
+    """Finds the first of some names, in which ``*`` stands for any letters, that another one fits.
+
+    Args:
+        names: The names.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        # Only those with a star are gone through.
+        self._plain = {name: at for at, name in reversed([*enumerate(names)]) if "*" not in name}
+        self._starred = [at for at, name in enumerate(names) if "*" in name]
+        every = "|".join(f"({_glob(names[at])})" for at in self._starred)
+        self._pattern = re.compile(every or r"(?!)", re.DOTALL)
+
+    def place_of(self, name: str) -> int | None:
+        """Its place among them; None where none fits."""
+        plain_at, found = self._plain.get(name), self._pattern.fullmatch(name)
+        if found is None or found.lastindex is None:
+            return plain_at
+        at = self._starred[found.lastindex - 1]
+        return at if plain_at is None else min(at, plain_at)
+
+
 def _glob(name: str) -> str:
     """What matches a name: each text between two ``*`` where it comes first, and never again."""
     first, *others = map(re.escape, name.split("*"))

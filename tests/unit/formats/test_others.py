@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from connectors.formats.columns import Decoded
 from connectors.formats.components import BUILT_IN
 from connectors.formats.decoder import FeedDecoder
 from connectors.formats.format import FormatExample
-from connectors.formats.said import pattern_of
+from connectors.formats.said import Globs, pattern_of
 from headgate.config.channel import OtherChannelsConfig
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
@@ -413,3 +414,42 @@ def test_what_makes_no_sense_is_told(keys: dict[str, Any], told: str) -> None:
     feed = {"topic": "t/{device}", "time": {"path": "t"}, **keys}
     with pytest.raises(ValueError, match=told):
         Config.model_validate({"local_store": {}, "feed": {"f": feed}})
+
+
+def test_the_first_name_that_fits_is_found_in_one_look() -> None:
+    """As if one was tried after the other, whether they have stars or not."""
+    texts = ["".join(each) for size in range(4) for each in product("ab.", repeat=size)]
+    names = ["a*b", "ab", "*", "b", "*.a", "a*", "bb", "*b*", "b", "a.*a", "**a"]
+    for first in range(len(names)):
+        some = names[first:] + names[:first] if first else names[:2] + names[3:]
+        found = Globs(some)
+        for text in texts:
+            fits = (at for at, name in enumerate(some) if pattern_of([name]).fullmatch(text))
+            assert found.place_of(text) == next(fits, None)
+    assert Globs([]).place_of("a") is None
+    assert Globs(["x\n*", "y"]).place_of("x\n\n") == 0
+
+
+@pytest.mark.parametrize("unit", ["C", {"unit": "degF", "to": "degC"}])
+@pytest.mark.parametrize("most", [250, 10_000])
+def test_many_names_are_not_gone_through_once_for_each_unit(unit: object, most: int) -> None:
+    """However many there are of both, new ones in each message; nor at all those that are over."""
+    units = {f"*a{at}*b{at}*c": unit for at in range(100)} | {"f1_*": "V"}
+    feed = _Feed(
+        {**_PLAIN, "other_channels": {"units": units}},
+        max_other_channels=most,
+        max_channels=20_000,
+    )
+    for message in range(2):
+        fields = {f"f{message}_{at}": 1.5 for at in range(5_000)}
+        payload = msgspec.json.encode(fields).decode()
+
+        count = calls(lambda: feed.read(("t/a", payload)))  # noqa: B023  (called at once)
+
+        # Beside what any field costs.
+        assert count < (80 if most > 250 else 20) * len(fields)
+        whole = most > 250
+        assert len(feed.found.value) == (5_000 if whole else 250 if message == 0 else 0)
+        assert feed.refused == [] if whole else feed.refused[0].startswith("too_many_channels")
+    units_of = {channel.field[:3]: channel.unit for channel in feed.table.channels}
+    assert units_of == ({"f0_": "", "f1_": "V"} if most > 250 else {"f0_": ""})
