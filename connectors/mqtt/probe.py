@@ -46,6 +46,9 @@ _PACKET_ROOM_BYTES: Final = 128 << 10
 _SHOWN_READINGS: Final = 12
 _SHOWN_BYTES: Final = 120
 
+#: Why each reading of a message may be missing.
+_DOUBTED: Final = ": its sender says that none is good; is quality right?"
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Refusals that pass by themselves, by the broker's words.
@@ -329,7 +332,17 @@ class BrokerProbe:
         if bad:
             details["bad_fields"] = bad
             text += "".join(f"; {channel}: {what}" for channel, what in bad.items())
+        if not np.isfinite(batch.value).any():
+            is_doubted = bool((batch.quality & Quality.BAD_AT_SOURCE).all())
+            text += f"; each reading is missing{_DOUBTED if is_doubted else ''}"
+            return Finding(about, "warning", text, details)
         return Finding(about, "good", text, details)
+
+
+def _shown_value(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return repr(value)
+    return "missing" if value is None else f"{value:g}"
 
 
 def _said(properties: Properties | None) -> Beside:
@@ -383,7 +396,8 @@ def _readings(batch: Batch, details: dict[str, Any]) -> str:
     is_first = (batch.device == batch.device[0]) & (batch.time_ns == batch.time_ns[0])
     shown = batch.take(is_first)
     channels = [batch.channels.channels[row] for row in shown.channel]
-    values = [None if np.isnan(value) else float(value) for value in shown.value]
+    said = zip(shown.channel.tolist(), shown.value.tolist(), strict=True)
+    values = [batch.channels.said(row, value) for row, value in said]
     time = f"{_EPOCH + timedelta(microseconds=int(shown.time_ns[0]) // 1000):%Y-%m-%dT%H:%M:%S.%fZ}"
     is_arrival = bool(shown.quality[0] & Quality.ARRIVAL_TIME)
     first = channels[0]
@@ -396,7 +410,7 @@ def _readings(batch: Batch, details: dict[str, Any]) -> str:
         "readings": len(batch),
     }
     words = [
-        f"{channel.field} {'missing' if value is None else f'{value:g}'}"
+        f"{channel.field} {_shown_value(value)}"
         f"{f' {channel.unit}' if channel.unit and value is not None else ''}"
         for channel, value in zip(channels, values, strict=True)
     ]

@@ -222,6 +222,20 @@ def _print(told: Explained) -> None:
         say(f"format     {told.format}{count}{first}")
     if told.time:
         say(f"time       {told.time}")
+    for verdict in told.quality:
+        say(f"quality    {verdict}")
+    _print_readings(told)
+    for state in told.states:
+        say(f"state      {state}")
+    for trouble in told.troubles:
+        _print_trouble(trouble)
+    if not told.readings and not told.states:
+        say("result     no reading comes of it")
+    if told.readings and all(reading.value is None for reading in told.readings):
+        say("result     no value comes of it: each reading is missing")
+
+
+def _print_readings(told: Explained) -> None:
     for reading in told.readings[:_MOST_READINGS]:
         tags = "".join(f" {name}={value}" for name, value in reading.tags.items())
         value = "missing" if reading.value is None else _shown(reading.value)
@@ -233,12 +247,6 @@ def _print(told: Explained) -> None:
         say(f"             {flags}; {reading.fate}")
     if len(told.readings) > _MOST_READINGS:
         say(f"             … and {len(told.readings) - _MOST_READINGS} more; --json prints all")
-    for state in told.states:
-        say(f"state      {state}")
-    for trouble in told.troubles:
-        _print_trouble(trouble)
-    if not told.readings and not told.states:
-        say("result     no reading comes of it")
 
 
 def _print_trouble(trouble: Trouble) -> None:

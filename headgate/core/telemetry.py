@@ -51,6 +51,12 @@ class Telemetry:
             ["feed", "channel", "reason"],
             registry=registry,
         )
+        self.doubted = Counter(
+            "headgate_bad_at_source",
+            "Readings that are missing because their sender says that they are not good.",
+            ["feed"],
+            registry=registry,
+        )
         self.format_events = Counter(
             "headgate_format_events",
             "What happened between devices and a feed's format, in the format's words.",

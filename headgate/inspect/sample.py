@@ -43,6 +43,7 @@ from headgate.discover.toml import toml_value
 from headgate.discover.trial import ZONELESS, as_table
 from headgate.inspect.excerpts import bytes_around, counted_in, head, shown_record
 from headgate.inspect.remedies import UNKNOWN_TOPIC, Refused, Remedy, new_feed, remedies
+from headgate.inspect.verdicts import verdicts
 from streams.ingest.refusals import Messages, Refusals
 from streams.ingest.translate import Translator
 from streams.ingest.translated import Translated
@@ -158,6 +159,7 @@ class Explained:
         records: How many records the format finds.
         record: The first of them.
         time: Where the event time is from, and how it is read.
+        quality: What is said of how good values are, and whether that is good.
         readings: What came of it.
         states: What it says of whether devices are there.
         troubles: What did not.
@@ -172,6 +174,7 @@ class Explained:
     records: int | None = None
     record: str = ""
     time: str = ""
+    quality: list[str] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
@@ -340,6 +343,7 @@ class Explainer:
         for record, around in islice(found, 1):
             told.record = shown_record(record)
             told.time = _time_note(feed, record, around)
+        told.quality = verdicts(told.feed, feed, found)
         decoder.decode([topic], [payload], np.array([arrived_ns]))
         if decoder.zoneless:
             told.time += f"; {ZONELESS}"

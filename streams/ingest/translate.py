@@ -35,6 +35,7 @@ from headgate.core.records import (
 )
 from headgate.core.results import Availability
 from headgate.core.telemetry import Telemetry
+from streams.ingest.doubted import DoubtedReadings
 from streams.ingest.refusals import Messages, Refusals, shown_topic
 from streams.ingest.topics import AVAILABILITY, NO_FEED, FeedTopics
 from streams.ingest.translated import Encoder, Translated
@@ -94,6 +95,7 @@ class Translator:
             if feed.availability is not None
         }
         self._zoneless: set[str] = set()
+        self._doubted = DoubtedReadings(config.feed, telemetry)
         self._topics = {
             name: FeedTopics(config.feeds_of(name), table.ignore, 2 * config.ingest.max_devices)
             for name, table in config.sources.items()
@@ -212,6 +214,7 @@ class Translator:
             self._date_new()
             self._heard_ns[decoded.channel] = self._now_ns()
             into.rows[feed] = into.rows.get(feed, 0) + len(decoded.value)
+        self._doubted.note(feed, decoded, self._channels)
         self._add(feed, decoded, of_feed.arrival_ns, into)
         if reader.zoneless and feed not in self._zoneless:
             self._tell_zoneless(feed, reader.zoneless)

@@ -152,6 +152,31 @@ def test_a_field_that_is_no_number_is_shown_beside_its_neighbours(
 
 
 @pytest.mark.mosquitto
+def test_a_message_without_a_value_is_a_warning(ask: Ask, mosquitto: Mosquitto) -> None:
+    """Above all where it is the sender's own word for it that is not known."""
+    config = f"[local_store]\n[mqtt]\nport = {mosquitto.port}\n{_FEED}quality.path = 'q'\n"
+    with _publishing(mosquitto.port, "plant/a/p07", '{"ts": 1700000000123, "flow": 1, "q": "OK"}'):
+        code, found = ask(config, "--wait", "500ms")
+
+    assert code == 0
+    assert found["feed.pump"]["state"] == "warning"
+    assert found["feed.pump"]["text"].endswith(
+        "; each reading is missing: its sender says that none is good; is quality right?"
+    )
+
+
+@pytest.mark.mosquitto
+def test_texts_are_shown_as_they_are(ask: Ask, mosquitto: Mosquitto) -> None:
+    config = f"[local_store]\n[mqtt]\nport = {mosquitto.port}\n"
+    config += "[feed.pump]\ntopic = 'plant/+/{device}'\nchannels.mode.type = 'text'\n"
+    with _publishing(mosquitto.port, "plant/a/p07", '{"ts": 1700000000123, "mode": "auto"}'):
+        _, found = ask(config)
+
+    assert found["feed.pump"]["text"].endswith(": mode 'auto'")
+    assert found["feed.pump"]["values"] == {"mode": "auto"}
+
+
+@pytest.mark.mosquitto
 def test_a_message_that_is_refused_is_shown_with_its_reason(ask: Ask, mosquitto: Mosquitto) -> None:
     """The configuration or the device has to be mended; a retained message is marked."""
     config = f"[local_store]\n[mqtt]\nport = {mosquitto.port}\n{_FEED}"

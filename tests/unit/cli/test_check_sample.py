@@ -54,3 +54,66 @@ def test_of_many_feeds_those_are_shown_that_could_take_it(
         "feed       no: 8 others; --json prints all",
     ]
     assert sum(line.startswith("feed ") for line in few) == 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "verdicts"),
+    [
+        (
+            'quality.path = "q"\nchannels.x = {}',
+            '{"x": 1, "q": "OK"}',
+            ["""feed.f.quality: q = 'OK': not good; good = [true, "GOOD", 192]"""],
+        ),
+        (
+            'quality.path = "q"\nchannels.x = {}',
+            '{"x": 1, "q": "good"}',
+            ["quality: q = 'good': good"],
+        ),
+        (
+            'quality.path = "q.code"\nchannels.x = {}',
+            '{"x": 1, "q": {"code": null}}',
+            ["feed.f.quality: nothing at q.code, which is good"],
+        ),
+        (
+            'records = "r"\nquality = { path = "q", good = 0xC0, mask = 0xC0 }\nchannels.x = {}',
+            '{"r": [{"x": 1, "q": 200}, {"x": 2, "q": 68}, {"x": 2}]}',
+            ["feed.f.quality: q = 68: not good; good = 192, mask = 0xc0"],
+        ),
+        (
+            """channels.x = { quality = { path = "xq", good = 0 } }
+channels.y = { quality = { path = "yq", good = 0 } }
+arrays = { step = "1s" }""",
+            '{"x": [1, 2], "y": [1, 2], "xq": [0, 4], "yq": [null, 0]}',
+            [
+                "feed.f.channels.x.quality: xq = 4: not good; good = 0",
+                "feed.f.channels.y.quality: yq = 0: good",
+            ],
+        ),
+    ],
+)
+def test_what_is_said_of_values_is_shown_with_what_is_good(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    keys: str,
+    message: str,
+    verdicts: list[str],
+) -> None:
+    """Of several records, what makes one missing."""
+    feed = f'[feed.f]\ntopic = "in/{{device}}"\n{keys}'
+    lines = _printed(tmp_path, capsys, feed, message.encode())
+
+    told = [line for line in lines if line.startswith("quality    ")]
+    assert len(told) == len(verdicts)
+    assert all(line.endswith(verdict) for line, verdict in zip(told, verdicts, strict=True))
+
+
+def test_a_message_of_which_no_value_comes_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one of which no reading does."""
+    feed = "[feed.f]\ntopic = 'in/{device}'\nchannels = { x = {}, y = {} }\nquality.path = 'q'\n"
+    result = "result     no value comes of it: each reading is missing"
+
+    assert result in _printed(tmp_path, capsys, feed, b'{"x": 1, "y": 2, "q": "OK"}')
+    assert result in _printed(tmp_path, capsys, feed, b'{"x": null}')
+    assert result not in _printed(tmp_path, capsys, feed, b'{"x": 1, "y": null}')
