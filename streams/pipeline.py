@@ -7,8 +7,8 @@
                     │               ├─▶ count ──┤
     readings ─▶ watermark ─▶ clean ─┼─▶ aggregate ─┬─────────────────────▶ aggregates
                     │          │    │      ▲       └─▶ health ─┬──────────▶ sensor health
-                    ▼          ▼    ├─▶ derive                 └────────────────────┐
-               late, ahead duplicate│      ▼                                        ▼
+                    ▼          ▼    ├─▶ derive ───────────────┼──────────▶ alarms of rules
+               late, ahead duplicate│      ▼                  └─────────────────────┐
                                     └─▶ per model: normalize ─▶ frame ─▶ infer ─▶ detect
                                                                                     │
                                                                                     ▼
@@ -111,7 +111,9 @@ class Pipeline:
         self._aggregator = Aggregator(config.feed, channels)
         self._follower = Follower(config.feed, channels)
         self._counters = Counters(config.feed, channels)
-        self._deriver = Deriver(config.feed, channels, beside_derived(config, packages))
+        self._deriver = Deriver(
+            config.feed, channels, beside_derived(config, packages), config.rule
+        )
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
@@ -184,9 +186,8 @@ class Pipeline:
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        return Results(
-            aggregates, anomalies, health, [], (), devices, followed.changes, derived.rows
-        )
+        told = (followed.changes, derived.rows, derived.alarms)
+        return Results(aggregates, anomalies, health, [], (), devices, *told)
 
     def _work_on(self, rows: int, turn: Turn, moved: NDArray[np.int32]) -> Results:
         """All stages behind the first."""
@@ -210,10 +211,8 @@ class Pipeline:
         anomalies = self._score(cleaned.main, derived.in_order)
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
-        changes = followed.changes
-        return Results(
-            aggregates, anomalies, health, turn.states, rejected, moved, changes, derived.rows
-        )
+        told = (followed.changes, derived.rows, derived.alarms)
+        return Results(aggregates, anomalies, health, turn.states, rejected, moved, *told)
 
     def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
         """Take note of what was said of whether devices are there.
@@ -290,10 +289,9 @@ class Pipeline:
             for anomaly in detector.close_silent(silence.silent)
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        changes, devices = followed.changes, np.union1d(silence.devices, owing)
-        return Results(
-            aggregates, anomalies, health, silence.states, (), devices, changes, derived.rows
-        )
+        devices = np.union1d(silence.devices, owing)
+        told = (followed.changes, derived.rows, derived.alarms)
+        return Results(aggregates, anomalies, health, silence.states, (), devices, *told)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.core.results import Aggregates, Anomaly, DeviceState, SensorHealth, StateChange
+from headgate.core.results import Aggregates, Alarm, Anomaly, DeviceState, SensorHealth, StateChange
 from headgate.core.stage import Rejected
 from streams.stages.aggregate.joined import concat_aggregates
 
@@ -26,6 +26,7 @@ class Results:
         moved: int32[d], rows of the devices whose state has changed.
         changes: What text channels say anew, in order.
         derived: int32[c], rows of the derived channels that have been worked out, each once.
+        alarms: Those of rules that have opened, or are over, in order.
     """
 
     aggregates: Aggregates
@@ -36,6 +37,7 @@ class Results:
     moved: NDArray[np.int32]
     changes: list[StateChange] = field(default_factory=list)
     derived: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    alarms: list[Alarm] = field(default_factory=list)
 
 
 def joined(parts: Sequence[Results]) -> Results:
@@ -51,6 +53,7 @@ def joined(parts: Sequence[Results]) -> Results:
         _united([part.moved for part in parts]),
         [each for part in parts for each in part.changes],
         _united([part.derived for part in parts]),
+        [each for part in parts for each in part.alarms],
     )
 
 

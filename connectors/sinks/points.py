@@ -5,7 +5,8 @@ Aggregates of one device and window share a point in the measurement ``<measurem
 ``<channel>_<statistic>``, and of counters ``<channel>_increase``, ``_rate`` and ``_resets``.
 Anomalies are points of the measurement ``anomalies`` at the time of their start, changes of a
 sensor's health points of ``sensor_health`` and of whether a device is there points of
-``device_state``, and what a text channel says anew points of ``channel_state``, at their own. A
+``device_state``, and what a text channel says anew points of ``channel_state``, at their own.
+Alarms of rules are points of ``alarms`` at the time from which on their condition has held. A
 point's identity (measurement, tags, time) follows from the data alone, so writing it again
 overwrites it.
 """
@@ -28,6 +29,7 @@ from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import (
+    decode_alarms,
     decode_anomalies,
     decode_changes,
     decode_health,
@@ -37,6 +39,7 @@ from headgate.core.records import (
 from headgate.core.results import (
     STATISTICS,
     Aggregates,
+    Alarm,
     Anomaly,
     DeviceState,
     SensorHealth,
@@ -57,7 +60,7 @@ SECONDS = "_seconds_"
 _LAST = STATISTICS.index("last")
 
 #: Tags of their own that points which tell something of a device have.
-_TOLD_TAGS = ("channel", "device", "feed", "gateway", "model")
+_TOLD_TAGS = ("channel", "device", "feed", "gateway", "model", "rule")
 
 _MEASUREMENT_ESCAPES = str.maketrans(
     {",": "\\,", " ": "\\ ", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -79,7 +82,8 @@ class Point:
         tags: Sorted by name; empty values are left out, as InfluxDB has no empty tags.
         fields: Never empty, never NaN.
         time_ns: ns since 1970 UTC.
-        device_tags: Of what is told of a device: what else than its name tells it from others.
+        device_tags: Of what is told of a device: what else than its name tells it from others, and
+            one part of it from another.
     """
 
     kind: Kind
@@ -237,12 +241,36 @@ def anomaly_points(anomalies: Sequence[Anomaly], gateway: str) -> list[Point]:
     return points
 
 
+def alarm_points(alarms: Sequence[Alarm], gateway: str) -> list[Point]:
+    """One point for each alarm; of both its states the last stays in a sink."""
+    points = []
+    for each in alarms:
+        over: dict[str, FieldValue] = {}
+        if not each.is_open:
+            duration_s = (each.time_ns - each.start_ns) / NS_PER_S
+            over = {"over_ns": each.time_ns, "duration_s": duration_s}
+        fields: dict[str, FieldValue] = {
+            "severity": each.severity,
+            "text": each.text,
+            "is_open": each.is_open,
+            "opened_ns": each.opened_ns,
+            **over,
+        }
+        own = {"feed": each.feed, "rule": each.rule}
+        # What tells its parts apart tells alarms apart, as it does the points of their channels.
+        telling = tuple(sorted((*each.tags, *each.part)))
+        tags = _told_tags(gateway, each.device, own, telling)
+        points.append(Point("anomalies", "alarms", tags, fields, each.start_ns, telling))
+    return points
+
+
 #: By kind of record, the points of those that tell something of a device.
 _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "anomalies": lambda value, gateway: anomaly_points(decode_anomalies(value), gateway),
     "health": lambda value, gateway: health_points(decode_health(value), gateway),
     "states": lambda value, gateway: state_points(decode_states(value), gateway),
     "changes": lambda value, gateway: change_points(decode_changes(value), gateway),
+    "alarms": lambda value, gateway: alarm_points(decode_alarms(value), gateway),
 }
 
 

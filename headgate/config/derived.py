@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Of one feed.
 MAX_DERIVED = 100
 
+#: Stands for an expression that is no channel's, beside derived channels: none has such a name.
+_NAMELESS = ""
+
 #: By default a value counts for so many periods of its feed, or for a window if that is longer.
 _PERIODS = 3
 
@@ -61,8 +64,13 @@ class DerivedConfig(UnitsConfig):
 
     def lasts_ns(self, feed: FeedConfig) -> int:
         """For how long a value of another channel counts, ns."""
-        shortest = min((each.window for each in feed.aggregates), default=0)
-        return self.max_age or max(shortest, _PERIODS * feed.period)
+        return self.max_age or usual_age_ns(feed)
+
+
+def usual_age_ns(feed: FeedConfig) -> int:
+    """For how long a channel's last value counts where nothing else is said, ns."""
+    shortest = min((each.window for each in feed.aggregates), default=0)
+    return max(shortest, _PERIODS * feed.period)
 
 
 def _as_table(value: object) -> object:
@@ -135,10 +143,36 @@ def derived_problems(feed: Mapping[str, Any]) -> Iterator[DerivedProblem]:
         yield from _misfits(tables, read, channels)
 
 
-def problems_of(feed: FeedConfig) -> Iterator[DerivedProblem]:
-    """The same of a feed that has been read."""
-    if not feed.derived:
+def expression_problems(
+    text: str, feed: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What of an expression does not fit a feed: what is wrong, and lines that show where.
+
+    Args:
+        text: The expression; one that can't be read is passed over.
+        feed: The feed's table, as it stands in the file.
+    """
+    own = {name: _as_table(each) for name, each in _members(feed, "derived").items()}
+    tables: dict[str, Any] = {**own, _NAMELESS: {"value": text}}
+    read = {name: node for name, table in tables.items() if (node := _read(table)) is not None}
+    if _NAMELESS not in read:
         return
+    channels = {name: _channel(each) for name, each in _members(feed, "channels").items()}
+    has_others = feed.get("other_channels", False) is not False
+    found = list(_unknown(_NAMELESS, read[_NAMELESS], tables, channels, has_others=has_others))
+    if not found and not any(derived_problems(feed)):
+        found = [each for each in _misfits(tables, read, channels) if each.name == _NAMELESS]
+    yield from ((each.what, each.pointer) for each in found)
+
+
+def problems_of(feed: FeedConfig) -> Iterator[DerivedProblem]:
+    """What is wrong with the derived channels of a feed that has been read."""
+    if feed.derived:
+        yield from derived_problems(as_written(feed))
+
+
+def as_written(feed: FeedConfig) -> dict[str, Any]:
+    """What expressions are held against, of a feed that has been read, as it stands in a file."""
     channels = {
         name: {"unit": each.kept_unit, "type": each.type} for name, each in feed.channels.items()
     }
@@ -147,9 +181,7 @@ def problems_of(feed: FeedConfig) -> Iterator[DerivedProblem]:
         for name, each in feed.derived.items()
     }
     has_others = feed.other_channels is not None
-    yield from derived_problems(
-        {"derived": derived, "channels": channels, "other_channels": has_others}
-    )
+    return {"derived": derived, "channels": channels, "other_channels": has_others}
 
 
 def in_order(read: Mapping[str, Node]) -> list[str]:

@@ -26,7 +26,7 @@ def keys_of(table: type[BaseModel], place: KeyPath) -> list[str]:
     """The keys at a place below a table, in order of the alphabet; none where it has no table."""
     kind = _bare(_annotation(table, place))
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return sorted(kind.model_fields)
+        return sorted(field.alias or name for name, field in kind.model_fields.items())
     return []
 
 
@@ -67,7 +67,7 @@ def _annotation(table: type[BaseModel], place: Sequence[str]) -> Any:  # noqa: A
     for part in place:
         kind = _bare(kind)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(part)
+            field = _field(kind, part)
             kind = None if field is None else field_annotation(field)
         elif get_origin(kind) is dict:
             kind = get_args(kind)[1]
@@ -76,6 +76,12 @@ def _annotation(table: type[BaseModel], place: Sequence[str]) -> Any:  # noqa: A
         else:
             return None
     return kind
+
+
+def _field(table: type[BaseModel], key: str) -> FieldInfo | None:
+    """The field of a key: some keys are words of Python's, and their fields have other names."""
+    fields = table.model_fields.items()
+    return next((field for name, field in fields if key == (field.alias or name)), None)
 
 
 def _is_wrapped(kind: Any) -> bool:  # noqa: ANN401  (any annotation)

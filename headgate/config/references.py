@@ -22,6 +22,7 @@ from headgate.config.named import Named, named
 from headgate.config.overlap import are_tied
 from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
+from headgate.config.rule import rule_problems
 from headgate.config.schema import Config, LogConfig, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
 from headgate.config.values import Role
@@ -58,6 +59,8 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         for wrong in derived_problems(feed):
             yield Problem(("feed", name, *wrong.key), wrong.what, wrong.pointer)
+    for misfit in rule_problems(_table(raw, "rule"), feeds):
+        yield Problem(("rule", *misfit.key), misfit.what, misfit.pointer)
     if not has_sink(raw):
         yield Problem((), NO_SINK)
     workers = _table(raw, "streams").get("workers")

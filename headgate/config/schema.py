@@ -19,9 +19,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from headgate.config.chosen import Choice, chosen_from
-from headgate.config.derived import problems_of
+from headgate.config.derived import as_written, problems_of
 from headgate.config.feed import FeedConfig
 from headgate.config.former import NO_SINK, is_implied, with_former
+from headgate.config.rule import RuleConfig, rule_problems
 from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
 from headgate.config.table import Table
 from headgate.config.values import (
@@ -252,6 +253,7 @@ class Config(Table):
     logging: LoggingConfig = LoggingConfig()
     feed: Annotated[dict[Name, FeedConfig], Field(min_length=1)]
     model: dict[Name, ModelConfig] = Field(default_factory=dict)
+    rule: dict[Name, RuleConfig] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -277,6 +279,12 @@ class Config(Table):
             f"feed.{name}.{'.'.join(problem.key)}: {problem.what}"
             for name, feed in self.feed.items()
             for problem in problems_of(feed)
+        ]
+        rules = {name: each.model_dump(by_alias=True) for name, each in self.rule.items()}
+        feeds = {name: as_written(feed) for name, feed in self.feed.items()} if rules else {}
+        problems += [
+            f"rule.{'.'.join(problem.key)}: {problem.what}"
+            for problem in rule_problems(rules, feeds)
         ]
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")

@@ -104,6 +104,41 @@ class Anomaly:
     tags: Tags = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What a rule has to say of one device.
+
+    It is emitted when it opens, and again, with the same identity ``(feed, device, tags, part,
+    rule, start_ns)``, when it is over; the sink overwrites.
+
+    Attributes:
+        feed: The device's feed.
+        device: The device's name.
+        rule: Name of the rule in the configuration.
+        start_ns: Event time from which on the rule's condition has held.
+        opened_ns: Event time at which it had held for long enough.
+        time_ns: Event time of the reading by which it opened, or was over.
+        is_open: False once it is over.
+        severity: ``"minor"``, ``"major"`` or ``"critical"``.
+        text: What it says, with the values at which it opened.
+        part: Which part of the device it is of, where tags tell several apart that are none of the
+            device's own: a phase, a line.
+        tags: What else than its name tells the device from others of its feed.
+    """
+
+    feed: str
+    device: str
+    rule: str
+    start_ns: int
+    opened_ns: int
+    time_ns: int
+    is_open: bool
+    severity: str
+    text: str
+    part: Tags = ()
+    tags: Tags = ()
+
+
 #: What can be wrong with a sensor, worst first; ``streams.stages.health.symptoms`` says what each
 #: is.
 SENSOR_FAULTS = ("dropout", "stuck", "flat", "spike", "noise", "drift")

@@ -17,7 +17,7 @@ from connectors.formats.numbers import number_text, shown
 from connectors.formats.paths import first, getter
 from connectors.formats.records import Around
 from connectors.formats.topics import TopicPattern, patterns_by_source
-from connectors.sinks.points import Point, aggregate_points, change_points
+from connectors.sinks.points import Point, aggregate_points, alarm_points, change_points
 from connectors.sources.configured import source_by_topic, source_key
 from headgate.config.content_types import read_as
 from headgate.config.feed import FeedConfig
@@ -37,7 +37,7 @@ from headgate.core.records import (
     decode_readings,
     schema_of,
 )
-from headgate.core.results import Aggregates, Availability, StateChange
+from headgate.core.results import Aggregates, Alarm, Availability, StateChange
 from headgate.core.telemetry import Telemetry
 from headgate.discover.toml import toml_value
 from headgate.discover.trial import ZONELESS, as_table
@@ -206,6 +206,7 @@ class Explainer:
         self._cleaned: list[Batch] = []
         self._aggregates: list[Aggregates] = []
         self._changes: list[StateChange] = []
+        self._alarms: list[Alarm] = []
         self._pipeline = Pipeline(
             config, channels, {}, Inferer({}, channels), watch_cleaned=self._cleaned.append
         )
@@ -276,11 +277,11 @@ class Explainer:
         while self._pipeline.owes_windows:
             self._take(self._pipeline.advance(now_ns + _ROUNDS * _LONG_NS))
         gateway = self._config.gateway.name
-        changes = change_points(self._changes, gateway)
+        told = [*change_points(self._changes, gateway), *alarm_points(self._alarms, gateway)]
         if not self._aggregates:
-            return changes
+            return told
         every = concat_aggregates(self._aggregates)
-        return [*changes, *aggregate_points(every, self._channels, gateway)]
+        return [*told, *aggregate_points(every, self._channels, gateway)]
 
     def _steps(self, topic: bytes, name: str, source: str) -> list[Step]:
         patterns = self._patterns[source]
@@ -434,6 +435,7 @@ class Explainer:
 
     def _take(self, results: Results) -> None:
         self._changes += results.changes
+        self._alarms += results.alarms
         if len(results.aggregates):
             self._aggregates.append(results.aggregates)
 

@@ -19,19 +19,20 @@ from headgate.core.log import Record, TopicPartition
 from headgate.core.lookup import ByChannel
 from headgate.core.records import (
     aggregates_records,
+    alarms_records,
     anomalies_records,
     changes_records,
     health_records,
     rejected_records,
     states_records,
 )
-from headgate.core.results import Aggregates, Anomaly, DeviceState, SensorHealth, StateChange
+from headgate.core.results import Aggregates, Alarm, Anomaly, DeviceState, SensorHealth, StateChange
 from headgate.core.stage import Rejected
 from streams.process.state import Placement
 from streams.results import Results
 
 #: What is told of a device, rarely enough to be objects.
-_Told = TypeVar("_Told", Anomaly, SensorHealth, DeviceState, StateChange)
+_Told = TypeVar("_Told", Anomaly, SensorHealth, DeviceState, StateChange, Alarm)
 
 #: Rows in one result record at most: a reader's turn is no longer than that. Larger ones than the
 #: log takes are divided further, whatever they hold.
@@ -80,6 +81,8 @@ class Route:
             add(self._anomalies, partition, states_records(states))
         for partition, changes in self._by_partition(results.changes).items():
             add(self._anomalies, partition, changes_records(changes))
+        for partition, alarms in self._by_partition(results.alarms).items():
+            add(self._anomalies, partition, alarms_records(alarms))
         for partition, anomalies in self._by_partition(results.anomalies).items():
             add(self._anomalies, partition, anomalies_records(anomalies))
         for partition, aggregates in self._aggregates_by_partition(results.aggregates):

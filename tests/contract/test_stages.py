@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -39,6 +40,13 @@ _DERIVED = {
     "steady": "since(x > -1) + (1 if hold(power < 2, '3s') else 0)",
     "work": "integral(power)",
     "old": "age(parts)",
+}
+
+#: What somebody wants to be told of.
+_RULES: Mapping[str, Mapping[str, object]] = {
+    "high": {"when": "x > 0.5", "for": "2s", "clear": "x < 0", "text": "{x} {power:.2f} {z}"},
+    "odd": {"when": "not (power > 0 or hourly > 5000)", "clear_for": "3s"},
+    "far": {"when": "abs(x - mean(x, '20s')) > std(x, '20s')", "devices": ["d[01]"]},
 }
 
 #: Length of the shortest windows, ns.
@@ -220,7 +228,10 @@ def make(
         },
     }
     models = {"m": {"package": "m"}, "n": {"package": "n"}}
-    config = Config.model_validate({"local_store": {}, "feed": {"f": feed}, "model": models})
+    rules = {name: {**rule, "feed": "f"} for name, rule in _RULES.items()}
+    config = Config.model_validate(
+        {"local_store": {}, "feed": {"f": feed}, "model": models, "rule": rules}
+    )
     packages = {"m": package, "n": of_derived}
     runs = {"m": _Exact(request.param), "n": _Exact(request.param)}
     return partial(_Line, config, packages, runs)

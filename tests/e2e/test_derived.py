@@ -1,4 +1,4 @@
-"""Derived channels in a running gateway: what they were is the same over kills of the lane."""
+"""Derived channels and rules in a running gateway: the same over kills of the lane."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ derived.demand = { value = "rate(energy)", unit = "kWh/s", to = "kW" }
 derived.usual = 'mean(power, "30s")'
 derived.running = "since(current > 2)"
 derived.work = { value = "integral(power) / 3600", unit = "kWh" }
+
+[rule.loaded]
+feed = "meter"
+when = "power > 0.6"
+for = "1s"
+clear = "power < 0.3"
+text = "{device}: {power:.3f} kW, {energy}"
+
+[rule.more]
+feed = "meter"
+when = "current > previous(current)"
+devices = ["m[01]"]
 """
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(180)]
@@ -63,7 +75,10 @@ def _messages(seconds: range) -> list[tuple[str, bytes]]:
 def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
-    """Rates, spans and sums go on where they were; each point is what one run makes of it all."""
+    """Rates, spans and sums go on where they were; each point is what one run makes of it all.
+
+    So are alarms: none opens twice, and none is forgotten.
+    """
     config = f'[mqtt]\nport = {mosquitto.port}\n[sink.store]\ntype = "local_store"\n{_FEED}'
     with Gateway(tmp_path / "gateway", config) as gateway:
         gateway.start()
@@ -77,9 +92,16 @@ def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
             Message(topic.encode(), payload, (_START_S + 1000) * 10**9)
             for topic, payload in _messages(range(80))
         ]
+        points = play(own, sent).points
+        alarms = {
+            (dict(each.tags)["device"], dict(each.tags)["rule"], each.time_ns): dict(each.fields)
+            for each in points
+            if each.measurement == "alarms"
+        }
+        assert len(alarms) > 30
         wanted = {
             (each.measurement, dict(each.tags)["device"], each.time_ns): dict(each.fields)
-            for each in play(own, sent).points
+            for each in points
             if each.measurement == "meter_10s"
         }
         assert len(wanted) == 8 * _METERS
@@ -87,10 +109,12 @@ def test_kill_9_of_the_streams_lane_changes_nothing_that_is_derived(
         until(lambda: len(_windows(gateway)) == len(wanted), "every window", 60)
 
         assert _windows(gateway) == wanted
+        until(lambda: len(_alarms(gateway)) == len(alarms), "every alarm", 30)
+        assert _alarms(gateway) == alarms
         assert main(["audit", "-c", str(gateway.config_file)]) == 0
         # What is in the log says by itself what has been derived.
         before = gateway.config_file.read_text()
-        gateway.config_file.write_text(re.sub(r"(?m)^derived\..*\n", "", before))
+        gateway.config_file.write_text(re.sub(r"(?ms)^derived\.[^\n]*\n|^\[rule\..*", "", before))
         assert not load_config(gateway.config_file).feed["meter"].derived
         assert main(["audit", "-c", str(gateway.config_file)]) == 0
         gateway.config_file.write_text(before)
@@ -102,6 +126,14 @@ def _windows(gateway: Gateway) -> dict[tuple[str, str, int], dict[str, object]]:
         (name, json.loads(tags)["device"], time_ns): json.loads(fields)
         for name, tags, time_ns, fields in _points(gateway)
         if name == "meter_10s"
+    }
+
+
+def _alarms(gateway: Gateway) -> dict[tuple[str, str, int], dict[str, object]]:
+    return {
+        (json.loads(tags)["device"], json.loads(tags)["rule"], time_ns): json.loads(fields)
+        for name, tags, time_ns, fields in _points(gateway)
+        if name == "alarms"
     }
 
 

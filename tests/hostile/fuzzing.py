@@ -25,6 +25,7 @@ from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import aggregates as aggregate_columns
+from headgate.core.records import alarms as alarm_columns
 from headgate.core.records import anomalies as anomaly_columns
 from headgate.core.records import availability as availability_columns
 from headgate.core.records import changes as change_columns
@@ -36,6 +37,7 @@ from headgate.core.records import states as state_columns
 from headgate.core.results import (
     STATISTICS,
     Aggregates,
+    Alarm,
     Anomaly,
     Availability,
     DeviceState,
@@ -147,6 +149,17 @@ def _changes(rng: random.Random) -> bytes:
     return kinds.encode_changes(
         [
             StateChange("f", f"d{n}", "c", n, "on", "off", n, (("line", "a"),) * (n % 2))
+            for n in range(rng.randint(0, 9))
+        ]
+    )
+
+
+def _alarms(rng: random.Random) -> bytes:
+    return kinds.encode_alarms(
+        [
+            Alarm(
+                "f", f"d{n}", "hot", n, n, n, n % 2 == 0, "major", "é", (("line", "a"),) * (n % 2)
+            )
             for n in range(rng.randint(0, 9))
         ]
     )
@@ -310,6 +323,7 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
         lambda value: kinds.decode_aggregates(value, ChannelTable()),
     ),
     "changes": (_changes, kinds.decode_changes),
+    "alarms": (_alarms, kinds.decode_alarms),
     "messages": (_messages, kinds.decode_messages),
     "retried": (_retried, kinds.decode_retried),
     "aggregates": (_aggregates, lambda value: kinds.decode_aggregates(value, ChannelTable())),
@@ -336,6 +350,7 @@ _SCHEMAS = {
     "text_aggregates": aggregate_columns._TEXT_AGGREGATES,
     "count_aggregates": aggregate_columns._COUNT_AGGREGATES,
     "changes": change_columns._CHANGES,
+    "alarms": alarm_columns._ALARMS,
 }
 
 

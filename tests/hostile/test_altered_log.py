@@ -30,6 +30,7 @@ from headgate.core.log import (
 )
 from headgate.core.records import (
     AGGREGATES_SCHEMA,
+    ALARMS_SCHEMA,
     ANOMALIES_SCHEMA,
     CHANGES_SCHEMA,
     COUNT_AGGREGATES_SCHEMA,
@@ -66,6 +67,7 @@ _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
         ("health", HEALTH_SCHEMA),
         ("states", STATES_SCHEMA),
         ("changes", CHANGES_SCHEMA),
+        ("alarms", ALARMS_SCHEMA),
     ],
     QUARANTINE: [
         ("rejected", REJECTED_SCHEMA),

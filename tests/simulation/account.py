@@ -14,6 +14,7 @@ from connectors.formats.decoder import FeedDecoder
 from connectors.logs.configured import topic
 from connectors.sinks.points import (
     aggregate_points,
+    alarm_points,
     anomaly_points,
     change_points,
     health_points,
@@ -156,6 +157,7 @@ class Account:
         points = aggregate_points(results.aggregates, batch.channels, gateway)
         points += anomaly_points(results.anomalies, gateway)
         points += change_points(results.changes, gateway)
+        points += alarm_points(results.alarms, gateway)
         points += health_points(results.health, gateway)
         for point in points:
             line = point.line()

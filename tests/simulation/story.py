@@ -31,6 +31,19 @@ _FAULTS = (
 
 #: Parts of all stories.
 _LATER, _AWAY = 0.2, 0.2
+
+#: Of the presses: in each cycle one that waits for its condition, and one that does not.
+_RULES = {
+    "high": {
+        "feed": "press",
+        "when": "force > 30 and stroke >= 0",
+        "for": "200ms",
+        "clear": "force < 20",
+        "clear_for": "100ms",
+        "text": "{device}: {force:.1f}, {stroke}",
+    },
+    "turn": {"feed": "press", "when": "delta(force) < 0", "severity": "minor"},
+}
 _PUMP_STORIES, _EXACT_STORIES, _POISON_STORIES = 0.06, 0.8, 0.08
 
 
@@ -141,6 +154,7 @@ class Story:
                     "max_payload": "1MiB" if is_pump else f"{MAX_PAYLOAD_BYTES}B",
                     "max_records": MAX_RECORDS,
                 },
+                "rule": {} if is_pump else _RULES,
                 "influxdb": None if self.later_s is None else LATER_SINK,
                 "model": {"pump": {"package": str(PUMP_MODEL)}} if is_pump else {},
             }

@@ -1,6 +1,6 @@
 """Points in a SQLite file, bounded by age and size.
 
-The same points as InfluxDB would get, with the same identity. The views ``anomalies``,
+The same points as InfluxDB would get, with the same identity. The views ``anomalies``, ``alarms``,
 ``sensor_health``, ``device_state``, ``channel_state`` and ``aggregates`` are for people and tools
 that read the file; it may be read while it is written.
 """
@@ -88,6 +88,20 @@ CREATE VIEW channel_state AS SELECT
     fields,
     tags
 FROM points WHERE measurement = 'channel_state' AND kind = 'anomalies';
+DROP VIEW IF EXISTS alarms;
+CREATE VIEW alarms AS SELECT
+    json_extract(tags, '$.feed') AS feed,
+    json_extract(tags, '$.device') AS device,
+    json_extract(tags, '$.rule') AS rule,
+    time_ns AS start_ns,
+    json_extract(fields, '$.opened_ns') AS opened_ns,
+    json_extract(fields, '$.over_ns') AS over_ns,
+    json_extract(fields, '$.severity') AS severity,
+    json_extract(fields, '$.text') AS text,
+    json_extract(fields, '$.is_open') AS is_open,
+    fields,
+    tags
+FROM points WHERE measurement = 'alarms' AND kind = 'anomalies';
 DROP VIEW IF EXISTS aggregates;
 CREATE VIEW aggregates AS SELECT
     measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields, tags

@@ -1,4 +1,4 @@
-"""Anomalies, sensors' health, and devices' and channels' states back to MQTT, for local screens."""
+"""What is told of devices, back to MQTT for local screens: alarms, anomalies, health and states."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from headgate.core.clock import Clock
 from headgate.core.errors import ConfigError
 from headgate.core.telemetry import Telemetry
 
+#: What has the time from which on it is so.
+_FROM_START = ("anomalies", "alarms")
+
+#: What each feed tells by itself of a device that several have.
+_OF_FEED = ("device_state", "channel_state", "alarms")
+
 
 class MqttResults:
     """A sink of the forward lane: JSON, QoS 1, retained.
@@ -25,7 +31,8 @@ class MqttResults:
     ``{prefix}/{gateway}/sensor_health/{device}/{channel}``, whether a device is there to
     ``{prefix}/{gateway}/device_state/{feed}/{device}``: one device of two feeds may be there by one
     of them only; and what a text channel says to
-    ``{prefix}/{gateway}/channel_state/{feed}/{device}/{channel}``. Where devices are told apart by
+    ``{prefix}/{gateway}/channel_state/{feed}/{device}/{channel}``. Alarms go to
+    ``{prefix}/{gateway}/alarms/{feed}/{device}/{rule}``. Where devices are told apart by
     more than their names, a level with the value of each such tag follows, in the order of the
     tags' names. Characters that a topic level can't hold are percent-encoded in names.
 
@@ -71,7 +78,7 @@ class MqttResults:
 
     async def write(self, points: Sequence[Point]) -> list[Refused]:
         for point in points:
-            time = "start_ns" if point.measurement == "anomalies" else "time_ns"
+            time = "start_ns" if point.measurement in _FROM_START else "time_ns"
             tags = {"tags": dict(point.device_tags)} if point.device_tags else {}
             payload = orjson.dumps(
                 {**dict(point.tags), time: point.time_ns, **point.fields, **tags}
@@ -82,11 +89,10 @@ class MqttResults:
 
     def _topic(self, point: Point) -> str:
         levels = [self._prefix, self._gateway, point.measurement]
-        if point.measurement in ("device_state", "channel_state"):
+        if point.measurement in _OF_FEED:
             levels.append(_level(point.tag("feed")))
         levels.append(_level(point.tag("device")))
-        if channel := point.tag("channel"):
-            levels.append(_level(channel))
+        levels += [_level(name) for each in ("channel", "rule") if (name := point.tag(each))]
         levels += [_level(value) for _, value in point.device_tags]
         return "/".join(levels)
 

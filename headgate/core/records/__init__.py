@@ -14,6 +14,7 @@ from headgate.core.errors import DataError
 from headgate.core.log import Headers
 from headgate.core.records import (
     aggregates,
+    alarms,
     anomalies,
     availability,
     changes,
@@ -35,6 +36,13 @@ from headgate.core.records.aggregates import (
     decode_aggregates,
     derived_in,
     encode_aggregates,
+)
+from headgate.core.records.alarms import (
+    ALARMS_SCHEMA,
+    alarms_record,
+    alarms_records,
+    decode_alarms,
+    encode_alarms,
 )
 from headgate.core.records.anomalies import (
     ANOMALIES_SCHEMA,
@@ -121,6 +129,7 @@ from headgate.core.records.states import (
 __all__ = [
     "AGGREGATES_SCHEMA",
     "AGGREGATES_SCHEMAS",
+    "ALARMS_SCHEMA",
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
     "CHANGES_SCHEMA",
@@ -152,6 +161,8 @@ __all__ = [
     "RetriedMessage",
     "aggregates_record",
     "aggregates_records",
+    "alarms_record",
+    "alarms_records",
     "anomalies_record",
     "anomalies_records",
     "availability_records",
@@ -159,6 +170,7 @@ __all__ = [
     "changes_records",
     "check_schema",
     "decode_aggregates",
+    "decode_alarms",
     "decode_anomalies",
     "decode_availability",
     "decode_changes",
@@ -170,6 +182,7 @@ __all__ = [
     "decode_states",
     "derived_in",
     "encode_aggregates",
+    "encode_alarms",
     "encode_anomalies",
     "encode_availability",
     "encode_changes",
@@ -211,6 +224,7 @@ _ALL = (
     health,
     states,
     changes,
+    alarms,
 )
 
 #: By the header ``schema``, each kind of record in each version that can be read.

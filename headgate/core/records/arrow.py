@@ -19,11 +19,17 @@ _TIME_LIMIT_NS = 2**62
 TIME = pa.timestamp("ns", "UTC")
 NAMES = pa.dictionary(pa.int32(), pa.utf8())
 
+
+def tag_fields(which: str = "tag") -> list[pa.Field]:
+    """Columns that hold a row's tags: their names, and their values."""
+    return [
+        pa.field(f"{which}_{part}", pa.list_(pa.utf8()), nullable=False)
+        for part in ("names", "values")
+    ]
+
+
 #: Columns of what is told of a device: what else than its name tells it from others of its feed.
-TAGS = [
-    pa.field("tag_names", pa.list_(pa.utf8()), nullable=False),
-    pa.field("tag_values", pa.list_(pa.utf8()), nullable=False),
-]
+TAGS = tag_fields()
 
 
 def check_times(*columns: NDArray[np.int64]) -> None:
@@ -44,14 +50,17 @@ def with_numbers(table: pa.Table, *times: str) -> pa.Table:
     return table
 
 
-def tag_columns(tags: Tags) -> dict[str, list[str]]:
-    """Values of the columns ``TAGS`` of a row."""
-    return {"tag_names": [name for name, _ in tags], "tag_values": [value for _, value in tags]}
+def tag_columns(tags: Tags, which: str = "tag") -> dict[str, list[str]]:
+    """Values of the columns ``tag_fields`` of a row."""
+    return {
+        f"{which}_names": [name for name, _ in tags],
+        f"{which}_values": [value for _, value in tags],
+    }
 
 
-def tags_in(row: Mapping[str, Any]) -> Tags:
+def tags_in(row: Mapping[str, Any], which: str = "tag") -> Tags:
     """The tags of a row; none where its version has no such columns."""
-    names, values = row.get("tag_names", ()), row.get("tag_values", ())
+    names, values = row.get(f"{which}_names", ()), row.get(f"{which}_values", ())
     if len(names) != len(values):
         raise DataError("bad_record", "a device has not one value for each tag")
     return tuple(zip(names, values, strict=True))

@@ -1,10 +1,10 @@
-"""One derived channel: its expression over many times at once, and what that remembers."""
+"""Expressions over many times at once, and what they remember."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -74,21 +74,22 @@ _Rule: TypeAlias = Callable[[Node, Ticks, _Part], Values]
 
 
 class Formula:
-    """Works out one derived channel.
+    """Works out some expressions at the same times.
 
     Args:
-        feed_name: The feed.
-        feed: Its configuration.
-        name: The channel.
+        feed: The feed whose channels they name.
+        whose: What tells what they remember from what other formulas do.
+        expressions: What is worked out.
+        lasts_ns: For how long a channel's value counts.
     """
 
-    def __init__(self, feed_name: str, feed: FeedConfig, name: str) -> None:
-        own = feed.derived[name]
-        self.name = name
-        self.names = own.expression.names
-        self.lasts_ns = own.lasts_ns(feed)
-        self._expression = own.expression
-        self._scale, self._offset = (float(each) for each in own.to_kept)
+    def __init__(
+        self, feed: FeedConfig, whose: Sequence[str], expressions: Sequence[Node], lasts_ns: int
+    ) -> None:
+        #: The channels that they name, each once.
+        self.names = tuple(dict.fromkeys(name for each in expressions for name in each.names))
+        self.lasts_ns = lasts_ns
+        self._expressions = tuple(expressions)
         self._walks = {
             each: Walk.of(feed, each)
             for each in self.names
@@ -100,14 +101,12 @@ class Formula:
         self._number: dict[Node, int] = {}
         # By the number of a span, what the ticks at hand look back at.
         self._views: dict[int, View] = {}
-        for part in own.expression.walk():
+        for part in (part for each in self._expressions for part in each.walk()):
             if part.op not in (*OVER_TIME, *OF_CONDITION, *_OVER) or part in self._number:
                 continue
-            # As it was given: a window more or less, which it may follow from, is no new formula.
-            given = "" if own.max_age is None else str(own.max_age)
             # Functions of the same values over the same span look at one memory.
             form = f"{part.args[0]} over {part.span_ns}" if part.op in _OVER else str(part)
-            what = [feed_name, name, given, form, *described(feed, *part.names)]
+            what = [*whose, form, *described(feed, *part.names)]
             self._number[part] = number = number_of(*what)
             if part.op in _OVER:
                 self.spans.setdefault(number, Span(part.span_ns))
@@ -125,27 +124,24 @@ class Formula:
 
     def work_out(
         self, ticks: Ticks, named: Mapping[str, Named], known: Mapping[str, Memory]
-    ) -> NDArray[np.float64]:
-        """The channel's value at each tick.
+    ) -> list[Values]:
+        """What the expressions give at each tick.
 
         Args:
-            ticks: All ticks at which one of the channels that it names has a reading.
-            named: What these channels have there.
+            ticks: All ticks at which something happens that they look at.
+            named: What the channels that they name have there.
             known: What they had before.
 
         Returns:
-            float64[n], in the unit that is kept; NaN where it is missing.
+            float64[n] or bool[n] for each; numbers are NaN where they are missing.
         """
         done: dict[Node, _Part] = {}
         self._views.clear()
         # What is too large for a number is missing, and no news.
         with np.errstate(all="ignore"):
-            part = self._part(self._expression, ticks, named, known, done)
-            value = np.broadcast_to(part.value, len(ticks)).astype(np.float64)
-            value = value * self._scale + self._offset + 0.0
+            parts = [self._part(each, ticks, named, known, done) for each in self._expressions]
         self._views.clear()
-        value[~np.isfinite(value)] = np.nan
-        return value
+        return [np.broadcast_to(part.value, len(ticks)) for part in parts]
 
     def grow(self, places: int) -> None:
         """Make room for so many places."""
@@ -293,6 +289,14 @@ def number_of(*what: str) -> int:
     """A number that stands for some texts, the same in every process."""
     digest = hashlib.sha256("\0".join(what).encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def as_given(max_age: int | None) -> str:
+    """A ``max_age`` as it was given.
+
+    A window more or less, which what is not given follows from, makes no new formula.
+    """
+    return "" if max_age is None else str(max_age)
 
 
 def described(feed: FeedConfig, *names: str) -> list[str]:

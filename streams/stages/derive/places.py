@@ -50,6 +50,8 @@ class Places:
         #: anything is known of the place.
         self.program = np.empty(0, np.int64)
         self.channel = np.empty(0, np.int32)
+        #: By place: the name of its device.
+        self.devices: list[str] = []
 
     @property
     def groups(self) -> int:
@@ -79,6 +81,7 @@ class Places:
             self.of[row] = place = self._number.setdefault(self._key(row), len(self._number))
             if place == len(self) + len(firsts):
                 firsts.append(row)
+                self.devices.append(channel.device)
                 programs.append(number)
         self.channel = np.concatenate([self.channel, np.array(firsts, np.int32)])
         self.program = np.concatenate([self.program, np.array(programs, np.int64)])
@@ -135,10 +138,15 @@ class Places:
 
     def _key(self, row: int) -> _Key:
         """What tells a channel's place from others of its feed."""
-        # What stands in the topic, or is a key, says which of several it is, be it a phase or a
-        # line.
         channel: Channel = self._channels.channels[row]
-        feed = self._feeds[channel.feed]
-        names = {*feed.placeholders, *feed.record_keys}
-        tags = tuple(tag for tag in channel.tags if tag[0] in names)
+        tags = place_tags(self._feeds[channel.feed], channel)
         return int(self._channels.device_of[row]), channel.measurement, tags
+
+
+def place_tags(feed: FeedConfig, channel: Channel) -> Tags:
+    """The tags that tell a channel's place from others of its feed.
+
+    What stands in the topic, or is a key, says which of several it is, be it a phase or a line.
+    """
+    names = {*feed.placeholders, *feed.record_keys}
+    return tuple(tag for tag in channel.tags if tag[0] in names)

@@ -1,8 +1,8 @@
-"""The derived channels of one feed, worked out one after the other."""
+"""The derived channels of one feed, and then its rules, worked out one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 
 from headgate.config.derived import in_order
 from headgate.config.feed import FeedConfig
+from headgate.config.rule import RuleConfig
 from streams.stages.arrays import NO_TIME_NS
-from streams.stages.derive.formula import Formula, Memory, Named, described, number_of
+from streams.stages.derive.formula import (
+    Formula,
+    Memory,
+    Named,
+    as_given,
+    described,
+    number_of,
+)
+from streams.stages.derive.rule import Rule, Turn
 from streams.stages.derive.spans import Span
 from streams.stages.derive.ticks import Ticks
 
@@ -35,17 +44,53 @@ class Made:
     channel: NDArray[np.int32]
 
 
-class Program:
-    """Works out all derived channels of a feed.
+class _DerivedChannel:
+    """One derived channel.
 
     Args:
         feed_name: The feed.
         feed: Its configuration.
+        name: The channel.
     """
 
-    def __init__(self, feed_name: str, feed: FeedConfig) -> None:
+    def __init__(self, feed_name: str, feed: FeedConfig, name: str) -> None:
+        own = feed.derived[name]
+        self.name = name
+        whose = (feed_name, name, as_given(own.max_age))
+        self.formula = Formula(feed, whose, [own.expression], own.lasts_ns(feed))
+        self._scale, self._offset = (float(each) for each in own.to_kept)
+
+    def work_out(
+        self, ticks: Ticks, named: Mapping[str, Named], known: Mapping[str, Memory]
+    ) -> NDArray[np.float64]:
+        """float64[n]: its value at each tick, in the unit that is kept; NaN where it is missing."""
+        (found,) = self.formula.work_out(ticks, named, known)
+        # What is too large for a number is missing, and no news.
+        with np.errstate(all="ignore"):
+            value = found.astype(np.float64) * self._scale + self._offset + 0.0
+        value[~np.isfinite(value)] = np.nan
+        return value
+
+
+class Program:
+    """Works out all derived channels of a feed, and its rules.
+
+    Args:
+        feed_name: The feed.
+        feed: Its configuration.
+        rules: Those that are for it.
+    """
+
+    def __init__(
+        self, feed_name: str, feed: FeedConfig, rules: Mapping[str, RuleConfig] | None = None
+    ) -> None:
         order = in_order({name: each.expression for name, each in feed.derived.items()})
-        self._formulas = [Formula(feed_name, feed, name) for name in order]
+        self._derived = [_DerivedChannel(feed_name, feed, name) for name in order]
+        self._rules = [Rule(feed_name, feed, name, rule) for name, rule in (rules or {}).items()]
+        self._formulas = [
+            *(each.formula for each in self._derived),
+            *(each.formula for each in self._rules),
+        ]
         named = dict.fromkeys(name for each in self._formulas for name in each.names)
         #: Channels that devices send, in the order in which they are numbered in ``work_out``.
         self.inputs = tuple(name for name in named if name not in feed.derived)
@@ -62,7 +107,7 @@ class Program:
         number: NDArray[np.int64],
         value: NDArray[np.float64],
         channel: NDArray[np.int32],
-    ) -> list[Made]:
+    ) -> tuple[list[Made], list[Turn]]:
         """Take readings in.
 
         Args:
@@ -72,6 +117,9 @@ class Program:
             value: float64[r], none of them missing. Of several of one tick and input the last
                 counts.
             channel: int32[r], row of its channel.
+
+        Returns:
+            Values of derived channels; and the turns that rules take.
         """
         named: dict[str, Named] = {}
         cause: dict[str, NDArray[np.int32]] = {}
@@ -83,39 +131,56 @@ class Program:
             cause[name] = np.full(len(ticks), -1, np.int32)
             cause[name][tick[rows]] = channel[rows]
         made = []
-        for formula in self._formulas:
-            some = np.logical_or.reduce([named[name].is_new for name in formula.names])
-            rows = np.flatnonzero(some)
-            part = Ticks(ticks.place[rows], ticks.time_ns[rows], formula.lasts_ns)
-            its = {name: named[name].take(rows) for name in formula.names}
-            found = formula.work_out(part, its, self._known)
-            why = np.full(len(rows), -1, np.int32)
-            for name in reversed(formula.names):
-                is_new = its[name].is_new
-                why[is_new] = cause[name][rows[is_new]]
-            made.append(Made(formula.name, part.place, part.time_ns, found, why))
-            if formula.name in self._known:
+        for derived in self._derived:
+            names = derived.formula.names
+            rows, part, its = _part_of(ticks, derived.formula, names, named)
+            found = derived.work_out(part, its, self._known)
+            why = _why(its, names, cause, rows)
+            made.append(Made(derived.name, part.place, part.time_ns, found, why))
+            if derived.name in self._known:
                 # What is missing is new, too: the value before it must not stand in for it.
-                named[formula.name] = new = Named(
+                named[derived.name] = new = Named(
                     np.zeros(len(ticks), np.bool_), np.full(len(ticks), np.nan)
                 )
                 new.is_new[rows] = True
                 new.value[rows] = found
-                cause[formula.name] = np.full(len(ticks), -1, np.int32)
-                cause[formula.name][rows] = why
+                cause[derived.name] = np.full(len(ticks), -1, np.int32)
+                cause[derived.name][rows] = why
+        turns: list[Turn] = []
+        for rule in self._rules:
+            rows, part, its = _part_of(
+                ticks, rule.formula, rule.names, named, rule.is_for[ticks.place]
+            )
+            whole = Ticks(ticks.place, ticks.time_ns, rule.formula.lasts_ns)
+            its |= {name: self._held(whole, named[name], name).take(rows) for name in rule.beside}
+            turns += rule.work_out(part, its, self._known, _why(its, rule.names, cause, rows))
         for name, memory in self._known.items():
             rows = np.flatnonzero(named[name].is_new)
             ends = rows[ticks.ends(rows)]
             memory["number"][ticks.place[ends], 0] = named[name].value[ends]
             memory["time_ns"][ticks.place[ends], 0] = ticks.time_ns[ends]
-        return made
+        return made, turns
 
-    def grow(self, places: int) -> None:
-        """Make room for so many places."""
+    def _held(self, ticks: Ticks, new: Named, name: str) -> Named:
+        """What is known of a channel at each tick, whether it has a reading there or not."""
+        memory = self._known[name]
+        before, before_ns = memory["number"][:, 0], memory["time_ns"][:, 0]
+        return Named(
+            np.ones(len(ticks), np.bool_), ticks.held(new.is_new, new.value, before, before_ns)
+        )
+
+    def grow(self, devices: Sequence[str]) -> None:
+        """Make room for places, of the devices of these names."""
+        places = len(devices)
         for memory in self._known.values():
             memory.grow(places)
         for formula in self._formulas:
             formula.grow(places)
+        for rule in self._rules:
+            more = [rule.is_of(name) for name in devices[len(rule.is_for) :]]
+            rule.is_for = np.concatenate([rule.is_for, np.array(more, np.bool_)])
+            for _, memory in rule.memories():
+                memory.grow(places)
 
     def forget(self, places: NDArray[np.int64]) -> None:
         """Let nothing be known of these places, each once and rising."""
@@ -123,9 +188,12 @@ class Program:
             memory.forget(places)
         for formula in self._formulas:
             formula.forget(places)
+        for rule in self._rules:
+            for _, memory in rule.memories():
+                memory.forget(places)
 
     def go_back(self, places: NDArray[np.int64]) -> None:
-        """Forget when anything was at these places. What counters count stays."""
+        """Forget when anything was at these places. What counters count stays, and open alarms."""
         for memory in self._known.values():
             memory.forget(places)
         for formula in self._formulas:
@@ -137,6 +205,8 @@ class Program:
             yield self._number[name], memory
         for formula in self._formulas:
             yield from formula.memories.items()
+        for rule in self._rules:
+            yield from rule.memories()
 
     def spans(self) -> Iterator[tuple[int, Span]]:
         """All that is remembered as values of a span, by the number of its kind."""
@@ -152,6 +222,40 @@ def is_untouched(memory: Memory, places: NDArray[np.int64]) -> NDArray[np.bool_]
     return nothing
 
 
-def programs_of(feeds: Mapping[str, FeedConfig]) -> dict[str, Program]:
-    """By feed, those that have derived channels."""
-    return {name: Program(name, feed) for name, feed in feeds.items() if feed.derived}
+def programs_of(
+    feeds: Mapping[str, FeedConfig], rules: Mapping[str, RuleConfig]
+) -> dict[str, Program]:
+    """By feed, those that have derived channels or rules."""
+    of = {feed: {name: rule for name, rule in rules.items() if feed in rule.feed} for feed in feeds}
+    return {
+        name: Program(name, feed, of[name])
+        for name, feed in feeds.items()
+        if feed.derived or of[name]
+    }
+
+
+def _part_of(
+    ticks: Ticks,
+    formula: Formula,
+    names: Sequence[str],
+    named: Mapping[str, Named],
+    is_for: NDArray[np.bool_] | bool = True,  # noqa: FBT001, FBT002  (all of them, or which)
+) -> tuple[NDArray[np.intp], Ticks, dict[str, Named]]:
+    """The ticks at which some channels have a reading, and what a formula's channels have there."""
+    rows = np.flatnonzero(np.logical_or.reduce([named[name].is_new for name in names]) & is_for)
+    part = Ticks(ticks.place[rows], ticks.time_ns[rows], formula.lasts_ns)
+    return rows, part, {name: named[name].take(rows) for name in formula.names}
+
+
+def _why(
+    its: Mapping[str, Named],
+    names: Sequence[str],
+    cause: Mapping[str, NDArray[np.int32]],
+    rows: NDArray[np.intp],
+) -> NDArray[np.int32]:
+    """int32[n]: of each tick the channel that brought it about: of several the first named."""
+    why = np.full(len(rows), -1, np.int32)
+    for name in reversed(names):
+        is_new = its[name].is_new
+        why[is_new] = cause[name][rows[is_new]]
+    return why

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
+from headgate.config.rule import RuleConfig
 from headgate.core.batch import Batch, Quality
 from headgate.core.channels import Channel, ChannelTable
 from headgate.core.grown import grown
 from headgate.core.lookup import ByChannel
+from headgate.core.results import Alarm
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
 from streams.stages.aggregate.stage import WatermarkOf
@@ -31,9 +33,11 @@ from streams.stages.arrays import (
     stable_order,
 )
 from streams.stages.channel_rows import ChannelRows
+from streams.stages.derive.alarms import alarm_of
 from streams.stages.derive.formula import Memory
 from streams.stages.derive.places import Places
 from streams.stages.derive.program import Made, is_untouched, programs_of
+from streams.stages.derive.rule import Turn
 from streams.stages.derive.spans import Span, steps_of, times_of
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
@@ -70,10 +74,12 @@ class Derivation:
         made: Readings of derived channels, by device and time.
         in_order: These, and the readings that they were made from, by device and time: for models
             that take both. Empty where none does.
+        alarms: Those of rules that have opened, or are over, by device and time.
     """
 
     made: Batch
     in_order: Batch
+    alarms: list[Alarm]
 
     @property
     def rows(self) -> NDArray[np.int32]:
@@ -82,12 +88,13 @@ class Derivation:
 
 
 class Deriver:
-    """Works out derived channels. A stateful stage.
+    """Works out derived channels, and rules on all channels. A stateful stage.
 
     Args:
         feeds: ``config.feed``.
         channels: The pipeline's table. Derived channels are added to it.
         beside: By feed, channels that models take beside derived ones.
+        rules: ``config.rule``.
     """
 
     def __init__(
@@ -95,10 +102,12 @@ class Deriver:
         feeds: Mapping[str, FeedConfig],
         channels: ChannelTable,
         beside: Mapping[str, Collection[str]] | None = None,
+        rules: Mapping[str, RuleConfig] | None = None,
     ) -> None:
         self._feeds = feeds
+        self._rules = rules or {}
         self._channels = channels
-        self._programs = list(programs_of(feeds).items())
+        self._programs = list(programs_of(feeds, self._rules).items())
         self._beside = beside or {}
         inputs = {
             (name, field): (number, at)
@@ -281,7 +290,7 @@ class Deriver:
 
     def _nothing(self) -> Derivation:
         empty = Batch.empty(self._channels)
-        return Derivation(empty, empty)
+        return Derivation(empty, empty, [])
 
     def _go_back(self, places: NDArray[np.int64]) -> None:
         for number, (_, program) in enumerate(self._programs):
@@ -294,9 +303,11 @@ class Deriver:
         if not len(devices):
             return self._nothing()
         device, rows = self._waiting.take_until(devices, watermark_ns - 1)
-        made = [*self._before_breaks(devices, watermark_ns, device, rows)]
+        parts = [*self._before_breaks(devices, watermark_ns, device, rows)]
         self._expect(devices)
-        return self._as_batches([each for part in made for each in part], rows)
+        made = [each for of_part, _ in parts for each in of_part]
+        turns = [each for _, of_part in parts for each in of_part]
+        return self._as_batches(made, rows, self._alarms(turns))
 
     def _before_breaks(
         self,
@@ -304,7 +315,7 @@ class Deriver:
         watermark_ns: NDArray[np.int64],
         device: NDArray[np.int64],
         rows: Columns,
-    ) -> Iterator[list[Made]]:
+    ) -> Iterator[tuple[list[Made], list[Turn]]]:
         """What comes of settled readings: those before a jump of a clock, then those after it."""
         owner, breaks = self._breaks.take(devices)
         time_ns = breaks["time_ns"]
@@ -325,7 +336,7 @@ class Deriver:
             owner, time_ns = np.delete(owner, starts), np.delete(time_ns, starts)
         yield self._work_out({name: each[is_left] for name, each in rows.items()})
 
-    def _work_out(self, rows: Columns) -> list[Made]:
+    def _work_out(self, rows: Columns) -> tuple[list[Made], list[Turn]]:
         """What comes of readings that nothing can come before any more."""
         channel, time_ns = rows["channel"], rows["time_ns"]
         places = self._places
@@ -335,7 +346,8 @@ class Deriver:
         place = places.of[channel]
         places.channel[place] = channel
         program_of = places.program[place]
-        made = []
+        made: list[Made] = []
+        turns: list[Turn] = []
         for number, (_, program) in enumerate(self._programs):
             some = np.flatnonzero(program_of == number)
             if not len(some):
@@ -344,10 +356,20 @@ class Deriver:
             ticks = Ticks(place[some[starts]], time_ns[some[starts]], 0)
             tick = np.repeat(np.arange(len(starts)), lengths)
             which = places.input[channel[some]]
-            made += program.work_out(ticks, tick, which, value[some], channel[some])
-        return made
+            more = program.work_out(ticks, tick, which, value[some], channel[some])
+            made += more[0]
+            turns += more[1]
+        return made, turns
 
-    def _as_batches(self, made: list[Made], rows: Columns) -> Derivation:
+    def _alarms(self, turns: list[Turn]) -> list[Alarm]:
+        """The alarms that turns are of, by device and time."""
+        table = self._channels
+        turns.sort(key=lambda each: (table.device_of[each.channel], each.time_ns))
+        return [
+            alarm_of(turn, table.channels[turn.channel], self._feeds, self._rules) for turn in turns
+        ]
+
+    def _as_batches(self, made: list[Made], rows: Columns, alarms: list[Alarm]) -> Derivation:
         """Readings of derived channels; and with those that they were made from, where wanted."""
         channel = [self._rows_of(each) for each in made]
         derived = self._batch(
@@ -356,7 +378,7 @@ class Deriver:
             np.concatenate([np.empty(0, np.float64), *(each.value for each in made)]),
         )
         if not self._beside:
-            return Derivation(derived, Batch.empty(self._channels))
+            return Derivation(derived, Batch.empty(self._channels), alarms)
         is_wanted = self._is_beside[rows["channel"]]
         is_ours = self._is_beside[derived.channel]
         return Derivation(
@@ -366,6 +388,7 @@ class Deriver:
                 np.concatenate([rows["time_ns"][is_wanted], derived.time_ns[is_ours]]),
                 np.concatenate([rows["value"][is_wanted], derived.value[is_ours]]),
             ),
+            alarms,
         )
 
     def _batch(
@@ -416,7 +439,7 @@ class Deriver:
         self._is_ours[table.device_of[ours]] = True
         self._places.extend(ours)
         for _, program in self._programs:
-            program.grow(len(self._places))
+            program.grow(self._places.devices)
 
 
 def _add(

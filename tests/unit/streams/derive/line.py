@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.config.feed import FeedConfig
+from headgate.config.rule import RuleConfig
 from headgate.core.batch import Batch
-from headgate.core.channels import Channel, ChannelTable
+from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
+from headgate.core.results import Alarm
 from headgate.core.stage import Selection
 from headgate.testing.stages import everything
 from streams.stages.arrays import NEVER_NS
 from streams.stages.blocks import checked
-from streams.stages.derive.stage import Deriver
+from streams.stages.derive.stage import Derivation, Deriver
 
 START_NS = 1_750_000_000 * NS_PER_S
 GRACE_NS = 3 * NS_PER_S
@@ -44,29 +46,34 @@ class Line:
     """The stage behind a watermark, and what it has made."""
 
     feed: FeedConfig
+    rules: Mapping[str, RuleConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.table = ChannelTable()
-        self.deriver = Deriver({"f": self.feed}, self.table)
+        self.deriver = Deriver({"f": self.feed}, self.table, rules=self.rules)
         self.newest: dict[str, int] = {}
         self.made: dict[tuple[str, str, int], float] = {}
+        self.alarms: list[Alarm] = []
         self.count = 0
 
     def take(self, rows: Sequence[Row]) -> None:
         """Take readings in."""
-        channel = [self.table.row(Channel("f", f"d{row[0]}", "f", row[2])) for row in rows]
-        time_ns = [START_NS + round(row[1] * NS_PER_S) for row in rows]
-        for row, at_ns in zip(rows, time_ns, strict=True):
-            name = f"d{row[0]}"
-            self.newest[name] = max(self.newest.get(name, 0), at_ns)
-        batch = Batch.from_columns(self.table, time_ns, channel, [row[3] for row in rows])
-        self._note(self.deriver.process(batch, self._watermark).made)
+        self.take_of([(Channel("f", f"d{row[0]}", "f", row[2]), row[1], row[3]) for row in rows])
+
+    def take_of(self, rows: Sequence[tuple[Channel, float, float]]) -> None:
+        """Take readings in of channels that have more than a name: each with second and value."""
+        channel = [self.table.row(each) for each, *_ in rows]
+        time_ns = [START_NS + round(second * NS_PER_S) for _, second, _ in rows]
+        for (each, *_), at_ns in zip(rows, time_ns, strict=True):
+            self.newest[each.device] = max(self.newest.get(each.device, 0), at_ns)
+        batch = Batch.from_columns(self.table, time_ns, channel, [value for *_, value in rows])
+        self._note(self.deriver.process(batch, self._watermark))
 
     def end(self) -> dict[tuple[str, str, int], float]:
         """All that has been made, once nothing comes any more."""
         every = np.arange(len(self.table.devices), dtype=np.int32)
         never = self.deriver.close(every, lambda rows: np.full(len(rows), NEVER_NS))
-        self._note(never.made)
+        self._note(never)
         return self.made
 
     def restart(self) -> None:
@@ -79,7 +86,7 @@ class Line:
             self.table.row(channel)
         devices = np.array([self.table.device_row(each) for each in old.devices], np.int32)
         channels = np.array([self.table.row(each) for each in old.channels], np.int32)
-        self.deriver = Deriver({"f": self.feed}, self.table)
+        self.deriver = Deriver({"f": self.feed}, self.table, rules=self.rules)
         there = Selection(devices, channels)
         self.deriver.restore(there, checked(block, self.deriver.snapshot(there), there))
 
@@ -87,12 +94,15 @@ class Line:
         names = [self.table.devices[row].name for row in devices.tolist()]
         return np.array([self.newest.get(name, 0) - GRACE_NS for name in names], np.int64)
 
-    def _note(self, made: Batch) -> None:
+    def _note(self, found: Derivation) -> None:
+        made = found.made
+        self.alarms += found.alarms
         channels = self.table.channels
         for row, at_ns, value in zip(
             made.channel.tolist(), made.time_ns.tolist(), made.value.tolist(), strict=True
         ):
-            key = (channels[row].device, channels[row].field, at_ns)
+            owner = Device("f", channels[row].device, channels[row].tags)
+            key = (owner.label, channels[row].field, at_ns)
             assert key not in self.made, f"{key} is made twice"
             self.made[key] = value
 

@@ -72,7 +72,7 @@ def test_a_clock_that_leaps_is_a_new_beginning() -> None:
             leaps = begin <= 2 < end
             jumps = np.array([[0], [START_NS + 50 * NS_PER_S]]) if leaps else NO_JUMPS
             line.newest["d0"] = times_ns[-1]
-            line._note(line.deriver.process(batch, line._watermark, jumps).made)
+            line._note(line.deriver.process(batch, line._watermark, jumps))
             line.restart()
             begin = end
         found = [value for _, value in sorted(line.end().items())]

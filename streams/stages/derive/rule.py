@@ -1,0 +1,171 @@
+"""One rule: when its condition begins an alarm at a place, and when that is over.
+
+An alarm is open from the tick at which the condition has held for long enough to the one at which
+it has been over for long enough, whatever is in between (a latch). What is not known neither begins
+nor ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.config.derived import usual_age_ns
+from headgate.config.feed import FeedConfig
+from headgate.config.rule import RuleConfig
+from headgate.core.clock import NS_PER_S
+from headgate.core.expressions.nodes import Node
+from streams.stages.arrays import NO_TIME_NS
+from streams.stages.derive.formula import Formula, Memory, Named, as_given, number_of
+from streams.stages.derive.ticks import Ticks
+
+#: Of what is remembered, by place: whether an alarm is open; since when what it tells of has been
+#: so, and when it opened.
+_OPEN = 0
+_START, _OPENED = range(2)
+
+#: Numbers that a memory has room for.
+_NUMBERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An alarm of one place that opens or is over.
+
+    Attributes:
+        rule: The rule.
+        place: The place.
+        channel: Row of the channel whose reading brought it about.
+        time_ns: Event time of that reading.
+        is_open: Whether it opens.
+        start_ns: Since when the condition has held.
+        opened_ns: Event time at which the alarm has opened.
+        shown: By name, the values that the rule's text has, those at which it opened; NaN where one
+            is missing.
+    """
+
+    rule: str
+    place: int
+    channel: int
+    time_ns: int
+    is_open: bool
+    start_ns: int
+    opened_ns: int
+    shown: Mapping[str, float]
+
+
+class Rule:
+    """Works out one rule of one feed.
+
+    Args:
+        feed_name: The feed.
+        feed: Its configuration.
+        name: The rule.
+        rule: What it says.
+    """
+
+    def __init__(self, feed_name: str, feed: FeedConfig, name: str, rule: RuleConfig) -> None:
+        #: Channels whose readings are looked at.
+        self.names = rule.names
+        #: Channels that only its text has.
+        self.beside = tuple(name for name in rule.shown if name not in rule.names)
+        self.is_of = rule.is_of
+        #: By place, whether the rule is for it.
+        self.is_for = np.empty(0, np.bool_)
+        self._name = name
+        self._is_enabled = rule.enabled
+        self._shown = rule.shown
+        held = _held(rule.condition, rule.for_)
+        over = _held(rule.over, rule.clear_for)
+        since = Node("since", (rule.condition,))
+        shown = [Node("name", name=each) for each in self._shown]
+        self.formula = Formula(
+            feed,
+            (feed_name, "rule", name, as_given(rule.max_age)),
+            [held, over, since, *shown],
+            rule.lasts_ns(usual_age_ns(feed)),
+        )
+        #: Whether alarms are open, by place. What the rule says may change under them.
+        self.state = Memory()
+        self.number = number_of(feed_name, "rule", name)
+        #: By the numbers of their kind, the values that its text had then, some in each.
+        self.values = {
+            number_of(feed_name, "rule", name, "text", *some): Memory()
+            for some in _some_of(self._shown)
+        }
+
+    def work_out(
+        self,
+        ticks: Ticks,
+        named: Mapping[str, Named],
+        known: Mapping[str, Memory],
+        channel: NDArray[np.int32],
+    ) -> Iterator[Turn]:
+        """The turns that are taken at some ticks, by place and time.
+
+        Args:
+            ticks: All ticks at which one of ``names`` has a reading.
+            named: What the channels that it names have there, and those of ``beside`` at each tick.
+            known: What they had before.
+            channel: int32[n], row of the channel that brought each tick about.
+        """
+        held, over, since, *shown = self.formula.work_out(ticks, named, known)
+        if not self._is_enabled:
+            held, over = np.zeros(len(ticks), np.bool_), np.ones(len(ticks), np.bool_)
+        number, time_ns = self.state["number"], self.state["time_ns"]
+        said = ticks.latest(held | over)
+        was_open = number[:, _OPEN] == 1
+        is_open = np.where(said < 0, was_open[ticks.place], held[said])
+        before = np.roll(is_open, 1)
+        before[ticks.starts] = was_open[ticks.places]
+        opens = is_open & ~before
+        start_ns = ticks.time_ns - np.rint(since * NS_PER_S).astype(np.int64)
+        opened = ticks.latest(opens)
+        is_known = opened < 0
+        start_ns = np.where(is_known, time_ns[ticks.place, _START], start_ns[opened])
+        opened_ns = np.where(is_known, time_ns[ticks.place, _OPENED], ticks.time_ns[opened])
+        last, places = ticks.last, ticks.places
+        shown = [
+            np.where(is_known, memory["number"][ticks.place, at], each[opened])
+            for (memory, at), each in zip(self._slots(), shown, strict=True)
+        ]
+        for (memory, at), each in zip(self._slots(), shown, strict=True):
+            memory["number"][places, at] = np.where(is_open[last], each[last], np.nan)
+        number[places, _OPEN] = np.where(is_open[last], 1.0, np.nan)
+        time_ns[places, _START] = np.where(is_open[last], start_ns[last], NO_TIME_NS)
+        time_ns[places, _OPENED] = np.where(is_open[last], opened_ns[last], NO_TIME_NS)
+        for at in np.flatnonzero(is_open != before).tolist():
+            values = {name: float(each[at]) for name, each in zip(self._shown, shown, strict=True)}
+            yield Turn(
+                self._name,
+                int(ticks.place[at]),
+                int(channel[at]),
+                int(ticks.time_ns[at]),
+                bool(is_open[at]),
+                int(start_ns[at]),
+                int(opened_ns[at]),
+                values,
+            )
+
+    def memories(self) -> Iterator[tuple[int, Memory]]:
+        """What is remembered of alarms, by the number of its kind."""
+        yield self.number, self.state
+        yield from self.values.items()
+
+    def _slots(self) -> Iterator[tuple[Memory, int]]:
+        """Where the value of each channel in the text is remembered."""
+        for memory, some in zip(self.values.values(), _some_of(self._shown), strict=True):
+            yield from ((memory, at) for at in range(len(some)))
+
+
+def _some_of(names: Sequence[str]) -> list[Sequence[str]]:
+    """Names, as many at a time as a memory has numbers."""
+    return [names[first : first + _NUMBERS] for first in range(0, len(names), _NUMBERS)]
+
+
+def _held(condition: Node, span_ns: int) -> Node:
+    """That a condition has held for a span."""
+    return Node("hold", (condition,), span_ns=span_ns) if span_ns else condition
