@@ -38,6 +38,11 @@ _NOT_FINITE = frozenset(
     sign + word for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")
 )
 
+#: By how much numbers are multiplied to be whole ones, as they are with up to six decimals; and the
+#: largest of which a float has every one.
+_DECIMALS = 1e6
+_WHOLE = float(2**53)
+
 #: Stands for a value that is not there; an object of its own, told by identity.
 SKIP = float("nan")
 
@@ -91,6 +96,8 @@ class Signal:
     get: Callable[[object], object] = field(init=False)
     #: The same without the default.
     find: Callable[[object], object] = field(init=False)
+    #: Of smaller millionths the line is worked out with whole numbers; 0: of none.
+    exact_below: float = field(init=False)
 
     def __post_init__(self) -> None:
         parts = parts_of(self.path)
@@ -100,6 +107,7 @@ class Signal:
         object.__setattr__(self, "find", find)
         get = find if self.default is None else with_default(self.path, self.default, self.others)
         object.__setattr__(self, "get", get)
+        object.__setattr__(self, "exact_below", _exact_below(*self.line))
 
     @classmethod
     def of(
@@ -126,7 +134,7 @@ class Signal:
             # What comes of bits, or of a power of ten, is no longer what stands in the payload.
             frozenset() if beside is not None and beside.counts_otherwise else no_reading,
             frozenset(plain(each) for each in config.missing if isinstance(each, str)),
-            Writing(config.decimal, config.suffix, config.base),
+            Writing(config.decimal, tuple(config.behind(units)), config.base),
             config.default,
             config.exact_line(units),
             config.or_path,
@@ -194,8 +202,17 @@ class Signal:
         return beside.number(number, record, said) if is_number else found  # type: ignore[arg-type]
 
     def kept(self, found: float) -> float:
-        """What a number in the payload is in the unit that is kept."""
+        """What a number in the payload is in the unit that is kept.
+
+        Of one with up to six decimals it is the nearest number there is, if ``exact_below`` says
+        so: 20.2 is 202 tenths there, and no float that is a little less.
+        """
         times, plus, over = self.line
+        millionths = found * _DECIMALS
+        if -self.exact_below < millionths < self.exact_below:
+            whole = float(round(millionths))
+            if whole / _DECIMALS == found:
+                return (whole * times + plus * _DECIMALS) / (over * _DECIMALS)
         number = (found * times + plus) / over
         # On the way it may have been larger than a float can be.
         return number if number - number == 0 else found * self.scale + self.offset
@@ -236,6 +253,8 @@ class Lines:
             np.array([signal.line for signal in signals]).reshape(-1, 3).T.copy()
         )
         self._is_divided = bool((self._over != 1).any())
+        self._exact_below = np.array([signal.exact_below for signal in signals])
+        self._is_exact = bool(self._exact_below.any())
 
     def kept(self, value: NDArray[np.float64], at: Any) -> NDArray[np.float64]:  # noqa: ANN401  (an index)
         """What numbers in the payload are in the units that are kept.
@@ -246,13 +265,43 @@ class Lines:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             numbers: NDArray[np.float64] = value * self._times[at] + self._plus[at]
+            if self._is_divided:
+                numbers /= self._over[at]
+            if self._is_exact:
+                self._make_exact(numbers, value, at)
             if not self._is_divided:
                 return numbers
-            numbers /= self._over[at]
             if not np.isfinite(numbers).all():
                 by_scale = value * self._scale[at] + self._offset[at]
                 numbers = np.where(np.isfinite(numbers), numbers, by_scale)
         return numbers
+
+    def _make_exact(
+        self,
+        numbers: NDArray[np.float64],
+        value: NDArray[np.float64],
+        at: Any,  # noqa: ANN401  (an index)
+    ) -> None:
+        """Put in what is worked out with whole numbers, where it can be; see ``Signal.kept``."""
+        whole = value * _DECIMALS
+        is_exact = np.abs(whole) < self._exact_below[at]
+        np.rint(whole, out=whole)
+        is_exact &= whole / _DECIMALS == value
+        whole *= self._times[at]
+        whole += self._plus[at] * _DECIMALS
+        whole /= self._over[at] * _DECIMALS
+        np.copyto(numbers, whole, where=is_exact)
+
+
+def _exact_below(times: float, plus: float, over: float) -> float:
+    """Of how many millionths a line is worked out in whole numbers without loss; 0 for none.
+
+    Where numbers are only divided there is one rounding anyhow.
+    """
+    whole = plus * _DECIMALS
+    if (times, plus) == (1, 0) or over * _DECIMALS >= _WHOLE or abs(whole) >= _WHOLE:
+        return 0.0
+    return (_WHOLE - abs(whole)) / abs(times)
 
 
 def odd_number(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import chain
 from math import lcm
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -20,10 +21,11 @@ from pydantic import (
 )
 
 from headgate.config.chosen import table_named, with_names
-from headgate.config.conversion import Straight, conversion, of_suffixes
+from headgate.config.conversion import Straight, conversion
 from headgate.config.counter import IfCounter, counter_problem
 from headgate.config.payload_path import PayloadPath
 from headgate.config.said import SourceQualityConfig
+from headgate.config.suffixes import behind, problem, unfit
 from headgate.config.table import Table, first_and_others
 from headgate.config.values import Flag, Int, Number, entries_of
 from headgate.core.texts import MAX_TEXT, is_fit
@@ -123,9 +125,10 @@ class ChannelConfig(UnitsConfig):
     #: What stands before the fraction in numbers that are texts. Given, the other of the two, a
     #: blank or an apostrophe may stand between thousands.
     decimal: Literal[".", ","] | None = None
-    #: What may stand behind a number in a text: units, as they are written. Numbers with another
-    #: unit than the channel's, of the same kind, are converted to that.
-    suffix: tuple[str, ...] = ()
+    #: What may stand behind a number in a text: units, as they are written, or a table of such
+    #: texts with the units that they stand for. Numbers with another unit than the channel's, of
+    #: the same kind, are converted to that.
+    suffix: tuple[str, ...] | dict[str, str] = ()
     #: Of whole numbers in texts: 16 for "1A" and "0x1A".
     base: Literal[2, 8, 10, 16] = 10
 
@@ -172,13 +175,22 @@ class ChannelConfig(UnitsConfig):
     @field_validator("suffix", mode="before")
     @classmethod
     def _units(cls, value: object) -> object:
-        entries = entries_of(value)
+        entries = [*chain(*value.items())] if isinstance(value, Mapping) else entries_of(value)
         units = [entry.strip() for entry in entries if isinstance(entry, str)]
         if len(units) < len(entries) or not all(units):
             raise ValueError(
-                'expected units as texts, such as "kWh"; a number without one is read as well'
+                'expected units as texts, such as "kWh", or a table of what stands there and which '
+                'unit that is, such as { KWH = "kWh" }; a number without one is read as well'
             )
-        return units
+        return (
+            dict(zip(units[::2], units[1::2], strict=True)) if isinstance(value, Mapping) else units
+        )
+
+    @property
+    def suffixes(self) -> Mapping[str, str]:
+        """By what may stand behind its numbers, the unit that it stands for."""
+        given = self.suffix
+        return given if isinstance(given, dict) else {text: text for text in given}
 
     @property
     def has_own_digits(self) -> bool:
@@ -221,6 +233,11 @@ class ChannelConfig(UnitsConfig):
     def _has_one_writing(self) -> Self:
         if self.base != 10 and self.decimal is not None:
             raise ValueError("base and decimal: numbers are written in one way; leave one out")
+        if self.base != 10 and self.suffix:
+            raise ValueError(
+                f"base and suffix: digits in base {self.base} have no unit behind them, and some "
+                "units are digits in base 16; leave one out"
+            )
         if self.default is not None and self.required:
             raise ValueError("default and required: what is absent is one of them; leave one out")
         return self
@@ -269,9 +286,20 @@ class ChannelConfig(UnitsConfig):
         scale, offset = self._straight(units, suffix)
         return float(scale), float(offset)
 
+    def behind(self, units: UnitsConfig | None = None) -> dict[str, Straight]:
+        """By what may stand behind its numbers, what makes one with it a number in ``unit``.
+
+        Args:
+            units: Units that count in place of the channel's own.
+        """
+        if not self.suffix:
+            return {}
+        return behind((self if units is None else units).unit, self.suffixes)
+
     def of_suffixes(self, units: UnitsConfig | None = None) -> dict[str, Straight]:
-        """By what may stand behind a number and is another unit, what makes it one in ``unit``."""
-        return of_suffixes((self if units is None else units).unit, self.suffix)
+        """The same of what is another unit than ``unit`` alone."""
+        found = self.behind(units)
+        return {text: line for text, line in found.items() if line != Straight()}
 
     def _straight(self, units: UnitsConfig, suffix: str) -> Straight:
         """What makes of a number in the payload one in the unit that is kept, exactly."""
@@ -285,6 +313,8 @@ class ChannelConfig(UnitsConfig):
     @model_validator(mode="after")
     def _is_a_line(self) -> Self:
         self._check_line(self)
+        if self._is_of_one and self.suffix and (told := problem(self.unit, self.suffixes)):
+            raise ValueError(f"suffix: {told}")
         self._check_suffixes(self)
         return self
 
@@ -307,12 +337,6 @@ class ChannelConfig(UnitsConfig):
 
     def _check_suffixes(self, units: UnitsConfig) -> None:
         """That what stands behind numbers says how they are converted, and nothing else does."""
-        for one in self.suffix[:1] if self._is_of_one and not units.unit else ():
-            if others := of_suffixes(one, self.suffix):
-                raise ValueError(
-                    f'suffix: "{one}" and "{next(iter(others))}" are different units of the same; '
-                    f'give unit, which all are converted to, such as unit = "{one}"'
-                )
         beside = [key for key in ("scale", "offset", "power_of_ten", "bit") if self._says(key)]
         converted = self.of_suffixes(units) if beside else {}
         for suffix in converted:
@@ -377,7 +401,23 @@ class OtherChannelsConfig(ChannelConfig):
         for units in self.units.values():
             self._check_line(units)
             self._check_suffixes(units)
+        self._check_units()
         return self
+
+    def _check_units(self) -> None:
+        """That what stands behind numbers is a unit of some of the channels, and of which."""
+        if not self.suffix:
+            return
+        # What the first that fits is for all names, nothing else is left for.
+        has_rest = self.unit or "*" not in self.units
+        every: list[UnitsConfig] = [*self.units.values(), *([self] if has_rest else [])]
+        found = [self.behind(each) for each in every]
+        if not self.unit and has_rest and (told := problem("", self.suffixes)):
+            raise ValueError(f"suffix: of names that units has nothing for: {told}")
+        for text in self.suffixes:
+            if not any(text in each for each in found):
+                told = unfit(every[0].unit, text, self.suffixes)
+                raise ValueError(f"suffix: {told}")
 
 
 def _if_any(value: object) -> object:

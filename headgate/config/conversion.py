@@ -7,10 +7,11 @@ be converted, once, when the configuration is read: readings know nothing of it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from functools import cache
-from itertools import pairwise
+from functools import cache, lru_cache
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 #: What plants have beside pint's units, or mean otherwise. Turns are no pure numbers here: if they
 #: were, 1 Hz would be 9.5 rpm. Nor is reactive power power, nor apparent power. What pint takes
 #: ``Nm`` and ``cfm`` for is a measure of yarn, and hundredths of a femtometre; ``Pas`` would be
-#: several pascals, and a barrel one of dry goods.
+#: several pascals, a barrel one of dry goods, ``Min`` a million inches, and ``Grad`` 10⁹ radians.
 _OWN = (
     "radian = [angle] = rad",
     "hertz = turn / second = Hz",
@@ -44,7 +45,26 @@ _OWN = (
     "@alias ohm = Ohm",
     "@alias torr = Torr",
     "@alias turn = rev",
+    "@alias minute = Min = Minute = Minuten",
+    "@alias hour = Std = Stunde = Stunden",
+    "@alias second = Sek = Sekunde = Sekunden",
+    "@alias day = Tag = Tage",
+    "@alias degree = Grad",
+    "kilometer_per_hour = kilometer / hour = kmh = kph",
 )
+
+#: What pint takes single letters for that no device means by them.
+_CONSTANTS = frozenset(
+    ["speed_of_light", "boltzmann_constant", "elementary_charge", "molar_gas_constant"]
+)
+
+#: Letters one after the other; so many of them are tried large and small each by itself, and so
+#: many units that they may be.
+_LETTERS = re.compile(r"[^\W\d_]+")
+_LONGEST_CASES, _MOST_SPELLINGS = 6, 32
+
+#: Texts of which it is remembered whether they are units.
+_MOST_KNOWN = 4096
 
 #: Units that are thought of first where one is misspelled.
 _USUAL = (
@@ -132,36 +152,7 @@ def conversion(unit: str, to: str) -> Straight:
         ) from None
 
 
-def of_suffixes(unit: str, suffixes: Iterable[str]) -> dict[str, Straight]:
-    """What makes numbers with units behind them ones in a channel's unit, by what stands there.
-
-    Only of what is another unit of the same kind: what is no unit, or one of something else, is a
-    way of writing the channel's own.
-
-    Args:
-        unit: The channel's unit; empty for none.
-        suffixes: What may stand behind its numbers.
-    """
-    found = {}
-    for suffix in suffixes if unit else ():
-        try:
-            line = conversion(suffix, unit)
-        except ValueError:
-            continue
-        if line != Straight():
-            found[suffix] = line
-    return found
-
-
-def is_of_another_kind(unit: str, other: str) -> bool:
-    """Whether both are known units, and measure different things."""
-    try:
-        conversion(other, unit)
-    except ValueError:
-        return is_unit(unit) and is_unit(other)
-    return False
-
-
+@lru_cache(_MOST_KNOWN)
 def is_unit(text: str) -> bool:
     """Whether a text is a known unit."""
     try:
@@ -169,6 +160,31 @@ def is_unit(text: str) -> bool:
     except (ValueError, ArithmeticError):
         return False
     return True
+
+
+@lru_cache(_MOST_KNOWN)
+def spellings(text: str) -> tuple[str, ...]:
+    """The units that a text may be whose letters are large or small otherwise, sorted.
+
+    ``KW`` may be ``kW`` alone, ``mw`` may be ``mW`` or ``MW``.
+    """
+    units = _registry()
+    found = [""]
+    at = 0
+    for word in _LETTERS.finditer(text):
+        between = text[at : word.start()]
+        names = [each for each in _cases(word[0]) if _is_known(units, each)] or [word[0]]
+        found = [f"{before}{between}{name}" for before in found for name in names][:_MOST_SPELLINGS]
+        at = word.end()
+    every = {f"{each}{text[at:]}" for each in found} - {text}
+    return tuple(sorted(each for each in every if is_unit(each)))
+
+
+def _cases(name: str) -> set[str]:
+    """A name in large and small letters; of a long one not each by itself."""
+    if len(name) > _LONGEST_CASES:
+        return {name.lower(), name[:1] + name[1:].lower()}
+    return set(map("".join, product(*({each.lower(), each.upper()} for each in name))))
 
 
 class Measure(NamedTuple):
@@ -257,7 +273,7 @@ def _unit(
     units: UnitRegistry[Any], text: str, wanted: str, otherwise: Mapping[str, str] | None = None
 ) -> Unit:
     def is_known(name: str) -> bool:
-        return bool(units.parse_unit_name(name))
+        return _is_known(units, name)
 
     try:
         return units.parse_units(as_expression(text, is_known, otherwise))
@@ -266,6 +282,10 @@ def _unit(
         near = _nearest(name, dir(units))
         hint = f'; did you mean "{text.replace(name, near)}"?' if near else ""
         raise ValueError(f'expected {wanted}, got "{text}"{hint}') from None
+
+
+def _is_known(units: UnitRegistry[Any], name: str) -> bool:
+    return any(unit not in _CONSTANTS for _, unit, _ in units.parse_unit_name(name))
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

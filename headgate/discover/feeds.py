@@ -17,17 +17,18 @@ from headgate.discover.fields import (
     Record,
     Values,
     channel_keys,
-    channel_names,
     channels_of,
     completed,
     described,
     device_paths,
+    mixed_units,
     time_of,
     values_of,
 )
 from headgate.discover.leaves import path_of
+from headgate.discover.names import channel_names
 from headgate.discover.payloads import Written, pairs_in
-from headgate.discover.records import only_one, shaped, unit_in, units_beside
+from headgate.discover.records import different, shaped, unit_in, units_beside
 from headgate.discover.roles import Roles, roles
 from headgate.discover.topics import Pattern
 from headgate.discover.traffic import Topic
@@ -152,18 +153,21 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
             value = value.get(form["path"])
         values.setdefault(level, Values()).add(value, each.topic)
     notes = {}
+    comments: list[str] = []
     for level, path in paths.items():
         seen = values.get(level, Values())
+        said = different(units.get(level, ()))
         keys = channel_keys(seen)
-        if keys is None and seen.count:
+        mixed = mixed_units(path, seen, said)
+        comments += [mixed] if mixed else []
+        if mixed or (keys is None and seen.count):
             channels.pop(names[path])
             continue
-        unit = only_one(units.get(level, ()))
-        channels[names[path]] |= completed(path, keys or {}, seen, unit)
+        channels[names[path]] |= completed(path, keys or {}, seen, said)
         notes[names[path]] = described(seen)
     if not channels:
-        return "words that no number is known for"
-    made = Proposed(found.name, found.topic, table, notes)
+        return " ".join(comments) or "words that no number is known for"
+    made = Proposed(found.name, found.topic, table, notes, comments)
     if "path" in form:
         _add_time(made, records)
     return made
@@ -202,13 +206,15 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
     pairs = {shape.keys["pairs"]["name"]} if "pairs" in shape.keys else set()
     taken |= _add_device(made, found, records, taken | pairs)
     if shape.names is not None:
-        channels = _named_channels(shape.names, shape.units)
+        channels, left_out = _named_channels(shape.names, shape.units)
     else:
         taken |= shape.beside
         found_values = values_of(records)
-        channels = channels_of(found_values, taken, units_beside(found_values))
+        channels, left_out = channels_of(found_values, taken, units_beside(found_values))
+    made.comments += [*shape.comments, *left_out]
     if not channels:
-        return "nothing in it is a number, or a word that is known for one"
+        why = "nothing in it is a number, or a word that is known for one"
+        return " ".join(left_out) or why
     table["channels"] = {each.name: each.table for each in channels}
     made.notes = {each.name: each.note for each in channels}
     _take_senml(made, topics, records)
@@ -353,21 +359,28 @@ def _add_device(
     return {path}
 
 
-def _named_channels(names: Mapping[str, list[object]], units: Mapping[str, str]) -> list[Channel]:
-    """Channels of records that say their names."""
+def _named_channels(
+    names: Mapping[str, list[object]], units: Mapping[str, Sequence[str]]
+) -> tuple[list[Channel], list[str]]:
+    """Channels of records that say their names, and what to know of those that are left out."""
     paths = {name: path for name in sorted(names) if (path := path_of((name,))) is not None}
     called = channel_names(list(paths.values()))
     channels = []
+    comments = []
     for name, path in paths.items():
         values = Values()
         for value in names[name]:
             values.add(value)
+        said = different(units.get(name, ()))
+        if mixed := mixed_units(path, values, said):
+            comments.append(mixed)
+            continue
         keys = channel_keys(values)
         if keys is None:
             continue
-        keys = completed(path, keys, values, units.get(name, ""))
+        keys = completed(path, keys, values, said)
         channels.append(Channel(called[path], path, keys, described(values)))
-    return channels
+    return channels, comments
 
 
 def _first_elements(each: Record) -> Record:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
 
 from connectors.formats.numbers import number_in
 from headgate.config.payload_path import parts_of
+from headgate.config.suffixes import alike
 from headgate.core.clock import NS_PER_S
 from headgate.discover.leaves import leaves
+from headgate.discover.names import channel_names
 from headgate.discover.payloads import is_number
 from headgate.discover.times import Table, is_time_name, offsets, time_table
 from headgate.discover.values import (
@@ -21,6 +22,8 @@ from headgate.discover.values import (
     Keys,
     are_hexadecimal,
     are_states,
+    of_mixed_units,
+    of_units,
     reads,
     states_of,
     writings,
@@ -30,14 +33,15 @@ from headgate.discover.values import (
 _MOST_VALUES = 60
 MOST_CHANNELS = 200
 
-#: Names are no longer; there is room for a number behind it.
-_LONGEST_NAME = 56
-
 #: Messages that tell a name from a number that counts.
 _ENOUGH = 4
 
-#: What is called ``t`` and is smaller may be a temperature.
+#: What is called so and is smaller may be a temperature.
+_TEMPERATURES = ("t", "temps")
 _SMALL = 1000
+
+#: Units that are told of a channel that is left out.
+_SHOWN = 5
 
 #: Ends of names under which no text is a measurement, in small letters without signs between.
 _IDS = ("id", "eui", "mac", "address", "addr", "serial", "version", "firmware", "fw", "key", "uuid")
@@ -297,15 +301,21 @@ def device_paths(records: Sequence[Record], taken: set[str]) -> list[tuple[str, 
     return [(path, several) for _, _, path, several in sorted(found)]
 
 
-def channels_of(found: dict[str, Values], taken: set[str], units: dict[str, str]) -> list[Channel]:
+def channels_of(
+    found: dict[str, Values], taken: set[str], units: Mapping[str, Sequence[str]]
+) -> tuple[list[Channel], list[str]]:
     """The channels at these paths, the commonest first where there are too many.
 
     Args:
         found: What stands at each path.
         taken: Paths that are something else.
-        units: By path, the unit that a payload says.
+        units: By path, the units that a payload says.
+
+    Returns:
+        Them, and what a person should know of those that are left out.
     """
     proposed = []
+    comments = []
     # Some formats have a value twice: by its name alone, where that is the only one of it.
     twice = {
         path
@@ -316,19 +326,46 @@ def channels_of(found: dict[str, Values], taken: set[str], units: dict[str, str]
         and alone.count == values.count
     }
     for path, values in found.items():
+        said = units.get(path, ())
         is_none = _simple(path) in _NO_CHANNELS or is_time_name(path)
-        if path in taken or path in twice or (is_none and not _is_temperature(path, values)):
+        if path in taken or path in twice or (is_none and not _is_measured(path, values, said)):
+            continue
+        if _has_texts(values) and _simple(path).endswith(_IDS):
+            continue
+        if mixed := mixed_units(path, values, said):
+            comments.append(mixed)
             continue
         keys = channel_keys(values)
-        if keys is None or (_has_texts(values) and _simple(path).endswith(_IDS)):
+        if keys is None:
             continue
-        keys = completed(path, keys, values, units.get(path, ""))
+        keys = completed(path, keys, values, said)
         proposed.append((values.count, path, keys, described(values)))
     proposed.sort(key=lambda each: -each[0])
     kept = {path: (keys, note) for _, path, keys, note in proposed[:MOST_CHANNELS]}
     ordered = [path for path in found if path in kept]
     names = channel_names(ordered)
-    return [Channel(names[path], path, *kept[path]) for path in ordered]
+    return [Channel(names[path], path, *kept[path]) for path in ordered], comments
+
+
+def mixed_units(path: str, values: Values, units: Sequence[str] = ()) -> str:
+    """Why a channel can't be read whose units change in a way that nothing converts; or empty.
+
+    Args:
+        path: Where it stands.
+        values: What stood there.
+        units: The units that a payload says beside it.
+    """
+    numbers = [value for value in values.distinct if not isinstance(value, str | None)]
+    if len(units) > 1 and not alike(units) and (numbers or not of_units(values.distinct)):
+        shown = ", ".join(f'"{unit}"' for unit in units[:_SHOWN])
+        return f"Left out: {path}, whose unit stands beside it and changes: {shown}."
+    if texts := of_mixed_units(values.distinct):
+        shown = ", ".join(f'"{text}"' for text in texts)
+        return (
+            f"Left out: {path}, with units behind its numbers that don't go together: {shown}; a "
+            "table of suffix can say what they mean."
+        )
+    return ""
 
 
 def channel_keys(values: Values) -> Keys | None:
@@ -355,18 +392,19 @@ def channel_keys(values: Values) -> Keys | None:
     return best[1]
 
 
-def completed(path: str, keys: Keys, values: Values, unit: str = "") -> Keys:
+def completed(path: str, keys: Keys, values: Values, units: Sequence[str] = ()) -> Keys:
     """What a channel says, with its unit, and that it is a counter where it is one.
 
     Args:
         path: Where it stands.
         keys: How its values are written.
         values: Them.
-        unit: What a payload says it is in; empty: its name may say it.
+        units: What a payload says it is in; none: its name may say it.
     """
     if keys.get("type") == "text":
         return keys
-    unit = unit or unit_of(path, keys)
+    # What stands behind the values is nearer to them than what stands beside.
+    unit = alike(units) if units and "suffix" not in keys else unit_of(path, keys)
     keys = {**({"unit": unit} if unit else {}), **keys}
     only_rises = values.rises >= _ENOUGH - 1 and not values.falls and values.low >= 0
     is_count = only_rises and "states" not in keys and _is_called_a_count(path, str(unit))
@@ -379,43 +417,6 @@ def _is_called_a_count(path: str, unit: str) -> bool:
     if not words.isdisjoint(_MOMENTARY) or (unit and unit not in _COUNTED_UNITS):
         return False
     return not words.isdisjoint(_COUNTS | (_AMOUNTS if unit else frozenset()))
-
-
-def channel_names(paths: Sequence[str]) -> dict[str, str]:
-    """A name for each path: its last key, with as many before it as tell it from others."""
-    parts = {path: parts_of(path) for path in paths}
-    length = dict.fromkeys(paths, 1)
-    for path in paths:
-        # A number is no name.
-        while parts[path][-length[path]].isdecimal() and length[path] < len(parts[path]):
-            length[path] += 1
-    names: dict[str, str] = {}
-    while True:
-        names = {path: "_".join(parts[path][-length[path] :]) for path in paths}
-        counted: dict[str, list[str]] = {}
-        for path, name in names.items():
-            counted.setdefault(_as_name(name), []).append(path)
-        longer = [
-            path
-            for same in counted.values()
-            if len(same) > 1
-            for path in same
-            if length[path] < len(parts[path])
-        ]
-        if not longer:
-            break
-        for path in longer:
-            length[path] += 1
-    taken: dict[str, None] = {}
-    for path in paths:
-        name = base = _as_name(names[path])
-        number = 2
-        while name in taken:
-            name = f"{base}_{number}"
-            number += 1
-        taken[name] = None
-        names[path] = name
-    return names
 
 
 def unit_of(path: str, keys: Keys) -> str:
@@ -433,9 +434,14 @@ def unit_of(path: str, keys: Keys) -> str:
     return _UNITS.get(word, "")
 
 
-def _is_temperature(path: str, values: Values) -> bool:
-    """Whether what is called ``t`` is no time: small numbers that do not just count up."""
-    if _simple(path) != "t":
+def _is_measured(path: str, values: Values, units: Sequence[str]) -> bool:
+    """Whether what is called as times are is none: it has a unit, or may be a temperature.
+
+    A temperature is called ``t``, and is a small number that does not just count up.
+    """
+    if is_time_name(path) and (units or of_units(values.distinct)):
+        return True
+    if _simple(path) not in _TEMPERATURES:
         return False
     numbers = [number for each in values.distinct if (number := number_in(each)) is not None]
     is_small = bool(numbers) and all(-_SMALL < number < _SMALL for number in numbers)
@@ -471,11 +477,3 @@ def _is_plain(value: object) -> bool:
 
 def _simple(path: str) -> str:
     return re.sub(r"[^a-z0-9]", "", parts_of(path)[-1].casefold())
-
-
-def _as_name(text: str) -> str:
-    """A text as a channel's name, which has letters, digits and few signs."""
-    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss").replace("ł", "l"))
-    letters = "".join(sign for sign in plain if not unicodedata.combining(sign))
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", letters).strip("_.-")
-    return name[:_LONGEST_NAME] or "channel"

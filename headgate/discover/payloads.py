@@ -42,6 +42,9 @@ _ANY_OBJECT = b'{"temperature": 21.5, "humidity": 48}'
 _PLACES = ("value", "v", "val", "Value")
 _FEW_KEYS = 3
 
+#: Smaller numbers beside a value are no times of it: {"v": 3.3, "t": 21.5}.
+_LEAST_TIME = 1e8
+
 #: A longer text is no value.
 _LONGEST_VALUE = 64
 
@@ -322,7 +325,7 @@ def _place_of_one(payloads: Sequence[bytes]) -> str:
         places.update(key for key in found if key in _PLACES)
         for key, value in found.items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if key not in _PLACES and is_number and not is_time_name(key):
+            if key not in _PLACES and is_number and not (is_time_name(key) and value > _LEAST_TIME):
                 return ""
             if key in _PLACES and not (value is None or _is_one(value)):
                 return ""

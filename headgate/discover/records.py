@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.formats.numbers import number_text
 from connectors.formats.paths import array_below
 from headgate.core.clock import NS_PER_S
 from headgate.core.units import format_duration
@@ -24,7 +25,15 @@ PAIR_VALUES = ("value", "v", "val", "Value", "reading", "data", "state")
 
 #: Keys beside them that say how good a value is, what says that it is, and its unit.
 _QUALITY = ("q", "quality", "Quality", "good", "status", "isGood")
-_GOOD = ("True", "'GOOD'", "'Good'", "'good'", "'OK'", "'ok'", "192", "0")
+_GOOD = ("True", "'GOOD'", "'Good'", "'good'", "'OK'", "'ok'", "192", "'192'")
+
+#: Keys of codes of which 0 says that there is nothing wrong; and the least code of OPC UA that says
+#: that there is.
+_STATUS = ("status",)
+_BAD_OF_UA = 1 << 30
+
+#: OPC DA's code of what is good, which are the bits that say so, and its largest.
+_GOOD_OF_DA, _MOST_OF_DA = 0xC0, 0xFF
 _UNIT_KEYS = ("unit", "u", "uom", "units", "unitOfMeasurement", "unit_of_measurement", "einheit")
 
 #: A longer text is no unit.
@@ -62,14 +71,17 @@ class Shaped:
         keys: What the feed says of it: ``records``, ``pairs``, ``arrays``, ``quality``.
         records: The records.
         beside: Keys that say something of the shape, and are no channels.
-        names: With names and values: by name, the values, and the unit that stands beside.
+        names: With names and values: by name, the values.
+        units: By name, the units that stand beside its values.
+        comments: What a person should know of it.
     """
 
     keys: dict[str, Any] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     beside: set[str] = field(default_factory=set)
     names: dict[str, list[object]] | None = None
-    units: dict[str, str] = field(default_factory=dict)
+    units: dict[str, list[str]] = field(default_factory=dict)
+    comments: list[str] = field(default_factory=list)
 
 
 def unit_in(record: Mapping[str, object]) -> str:
@@ -78,29 +90,43 @@ def unit_in(record: Mapping[str, object]) -> str:
     return str(next(said, ""))[:_LONGEST_UNIT]
 
 
-def units_beside(found: Mapping[str, Values]) -> dict[str, str]:
-    """By path of a value, the unit that stands beside it, where that is always the same.
+def units_beside(found: Mapping[str, Values]) -> dict[str, list[str]]:
+    """By path of a value, the units that stand beside it, each once.
 
     Args:
-        found: What stands at each path: ``temp.value`` and ``temp.unit``, or ``temp`` and
-            ``temp_unit``.
+        found: What stands at each path: ``temp.value`` and ``temp.unit``, ``temp`` and
+            ``temp_unit``, or ``temp`` alone and ``unit``.
     """
+    numbers: dict[str, list[str]] = {}
+    for path, values in found.items():
+        if values.high >= values.low and not is_time_name(path) and not _is_count(path):
+            numbers.setdefault(_above(path), []).append(path)
     units = {}
     for path in found:
-        above, _, key = path.rpartition(".")
-        above = f"{above}." if above else ""
-        places = [f"{above}{each}" for each in _UNIT_KEYS] if key in PAIR_VALUES else []
+        above, key = _above(path), path.rpartition(".")[2]
+        is_value = key in PAIR_VALUES and _has_numbers(found[path])
+        is_value |= numbers.get(above) == [path]
+        places = [f"{above}{each}" for each in _UNIT_KEYS] if is_value else []
         places += [f"{path}_unit", f"{path}Unit", f"{path}_units"]
-        said = [found[place] for place in places if place in found]
-        if said and all(isinstance(each, str) for each in said[0].distinct):
-            units[path] = only_one(map(str, said[0].distinct))
-    return {path: unit for path, unit in units.items() if unit}
+        said = next((found[place] for place in places if place in found and place != path), None)
+        texts = [] if said is None else [each for each in said.distinct if each is not None]
+        if texts and all(isinstance(each, str) for each in texts):
+            units[path] = different(map(str, texts))
+    return {path: some for path, some in units.items() if some}
 
 
-def only_one(texts: Iterable[str]) -> str:
-    """The only text of some, as a unit; empty where there are others, or none."""
-    every = {text.strip() for text in texts}
-    return every.pop()[:_LONGEST_UNIT] if len(every) == 1 else ""
+def _has_numbers(values: Values) -> bool:
+    texts = (each for each in values.distinct if isinstance(each, str))
+    return values.high >= values.low or any(number_text(text) is not None for text in texts)
+
+
+def _above(path: str) -> str:
+    return path[: len(path) - len(path.rpartition(".")[2])]
+
+
+def different(texts: Iterable[str]) -> list[str]:
+    """Units that stand beside values, each once."""
+    return list(dict.fromkeys(unit for text in texts if (unit := text.strip()[:_LONGEST_UNIT])))
 
 
 def shaped(contents: Sequence[Record]) -> Shaped:
@@ -162,7 +188,7 @@ def _find_pairs(found: Shaped) -> None:
             for each in dicts:
                 found.names.setdefault(each[name], []).append(each[value])
                 if unit := unit_in(each):
-                    found.units[each[name]] = unit
+                    found.units.setdefault(each[name], []).append(unit)
             _find_quality(found, dicts)
             return
 
@@ -182,11 +208,44 @@ def _are_pairs(dicts: Sequence[dict[str, object]], name: str, value: str) -> boo
 def _find_quality(found: Shaped, dicts: Sequence[dict[str, object]]) -> None:
     for key in _QUALITY:
         said = [each[key] for each in dicts if key in each]
-        good = [each for each in said if repr(each) in _GOOD]  # 0 and False are two things
-        if len(said) == len(dicts) and 2 * len(good) >= len(said):
-            words = list(dict.fromkeys((type(each), each) for each in good))
-            found.keys["quality"] = {"path": key, "good": [each for _, each in words]}
+        if len(said) < len(dicts):
+            continue
+        words = list(dict.fromkeys((type(each), each) for each in said if repr(each) in _GOOD))
+        good = [each for _, each in words]
+        has_zero = any(type(each) is int and not each for each in said)
+        if has_zero and not good and _is_zero_good(key, said):
+            good = [0]
+        elif has_zero and not good:
+            found.comments.append(
+                f"{key} says 0, which is good in OPC UA and bad in OPC DA: if it says how good "
+                f'values are, give quality = {{ path = "{key}", good = … }}.'
+            )
+        goods = {*map(repr, good)}
+        is_most = 2 * sum(repr(each) in goods for each in said) >= len(said)
+        if good and is_most:
+            found.keys["quality"] = {"path": key, **_with_mask(good, said)}
             return
+
+
+def _with_mask(good: list[object], said: Sequence[object]) -> dict[str, object]:
+    """What says that values are good; of OPC DA's codes with others by which they are, as well."""
+    codes = {each for each in said if type(each) is int}
+    is_masked = any(code != _GOOD_OF_DA and code & _GOOD_OF_DA == _GOOD_OF_DA for code in codes)
+    if good == [_GOOD_OF_DA] and is_masked and max(codes) <= _MOST_OF_DA:
+        return {"good": _GOOD_OF_DA, "mask": _GOOD_OF_DA}
+    return {"good": good}
+
+
+def _is_zero_good(key: str, said: Sequence[object]) -> bool:
+    """Whether 0 is what says that a value is good, where no other code does.
+
+    A status of 0 is, and so it is beside OPC UA's codes of what isn't, which are large. That of
+    OPC DA is bad, as a quality of 0 is, or "good" as a number.
+    """
+    codes = [each for each in said if type(each) is int and each]
+    if codes:
+        return all(code >= _BAD_OF_UA for code in codes)
+    return key in _STATUS
 
 
 def _find_arrays(found: Shaped) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from headgate.core.errors import DataError
 from headgate.discover.feeds import Proposed
-from headgate.discover.fields import Values, channel_keys, channel_names, completed, described
+from headgate.discover.fields import Values, channel_keys, completed, described
 from headgate.discover.leaves import path_of
+from headgate.discover.names import channel_names
 from headgate.discover.traffic import Message, Topic
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from connectors.formats.numbers import MAX_NUMBER, is_literal, number_text
 from connectors.formats.signals import Signal
 from headgate.config.channel import ChannelConfig, plain
-from headgate.config.conversion import is_of_another_kind, is_unit, of_suffixes
+from headgate.config.conversion import is_unit
+from headgate.config.suffixes import alike, common, is_power, problem, written
 from headgate.core.errors import DataError
 from headgate.core.texts import is_fit
 
@@ -91,10 +92,12 @@ def are_hexadecimal(texts: Sequence[str]) -> bool:
     has_digits = 2 * sum(any(map(str.isdigit, word)) for word in words) > len(words)
     if not has_digits or all(map(str.isdecimal, words)):
         return False
-    # 21C and 22C are two temperatures, and 0x08FD is no number of any unit.
+    # 21C and 70F are two temperatures, and 0x08FD is no number of any unit, nor is 0x001C.
     split = [split_unit(word) for word in words]
     units = {part[1] for part in split if part and part[1]}
-    return None in split or len(units) > 1 or not all(map(is_unit, units))
+    is_filled = any(word.startswith("00") and not word.isdecimal() for word in words)
+    has_digits_behind = any(unit[-1].isdigit() for unit in units)
+    return None in split or is_filled or has_digits_behind or not all(map(is_unit, units))
 
 
 def decimal_of(numbers: Sequence[str]) -> str | None:
@@ -172,6 +175,57 @@ def are_states(words: Sequence[str], count: int, turns: int) -> bool:
     return is_few and all(len(word) <= _LONGEST_STATE and is_fit(word.strip()) for word in words)
 
 
+def unit_keys(suffixes: Sequence[str]) -> Keys | None:
+    """What a channel says of units behind its numbers; None where they don't go together.
+
+    All are converted to the first that the others can be converted to; where all are one unit it
+    is said only if it isn't known as it is written.
+
+    Args:
+        suffixes: What stands behind them, each once.
+    """
+    if not suffixes:
+        return {}
+    if any(map(is_power, suffixes)):
+        return None
+    keys: Keys = {"suffix": suffixes[0] if len(suffixes) == 1 else list(suffixes)}
+    names = list(map(written, suffixes))
+    if len(suffixes) > 1 or names != list(suffixes):
+        kept = alike(suffixes) or common([*names, *suffixes])
+        kept = written(kept)
+        if not kept:
+            return None
+        keys["unit"] = kept.removeprefix("°") or kept
+    unit = str(keys.get("unit", ""))
+    return None if problem(unit, {text: text for text in suffixes}) else keys
+
+
+def of_units(values: Sequence[object]) -> bool:
+    """Whether most of these values that are something are numbers with known units behind them."""
+    full = [value for value in values if value is not None and value != ""]
+    split = [split_unit(text) for text in full if isinstance(text, str)]
+    units = [part[1] for part in split if part is not None and part[1]]
+    return 2 * len(units) > len(full) and all(is_unit(written(unit)) for unit in units)
+
+
+def of_mixed_units(values: Sequence[object]) -> list[str]:
+    """Texts of numbers with units behind them that don't go together; empty where they do.
+
+    Args:
+        values: Values of one channel.
+    """
+    first: dict[str, str] = {}
+    texts = [each for each in values if isinstance(each, str) and plain(each) not in NO_READING]
+    split = [split_unit(text) for text in texts]
+    if 2 * sum(each is not None for each in split) <= len(texts) or are_hexadecimal(texts):
+        return []
+    for text, each in zip(texts, split, strict=True):
+        if each is not None and each[1]:
+            first.setdefault(each[1], text)
+    is_mixed = len(first) > _MOST_SUFFIXES or unit_keys(list(first)) is None
+    return list(first.values())[:_MOST_SUFFIXES] if is_mixed else []
+
+
 def _numbers_or_words(texts: Sequence[str], rest: Sequence[str]) -> Iterator[Keys]:
     if not rest:
         yield {}
@@ -180,17 +234,15 @@ def _numbers_or_words(texts: Sequence[str], rest: Sequence[str]) -> Iterator[Key
     if all(split):
         numbers = [part[0] for part in split if part]
         suffixes = list(dict.fromkeys(part[1] for part in split if part and part[1]))
-        is_one = not any(is_of_another_kind(suffixes[0], each) for each in suffixes[1:])
-        if len(suffixes) <= _MOST_SUFFIXES and is_one:
+        units = unit_keys(suffixes)
+        if len(suffixes) <= _MOST_SUFFIXES and units is not None:
             keys: Keys = {}
             plain_numbers = [text for text in texts if number_text(text) is not None]
             if (decimal := decimal_of([*numbers, *plain_numbers])) is not None:
                 keys["decimal"] = decimal
+            keys = {**({"unit": units["unit"]} if "unit" in units else {}), **keys}
             if suffixes:
-                keys["suffix"] = suffixes[0] if len(suffixes) == 1 else suffixes
-            if suffixes and of_suffixes(suffixes[0], suffixes):
-                # All are converted to the one that is heard first.
-                keys = {"unit": suffixes[0].removeprefix("°") or suffixes[0], **keys}
+                keys["suffix"] = units["suffix"]
             yield keys
             if decimal is not None:
                 yield {**keys, "decimal": "," if decimal == "." else "."}

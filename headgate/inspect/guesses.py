@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from connectors.formats.json.payload import loads
 from connectors.formats.paths import array_below
 from connectors.formats.topics import TopicPattern
 from headgate.config.feed import FeedConfig
@@ -40,8 +41,8 @@ _DEVICE_KEYS = (
 #: Keys of a feed that a message of one value has no use for.
 _BESIDE = ("records", "pairs", "arrays", "quality", "time")
 
-#: Bytes as digits, two each, alone or as a text of an object.
-_HEXADECIMAL = re.compile(rb'(?:^|")\s*(?:0x)?(?:[0-9A-Fa-f]{2}[ :.-]*){2,}\s*(?:$|")')
+#: Digits in base 16, with what stands between and before them.
+_HEXADECIMAL = re.compile(r"[0-9A-Fa-fxX\s:.,;_-]{4,}", re.ASCII)
 
 _NAME_KEYS = ("name", "id", "n", "tag", "resourceName", "channel", "key", "metric", "nodeId")
 _VALUE_KEYS = ("value", "v", "val", "Value", "data", "reading")
@@ -179,11 +180,16 @@ def _paths_of_known(feed: FeedConfig, record: object) -> Iterator[Changes]:
     for path, value in leaves(record):
         if isinstance(value, int | float | str):
             places.setdefault(_simple(path.rpartition(".")[2]), path)
-    found = [
-        (("channels", name, "path"), places[_simple(name)])
-        for name, channel in feed.channels.items()
-        if _simple(name) in places and (channel.path or name) != places[_simple(name)]
-    ]
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for name, channel in feed.channels.items():
+        place, known = places.get(_simple(name)), channel.path or name
+        if place is None or place in channel.paths(name):
+            continue
+        if not known.startswith(f"{place}."):
+            found.append((("channels", name, "path"), place))
+        elif channel.to is None and (channel.scale, channel.offset) == (1, 0):
+            # The value alone in place of an object with it: it may be the one or the other.
+            found.append((("channels", name, "path"), [*channel.paths(name), place]))
     if found:
         yield tuple(found)
 
@@ -209,12 +215,24 @@ def _for_reading(
     """How bytes are written where they are texts, and other formats."""
     if feed.format.name == "binary":
         # Digits in base 16 may be base64 as well.
-        for encoding in ("hex",) if _HEXADECIMAL.search(message[1]) else ("hex", "base64"):
+        is_hexadecimal = _is_hexadecimal(format_of(table).get("inside"), message[1])
+        for encoding in ("hex",) if is_hexadecimal else ("hex", "base64"):
             yield ((("format", "encoding"), encoding),)
         if {"inside", "encoding"} & {*format_of(table)}:
             # That there is a frame in it was said: what that is in is of no other format.
             return
     yield from _for_format(feed, message)
+
+
+def _is_hexadecimal(inside: str | None, payload: bytes) -> bool:
+    """Whether the text that bytes stand in has nothing but digits in base 16, however many."""
+    try:
+        found = leaves(loads(payload))
+    except DataError:
+        found = []
+    texts = [value for path, value in found if isinstance(value, str) and inside in (None, path)]
+    texts = texts or [payload.decode(errors="replace")]
+    return any(_HEXADECIMAL.fullmatch(text) for text in texts)
 
 
 def _for_format(feed: FeedConfig, message: tuple[bytes, bytes]) -> Iterator[Changes]:

@@ -10,8 +10,9 @@ from connectors.formats.json.payload import loads
 from connectors.formats.numbers import as_written, is_literal, shown
 from connectors.formats.signals import word_for
 from headgate.config.channel import OF_NUMBERS, ChannelConfig, plain
-from headgate.config.conversion import conversion, is_of_another_kind
+from headgate.config.conversion import Straight
 from headgate.config.feed import FeedConfig
+from headgate.config.suffixes import line_behind, written
 from headgate.core.errors import DataError
 from headgate.discover.leaves import leaves
 from headgate.discover.records import PAIR_VALUES, unit_in
@@ -22,6 +23,9 @@ Changes = tuple[tuple[tuple[str, ...], Any], ...]
 
 #: A longer word is no state.
 _LONGEST_WORD = 32
+
+#: Scale and offset of what is left as it is.
+_NO_LINE = {"scale": 1, "offset": 0}
 
 #: Numbers in one field that are tried.
 _FEW = 3
@@ -63,21 +67,34 @@ def _keys_for(channel: ChannelConfig, value: str) -> Iterator[dict[str, Any]]:
     """What the channel may say of a text, so that a number comes of it or nothing does."""
     text = as_written(value)
     for keys in writings([text]):
-        suffix = keys.get("suffix")
-        if isinstance(suffix, str) and is_of_another_kind(channel.unit, suffix):
-            continue  # what sends bar in place of °C has something else to say
-        if keys:
+        if "suffix" in keys:
+            yield from _of_unit(channel, keys)
+        elif keys:
             yield keys
-        has_line = (channel.scale, channel.offset) != (1, 0)
-        if has_line and isinstance(suffix, str) and channel.unit and channel.to is None:
-            # Beside a scale nothing is converted; the unit is said in its place.
-            alone = {"unit": suffix, "to": channel.unit, "scale": None, "offset": None}
-            yield {**keys, **alone}
     is_number = is_literal(value) or word_for(text) == "not_finite"
     if _is_word(text) and plain(text) not in NO_READING and not is_number:
         yield {"states": {text.strip(): 1}}
     if not _holds_something(text) or is_number:
         yield {"missing": text}
+
+
+def _of_unit(channel: ChannelConfig, keys: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the channel may say of a number with a unit behind it, if it is one of its own kind."""
+    suffix = str(keys["suffix"])
+    if channel.bit is not None or channel.power_of_ten is not None or channel.base != 10:
+        return  # what is a number of those has no unit
+    if channel.unit:
+        if line_behind(channel.unit, suffix) is None:
+            return  # what sends bar in place of °C has something else to say
+        # Which unit numbers without one are in, and values are kept in, stays as it is.
+        keys = {key: value for key, value in keys.items() if key != "unit"}
+    if (channel.scale, channel.offset) == (1, 0):
+        yield keys
+        return
+    # What says its unit is not a count that a scale makes something of.
+    yield {**keys, "scale": None, "offset": None}
+    if line_behind(channel.unit or suffix, suffix) == Straight():
+        yield keys
 
 
 def _is_word(text: str) -> bool:
@@ -164,17 +181,21 @@ def _object_at(place: Mapping[str, Any], path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _units(channel: ChannelConfig, unit: str) -> dict[str, str] | None:
+def _units(channel: ChannelConfig, unit: str) -> dict[str, Any] | None:
     """What a channel says of its unit where one stands beside its value; None: it is another's."""
-    if not unit or not channel.unit:
-        return {"unit": unit} if unit else {}
-    if is_of_another_kind(channel.unit, unit):
-        return None
-    try:
-        is_other = conversion(unit, channel.unit) != conversion(unit, unit)
-    except ValueError:
+    if not unit:
         return {}
-    return {"unit": unit, "to": channel.kept_unit} if is_other else {}
+    if channel.bit is not None or channel.power_of_ten is not None:
+        return None
+    # What says its unit is not a count that a scale makes something of.
+    bare = {key: None for key in ("scale", "offset") if getattr(channel, key) != _NO_LINE[key]}
+    if not channel.unit:
+        return {"unit": written(unit), **bare}
+    line = line_behind(channel.unit, unit)
+    if line is None:
+        return None
+    is_other = line != Straight()
+    return {**({"unit": written(unit), "to": channel.kept_unit} if is_other else {}), **bare}
 
 
 def _channel_keys(table: Mapping[str, Any], channel: str, keys: Mapping[str, Any]) -> Changes:
@@ -183,17 +204,37 @@ def _channel_keys(table: Mapping[str, Any], channel: str, keys: Mapping[str, Any
     changes: list[tuple[tuple[str, ...], Any]] = []
     for key, value in keys.items():
         before = known.get(key)
-        if key == "states" and isinstance(before, dict):
-            value = _with_states(before, value)  # noqa: PLW2901
-        elif key in ("missing", "suffix") and before is not None:
-            own = before if isinstance(before, list) else [before]
-            more = value if isinstance(value, list) else [value]
-            value = [*own, *(each for each in more if each not in own)]  # noqa: PLW2901
-            if key == "suffix" and "unit" not in known and "unit" not in keys:
-                # Several may be different units of the same, of which one has to be kept.
-                changes.append((("channels", channel, "unit"), own[0]))
-        changes.append((("channels", channel, key), value))
+        if key == "suffix" and before:
+            changes += _with_suffix(channel, known, str(value))
+        elif key == "unit" and "suffix" in keys and "suffix" in known:
+            pass  # which unit they are in was said by those that are known
+        elif key == "states" and isinstance(before, dict):
+            changes.append((("channels", channel, key), _with_states(before, value)))
+        elif key == "missing" and before is not None:
+            changes.append((("channels", channel, key), _with_more(before, value)))
+        else:
+            changes.append((("channels", channel, key), value))
     return tuple(changes)
+
+
+def _with_suffix(channel: str, known: Mapping[str, Any], more: str) -> Changes:
+    """One text more that may stand behind a channel's numbers."""
+    before = known["suffix"]
+    if isinstance(before, Mapping):
+        return ((("channels", channel, "suffix"), {**before, more: written(more)}),)
+    both = _with_more(before, more)
+    changed: Changes = ((("channels", channel, "suffix"), both),)
+    if "unit" in known:
+        return changed
+    # Several may be different units of the same, of which one has to be kept.
+    return ((("channels", channel, "unit"), written(str(both[0]))), *changed)
+
+
+def _with_more(before: object, value: object) -> list[object]:
+    """One value or several, with those that are not among them yet."""
+    own = before if isinstance(before, list) else [before]
+    more = value if isinstance(value, list) else [value]
+    return [*own, *(each for each in more if each not in own)]
 
 
 def _with_states(before: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:

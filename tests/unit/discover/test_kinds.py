@@ -62,7 +62,7 @@ def test_what_only_rises_and_is_called_as_counts_are_is_a_counter() -> None:
 def test_what_a_count_is_called(name: str, unit: str, is_one: bool) -> None:
     """By its own name and unit, and not by what it stands in: a power that rises is no count."""
     keys: dict[str, object] = {"unit": unit} if unit else {}
-    found = completed(name, keys, Values(count=9, low=1, high=9, rises=8), unit)
+    found = completed(name, keys, Values(count=9, low=1, high=9, rises=8), [unit] if unit else [])
     assert found.get("counter", False) is is_one
 
 

@@ -185,7 +185,7 @@ def test_units_that_stand_beside_values_are_theirs() -> None:
     alone = _feed_of("m/d1/temp", [{"value": 71, "unit": "F"}] * 3)
     assert alone["channels"] == {"temp": {"unit": "F"}}
     of_changing = _feed_of("m/d1/data", changing)["channels"]
-    assert of_changing == {"temp": {}, "temp_unit": {"type": "text"}, "q": {}}
+    assert of_changing == {"temp_unit": {"type": "text"}, "q": {}}
 
 
 def test_the_same_messages_give_the_same_file() -> None:

@@ -33,14 +33,28 @@ _MORE: list[dict[str, Any]] = [
     },
     {
         "channels": {
-            "x": {"unit": "K", "suffix": ["°C", "K", "mK", "no unit"], "missing": [7, 1]},
-            "y": {"unit": "A", "to": "mA", "suffix": ["C"], "states": {"7 °C": 5}, "decimal": ","},
+            "x": {
+                "unit": "K",
+                "suffix": {"°C": "°C", "K": "K", "mK": "mK", "no unit": "K"},
+                "missing": [7, 1],
+            },
+            "y": {
+                "unit": "A",
+                "to": "mA",
+                "suffix": {"C": "A"},
+                "states": {"7 °C": 5},
+                "decimal": ",",
+            },
         }
     },
     {
         "strict": True,
-        "other_channels": {"suffix": ["C", "mK"], "units": {"y": {"unit": "K", "to": "°F"}}},
-        "channels": {"x": {"unit": "degF", "suffix": ["C", "°C", "−"]}},
+        "other_channels": {
+            "unit": "K",
+            "suffix": ["C", "mK"],
+            "units": {"y": {"unit": "K", "to": "°F"}},
+        },
+        "channels": {"x": {"unit": "degF", "suffix": {"C": "C", "°C": "°C", "−": "°F"}}},
     },
     {"strict": True, "channels": {"x": {"base": 16}, "y": {"decimal": "."}, "t": {}}},
     {"pairs": {"name": "id", "value": "x"}, "channels": {"a": {}, "b": {"decimal": ","}}},

@@ -6,12 +6,14 @@ import json
 import math
 import re
 import tomllib
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from connectors.formats.decoder import FeedDecoder
+from connectors.formats.signals import Lines, Signal
 from headgate.config.channel import ChannelConfig
 from headgate.config.schema import Config
 from headgate.core.batch import Quality
@@ -86,9 +88,9 @@ def test_each_number_is_of_the_unit_behind_it(typed: bool, strict: bool) -> None
         table = {"channels": {"x": channel}, "strict": strict}
         return _read(table, json.dumps({"x": text}), typed=typed)["x"]
 
-    power = {"unit": "W", "suffix": ["W", "kW", "mw"]}
-    found = [read(text, **power) for text in ("850 W", "1.2 kW", "30", "0.05kW", "4 mw")]
-    assert found == [(850, "W"), (1200, "W"), (30, "W"), (50, "W"), (4, "W")]
+    power = {"unit": "W", "suffix": ["W", "kW", "KW"]}
+    found = [read(text, **power) for text in ("850 W", "1.2 kW", "30", "0.05kW", "4 KW")]
+    assert found == [(850, "W"), (1200, "W"), (30, "W"), (50, "W"), (4000, "W")]
     assert read("1,2 kW", **power, to="MW", decimal=",") == (0.0012, "MW")
     assert read("77 °F", unit="°C", suffix=["C", "°F"]) == (25, "°C")
     assert read("25 C", unit="°C", suffix=["C", "°F"]) == (25, "°C")
@@ -103,6 +105,27 @@ def test_what_means_no_reading_is_what_stands_before_its_unit(typed: bool) -> No
     assert math.isnan(_one("1000 W", typed=typed, **keys)[0])
     assert _one("1 kW", typed=typed, **keys)[0] == 1000
     assert _one("5 kW", typed=typed, states={"5 kW": 7}, **keys)[0] == 7
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_unit_that_does_not_fit_makes_the_field_bad(typed: bool) -> None:
+    """Also one that other channels have, and the known one in other letters."""
+
+    def bad(feed: dict[str, Any], payload: str) -> list[str]:
+        raw = {"local_store": {}, "feed": {"f": {"topic": "in/{device}", **feed}}}
+        config = Config.model_validate(raw)
+        decoder = FeedDecoder(
+            "f", config.feed["f"], ChannelTable(), config.ingest, takes_fast_way=typed
+        )
+        found = decoder.decode([b"in/a"] * 2, [b'{"x": 1}', payload.encode()], np.arange(2))
+        return [each.detail for each in found.bad_fields.values()]
+
+    power = {"channels": {"x": {"unit": "W", "suffix": ["W", "kW"]}}}
+    for text in ("1.2 KW", "5 Wh", "3 bar", "1.2k", "7 mW"):
+        assert bad(power, json.dumps({"x": text})) == [f"x: expected a number, got '{text}'"]
+    others = {"suffix": ["W", "kW", "°C"], "units": {"x": "°C"}, "unit": "W"}
+    (told,) = bad({"other_channels": others}, '{"x": "5 W"}')
+    assert told == "x: expected a number, got '5 W'"
 
 
 def test_units_behind_numbers_of_channels_that_are_not_listed() -> None:
@@ -137,6 +160,41 @@ def test_what_else_would_convert_them_is_refused(channel: dict[str, Any], told: 
     with pytest.raises(ValueError, match=re.escape(told)):
         ChannelConfig.model_validate(channel)
     assert ChannelConfig.model_validate({"unit": "°C", "suffix": "C", "scale": 0.1}).suffix
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"unit": "°C", "to": "°F"},
+        {"unit": "°F", "to": "°C"},
+        {"unit": "°C", "to": "K"},
+        {"unit": "kW", "to": "W"},
+        {"unit": "l/min", "to": "m³/h"},
+        {"scale": 0.018, "offset": -3.5},
+    ],
+)
+def test_a_result_is_the_number_that_is_nearest_to_what_the_digits_say(
+    keys: dict[str, Any],
+) -> None:
+    """Of numbers with a few decimals, by one and by many at a time."""
+    channel = ChannelConfig.model_validate(keys)
+    scale, offset = (Fraction(each) for each in channel.exact_line()[:2])
+    over = Fraction(channel.exact_line()[2])
+    texts = [f"{whole}.{rest}" for whole in (-271, 0, 3, 20, 98) for rest in range(0, 1000, 7)]
+    texts += ["0.57", "20.2", "1234567.891", "-0.000001", "98765.4321"]
+    signal = Signal.of("x", channel, is_strict=False)
+    numbers = [float(text) for text in texts]
+    nearest = [float((Fraction(text) * scale + offset) / over) for text in texts]
+
+    assert [signal.kept(number) for number in numbers] == nearest
+    assert Lines([signal]).kept(np.array(numbers), 0).tolist() == nearest
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_numbers_and_numbers_in_texts_are_the_same(typed: bool) -> None:
+    """20.2 °C is no 68.35999999999999 °F."""
+    assert _one(20.2, typed=typed, unit="°C", to="°F")[0] == 68.36
+    assert _one("0.57 kW", typed=typed, unit="W", suffix="kW")[0] == 570
 
 
 @pytest.mark.parametrize("typed", [True, False])

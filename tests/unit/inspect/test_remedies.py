@@ -219,7 +219,7 @@ _WORDS = 'topic = "m/{device}"\nchannels.p = { states = { AUTO = 1, MAN = 0 } }'
         (
             _WATTS.replace('"W" }', '"W", scale = 10 }'),
             '{"p": "1.2 kW"}',
-            {'p = { unit = "kW", suffix = "kW", to = "W" }': "p 1200"},
+            {'p = { unit = "W", suffix = "kW" }': "p 1200"},
         ),
         (
             _WATTS.replace("W", "°C"),
@@ -227,6 +227,39 @@ _WORDS = 'topic = "m/{device}"\nchannels.p = { states = { AUTO = 1, MAN = 0 } }'
             {'p = { unit = "°C", suffix = "°F" }': "p 25"},
         ),
         (_WATTS.replace("W", "°C"), '{"p": "3 bar"}', {}),
+        *(
+            (_WATTS.replace('"W"', own), f'{{"p": "{text}"}}', {})
+            for own, text in (
+                ('"W"', "1 XW"),
+                ('"W"', "1 mw"),
+                ('"W"', "1.2k"),
+                ('"Stk"', "3 bar"),
+                ('"W", bit = 2', "1.2 kW"),
+                ('"W", bit = 2, scale = 10', "850 W"),
+                ('"W", power_of_ten = "e"', "1.2 kW"),
+            )
+        ),
+        # Whichever letters are large.
+        (_WATTS, '{"p": "1.2 KW"}', {'p = { unit = "W", suffix = "KW" }': "p 1200"}),
+        (
+            _WATTS.replace('unit = "W"', 'suffix = "W"'),
+            '{"p": "1.2 KW"}',
+            {'p = { suffix = ["W", "KW"], unit = "W" }': "p 1200"},
+        ),
+        (
+            _WATTS.replace('"W"', '"W", suffix = { w = "W" }'),
+            '{"p": "1.2 KW"}',
+            {'p = { unit = "W", suffix = { w = "W", KW = "kW" } }': "p 1200"},
+        ),
+        # What says its unit is no count, for which the scale was.
+        (
+            _WATTS.replace('"W"', '"W", to = "kW", scale = 0.1'),
+            '{"p": "850 W"}',
+            {
+                'p = { unit = "W", to = "kW", suffix = "W" }': "p 0.85",
+                'p = { unit = "W", to = "kW", scale = 0.1, suffix = "W" }': "p 0.085",
+            },
+        ),
         # Digits in base 16 are no units.
         (_WATTS, '{"p": "00FF"}', {'p = { unit = "W", base = 16 }': "p 255"}),
         (_WATTS, '{"p": "0x1F"}', {'p = { unit = "W", base = 16 }': "p 31"}),
@@ -251,6 +284,25 @@ _WORDS = 'topic = "m/{device}"\nchannels.p = { states = { AUTO = 1, MAN = 0 } }'
             '{"p": {"value": 3, "unit": "kW"}}',
             {'p = { unit = "kW", path = "p.value", to = "W" }': "p 3000"},
         ),
+        (
+            _WATTS.replace('"W" }', '"W", scale = 10, offset = 1 }'),
+            '{"p": {"value": 3, "unit": "KW"}}',
+            {'p = { unit = "kW", path = "p.value", to = "W" }': "p 3000"},
+        ),
+        (
+            _WATTS.replace('"W" }', '"W", scale = 10 }'),
+            '{"p": {"value": 3, "unit": "W"}}',
+            {'p = { unit = "W", path = "p.value" }': "p 3"},
+        ),
+        (_WATTS, '{"p": {"value": 3, "unit": "X"}}', {}),
+        (_WATTS.replace('"W"', '"W", bit = 0'), '{"p": {"value": 3, "unit": "W"}}', {}),
+        # And the number alone again; unless nothing says in which unit it is.
+        (
+            _WATTS.replace('"W"', '"W", path = "p.value"'),
+            '{"p": 3}',
+            {'p = { unit = "W", path = ["p.value", "p"] }': "p 3"},
+        ),
+        (_WATTS.replace('"W"', '"kW", to = "W", path = "p.value"'), '{"p": 3}', {}),
         (_WATTS, '{"p": [3]}', {'p = { unit = "W", path = "p.0" }': "p 3"}),
         # Registers that are too few for the fields are in no other format.
         (_FRAME, '{"regs": [39322, 16709]}', {}),
@@ -292,8 +344,26 @@ def test_a_text_of_json_is_read_as_what_it_holds() -> None:
 def test_digits_in_base_16_are_not_base64_as_well() -> None:
     """Though each of their signs is one of base64's."""
     told = _remedies(_FRAME, "m/1", b'{"regs": "999A 4145 FFFF FFFF"}')[1]
+    read_as_hex = _FRAME.replace('"registers"', '"hex"')
 
     assert ['encoding = "hex"' in text for each in told for _, text in each.lines] == [True]
+    for text in ("999A 4145 FFFF FFF", "0x999A,0x4145,0xFFFF,0xF", "999A4145FFFFFFF"):
+        assert _remedies(read_as_hex, "m/1", f'{{"regs": "{text}", "id": "A1="}}'.encode())[1] == []
+
+
+def test_remedies_that_follow_each_other_end() -> None:
+    """Whatever a device sends in turn, none takes back what another one said."""
+    feed = _WATTS.replace('"W" }', '"W", scale = 10 }')
+    for payload in ('{"p": "1.2 kW"}', '{"p": "850 W"}', '{"p": "3 KW"}'):
+        remedy = _remedies(feed, "m/1", payload.encode())[1][0]
+        ((_, line),) = remedy.lines
+        feed = f'topic = "m/{{device}}"\nchannels.{line}'
+    config = _config(feed)
+    decoder = FeedDecoder("f", config.feed["f"], ChannelTable(), config.ingest)
+    payloads = [b'{"p": "1.2 kW"}', b'{"p": "850 W"}', b'{"p": "3 KW"}', b'{"p": 85}']
+    found = decoder.decode([b"m/1"] * 4, payloads, np.arange(4) + _NOW_NS)
+
+    assert found.value.tolist() == [1200, 850, 3000, 85]
 
 
 def test_values_with_names_are_read_by_these() -> None:
