@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -18,6 +18,7 @@ from headgate.config.channel import plain
 from headgate.config.schema import IngestConfig
 from headgate.core.components import installed
 from headgate.core.errors import ConfigError, DataError
+from headgate.discover.envelopes import nested, whole
 from headgate.discover.times import is_time_name, time_table
 from headgate.discover.toml import toml_value
 from headgate.discover.traffic import MOST_PAYLOAD, Message
@@ -185,10 +186,23 @@ def _of_json(payloads: Sequence[bytes]) -> Written | None:
         return Written("value", {"type": "value", "path": place})
     for kind in ("objects", "list"):
         if kinds.count(kind) >= _MOSTLY * len(kinds):
-            return Written(kind, "json")
+            return Written(kind, _json(payloads, {}))
     if kinds.count("lines") + kinds.count("objects") >= _MOSTLY * len(kinds):
-        return Written("objects", {"type": "json", "lines": True})
+        return Written("objects", _json(payloads, {"lines": True}))
     return None
+
+
+def _json(payloads: Sequence[bytes], keys: Mapping[str, Any]) -> str | dict[str, Any]:
+    """The format of JSON with these keys, and what it says of texts that are JSON themselves."""
+    documents = []
+    for payload in payloads:
+        for part in payload.splitlines() if keys else [payload]:
+            try:
+                documents.append(whole(part))
+            except DataError:
+                continue
+    keys = {**keys, **nested(documents, are_lines=bool(keys))}
+    return {"type": "json", **keys} if keys else "json"
 
 
 def _of_lines(payloads: Sequence[bytes], arrived_ns: int) -> Written | None:
@@ -301,7 +315,7 @@ def _records(decoder: FeedDecoder, payload: bytes) -> bool:
 def _kind(payload: bytes) -> str:
     """What JSON has in a payload: objects, lines of them, a list of others, a value; or nothing."""
     try:
-        value = loads(payload)
+        value = whole(payload)
     except DataError:
         lines = [line for line in payload.splitlines() if line.strip(b"\0 \t\r\n")]
         if len(lines) > 1 and all(_is_object(line) for line in lines[:_LOOKED_AT]):
@@ -319,7 +333,7 @@ def _place_of_one(payloads: Sequence[bytes]) -> str:
     """The key of the one value in small objects; empty where they are others."""
     places: set[str] = set()
     for payload in payloads:
-        found = loads(payload)
+        found = whole(payload)
         if not isinstance(found, dict) or len(found) > _FEW_KEYS:
             return ""
         places.update(key for key in found if key in _PLACES)
