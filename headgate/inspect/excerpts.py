@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 
+from connectors.formats.inflate import compression_of, inflated
 from connectors.formats.json.payload import loads
 from connectors.formats.numbers import shown
 from connectors.formats.paths import getter
+from headgate.config.feed import FeedConfig
 from headgate.core.errors import DataError
 
 #: Characters of what is shown of a payload, and of a record in it.
 _SHOWN = 200
 
 #: What is told of a text in a payload that is JSON itself.
-_IN_TEXT = re.compile(r'the text (?:at "(.+?)"|that the message is): ')
+_IN_TEXT = re.compile(r'(?:the text|what is in base64) (?:at "(.+?)"|that the message is): ')
+
+#: The place that a parser names. In a frame of parts, and in one of many records, it is none in a
+#: payload.
+_PLACE = re.compile(r"\bbyte (\d+)\b(?!: (?:type 0x|expected \d+ bytes))")
+_OF_RECORDS = re.compile(r"\d+ of \d+ records; ")
 
 #: A number that is none, such as NaN, as JSON writes the text that stands for it.
 _LITERAL = re.compile(r'"\\u0000([^"\\]*)"')
@@ -22,29 +30,46 @@ _LITERAL = re.compile(r'"\\u0000([^"\\]*)"')
 
 def bytes_around(detail: str, payload: bytes) -> str:
     """The bytes around the place that a parser names, with a mark before it."""
-    _, found, rest = detail.rpartition("byte ")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    if not found or not digits or int(digits) > len(payload):
+    places = [int(each) for each in _PLACE.findall(detail)]
+    if not places or places[-1] > len(payload) or _OF_RECORDS.match(detail):
         return ""
-    at = int(digits)
+    at = places[-1]
     before, after = payload[max(0, at - 20) : at], payload[at : at + 20]
     return f"{before.decode(errors='replace')} ▶ {after.decode(errors='replace')}"
 
 
-def counted_in(detail: str, payload: bytes) -> bytes:
+def counted_in(detail: str, payload: bytes, feed: FeedConfig | None, most: int) -> bytes:
     """The bytes that the place in a detail is counted in: a text that stands in the payload, or it.
 
-    Empty where that text can't be found.
+    Empty where that can't be found.
+
+    Args:
+        detail: Why the message is refused.
+        payload: It, as it came.
+        feed: What reads it; None: nothing does.
+        most: So much may be in it if it is compressed, bytes.
     """
-    path = _IN_TEXT.match(detail)
-    if path is None:
-        return payload
     try:
-        whole = loads(payload)
-        text = whole if path[1] is None else getter(path[1])(whole)
+        whole = payload if feed is None else _as_text(payload, feed, most)
+        path = _IN_TEXT.match(detail)
+        if path is None:
+            return whole
+        content = loads(whole)
+        text = content if path[1] is None else getter(path[1])(content)
+        if not isinstance(text, str):
+            return b""
+        return base64.b64decode(text) if "in base64" in path[0] else text.encode(errors="replace")
     except (DataError, ValueError):
         return b""
-    return text.encode(errors="replace") if isinstance(text, str) else b""
+
+
+def _as_text(payload: bytes, feed: FeedConfig, most: int) -> bytes:
+    """A payload as its format gets it: made whole, and in UTF-8."""
+    kind = "" if feed.compression == "none" or feed.may_begin_anyhow else compression_of(payload)
+    if feed.compression not in ("none", "auto"):
+        kind = feed.compression
+    content = inflated(payload, kind, most) if kind else payload
+    return content if feed.charset == "utf-8" else content.decode(feed.charset).encode()
 
 
 def head(payload: bytes) -> str:

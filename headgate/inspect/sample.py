@@ -429,9 +429,13 @@ class Explainer:
         return Trouble(
             refused.reason,
             noted(refused.detail, kept_type(refused.content_type)),
-            bytes_around(refused.detail, counted_in(refused.detail, refused.payload)),
+            bytes_around(refused.detail, self._counted_in(feed, refused)),
             found,
         )
+
+    def _counted_in(self, feed: str, refused: Refused) -> bytes:
+        table = self._config.feed[feed] if feed else None
+        return counted_in(refused.detail, refused.payload, table, self._config.ingest.max_payload)
 
     def _take(self, results: Results) -> None:
         self._changes += results.changes

@@ -179,18 +179,23 @@ class JsonFormat:
             raise DataError("missing_records", f'no message at "{self._inside}"')
         if type(value) is not str:
             return value
+        where = f'the text at "{self._inside}"'
         try:
             inner = value.encode()
             if not value.lstrip().startswith(("{", "[")):
+                where = f'what is in base64 at "{self._inside}"'
                 # Some end it with a line break, or have one after each 76 letters.
                 inner = base64.b64decode(inner.translate(None, _BLANKS), validate=True)
         except ValueError as error:
             raise DataError(
                 "not_json", f'"{self._inside}" is neither JSON nor base64: {error}'[:200]
             ) from None
-        if len(inner) > self.unseen_bytes:
-            self.check(inner)
-        return self._content(inner)
+        try:
+            if len(inner) > self.unseen_bytes:
+                self.check(inner)
+            return self._content(inner)
+        except DataError as error:
+            raise DataError(error.reason, f"{where}: {error.detail}"[:200]) from None
 
     def _content(self, payload: bytes) -> object:
         try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -117,3 +121,53 @@ def test_a_message_of_which_no_value_comes_says_so(
     assert result in _printed(tmp_path, capsys, feed, b'{"x": 1, "y": 2, "q": "OK"}')
     assert result in _printed(tmp_path, capsys, feed, b'{"x": null}')
     assert result not in _printed(tmp_path, capsys, feed, b'{"x": 1, "y": null}')
+
+
+_PARTS = """type = "binary"
+encoding = "hex"
+parts.x = { code = 1, type = "u8" }"""
+
+_BROKEN = '{"x": 1, "a key that is long": 5 5}'
+
+
+@pytest.mark.parametrize(
+    ("keys", "payload"),
+    [
+        ("", _BROKEN.encode()),
+        ("", gzip.compress(_BROKEN.encode(), mtime=0)),
+        ('compression = "zlib"', zlib.compress(_BROKEN.encode())),
+        ('charset = "utf-16"', _BROKEN.encode("utf-16")),
+        ('format = { type = "json", inside = "in" }', json.dumps({"in": _BROKEN}).encode()),
+        (
+            'format = { type = "json", inside = "in" }',
+            json.dumps({"in": base64.b64encode(_BROKEN.encode()).decode()}).encode(),
+        ),
+        ('format = { type = "json", embedded = ["in"] }', json.dumps({"in": _BROKEN}).encode()),
+    ],
+)
+def test_a_place_is_shown_in_what_it_is_counted_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: str, payload: bytes
+) -> None:
+    """However the message is packed."""
+    feed = f'[feed.f]\ntopic = "in/{{device}}"\n{keys}\nchannels.x = {{}}\n'
+    lines = _printed(tmp_path, capsys, feed, payload)
+
+    assert '             at ey that is long": 5  ▶ 5}' in lines
+
+
+@pytest.mark.parametrize(
+    ("keys", "payload"),
+    [
+        (f"[feed.f.format]\n{_PARTS}", b"01050205060708"),
+        (f'[feed.f.format]\ninside = "in"\n{_PARTS}', b'{"in": "01050205060708"}'),
+        ('format = { type = "json", lines = true }', f'{{"x": 1}}\n{_BROKEN}\n'.encode()),
+    ],
+)
+def test_a_place_in_a_part_of_a_message_is_none_in_all_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: str, payload: bytes
+) -> None:
+    feed = f'[feed.f]\ntopic = "in/{{device}}"\nchannels.x = {{}}\n{keys}\n'
+    lines = _printed(tmp_path, capsys, feed, payload)
+
+    assert any(line.startswith("refused    not_") and "byte" in line for line in lines)
+    assert not any(line.startswith("             at ") for line in lines)
