@@ -298,5 +298,41 @@ def in_order(parts: Sequence[Decoded]) -> Decoded:
     )
 
 
+def in_time(decoded: Decoded, device_of: NDArray[np.int32]) -> Decoded:
+    """The same with the readings of each message in the order of their times.
+
+    Channels that stand one after the other, each with its times, would be late by those before.
+    Messages in which each device's times rise stay as they are.
+
+    Args:
+        decoded: What came of some messages.
+        device_of: int32[channels], by channel its device.
+    """
+    owner, time_ns = decoded.owner, decoded.time_ns
+    falls = (owner[1:] == owner[:-1]) & (time_ns[1:] < time_ns[:-1])
+    if not falls.any():
+        return decoded
+    # Devices may stand one after the other, too: then nothing is out of order.
+    at = np.flatnonzero(np.isin(owner, owner[1:][falls]))
+    device = device_of[decoded.channel[at]]
+    order = np.lexsort((device, owner[at]))
+    sorted_at, device = at[order], device[order]
+    falls = (owner[sorted_at[1:]] == owner[sorted_at[:-1]]) & (device[1:] == device[:-1])
+    falls &= time_ns[sorted_at[1:]] < time_ns[sorted_at[:-1]]
+    if not falls.any():
+        return decoded
+    at = at[np.isin(owner[at], owner[sorted_at[1:]][falls])]
+    rows = np.arange(len(owner))
+    rows[at] = at[np.lexsort((time_ns[at], owner[at]))]
+    return replace(
+        decoded,
+        time_ns=time_ns[rows],
+        channel=decoded.channel[rows],
+        value=decoded.value[rows],
+        quality=decoded.quality[rows],
+        later_ns=None if decoded.later_ns is None else decoded.later_ns[rows],
+    )
+
+
 def _position(refusal: tuple[int, DataError]) -> int:
     return refusal[0]

@@ -29,6 +29,8 @@ def verdicts(name: str, feed: FeedConfig, found: Found) -> list[str]:
         found: The records of a message.
     """
     records = [*islice(found, _MOST_RECORDS)]
+    if not records:
+        return []
     told = []
     if feed.quality is not None:
         get = said_at(feed.quality.path)

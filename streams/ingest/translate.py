@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from connectors.formats.availability import AvailabilityTopics
-from connectors.formats.columns import Decoded
+from connectors.formats.columns import Decoded, in_time
 from connectors.formats.reader import FeedReader
 from headgate.config.schema import Config
 from headgate.core.batch import Quality, concat
@@ -207,6 +207,7 @@ class Translator:
             of_feed.unheard_ns,
             of_feed.properties,
         )
+        decoded = in_time(decoded, self._channels.device_of)
         into.has_caught_up |= reader.has_caught_up
         self._telemetry.ignored.inc(reader.take_passed())
         self._refuse(feed, of_feed, decoded, into)
