@@ -43,6 +43,7 @@ from streams.rejected import note_rejected
 from streams.results import Results, joined
 from streams.stages.aggregate.joined import concat_aggregates
 from streams.stages.aggregate.stage import Aggregator
+from streams.stages.alarms.stage import Alarmer
 from streams.stages.arrays import NEVER_NS, stable_order
 from streams.stages.blocks import checked
 from streams.stages.clean.conflicts import Conflicts
@@ -115,6 +116,7 @@ class Pipeline:
             config.feed, channels, beside_derived(config, packages), config.rule
         )
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
+        self._alarmer = Alarmer(config.rule, channels)
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
         self._detectors = detectors(config, channels, packages, self._monitor)
@@ -127,6 +129,7 @@ class Pipeline:
             "count": self._counters,
             "derive": self._deriver,
             "health": self._monitor,
+            "alarms": self._alarmer,
             **{f"frame.{route.name}": route.framer for route in self._routes},
             **{f"infer.{name}": memory for name, memory in inferer.memories.items()},
             **{f"detect.{name}": detector for name, detector in self._detectors.items()},
@@ -186,7 +189,8 @@ class Pipeline:
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
-        told = (followed.changes, derived.rows, derived.alarms)
+        alarms = derived.alarms + self._alarmer.process([], health, anomalies)
+        told = (followed.changes, derived.rows, alarms)
         return Results(aggregates, anomalies, health, [], (), devices, *told)
 
     def _work_on(self, rows: int, turn: Turn, moved: NDArray[np.int32]) -> Results:
@@ -211,7 +215,8 @@ class Pipeline:
         anomalies = self._score(cleaned.main, derived.in_order)
         rejected = (*on_time.rejected, *cleaned.rejected)
         self._count(rows, cleaned.main, aggregates, anomalies, rejected)
-        told = (followed.changes, derived.rows, derived.alarms)
+        alarms = derived.alarms + self._alarmer.process(turn.states, health, anomalies)
+        told = (followed.changes, derived.rows, alarms)
         return Results(aggregates, anomalies, health, turn.states, rejected, moved, *told)
 
     def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
@@ -227,7 +232,8 @@ class Pipeline:
             for state in self._watermarks.tell(devices, word, now_ns)
         ]
         moved = np.unique(np.concatenate([np.empty(0, np.int32), *(rows for rows, _ in said)]))
-        return Results(concat_aggregates([]), [], [], states, (), moved)
+        alarms = self._alarmer.process(states, [], [])
+        return Results(concat_aggregates([]), [], [], states, (), moved, alarms=alarms)
 
     def hold(self, batch: Batch) -> Results:
         """Take note of what channels hold by what a broker had retained.
@@ -290,7 +296,8 @@ class Pipeline:
         ]
         self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
         devices = np.union1d(silence.devices, owing)
-        told = (followed.changes, derived.rows, derived.alarms)
+        alarms = derived.alarms + self._alarmer.process(silence.states, health, anomalies)
+        told = (followed.changes, derived.rows, alarms)
         return Results(aggregates, anomalies, health, silence.states, (), devices, *told)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -256,7 +256,7 @@ def alarm_points(alarms: Sequence[Alarm], gateway: str) -> list[Point]:
             "opened_ns": each.opened_ns,
             **over,
         }
-        own = {"feed": each.feed, "rule": each.rule}
+        own = {"feed": each.feed, "rule": each.rule, "channel": each.channel}
         # What tells its parts apart tells alarms apart, as it does the points of their channels.
         telling = tuple(sorted((*each.tags, *each.part)))
         tags = _told_tags(gateway, each.device, own, telling)

@@ -181,7 +181,9 @@ def as_written(feed: FeedConfig) -> dict[str, Any]:
         for name, each in feed.derived.items()
     }
     has_others = feed.other_channels is not None
-    return {"derived": derived, "channels": channels, "other_channels": has_others}
+    flags = {"device_state": feed.device_state, "sensor_health": feed.sensor_health}
+    own = {"derived": derived, "channels": channels, "other_channels": has_others}
+    return {**own, **flags, "models": list(feed.models)}
 
 
 def in_order(read: Mapping[str, Node]) -> list[str]:

@@ -32,8 +32,31 @@ _MAX_TEXT = 500
 #: How a number may be written in a text: no width, so that nobody's text becomes endless.
 _FORMAT = re.compile(r"(\+?,?(\.\d{1,2})?[dfeg%]?)")
 
-#: What a text may name besides channels.
+#: What a text may name besides channels; and besides these where it is no condition's, of which
+#: the last ones are numbers.
 TOLD = ("device", "feed", "rule", "severity")
+_TOLD_OF: Mapping[str, tuple[str, ...]] = {
+    "offline": (),
+    "sensors": ("channel", "fault"),
+    "model": ("channel", "model", "verdict", "score", "threshold"),
+}
+_NUMBERS = ("score", "threshold")
+
+#: What is said where no text is given.
+_USUAL_TEXTS = {
+    "offline": "{device} is away",
+    "sensors": "{device}: {channel} {fault}",
+    "model": "{device}: {model} finds an anomaly, most of it {channel}",
+}
+
+#: Keys that say what a rule looks for, of which it has one.
+LOOKED_FOR = ("when", "offline", "sensors", "model")
+
+#: Keys that only conditions have.
+_OF_CONDITIONS = ("for_", "clear", "clear_for", "max_age")
+
+SensorFault = Literal["dropout", "stuck", "flat", "spike", "noise", "drift"]
+Severity = Literal["minor", "major", "critical"]
 
 
 class TextPart(NamedTuple):
@@ -51,21 +74,31 @@ class TextPart(NamedTuple):
 
 
 class RuleConfig(Table):
-    """``[rule.NAME]``: a condition of one device at a time, and what is said when it holds."""
+    """``[rule.NAME]``: what is looked for in one device at a time, and what is said of it.
+
+    One of ``when``, ``offline``, ``sensors`` and ``model`` says what.
+    """
 
     #: The feed, or the feeds, whose devices it is for.
     feed: Annotated[tuple[Name, ...], BeforeValidator(entries_of), Field(min_length=1)]
     #: Names of the devices it is for; ``*`` stands for any letters.
     devices: tuple[str, ...] = ("*",)
-    #: The condition: ``"temperature > 80"``.
-    when: str
+    #: A condition: ``"temperature > 80"``.
+    when: str | None = None
+    #: That the device is away.
+    offline: Flag = False
+    #: That a sensor has one of these faults.
+    sensors: Annotated[tuple[SensorFault, ...], BeforeValidator(entries_of)] = ()
+    #: An anomaly of this model.
+    model: Name | None = None
     #: For how long it must have held.
     for_: DurationNs = Field(default=0, alias="for")
     #: When it is over. None: when the condition does not hold any more.
     clear: str | None = None
     #: For how long that must have been so.
     clear_for: DurationNs = 0
-    severity: Literal["minor", "major", "critical"] = "major"
+    #: None: of a model's that of the anomaly, otherwise "major".
+    severity: Severity | None = None
     #: What is said, with channels and ``{device}`` in braces. None: the device, and the condition.
     text: Annotated[str | None, Field(max_length=_MAX_TEXT)] = None
     #: For how long a channel's last value counts where it meets others. None: as of derived
@@ -102,8 +135,26 @@ class RuleConfig(Table):
         return max_age
 
     @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        named = [key for key in LOOKED_FOR if getattr(self, key)]
+        if len(named) != 1:
+            found = " and ".join(named) or "none of them"
+            raise ValueError(f"expected one of {', '.join(LOOKED_FOR)}, got {found}")
+        # Of what others find it is they who say how long it takes.
+        odd = [key for key in _OF_CONDITIONS if key.rstrip("_") in self._given]
+        if self.when is None and odd:
+            raise ValueError(
+                f"{odd[0].rstrip('_')}: expected it beside when only, got it beside {named[0]}"
+            )
+        return self
+
+    @property
+    def _given(self) -> set[str]:
+        return {name.rstrip("_") for name in self.model_fields_set}
+
+    @model_validator(mode="after")
     def _two_conditions(self) -> Self:
-        if self.clear is not None and parse(self.clear) == parse(self.when):
+        if self.when and self.clear is not None and parse(self.clear) == parse(self.when):
             raise ValueError(
                 "clear: expected another condition than when has, or none: it is over then when "
                 "that does not hold any more"
@@ -112,14 +163,14 @@ class RuleConfig(Table):
 
     @cached_property
     def condition(self) -> Node:
-        """Holds where ``when`` is known to hold."""
-        return known_true(parse(self.when))
+        """Holds where ``when``, which it must have, is known to hold."""
+        return known_true(parse(self.when or ""))
 
     @cached_property
     def over(self) -> Node:
         """Holds where it is known that what was said is over."""
         if self.clear is None:
-            return known_false(parse(self.when))
+            return known_false(parse(self.when or ""))
         return known_true(parse(self.clear))
 
     @cached_property
@@ -132,14 +183,25 @@ class RuleConfig(Table):
         """The text."""
         if self.text is not None:
             return read_text(self.text)
-        return (TextPart("", "device", ""), TextPart(f": {' '.join(self.when.split())}", "", ""))
+        if self.when is not None:
+            said = f": {' '.join(self.when.split())}"
+            return (TextPart("", "device", ""), TextPart(said, "", ""))
+        kind = next(key for key in LOOKED_FOR if getattr(self, key))
+        return read_text(_USUAL_TEXTS[kind])
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
         """The channels in the text, each once."""
+        if self.when is None:
+            return ()
         return tuple(
             dict.fromkeys(each.name for each in self.parts if each.name not in ("", *TOLD))
         )
+
+    @property
+    def given_severity(self) -> str:
+        """Its severity, where nothing else says one."""
+        return self.severity or "major"
 
     def is_of(self, device: str) -> bool:
         """Whether it is for a device of this name."""
@@ -176,8 +238,6 @@ def read_text(text: str) -> tuple[TextPart, ...]:
                 f'expected a form such as ".1f" behind the colon, got "{form[:40]}"; digits behind '
                 "the point, and one of f, e, g, d and %, are all there is"
             )
-        if form and name in TOLD:
-            raise ValueError(f'expected no form behind "{name}", which is no number')
         parts.append(TextPart(plain, name or "", form or ""))
     return tuple(parts)
 
@@ -191,7 +251,8 @@ class RuleProblem(NamedTuple):
 
 
 def rule_problems(
-    rules: Mapping[str, Any], feeds: Mapping[str, Mapping[str, Any]]
+    rules: Mapping[str, Any],
+    feeds: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[RuleProblem]:
     """What of rules does not fit the feeds. What is wrong with one by itself is passed over.
 
@@ -220,6 +281,7 @@ def _misfits(
     rule: Mapping[str, Any], feed: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """What of a rule does not fit one of its feeds."""
+    yield from _not_found_there(rule, feed)
     for key in ("when", "clear"):
         if isinstance(text := rule.get(key), str):
             for what, pointer in expression_problems(text, feed):
@@ -229,8 +291,29 @@ def _misfits(
         parts = read_text(text) if isinstance(text, str) else ()
     except ValueError:
         return
+    kind = next((key for key in LOOKED_FOR if rule.get(key)), "when")
+    names = (*TOLD, *_TOLD_OF.get(kind, ()))
     for part in parts:
-        if part.name in ("", *TOLD):
-            continue
-        for what, _ in expression_problems(f"`{part.name}`", feed):
-            yield "text", f"{what} (and device, feed, rule and severity may be named)", ()
+        if part.name in ("", *names):
+            if part.form and part.name not in _NUMBERS:
+                yield "text", f'expected no form behind "{part.name}", which is no number', ()
+        elif kind != "when":
+            what = f'no "{part.name}" to put in; there are: {", ".join(names)}'
+            yield "text", what, ()
+        else:
+            for what, _ in expression_problems(f"`{part.name}`", feed):
+                yield "text", f"{what} (and {', '.join(TOLD)} may be named)", ()
+
+
+def _not_found_there(
+    rule: Mapping[str, Any], feed: Mapping[str, Any]
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What a rule looks for, and its feed does not."""
+    wanted = feed.get("models")
+    if isinstance(model := rule.get("model"), str) and model not in (wanted or ()):
+        known = ", ".join(map(str, wanted or ())) or "none"
+        yield "model", f'no model "{model}" in the feed\'s models; those there are: {known}', ()
+    if rule.get("offline") is True and feed.get("device_state") is False:
+        yield "offline", "the feed says device_state = false: nobody looks whether it is away", ()
+    if rule.get("sensors") and feed.get("sensor_health") is False:
+        yield "sensors", "the feed says sensor_health = false: nobody looks at its sensors", ()

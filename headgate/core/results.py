@@ -109,20 +109,22 @@ class Alarm:
     """What a rule has to say of one device.
 
     It is emitted when it opens, and again, with the same identity ``(feed, device, tags, part,
-    rule, start_ns)``, when it is over; the sink overwrites.
+    channel, rule, start_ns)``, when it is over, and that of an anomaly when that changes; the sink
+    overwrites.
 
     Attributes:
         feed: The device's feed.
         device: The device's name.
         rule: Name of the rule in the configuration.
-        start_ns: Event time from which on the rule's condition has held.
-        opened_ns: Event time at which it had held for long enough.
-        time_ns: Event time of the reading by which it opened, or was over.
+        start_ns: Event time from which on what it tells of has been so.
+        opened_ns: Event time at which it opened: it had been so for long enough.
+        time_ns: Event time at which it opened, or was over.
         is_open: False once it is over.
         severity: ``"minor"``, ``"major"`` or ``"critical"``.
         text: What it says, with the values at which it opened.
         part: Which part of the device it is of, where tags tell several apart that are none of the
             device's own: a phase, a line.
+        channel: Of a faulty sensor its channel; otherwise empty.
         tags: What else than its name tells the device from others of its feed.
     """
 
@@ -136,6 +138,7 @@ class Alarm:
     severity: str
     text: str
     part: Tags = ()
+    channel: str = ""
     tags: Tags = ()
 
 

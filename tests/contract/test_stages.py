@@ -46,6 +46,8 @@ _DERIVED = {
 _RULES: Mapping[str, Mapping[str, object]] = {
     "high": {"when": "x > 0.5", "for": "2s", "clear": "x < 0", "text": "{x} {power:.2f} {z}"},
     "odd": {"when": "not (power > 0 or hourly > 5000)", "clear_for": "3s"},
+    "faulty": {"sensors": ["stuck", "spike", "noise"]},
+    "found": {"model": "m"},
     "far": {"when": "abs(x - mean(x, '20s')) > std(x, '20s')", "devices": ["d[01]"]},
 }
 
@@ -79,6 +81,8 @@ class _Line:
         said += [("health", Device(each.feed, each.device), repr(each)) for each in results.health]
         for change in results.changes:
             said.append(("change", Device(change.feed, change.device), repr(change)))
+        for alarm in results.alarms:
+            said.append((f"alarm {alarm.rule}", Device(alarm.feed, alarm.device), repr(alarm)))
         for each in results.anomalies:
             said.append((f"anomaly {each.model}", Device(each.feed, each.device), repr(each)))
         for scores in self._scores:

@@ -154,15 +154,13 @@ def _changes(rng: random.Random) -> bytes:
     )
 
 
+def _alarm(n: int) -> Alarm:
+    part, channel = (("line", "a"),) * (n % 2), "x" * (n % 3)
+    return Alarm("f", f"d{n}", "hot", n, n, n, n % 2 == 0, "major", "é", part, channel)
+
+
 def _alarms(rng: random.Random) -> bytes:
-    return kinds.encode_alarms(
-        [
-            Alarm(
-                "f", f"d{n}", "hot", n, n, n, n % 2 == 0, "major", "é", (("line", "a"),) * (n % 2)
-            )
-            for n in range(rng.randint(0, 9))
-        ]
-    )
+    return kinds.encode_alarms([_alarm(n) for n in range(rng.randint(0, 9))])
 
 
 def _messages(rng: random.Random) -> bytes:

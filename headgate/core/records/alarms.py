@@ -33,6 +33,7 @@ _ALARMS = pa.schema(
         pa.field("is_open", pa.bool_(), nullable=False),
         pa.field("severity", pa.utf8(), nullable=False),
         pa.field("text", pa.utf8(), nullable=False),
+        pa.field("channel", pa.utf8(), nullable=False),
         *tag_fields("part"),
         *TAGS,
     ]
@@ -52,6 +53,7 @@ def encode_alarms(alarms: Sequence[Alarm]) -> bytes:
             "is_open": each.is_open,
             "severity": each.severity,
             "text": each.text,
+            "channel": each.channel,
             **tag_columns(each.part, "part"),
             **tag_columns(each.tags),
         }
@@ -74,6 +76,7 @@ def decode_alarms(value: bytes) -> list[Alarm]:
             is_open=row["is_open"],
             severity=row["severity"],
             text=row["text"],
+            channel=row["channel"],
             part=tags_in(row, "part"),
             tags=tags_in(row),
         )
@@ -101,6 +104,7 @@ def _rows(alarms: Sequence[Alarm], takes: Takes) -> Iterator[Row]:
                 "feed": each.feed,
                 "device": each.device,
                 "rule": each.rule,
+                "channel": each.channel,
                 "severity": each.severity,
                 "text": each.text,
                 "is_open": each.is_open,
@@ -122,6 +126,7 @@ KIND = RecordKind(
         "feed",
         "device",
         "rule",
+        "channel",
         "severity",
         "text",
         "is_open",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from headgate.config.feed import FeedConfig
-from headgate.config.rule import RuleConfig, TextPart
+from headgate.config.rule import RuleConfig
 from headgate.core.channels import Channel
 from headgate.core.results import Alarm
-from headgate.core.text import shortest
+from streams.stages.alarms.text import alarm_text
 from streams.stages.derive.places import place_tags
 from streams.stages.derive.rule import Turn
-
-#: Stands in a text for a value that is missing.
-_MISSING = "?"
 
 
 def alarm_of(
@@ -37,7 +33,7 @@ def alarm_of(
         "device": owner.label,
         "feed": owner.feed,
         "rule": turn.rule,
-        "severity": rule.severity,
+        "severity": rule.given_severity,
     }
     return Alarm(
         feed=owner.feed,
@@ -47,23 +43,8 @@ def alarm_of(
         opened_ns=turn.opened_ns,
         time_ns=turn.time_ns,
         is_open=turn.is_open,
-        severity=rule.severity,
-        text="".join(_put_in(part, told, turn.shown) for part in rule.parts),
+        severity=rule.given_severity,
+        text=alarm_text(rule, told, turn.shown),
         part=tuple(tag for tag in own if tag not in owner.tags),
         tags=owner.tags,
     )
-
-
-def _put_in(part: TextPart, told: Mapping[str, str], shown: Mapping[str, float]) -> str:
-    """A part of a rule's text, with what it names."""
-    if not part.name:
-        return part.plain
-    if part.name in told:
-        return part.plain + told[part.name]
-    value = shown[part.name]
-    if math.isnan(value):
-        return part.plain + _MISSING
-    if not part.form:
-        return part.plain + shortest(value)
-    number = round(value) if part.form.endswith("d") else value
-    return part.plain + format(number, part.form)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from headgate.core.expressions.nodes import OF_CONDITION, OVER_SPAN, OVER_TIME, 
 from headgate.core.expressions.pointwise import Values, work_out
 from headgate.core.runs import runs
 from streams.stages.arrays import NO_TIME_NS
+from streams.stages.blocks import number_of
 from streams.stages.columns import StateColumns
 from streams.stages.count.walk import Walk, steps_to
 from streams.stages.derive.spans import Span, View
@@ -283,12 +283,6 @@ class Formula:
             self._views[number] = self.spans[number].look_back(ticks, rows, value)
         found = self._views[number].of(node.op.removesuffix(" over"))
         return np.where(np.isfinite(found), found, np.nan)
-
-
-def number_of(*what: str) -> int:
-    """A number that stands for some texts, the same in every process."""
-    digest = hashlib.sha256("\0".join(what).encode()).digest()
-    return int.from_bytes(digest[:8], "little", signed=True)
 
 
 def as_given(max_age: int | None) -> str:

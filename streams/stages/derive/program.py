@@ -12,13 +12,13 @@ from headgate.config.derived import in_order
 from headgate.config.feed import FeedConfig
 from headgate.config.rule import RuleConfig
 from streams.stages.arrays import NO_TIME_NS
+from streams.stages.blocks import number_of
 from streams.stages.derive.formula import (
     Formula,
     Memory,
     Named,
     as_given,
     described,
-    number_of,
 )
 from streams.stages.derive.rule import Rule, Turn
 from streams.stages.derive.spans import Span
@@ -226,7 +226,10 @@ def programs_of(
     feeds: Mapping[str, FeedConfig], rules: Mapping[str, RuleConfig]
 ) -> dict[str, Program]:
     """By feed, those that have derived channels or rules."""
-    of = {feed: {name: rule for name, rule in rules.items() if feed in rule.feed} for feed in feeds}
+    of = {
+        feed: {name: rule for name, rule in rules.items() if rule.when and feed in rule.feed}
+        for feed in feeds
+    }
     return {
         name: Program(name, feed, of[name])
         for name, feed in feeds.items()

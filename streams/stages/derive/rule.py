@@ -19,7 +19,8 @@ from headgate.config.rule import RuleConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.expressions.nodes import Node
 from streams.stages.arrays import NO_TIME_NS
-from streams.stages.derive.formula import Formula, Memory, Named, as_given, number_of
+from streams.stages.blocks import number_of
+from streams.stages.derive.formula import Formula, Memory, Named, as_given
 from streams.stages.derive.ticks import Ticks
 
 #: Of what is remembered, by place: whether an alarm is open; since when what it tells of has been

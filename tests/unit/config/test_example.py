@@ -40,6 +40,7 @@ _EXAMPLES = {
     "rule.overheated.clear_for",
     "rule.overheated.feed",
     "rule.overheated.for",
+    "rule.overheated.severity",
     "rule.overheated.text",
     "rule.overheated.when",
     "sink.influxdb.bucket",

@@ -1,0 +1,1 @@
+"""What rules have to say of devices: alarms."""
