@@ -80,8 +80,12 @@ def written(unit: str) -> str:
     """A unit that a device writes as a person would: ``KW`` as ``kW``, itself where it is known."""
     if not unit or is_unit(unit):
         return unit
-    found = spellings(_bare(unit))
-    return found[0] if len(found) == 1 else _bare(unit) if is_unit(_bare(unit)) else unit
+    bare = _bare(unit)
+    if is_unit(bare):
+        return bare
+    # A point between letters is none of a product there, but of an abbreviation.
+    found = spellings(bare) if "." not in bare else ()
+    return found[0] if len(found) == 1 else unit
 
 
 def _common(units: Iterable[str], line: Straight | None) -> str:

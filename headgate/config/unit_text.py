@@ -28,11 +28,14 @@ OTHERWISE: Mapping[str, str] = {
     "U": "turn",
 }
 
-_SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "º": "°", "−": "-", **dict.fromkeys("·⋅×∙", "*")})
+#: Signs that look alike, or mean the same; the second C is Cyrillic.
+_SIGNS = str.maketrans(
+    {"С": "C", "℃": "°C", "℉": "°F", "º": "°", "−": "-", **dict.fromkeys("·⋅×∙", "*")}
+)
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 #: A temperature in two words.
-_DEGREES = re.compile(r"(?:deg(?:rees?)?\.?|grad) ?([CFK])", re.IGNORECASE)
+_DEGREES = re.compile(r"(?:deg(?:rees?)?\.?|grad|st\.?) ?([CFK])", re.IGNORECASE)
 
 _PIECE = re.compile(
     r"(?P<n>Δ?°?[^\W\d]\w*|%RH|[%‰°])"

@@ -1,7 +1,8 @@
-"""Feeds whose topics could match the same message, told apart: no configuration may have such.
+"""Feeds whose topics could match the same message, told apart.
 
 What is not needed of a pattern is given up: a channel that the topic names gets a feed of its own,
-with its level as it is; a feed whose topics another one matches as well goes into that.
+with its level as it is; a feed whose topics another one matches as well goes into that. Where
+neither helps both stand if each gets what it was made of: the topic that says more is asked first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from headgate.config.overlap import topics_overlap
+from headgate.config.overlap import are_tied, rank, topics_overlap
 from headgate.config.payload_path import parts_of
 from headgate.discover.feeds import Proposed, of_roles
 from headgate.discover.payloads import together
@@ -23,14 +24,17 @@ _STEPS = 50
 
 
 def apart(proposed: Sequence[Proposed]) -> tuple[list[Proposed], list[Proposed]]:
-    """Feeds that no message is of two of, and those that were given up for that."""
+    """Feeds that take what they were made of, and those that were given up for that."""
     waiting = deque(sorted(proposed, key=lambda each: each.topic))
     kept: list[Proposed] = []
     given_up: list[Proposed] = []
     steps = _STEPS * len(waiting)
+    beside: set[frozenset[str]] = set()
     while waiting:
         one = waiting.popleft()
-        other = next((each for each in kept if topics_overlap(each.topic, one.topic)), None)
+        meeting = (each for each in kept if topics_overlap(each.topic, one.topic))
+        free = (each for each in meeting if frozenset((each.topic, one.topic)) not in beside)
+        other = next(free, None)
         if other is None:
             kept.append(one)
             continue
@@ -40,6 +44,9 @@ def apart(proposed: Sequence[Proposed]) -> tuple[list[Proposed], list[Proposed]]
             continue
         kept = [each for each in kept if each is not other]
         parts, less = _resolved(one, other)
+        if less and _take_their_own(one, other):
+            beside.add(frozenset((one.topic, other.topic)))
+            parts, less = [one, other], []
         waiting.extendleft(parts)
         given_up += less
     return kept, given_up
@@ -57,6 +64,15 @@ def _resolved(one: Proposed, other: Proposed) -> tuple[list[Proposed], list[Prop
         return [joined], []
     less, more = sorted((one, other), key=lambda each: (each.messages, each.topic))
     return [more], [less]
+
+
+def _take_their_own(one: Proposed, other: Proposed) -> bool:
+    """Whether each of two feeds gets the messages that it was made of, beside the other."""
+    if one.source is None or other.source is None or are_tied(one.topic, other.topic):
+        return False
+    first, second = sorted((one, other), key=lambda each: rank(each.topic))
+    topics = second.source[1] if second.source is not None else []
+    return not any(topics_overlap(first.topic, topic.name) for topic in topics)
 
 
 def _divided(one: Proposed) -> list[Proposed]:

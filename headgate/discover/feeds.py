@@ -21,6 +21,7 @@ from headgate.discover.fields import (
     completed,
     described,
     device_paths,
+    mixed_kinds,
     mixed_units,
     time_of,
     values_of,
@@ -28,7 +29,7 @@ from headgate.discover.fields import (
 from headgate.discover.leaves import path_of
 from headgate.discover.names import channel_names
 from headgate.discover.payloads import Written, pairs_in
-from headgate.discover.records import different, shaped, unit_in, units_beside
+from headgate.discover.records import different, powers_beside, shaped, unit_in, units_beside
 from headgate.discover.roles import Roles, roles
 from headgate.discover.topics import Pattern
 from headgate.discover.traffic import Topic
@@ -159,7 +160,7 @@ def _of_values(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed 
         said = different(units.get(level, ()))
         keys = channel_keys(seen)
         mixed = mixed_units(path, seen, said)
-        comments += [mixed] if mixed else []
+        comments += [mixed] if mixed else mixed_kinds(path, seen) if keys is None else []
         if mixed or (keys is None and seen.count):
             channels.pop(names[path])
             continue
@@ -209,8 +210,7 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
         channels, left_out = _named_channels(shape.names, shape.units)
     else:
         taken |= shape.beside
-        found_values = values_of(records)
-        channels, left_out = channels_of(found_values, taken, units_beside(found_values))
+        channels, left_out = _channels(records, taken)
     made.comments += [*shape.comments, *left_out]
     if not channels:
         why = "nothing in it is a number, or a word that is known for one"
@@ -219,6 +219,17 @@ def _of_objects(found: Roles, topics: Sequence[Topic], how: Written) -> Proposed
     made.notes = {each.name: each.note for each in channels}
     _take_senml(made, topics, records)
     return made
+
+
+def _channels(records: Sequence[Record], taken: set[str]) -> tuple[list[Channel], list[str]]:
+    """The channels of records, and what to know of those that are left out."""
+    found = values_of(records)
+    powers = powers_beside(found)
+    channels, left_out = channels_of(found, taken | {*powers.values()}, units_beside(found))
+    for each in channels:
+        if each.path in powers:
+            each.keys["power_of_ten"] = powers[each.path]
+    return channels, left_out
 
 
 def _formats(how: Written) -> dict[str, Any]:
@@ -377,6 +388,7 @@ def _named_channels(
             continue
         keys = channel_keys(values)
         if keys is None:
+            comments += mixed_kinds(path, values)
             continue
         keys = completed(path, keys, values, said)
         channels.append(Channel(called[path], path, keys, described(values)))

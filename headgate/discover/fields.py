@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, permutations
 from math import inf
 
 from connectors.formats.numbers import number_in
 from headgate.config.payload_path import parts_of
 from headgate.config.suffixes import alike
 from headgate.core.clock import NS_PER_S
+from headgate.discover.called import is_called_a_count, unit_of
 from headgate.discover.leaves import leaves
 from headgate.discover.names import channel_names
 from headgate.discover.payloads import is_number
@@ -25,6 +26,7 @@ from headgate.discover.values import (
     of_mixed_units,
     of_units,
     reads,
+    split_unit,
     states_of,
     writings,
 )
@@ -32,6 +34,12 @@ from headgate.discover.values import (
 #: Values of one path that are kept, and paths of one kind of message.
 _MOST_VALUES = 60
 MOST_CHANNELS = 200
+
+#: Fields that two of are tried for being date and time of day.
+_TIME_FIELDS = 4
+
+#: Longer texts are no numbers.
+_LONGEST_NUMBER = 64
 
 #: Messages that tell a name from a number that counts.
 _ENOUGH = 4
@@ -65,56 +73,18 @@ _NO_CHANNELS = frozenset(
     packetid frameid tid mid index deviceid serial sn model vendor""".split()  # noqa: SIM905
 )
 
-#: Units as names end with them, and as they are written.
-_UNITS = {
-    "degc": "C", "celsius": "C", "c": "C", "tc": "C", "degf": "F", "fahrenheit": "F", "f": "F",
-    "tf": "F", "k": "K", "kelvin": "K", "w": "W", "watt": "W", "watts": "W", "kw": "kW", "mw": "mW",
-    "kwh": "kWh", "wh": "Wh", "v": "V", "volt": "V", "volts": "V", "mv": "mV", "a": "A", "amp": "A",
-    "amps": "A", "ma": "mA", "hz": "Hz", "khz": "kHz", "bar": "bar", "mbar": "mbar", "hpa": "hPa",
-    "kpa": "kPa", "pa": "Pa", "psi": "psi", "pct": "%", "percent": "%", "ppm": "ppm", "ppb": "ppb",
-    "lux": "lx", "lx": "lx", "db": "dB", "dbm": "dBm", "rpm": "1/min", "mm": "mm", "cm": "cm",
-    "km": "km", "kmh": "km/h", "kph": "km/h", "ms": "ms", "l": "l", "m3": "m3", "m3h": "m3/h",
-    "lmin": "l/min", "lpm": "l/min", "kg": "kg", "nm": "Nm", "mms": "mm/s", "rh": "%",
+#: What is called so beside the seconds of a time is the rest of it, and how many are a second.
+_PARTS_OF_SECONDS = {
+    "ns": "ns", "us": "us", "micros": "us", "microseconds": "us", "ms": "ms", "millis": "ms",
+    "milliseconds": "ms",
 }  # fmt: skip
-
-#: What names have in them that end with a unit of one letter: phase_a is no current.
-_OF_LETTERS = {
-    "c": ("temp", "dew"), "f": ("temp", "dew"), "k": ("temp",),
-    "w": ("power", "watt", "leistung"), "v": ("volt", "spannung", "batt", "supply"),
-    "a": ("curr", "amp", "strom"), "l": ("vol", "level", "liter", "litre"),
-}  # fmt: skip
+_IN_A_SECOND = {"ns": 10**9, "us": 10**6, "ms": 10**3}
 
 #: A number that is no time by its name is one when it is never farther from its arrival, ns.
 _CLOSE_NS = 3600 * NS_PER_S
 
-#: Words that names of counts have in them.
-_COUNTS = frozenset([
-    "energy", "energie", "total", "totalizer", "count", "counter", "counts", "pulses", "pieces",
-    "parts", "cycles", "starts", "runtime", "hours", "wh", "kwh", "mwh", "zaehler", "teile",
-])  # fmt: skip
-
-#: Words that are of counts where the unit is one that is counted: production in kWh, and not in kW.
-_AMOUNTS = frozenset([
-    "consumed", "consumption", "produced", "production", "yield", "import", "export",
-    "delivered", "volume",
-])  # fmt: skip
-_COUNTED_UNITS = frozenset(["Wh", "kWh", "MWh", "m3", "l", "kg", "km"])
-
-#: Words of what is measured at a moment, whatever else the name says.
-_MOMENTARY = frozenset([
-    "power", "leistung", "watt", "watts", "current", "strom", "amp", "amps", "voltage",
-    "spannung", "volt", "volts", "temp", "temperature", "percent", "pct", "level", "pressure",
-    "druck", "frequency", "speed", "rate", "flow", "factor", "humidity",
-])  # fmt: skip
-
-#: What a word is.
-_WORDS = re.compile(r"[A-Z]?[a-zäöü]+|[A-Z]+(?![a-z])")
-
 #: Places that values are told apart by.
 _MOST_PLACES = 1000
-
-#: The last word of a name: behind a sign, or a capital behind small letters.
-_LAST_WORD = re.compile(r"(?:[_\s.-]|(?<=[a-z])(?=[A-Z]))([A-Za-z0-9%/]+)$")
 
 
 @dataclass(slots=True)
@@ -151,6 +121,7 @@ class Values:
         before = self._last.get(of)
         if isinstance(value, str):
             self.turns += isinstance(before, str) and before != value
+            self._compare(value, before)
         elif _is_plain(value) and _is_plain(before):
             self.rises += value > before  # type: ignore[operator]
             self.falls += value < before  # type: ignore[operator]
@@ -166,6 +137,19 @@ class Values:
             value = value[:200]
         if len(self.some) < _MOST_VALUES and isinstance(value, str | int | float | bool | None):
             self.some[type(value), value] = None
+
+    def _compare(self, text: str, before: object) -> None:
+        """Count a rise or fall of a number in a text, in the same unit as the one before it."""
+        if not isinstance(before, str) or text == before:
+            return
+        one, other = split_unit(before[:_LONGEST_NUMBER]), split_unit(text[:_LONGEST_NUMBER])
+        if one is None or other is None or one[1] != other[1]:
+            return
+        numbers = [number_in(each.replace(",", ".")) for each in (one[0], other[0])]
+        if numbers[0] is None or numbers[1] is None:
+            return
+        self.rises += numbers[1] > numbers[0]
+        self.falls += numbers[1] < numbers[0]
 
 
 @dataclass(slots=True)
@@ -232,9 +216,25 @@ def time_of(records: Sequence[Record]) -> Table | None:
         rank = (not is_named, "recei" in name or "updat" in name, path.count("."), path)
         if best is None or rank < best[0]:
             best = (rank, {"path": path, **table})
-    if best is None:
-        return None
-    return _with_nanoseconds(best[1], records)
+    return _date_and_time(records) if best is None else _with_nanoseconds(best[1], records)
+
+
+def _date_and_time(records: Sequence[Record]) -> Table | None:
+    """The time that stands in two fields, a date and a time of day; None where there is none."""
+    first = records[0]
+    around = [] if first.around is first.record else leaves(first.around, into_lists=False)
+    paths = [
+        path
+        for path, value in [*leaves(first.record, into_lists=False), *around]
+        if isinstance(value, str) and is_time_name(path)
+    ]
+    arrival_ns = [each.arrived_ns for each in records]
+    for date, time in permutations(paths[:_TIME_FIELDS], 2):
+        pairs = [(_at(each, date), _at(each, time)) for each in records]
+        texts = [f"{one} {other}" for one, other in pairs if one is not None and other is not None]
+        if len(texts) == len(records) and (table := time_table(date, texts, arrival_ns)):
+            return {"path": [date, time], **table}
+    return None
 
 
 def _is_close(path: str, table: Table, values: Sequence[object], arrival_ns: Sequence[int]) -> bool:
@@ -247,19 +247,33 @@ def _is_close(path: str, table: Table, values: Sequence[object], arrival_ns: Seq
 
 
 def _with_nanoseconds(table: Table, records: Sequence[Record]) -> Table:
-    """The same with the nanoseconds that stand beside whole seconds, if any do."""
+    """The same with the nanoseconds that stand beside whole seconds, if any do, or the like."""
     path = str(table["path"])
     parent = path.rpartition(".")[0]
     if table.get("unit") != "s":
         return table
     for other, value in leaves(records[0].record, into_lists=False):
-        is_beside = other.rpartition(".")[0] == parent and "nano" in other[len(parent) :].casefold()
-        if is_beside and type(value) is int:
-            both: Table = {**table, "path": [path, other], "unit": ["s", "ns"]}
+        unit = _part_of_second(other.rpartition(".")[2].casefold(), is_alone=bool(parent))
+        if other.rpartition(".")[0] == parent and unit and type(value) is int:
+            both: Table = {**table, "path": [path, other], "unit": ["s", unit]}
             values = [_at(each, other) for each in records]
-            if all(type(each) is int and 0 <= each < 10**9 for each in values):
+            most = _IN_A_SECOND[unit]
+            if all(type(each) is int and 0 <= each < most for each in values):
                 return both
     return table
+
+
+def _part_of_second(name: str, *, is_alone: bool) -> str:
+    """The unit of what stands beside a time and is called so; empty for what is no part of it.
+
+    Args:
+        name: The last key.
+        is_alone: Whether nothing but the time is beside it: then a unit alone is a name.
+    """
+    if "nano" in name:
+        return "ns"
+    word = re.sub("^tv_|(?<=s)ec$", "", name)
+    return _PARTS_OF_SECONDS.get(word, "") if is_alone else ""
 
 
 def device_paths(records: Sequence[Record], taken: set[str]) -> list[tuple[str, bool]]:
@@ -337,6 +351,7 @@ def channels_of(
             continue
         keys = channel_keys(values)
         if keys is None:
+            comments += mixed_kinds(path, values)
             continue
         keys = completed(path, keys, values, said)
         proposed.append((values.count, path, keys, described(values)))
@@ -366,6 +381,21 @@ def mixed_units(path: str, values: Values, units: Sequence[str] = ()) -> str:
             "table of suffix can say what they mean."
         )
     return ""
+
+
+def mixed_kinds(path: str, values: Values) -> list[str]:
+    """What to tell of what is now a number and now a word, so that it is no channel; maybe none.
+
+    Args:
+        path: Where it stands.
+        values: What stood there.
+    """
+    some = [value for value in values.distinct if value is not None and value != ""]
+    is_text = [isinstance(value, str) and not is_number(value) for value in some]
+    if 4 * is_text.count(False) < len(some) or True not in is_text:
+        return []
+    shown = [repr(some[is_text.index(kind)]) for kind in (False, True)]
+    return [f"Left out: {path}, which is now a number and now a text: {', '.join(shown)}."]
 
 
 def channel_keys(values: Values) -> Keys | None:
@@ -404,34 +434,12 @@ def completed(path: str, keys: Keys, values: Values, units: Sequence[str] = ()) 
     if keys.get("type") == "text":
         return keys
     # What stands behind the values is nearer to them than what stands beside.
-    unit = alike(units) if units and "suffix" not in keys else unit_of(path, keys)
+    beside = alike(units) if units and "suffix" not in keys else ""
+    unit = str(keys.get("unit", "")) or beside or unit_of(path, keys)
     keys = {**({"unit": unit} if unit else {}), **keys}
     only_rises = values.rises >= _ENOUGH - 1 and not values.falls and values.low >= 0
-    is_count = only_rises and "states" not in keys and _is_called_a_count(path, str(unit))
+    is_count = only_rises and "states" not in keys and is_called_a_count(path, str(unit))
     return {**keys, "counter": True} if is_count else keys
-
-
-def _is_called_a_count(path: str, unit: str) -> bool:
-    """Whether what is called so, in this unit, counts up."""
-    words = {word.casefold() for word in _WORDS.findall(parts_of(path)[-1])}
-    if not words.isdisjoint(_MOMENTARY) or (unit and unit not in _COUNTED_UNITS):
-        return False
-    return not words.isdisjoint(_COUNTS | (_AMOUNTS if unit else frozenset()))
-
-
-def unit_of(path: str, keys: Keys) -> str:
-    """The unit that stands behind the values, or that the name ends with; empty for none."""
-    suffix = keys.get("suffix")
-    if isinstance(suffix, str):
-        return suffix.removeprefix("°") or suffix
-    last = parts_of(path)[-1]
-    if last in ("tC", "tF"):
-        return last[1:]
-    found = _LAST_WORD.search(last)
-    word = "" if found is None else found[1].casefold()
-    if len(word) == 1 and not any(part in last.casefold() for part in _OF_LETTERS.get(word, ())):
-        return ""
-    return _UNITS.get(word, "")
 
 
 def _is_measured(path: str, values: Values, units: Sequence[str]) -> bool:

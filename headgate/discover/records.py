@@ -15,13 +15,14 @@ from headgate.core.units import format_duration
 from headgate.discover.fields import Record, Values
 from headgate.discover.leaves import leaves, path_of
 from headgate.discover.times import is_time_name
+from headgate.discover.values import PAIR_VALUES
 
 #: Keys of records that are a name and a value each.
 _PAIR_NAMES = (
     "resourceName", "name", "n", "id", "tag", "tagName", "channel", "key", "metric", "nodeId",
     "sensor", "parameter", "signal", "type", "variable", "item", "address", "label", "point",
+    "object", "objectName", "objectId",
 )  # fmt: skip
-PAIR_VALUES = ("value", "v", "val", "Value", "reading", "data", "state")
 
 #: Keys beside them that say how good a value is, what says that it is, and its unit.
 _QUALITY = ("q", "quality", "Quality", "good", "status", "isGood")
@@ -34,7 +35,15 @@ _BAD_OF_UA = 1 << 30
 
 #: OPC DA's code of what is good, which are the bits that say so, and its largest.
 _GOOD_OF_DA, _MOST_OF_DA = 0xC0, 0xFF
-_UNIT_KEYS = ("unit", "u", "uom", "units", "unitOfMeasurement", "unit_of_measurement", "einheit")
+
+#: Keys that a unit stands under, in small letters.
+_UNIT_KEYS = (
+    "unit", "u", "uom", "units", "unitofmeasurement", "unit_of_measurement", "einheit", "unite",
+    "unité", "unidad", "unita", "unità",
+)  # fmt: skip
+
+#: Powers of ten that scale factors are.
+_MOST_POWER = 10
 
 #: A longer text is no unit.
 _LONGEST_UNIT = 16
@@ -86,7 +95,8 @@ class Shaped:
 
 def unit_in(record: Mapping[str, object]) -> str:
     """The unit that a record says its value is in; empty for none."""
-    said = (record[key] for key in _UNIT_KEYS if isinstance(record.get(key), str))
+    by_name = {str(key).casefold(): value for key, value in record.items()}
+    said = (by_name[key] for key in _UNIT_KEYS if isinstance(by_name.get(key), str))
     return str(next(said, ""))[:_LONGEST_UNIT]
 
 
@@ -101,14 +111,18 @@ def units_beside(found: Mapping[str, Values]) -> dict[str, list[str]]:
     for path, values in found.items():
         if values.high >= values.low and not is_time_name(path) and not _is_count(path):
             numbers.setdefault(_above(path), []).append(path)
+    by_name: dict[str, str] = {}
+    for path in found:
+        by_name.setdefault(path.casefold(), path)
     units = {}
     for path in found:
         above, key = _above(path), path.rpartition(".")[2]
-        is_value = key in PAIR_VALUES and _has_numbers(found[path])
+        is_value = key.casefold() in PAIR_VALUES and _has_numbers(found[path])
         is_value |= numbers.get(above) == [path]
         places = [f"{above}{each}" for each in _UNIT_KEYS] if is_value else []
-        places += [f"{path}_unit", f"{path}Unit", f"{path}_units"]
-        said = next((found[place] for place in places if place in found and place != path), None)
+        places += [f"{path}_unit", f"{path}unit", f"{path}_units"]
+        known = (by_name.get(place.casefold()) for place in places)
+        said = next((found[place] for place in known if place not in (None, path)), None)
         texts = [] if said is None else [each for each in said.distinct if each is not None]
         if texts and all(isinstance(each, str) for each in texts):
             units[path] = different(map(str, texts))
@@ -118,6 +132,20 @@ def units_beside(found: Mapping[str, Values]) -> dict[str, list[str]]:
 def _has_numbers(values: Values) -> bool:
     texts = (each for each in values.distinct if isinstance(each, str))
     return values.high >= values.low or any(number_text(text) is not None for text in texts)
+
+
+def powers_beside(found: Mapping[str, Values]) -> dict[str, str]:
+    """By path of a value, that of the power of ten it is multiplied by, as SunSpec calls them."""
+    powers = {}
+    for path in found:
+        beside = found.get(f"{path}_SF")
+        if beside is not None and all(_is_power(each) for each in beside.distinct):
+            powers[path] = f"{path}_SF"
+    return powers
+
+
+def _is_power(value: object) -> bool:
+    return type(value) is int and -_MOST_POWER <= value <= _MOST_POWER
 
 
 def _above(path: str) -> str:

@@ -30,10 +30,18 @@ PATTERNS = (
     "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%y %H:%M:%S", "%d-%m-%Y %H:%M:%S",
     "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT", "%d %b %Y %H:%M:%S",
     "%d-%b-%Y %H:%M:%S", "%a %b %d %H:%M:%S %Y", "%Y%m%d%H%M%S", "%Y%m%d %H%M%S",
-    "%H:%M:%S %d.%m.%Y", "%H:%M:%S %d/%m/%Y",
+    "%H:%M:%S %d.%m.%Y", "%H:%M:%S %d/%m/%Y", "%A, %d %B %Y %H:%M:%S", "%d %B %Y %H:%M:%S",
+    "%B %d, %Y %H:%M:%S", "%Y-%m-%d %I:%M:%S %p",
 )  # fmt: skip
 
 _UNITS = ("s", "ms", "us", "ns")
+
+#: Other beginnings that numbers count from: of GPS and NTP, of spreadsheets, Windows and .NET.
+_EPOCHS: tuple[Table, ...] = (
+    {"unit": "s", "epoch": "gps"}, {"unit": "ms", "epoch": "gps"}, {"unit": "s", "epoch": "ntp"},
+    {"unit": "d", "epoch": "1899-12-30"}, {"unit": "100ns", "epoch": "1601-01-01"},
+    {"unit": "100ns", "epoch": "0001-01-01"},
+)  # fmt: skip
 
 #: Names that a time has, in small letters without signs between.
 _NAMES = frozenset(
@@ -74,6 +82,10 @@ def tables(value: object) -> Iterator[Table]:
     if isinstance(value, str):
         yield {"unit": "iso8601"}
         yield from ({"pattern": pattern} for pattern in PATTERNS)
+        if value.strip().startswith("/Date("):
+            yield {"unit": "ms"}
+    if isinstance(value, int | float) and value > 0:
+        yield from _EPOCHS
 
 
 def offsets(
@@ -107,7 +119,9 @@ def time_table(path: str, values: Sequence[object], arrival_ns: Sequence[int]) -
         if found is None:
             continue
         off = median(map(abs, found))
-        if off <= (_FAR_NS if is_named else _NEAR_NS) and (best is None or off < best[0]):
+        # A number of anything may be some days of a spreadsheet: of other epochs only now is one.
+        most_ns = _FAR_NS if is_named and "epoch" not in table else _NEAR_NS
+        if off <= most_ns and (best is None or off < best[0]):
             best = (off, {**table, **_zone(table, values, found)})
     return None if best is None else best[1]
 

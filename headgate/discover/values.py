@@ -22,6 +22,11 @@ _MOST_STATES, _LONGEST_STATE = 8, 32
 #: What a channel may say of how its values are written.
 Keys = dict[str, object]
 
+#: Keys that a value stands under, in an object of its own.
+PAIR_VALUES = (
+    "value", "v", "val", "Value", "reading", "data", "state", "presentValue", "present_value",
+)  # fmt: skip
+
 #: Words for "there is no reading", as they are compared: from device firmware and home automation,
 #: in the languages that the rest of Europe writes its firmware in.
 NO_READING = frozenset(
@@ -39,9 +44,15 @@ _PAIRS = (
     ("locked", "unlocked"), ("lock", "unlock"), ("up", "down"), ("start", "stop"),
     ("pressed", "released"), ("charging", "discharging"), ("ein", "aus"), ("an", "aus"),
     ("auf", "zu"), ("offen", "geschlossen"), ("ja", "nein"), ("oui", "non"), ("ouvert", "fermé"),
-    ("marche", "arrêt"), ("si", "no"), ("sí", "no"), ("aperto", "chiuso"), ("abierto", "cerrado"),
+    ("marche", "arrêt"), ("si", "no"), ("sí", "no"), ("sì", "no"), ("да", "нет"), ("вкл", "выкл"),
+    ("aperto", "chiuso"), ("abierto", "cerrado"),
     ("encendido", "apagado"), ("acceso", "spento"), ("aan", "uit"), ("sim", "não"), ("tak", "nie"),
-    ("zał", "wył"), ("motion", "no_motion"), ("present", "absent"), ("enable", "disable"),
+    ("zał", "wył"), ("wahr", "falsch"), ("vrai", "faux"), ("verdadero", "falso"), ("vero", "falso"),
+    ("geöffnet", "geschlossen"), ("ouverte", "fermée"), ("abierta", "cerrada"),
+    ("encendida", "apagada"), ("aperta", "chiusa"), ("accesa", "spenta"), ("activo", "inactivo"),
+    ("activa", "inactiva"), ("attivo", "inattivo"), ("aktiv", "inaktiv"), ("actif", "inactif"),
+    ("marcha", "paro"), ("läuft", "steht"), ("otwarte", "zamknięte"), ("włączony", "wyłączony"),
+    ("motion", "no_motion"), ("present", "absent"), ("enable", "disable"),
 )  # fmt: skip
 
 _STATES = {word: 1 - at for pair in reversed(_PAIRS) for at, word in enumerate(pair)}
@@ -55,7 +66,7 @@ PRESENCE = frozenset(
 #: A number as people write it, and what stands behind it: letters and signs of units, and a power.
 _WITH_UNIT = re.compile(
     r"\s*([+-]?(?:\d[\d.,'’ \xa0\u2009\u202f]*|[.,]\d+)(?:[eE][+-]?\d+)?)"
-    r"\s*((?:[^\W\d_]|[°%‰\"]){1,10}[²³23]?(?:[ ·*/](?:[^\W\d_]|[°%]){1,6}[²³23]?)?)?\s*"
+    r"\s*((?:[^\W\d_]\.?|[°%‰\"]){1,10}[²³23]?(?:[ ·*/](?:[^\W\d_]\.?|[°%]){1,6}[²³23]?)?)?\s*"
 )
 
 _EXPONENT = re.compile(r"[eE][+-]?\d+$")
@@ -195,9 +206,14 @@ def unit_keys(suffixes: Sequence[str]) -> Keys | None:
         kept = written(kept)
         if not kept:
             return None
-        keys["unit"] = kept.removeprefix("°") or kept
+        keys["unit"] = without_degree(kept)
     unit = str(keys.get("unit", ""))
     return None if problem(unit, {text: text for text in suffixes}) else keys
+
+
+def without_degree(unit: str) -> str:
+    """A unit of temperature by its letter; any other as it is."""
+    return unit.lstrip("°º") or unit
 
 
 def of_units(values: Sequence[object]) -> bool:

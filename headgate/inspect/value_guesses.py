@@ -15,8 +15,8 @@ from headgate.config.feed import FeedConfig
 from headgate.config.suffixes import line_behind, written
 from headgate.core.errors import DataError
 from headgate.discover.leaves import leaves
-from headgate.discover.records import PAIR_VALUES, unit_in
-from headgate.discover.values import NO_READING, split_unit, writings
+from headgate.discover.records import unit_in
+from headgate.discover.values import NO_READING, PAIR_VALUES, split_unit, writings
 
 #: Changes to a feed: keys from its table on, and what is put there; None takes it away.
 Changes = tuple[tuple[tuple[str, ...], Any], ...]
