@@ -10,6 +10,7 @@ BUILT_IN = {
     "influxdb": "connectors.sinks.influxdb.component:INFLUXDB",
     "local_store": "connectors.sinks.local_store.component:LOCAL_STORE",
     "mqtt": "connectors.sinks.mqtt.component:MQTT",
+    "webhook": "connectors.sinks.webhook.component:WEBHOOK",
 }
 
 #: Tables of earlier versions, each with its type: a sink that is called as the table is.

@@ -117,8 +117,11 @@ class SinkComponent(Component[MakeSink]):
         probe: For ``headgate check --connect``.
         points_file: Where it keeps points, if it keeps them on this machine in a SQLite file with
             the tables and views of the local store.
+        passes_over: Whether a sink of this table lets a point go by, knowingly and by nothing but
+            the table: it says yes to it and keeps nothing. None: it keeps all.
     """
 
     kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
     probe: Probe | None = None
     points_file: Callable[[Any, Config], Path] | None = None
+    passes_over: Callable[[Any, Point], bool] | None = None

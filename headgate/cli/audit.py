@@ -124,6 +124,7 @@ def _points(account: SinkAccount) -> dict[str, Any]:
         "acknowledged": account.acknowledged,
         "waiting": account.waiting,
         "let_go": dict(account.let_go),
+        "passed_over": account.passed_over,
         "refused": account.refused,
         "evicted_records": account.evicted,
         "let_go_ever": dict(account.let_go_ever),
@@ -175,7 +176,8 @@ def _print_sinks(result: Audit, console: Console) -> None:
     table = Table(title="Points in the log by sink", title_justify="left")
     table.add_column("sink")
     table.add_column("of")
-    for name in ("points", "acknowledged", "waiting", "thinned", "given up", "refused", "evicted"):
+    columns = ("points", "acknowledged", "passed over", "waiting", "thinned", "given up")
+    for name in (*columns, "refused", "evicted"):
         table.add_column(name, justify="right")
     for (sink, name), account in result.sinks.items():
         given_up = {reason: n for reason, n in account.let_go.items() if reason != "thinned"}
@@ -184,6 +186,7 @@ def _print_sinks(result: Audit, console: Console) -> None:
             name,
             str(account.made),
             str(account.acknowledged),
+            str(account.passed_over),
             str(account.waiting),
             str(account.let_go["thinned"]),
             ", ".join(f"{count} {reason}" for reason, count in given_up.items()) or "0",

@@ -23,6 +23,7 @@ from headgate.config.references import (
     shared_targets,
     unknown_sources,
     unreadable,
+    unusable,
 )
 from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
@@ -63,6 +64,8 @@ def load_config(path: Path, *, check_files: bool = True) -> Config:
         problems.extend(crossed_sources(config))
     if config is not None and check_files:
         problems.extend(unreadable(config))
+        if not problems:
+            problems.extend(unusable(config))
     if problems or config is None:
         raise ConfigError(_report(path, lines_of_keys(text), problems))
     return config

@@ -18,13 +18,14 @@ from headgate.config.certificates import key_problem
 from headgate.config.derived import derived_problems
 from headgate.config.former import NO_SINK, Written, has_sink, written_sources
 from headgate.config.lines import KeyPath
-from headgate.config.named import Named, named
+from headgate.config.named import Named, named, tables_of
 from headgate.config.overlap import are_tied
 from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
 from headgate.config.rule import rule_problems
 from headgate.config.schema import Config, LogConfig, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
+from headgate.config.table import Table
 from headgate.config.values import Role
 from headgate.core.components import component
 from headgate.core.errors import ConfigError
@@ -96,6 +97,14 @@ def unreadable(config: Config) -> Iterator[Problem]:
                 ("model", name, "package"),
                 f"expected a model package, found no model.toml in {model.package}",
             )
+
+
+def unusable(config: Config) -> Iterator[Problem]:
+    """What tables say themselves that does not fit, once all that they name can be read."""
+    for key, table in tables_of(config):
+        if isinstance(table, Table):
+            for own, what in table.unusable(config):
+                yield Problem((*key, own), what)
 
 
 def shared_targets(config: Config) -> Iterator[Problem]:

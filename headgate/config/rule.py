@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from string import Formatter
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headgate.config.derived import expression_problems
+from headgate.config.named_text import TextPart, text_parts
 from headgate.config.table import Table
 from headgate.config.values import Flag, Name, entries_of
 from headgate.core.expressions.known import known_false, known_true
@@ -57,20 +57,6 @@ _OF_CONDITIONS = ("for_", "clear", "clear_for", "max_age")
 
 SensorFault = Literal["dropout", "stuck", "flat", "spike", "noise", "drift"]
 Severity = Literal["minor", "major", "critical"]
-
-
-class TextPart(NamedTuple):
-    """A part of a rule's text.
-
-    Attributes:
-        plain: Letters as they are.
-        name: What is put in behind them; empty at the end.
-        form: How it is written, as Python's ``format`` has it.
-    """
-
-    plain: str
-    name: str
-    form: str
 
 
 class RuleConfig(Table):
@@ -219,27 +205,15 @@ def read_text(text: str) -> tuple[TextPart, ...]:
         ValueError: It holds something else than names in braces, or another form than one of a
             number.
     """
-    try:
-        found = list(Formatter().parse(text))
-    except ValueError:
-        raise ValueError(
-            'expected names in braces, such as "{device}: {temperature:.1f} °C"; a brace that is '
-            'meant is written twice: "{{"'
-        ) from None
-    parts = []
-    for plain, name, form, conversion in found:
-        if name == "" or conversion is not None:
+    names = "a channel, or one of device, feed, rule and severity"
+    parts = text_parts(text, names, "{device}: {temperature:.1f} °C")
+    for part in parts:
+        if part.form and _FORMAT.fullmatch(part.form) is None:
             raise ValueError(
-                'expected a channel, or one of device, feed, rule and severity, between "{" and '
-                '"}", and behind a colon at most how its number is written'
+                f'expected a form such as ".1f" behind the colon, got "{part.form[:40]}"; digits '
+                "behind the point, and one of f, e, g, d and %, are all there is"
             )
-        if form and _FORMAT.fullmatch(form) is None:
-            raise ValueError(
-                f'expected a form such as ".1f" behind the colon, got "{form[:40]}"; digits behind '
-                "the point, and one of f, e, g, d and %, are all there is"
-            )
-        parts.append(TextPart(plain, name or "", form or ""))
-    return tuple(parts)
+    return parts
 
 
 class RuleProblem(NamedTuple):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from headgate.config.schema import Config
 
 
 class Table(BaseModel):
@@ -14,6 +18,13 @@ class Table(BaseModel):
 
     def insecure(self) -> Iterator[str]:
         """What of it works and is not secure: ``key: what is wrong; what to do``, a line each."""
+        yield from ()
+
+    def unusable(self, config: Config) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+        """What of it does not fit the whole file, or what it names: the key and what is wrong.
+
+        Asked once the whole file is checked, and all that it names can be read.
+        """
         yield from ()
 
 

@@ -188,6 +188,12 @@ class Telemetry:
             ["sink", "reason"],
             registry=registry,
         )
+        self.passed_over = Counter(
+            "headgate_passed_over_notifications",
+            "Notifications that a sink did not tell by themselves, by reason.",
+            ["sink", "reason"],
+            registry=registry,
+        )
         self.missed_records = Counter(
             "headgate_missed_records",
             "Records that retention deleted before this consumer had read them.",

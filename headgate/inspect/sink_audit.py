@@ -12,11 +12,13 @@ Points are counted as they stand in the log: one that a replay has written twice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from connectors.sinks.configured import configured_sinks
-from connectors.sinks.points import Kind
+from connectors.sinks.configured import configured_sinks, sink_component
+from connectors.sinks.points import Kind, Point, told_points
+from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
 from headgate.core.log import ANOMALIES, Log, StoredRecord, TopicPartition, records_between
@@ -40,6 +42,8 @@ class SinkAccount:
         let_go: Those that will not be sent, by reason: ``thinned`` (they are in points of longer
             windows, which have an account of their own), and ``age`` and ``room``, the limits of
             ``[forward]``.
+        passed_over: Those that the sink said yes to and keeps nothing of, because its table says
+            so: an alarm that nobody wants to be told of.
         refused: Those that the sink refused for good; they are in quarantine.
         evicted: Records that the log deleted before the sink had taken them, since the beginning.
         let_go_ever: Like ``let_go``, since the beginning; the records may have left the log.
@@ -49,6 +53,7 @@ class SinkAccount:
     acknowledged: int = 0
     waiting: int = 0
     let_go: Counter[str] = field(default_factory=Counter)
+    passed_over: int = 0
     refused: int = 0
     evicted: int = 0
     let_go_ever: Counter[str] = field(default_factory=Counter)
@@ -104,6 +109,7 @@ class SinkAuditor:
         self._log = log
         self._since_ms = since_ms
         self._sinks = configured_sinks(config)
+        self._passes_over = {name: _passes_over(config.sink[name]) for name in self._sinks}
         self._refused: Counter[tuple[str, Kind]] = Counter()
         self.accounts: dict[tuple[str, str], SinkAccount] = {}
 
@@ -130,12 +136,13 @@ class SinkAuditor:
         for backlog in backlogs.values():
             await backlog.look()
         for number, (at, (start, end)) in enumerate(bounds.items()):
-            points = await self._points(kind, at, start, end)
+            points, passed_over = await self._points(kind, at, start, end, sinks)
             for sink, backlog in backlogs.items():
                 account = self.accounts.setdefault(
                     (sink, kind if number == 0 else f"{kind}, thinned"), SinkAccount()
                 )
-                self._settle(account, backlog, backlog.tiers[number], points, start)
+                tier = backlog.tiers[number]
+                self._settle(account, backlog, tier, points, passed_over[sink], start)
 
     def _settle(
         self,
@@ -143,6 +150,7 @@ class SinkAuditor:
         backlog: Backlog,
         tier: Tier,
         points: Mapping[int, int],
+        passed_over: Mapping[int, int],
         start: int,
     ) -> None:
         places = Places(backlog, tier)
@@ -153,7 +161,8 @@ class SinkAuditor:
             if place == WAITING:
                 account.waiting += count
             elif place == ACKNOWLEDGED:
-                account.acknowledged += count
+                account.acknowledged += count - passed_over.get(offset, 0)
+                account.passed_over += passed_over.get(offset, 0)
             else:
                 account.let_go[place] += count
             account.made += count
@@ -165,15 +174,29 @@ class SinkAuditor:
             {reason: tier.counts[reason] for reason in tier.counts if reason != EVICTED}
         )
 
-    async def _points(self, kind: Kind, at: TopicPartition, start: int, end: int) -> dict[int, int]:
-        """By offset, the points that each record becomes."""
+    async def _points(
+        self, kind: Kind, at: TopicPartition, start: int, end: int, sinks: Sequence[str]
+    ) -> tuple[dict[int, int], dict[str, dict[int, int]]]:
+        """By offset, the points that each record becomes; by sink, those that it passes over."""
         points: dict[int, int] = {}
+        passed_over: dict[str, dict[int, int]] = {sink: {} for sink in sinks}
+        choosy = {sink: chosen for sink in sinks if (chosen := self._passes_over[sink])}
         async for page in records_between(self._log, at, start, end):
             for record in page:
-                points[record.offset] = (
-                    points_in(record) if kind == "aggregates" else _told_in(record)
-                )
-        return points
+                if kind == "aggregates":
+                    points[record.offset] = points_in(record)
+                    continue
+                points[record.offset] = _told_in(record)
+                told = self._told(record) if choosy else ()
+                for sink, passes_over in choosy.items():
+                    passed_over[sink][record.offset] = sum(map(passes_over, told))
+        return points, passed_over
+
+    def _told(self, record: StoredRecord) -> Sequence[Point]:
+        try:
+            return told_points(record, self._config.gateway.name)
+        except (DataError, ValueError, TypeError, OverflowError):
+            return ()  # as a whole in quarantine
 
     def settle_refused(self) -> None:
         """Tell what was refused from what was written, once all has been read."""
@@ -196,3 +219,9 @@ def _told_in(record: StoredRecord) -> int:
         return kind.count(record.value) if kind.topic == ANOMALIES else 0
     except DataError:
         return 0
+
+
+def _passes_over(chosen: Chosen) -> Callable[[Point], bool] | None:
+    """Which points a configured sink passes over; None: it keeps all."""
+    passes_over = sink_component(chosen).passes_over
+    return None if passes_over is None else partial(passes_over, chosen.table)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from headgate.config.rule import RuleConfig, TextPart
+from headgate.config.named_text import TextPart
+from headgate.config.rule import RuleConfig
 from headgate.core.text import shortest
 
 #: Stands in a text for a value that is missing.

@@ -43,6 +43,10 @@ _EXAMPLES = {
     "rule.overheated.severity",
     "rule.overheated.text",
     "rule.overheated.when",
+    "sink.operator.type",
+    "sink.operator.url",
+    "sink.operator.secret_file",
+    "sink.operator.token_file",
     "sink.influxdb.bucket",
     "sink.influxdb.org",
     "sink.influxdb.token_file",
@@ -96,7 +100,7 @@ def test_lines_that_are_commented_out_show_the_defaults(tmp_path: Path) -> None:
 
     assert len(switched_on - _EXAMPLES) > 30
     assert configs[0] == configs[1]
-    assert list(configs[0].sink) == ["influxdb", "local_store", "mqtt"]
+    assert list(configs[0].sink) == ["influxdb", "local_store", "operator", "mqtt"]
 
 
 def test_every_table_is_shown() -> None:

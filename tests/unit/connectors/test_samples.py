@@ -28,6 +28,12 @@ _EXAMPLES = {
     "source",
     "ignore",
     "token_env",
+    "token_file",
+    "secret_env",
+    "secret_file",
+    "url_env",
+    "url_file",
+    "body",
     "ca_file",
     # Only with another transport.
     "path",

@@ -1,0 +1,1 @@
+"""What sinks that tell people have in common: what is told, of which points, and how often."""

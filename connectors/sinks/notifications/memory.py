@@ -1,0 +1,105 @@
+"""What a sink that tells people remembers over restarts and kills: a small file.
+
+It is written as a whole and put in the place of the one before, so it is there whole after a power
+cut. What is told is noted after it was told: who is killed between the two tells it again, under
+the same id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from connectors.sinks.notifications.notification import Notification
+from headgate.core.errors import TransientError
+from headgate.core.folders import make_folder, sync_folder
+
+_logger = structlog.get_logger()
+
+#: Things of which it is remembered what was told last, and ids that were told; the oldest go first.
+MOST_KNOWN: Final = 10_000
+
+
+class Memory:
+    """What was told.
+
+    Args:
+        path: A file of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # By what it is of: how that was when it was told last, and how severe.
+        self._last: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._is_changed = False
+
+    def load(self) -> None:
+        """Take up what the last process has left; what can't be read is told, and left."""
+        try:
+            self._take(orjson.loads(self._path.read_bytes()))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            _logger.warning(
+                "What was told can't be read; some of it may be told again, under the same id.",
+                file=str(self._path),
+                error=str(error),
+            )
+
+    def save(self) -> None:
+        """See it on the disk, if it has changed. Blocks.
+
+        Raises:
+            TransientError: It is not.
+        """
+        if not self._is_changed:
+            return
+        new = self._path.with_name(self._path.name + ".new")
+        try:
+            make_folder(self._path.parent)
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(handle, "wb") as file:  # noqa: PTH123  (of a handle)
+                file.write(orjson.dumps(self._written()))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise TransientError(f"{self._path}: {error.strerror or error}") from error
+        self._is_changed = False
+
+    def has_told(self, told: Notification) -> bool:
+        """Whether just this was told, as far as is remembered."""
+        return told.id in self._ids
+
+    def says_nothing_new(self, told: Notification) -> bool:
+        """Whether what was told last of the same thing says as much."""
+        word, rank = self._last.get(told.identity, ("", 0))
+        return word == told.word and told.rank <= rank
+
+    def note(self, told: Notification) -> None:
+        """This was told."""
+        self._ids[told.id] = None
+        self._ids.move_to_end(told.id)
+        self._last[told.identity] = (told.word, told.rank)
+        self._last.move_to_end(told.identity)
+        while len(self._ids) > MOST_KNOWN:
+            self._ids.popitem(last=False)
+        while len(self._last) > MOST_KNOWN:
+            self._last.popitem(last=False)
+        self._is_changed = True
+
+    def _written(self) -> dict[str, Any]:
+        return {"ids": list(self._ids), "last": [[key, *each] for key, each in self._last.items()]}
+
+    def _take(self, written: Mapping[str, Any]) -> None:
+        ids = {str(each): None for each in written["ids"]}
+        last = {str(key): (str(word), int(rank)) for key, word, rank in written["last"]}
+        self._ids, self._last = OrderedDict(ids), OrderedDict(last)

@@ -1,0 +1,1 @@
+"""Notifications by HTTP, a request each."""

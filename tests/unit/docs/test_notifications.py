@@ -1,0 +1,66 @@
+"""The page on notifications: its tables can be used, and its keys are all there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from connectors.sinks.notifications.config import NotificationsConfig
+from headgate.config.load import load_config
+from tests.unit.docs.test_docs import ROOT
+
+_PAGE = (ROOT / "docs/notifications.md").read_text()
+_TABLES = re.findall(r"```toml\n(.*?)```", _PAGE, re.DOTALL)
+
+#: What tables name that do not show it themselves.
+_REST = """
+[feed.pump]
+topic = "hall/{device}/pump"
+channels.temperature = { unit = "°C" }
+[feed.press-1]
+topic = "hall/{device}/press"
+channels.force = { unit = "kN" }
+[rule]
+overheated = { feed = "pump", when = "temperature > 80" }
+dry = { feed = "pump", when = "temperature > 90" }
+"""
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.mark.parametrize("table", _TABLES, ids=lambda text: text.partition("]")[0])
+def test_every_table_can_be_used(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the files and variables that it names."""
+    for name in re.findall(r'_file = "(.*?)"', table):
+        (tmp_path / name).write_text(_content(name))
+    for name in re.findall(r'_env = "(.*?)"', table):
+        monkeypatch.setenv(name, _content(name))
+    (tmp_path / "headgate.toml").write_text(table + ("" if "[feed" in table else _REST))
+
+    assert load_config(tmp_path / "headgate.toml").sink
+
+
+def _content(name: str) -> str:
+    return _SECRET if "secret" in name.lower() else "https://hooks.example/T/B"
+
+
+def test_every_key_is_told_with_its_default() -> None:
+    """And none that there is not."""
+    told = dict(re.findall(r"^\| `(\w+)` \| (\S.*?) \|", _PAGE, re.MULTILINE))
+    fields = NotificationsConfig.model_fields
+
+    assert told.keys() == fields.keys()
+    for key in ("of", "feeds", "devices", "rules", "states"):
+        words = ", ".join(f'"{each}"' for each in fields[key].default)
+        assert told[key] == f"`[{words}]`"
+    assert told["severity"] == f'`"{fields["severity"].default}"`'
+
+
+def test_the_receiver_is_one() -> None:
+    """It can at least be read."""
+    (receiver,) = re.findall(r"```python\n(.*?)```", _PAGE, re.DOTALL)
+
+    compile(receiver, "receiver", "exec")
