@@ -17,16 +17,19 @@ from headgate.discover.leaves import leaves, path_of
 from headgate.discover.times import is_time_name
 from headgate.discover.values import PAIR_VALUES
 
-#: Keys of records that are a name and a value each.
+#: Keys of records that are a name and a value each; large letters are small ones.
 _PAIR_NAMES = (
-    "resourceName", "name", "n", "id", "tag", "tagName", "channel", "key", "metric", "nodeId",
+    "resourcename", "name", "n", "id", "tag", "tagname", "channel", "key", "metric", "nodeid",
     "sensor", "parameter", "signal", "type", "variable", "item", "address", "label", "point",
-    "object", "objectName", "objectId",
+    "object", "objectname", "objectid", "dataitemid", "displayname", "itemname",
 )  # fmt: skip
 
 #: Keys beside them that say how good a value is, what says that it is, and its unit.
-_QUALITY = ("q", "quality", "Quality", "good", "status", "isGood")
+_QUALITY = ("q", "quality", "Quality", "good", "status", "isGood", "qc", "qualityCode")
 _GOOD = ("True", "'GOOD'", "'Good'", "'good'", "'OK'", "'ok'", "192", "'192'")
+
+#: Those of them that are of nothing else.
+_SAYS_NOTHING_ELSE = ("quality", "Quality", "qc", "qualityCode")
 
 #: Keys of codes of which 0 says that there is nothing wrong; and the least code of OPC UA that says
 #: that there is.
@@ -202,7 +205,9 @@ def _find_pairs(found: Shaped) -> None:
     dicts = [each.record for each in found.records if isinstance(each.record, dict)]
     if not dicts or len(dicts) < len(found.records):
         return
-    for name in _PAIR_NAMES:
+    keys = {key: key.casefold() for key in dicts[0] if isinstance(key, str)}
+    names = [key for wanted in _PAIR_NAMES for key, plain in keys.items() if plain == wanted]
+    for name in names:
         for value in PAIR_VALUES:
             if name == value or not all(name in each and value in each for each in dicts):
                 continue
@@ -211,14 +216,32 @@ def _find_pairs(found: Shaped) -> None:
                 continue
             if len(set(texts)) > _MOST_NAMES or not _are_pairs(dicts, name, value):
                 continue
-            found.keys["pairs"] = {"name": name, "value": value}
+            inner = _value_in([each[value] for each in dicts])
+            if inner is None:
+                continue
+            found.keys["pairs"] = {"name": name, "value": f"{value}.{inner}" if inner else value}
             found.names = {}
             for each in dicts:
-                found.names.setdefault(each[name], []).append(each[value])
+                said = each[value]
+                found.names.setdefault(each[name], []).append(said[inner] if inner else said)
                 if unit := unit_in(each):
                     found.units.setdefault(each[name], []).append(unit)
             _find_quality(found, dicts)
             return
+
+
+def _value_in(values: Sequence[Any]) -> str | None:
+    """The key of the value itself, where each stands in an object with what is said of it.
+
+    Empty where values stand there; None where objects do that are none.
+    """
+    if not any(isinstance(each, dict | list) for each in values):
+        return ""
+    if not all(isinstance(each, dict) for each in values):
+        return None
+    keys = (key for key in PAIR_VALUES if all(key in each for each in values))
+    found = next(keys, None)
+    return found if found is not None and _are_pairs(values, found, found) else None
 
 
 def _are_pairs(dicts: Sequence[dict[str, object]], name: str, value: str) -> bool:
@@ -246,6 +269,11 @@ def _find_quality(found: Shaped, dicts: Sequence[dict[str, object]]) -> None:
         elif has_zero and not good:
             found.comments.append(
                 f"{key} says 0, which is good in OPC UA and bad in OPC DA: if it says how good "
+                f'values are, give quality = {{ path = "{key}", good = … }}.'
+            )
+        elif not good and key in _SAYS_NOTHING_ELSE:
+            found.comments.append(
+                f"{key} says {', '.join(sorted({*map(repr, said)})[:3])}: if it says how good "
                 f'values are, give quality = {{ path = "{key}", good = … }}.'
             )
         goods = {*map(repr, good)}
