@@ -58,6 +58,9 @@ _CONSTANTS = frozenset(
     ["speed_of_light", "boltzmann_constant", "elementary_charge", "molar_gas_constant"]
 )
 
+#: Units of one letter that is another one's in large or small; that is meant sooner: Kg, KB, KA.
+_RARE = frozenset(["gauss", "barn", "molar", "debye", "poise", "year", "unified_atomic_mass_unit"])
+
 #: Letters one after the other; so many of them are tried large and small each by itself, and so
 #: many units that they may be.
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -173,7 +176,8 @@ def spellings(text: str) -> tuple[str, ...]:
     at = 0
     for word in _LETTERS.finditer(text):
         between = text[at : word.start()]
-        names = [each for each in _cases(word[0]) if _is_known(units, each)] or [word[0]]
+        names = [each for each in _cases(word[0]) if _is_known(units, each)]
+        names = [each for each in names if not _is_rare(units, each)] or names or [word[0]]
         found = [f"{before}{between}{name}" for before in found for name in names][:_MOST_SPELLINGS]
         at = word.end()
     every = {f"{each}{text[at:]}" for each in found} - {text}
@@ -286,6 +290,10 @@ def _unit(
 
 def _is_known(units: UnitRegistry[Any], name: str) -> bool:
     return any(unit not in _CONSTANTS for _, unit, _ in units.parse_unit_name(name))
+
+
+def _is_rare(units: UnitRegistry[Any], name: str) -> bool:
+    return all(unit in _RARE for _, unit, _ in units.parse_unit_name(name))
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

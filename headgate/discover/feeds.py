@@ -29,7 +29,14 @@ from headgate.discover.fields import (
 from headgate.discover.leaves import path_of
 from headgate.discover.names import channel_names
 from headgate.discover.payloads import Written, pairs_in
-from headgate.discover.records import different, powers_beside, shaped, unit_in, units_beside
+from headgate.discover.records import (
+    different,
+    powers_beside,
+    shaped,
+    unclaimed,
+    unit_in,
+    units_beside,
+)
 from headgate.discover.roles import Roles, roles
 from headgate.discover.topics import Pattern
 from headgate.discover.traffic import Topic
@@ -47,6 +54,8 @@ _MOSTLY = 0.8
 
 #: Base fields of SenML.
 _SENML = frozenset({"bn", "bt", "bv", "bu"})
+
+_NO_TIME = "No field is the time of all messages: their arrival counts."
 
 #: Windows for feeds that send seldom, s.
 _WINDOWS_S = (10, 60, 300, 900, 3600, 6 * 3600, 86_400)
@@ -225,11 +234,12 @@ def _channels(records: Sequence[Record], taken: set[str]) -> tuple[list[Channel]
     """The channels of records, and what to know of those that are left out."""
     found = values_of(records)
     powers = powers_beside(found)
-    channels, left_out = channels_of(found, taken | {*powers.values()}, units_beside(found))
+    units = units_beside(found)
+    channels, left_out = channels_of(found, taken | {*powers.values()}, units)
     for each in channels:
         if each.path in powers:
             each.keys["power_of_ten"] = powers[each.path]
-    return channels, left_out
+    return channels, [*left_out, *unclaimed(found, units)]
 
 
 def _formats(how: Written) -> dict[str, Any]:
@@ -258,7 +268,7 @@ def _take_senml(made: Proposed, topics: Sequence[Topic], records: Sequence[Recor
     )
     if outcome is not None and outcome.refusal is None and outcome.has_value:
         made.table = table
-        made.comments.clear()
+        made.comments = [each for each in made.comments if each != _NO_TIME]
 
 
 def _read(
@@ -330,7 +340,7 @@ def _add_time(made: Proposed, records: Sequence[Record]) -> set[str]:
     """Add the time, if there is one; the paths that it takes."""
     time = time_of(records)
     if time is None:
-        made.comments.append("No field is the time of all messages: their arrival counts.")
+        made.comments.append(_NO_TIME)
         return set()
     made.table["time"] = time
     if str(time.get("zone", "")).startswith("Etc/"):

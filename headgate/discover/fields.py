@@ -26,6 +26,7 @@ from headgate.discover.values import (
     of_mixed_units,
     of_units,
     reads,
+    says_nothing,
     split_unit,
     states_of,
     writings,
@@ -390,7 +391,11 @@ def mixed_kinds(path: str, values: Values) -> list[str]:
         path: Where it stands.
         values: What stood there.
     """
-    some = [value for value in values.distinct if value is not None and value != ""]
+    some = [
+        value
+        for value in values.distinct
+        if value is not None and not (isinstance(value, str) and says_nothing(value))
+    ]
     is_text = [isinstance(value, str) and not is_number(value) for value in some]
     if 4 * is_text.count(False) < len(some) or True not in is_text:
         return []

@@ -29,6 +29,7 @@ from headgate.discover.values import (
     PRESENCE,
     are_hexadecimal,
     are_states,
+    is_known_unit,
     split_unit,
     states_of,
 )
@@ -420,7 +421,7 @@ def _rows(texts: Sequence[str], delimiter: str) -> list[list[list[str]]] | None:
     if not least <= width <= _MOST_COLUMNS:
         return None
     # A sentence has commas as well.
-    data = [row for row in every if any(number_text(cell.replace(",", ".")) for cell in row)]
+    data = [row for row in every if any(is_number(cell.replace(",", ".")) for cell in row)]
     return found if 2 * len(data) >= len(every) else None
 
 
@@ -446,6 +447,8 @@ def _columns(rows: Sequence[Sequence[str]], arrived_ns: int) -> list[str]:
             has_time = True
         elif full and sum(map(is_number, full)) >= _MOSTLY * len(full):
             names.append(f"c{at + 1}")
+        elif names and names[-1] == f"c{at}" and full and all(map(is_known_unit, full)):
+            names.append(f"c{at}_unit")
         else:
             names.append("")
     return names

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from connectors.formats.numbers import number_text
 from connectors.formats.paths import array_below
 from headgate.core.clock import NS_PER_S
 from headgate.core.units import format_duration
 from headgate.discover.fields import Record, Values
 from headgate.discover.leaves import leaves, path_of
 from headgate.discover.times import is_time_name
-from headgate.discover.values import PAIR_VALUES
+from headgate.discover.values import PAIR_VALUES, is_known_unit, split_unit
 
 #: Keys of records that are a name and a value each; large letters are small ones.
 _PAIR_NAMES = (
@@ -124,6 +123,9 @@ def units_beside(found: Mapping[str, Values]) -> dict[str, list[str]]:
         is_value |= numbers.get(above) == [path]
         places = [f"{above}{each}" for each in _UNIT_KEYS] if is_value else []
         places += [f"{path}_unit", f"{path}unit", f"{path}_units"]
+        tables = (above, _above(above.removesuffix("."))) if above else (above,)
+        places += [f"{table}{each}.{key}" for table in tables for each in ("unit", "units")]
+        places += [f"{above}1"] if key == "0" and _are_units(found.get(f"{above}1")) else []
         known = (by_name.get(place.casefold()) for place in places)
         said = next((found[place] for place in known if place not in (None, path)), None)
         texts = [] if said is None else [each for each in said.distinct if each is not None]
@@ -132,9 +134,31 @@ def units_beside(found: Mapping[str, Values]) -> dict[str, list[str]]:
     return {path: some for path, some in units.items() if some}
 
 
+def unclaimed(found: Mapping[str, Values], units: Mapping[str, object]) -> list[str]:
+    """What to tell of units that change and may be those of any of several values.
+
+    Args:
+        found: What stands at each path.
+        units: By path, the units that are known to be its own.
+    """
+    comments = []
+    for path, values in found.items():
+        is_one = path.rpartition(".")[2].casefold() in _UNIT_KEYS and _are_units(values)
+        texts = different(map(str, values.distinct)) if is_one else []
+        if len(texts) > 1 and not any(_above(each) == _above(path) for each in units):
+            shown = ", ".join(f'"{text}"' for text in texts)
+            comments.append(f"{path} changes ({shown}): leave out the channel whose unit it is.")
+    return comments
+
+
+def _are_units(values: Values | None) -> bool:
+    texts = [] if values is None else values.distinct
+    return bool(texts) and all(isinstance(each, str) and is_known_unit(each) for each in texts)
+
+
 def _has_numbers(values: Values) -> bool:
     texts = (each for each in values.distinct if isinstance(each, str))
-    return values.high >= values.low or any(number_text(text) is not None for text in texts)
+    return values.high >= values.low or any(split_unit(text) is not None for text in texts)
 
 
 def powers_beside(found: Mapping[str, Values]) -> dict[str, str]:

@@ -69,6 +69,9 @@ _WITH_UNIT = re.compile(
     r"\s*((?:[^\W\d_]\.?|[°%‰\"]){1,10}[²³23]?(?:[ ·*/](?:[^\W\d_]\.?|[°%]){1,6}[²³23]?)?)?\s*"
 )
 
+#: A longer text is no unit.
+_LONGEST_UNIT = 16
+
 _EXPONENT = re.compile(r"[eE][+-]?\d+$")
 
 #: More kinds of units behind one channel's values are no units.
@@ -147,8 +150,8 @@ def writings(values: Sequence[object]) -> Iterator[Keys]:
     """
     texts = list(dict.fromkeys(each for each in values if isinstance(each, str)))
     odd = [text for text in texts if number_text(text) is None and not is_literal(text)]
-    missing = [text for text in odd if plain(text) in NO_READING]
-    rest = [text for text in odd if plain(text) not in NO_READING]
+    missing = [text for text in odd if says_nothing(text)]
+    rest = [text for text in odd if not says_nothing(text)]
     keys: Keys = {}
     if missing:
         keys["missing"] = missing[0] if len(missing) == 1 else missing
@@ -157,6 +160,17 @@ def writings(values: Sequence[object]) -> Iterator[Keys]:
         yield {**keys, "base": 16}
         return
     yield from ({**keys, **each} for each in _numbers_or_words(texts, rest))
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text says that there is no reading, maybe with a unit behind that."""
+    word, _, unit = text.strip().partition(" ")
+    return plain(text) in NO_READING or (plain(word) in NO_READING and is_known_unit(unit))
+
+
+def is_known_unit(text: str) -> bool:
+    """Whether a text is a unit as a device may write it."""
+    return 0 < len(text) <= _LONGEST_UNIT and is_unit(written(text.strip()))
 
 
 def states_of(words: Sequence[str]) -> Keys | None:
@@ -221,7 +235,7 @@ def of_units(values: Sequence[object]) -> bool:
     full = [value for value in values if value is not None and value != ""]
     split = [split_unit(text) for text in full if isinstance(text, str)]
     units = [part[1] for part in split if part is not None and part[1]]
-    return 2 * len(units) > len(full) and all(is_unit(written(unit)) for unit in units)
+    return 2 * len(units) > len(full) and all(map(is_known_unit, units))
 
 
 def of_mixed_units(values: Sequence[object]) -> list[str]:
@@ -231,7 +245,7 @@ def of_mixed_units(values: Sequence[object]) -> list[str]:
         values: Values of one channel.
     """
     first: dict[str, str] = {}
-    texts = [each for each in values if isinstance(each, str) and plain(each) not in NO_READING]
+    texts = [each for each in values if isinstance(each, str) and not says_nothing(each)]
     split = [split_unit(text) for text in texts]
     if 2 * sum(each is not None for each in split) <= len(texts) or are_hexadecimal(texts):
         return []

@@ -35,10 +35,14 @@ def _found(topic: str, payloads: list[Any], rounds: int = 4) -> tuple[dict[str, 
         (["850 W", "1.2 KW"], {"unit": "W", "suffix": ["W", "KW"]}),
         (["1.2 KW", "1.4 KW"], {"unit": "kW", "suffix": "KW"}),
         (["1.2 KW", "850 W"], {"unit": "kW", "suffix": ["KW", "W"]}),
+        (["1 KB", "2 KB"], {"unit": "kB", "suffix": "KB"}),
         (["1 GB", "200 MB", "30 KB"], {"unit": "GB", "suffix": ["GB", "MB", "KB"]}),
         (["5 g", "1 Kg"], {"unit": "g", "suffix": ["g", "Kg"]}),
         (["5 wh", "6 kwh"], {"unit": "Wh", "suffix": ["wh", "kwh"]}),
         (["30 Min", "2 Std"], {"unit": "Min", "suffix": ["Min", "Std"]}),
+        (["3 Kg", "- Kg"], {"unit": "kg", "missing": "- Kg", "suffix": "Kg"}),
+        (["3 °C", "--- °C"], {"unit": "C", "missing": "--- °C", "suffix": "°C"}),
+        (["80 st.C", "81 st.C"], {"unit": "st.C", "suffix": "st.C"}),
         (["5 Karton", "6 Karton"], {"unit": "Karton", "suffix": "Karton"}),
         (["21C", "70F", "22C"], {"unit": "C", "suffix": ["C", "F"]}),
         (["000C", "001A", "002F"], {"base": 16}),
@@ -74,6 +78,11 @@ def test_units_behind_values_are_one_unit_or_none(
         lambda value, unit: {"p": value, "unit": unit, "state": "on"},
         lambda value, unit: {"list": [{"name": "p", "value": value, "unit": unit}]},
         lambda value, unit: {"value": value, "unit": unit},
+        lambda value, unit: {"p": [value, unit]},
+        lambda value, unit: {"values": {"p": value}, "units": {"p": unit}},
+        lambda value, unit: [{"n": "p", "u": unit, "v": value}],
+        lambda value, unit: f"p;unit\n{value};{unit}\n",
+        lambda value, unit: f"{value};{unit}",
     ],
 )
 def test_a_unit_beside_a_value_that_changes_mixes_nothing(record: Any) -> None:  # noqa: ANN401
@@ -136,3 +145,25 @@ def test_what_has_a_unit_is_no_time(record: dict[str, Any], channels: dict[str, 
     feed, _ = _found("m/d1/data", [record])
 
     assert {name: each.get("unit", "") for name, each in feed["channels"].items()} == channels
+
+
+def test_a_unit_that_changes_and_may_be_of_several_values_is_told() -> None:
+    """But not where the values say theirs."""
+    texts = []
+    for values in ([1.2, 850], ["1.2 kW", "850 W"]):
+        both = zip(values, ("kW", "W"), strict=True)
+        said = [{"p": value, "unit": unit, "q": 1} for value, unit in both]
+        texts.append(_found("m/d1/data", said)[1])
+
+    assert '# unit changes ("kW", "W"): leave out the channel whose unit it is.' in texts[0]
+    own = [{"p": {"value": text, "unit": text[-2:]}, "q": 1} for text in ("1.2 kW", "850  W")]
+    assert "leave out" not in _found("m/d1/data", own)[1].casefold()
+
+
+def test_a_table_may_have_units_behind_its_numbers() -> None:
+    feed, _ = _found("m/d1/data", ["t;h\n20.5 °C;40 %\n", "t;h\n21.5 °C;41 %\n"])
+
+    assert feed["channels"] == {
+        "t": {"unit": "C", "suffix": "°C"},
+        "h": {"unit": "%", "suffix": "%"},
+    }
