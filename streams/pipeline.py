@@ -32,9 +32,9 @@ from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.results import Aggregates, Anomaly, Availability, Scores
+from headgate.core.results import Anomaly, Availability, Scores
 from headgate.core.runs import runs
-from headgate.core.stage import Rejected, Selection, Snapshot, StateBlock, StatefulStage
+from headgate.core.stage import Selection, Snapshot, StateBlock, StatefulStage
 from headgate.core.telemetry import Telemetry
 from models.package import ModelPackage
 from streams.heirs import Heirs
@@ -188,10 +188,9 @@ class Pipeline:
         self._monitor.go_back(channels)
         for route in self._routes:
             route.framer.forget(Selection(devices, channels))
-        self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
         alarms = derived.alarms + self._alarmer.process([], health, anomalies)
         told = (followed.changes, derived.rows, alarms)
-        return Results(aggregates, anomalies, health, [], (), devices, *told)
+        return self._counted(Results(aggregates, anomalies, health, [], (), devices, *told))
 
     def _work_on(self, rows: int, turn: Turn, moved: NDArray[np.int32]) -> Results:
         """All stages behind the first."""
@@ -214,10 +213,10 @@ class Pipeline:
             health = self._monitor.process(aggregates)
         anomalies = self._score(cleaned.main, derived.in_order)
         rejected = (*on_time.rejected, *cleaned.rejected)
-        self._count(rows, cleaned.main, aggregates, anomalies, rejected)
         alarms = derived.alarms + self._alarmer.process(turn.states, health, anomalies)
         told = (followed.changes, derived.rows, alarms)
-        return Results(aggregates, anomalies, health, turn.states, rejected, moved, *told)
+        results = Results(aggregates, anomalies, health, turn.states, rejected, moved, *told)
+        return self._counted(results, rows, cleaned.main)
 
     def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
         """Take note of what was said of whether devices are there.
@@ -233,7 +232,9 @@ class Pipeline:
         ]
         moved = np.unique(np.concatenate([np.empty(0, np.int32), *(rows for rows, _ in said)]))
         alarms = self._alarmer.process(states, [], [])
-        return Results(concat_aggregates([]), [], [], states, (), moved, alarms=alarms)
+        return self._counted(
+            Results(concat_aggregates([]), [], [], states, (), moved, alarms=alarms)
+        )
 
     def hold(self, batch: Batch) -> Results:
         """Take note of what channels hold by what a broker had retained.
@@ -294,11 +295,11 @@ class Pipeline:
             for detector in self._detectors.values()
             for anomaly in detector.close_silent(silence.silent)
         ]
-        self._count(0, Batch.empty(self.channels), aggregates, anomalies, ())
         devices = np.union1d(silence.devices, owing)
         alarms = derived.alarms + self._alarmer.process(silence.states, health, anomalies)
         told = (followed.changes, derived.rows, alarms)
-        return Results(aggregates, anomalies, health, silence.states, (), devices, *told)
+        results = Results(aggregates, anomalies, health, silence.states, (), devices, *told)
+        return self._counted(results)
 
     def is_alarmed(self, model: str, devices: NDArray[np.int32]) -> NDArray[np.bool_]:
         """bool[d]: whether this model has an anomaly open at these devices."""
@@ -435,32 +436,35 @@ class Pipeline:
     def _timed(self, stage: str) -> AbstractContextManager[None]:
         return nullcontext() if self._telemetry is None else self._telemetry.timed(stage)
 
-    def _count(
-        self,
-        rows: int,
-        cleaned: Batch,
-        aggregates: Aggregates,
-        anomalies: Sequence[Anomaly],
-        rejected: Sequence[Rejected],
-    ) -> None:
+    def _counted(self, results: Results, rows: int = 0, cleaned: Batch | None = None) -> Results:
+        """The same results, once they have been counted with the readings they came of."""
         telemetry, conflicts = self._telemetry, self._conflicts
         if telemetry is None or conflicts is None:
-            return
-        conflicts.look(rejected)
+            return results
+        conflicts.look(results.rejected)
         telemetry.processed_rows.inc(rows)
-        telemetry.aggregates.inc(len(aggregates))
-        if (cleaned.quality != 0).any():
+        telemetry.aggregates.inc(len(results.aggregates))
+        if cleaned is not None and (cleaned.quality != 0).any():
             for flag in _COUNTED:
                 count = int(np.count_nonzero(cleaned.quality & np.uint16(flag)))
                 telemetry.flagged.labels(str(flag.name).lower()).inc(count)
-        for part in rejected:
+        for part in results.rejected:
             telemetry.quarantined.labels(part.reason).inc(len(part.batch))
             note_rejected(part, telemetry.refused)
-        for anomaly in anomalies:
+        self._count_told(telemetry, results)
+        return results
+
+    def _count_told(self, telemetry: Telemetry, results: Results) -> None:
+        for anomaly in results.anomalies:
             if anomaly.revision == 0:
                 telemetry.anomalies.labels(anomaly.model, anomaly.severity).inc()
+        for alarm in results.alarms:
+            # That of an anomaly is told of again when the anomaly changes.
+            if alarm.is_open and alarm.time_ns == alarm.opened_ns:
+                telemetry.alarms.labels(alarm.rule, alarm.severity).inc()
         open_anomalies = sum(detector.open_events for detector in self._detectors.values())
         telemetry.open_anomalies.set(open_anomalies)
+        telemetry.open_alarms.set(self._deriver.open_alarms + self._alarmer.open_alarms)
         telemetry.unhealthy_sensors.set(self._monitor.unhealthy)
 
 

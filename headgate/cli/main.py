@@ -24,6 +24,7 @@ _COMMANDS = (
     "test",
     "status",
     "devices",
+    "alarms",
     "audit",
     "log",
     "quarantine",

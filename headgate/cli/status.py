@@ -145,6 +145,10 @@ def _print(status: dict[str, Any]) -> None:
         f"out        {totals['aggregates']:,.0f} aggregates, {totals['anomalies']:,.0f} anomalies "
         f"({totals['open_anomalies']:,.0f} open)"
     )
+    if totals.get("alarms") or totals.get("open_alarms"):
+        console.print(
+            f"alarms     {totals['open_alarms']:,.0f} open, {totals['alarms']:,.0f} since the start"
+        )
     held_back = ", ".join(f"{n:,.0f} {reason}" for reason, n in status["quarantined"].items() if n)
     console.print(f"quarantine {held_back or 'empty'}")
     if status.get("refused"):

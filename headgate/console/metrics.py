@@ -169,6 +169,8 @@ def status(
             "aggregates": samples.total("headgate_aggregates_total"),
             "anomalies": samples.total("headgate_anomalies_total"),
             "open_anomalies": samples.total("headgate_open_anomalies"),
+            "alarms": samples.total("headgate_alarms_total"),
+            "open_alarms": samples.total("headgate_open_alarms"),
             "windows": samples.total("headgate_windows_total"),
         },
         "quarantined": samples.by("headgate_quarantined_total", "reason"),

@@ -104,6 +104,10 @@ class Anomaly:
     tags: Tags = ()
 
 
+#: How grave an anomaly or an alarm is, the least first.
+SEVERITIES = ("minor", "major", "critical")
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """What a rule has to say of one device.
@@ -118,7 +122,8 @@ class Alarm:
         rule: Name of the rule in the configuration.
         start_ns: Event time from which on what it tells of has been so.
         opened_ns: Event time at which it opened: it had been so for long enough.
-        time_ns: Event time at which it opened, or was over.
+        time_ns: Event time at which it opened, or was over; of an anomaly that has changed, up to
+            which it has gone on.
         is_open: False once it is over.
         severity: ``"minor"``, ``"major"`` or ``"critical"``.
         text: What it says, with the values at which it opened.

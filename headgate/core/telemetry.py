@@ -97,6 +97,14 @@ class Telemetry:
         self.open_anomalies = Gauge(
             "headgate_open_anomalies", "Anomalies open at present.", registry=registry
         )
+        self.alarms = Counter(
+            "headgate_alarms", "Alarms opened.", ["rule", "severity"], registry=registry
+        )
+        self.open_alarms = Gauge(
+            "headgate_open_alarms",
+            "Alarms open at present, without those of anomalies.",
+            registry=registry,
+        )
         self.unhealthy_sensors = Gauge(
             "headgate_unhealthy_sensors", "Sensors that are not well.", registry=registry
         )

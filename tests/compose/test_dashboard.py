@@ -13,12 +13,13 @@ import yaml
 from connectors.sinks.points import (
     Point,
     aggregate_points,
+    alarm_points,
     anomaly_points,
     health_points,
     state_points,
 )
 from headgate.core.channels import Channel, ChannelTable
-from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
+from headgate.core.results import STATISTICS, Aggregates, Alarm, Anomaly, DeviceState, SensorHealth
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: dict[str, Any] = json.loads(
@@ -65,6 +66,14 @@ def anomaly_point() -> Point:
     return anomaly_points([anomaly], "gateway")[0]
 
 
+def alarm_point() -> Point:
+    """What the gateway writes for one alarm that is over, of a sensor."""
+    alarm = Alarm(
+        "pump", "p07", "stuck", 0, 1, 2, is_open=False, severity="major", text="t", channel="flow"
+    )
+    return alarm_points([alarm], "gateway")[0]
+
+
 def health_point() -> Point:
     """What the gateway writes for one sensor."""
     health = SensorHealth("pump", "p07", "flow", 9, "stuck", 5, 41.2, 0.3, (("line", "a"),))
@@ -90,6 +99,7 @@ def point_of(query: str) -> Point:
     assert match is not None, query
     makers = {
         '"anomalies"': anomaly_point,
+        '"alarms"': alarm_point,
         '"sensor_health"': health_point,
         '"device_state"': state_point,
     }

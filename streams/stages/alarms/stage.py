@@ -72,6 +72,11 @@ class Alarmer:
         """What the meaning of a snapshot depends on: rules may change under what is open."""
         return "alarms/1"
 
+    @property
+    def open_alarms(self) -> int:
+        """Alarms that are open; of anomalies the detectors know."""
+        return sum(map(len, self._open.values()))
+
     def process(
         self,
         states: Sequence[DeviceState],
@@ -198,7 +203,7 @@ class Alarmer:
             if rule.model != anomaly.model or not rule.enabled:
                 continue
             known = _Open(anomaly.start_ns, anomaly.opened_ns)
-            time_ns = anomaly.opened_ns if anomaly.is_open else anomaly.end_ns
+            time_ns = anomaly.end_ns if anomaly.revision else anomaly.opened_ns
             numbers = {"score": anomaly.peak_score, "threshold": anomaly.threshold}
             channel = anomaly.shares[0][0] if anomaly.shares else ""
             told = {"channel": channel, "model": anomaly.model, "verdict": anomaly.verdict}

@@ -199,6 +199,11 @@ class Program:
         for formula in self._formulas:
             formula.go_back(places)
 
+    @property
+    def open_alarms(self) -> int:
+        """Alarms that are open."""
+        return sum(rule.open_alarms for rule in self._rules)
+
     def memories(self) -> Iterator[tuple[int, Memory]]:
         """All that is remembered as a row for each place, by the number of its kind."""
         for name, memory in self._known.items():

@@ -151,6 +151,11 @@ class Rule:
                 values,
             )
 
+    @property
+    def open_alarms(self) -> int:
+        """How many are open."""
+        return int(np.count_nonzero(self.state["number"][:, _OPEN] == 1))
+
     def memories(self) -> Iterator[tuple[int, Memory]]:
         """What is remembered of alarms, by the number of its kind."""
         yield self.number, self.state

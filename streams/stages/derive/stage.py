@@ -133,6 +133,11 @@ class Deriver:
         """What the meaning of a snapshot depends on: not on the formulas, which it says itself."""
         return "derive/2"
 
+    @property
+    def open_alarms(self) -> int:
+        """Alarms of rules that are open."""
+        return sum(program.open_alarms for _, program in self._programs)
+
     def process(
         self, batch: Batch, watermark_of: WatermarkOf, jumps: NDArray[np.int64] = NO_JUMPS
     ) -> Derivation:

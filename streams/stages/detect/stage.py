@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.results import Anomaly, Scores
+from headgate.core.results import SEVERITIES, Anomaly, Scores
 from headgate.core.stage import Selection, StateBlock
 from models.package import Adapt
 from streams.stages.arrays import NO_TIME_NS, group_by
@@ -21,7 +21,6 @@ from streams.stages.health.verdict import is_of_sensors
 
 #: Severity by how far the peak is over the threshold. The scores of the shipped kinds grow
 #: linearly with the deviation, so twice the threshold is twice the deviation that was tolerated.
-_SEVERITIES = ("minor", "major", "critical")
 _SEVERITY_FROM = np.array([2.0, 5.0])
 
 
@@ -202,7 +201,7 @@ class Detector:
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self._extend()
         severity = block.get("severity", np.zeros(1, np.int8))
-        if not ((severity >= 0) & (severity < len(_SEVERITIES))).all():  # type: ignore[operator]
+        if not ((severity >= 0) & (severity < len(SEVERITIES))).all():  # type: ignore[operator]
             raise DataError("bad_record", "there is no such severity")
         for name, column in self._state.items():
             # What an older version did not remember is as in an event that has just begun.
@@ -360,7 +359,7 @@ class Detector:
             peak_ns=int(state["peak_ns"][row]),
             peak_score=float(state["peak_score"][row]),
             threshold=self._threshold * float(np.exp(state["lift"][row])),
-            severity=_SEVERITIES[int(state["severity"][row])],
+            severity=SEVERITIES[int(state["severity"][row])],
             # Equal shares in the model's order, so that the same scores give the same bytes.
             shares=tuple(sorted(named, key=lambda pair: -pair[1])),
             verdict="sensor" if state["is_of_sensors"][row] else "process",

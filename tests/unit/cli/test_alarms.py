@@ -1,0 +1,114 @@
+"""``headgate alarms``: what is open, the worst first, and what was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from connectors.logs.configured import open_log, topic, topic_specs
+from headgate.cli import main
+from headgate.config.load import load_config
+from headgate.core.clock import NS_PER_S, SystemClock
+from headgate.core.log import ANOMALIES, Record, TopicPartition
+from headgate.core.records import ALARMS_SCHEMA, alarms_record
+from headgate.core.results import Alarm
+
+_START_NS = 1_767_225_600 * NS_PER_S
+
+_HOT = Alarm(
+    "f",
+    "p1\n",
+    "hot",
+    _START_NS,
+    _START_NS + 30 * NS_PER_S,
+    _START_NS + 30 * NS_PER_S,
+    is_open=True,
+    severity="major",
+    text="p1: \u202e81 °C",
+    part=(("phase", "b"),),
+    tags=(("line", "a"),),
+)
+_DRY = replace(_HOT, rule="dry", severity="critical", device="p2", start_ns=_START_NS - 60, part=())
+_STUCK = replace(_HOT, rule="sensor", severity="minor", device="p3", channel="flow", part=())
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A gateway's configuration, and what its log holds of four alarms."""
+    monkeypatch.setenv("COLUMNS", "160")
+    path = tmp_path / "headgate.toml"
+    path.write_text(
+        f'[gateway]\ndata_dir = "{tmp_path}"\n[log]\npartitions = 2\n[local_store]\n'
+        '[feed.f]\ntopic = "f/{line}/{device}"\n[feed.f.channels]\nx = {}\n'
+    )
+    asyncio.run(_fill(path))
+    return path
+
+
+async def _fill(path: Path) -> None:
+    config = load_config(path)
+    log = open_log(config, SystemClock())
+    await log.start()
+    await log.ensure_topics(topic_specs(config))
+    first, second = (TopicPartition(topic(config, ANOMALIES), number) for number in range(2))
+    over = replace(_HOT, is_open=False, time_ns=_START_NS + 90 * NS_PER_S)
+    again = replace(_HOT, start_ns=_START_NS + 600 * NS_PER_S)
+    broken = Record(b"no record", headers=(("schema", ALARMS_SCHEMA),))
+    await log.append(first, [alarms_record([_HOT]), broken, alarms_record([over, again])])
+    await log.append(second, [alarms_record([_DRY, _STUCK])])
+    await log.stop()
+
+
+def test_what_is_open_is_listed_the_worst_first(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each once, in its newest state, with what tells it from others."""
+    assert main(["alarms", "-c", str(config_file)]) == 0
+
+    out = capsys.readouterr().out
+    rows = [line for line in out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row.strip("│").split("│")] for row in rows] == [
+        ["critical", "dry", "p2 line=a", "2025-12-31 23:59:59", "open", "p1: \\u202e81 °C"],
+        ["major", "hot", "p1\\n line=a phase=b", "2026-01-01 00:10:00", "open", "p1: \\u202e81 °C"],
+        ["minor", "sensor", "p3 line=a flow", "2026-01-01 00:00:00", "open", "p1: \\u202e81 °C"],
+    ]
+    assert out.endswith("alarms: 3 open\n")
+
+
+def test_what_is_over_is_listed_when_it_is_asked_for(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind what is open."""
+    assert main(["alarms", "-c", str(config_file), "--all", "--rule", "hot", "--json"]) == 0
+
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["is_open"] for each in found] == [True, False]
+    assert found[1] == {
+        "rule": "hot",
+        "severity": "major",
+        "feed": "f",
+        "device": "p1\n",
+        "tags": {"line": "a"},
+        "part": {"phase": "b"},
+        "channel": None,
+        "text": "p1: \u202e81 °C",
+        "is_open": False,
+        "start": "2026-01-01T00:00:00.000000000Z",
+        "opened": "2026-01-01T00:00:30.000000000Z",
+        "over": "2026-01-01T00:01:30.000000000Z",
+        "duration_s": 90.0,
+    }
+    assert main(["alarms", "-c", str(config_file), "--all"]) == 0
+    assert capsys.readouterr().out.endswith("alarms: 3 open, 1 over\n")
+
+
+def test_one_device_can_be_asked_for(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And where there is no alarm, that is said."""
+    assert main(["alarms", "-c", str(config_file), "--device", "p3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["channel"] == "flow"
+    assert main(["alarms", "-c", str(config_file), "--device", "p9"]) == 0
+    assert capsys.readouterr().out == "alarms: 0 open\n"
