@@ -88,26 +88,7 @@ class Telemetry:
         self.flagged = Counter(
             "headgate_flagged_rows", "Readings given a quality flag.", ["flag"], registry=registry
         )
-        self.aggregates = Counter(
-            "headgate_aggregates", "Aggregate points produced.", registry=registry
-        )
-        self.anomalies = Counter(
-            "headgate_anomalies", "Anomalies opened.", ["model", "severity"], registry=registry
-        )
-        self.open_anomalies = Gauge(
-            "headgate_open_anomalies", "Anomalies open at present.", registry=registry
-        )
-        self.alarms = Counter(
-            "headgate_alarms", "Alarms opened.", ["rule", "severity"], registry=registry
-        )
-        self.open_alarms = Gauge(
-            "headgate_open_alarms",
-            "Alarms open at present, without those of anomalies.",
-            registry=registry,
-        )
-        self.unhealthy_sensors = Gauge(
-            "headgate_unhealthy_sensors", "Sensors that are not well.", registry=registry
-        )
+        self._tell_results(registry)
         self.open_rows = Gauge(
             "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
         )
@@ -269,6 +250,29 @@ class Telemetry:
             "1 while the connection to this peer stands.",
             ["peer"],
             registry=registry,
+        )
+
+    def _tell_results(self, registry: CollectorRegistry) -> None:
+        """What stages have found."""
+        self.aggregates = Counter(
+            "headgate_aggregates", "Aggregate points produced.", registry=registry
+        )
+        self.anomalies = Counter(
+            "headgate_anomalies", "Anomalies opened.", ["model", "severity"], registry=registry
+        )
+        self.open_anomalies = Gauge(
+            "headgate_open_anomalies", "Anomalies open at present.", registry=registry
+        )
+        self.alarms = Counter(
+            "headgate_alarms", "Alarms opened.", ["rule", "severity"], registry=registry
+        )
+        self.open_alarms = Gauge(
+            "headgate_open_alarms",
+            "Alarms open at present, without those of anomalies.",
+            registry=registry,
+        )
+        self.unhealthy_sensors = Gauge(
+            "headgate_unhealthy_sensors", "Sensors that are not well.", registry=registry
         )
 
     def warn(self, about: str, line: str) -> None:
