@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headgate.config.chosen import TYPE
-from headgate.config.preset_topics import follow_topic
+from headgate.config.preset_topics import follow_names, follow_topic
 
 #: The package that has the files.
 _FOLDER: Final = "connectors.formats.presets"
@@ -81,6 +81,9 @@ def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
         details = InitErrorDetails(type=wrong, loc=("preset",), input=name)
         raise ValidationError.from_exception_data("feed", [details])
     preset = known[name].feed
+    if "other_channels" in preset:
+        others = follow_names(preset["other_channels"], preset, feed)
+        preset = {**preset, "other_channels": others}
     merged = _merged(preset, feed)
     _put_own_units_first(merged, feed)
     follow_topic(merged, preset, feed)

@@ -70,6 +70,65 @@ def _keep_what_is_named(merged: dict[str, Any], own: Mapping[str, Any], lacking:
         merged["identity"] = [each for each in merged["identity"] if each not in lacking]
 
 
+def follow_names(
+    others: Mapping[str, Any], preset: Mapping[str, Any], own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What holds for channels by their names, where the feed's topic has a part of these.
+
+    With ``shellies/{device}/relay/{channel...}`` a channel is called ``0/energy``, of which the
+    preset speaks as ``relay/*/energy``.
+
+    Args:
+        others: The preset's ``other_channels``.
+        preset: The preset's table.
+        own: The feed's table as it was parsed.
+    """
+    topic = own.get("topic")
+    prefix = _named_before(preset["topic"], topic) if isinstance(topic, str) else ""
+    if not prefix:
+        return {**others}
+    found = dict(others)
+    if "skip" in others:
+        # What would leave out all that the topic asks for is not meant.
+        behind = (each for name in others["skip"] for each in (name, *_behind(name, prefix)))
+        found["skip"] = _distinct(each for each in behind if each != "*")
+    if "units" in others:
+        found["units"] = {
+            each: unit
+            for name, unit in others["units"].items()
+            for each in (*_behind(name, prefix), name)
+        }
+    return found
+
+
+def _named_before(preset: str, own: str) -> str:
+    """The beginning of channels' names in a preset that is text in a feed's topic; or empty."""
+    before, after = preset.split("/"), own.split("/")
+    common = _common(before, after, next(iter(_named(before)), len(before)))
+    if common is None or _level(before[-1]).name != "channel":
+        return ""
+    at, end = common
+    behind = after[end + len(before) - 1 - at :]
+    text = [*takewhile(lambda each: not _level(each).wild, behind)]
+    is_named = [_level(each).name for each in behind[len(text) :]] == ["channel"]
+    return "/".join([*text, ""]) if text and is_named else ""
+
+
+def _behind(name: str, prefix: str) -> list[str]:
+    """What stands for the rest of names that one with ``*`` stands for and that begin so."""
+    rests = {name}
+    for sign in prefix:
+        before, rests = rests, set()
+        while before:
+            rest = before.pop()
+            if rest[:1] == "*":
+                rests.add(rest)
+                before.add(rest[1:])
+            elif rest[:1] == sign:
+                rests.add(rest[1:])
+    return sorted(rests - {"", name}, key=len)
+
+
 class _Way(NamedTuple):
     """What becomes of the levels that topics begin with.
 

@@ -453,6 +453,49 @@ def test_values_of_victrons_system_have_units_too() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "topic", "message", "reading"),
+    [
+        (
+            "shelly1",
+            "shellies/{device}/relay/{channel...}",
+            "shellies/a/relay/0/energy",
+            "0/energy 7 Wmin",
+        ),
+        (
+            "shelly1",
+            "shellies/{device}/relay/0/{channel}",
+            "shellies/a/relay/0/energy",
+            "energy 7 Wmin",
+        ),
+        ("shelly1", "x/{device}/emeter/1/{channel}", "x/a/emeter/1/total", "total 7 Wh"),
+        (
+            "shelly1",
+            "shellies/{device}/{channel...}",
+            "shellies/a/emeter/1/total",
+            "emeter/1/total 7 Wh",
+        ),
+        (
+            "victron",
+            "N/{device}/system/0/Dc/Battery/{channel}",
+            "N/a/system/0/Dc/Battery/Soc",
+            "Soc 7 %",
+        ),
+        ("victron", "N/{device}/vebus/276/Ac/L1/{channel}", "N/a/vebus/276/Ac/L1/P", "P 7 W"),
+        ("victron", "N/{device}/{service}/{instance}/Mgmt/{channel}", "N/a/x/0/Mgmt/P", "P 7 W"),
+    ],
+)
+def test_channels_are_known_by_the_rest_of_their_names(
+    name: str, topic: str, message: str, reading: str
+) -> None:
+    """Where the topic has the beginning; what the topic asks for by all of its names is read."""
+    payload = b'{"value": 7}' if name == "victron" else b"7"
+
+    found = _read(_config(name, topic=topic), [(message, payload)])
+
+    assert found == [f"→ a {reading}"]
+
+
 def test_check_shows_where_a_presets_topics_went(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
