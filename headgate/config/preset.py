@@ -82,8 +82,8 @@ def with_preset(feed: Mapping[str, Any]) -> dict[str, Any]:
         raise ValidationError.from_exception_data("feed", [details])
     preset = known[name].feed
     if "other_channels" in preset:
-        others = follow_names(preset["other_channels"], preset, feed)
-        preset = {**preset, "other_channels": others}
+        named = follow_names(preset["other_channels"], preset, feed)
+        preset = {**preset, "other_channels": named}
     merged = _merged(preset, feed)
     _put_own_units_first(merged, feed)
     follow_topic(merged, preset, feed)
