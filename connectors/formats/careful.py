@@ -24,7 +24,7 @@ from connectors.formats.long_messages import LongMessages, Message
 from connectors.formats.numbers import shown
 from connectors.formats.others import Others
 from connectors.formats.passing import Passing
-from connectors.formats.paths import ABSENT
+from connectors.formats.paths import ABSENT, getter
 from connectors.formats.records import Around, Found, Records
 from connectors.formats.shape import shape_of
 from connectors.formats.signals import SKIP, Signal
@@ -71,6 +71,12 @@ class CarefulWay:
         self._times, self._passing = times, passing
         self._texts = texts
         self._remembers = getattr(form, "conversation", None) is not None
+        # Where what is asked for of each message may stand, by the reason that it does not.
+        self._asked = {
+            "bad_device": [getter(path) for path in feed.device_name.paths],
+            "bad_time": [getter(path) for path in (*feed.time.paths, *feed.time.or_path)],
+        }
+        self._envelope: object = ABSENT
         self._numbers = signals[: len(signals) - (0 if texts is None else len(texts.names))]
         is_passed = None if passing is None else passing.is_record
         self._records = Records(feed, signals, form.check_count, is_passed)
@@ -124,6 +130,7 @@ class CarefulWay:
             except DataError as error:
                 # Without frames: a run of messages would keep thousands of them.
                 rows.refused.append((position, error.with_traceback(None)))
+        self._envelope = ABSENT
         return rows
 
     def records_of(self, topic: bytes, payload: bytes) -> Found:
@@ -131,10 +138,10 @@ class CarefulWay:
         return self._records_in(topic, self._format.read(topic, payload))
 
     def _records_in(self, topic: bytes, content: object) -> Found:
-        envelope: object = ABSENT
+        self._envelope = ABSENT
         if type(content) is Enveloped:
-            content, envelope = content
-        if self._passing is not None and self._passing.begin(envelope):
+            content, self._envelope = content
+        if self._passing is not None and self._passing.begin(self._envelope):
             self._passing.messages += 1
             content = NOTHING
         try:
@@ -211,6 +218,16 @@ class CarefulWay:
                     if error.reason in _EXPLAINED:
                         refusal = self._explained(error, record, around, message.arrived_ns)
         return None if refusal is None else found.refusal(refusal, count, number)
+
+    def _hint_of_envelope(self, reason: str) -> str:
+        """Whether what is not there stands around the message, which is not looked at."""
+        gets = self._asked.get(reason, ())
+        if all(get(self._envelope) is ABSENT for get in gets):
+            return ""
+        return (
+            "it stands around what is inside, where nothing is looked for: leave inside out, and "
+            "begin paths with its path; if that is a text, name it in embedded"
+        )
 
     def _is_bad(self, record: object) -> bool:
         """Whether a record whose time is none is refused for that, and nothing is new in it."""
@@ -392,5 +409,5 @@ class CarefulWay:
         # A name that is there and bad is where it should be.
         is_there = error.reason == "bad_device" and self._devices.is_named_in(record, around)
         if value is ABSENT and not is_there:
-            hint = self._records.hint(record) or hint
+            hint = self._records.hint(record) or hint or self._hint_of_envelope(error.reason)
         return DataError(error.reason, f"{error.detail}; {hint}") if hint else error

@@ -101,9 +101,7 @@ class JsonFormat:
             content = self._parsed(content, "")
         if self._get_inside is None:
             return self._with_texts_opened(content)
-        if self._passing is None:
-            return self._with_texts_opened(self._unwrapped(self._get_inside(content)))
-        if self._passing.begin(content):
+        if self._passing is not None and self._passing.begin(content):
             return Enveloped(NOTHING, content)
         inner = self._unwrapped(self._get_inside(content))
         return Enveloped(self._with_texts_opened(inner), content)

@@ -269,3 +269,27 @@ def test_texts_in_what_is_in_an_envelope_are_judged_by_it() -> None:
         _enveloped("log", {"type": "data", "body": "?"}),
     )
     assert found == ([1], ["0: not_json"], 2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"topic": "m/+", "device": "source"}, "bad_device"),
+        ({"time": {"path": "ts", "unit": "ms"}}, "bad_time"),
+        ({"time": {"path": "at", "or_path": ["ts"], "unit": "ms"}}, "bad_time"),
+    ],
+)
+def test_what_stands_in_an_envelope_alone_is_told_where(keys: dict[str, Any], reason: str) -> None:
+    """There nothing but skip and only is looked for; what is nowhere has no such hint."""
+    feed = {"topic": "m/{device}", "channels": {"x": {}}, **keys}
+    config = FeedConfig.model_validate(feed | {"format": {"type": "json", "inside": "data"}})
+    decoder = FeedDecoder("f", config, ChannelTable(), IngestConfig())
+    around = {"source": "a", "ts": _NOW_NS // 10**6}
+    payloads = [json.dumps({**each, "data": {"x": 1}}).encode() for each in (around, {})]
+
+    found = decoder.decode([b"m/d"] * 2, payloads, np.full(2, _NOW_NS))
+
+    (_, first), (_, second) = found.refused
+    assert first.reason == second.reason == reason
+    assert "it stands around what is inside" in first.detail
+    assert "inside" not in second.detail
