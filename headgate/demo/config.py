@@ -69,6 +69,23 @@ current = {{ unit = "A", range = [0, 100] }}
 temperature = {{ unit = "C", range = [-40, 150] }}
 vibration = {{ unit = "mm/s", range = [0, 50] }}
 
+[rule.vibrates]
+feed = "pump"
+when = "vibration > 4.5"
+for = "2s"
+clear = "vibration < 3.6"
+severity = "critical"
+text = "{{device}}: {{vibration:.1f}} mm/s at a load of {{load:.0f}} %"
+
+[rule.sensor]
+feed = "pump"
+sensors = ["dropout", "stuck"]
+severity = "minor"
+
+[rule.model]
+feed = "pump"
+model = "pump"
+
 [model.pump]
 package = {package}
 """

@@ -22,6 +22,7 @@ class Report:
         late: Those of them that came too late.
         aggregates: Points with aggregates in the store.
         anomalies: Anomalies in the store.
+        alarms: By rule, alarms in the store.
         verdict: The anomalies held against the injected faults.
         sensor_faults: Injected faults of sensors.
         sensor_faults_flagged: Those that cleaning has flagged.
@@ -38,6 +39,7 @@ class Report:
     late: int
     aggregates: int
     anomalies: int
+    alarms: dict[str, int]
     verdict: Verdict
     sensor_faults: tuple[Fault, ...]
     sensor_faults_flagged: int
@@ -57,6 +59,7 @@ class Report:
             "late": self.late,
             "aggregates": self.aggregates,
             "anomalies": self.anomalies,
+            "alarms": self.alarms,
             "faults_injected": len(self.verdict.found),
             "faults_detected": self.verdict.detected,
             "sensor_faults_injected": len(self.sensor_faults),

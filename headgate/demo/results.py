@@ -17,9 +17,11 @@ _ANOMALIES = (
     "ORDER BY start_ns, device"
 )
 
+_ALARMS = "SELECT rule, count(*) FROM alarms GROUP BY rule ORDER BY rule"
+
 
 class Results:
-    """Anomalies and aggregates in the local store of a configuration, as of the last refresh.
+    """Anomalies, alarms and aggregates in a configuration's local store, as of the last refresh.
 
     Args:
         config: The gateway's configuration; has a local store.
@@ -34,6 +36,8 @@ class Results:
         self._clock = clock
         self._seen_ns: dict[tuple[str, int], int] = {}
         self.anomalies: list[SeenAnomaly] = []
+        #: By rule, how many have opened.
+        self.alarms: dict[str, int] = {}
         self.windows = 0
 
     def refresh(self) -> None:
@@ -44,6 +48,7 @@ class Results:
                 sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, timeout=2)
             ) as database:
                 rows = database.execute(_ANOMALIES).fetchall()
+                self.alarms = dict(database.execute(_ALARMS).fetchall())
                 (self.windows,) = database.execute("SELECT count(*) FROM aggregates").fetchone()
         except sqlite3.OperationalError:
             return

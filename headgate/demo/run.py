@@ -243,6 +243,7 @@ class _Demo:
             late=total.rejected["late"],
             aggregates=self._results.windows,
             anomalies=len(self._results.anomalies),
+            alarms=self._results.alarms,
             verdict=judge(self._faults, self._fleet.names, self._results.anomalies),
             sensor_faults=sensor_faults,
             # The script has one fault of each kind, so the flag of its kind is the fault's.

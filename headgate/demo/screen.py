@@ -196,6 +196,7 @@ def summary_table(report: Report) -> Table:
         ("in quarantine", f"{report.quarantined:,} (late: {report.late:,})"),
         ("aggregates", f"{report.aggregates:,}"),
         ("anomalies", f"{report.anomalies:,}"),
+        *((f"alarms, {rule}", f"{count:,}") for rule, count in report.alarms.items()),
         ("process faults found", found),
         ("sensor faults flagged", flagged),
         ("false alarms", str(numbers["false_alarms"])),

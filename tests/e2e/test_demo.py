@@ -43,6 +43,8 @@ def test_the_faults_are_found_and_every_reading_is_accounted_for(tmp_path: Path)
     assert numbers["faults_injected"] == numbers["faults_detected"] == 6
     assert numbers["sensor_faults_injected"] == numbers["sensor_faults_flagged"] == 2
     assert numbers["false_alarms"] == 0
+    # Wear shakes more than the rule bears; each anomaly is an alarm, and the stuck sensor one.
+    assert numbers["alarms"] == {"model": 6, "sensor": 1, "vibrates": 2}
     assert 0 < numbers["detection_delay_s"]["p50"] <= numbers["detection_delay_s"]["max"] < 15
     assert 0 < numbers["bytes_uplink"] < 0.02 * numbers["bytes_in"]
     assert (folder / "headgate.toml").is_file()
@@ -63,6 +65,7 @@ def test_a_healthy_plant_raises_no_alarm_on_the_embedded_broker_either() -> None
     numbers = _demo("--seconds", "15", "--devices", "8", "--faults", "none", "--broker", "embedded")
     assert numbers["balanced"]
     assert numbers["faults_injected"] == numbers["anomalies"] == numbers["false_alarms"] == 0
+    assert numbers["alarms"] == {}
     assert sum(numbers["flagged"].values()) == 0
     assert numbers["detection_delay_s"] == {"p50": None, "max": None}
 

@@ -35,6 +35,6 @@ def _put_in(part: TextPart, told: Mapping[str, str], numbers: Mapping[str, float
     if math.isnan(value):
         return part.plain + _MISSING
     if not part.form:
-        return part.plain + shortest(value)
+        return part.plain + (shortest(value) if value.is_integer() else f"{value:.6g}")
     number = round(value) if part.form.endswith("d") else value
     return part.plain + format(number, part.form)

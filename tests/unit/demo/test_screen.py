@@ -136,6 +136,7 @@ def _report(anomaly: SeenAnomaly | None) -> Report:
         late=2,
         aggregates=12,
         anomalies=len(anomalies),
+        alarms={"model": len(anomalies), "vibrates": 2},
         verdict=judge(_FAULTS, _NAMES, anomalies),
         sensor_faults=_FAULTS[1:2],
         sensor_faults_flagged=1,
@@ -157,6 +158,7 @@ def test_the_report_is_json_with_every_promised_field() -> None:
         "late": 2,
         "aggregates": 12,
         "anomalies": 1,
+        "alarms": {"model": 1, "vibrates": 2},
         "faults_injected": 2,
         "faults_detected": 1,
         "sensor_faults_injected": 1,
@@ -177,7 +179,14 @@ def test_the_summary_says_what_was_found_and_what_it_cost() -> None:
     out = io.StringIO()
     Console(file=out, width=100).print(summary_table(_report(_anomaly("pump-01", 112))))
     text = out.getvalue()
-    for part in ("1 of 2", "3.5 s / 3.5 s", "1.2 kB (1.0%)", "3 (late: 2)", "yes"):
+    for part in (
+        "alarms, vibrates",
+        "1 of 2",
+        "3.5 s / 3.5 s",
+        "1.2 kB (1.0%)",
+        "3 (late: 2)",
+        "yes",
+    ):
         assert part in text
 
 

@@ -173,13 +173,13 @@ def test_a_text_has_the_values_at_which_it_opened() -> None:
         "x > 2", text="{{{rule}}} {feed}/{device} {x:+.2f} {y} {z:.0f} {total:d} {x:%} {severity}"
     )
     line = Line(feed_of({}), {"r": rule})
-    line.take([(0, 0.0, "y", 0.1), (0, 0.0, "total", 7.0), (0, 1.0, "x", 3.14159)])
+    line.take([(0, 0.0, "y", 0.123456789), (0, 0.0, "total", 7.0), (0, 1.0, "x", 3.14159)])
     line.take([(0, 6.0, "y", 9.0)])
     line.restart()
     line.take([(0, 7.0, "y", 8.0), (0, 7.0, "x", 0.0), (0, 7.0, "z", 5.0)])
     line.end()
 
-    text = "{r} f/d0 +3.14 0.1 ? 7 314.159000% major"
+    text = "{r} f/d0 +3.14 0.123457 ? 7 314.159000% major"
     assert [(each.is_open, each.text) for each in line.alarms] == [(True, text), (False, text)]
     assert alarms(rule_of("x  >\n 2"), _rising(3))[0].text == "d0: x > 2"
 
