@@ -26,6 +26,7 @@ from headgate.discover.values import (
     of_mixed_units,
     of_units,
     reads,
+    same_behind,
     says_nothing,
     split_unit,
     states_of,
@@ -397,6 +398,9 @@ def mixed_kinds(path: str, values: Values) -> list[str]:
         if value is not None and not (isinstance(value, str) and says_nothing(value))
     ]
     is_text = [isinstance(value, str) and not is_number(value) for value in some]
+    if len(some) > 1 and True not in is_text:
+        shown = [repr(value) for value in some[:_SHOWN]]
+        return [f"Left out: {path}, whose numbers are written in several ways: {', '.join(shown)}."]
     if 4 * is_text.count(False) < len(some) or True not in is_text:
         return []
     shown = [repr(some[is_text.index(kind)]) for kind in (False, True)]
@@ -413,7 +417,8 @@ def channel_keys(values: Values) -> Keys | None:
     if not texts:
         return {}
     others = len(full) - len(texts)
-    numeric = [text for text in texts if is_number(text)]
+    said = [text for text in texts if not says_nothing(text)]
+    numeric = [text for text in texts if is_number(text)] or same_behind(said)
     is_hexadecimal = len(texts) >= LEAST_TEXTS and are_hexadecimal(texts)
     if not numeric and not others and not is_hexadecimal and states_of(texts) is None:
         return {"type": "text"} if are_states(texts, values.count, values.turns) else None

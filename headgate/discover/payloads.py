@@ -30,6 +30,7 @@ from headgate.discover.values import (
     are_hexadecimal,
     are_states,
     is_known_unit,
+    same_behind,
     split_unit,
     states_of,
 )
@@ -376,7 +377,7 @@ def _of_texts(texts: Sequence[str]) -> Written:
     numbers = [text for text in words if len(text) <= _LONGEST_VALUE and is_number(text)]
     if numbers and len(numbers) >= _MOSTLY * len(words):
         return _VALUE
-    if len(set(words)) >= LEAST_TEXTS and are_hexadecimal(words):
+    if len(set(words)) >= LEAST_TEXTS and (are_hexadecimal(words) or same_behind(words)):
         return _VALUE
     if all(plain(text) in PRESENCE for text in bare):
         return _PRESENCE

@@ -69,6 +69,11 @@ _WITH_UNIT = re.compile(
     r"\s*((?:[^\W\d_]\.?|[°%‰\"]){1,10}[²³23]?(?:[ ·*/](?:[^\W\d_]\.?|[°%]){1,6}[²³23]?)?)?\s*"
 )
 
+#: The same with any text without digits behind it.
+_WITH_ANYTHING = re.compile(
+    r"\s*([+-]?(?:\d[\d.,'’]*|[.,]\d+))\s*([^\d\s](?:[^\d]{0,14}[^\d\s])?)\s*"
+)
+
 #: A longer text is no unit.
 _LONGEST_UNIT = 16
 
@@ -92,6 +97,19 @@ def split_unit(text: str) -> tuple[str, str] | None:
     if found is None:
         return None
     return found[1].strip(), (found[2] or "").strip()
+
+
+def same_behind(texts: Sequence[str]) -> list[tuple[str, str]] | None:
+    """Numbers with one and the same text behind them, whatever that is, with it; None: others.
+
+    ``230 V~`` and ``7 mm/m²`` are such; a sign alone is none, for it may belong to the number.
+    """
+    found = [_WITH_ANYTHING.fullmatch(text) for text in texts if len(text) <= MAX_NUMBER]
+    split = [(each[1].strip(), each[2].strip()) for each in found if each is not None]
+    behind = {text for _, text in split}
+    is_one = len(behind) == 1 and len(split) == len(texts)
+    is_named = any(sign.isalpha() or sign in "°%‰€$£¥" for text in behind for sign in text)
+    return split if is_one and is_named else None
 
 
 def are_hexadecimal(texts: Sequence[str]) -> bool:
@@ -260,7 +278,9 @@ def _numbers_or_words(texts: Sequence[str], rest: Sequence[str]) -> Iterator[Key
     if not rest:
         yield {}
         return
-    split = [split_unit(text) for text in rest]
+    split: Sequence[tuple[str, str] | None] = [split_unit(text) for text in rest]
+    if not all(split):
+        split = same_behind(rest) or split
     if all(split):
         numbers = [part[0] for part in split if part]
         suffixes = list(dict.fromkeys(part[1] for part in split if part and part[1]))

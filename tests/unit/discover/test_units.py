@@ -43,6 +43,8 @@ def _found(topic: str, payloads: list[Any], rounds: int = 4) -> tuple[dict[str, 
         (["3 Kg", "- Kg"], {"unit": "kg", "missing": "- Kg", "suffix": "Kg"}),
         (["3 °C", "--- °C"], {"unit": "C", "missing": "--- °C", "suffix": "°C"}),
         (["80 st.C", "81 st.C"], {"unit": "st.C", "suffix": "st.C"}),
+        (["230 V~", "231 V~", "229 V~"], {"unit": "V~", "suffix": "V~"}),
+        (["3 mm/m²", "4 mm/m²", "5 mm/m²"], {"unit": "mm/m²", "suffix": "mm/m²"}),
         (["5 Karton", "6 Karton"], {"unit": "Karton", "suffix": "Karton"}),
         (["21C", "70F", "22C"], {"unit": "C", "suffix": ["C", "F"]}),
         (["000C", "001A", "002F"], {"base": 16}),
@@ -158,6 +160,14 @@ def test_a_unit_that_changes_and_may_be_of_several_values_is_told() -> None:
     assert '# unit changes ("kW", "W"): leave out the channel whose unit it is.' in texts[0]
     own = [{"p": {"value": text, "unit": text[-2:]}, "q": 1} for text in ("1.2 kW", "850  W")]
     assert "leave out" not in _found("m/d1/data", own)[1].casefold()
+
+
+def test_numbers_in_several_ways_are_told() -> None:
+    """And a sign behind a number that may be its own is no unit."""
+    feed, text = _found("m/d1/data", [{"x": each, "y": "7.5-", "q": 1} for each in ("1,5", "2.5")])
+
+    assert feed["channels"] == {"q": {}}
+    assert "# Left out: x, whose numbers are written in several ways: '1,5', '2.5'." in text
 
 
 def test_a_table_may_have_units_behind_its_numbers() -> None:
