@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from headgate.config.payload_path import parts_of
-from headgate.discover.values import PAIR_VALUES, Keys, without_degree
+from headgate.discover.values import PAIR_VALUES, Keys, is_known_unit, without_degree
 
 #: Units as names end with them, and as they are written.
 _UNITS = {
@@ -26,6 +26,9 @@ _OF_LETTERS = {
     "w": ("power", "watt", "leistung"), "v": ("volt", "spannung", "batt", "supply"),
     "a": ("curr", "amp", "strom"), "l": ("vol", "level", "liter", "litre"),
 }  # fmt: skip
+
+#: A unit in brackets at the end of a name: ``Temp [°C]``.
+_IN_BRACKETS = re.compile(r"[\[(]([^\[\]()]{1,16})[\])]\s*$")
 
 #: Names as weather stations have them, with the unit of temperature behind, or another one that is
 #: no end of a word.
@@ -74,15 +77,26 @@ def unit_of(path: str, keys: Keys) -> str:
     if isinstance(suffix, str):
         return without_degree(suffix)
     last = parts_of(path)[-1]
-    if last in ("tC", "tF"):
-        return last[1:]
-    if temperature := _TEMPERATURE_IN.search(last.casefold()):
+    if (said := _IN_BRACKETS.search(last)) and is_known_unit(said[1]):
+        return without_degree(said[1].strip())
+    return _glued(last) or _last_word(last)
+
+
+def _glued(name: str) -> str:
+    """The unit that a name ends with, without a sign before it."""
+    if name in ("tC", "tF"):
+        return name[1:]
+    if temperature := _TEMPERATURE_IN.search(name.casefold()):
         return temperature[1].upper()
-    if glued := _GLUED.search(last.casefold()):
-        return _UNITS[glued[0]]
-    found = _LAST_WORD.search(last)
+    found = _GLUED.search(name.casefold())
+    return "" if found is None else _UNITS[found[0]]
+
+
+def _last_word(name: str) -> str:
+    """The unit that the last word of a name is."""
+    found = _LAST_WORD.search(name)
     word = "" if found is None else without_degree(found[1]).casefold()
-    if len(word) == 1 and not any(part in last.casefold() for part in _OF_LETTERS.get(word, ())):
+    if len(word) == 1 and not any(part in name.casefold() for part in _OF_LETTERS.get(word, ())):
         return ""
     return _UNITS.get(word, "")
 

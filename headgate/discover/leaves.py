@@ -8,8 +8,8 @@ from collections.abc import Iterator
 _DEEPEST = 8
 MOST_LEAVES = 300
 
-#: Elements of an array that are looked at one by one.
-_ELEMENTS = 4
+#: Elements of an array that are looked at one by one: all of a short one, the first of a longer.
+_ELEMENTS, _SHORT = 4, 16
 
 #: Longer keys name nothing that a person has chosen.
 _LONGEST_KEY = 128
@@ -48,7 +48,7 @@ def _walk(
         for key, below in value.items():
             yield from _walk(below, (*parts, str(key)), into_lists)
     elif isinstance(value, list) and into_lists and value:
-        for at, below in enumerate(value[:_ELEMENTS]):
+        for at, below in enumerate(value[: _SHORT if len(value) <= _SHORT else _ELEMENTS]):
             yield from _walk(below, (*parts, str(at)), into_lists)
     elif parts:
         path = path_of(parts)

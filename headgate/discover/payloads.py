@@ -58,7 +58,7 @@ _DELIMITERS = (";", "\t", "|", ",")
 _ASSIGNED = (
     ("#", "|"), *((delimiter, assign) for delimiter in ";&,\t| " for assign in "=:"),
 )  # fmt: skip
-_ASSIGNED_NAME = re.compile(r"[^\W\d][\w.%/-]{0,63}")
+_ASSIGNED_NAME = re.compile(r"[^\W\d][\w.%/°-]{0,31}(?: [\w.%/°()-]{1,31}){0,3}")
 
 #: Values of one line.
 _MOST_COLUMNS = 100

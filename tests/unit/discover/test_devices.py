@@ -188,6 +188,28 @@ def test_names_in_other_letters_and_of_elements_stay_names() -> None:
     assert table["channels"]["Temp_C"]["unit"] == "C"
 
 
+def test_a_logger_with_units_in_brackets_and_a_boiler_with_blanks_in_its_names() -> None:
+    head = "Datum;Uhrzeit;Temp [°C];Pac (W);Note [old]\n"
+    table, found, _ = _read(
+        "logger/dl1/csv", lambda at, now: f"{head}{now:%d.%m.%Y};{now:%H:%M:%S};{at},5;{at};3\n"
+    )
+    _, boiler, _ = _read(
+        "chaudiere/pellet", lambda at, _: f"T° départ: 6{at % 10},5 °C; Heures: {3200 + at} h"
+    )
+
+    assert table["time"] == {"path": ["Datum", "Uhrzeit"], "pattern": "%d.%m.%Y %H:%M:%S"}
+    assert found == {"Temp_C": (11.5, "C"), "Pac_W": (11, "W"), "Note_old": (3, ""), "": 0}
+    assert boiler == {"T_depart": (61.5, "C"), "Heures": (3211, "h"), "": 0}
+
+
+def test_all_elements_of_a_short_array_are_channels() -> None:
+    table, _, _ = _read(
+        "robots/r1/state", lambda at, _: {"joints": [at + each for each in range(6)]}
+    )
+
+    assert [*table["channels"]] == [f"joints_{at}" for at in range(6)]
+
+
 def test_what_is_now_a_number_and_now_a_word_is_told() -> None:
     _, _, text = _read("m/d1/data", lambda at, _: {"x": at if at % 2 else f"job {at}", "y": at})
 
