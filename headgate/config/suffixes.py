@@ -9,12 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
-from headgate.config.conversion import (
-    Straight,
-    conversion,
-    is_unit,
-    spellings,
-)
+from headgate.config.conversion import Straight, conversion, is_unit, spellings
 
 #: Degrees of whatever the channel is in, where that is a temperature.
 _DEGREES = frozenset(["°", "º", "deg", "Deg", "grad", "Grad", "degree", "degrees"])

@@ -129,7 +129,8 @@ def are_hexadecimal(texts: Sequence[str]) -> bool:
     units = {part[1] for part in split if part and part[1]}
     is_filled = any(word.startswith("00") and not word.isdecimal() for word in words)
     has_digits_behind = any(unit[-1].isdigit() for unit in units)
-    return None in split or is_filled or has_digits_behind or not all(map(is_unit, units))
+    are_units = all(is_unit(unit) or (len(unit) == 1 and is_known_unit(unit)) for unit in units)
+    return None in split or is_filled or has_digits_behind or not are_units
 
 
 def decimal_of(numbers: Sequence[str]) -> str | None:
