@@ -6,6 +6,7 @@ One more is a folder beside these and a line here; see ``connectors.sinks.sink``
 from __future__ import annotations
 
 BUILT_IN = {
+    "apprise": "connectors.sinks.apprise.component:APPRISE",
     "file": "connectors.sinks.file.component:FILE",
     "influxdb": "connectors.sinks.influxdb.component:INFLUXDB",
     "local_store": "connectors.sinks.local_store.component:LOCAL_STORE",

@@ -255,6 +255,7 @@ def alarm_points(alarms: Sequence[Alarm], gateway: str) -> list[Point]:
             "is_open": each.is_open,
             "opened_ns": each.opened_ns,
             **over,
+            **({"revision": each.revision} if each.revision else {}),
         }
         own = {"feed": each.feed, "rule": each.rule, "channel": each.channel}
         # What tells its parts apart tells alarms apart, as it does the points of their channels.

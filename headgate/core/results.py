@@ -130,6 +130,8 @@ class Alarm:
         part: Which part of the device it is of, where tags tell several apart that are none of the
             device's own: a phase, a line.
         channel: Of a faulty sensor its channel; otherwise empty.
+        revision: Of an anomaly's alarm that of the anomaly, by which it is told that it goes on
+            after it was over; otherwise 0.
         tags: What else than its name tells the device from others of its feed.
     """
 
@@ -144,6 +146,7 @@ class Alarm:
     text: str
     part: Tags = ()
     channel: str = ""
+    revision: int = 0
     tags: Tags = ()
 
 

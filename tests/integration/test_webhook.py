@@ -15,6 +15,7 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from connectors.sinks.webhook.sink import signature
+from headgate.core.clock import SystemClock
 from headgate.core.errors import TransientError
 from headgate.core.log import ANOMALIES
 from headgate.core.records import alarms_record
@@ -90,6 +91,33 @@ async def test_an_alarm_is_told_when_it_opens_and_when_it_is_over(
     }
     assert (json.loads(opened.body)["state"], json.loads(opened.body)["over"]) == ("open", None)
     assert opened.id != over.id
+
+
+async def test_an_alarm_that_goes_on_is_told_again(receiver: Receiver, tmp_path: Path) -> None:
+    """That of an anomaly may; what else changes about it is not told, a graver one is."""
+    told = [
+        alarm(rule="odd", severity="minor"),
+        alarm(rule="odd", severity="minor", revision=1, text="more"),
+        alarm(rule="odd", severity="critical", revision=2),
+        alarm(rule="odd", severity="critical", revision=3, is_over=True),
+        alarm(rule="odd", severity="critical", revision=4),
+        alarm(rule="odd", severity="critical", revision=5, is_over=True),
+    ]
+    telemetry = Telemetry(SystemClock())
+    async with telling(config_of(tmp_path, _table(receiver)), telemetry) as sink:
+        assert await sink.write(points(*told)) == []
+        assert await sink.write(points(*told)) == []
+
+    said = [json.loads(each.body) for each in receiver.taken]
+    assert [(each["state"], each["severity"]) for each in said] == [
+        ("open", "minor"),
+        ("open", "critical"),
+        ("over", "critical"),
+        ("open", "critical"),
+        ("over", "critical"),
+    ]
+    assert len({each["id"] for each in said}) == 5
+    assert _passed_over(telemetry, "nothing_new") == 1
 
 
 async def test_what_fails_is_tried_again_with_the_same_id(

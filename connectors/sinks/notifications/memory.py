@@ -75,8 +75,8 @@ class Memory:
             raise TransientError(f"{self._path}: {error.strerror or error}") from error
         self._is_changed = False
 
-    def has_told(self, told: Notification) -> bool:
-        """Whether just this was told, as far as is remembered."""
+    def has_dealt_with(self, told: Notification) -> bool:
+        """Whether just this was told, or said nothing new, as far as is remembered."""
         return told.id in self._ids
 
     def says_nothing_new(self, told: Notification) -> bool:
@@ -86,14 +86,18 @@ class Memory:
 
     def note(self, told: Notification) -> None:
         """This was told."""
-        self._ids[told.id] = None
-        self._ids.move_to_end(told.id)
+        self.note_id(told)
         self._last[told.identity] = (told.word, told.rank)
         self._last.move_to_end(told.identity)
-        while len(self._ids) > MOST_KNOWN:
-            self._ids.popitem(last=False)
         while len(self._last) > MOST_KNOWN:
             self._last.popitem(last=False)
+
+    def note_id(self, told: Notification) -> None:
+        """This was dealt with: it is not to be looked at again when it comes again."""
+        self._ids[told.id] = None
+        self._ids.move_to_end(told.id)
+        while len(self._ids) > MOST_KNOWN:
+            self._ids.popitem(last=False)
         self._is_changed = True
 
     def _written(self) -> dict[str, Any]:

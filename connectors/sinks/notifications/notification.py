@@ -25,7 +25,7 @@ SEVERITIES: Final[Mapping[str, int]] = {"minor": 1, "major": 2, "critical": 3}
 #: What texts may name in braces.
 NAMES: Final = (
     "id", "kind", "state", "gateway", "feed", "device", "tags", "rule", "model", "channel",
-    "severity", "text", "start", "opened", "over", "duration",
+    "severity", "title", "text", "start", "opened", "over", "duration",
 )  # fmt: skip
 
 #: Kinds of notification that are of no point.
@@ -79,6 +79,15 @@ class Notification:
     opened_ns: int | None = None
     over_ns: int | None = None
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """A heading: how severe or over, whose, and by what."""
+        how = "over" if self.state == "over" else self.severity or self.state
+        by = self.rule or self.model or " ".join(filter(None, (self.channel, self.word)))
+        if self.kind in (SUMMARY, TEST):
+            return printable(f"[{self.kind}] {self.gateway}")
+        return printable(f"[{how}] {self.device}: {by}")
 
     @property
     def rank(self) -> int:

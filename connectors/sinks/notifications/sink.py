@@ -70,10 +70,11 @@ class NotificationSink:
                 told = notification(point)
                 if not self._settings.wants(told):
                     passed_over[NOT_ASKED_FOR] += 1
-                elif self._memory.has_told(told):
+                elif self._memory.has_dealt_with(told):
                     continue  # before something of the same call was not taken, or in another life
                 elif self._memory.says_nothing_new(told):
                     passed_over[NOTHING_NEW] += 1
+                    self._memory.note_id(told)
                 else:
                     try:
                         await self._tell(told)

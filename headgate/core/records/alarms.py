@@ -34,6 +34,7 @@ _ALARMS = pa.schema(
         pa.field("severity", pa.utf8(), nullable=False),
         pa.field("text", pa.utf8(), nullable=False),
         pa.field("channel", pa.utf8(), nullable=False),
+        pa.field("revision", pa.int32(), nullable=False),
         *tag_fields("part"),
         *TAGS,
     ]
@@ -54,6 +55,7 @@ def encode_alarms(alarms: Sequence[Alarm]) -> bytes:
             "severity": each.severity,
             "text": each.text,
             "channel": each.channel,
+            "revision": each.revision,
             **tag_columns(each.part, "part"),
             **tag_columns(each.tags),
         }
@@ -77,6 +79,7 @@ def decode_alarms(value: bytes) -> list[Alarm]:
             severity=row["severity"],
             text=row["text"],
             channel=row["channel"],
+            revision=row["revision"],
             part=tags_in(row, "part"),
             tags=tags_in(row),
         )

@@ -218,7 +218,7 @@ class Alarmer:
                 time_ns=time_ns,
                 is_open=anomaly.is_open,
             )
-            yield replace(found, severity=severity, channel="")
+            yield replace(found, severity=severity, channel="", revision=anomaly.revision)
 
     def _meant(
         self, rules: Mapping[str, RuleConfig], said: DeviceState | SensorHealth | Anomaly

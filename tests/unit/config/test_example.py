@@ -43,6 +43,8 @@ _EXAMPLES = {
     "rule.overheated.severity",
     "rule.overheated.text",
     "rule.overheated.when",
+    "sink.people.type",
+    "sink.people.urls_file",
     "sink.operator.type",
     "sink.operator.url",
     "sink.operator.secret_file",
@@ -100,7 +102,7 @@ def test_lines_that_are_commented_out_show_the_defaults(tmp_path: Path) -> None:
 
     assert len(switched_on - _EXAMPLES) > 30
     assert configs[0] == configs[1]
-    assert list(configs[0].sink) == ["influxdb", "local_store", "operator", "mqtt"]
+    assert list(configs[0].sink) == ["influxdb", "local_store", "operator", "people", "mqtt"]
 
 
 def test_every_table_is_shown() -> None:

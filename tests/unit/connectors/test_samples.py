@@ -33,6 +33,7 @@ _EXAMPLES = {
     "secret_file",
     "url_env",
     "url_file",
+    "urls_env",
     "body",
     "ca_file",
     # Only with another transport.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.sinks.apprise.addresses import not_understood
 from connectors.sinks.notifications.config import NotificationsConfig
 from headgate.config.load import load_config
 from tests.unit.docs.test_docs import ROOT
@@ -26,6 +27,7 @@ channels.force = { unit = "kN" }
 overheated = { feed = "pump", when = "temperature > 80" }
 dry = { feed = "pump", when = "temperature > 90" }
 """
+_ADDRESSES = re.findall(r"^\| .* \| `(\w+://.*?)` \|$", _PAGE, re.MULTILINE)
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -44,12 +46,15 @@ def test_every_table_can_be_used(
 
 
 def _content(name: str) -> str:
+    if "urls" in name.lower():
+        return "\n".join(_ADDRESSES)
     return _SECRET if "secret" in name.lower() else "https://hooks.example/T/B"
 
 
 def test_every_key_is_told_with_its_default() -> None:
     """And none that there is not."""
-    told = dict(re.findall(r"^\| `(\w+)` \| (\S.*?) \|", _PAGE, re.MULTILINE))
+    page = _PAGE.split("## What is told")[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| (\S.*?) \|", page, re.MULTILINE))
     fields = NotificationsConfig.model_fields
 
     assert told.keys() == fields.keys()
@@ -57,6 +62,15 @@ def test_every_key_is_told_with_its_default() -> None:
         words = ", ".join(f'"{each}"' for each in fields[key].default)
         assert told[key] == f"`[{words}]`"
     assert told["severity"] == f'`"{fields["severity"].default}"`'
+
+
+def test_apprise_understands_every_address() -> None:
+    """Those of the page on the sink, too."""
+    page = (ROOT / "connectors/sinks/apprise/README.md").read_text()
+    (examples,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+
+    assert len(_ADDRESSES) == 4
+    assert list(not_understood([*_ADDRESSES, *examples.splitlines()])) == []
 
 
 def test_the_receiver_is_one() -> None:

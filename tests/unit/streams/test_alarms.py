@@ -130,6 +130,7 @@ def test_an_anomaly_is_an_alarm_in_each_of_its_states() -> None:
     assert opened[1].text == "d line=a: m finds an anomaly, most of it x"
     worse, _ = alarmer.process([], [], [_anomaly(severity="major", revision=1)])
     assert (worse.severity, worse.start_ns, worse.time_ns) == ("major", 10, 14)
+    assert worse.revision == 1
     over, _ = alarmer.process([], [], [_anomaly(is_open=False, revision=2)])
     assert (over.is_open, over.start_ns, over.time_ns) == (False, 10, 14)
 

@@ -1,0 +1,1 @@
+"""Notifications by mail, chat and text message, as the library apprise sends them."""

@@ -1,0 +1,29 @@
+"""Notifications by apprise as a kind of sink."""
+# ruff: noqa: PLC0415  (a library that nobody asks for is not loaded)
+
+from __future__ import annotations
+
+from connectors.sinks.apprise.config import AppriseConfig
+from connectors.sinks.notifications.notification import notification
+from connectors.sinks.points import Point
+from connectors.sinks.sink import Sink, SinkComponent, SinkContext
+
+
+def _make(table: AppriseConfig, context: SinkContext) -> Sink:
+    from connectors.sinks.apprise.sink import AppriseTeller
+    from connectors.sinks.notifications.sink import NotificationSink
+
+    return NotificationSink(table, AppriseTeller(table, context.key), context)
+
+
+def _passes_over(table: AppriseConfig, point: Point) -> bool:
+    return not table.wants(notification(point))
+
+
+APPRISE = SinkComponent(
+    about="alarms and what else is told, by mail, chat and text message",
+    table=AppriseConfig,
+    make=_make,
+    kinds=("anomalies",),
+    passes_over=_passes_over,
+)
