@@ -86,7 +86,7 @@ def test_check_says_what_a_preset_stands_for(
     lines = capsys.readouterr().out.splitlines()
     homie = (
         "feed.homie: preset homie: homie/{device}/{node}/{channel}, without homie/$broadcast/# and "
-        "7 more, value, every number; "
+        "7 more, availability by homie/{device}/$state, value, every number; "
     )
     assert lines[1].startswith(homie)
     assert "json, lora_rssi, lora_snr; `headgate components presets.chirpstack`" in lines[2]
