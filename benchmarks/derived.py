@@ -1,4 +1,4 @@
-"""What derived channels cost a reading: the pipeline with them and without, in turn.
+"""What derived channels and rules cost a reading: the pipeline with them and without, in turn.
 
 ``python -m benchmarks.derived`` prints a line for each set of them.
 """
@@ -35,6 +35,20 @@ SETS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+#: By what is measured, the rules of it: a hundred limits, which are never passed, by one reading in
+#: a million, and by one in seven hundred, whose devices then have alarms for a while.
+RULES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    f"100 rules, {name}": {
+        f"r{at}": {
+            "when": f"c{at % _CHANNELS} > {limit}",
+            "for": "1s",
+            "clear": f"c{at % _CHANNELS} < 1",
+        }
+        for at in range(100)
+    }
+    for name, limit in (("quiet", 9.0), ("one in a million", 4.75), ("one in 700", 3.0))
+}
+
 
 class Plant:
     """Devices that send all their channels once a second, and a pipeline that takes them.
@@ -42,12 +56,19 @@ class Plant:
     Args:
         devices: How many.
         derived: Their feed's derived channels.
+        rules: What is looked for in them.
     """
 
-    def __init__(self, devices: int, derived: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        devices: int,
+        derived: Mapping[str, str],
+        rules: Mapping[str, Mapping[str, object]],
+    ) -> None:
         channels: dict[str, object] = {f"c{at}": {} for at in range(_CHANNELS)}
         feed = {"topic": "{device}", "channels": channels, "derived": derived}
-        config = Config.model_validate({"local_store": {}, "feed": {"f": feed}})
+        of_feed = {name: {**rule, "feed": "f"} for name, rule in rules.items()}
+        config = Config.model_validate({"local_store": {}, "feed": {"f": feed}, "rule": of_feed})
         self._table = ChannelTable()
         self._rows = np.array(
             [
@@ -94,7 +115,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="of each set and turn")
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
-    plants = {name: Plant(args.devices, derived) for name, derived in SETS.items()}
+    plants = {name: Plant(args.devices, derived, {}) for name, derived in SETS.items()}
+    plants |= {name: Plant(args.devices, {}, rules) for name, rules in RULES.items()}
     for plant in plants.values():
         # Spans are full, windows have closed.
         plant.run(70, args.at_once)

@@ -193,6 +193,11 @@ class RuleConfig(Table):
         """Whether it is for a device of this name."""
         return any(fnmatchcase(device, each) for each in self.devices)
 
+    @property
+    def is_for_all(self) -> bool:
+        """Whether it is for devices of all names."""
+        return "*" in self.devices
+
     def lasts_ns(self, default_ns: int) -> int:
         """For how long a value of another channel counts, ns."""
         return self.max_age or default_ns

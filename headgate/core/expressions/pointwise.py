@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.core.expressions.nodes import Node
+
 #: float64[n], or bool[n] for conditions; a number alone has the shape ().
 Values: TypeAlias = NDArray[Any]
 
@@ -35,6 +37,28 @@ def work_out(op: str, args: tuple[Values, ...]) -> Values:
         return found
 
 
+def compiled(node: Node) -> Callable[[Mapping[str, Values]], Values] | None:
+    """What works out an expression of one time, given the values of the channels in it.
+
+    Returns:
+        None where some part of it looks at what was before.
+    """
+    if node.op == "number":
+        number = np.array(node.number)
+        return lambda _: number
+    if node.op == "name":
+        return lambda values: values[node.name]
+    parts = [compiled(each) for each in node.args]
+    args = [each for each in parts if each is not None]
+    if node.op not in _FUNCTIONS or len(args) < len(parts):
+        return None
+    if node.op in _SIMPLE and len(args) == 2:
+        # Nothing can go wrong in it, and nothing comes of it that is no number.
+        function, (one, other) = _FUNCTIONS[node.op], args
+        return lambda values: function(one(values), other(values))
+    return lambda values: work_out(node.op, tuple(each(values) for each in args))
+
+
 def _chain(operator: Callable[[Values, Values], Values]) -> Callable[..., Values]:
     """One operator several times, from the left: once infinite, nothing makes it finite again."""
     return lambda *numbers: reduce(operator, numbers)
@@ -45,13 +69,11 @@ def _unequal(one: Values, other: Values) -> Values:
 
 
 def _all(*conditions: Values) -> Values:
-    found: Values = np.logical_and.reduce(np.broadcast_arrays(*conditions))
-    return found
+    return reduce(np.logical_and, conditions)
 
 
 def _any(*conditions: Values) -> Values:
-    found: Values = np.logical_or.reduce(np.broadcast_arrays(*conditions))
-    return found
+    return reduce(np.logical_or, conditions)
 
 
 def _least(*numbers: Values) -> Values:
@@ -87,6 +109,9 @@ def _power(base: Values, power: Values) -> Values:
 def _same(number: Values) -> Values:
     return number
 
+
+#: What gives a condition of two parts.
+_SIMPLE = frozenset(("<", "<=", ">", ">=", "==", "and", "or"))
 
 _FUNCTIONS: Mapping[str, Callable[..., Values]] = {
     "+": _chain(np.add),

@@ -262,17 +262,16 @@ class Formula:
         """For how many seconds a condition holds; or whether it has for a span."""
         holds = np.broadcast_to(part.value, len(ticks))
         memory = self.memories[self._number[node]]["time_ns"]
-        every = np.arange(len(ticks))
-        held = np.roll(holds, 1)
-        held[ticks.starts] = memory[ticks.places, _AT] > NO_TIME_NS
-        before_ns = _before(ticks, every, ticks.time_ns, memory[:, _TICK])
+        held = ticks.one_before(holds, memory[:, _AT] > NO_TIME_NS)
+        before_ns = ticks.one_before(ticks.time_ns, memory[:, _TICK])
         is_gap = ticks.time_ns - np.maximum(before_ns, NO_TIME_NS) > self.lasts_ns
         begun = ticks.latest(holds & (~held | is_gap))
         begun_ns = np.where(begun < 0, memory[ticks.place, _AT], ticks.time_ns[begun])
         span_ns = np.where(holds, ticks.time_ns - begun_ns, 0)
         last = ticks.last
         memory[ticks.places, _AT] = np.where(holds[last], begun_ns[last], NO_TIME_NS)
-        memory[ticks.places, _TICK] = ticks.time_ns[last]
+        # What does not hold has no gap: nothing is remembered of it.
+        memory[ticks.places, _TICK] = np.where(holds[last], ticks.time_ns[last], NO_TIME_NS)
         return holds & (span_ns >= node.span_ns) if node.op == "hold" else seconds(span_ns)
 
     def _over(self, node: Node, ticks: Ticks, part: _Part) -> Values:

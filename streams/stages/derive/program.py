@@ -133,7 +133,7 @@ class Program:
         made = []
         for derived in self._derived:
             names = derived.formula.names
-            rows, part, its = _part_of(ticks, derived.formula, names, named)
+            rows, part, its = _part_of(ticks, derived.formula, named)
             found = derived.work_out(part, its, self._known)
             why = _why(its, names, cause, rows)
             made.append(Made(derived.name, part.place, part.time_ns, found, why))
@@ -147,12 +147,20 @@ class Program:
                 cause[derived.name] = np.full(len(ticks), -1, np.int32)
                 cause[derived.name][rows] = why
         turns: list[Turn] = []
+        looked_at: dict[tuple[tuple[str, ...], int], _LookedAt] = {}
         for rule in self._rules:
-            rows, part, its = _part_of(
-                ticks, rule.formula, rule.names, named, rule.is_for[ticks.place]
-            )
+            key = (rule.names, rule.formula.lasts_ns)
+            if key not in looked_at:
+                looked_at[key] = _LookedAt(ticks, *key, named, self._known)
+            every = looked_at[key]
+            involved = rule.involved(every.part, every.held)
+            rows = every.rows if involved is None else every.rows[involved]
+            if not len(rows):
+                continue
+            part = Ticks(ticks.place[rows], ticks.time_ns[rows], rule.formula.lasts_ns)
+            its = {name: named[name].take(rows) for name in rule.formula.names}
             whole = Ticks(ticks.place, ticks.time_ns, rule.formula.lasts_ns)
-            its |= {name: self._held(whole, named[name], name).take(rows) for name in rule.beside}
+            its |= {name: self._beside(whole, named[name], name).take(rows) for name in rule.beside}
             turns += rule.work_out(part, its, self._known, _why(its, rule.names, cause, rows))
         for name, memory in self._known.items():
             rows = np.flatnonzero(named[name].is_new)
@@ -161,13 +169,9 @@ class Program:
             memory["time_ns"][ticks.place[ends], 0] = ticks.time_ns[ends]
         return made, turns
 
-    def _held(self, ticks: Ticks, new: Named, name: str) -> Named:
-        """What is known of a channel at each tick, whether it has a reading there or not."""
-        memory = self._known[name]
-        before, before_ns = memory["number"][:, 0], memory["time_ns"][:, 0]
-        return Named(
-            np.ones(len(ticks), np.bool_), ticks.held(new.is_new, new.value, before, before_ns)
-        )
+    def _beside(self, ticks: Ticks, new: Named, name: str) -> Named:
+        """What is known of a channel at each tick, as if it were new there."""
+        return Named(np.ones(len(ticks), np.bool_), _held(ticks, new, self._known[name]))
 
     def grow(self, devices: Sequence[str]) -> None:
         """Make room for places, of the devices of these names."""
@@ -177,10 +181,7 @@ class Program:
         for formula in self._formulas:
             formula.grow(places)
         for rule in self._rules:
-            more = [rule.is_of(name) for name in devices[len(rule.is_for) :]]
-            rule.is_for = np.concatenate([rule.is_for, np.array(more, np.bool_)])
-            for _, memory in rule.memories():
-                memory.grow(places)
+            rule.grow(devices)
 
     def forget(self, places: NDArray[np.int64]) -> None:
         """Let nothing be known of these places, each once and rising."""
@@ -189,8 +190,12 @@ class Program:
         for formula in self._formulas:
             formula.forget(places)
         for rule in self._rules:
-            for _, memory in rule.memories():
-                memory.forget(places)
+            rule.forget(places)
+
+    def look_again(self) -> None:
+        """Note that what is remembered has been changed from outside."""
+        for rule in self._rules:
+            rule.look_again()
 
     def go_back(self, places: NDArray[np.int64]) -> None:
         """Forget when anything was at these places. What counters count stays, and open alarms."""
@@ -242,15 +247,62 @@ def programs_of(
     }
 
 
+class _LookedAt:
+    """The ticks at which some channels have a reading: what rules on these channels look at.
+
+    Args:
+        ticks: All ticks.
+        names: The channels.
+        lasts_ns: For how long a channel's value counts.
+        named: What all channels have at all ticks.
+        known: What they had before.
+    """
+
+    def __init__(
+        self,
+        ticks: Ticks,
+        names: Sequence[str],
+        lasts_ns: int,
+        named: Mapping[str, Named],
+        known: Mapping[str, Memory],
+    ) -> None:
+        self.rows = _rows_of(names, named)
+        self.part = Ticks(ticks.place[self.rows], ticks.time_ns[self.rows], lasts_ns)
+        self._named = named
+        self._known = known
+        self._held: dict[str, NDArray[np.float64]] = {}
+
+    def held(self, name: str) -> NDArray[np.float64]:
+        """float64[n]: what is known of a channel at each of these ticks; NaN where nothing is."""
+        if name not in self._held:
+            self._held[name] = _held(
+                self.part, self._named[name].take(self.rows), self._known[name]
+            )
+        return self._held[name]
+
+
+def _held(ticks: Ticks, new: Named, memory: Memory) -> NDArray[np.float64]:
+    """float64[n]: what is known of a channel at each tick, whether it has a reading there or not.
+
+    Args:
+        ticks: The ticks.
+        new: What it has there.
+        memory: What it had before.
+    """
+    before, before_ns = memory["number"][:, 0], memory["time_ns"][:, 0]
+    return ticks.held(new.is_new, new.value, before, before_ns)
+
+
+def _rows_of(names: Sequence[str], named: Mapping[str, Named]) -> NDArray[np.intp]:
+    """intp[n]: the ticks at which some channels have a reading."""
+    return np.flatnonzero(np.logical_or.reduce([named[name].is_new for name in names]))
+
+
 def _part_of(
-    ticks: Ticks,
-    formula: Formula,
-    names: Sequence[str],
-    named: Mapping[str, Named],
-    is_for: NDArray[np.bool_] | bool = True,  # noqa: FBT001, FBT002  (all of them, or which)
+    ticks: Ticks, formula: Formula, named: Mapping[str, Named]
 ) -> tuple[NDArray[np.intp], Ticks, dict[str, Named]]:
-    """The ticks at which some channels have a reading, and what a formula's channels have there."""
-    rows = np.flatnonzero(np.logical_or.reduce([named[name].is_new for name in names]) & is_for)
+    """The ticks at which a formula's channels have a reading, and what they have there."""
+    rows = _rows_of(formula.names, named)
     part = Ticks(ticks.place[rows], ticks.time_ns[rows], formula.lasts_ns)
     return rows, part, {name: named[name].take(rows) for name in formula.names}
 

@@ -7,7 +7,7 @@ nor ends it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from headgate.config.feed import FeedConfig
 from headgate.config.rule import RuleConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.expressions.nodes import Node
+from headgate.core.expressions.pointwise import compiled
+from headgate.core.grown import grown
 from streams.stages.arrays import NO_TIME_NS
 from streams.stages.blocks import number_of
 from streams.stages.derive.formula import Formula, Memory, Named, as_given
@@ -27,6 +29,9 @@ from streams.stages.derive.ticks import Ticks
 #: so, and when it opened.
 _OPEN = 0
 _START, _OPENED = range(2)
+
+#: No ticks.
+_NONE = np.empty(0, np.intp)
 
 #: Numbers that a memory has room for.
 _NUMBERS = 4
@@ -73,20 +78,32 @@ class Rule:
         self.names = rule.names
         #: Channels that only its text has.
         self.beside = tuple(name for name in rule.shown if name not in rule.names)
-        self.is_of = rule.is_of
-        #: By place, whether the rule is for it.
-        self.is_for = np.empty(0, np.bool_)
+        self._is_of = rule.is_of
+        self._is_for_all = rule.is_for_all
+        # By place, whether the rule is for it; and whether an alarm is open there, or the condition
+        # holds, as far as it is known.
+        self._is_for = np.empty(0, np.bool_)
+        self._is_busy = np.empty(0, np.bool_)
+        self._may_be_busy = False
+        # Works out the condition where neither that nor what ends the alarm looks at what was
+        # before: places at which nothing is so need nothing else then.
+        self._holds = compiled(rule.condition)
+        if compiled(rule.over) is None or (rule.clear is not None and rule.clear_for):
+            self._holds = None
         self._name = name
         self._is_enabled = rule.enabled
         self._shown = rule.shown
-        held = _held(rule.condition, rule.for_)
-        over = _held(rule.over, rule.clear_for)
+        self._for_ns = rule.for_
+        self._condition_names = rule.condition.names
+        over = rule.over
+        if rule.clear_for:
+            over = Node("hold", (over,), span_ns=rule.clear_for)
         since = Node("since", (rule.condition,))
         shown = [Node("name", name=each) for each in self._shown]
         self.formula = Formula(
             feed,
             (feed_name, "rule", name, as_given(rule.max_age)),
-            [held, over, since, *shown],
+            [rule.condition, over, since, *shown],
             rule.lasts_ns(usual_age_ns(feed)),
         )
         #: Whether alarms are open, by place. What the rule says may change under them.
@@ -97,6 +114,44 @@ class Rule:
             number_of(feed_name, "rule", name, "text", *some): Memory()
             for some in _some_of(self._shown)
         }
+
+    def involved(
+        self, ticks: Ticks, held: Callable[[str], NDArray[np.float64]]
+    ) -> NDArray[np.intp] | None:
+        """Which of some ticks are of places at which anything may happen.
+
+        Args:
+            ticks: All ticks at which one of ``names`` has a reading.
+            held: Gives by name what is known of a channel at each of these ticks.
+
+        Returns:
+            intp[m], rising; None: all of them.
+        """
+        if self._holds is None:
+            return None if self._is_for_all else np.flatnonzero(self._is_for[ticks.place])
+        holds = self._holds({name: held(name) for name in self._condition_names})
+        if not holds.any() and not (self._may_be_busy and self._is_busy[ticks.place].any()):
+            return _NONE
+        self._is_busy[ticks.place[holds]] = True
+        return np.flatnonzero(self._is_busy[ticks.place] & self._is_for[ticks.place])
+
+    def grow(self, devices: Sequence[str]) -> None:
+        """Make room for places, of the devices of these names."""
+        more = [self._is_of(name) for name in devices[len(self._is_for) :]]
+        self._is_for = np.concatenate([self._is_for, np.array(more, np.bool_)])
+        self._is_busy = grown(self._is_busy, len(devices), fill=False)
+        for _, memory in self.memories():
+            memory.grow(len(devices))
+
+    def forget(self, places: NDArray[np.int64]) -> None:
+        """Let nothing be known of these places."""
+        for _, memory in self.memories():
+            memory.forget(places)
+
+    def look_again(self) -> None:
+        """Note that what is remembered has been changed from outside."""
+        self._is_busy[:] = True
+        self._may_be_busy = True
 
     def work_out(
         self,
@@ -113,17 +168,18 @@ class Rule:
             known: What they had before.
             channel: int32[n], row of the channel that brought each tick about.
         """
-        held, over, since, *shown = self.formula.work_out(ticks, named, known)
+        holds, over, since, *shown = self.formula.work_out(ticks, named, known)
+        since_ns = np.rint(since * NS_PER_S).astype(np.int64)
+        held = holds & (since_ns >= self._for_ns)
         if not self._is_enabled:
             held, over = np.zeros(len(ticks), np.bool_), np.ones(len(ticks), np.bool_)
         number, time_ns = self.state["number"], self.state["time_ns"]
         said = ticks.latest(held | over)
         was_open = number[:, _OPEN] == 1
         is_open = np.where(said < 0, was_open[ticks.place], held[said])
-        before = np.roll(is_open, 1)
-        before[ticks.starts] = was_open[ticks.places]
+        before = ticks.one_before(is_open, was_open)
         opens = is_open & ~before
-        start_ns = ticks.time_ns - np.rint(since * NS_PER_S).astype(np.int64)
+        start_ns = ticks.time_ns - since_ns
         opened = ticks.latest(opens)
         is_known = opened < 0
         start_ns = np.where(is_known, time_ns[ticks.place, _START], start_ns[opened])
@@ -138,6 +194,12 @@ class Rule:
         number[places, _OPEN] = np.where(is_open[last], 1.0, np.nan)
         time_ns[places, _START] = np.where(is_open[last], start_ns[last], NO_TIME_NS)
         time_ns[places, _OPENED] = np.where(is_open[last], opened_ns[last], NO_TIME_NS)
+        if self._holds is not None:
+            is_busy = is_open[last] | holds[last]
+            self._is_busy[places] = is_busy
+            self._may_be_busy = bool(self._is_busy.any())
+            # Of what is over nothing needs to be known, nor to be written down.
+            self.formula.forget(places[~is_busy])
         for at in np.flatnonzero(is_open != before).tolist():
             values = {name: float(each[at]) for name, each in zip(self._shown, shown, strict=True)}
             yield Turn(
@@ -170,8 +232,3 @@ class Rule:
 def _some_of(names: Sequence[str]) -> list[Sequence[str]]:
     """Names, as many at a time as a memory has numbers."""
     return [names[first : first + _NUMBERS] for first in range(0, len(names), _NUMBERS)]
-
-
-def _held(condition: Node, span_ns: int) -> Node:
-    """That a condition has held for a span."""
-    return Node("hold", (condition,), span_ns=span_ns) if span_ns else condition

@@ -235,6 +235,8 @@ class Deriver:
         for number, place, rows in self._of_kinds(selection, block, "now"):
             if number in memories:
                 memories[number].restore(place, rows)
+        for _, program in self._programs:
+            program.look_again()
         for number, place, rows in self._of_kinds(selection, block, "lost"):
             if number in spans:
                 spans[number].lost.restore(place, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from headgate.core.clock import NS_PER_S
 from headgate.core.runs import runs
 from streams.stages.arrays import NO_TIME_NS
+
+_Any = TypeVar("_Any", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,18 @@ class Ticks:
         np.maximum.accumulate(at, out=at)
         at[at < self.first] = -1
         return at
+
+    def one_before(self, value: NDArray[_Any], known: NDArray[_Any]) -> NDArray[_Any]:
+        """[n]: what the tick before each tick has; of a place's first what is known by place.
+
+        Args:
+            value: [n], what ticks have.
+            known: [places], by place what it had before all of these.
+        """
+        found = np.empty(len(self), value.dtype)
+        found[1:] = value[:-1]
+        found[self.starts] = known[self.places]
+        return found
 
     def before(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """intp[r]: of each of these ticks, which rise, the position of the one before it in them.

@@ -46,12 +46,12 @@ def seconds(found: Sequence[Alarm]) -> list[tuple[bool, float, float]]:
 
 
 def _slowly(
-    rows: Sequence[Row], for_s: float, clear_for_s: float
+    rows: Sequence[Row], device: int, for_s: float, clear_for_s: float, clear: str | None
 ) -> list[tuple[bool, float, float]]:
-    """``x > 2 and not y > 0``, over with ``x < 1``, reading by reading, of device 0."""
+    """``x > 2 and not y > 0``, reading by reading, of one device."""
     by_time: dict[float, dict[str, float]] = {}
-    for _, second, field, value in rows:
-        if not math.isnan(value):
+    for of, second, field, value in rows:
+        if of == device and not math.isnan(value):
             by_time.setdefault(second, {})[field] = value
     last: dict[str, tuple[float, float]] = {}
     held_since: float | None = None
@@ -64,22 +64,22 @@ def _slowly(
         if not {"x", "y"} & by_time[second].keys():
             continue
         x, y = (
-            last[field][1] if field in last and second - last[field][0] <= _LASTS_S else None
+            last[field][1] if field in last and second - last[field][0] <= _LASTS_S else math.nan
             for field in "xy"
         )
         is_gap = before is not None and second - before > _LASTS_S
-        holds = x is not None and x > 2 and y is not None and not y > 0
+        # Comparisons with what is missing are false.
+        holds = x > 2 and y <= 0
         held_since = (second if held_since is None or is_gap else held_since) if holds else None
-        is_over = x is not None and x < 1
+        is_over = x < 1 if clear else x <= 2 or y > 0
         over_since = (second if over_since is None or is_gap else over_since) if is_over else None
         before = second
         if held_since is not None and second - held_since >= for_s:
             if open_since is None:
                 open_since = held_since
                 found.append((True, open_since, second))
-        elif (
-            over_since is not None and second - over_since >= clear_for_s and open_since is not None
-        ):
+        elif None not in (open_since, over_since) and second - (over_since or 0) >= clear_for_s:
+            assert open_since is not None
             found.append((False, open_since, second))
             open_since = None
     return found
@@ -87,6 +87,7 @@ def _slowly(
 
 _STEPS = st.lists(
     st.tuples(
+        st.sampled_from([0, 0, 1]),
         st.sampled_from([0.5, 1, 1, 1, 2, 9]),
         st.sampled_from([0, 0, 0, -1, -2.5]),
         st.sampled_from(["x", "x", "xy", "xy", "y", "z"]),
@@ -102,33 +103,35 @@ _STEPS = st.lists(
     _STEPS,
     st.sampled_from([0, 1, 3]),
     st.sampled_from([0, 2]),
+    st.sampled_from([None, "x < 1"]),
     st.lists(st.integers(0, 120), max_size=4),
     st.booleans(),
 )
 @tried(300)
 def test_alarms_are_those_that_a_slow_way_says(
-    steps: list[tuple[float, float, str, float, float]],
+    steps: list[tuple[int, float, float, str, float, float]],
     for_s: int,
     clear_for_s: int,
+    clear: str | None,
     places: list[int],
     restarts: bool,
 ) -> None:
     """However readings arrive, are cut into batches, and however often the process is restarted."""
     rule = rule_of(
         "x > 2 and not y > 0",
-        clear="x < 1",
+        clear=clear,
         **{"for": f"{for_s}s", "clear_for": f"{clear_for_s}s"},
         text="{x} {y:.1f} {z} {x}",
     )
-    met: set[tuple[float, str]] = set()
+    met: set[tuple[int, float, str]] = set()
     rows: list[Row] = []
     clock = 10.0
-    for step, back, fields, x, y in steps:
+    for device, step, back, fields, x, y in steps:
         clock += step
         for field, value in zip(fields, (x, y), strict=False):
-            if (clock + back, field) not in met:
-                met.add((clock + back, field))
-                rows.append((0, clock + back, field, value))
+            if (device, clock + back, field) not in met:
+                met.add((device, clock + back, field))
+                rows.append((device, clock + back, field, value))
     whole, line = (Line(feed_of({}), {"r": rule}) for _ in range(2))
     whole.take(rows)
     whole.end()
@@ -139,8 +142,13 @@ def test_alarms_are_those_that_a_slow_way_says(
             line.restart()
     line.end()
 
-    assert line.alarms == whole.alarms
-    assert seconds(whole.alarms) == _slowly(rows, for_s, clear_for_s)
+    for device in range(2):
+        found, pieces = (
+            [each for each in every.alarms if each.device == f"d{device}"]
+            for every in (whole, line)
+        )
+        assert pieces == found
+        assert seconds(found) == _slowly(rows, device, for_s, clear_for_s, clear)
 
 
 def _rising(*values: float, field: str = "x") -> list[Row]:
