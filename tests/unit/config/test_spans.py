@@ -63,12 +63,26 @@ def test_many_spans_are_warned_of(tmp_path: Path) -> None:
     (warning,) = _warnings(tmp_path, "1s", *_each("1h", 6), more=more)
 
     assert warning == (
-        "feed.meter.derived: spans hold 21,600 readings of each device, at a period of 1s, more "
-        "than 20,000: 345 kB of memory, and all of them are written every 10s "
+        "feed.meter: the spans of its derived channels and rules hold 21,600 readings of each "
+        "device, at a period of 1s, more than 20,000: 345 kB of memory, and all of them are "
+        "written every 10s "
         "(streams.snapshot_interval); make spans shorter or fewer, or correct period"
     )
     # Of each no more than are kept.
     assert f"{6 * MAX_SPAN_ROWS:,} readings" in _warnings(tmp_path, "1s", *_each("1d", 6))[-1]
+
+
+def test_rules_are_warned_of_as_well(tmp_path: Path) -> None:
+    """One whose span is never whole would never open an alarm."""
+    more = "[rule.far]\nfeed = \"meter\"\nwhen = \"abs(x - mean(x, '6h')) > std(x, '6h')\""
+    (warning,) = _warnings(tmp_path, "1s", more=more)
+
+    assert warning.startswith("rule.far.when: a span of 6h has 21,600 readings")
+    # What both conditions of a rule look at is one.
+    many = [f"count(x, '1h') > {number}" for number in range(6)]
+    rules = [f'[rule.r{at}]\nfeed = "meter"\nwhen = "{when}"' for at, when in enumerate(many)]
+    (warning,) = _warnings(tmp_path, "1s", more="\n".join(rules))
+    assert "rules hold 21,600 readings" in warning
 
 
 def test_check_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +90,7 @@ def test_check_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     _warnings(tmp_path, "1s", *_each("1h", 6))
 
     assert main(["check", "-c", str(tmp_path / "plant.toml")]) == 0
-    assert "spans hold 21,600 readings" in capsys.readouterr().err
+    assert "rules hold 21,600 readings" in capsys.readouterr().err
 
 
 def test_the_page_has_the_bounds() -> None:
