@@ -143,9 +143,9 @@ def _stands_for(feed: FeedConfig) -> str:
         channels = f"{channels} and whatever else is a number" if channels else "every number"
     passed = f", without {_some(feed.ignore)}" if feed.ignore else ""
     there = feed.availability_topics
-    said = f"availability by {_some(there)}; " if there else ""
+    said = f", availability by {_some(there)}" if there else ""
     return (
-        f"preset {feed.preset}: {feed.topic}{passed}, {feed.format.name}, {channels}; {said}"
+        f"preset {feed.preset}: {feed.topic}{passed}{said}, {feed.format.name}, {channels}; "
         f"`headgate components presets.{feed.preset}` prints all of it"
     )
 
