@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import AfterValidator, BeforeValidator, field_validator
 
 from headgate.config.channel import UnitsConfig
 from headgate.config.expression_units import unit_of
@@ -34,6 +34,16 @@ _NAMELESS = ""
 _PERIODS = 3
 
 
+def _is_some(max_age: int) -> int:
+    if max_age == 0:
+        raise ValueError('expected more than "0s"')
+    return max_age
+
+
+#: For how long a channel's last value counts.
+MaxAge = Annotated[DurationNs, AfterValidator(_is_some)]
+
+
 class DerivedConfig(UnitsConfig):
     """A channel that no device sends: what it is worked out from, and how."""
 
@@ -41,7 +51,7 @@ class DerivedConfig(UnitsConfig):
     value: str
     #: For how long a channel's last value counts where it is met by others. None: the shortest
     #: window of the feed, and three of its periods at least.
-    max_age: DurationNs | None = None
+    max_age: MaxAge | None = None
 
     @field_validator("value")
     @classmethod
@@ -49,13 +59,6 @@ class DerivedConfig(UnitsConfig):
         if not parse(value).names:
             raise ValueError("expected a channel in it: without one nothing is ever worked out")
         return value
-
-    @field_validator("max_age")
-    @classmethod
-    def _is_some(cls, max_age: int | None) -> int | None:
-        if max_age == 0:
-            raise ValueError('expected more than "0s"')
-        return max_age
 
     @cached_property
     def expression(self) -> Node:

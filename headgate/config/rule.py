@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headgate.config.derived import expression_problems
+from headgate.config.derived import MaxAge, expression_problems
 from headgate.config.named_text import TextPart, text_parts
 from headgate.config.table import Table
 from headgate.config.values import Flag, Name, entries_of
@@ -89,7 +89,7 @@ class RuleConfig(Table):
     text: Annotated[str | None, Field(max_length=_MAX_TEXT)] = None
     #: For how long a channel's last value counts where it meets others. None: as of derived
     #: channels.
-    max_age: DurationNs | None = None
+    max_age: MaxAge | None = None
     #: False opens no alarm, and ends the one that is open.
     enabled: Flag = True
 
@@ -112,13 +112,6 @@ class RuleConfig(Table):
         if value is not None:
             read_text(value)
         return value
-
-    @field_validator("max_age")
-    @classmethod
-    def _is_some(cls, max_age: int | None) -> int | None:
-        if max_age == 0:
-            raise ValueError('expected more than "0s"')
-        return max_age
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
