@@ -34,6 +34,8 @@ cold = { feed = "pump", when = "temperature < 10" }
 def config_of(folder: Path, table: str) -> Config:
     """A configuration whose sink ``told`` has this table, ``type`` and all."""
     file = folder / "headgate.toml"
+    # What is told here is of a day that has long been.
+    table += "" if "max_age" in table else '\nmax_age = "3650d"'
     file.write_text(
         f'[gateway]\ndata_dir = "{folder / "data"}"\n[mqtt]\npublish_anomalies = false\n'
         f"[sink.told]\n{table}\n{_FEED}"

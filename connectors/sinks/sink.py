@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from headgate.core.components import Component
 
@@ -66,6 +66,21 @@ class Sink(Protocol):
         Raises:
             TransientError: Not now. Some of the points may have been written; all must be
                 written again.
+        """
+        ...
+
+
+@runtime_checkable
+class WaitingSink(Protocol):
+    """A sink that says yes to points and does something about them later; both keep its contract.
+
+    It keeps what waits over restarts and kills by itself.
+    """
+
+    def is_due(self) -> bool:
+        """Whether there is something to do now: ``write`` is called with no points then.
+
+        Asked every few seconds.
         """
         ...
 

@@ -7,7 +7,7 @@ not mistaken for one that hangs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from headgate.core.clock import NS_PER_S, Clock
@@ -32,13 +32,21 @@ class Watchdog:
         self._looked_ns: int | None = None
 
     @contextmanager
-    def limit(self, what: str, seconds: float) -> Iterator[None]:
-        """Watch the body: an operation of this name (``"the pipeline"``) that may take so long."""
+    def limit(self, what: str, seconds: float) -> Iterator[Callable[[], None]]:
+        """Watch the body: an operation of this name (``"the pipeline"``) that may take so long.
+
+        What it is given says that it has made progress: its time begins anew.
+        """
         self._count += 1
         number = self._count
-        self._running[number] = (what, self._clock.monotonic_ns(), round(seconds * NS_PER_S))
+
+        def begin() -> None:
+            now_ns = self._clock.monotonic_ns()
+            self._running[number] = (what, now_ns, round(seconds * NS_PER_S))
+
+        begin()
         try:
-            yield
+            yield begin
         finally:
             del self._running[number]
 

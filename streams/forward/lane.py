@@ -13,7 +13,7 @@ Each sink has a consumer group of its own, so a slow sink holds up nobody else. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ import structlog
 
 from connectors.logs.configured import sink_group, topic
 from connectors.sinks.points import Kind, Point, aggregate_points, told_points
-from connectors.sinks.sink import Refused, Sink
+from connectors.sinks.sink import Refused, Sink, WaitingSink
 from headgate.config.schema import Config
 from headgate.core.backoff import Backoff
 from headgate.core.channels import ChannelTable
@@ -150,6 +150,8 @@ class _Consumer:
         self._next_warning_ns = 0
         self._has_warned = False
         self._is_ready = False
+        # Says that a round has made progress.
+        self._has_gone_on: Callable[[], None] = lambda: None
         partitions = range(config.log.partitions)
         every = [
             Backlog(config, log, sink.name, number, kind)
@@ -173,7 +175,8 @@ class _Consumer:
             while True:
                 try:
                     what = f"forwarding to {self.sink.name}"
-                    with self._watchdog.limit(what, self._timings.round_limit_s):
+                    limit_s = self._timings.round_limit_s
+                    with self._watchdog.limit(what, limit_s) as self._has_gone_on:
                         await self._round()
                 except TransientError as error:
                     if error is not self._refusal:
@@ -196,6 +199,8 @@ class _Consumer:
     async def _round(self) -> None:
         if not self._is_ready:
             await self._find_positions()
+        if isinstance(self.sink, WaitingSink) and self.sink.is_due():
+            await self._quarantine_refused(await self._write_part([]))
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._next_look_ns:
             await self._look()
@@ -287,17 +292,21 @@ class _Consumer:
         refused: list[Refused] = []
         for first in range(0, len(points), self.sink.max_points):
             part = points[first : first + self.sink.max_points]
-            try:
-                bad = await self.sink.write(part)
-            except TransientError as error:
-                self._refusal = error
-                raise
-            refused.extend(bad)
-            if len(bad) < len(part):
-                self._refusal = None
-                self._all_clear()
+            refused.extend(await self._write_part(part))
         await self._quarantine_refused(refused)
         return refused
+
+    async def _write_part(self, part: Sequence[Point]) -> list[Refused]:
+        try:
+            bad = await self.sink.write(part)
+        except TransientError as error:
+            self._refusal = error
+            raise
+        self._has_gone_on()
+        if len(bad) < len(part) or not part:
+            self._refusal = None
+            self._all_clear()
+        return bad
 
     async def _commit(self, offsets: Mapping[TopicPartition, Range]) -> None:
         plain: dict[TopicPartition, int] = {}

@@ -21,7 +21,8 @@ class ForwardTimings:
         live_ms: Aggregates that have waited for so long are backlog: newer ones go first.
         glance_s: How long live points are waited for while there is a backlog to send.
         piece_records: Records in a piece of the backlog at most.
-        round_limit_s: A round that takes this long hangs: each of its parts ends much earlier.
+        round_limit_s: A round that makes no progress for so long hangs: each call of a sink ends
+            earlier.
     """
 
     wait_s: float = 5.0

@@ -118,7 +118,7 @@ class PassingTime:
         telemetry: Telemetry,
         *,
         in_thread: Callable[..., Awaitable[Any]],
-        limit: Callable[[], AbstractContextManager[None]],
+        limit: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._pipeline = pipeline
         self._keeper = keeper

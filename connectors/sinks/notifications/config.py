@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from connectors.sinks.notifications.notification import SEVERITIES, Notification
+from connectors.sinks.notifications.pacing import AtMostConfig, QuietConfig
 from headgate.config.table import Table
 from headgate.config.values import entries_of
 from headgate.core.units import DurationNs, parse_duration_ns
@@ -47,6 +48,13 @@ class NotificationsConfig(Table):
     states: Annotated[
         tuple[Literal["open", "over"], ...], BeforeValidator(entries_of), Field(min_length=1)
     ] = ("open", "over")
+
+    #: What changed longer ago when its turn comes is not told one by one.
+    max_age: DurationNs = parse_duration_ns("1h")
+    #: How many are told by themselves; None: all.
+    at_most: AtMostConfig | None = None
+    #: Hours in which what comes waits.
+    quiet: QuietConfig | None = None
 
     def wants(self, told: Notification) -> bool:
         """Whether somebody wants to be told of this."""

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from connectors.sinks.notifications.notification import Notification
+from connectors.sinks.notifications.pacing import Box, Window
 from headgate.core.errors import TransientError
 from headgate.core.folders import make_folder, sync_folder
 
@@ -27,7 +28,7 @@ MOST_KNOWN: Final = 10_000
 
 
 class Memory:
-    """What was told.
+    """What was told, and what waits to be.
 
     Args:
         path: A file of its own.
@@ -38,7 +39,23 @@ class Memory:
         # By what it is of: how that was when it was told last, and how severe.
         self._last: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._ids: OrderedDict[str, None] = OrderedDict()
+        self._boxes: dict[str, Box] = {}
+        #: How many were told in the present span.
+        self.window = Window()
         self._is_changed = False
+
+    def box(self, why: str) -> Box:
+        """What waits for this reason."""
+        return self._boxes.setdefault(why, Box())
+
+    def empty(self, why: str) -> None:
+        """Nothing does any more."""
+        self._boxes.pop(why, None)
+        self.touch()
+
+    def touch(self) -> None:
+        """It has changed."""
+        self._is_changed = True
 
     def load(self) -> None:
         """Take up what the last process has left; what can't be read is told, and left."""
@@ -101,9 +118,17 @@ class Memory:
         self._is_changed = True
 
     def _written(self) -> dict[str, Any]:
-        return {"ids": list(self._ids), "last": [[key, *each] for key, each in self._last.items()]}
+        return {
+            "ids": list(self._ids),
+            "last": [[key, *each] for key, each in self._last.items()],
+            "boxes": {why: box.as_json() for why, box in self._boxes.items() if box},
+            "window": [self.window.begin_ns, self.window.count],
+        }
 
     def _take(self, written: Mapping[str, Any]) -> None:
         ids = {str(each): None for each in written["ids"]}
         last = {str(key): (str(word), int(rank)) for key, word, rank in written["last"]}
+        boxes = {str(why): Box.from_json(each) for why, each in written.get("boxes", {}).items()}
+        begin_ns, count = map(int, written.get("window", (0, 0)))
         self._ids, self._last = OrderedDict(ids), OrderedDict(last)
+        self._boxes, self.window = boxes, Window(begin_ns, count)

@@ -7,7 +7,7 @@ kill.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -128,9 +128,18 @@ class Notification:
             }
         )
 
+    def point(self) -> Point:
+        """A point that says it, for quarantine."""
+        own = {name: getattr(self, name) for name in ("gateway", "feed", "device")}
+        own |= {name: getattr(self, name) for name in ("rule", "model", "channel")}
+        tags = {**dict(self.tags), **{name: value for name, value in own.items() if value}}
+        fields = self.fields or {"text": self.text}
+        time_ns = self.changed_ns if self.start_ns is None else self.start_ns
+        return Point("anomalies", self.kind, tuple(sorted(tags.items())), fields, time_ns)
+
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {**{name: getattr(self, name) for name in self.__slots__}, "fields": {**self.fields}}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Notification:
@@ -180,6 +189,22 @@ def notification(point: Point) -> Notification:
         opened_ns=opened_ns,
         over_ns=over_ns,
         fields=fields,
+    )
+
+
+def summary(gateway: str, why: str, text: str, at_ns: int, count: int) -> Notification:
+    """That several were not told by themselves."""
+    name = digest(SUMMARY, gateway, why, at_ns, count)
+    return Notification(
+        id=name,
+        identity=name,
+        word=SUMMARY,
+        kind=SUMMARY,
+        state="open",
+        changed_ns=at_ns,
+        text=printable(text),
+        gateway=gateway,
+        fields={"reason": why, "count": count},
     )
 
 
@@ -265,10 +290,3 @@ def _duration(seconds: float) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2]) or "0 s"
-
-
-def names_of(told: Sequence[Notification], most: int) -> str:
-    """What several are of, in a line."""
-    shown = "; ".join(each.text for each in told[:most])
-    more = len(told) - most
-    return f"{shown}; and {more} more" if more > 0 else shown

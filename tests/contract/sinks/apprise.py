@@ -28,7 +28,8 @@ class Scene:
     def tables(self) -> str:
         """See ``SinkScene``."""
         return (
-            'urls_file = "urls"\nof = ["anomalies"]\ntext = "{id}\\n{kind}\\n{device}\\n{start}"\n'
+            'urls_file = "urls"\nof = ["anomalies"]\nmax_age = "3650d"\n'
+            'text = "{id}\\n{kind}\\n{device}\\n{start}"\n'
         )
 
     def leave(self) -> None:

@@ -28,7 +28,9 @@ class Scene:
 
     def tables(self) -> str:
         """See ``SinkScene``."""
-        return f'url = "{self._receiver.url}"\nof = ["anomalies"]\ntimeout = "5s"\n'
+        return (
+            f'url = "{self._receiver.url}"\nof = ["anomalies"]\nmax_age = "3650d"\ntimeout = "5s"\n'
+        )
 
     def leave(self) -> None:
         """See ``SinkScene``."""

@@ -45,6 +45,8 @@ _EXAMPLES = {
     "rule.overheated.when",
     "sink.people.type",
     "sink.people.urls_file",
+    "sink.operator.at_most",
+    "sink.operator.quiet",
     "sink.operator.type",
     "sink.operator.url",
     "sink.operator.secret_file",

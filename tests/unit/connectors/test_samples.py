@@ -34,6 +34,8 @@ _EXAMPLES = {
     "url_env",
     "url_file",
     "urls_env",
+    "at_most",
+    "quiet",
     "body",
     "ca_file",
     # Only with another transport.

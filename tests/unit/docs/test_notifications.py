@@ -61,6 +61,9 @@ def test_every_key_is_told_with_its_default() -> None:
     for key in ("of", "feeds", "devices", "rules", "states"):
         words = ", ".join(f'"{each}"' for each in fields[key].default)
         assert told[key] == f"`[{words}]`"
+    assert told["max_age"] == '`"1h"`'
+    assert fields["max_age"].default == 3600 * 10**9
+    assert fields["at_most"].default is fields["quiet"].default is None
     assert told["severity"] == f'`"{fields["severity"].default}"`'
 
 
