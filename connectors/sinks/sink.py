@@ -14,7 +14,7 @@ A kind of sink is a folder, or a package of somebody else's, that brings
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -134,9 +134,12 @@ class SinkComponent(Component[MakeSink]):
             the tables and views of the local store.
         passes_over: Whether a sink of this table lets a point go by, knowingly and by nothing but
             the table: it says yes to it and keeps nothing. None: it keeps all.
+        test: For ``headgate notify test``: sends one message that says it is a test, and gives the
+            bytes that were sent. None: it tells nobody.
     """
 
     kinds: tuple[Kind, ...] = ("anomalies", "aggregates")
     probe: Probe | None = None
     points_file: Callable[[Any, Config], Path] | None = None
     passes_over: Callable[[Any, Point], bool] | None = None
+    test: Callable[[Any, SinkContext], Coroutine[Any, Any, int]] | None = None

@@ -28,6 +28,7 @@ _COMMANDS = (
     "audit",
     "log",
     "quarantine",
+    "notify",
     "discover",
     "components",
     "demo",

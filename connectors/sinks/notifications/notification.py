@@ -208,6 +208,23 @@ def summary(gateway: str, why: str, text: str, at_ns: int, count: int) -> Notifi
     )
 
 
+def test_message(gateway: str, sink: str, at_ns: int) -> Notification:
+    """That nothing is wrong."""
+    name = digest(TEST, gateway, sink, at_ns)
+    return Notification(
+        id=name,
+        identity=name,
+        word=TEST,
+        kind=TEST,
+        state="open",
+        changed_ns=at_ns,
+        text=f"This is a test of the sink {sink} of the gateway {gateway}. Nothing is wrong.",
+        gateway=gateway,
+        start_ns=at_ns,
+        opened_ns=at_ns,
+    )
+
+
 def digest(*parts: object) -> str:
     """A name for these parts: the same for the same ones, 32 hexadecimal digits."""
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from connectors.sinks.notifications.notification import notification
+from connectors.sinks.notifications.notification import notification, test_message
 from connectors.sinks.points import Point
 from connectors.sinks.sink import Sink, SinkComponent, SinkContext
 from connectors.sinks.webhook.config import WebhookConfig
@@ -16,6 +16,14 @@ def _make(table: WebhookConfig, context: SinkContext) -> Sink:
     return NotificationSink(table, Webhook(table, context.key, context.clock), context)
 
 
+async def _test(table: WebhookConfig, context: SinkContext) -> int:
+    from connectors.sinks.webhook.sink import Webhook
+
+    now_ns = context.clock.wall_ns()
+    told = test_message(context.config.gateway.name, context.name, now_ns)
+    return await Webhook(table, context.key, context.clock).send(told)
+
+
 def _passes_over(table: WebhookConfig, point: Point) -> bool:
     return not table.wants(notification(point))
 
@@ -26,4 +34,5 @@ WEBHOOK = SinkComponent(
     make=_make,
     kinds=("anomalies",),
     passes_over=_passes_over,
+    test=_test,
 )
