@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +61,8 @@ class Receiver:
         self.taken: list[Taken] = []
         #: Bytes of bodies that were sent.
         self.sent = 0
+        #: Certificate and key, where it speaks TLS.
+        self.certificate: tuple[str, str] | None = None
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
         self._is_gone = threading.Event()
@@ -67,7 +70,8 @@ class Receiver:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self._port}/hook"
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self._port}/hook"
 
     def start(self) -> None:
         """Be there."""
@@ -91,6 +95,10 @@ class Receiver:
 
         self._is_gone.clear()
         self._server = Server(("127.0.0.1", self._port), Handler)
+        if self.certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -21,6 +21,7 @@ from headgate.core.log import ANOMALIES
 from headgate.core.records import alarms_record
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.audit import audit
+from tests.certificates import Authority
 from tests.notified import alarm, config_of, points, telling
 from tests.receiver import Answer, Receiver
 from tests.uplink import open_rig, until
@@ -290,6 +291,22 @@ async def test_secrets_are_in_no_message(tmp_path: Path) -> None:
     for each in (*said, str(logs)):
         assert _TOKEN not in each
         assert "B0000" not in each
+
+
+async def test_only_who_proves_who_he_is_is_told(receiver: Receiver, tmp_path: Path) -> None:
+    """By the authority that is given; by none that the machine knows it is nobody."""
+    authority = Authority(tmp_path / "certificates")
+    receiver.stop()
+    receiver.certificate = (authority.path("broker.pem"), authority.path("broker.key"))
+    receiver.start()
+    async with telling(config_of(tmp_path, _table(receiver))) as sink:
+        with pytest.raises(TransientError, match="CERTIFICATE_VERIFY_FAILED"):
+            await sink.write(points(alarm()))
+    more = f'ca_file = "{authority.path("ca.pem")}"'
+    async with telling(config_of(tmp_path, _table(receiver, more))) as sink:
+        assert await sink.write(points(alarm())) == []
+
+    assert len(receiver.taken) == 1
 
 
 async def test_a_body_of_ones_own_stays_what_it_is(receiver: Receiver, tmp_path: Path) -> None:
