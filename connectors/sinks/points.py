@@ -6,9 +6,9 @@ Aggregates of one device and window share a point in the measurement ``<measurem
 Anomalies are points of the measurement ``anomalies`` at the time of their start, changes of a
 sensor's health points of ``sensor_health`` and of whether a device is there points of
 ``device_state``, and what a text channel says anew points of ``channel_state``, at their own.
-Alarms of rules are points of ``alarms`` at the time from which on their condition has held. A
-point's identity (measurement, tags, time) follows from the data alone, so writing it again
-overwrites it.
+Alarms of rules are points of ``alarms`` at the time from which on their condition has held, and
+what people say of them points of ``alarm_notes``, at the time when they do. A point's identity
+(measurement, tags, time) follows from the data alone, so writing it again overwrites it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import (
+    decode_alarm_notes,
     decode_alarms,
     decode_anomalies,
     decode_changes,
@@ -40,6 +41,7 @@ from headgate.core.results import (
     STATISTICS,
     Aggregates,
     Alarm,
+    AlarmNote,
     Anomaly,
     DeviceState,
     SensorHealth,
@@ -265,6 +267,23 @@ def alarm_points(alarms: Sequence[Alarm], gateway: str) -> list[Point]:
     return points
 
 
+def alarm_note_points(notes: Sequence[AlarmNote], gateway: str) -> list[Point]:
+    """One point for each thing that somebody has said of an alarm."""
+    points = []
+    for each in notes:
+        fields: dict[str, FieldValue] = {
+            "by": each.by,
+            "acknowledges": each.acknowledges,
+            "comment": each.comment,
+            "start_ns": each.start_ns,
+        }
+        own = {"feed": each.feed, "rule": each.rule, "channel": each.channel}
+        telling = tuple(sorted((*each.tags, *each.part)))
+        tags = _told_tags(gateway, each.device, own, telling)
+        points.append(Point("anomalies", "alarm_notes", tags, fields, each.time_ns, telling))
+    return points
+
+
 #: By kind of record, the points of those that tell something of a device.
 _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "anomalies": lambda value, gateway: anomaly_points(decode_anomalies(value), gateway),
@@ -272,6 +291,7 @@ _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "states": lambda value, gateway: state_points(decode_states(value), gateway),
     "changes": lambda value, gateway: change_points(decode_changes(value), gateway),
     "alarms": lambda value, gateway: alarm_points(decode_alarms(value), gateway),
+    "alarm_notes": lambda value, gateway: alarm_note_points(decode_alarm_notes(value), gateway),
 }
 
 

@@ -1,52 +1,61 @@
-"""``headgate alarms``: the alarms of rules that are open, and those that were."""
+"""``headgate alarms``: alarms of rules that are open, those that were, and what is said of them."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.config_option import add_config_option
+from headgate.core.errors import ConfigError
 from headgate.core.text import json_line, printable
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
-    from headgate.core.results import Alarm
+    from headgate.core.results import AlarmNote
+    from headgate.inspect.alarms import KnownAlarm
+
+#: Characters of a comment, and of who says it.
+_MAX_COMMENT, _MAX_NAME = 1000, 100
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "alarms",
-        help="list the alarms that are open",
+        help="list the alarms that are open, and answer them",
         description=(
             "List the alarms of rules, the worst first, from the gateway's log: whether it runs "
-            "or not. Alarms that the log has deleted (log.retention) stand in the sinks."
+            "or not. Alarms that the log has deleted (log.retention) stand in the sinks. With "
+            "--acknowledge or --comment, what is listed is answered: it is written down who has "
+            "said so, and goes to the sinks."
         ),
     )
     add_config_option(parser)
     parser.add_argument("--all", action="store_true", help="those, too, that are over")
+    parser.add_argument(
+        "--unacknowledged", action="store_true", help="those that nobody has acknowledged"
+    )
     parser.add_argument("--rule", metavar="NAME", help="of this rule only")
     parser.add_argument("--device", metavar="NAME", help="of the devices of this name only")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    parser.add_argument(
+        "--acknowledge",
+        action="store_true",
+        help="say that they have been seen to; with --rule or --device",
+    )
+    parser.add_argument("--comment", metavar="TEXT", help="say this of them; likewise")
+    parser.add_argument("--by", metavar="NAME", help="who says it; not given: the user's name")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     from headgate.config.load import load_config
-    from headgate.core.results import SEVERITIES
 
+    _check(args)
     config = load_config(args.config, check_files=False)
-    alarms = [
-        each
-        for each in asyncio.run(_known(config))
-        if (args.all or each.is_open)
-        and args.rule in (None, each.rule)
-        and args.device in (None, each.device)
-    ]
-    # What is open comes first, the worst of it before all; of equals the newest.
-    alarms.sort(key=lambda each: each.start_ns, reverse=True)
-    alarms.sort(key=lambda each: (each.is_open, SEVERITIES.index(each.severity)), reverse=True)
+    alarms = asyncio.run(_known(args, config))
     if args.json:
         for each in alarms:
             print(json_line(_as_json(each)))
@@ -55,22 +64,71 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _known(config: Config) -> list[Alarm]:
+def _check(args: argparse.Namespace) -> None:
+    is_answer = args.acknowledge or args.comment is not None
+    if is_answer and args.rule is None and args.device is None:
+        raise ConfigError(
+            "--acknowledge, --comment: expected --rule or --device with it, got none; say which "
+            "alarms are meant"
+        )
+    if args.by is not None and not is_answer:
+        raise ConfigError("--by: expected --acknowledge or --comment with it, got none")
+    for option, text, most in (
+        ("comment", args.comment, _MAX_COMMENT),
+        ("by", args.by, _MAX_NAME),
+    ):
+        if text is not None and not 1 <= len(text.strip()) <= most:
+            raise ConfigError(f"--{option}: expected a text of 1 to {most:,} characters")
+
+
+async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
+    """What is asked for, once it has been answered where that is asked for, too."""
     from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
-    from headgate.inspect.alarms import known_alarms
+    from headgate.core.results import SEVERITIES
+    from headgate.inspect.alarms import known_alarms, say_of
 
-    log = await open_existing_log(config, SystemClock())
+    clock = SystemClock()
+    log = await open_existing_log(config, clock)
     try:
-        return await known_alarms(config, log)
+        chosen = [each for each in await known_alarms(config, log) if _is_chosen(args, each)]
+        if args.acknowledge or args.comment is not None:
+            meant = {each.identity for each in chosen if args.comment or not each.acknowledged}
+            await say_of(
+                config,
+                log,
+                [each.alarm for each in chosen if each.identity in meant],
+                by=(args.by or getpass.getuser()).strip(),
+                time_ns=clock.wall_ns(),
+                acknowledges=args.acknowledge,
+                comment=(args.comment or "").strip(),
+            )
+            chosen = [each for each in await known_alarms(config, log) if each.identity in meant]
     finally:
         await log.stop()
+    # What is open comes first, the worst of it before all; of equals the newest.
+    chosen.sort(key=lambda each: each.alarm.start_ns, reverse=True)
+    chosen.sort(
+        key=lambda each: (each.alarm.is_open, SEVERITIES.index(each.alarm.severity)), reverse=True
+    )
+    return chosen
 
 
-def _as_json(each: Alarm) -> dict[str, Any]:
+def _is_chosen(args: argparse.Namespace, known: KnownAlarm) -> bool:
+    alarm = known.alarm
+    return (
+        (args.all or alarm.is_open)
+        and not (args.unacknowledged and known.acknowledged)
+        and args.rule in (None, alarm.rule)
+        and args.device in (None, alarm.device)
+    )
+
+
+def _as_json(known: KnownAlarm) -> dict[str, Any]:
     from headgate.core.clock import NS_PER_S
     from headgate.core.iso import iso_text
 
+    each = known.alarm
     return {
         "rule": each.rule,
         "severity": each.severity,
@@ -81,14 +139,24 @@ def _as_json(each: Alarm) -> dict[str, Any]:
         "channel": each.channel or None,
         "text": each.text,
         "is_open": each.is_open,
+        "is_acknowledged": known.acknowledged is not None,
         "start": iso_text(each.start_ns),
         "opened": iso_text(each.opened_ns),
         "over": None if each.is_open else iso_text(each.time_ns),
         "duration_s": None if each.is_open else (each.time_ns - each.start_ns) / NS_PER_S,
+        "notes": [
+            {
+                "time": iso_text(note.time_ns),
+                "by": note.by,
+                "acknowledges": note.acknowledges,
+                "comment": note.comment,
+            }
+            for note in known.notes
+        ],
     }
 
 
-def _print(alarms: list[Alarm]) -> None:
+def _print(alarms: list[KnownAlarm]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -97,11 +165,15 @@ def _print(alarms: list[Alarm]) -> None:
     from headgate.core.clock import NS_PER_S
     from headgate.core.iso import iso_text
 
-    table = Table("severity", "rule", "device")
-    table.add_column("since (UTC)", no_wrap=True)
-    table.add_column("lasted", justify="right")
+    table = Table()
+    for name in ("severity", "rule", "device", "since (UTC)", "lasted"):
+        table.add_column(name, no_wrap=name != "device")
     table.add_column("what")
-    for each in alarms:
+    has_notes = any(each.notes for each in alarms)
+    if has_notes:
+        table.add_column("said")
+    for known in alarms:
+        each = known.alarm
         label = Device(each.feed, each.device, (*each.tags, *each.part)).label
         lasted_s = (each.time_ns - each.start_ns) / NS_PER_S
         table.add_row(
@@ -111,10 +183,17 @@ def _print(alarms: list[Alarm]) -> None:
             iso_text(each.start_ns)[:19].replace("T", " "),
             "open" if each.is_open else shown_s(lasted_s),
             printable(each.text),
+            *([printable("; ".join(map(_said, known.notes)))] if has_notes else []),
         )
     console = Console(markup=False, highlight=False)
     if table.rows:
         console.print(table)
-    count = sum(each.is_open for each in alarms)
+    count = sum(each.alarm.is_open for each in alarms)
     over = len(alarms) - count
     console.print(f"alarms: {count:,} open" + (f", {over:,} over" if over else ""))
+
+
+def _said(note: AlarmNote) -> str:
+    """What somebody has said, in a few words."""
+    words = "acknowledged" if note.acknowledges else ""
+    return f"{note.by}: {', '.join(filter(None, (words, note.comment)))}"

@@ -150,6 +150,33 @@ class Alarm:
     tags: Tags = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AlarmNote:
+    """What somebody has said of an alarm.
+
+    Attributes:
+        feed: Of which alarm, and so on to ``start_ns``: its identity.
+        time_ns: When it was said, ns since 1970 UTC.
+        by: Who has said it.
+        acknowledges: Whether it says that the alarm has been seen to.
+        comment: What else; may be empty.
+        part: As the alarm's.
+        tags: Likewise.
+    """
+
+    feed: str
+    device: str
+    rule: str
+    channel: str
+    start_ns: int
+    time_ns: int
+    by: str
+    acknowledges: bool
+    comment: str
+    part: Tags = ()
+    tags: Tags = ()
+
+
 #: What can be wrong with a sensor, worst first; ``streams.stages.health.symptoms`` says what each
 #: is.
 SENSOR_FAULTS = ("dropout", "stuck", "flat", "spike", "noise", "drift")

@@ -1,23 +1,55 @@
-"""The alarms that stand in the log, each in its newest state."""
+"""The alarms that stand in the log, each in its newest state, and what people say of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from connectors.logs.configured import topic
 from headgate.config.schema import Config
-from headgate.core.channels import Tags
+from headgate.core.channels import Tags, device_partition
 from headgate.core.errors import DataError
 from headgate.core.log import ANOMALIES, Log, TopicPartition, records_between
-from headgate.core.records import ALARMS_SCHEMA, decode_alarms, schema_of
-from headgate.core.results import Alarm
+from headgate.core.records import (
+    ALARM_NOTES_SCHEMA,
+    ALARMS_SCHEMA,
+    alarm_notes_records,
+    decode_alarm_notes,
+    decode_alarms,
+    schema_of,
+)
+from headgate.core.results import Alarm, AlarmNote
 
 #: What tells alarms apart.
-_Identity: TypeAlias = tuple[str, str, Tags, Tags, str, str, int]
+Identity: TypeAlias = tuple[str, str, Tags, Tags, str, str, int]
 
 
-async def known_alarms(config: Config, log: Log) -> list[Alarm]:
-    """All alarms of which the log holds a state, the newest of each; by their start.
+@dataclass(frozen=True, slots=True)
+class KnownAlarm:
+    """An alarm in its newest state, and what people have said of it.
+
+    Attributes:
+        alarm: The alarm.
+        notes: In the order in which they were said.
+    """
+
+    alarm: Alarm
+    notes: tuple[AlarmNote, ...] = ()
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it from others."""
+        return _identity(self.alarm)
+
+    @property
+    def acknowledged(self) -> AlarmNote | None:
+        """By what it was acknowledged first."""
+        return next((each for each in self.notes if each.acknowledges), None)
+
+
+async def known_alarms(config: Config, log: Log) -> list[KnownAlarm]:
+    """All alarms of which the log holds a state; by their start.
 
     What the log has deleted (``log.retention``) is not among them, though it be open still.
 
@@ -25,29 +57,72 @@ async def known_alarms(config: Config, log: Log) -> list[Alarm]:
         config: Says what the topic is called.
         log: A started log.
     """
-    found: dict[_Identity, Alarm] = {}
+    found: dict[Identity, Alarm] = {}
+    notes: dict[Identity, list[AlarmNote]] = {}
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, ANOMALIES), partition)
         start, end = await log.offsets(at)
         async for records in records_between(log, at, start, end):
             for record in records:
-                if schema_of(record.headers) != ALARMS_SCHEMA:
-                    continue
+                schema = schema_of(record.headers)
                 try:
-                    alarms = decode_alarms(record.value)
+                    if schema == ALARMS_SCHEMA:
+                        found.update(
+                            (_identity(each), each) for each in decode_alarms(record.value)
+                        )
+                    elif schema == ALARM_NOTES_SCHEMA:
+                        for note in decode_alarm_notes(record.value):
+                            notes.setdefault(_identity(note), []).append(note)
                 except DataError:
                     continue  # ``log verify`` tells of it
-                found.update((_identity(each), each) for each in alarms)
-    return sorted(found.values(), key=lambda each: (each.start_ns, _identity(each)))
+    return [
+        KnownAlarm(alarm, tuple(notes.get(identity, ())))
+        for identity, alarm in sorted(found.items(), key=lambda each: (each[1].start_ns, each[0]))
+    ]
 
 
-def _identity(alarm: Alarm) -> _Identity:
-    return (
-        alarm.feed,
-        alarm.device,
-        alarm.tags,
-        alarm.part,
-        alarm.channel,
-        alarm.rule,
-        alarm.start_ns,
-    )
+async def say_of(
+    config: Config,
+    log: Log,
+    alarms: Iterable[Alarm],
+    *,
+    by: str,
+    time_ns: int,
+    acknowledges: bool,
+    comment: str,
+) -> None:
+    """Write down what somebody says of alarms; returns when it is durable.
+
+    Args:
+        config: Says what the topic is called.
+        log: A started log.
+        alarms: Of which.
+        by: Who says it.
+        time_ns: When, ns since 1970 UTC.
+        acknowledges: Whether it acknowledges them.
+        comment: What else is said.
+    """
+    by_partition: dict[int, list[AlarmNote]] = {}
+    for each in alarms:
+        note = AlarmNote(
+            feed=each.feed,
+            device=each.device,
+            rule=each.rule,
+            channel=each.channel,
+            start_ns=each.start_ns,
+            time_ns=time_ns,
+            by=by,
+            acknowledges=acknowledges,
+            comment=comment,
+            part=each.part,
+            tags=each.tags,
+        )
+        partition = device_partition(each.feed, each.device, config.log.partitions)
+        by_partition.setdefault(partition, []).append(note)
+    for partition, notes in by_partition.items():
+        at = TopicPartition(topic(config, ANOMALIES), partition)
+        await log.append(at, alarm_notes_records(notes))
+
+
+def _identity(of: Alarm | AlarmNote) -> Identity:
+    return (of.feed, of.device, of.tags, of.part, of.channel, of.rule, of.start_ns)

@@ -92,7 +92,14 @@ class Places:
 
 
 #: What the points of the topic ``anomalies`` begin with, and no aggregates do.
-_TOLD = (b"anomalies,", b"alarms,", b"sensor_health,", b"device_state,", b"channel_state,")
+_TOLD = (
+    b"anomalies,",
+    b"alarms,",
+    b"alarm_notes,",
+    b"sensor_health,",
+    b"device_state,",
+    b"channel_state,",
+)
 
 
 class SinkAuditor:

@@ -25,6 +25,7 @@ from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import aggregates as aggregate_columns
+from headgate.core.records import alarm_notes as alarm_note_columns
 from headgate.core.records import alarms as alarm_columns
 from headgate.core.records import anomalies as anomaly_columns
 from headgate.core.records import availability as availability_columns
@@ -38,6 +39,7 @@ from headgate.core.results import (
     STATISTICS,
     Aggregates,
     Alarm,
+    AlarmNote,
     Anomaly,
     Availability,
     DeviceState,
@@ -161,6 +163,15 @@ def _alarm(n: int) -> Alarm:
 
 def _alarms(rng: random.Random) -> bytes:
     return kinds.encode_alarms([_alarm(n) for n in range(rng.randint(0, 9))])
+
+
+def _alarm_notes(rng: random.Random) -> bytes:
+    return kinds.encode_alarm_notes(
+        [
+            AlarmNote("f", f"d{n}", "hot", "", n, n, "é", n % 2 == 0, "c" * n, (("line", "a"),))
+            for n in range(rng.randint(0, 9))
+        ]
+    )
 
 
 def _messages(rng: random.Random) -> bytes:
@@ -322,6 +333,7 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
     ),
     "changes": (_changes, kinds.decode_changes),
     "alarms": (_alarms, kinds.decode_alarms),
+    "alarm_notes": (_alarm_notes, kinds.decode_alarm_notes),
     "messages": (_messages, kinds.decode_messages),
     "retried": (_retried, kinds.decode_retried),
     "aggregates": (_aggregates, lambda value: kinds.decode_aggregates(value, ChannelTable())),
@@ -349,6 +361,7 @@ _SCHEMAS = {
     "count_aggregates": aggregate_columns._COUNT_AGGREGATES,
     "changes": change_columns._CHANGES,
     "alarms": alarm_columns._ALARMS,
+    "alarm_notes": alarm_note_columns._NOTES,
 }
 
 

@@ -30,6 +30,7 @@ from headgate.core.log import (
 )
 from headgate.core.records import (
     AGGREGATES_SCHEMA,
+    ALARM_NOTES_SCHEMA,
     ALARMS_SCHEMA,
     ANOMALIES_SCHEMA,
     CHANGES_SCHEMA,
@@ -68,6 +69,7 @@ _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
         ("states", STATES_SCHEMA),
         ("changes", CHANGES_SCHEMA),
         ("alarms", ALARMS_SCHEMA),
+        ("alarm_notes", ALARM_NOTES_SCHEMA),
     ],
     QUARANTINE: [
         ("rejected", REJECTED_SCHEMA),

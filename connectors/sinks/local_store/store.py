@@ -1,8 +1,8 @@
 """Points in a SQLite file, bounded by age and size.
 
 The same points as InfluxDB would get, with the same identity. The views ``anomalies``, ``alarms``,
-``sensor_health``, ``device_state``, ``channel_state`` and ``aggregates`` are for people and tools
-that read the file; it may be read while it is written.
+``alarm_notes``, ``sensor_health``, ``device_state``, ``channel_state`` and ``aggregates`` are for
+people and tools that read the file; it may be read while it is written.
 """
 
 from __future__ import annotations
@@ -102,6 +102,19 @@ CREATE VIEW alarms AS SELECT
     fields,
     tags
 FROM points WHERE measurement = 'alarms' AND kind = 'anomalies';
+DROP VIEW IF EXISTS alarm_notes;
+CREATE VIEW alarm_notes AS SELECT
+    json_extract(tags, '$.feed') AS feed,
+    json_extract(tags, '$.device') AS device,
+    json_extract(tags, '$.rule') AS rule,
+    time_ns,
+    json_extract(fields, '$.start_ns') AS start_ns,
+    json_extract(fields, '$.by') AS said_by,
+    json_extract(fields, '$.acknowledges') AS acknowledges,
+    json_extract(fields, '$.comment') AS comment,
+    fields,
+    tags
+FROM points WHERE measurement = 'alarm_notes' AND kind = 'anomalies';
 DROP VIEW IF EXISTS aggregates;
 CREATE VIEW aggregates AS SELECT
     measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields, tags

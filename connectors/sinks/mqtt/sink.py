@@ -21,7 +21,7 @@ from headgate.core.telemetry import Telemetry
 _FROM_START = ("anomalies", "alarms")
 
 #: What each feed tells by itself of a device that several have.
-_OF_FEED = ("device_state", "channel_state", "alarms")
+_OF_FEED = ("device_state", "channel_state", "alarms", "alarm_notes")
 
 
 class MqttResults:

@@ -14,6 +14,7 @@ from headgate.core.errors import DataError
 from headgate.core.log import Headers
 from headgate.core.records import (
     aggregates,
+    alarm_notes,
     alarms,
     anomalies,
     availability,
@@ -36,6 +37,13 @@ from headgate.core.records.aggregates import (
     decode_aggregates,
     derived_in,
     encode_aggregates,
+)
+from headgate.core.records.alarm_notes import (
+    ALARM_NOTES_SCHEMA,
+    alarm_notes_record,
+    alarm_notes_records,
+    decode_alarm_notes,
+    encode_alarm_notes,
 )
 from headgate.core.records.alarms import (
     ALARMS_SCHEMA,
@@ -130,6 +138,7 @@ __all__ = [
     "AGGREGATES_SCHEMA",
     "AGGREGATES_SCHEMAS",
     "ALARMS_SCHEMA",
+    "ALARM_NOTES_SCHEMA",
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
     "CHANGES_SCHEMA",
@@ -161,6 +170,8 @@ __all__ = [
     "RetriedMessage",
     "aggregates_record",
     "aggregates_records",
+    "alarm_notes_record",
+    "alarm_notes_records",
     "alarms_record",
     "alarms_records",
     "anomalies_record",
@@ -170,6 +181,7 @@ __all__ = [
     "changes_records",
     "check_schema",
     "decode_aggregates",
+    "decode_alarm_notes",
     "decode_alarms",
     "decode_anomalies",
     "decode_availability",
@@ -182,6 +194,7 @@ __all__ = [
     "decode_states",
     "derived_in",
     "encode_aggregates",
+    "encode_alarm_notes",
     "encode_alarms",
     "encode_anomalies",
     "encode_availability",
@@ -225,6 +238,7 @@ _ALL = (
     states,
     changes,
     alarms,
+    alarm_notes,
 )
 
 #: By the header ``schema``, each kind of record in each version that can be read.

@@ -71,11 +71,13 @@ def test_what_is_open_is_listed_the_worst_first(
 
     out = capsys.readouterr().out
     rows = [line for line in out.splitlines() if line.startswith("│")]
-    assert [[cell.strip() for cell in row.strip("│").split("│")] for row in rows] == [
-        ["critical", "dry", "p2 line=a", "2025-12-31 23:59:59", "open", "p1: \\u202e81 °C"],
-        ["major", "hot", "p1\\n line=a phase=b", "2026-01-01 00:10:00", "open", "p1: \\u202e81 °C"],
-        ["minor", "sensor", "p3 line=a flow", "2026-01-01 00:00:00", "open", "p1: \\u202e81 °C"],
+    cells = [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
+    assert [row[:5] for row in cells] == [
+        ["critical", "dry", "p2 line=a", "2025-12-31 23:59:59", "open"],
+        ["major", "hot", "p1\\n line=a phase=b", "2026-01-01 00:10:00", "open"],
+        ["minor", "sensor", "p3 line=a flow", "2026-01-01 00:00:00", "open"],
     ]
+    assert {tuple(row[5:]) for row in cells} == {("p1: \\u202e81 °C",)}
     assert out.endswith("alarms: 3 open\n")
 
 
@@ -97,10 +99,12 @@ def test_what_is_over_is_listed_when_it_is_asked_for(
         "channel": None,
         "text": "p1: \u202e81 °C",
         "is_open": False,
+        "is_acknowledged": False,
         "start": "2026-01-01T00:00:00.000000000Z",
         "opened": "2026-01-01T00:00:30.000000000Z",
         "over": "2026-01-01T00:01:30.000000000Z",
         "duration_s": 90.0,
+        "notes": [],
     }
     assert main(["alarms", "-c", str(config_file), "--all"]) == 0
     assert capsys.readouterr().out.endswith("alarms: 3 open, 1 over\n")
@@ -112,3 +116,61 @@ def test_one_device_can_be_asked_for(config_file: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["channel"] == "flow"
     assert main(["alarms", "-c", str(config_file), "--device", "p9"]) == 0
     assert capsys.readouterr().out == "alarms: 0 open\n"
+
+
+def test_an_alarm_is_acknowledged_by_somebody(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once; who, when and what is said stands in the log, and all of it is listed."""
+    answer = ["alarms", "-c", str(config_file), "--rule", "hot", "--acknowledge", "--json"]
+    assert main([*answer, "--by", " anna ", "--comment", "a fitter is\non her way"]) == 0
+
+    (found,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (found["is_acknowledged"], found["is_open"]) == (True, True)
+    (note,) = found["notes"]
+    assert note["by"] == "anna"
+    assert note["comment"] == "a fitter is\non her way"
+    assert note["acknowledges"] is True
+    assert note["time"] > "2026-01-01"
+
+    # Without a comment nothing is to be said of what is acknowledged.
+    assert main(answer) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["alarms", "-c", str(config_file)]) == 0
+    assert "anna: acknowledged, a fitter" in " ".join(
+        capsys.readouterr().out.replace("│", " ").split()
+    )
+    assert main(["alarms", "-c", str(config_file), "--unacknowledged", "--json"]) == 0
+    rules = [json.loads(line)["rule"] for line in capsys.readouterr().out.splitlines()]
+    assert rules == ["dry", "sensor"]
+
+
+def test_a_comment_acknowledges_nothing(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is of what is over, too, where that is asked for."""
+    command = ["alarms", "-c", str(config_file), "--rule", "hot", "--all", "--json"]
+    assert main([*command, "--comment", "known"]) == 0
+
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["is_open"] for each in found] == [True, False]
+    assert [each["is_acknowledged"] for each in found] == [False, False]
+    assert [note["comment"] for each in found for note in each["notes"]] == ["known"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--acknowledge"], "--rule or --device"),
+        (["--comment", "x"], "--rule or --device"),
+        (["--by", "anna"], "--acknowledge or --comment"),
+        (["--rule", "hot", "--comment", " "], "--comment: expected a text of 1 to 1,000"),
+        (["--rule", "hot", "--acknowledge", "--by", "n" * 101], "--by: expected a text"),
+    ],
+)
+def test_an_answer_says_what_it_is_of(
+    config_file: Path, capsys: pytest.CaptureFixture[str], options: list[str], what: str
+) -> None:
+    """Nobody acknowledges everything by mistake."""
+    assert main(["alarms", "-c", str(config_file), *options]) == 2
+    assert what in capsys.readouterr().err
