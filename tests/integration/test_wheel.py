@@ -253,8 +253,8 @@ def write_empty_dependencies(wheel: Path, folder: Path) -> None:
         about = archive.read(f"headgate-{headgate.__version__}.dist-info/METADATA").decode()
     for line in re.findall(r"^Requires-Dist: (.*)$", about, re.MULTILINE):
         need = Requirement(line)
-        if need.marker is not None:
-            continue  # of an extra
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue  # of an extra, or of another Python
         name, number = need.name.replace("-", "_"), version(need.name)
         write_wheel(folder / f"{name}-{number}-py3-none-any.whl", {})
 
