@@ -85,7 +85,7 @@ async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
     """What is asked for, once it has been answered where that is asked for, too."""
     from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
-    from headgate.core.results import SEVERITIES
+    from headgate.core.results import severity_rank
     from headgate.inspect.alarms import known_alarms, say_of
 
     clock = SystemClock()
@@ -109,7 +109,7 @@ async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
     # What is open comes first, the worst of it before all; of equals the newest.
     chosen.sort(key=lambda each: each.alarm.start_ns, reverse=True)
     chosen.sort(
-        key=lambda each: (each.alarm.is_open, SEVERITIES.index(each.alarm.severity)), reverse=True
+        key=lambda each: (each.alarm.is_open, severity_rank(each.alarm.severity)), reverse=True
     )
     return chosen
 

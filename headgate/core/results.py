@@ -108,6 +108,11 @@ class Anomaly:
 SEVERITIES = ("minor", "major", "critical")
 
 
+def severity_rank(severity: str) -> int:
+    """How grave that is: 1 for the least of ``SEVERITIES``; 0 for what has none."""
+    return SEVERITIES.index(severity) + 1 if severity in SEVERITIES else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """What a rule has to say of one device.

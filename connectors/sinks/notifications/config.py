@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from connectors.sinks.notifications.notification import SEVERITIES, Notification
+from connectors.sinks.notifications.notification import Notification
 from connectors.sinks.notifications.pacing import AtMostConfig, QuietConfig
+from headgate.config.rule import Severity
 from headgate.config.table import Table
 from headgate.config.values import entries_of
+from headgate.core.results import severity_rank
 from headgate.core.units import DurationNs, parse_duration_ns
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class NotificationsConfig(Table):
     #: Measurements of points that are told.
     of: Annotated[tuple[Of, ...], BeforeValidator(entries_of), Field(min_length=1)] = ("alarms",)
     #: The least, of what has one.
-    severity: Literal["minor", "major", "critical"] = "minor"
+    severity: Severity = "minor"
     feeds: Patterns = ("*",)
     devices: Patterns = ("*",)
     #: Of alarms.
@@ -60,7 +62,7 @@ class NotificationsConfig(Table):
         """Whether somebody wants to be told of this."""
         if told.kind not in self.of or told.state not in self.states:
             return False
-        if told.severity and SEVERITIES.get(told.severity, 0) < SEVERITIES[self.severity]:
+        if told.severity and told.rank < severity_rank(self.severity):
             return False
         return (
             _is_one_of(told.feed, self.feeds)

@@ -17,10 +17,8 @@ import orjson
 from connectors.sinks.points import FieldValue, Point
 from headgate.core.channels import Tags
 from headgate.core.clock import NS_PER_S
+from headgate.core.results import severity_rank
 from headgate.core.text import printable, shortest
-
-#: By severity, its rank.
-SEVERITIES: Final[Mapping[str, int]] = {"minor": 1, "major": 2, "critical": 3}
 
 #: What texts may name in braces.
 NAMES: Final = (
@@ -92,7 +90,7 @@ class Notification:
     @property
     def rank(self) -> int:
         """How severe it is; 0 where it has no severity."""
-        return SEVERITIES.get(self.severity, 0)
+        return severity_rank(self.severity)
 
     @property
     def duration_s(self) -> float | None:

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from connectors.sinks.notifications.notification import SEVERITIES, Notification
+from connectors.sinks.notifications.notification import Notification
 from headgate.config.rule import Severity
 from headgate.config.table import Table
 from headgate.config.values import Int
+from headgate.core.results import severity_rank
 from headgate.core.units import DurationNs
 
 #: Things that wait in a box at most; of more the oldest are counted only.
@@ -77,7 +78,7 @@ class QuietConfig(Table):
 
     def holds(self, told: Notification, now_ns: int) -> bool:
         """Whether this waits."""
-        return told.rank < SEVERITIES[self.but] and self.is_quiet(now_ns)
+        return told.rank < severity_rank(self.but) and self.is_quiet(now_ns)
 
 
 class Box:
