@@ -249,8 +249,10 @@ def alarm_points(alarms: Sequence[Alarm], gateway: str) -> list[Point]:
     for each in alarms:
         over: dict[str, FieldValue] = {}
         if not each.is_open:
-            duration_s = (each.time_ns - each.start_ns) / NS_PER_S
-            over = {"over_ns": each.time_ns, "duration_s": duration_s}
+            over = {"over_ns": each.time_ns}
+            # Where the clock was set back meanwhile it is not known.
+            if each.time_ns >= each.start_ns:
+                over["duration_s"] = (each.time_ns - each.start_ns) / NS_PER_S
         fields: dict[str, FieldValue] = {
             "severity": each.severity,
             "text": each.text,

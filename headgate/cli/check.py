@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.apart import split_devices
     from headgate.config.certificates import expiring
     from headgate.config.former import displaced, renamed
+    from headgate.config.idle_rules import idle_rules
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     told = [
         *misfits(config),
         *long_spans(config),
+        *idle_rules(config),
         *split_devices(config),
         *displaced(config),
         *passed_over(config),

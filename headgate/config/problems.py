@@ -62,6 +62,8 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "model_type": "a table",
     "path_type": "a path as text",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} character",
     "string_type": "a text in quotes",
     "too_long": "at most {max_length} elements",
     "too_short": "at least {min_length}",

@@ -7,7 +7,7 @@ channels of its feeds (``rule_problems``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -30,7 +30,7 @@ MAX_RULES = 500
 _MAX_TEXT = 500
 
 #: How a number may be written in a text: no width, so that nobody's text becomes endless.
-_FORMAT = re.compile(r"(\+?,?(\.\d{1,2})?[dfeg%]?)")
+_FORMAT = re.compile(r"\+?,?(d|(\.\d{1,2})?[feg%]?)")
 
 #: What a text may name besides channels; and besides these where it is no condition's, of which
 #: the last ones are numbers.
@@ -68,7 +68,11 @@ class RuleConfig(Table):
     #: The feed, or the feeds, whose devices it is for.
     feed: Annotated[tuple[Name, ...], BeforeValidator(entries_of), Field(min_length=1)]
     #: Names of the devices it is for; ``*`` stands for any letters.
-    devices: tuple[str, ...] = ("*",)
+    devices: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        BeforeValidator(entries_of),
+        Field(min_length=1),
+    ] = ("*",)
     #: A condition: ``"temperature > 80"``.
     when: str | None = None
     #: That the device is away.
@@ -86,9 +90,9 @@ class RuleConfig(Table):
     #: None: of a model's that of the anomaly, otherwise "major".
     severity: Severity | None = None
     #: What is said, with channels and ``{device}`` in braces. None: the device, and the condition.
-    text: Annotated[str | None, Field(max_length=_MAX_TEXT)] = None
+    text: Annotated[str | None, Field(min_length=1, max_length=_MAX_TEXT)] = None
     #: For how long a channel's last value counts where it meets others. None: as of derived
-    #: channels.
+    #: channels, and as long as ``for`` and ``clear_for`` at least.
     max_age: MaxAge | None = None
     #: False opens no alarm, and ends the one that is open.
     enabled: Flag = True
@@ -192,8 +196,14 @@ class RuleConfig(Table):
         return "*" in self.devices
 
     def lasts_ns(self, default_ns: int) -> int:
-        """For how long a value of another channel counts, ns."""
-        return self.max_age or default_ns
+        """For how long a value of another channel counts, ns.
+
+        Args:
+            default_ns: For how long it does in derived channels of the feed.
+        """
+        # A device that sends more seldom than by default counts as one that sends on: between two
+        # readings of it there may be as long as something has to hold.
+        return self.max_age or max(default_ns, self.for_, self.clear_for)
 
 
 def read_text(text: str) -> tuple[TextPart, ...]:
@@ -209,7 +219,7 @@ def read_text(text: str) -> tuple[TextPart, ...]:
         if part.form and _FORMAT.fullmatch(part.form) is None:
             raise ValueError(
                 f'expected a form such as ".1f" behind the colon, got "{part.form[:40]}"; digits '
-                "behind the point, and one of f, e, g, d and %, are all there is"
+                "behind the point, and one of f, e, g and %, or d alone, are all there is"
             )
     return parts
 
@@ -266,15 +276,23 @@ def _misfits(
     kind = next((key for key in LOOKED_FOR if rule.get(key)), "when")
     names = (*TOLD, *_TOLD_OF.get(kind, ()))
     for part in parts:
-        if part.name in ("", *names):
-            if part.form and part.name not in _NUMBERS:
-                yield "text", f'expected no form behind "{part.name}", which is no number', ()
-        elif kind != "when":
-            what = f'no "{part.name}" to put in; there are: {", ".join(names)}'
-            yield "text", what, ()
-        else:
-            for what, _ in expression_problems(f"`{part.name}`", feed):
-                yield "text", f"{what} (and {', '.join(TOLD)} may be named)", ()
+        yield from (("text", what, ()) for what in _not_put_in(part, kind, names, feed))
+
+
+def _not_put_in(
+    part: TextPart, kind: str, names: Sequence[str], feed: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is wrong with a part of a text, of a rule that looks for this."""
+    if "`" in part.name:
+        yield f'expected a name as it is, without backquotes, got "{part.name}"'
+    elif part.name in ("", *names):
+        if part.form and part.name not in _NUMBERS:
+            yield f'expected no form behind "{part.name}", which is no number'
+    elif kind != "when":
+        yield f'no "{part.name}" to put in; there are: {", ".join(names)}'
+    else:
+        for what, _ in expression_problems(f"`{part.name}`", feed):
+            yield f"{what} (and {', '.join(TOLD)} may be named)"
 
 
 def _not_found_there(

@@ -268,7 +268,7 @@ class Telemetry:
         )
         self.open_alarms = Gauge(
             "headgate_open_alarms",
-            "Alarms open at present, without those of anomalies.",
+            "Alarms open at present.",
             registry=registry,
         )
         self.unhealthy_sensors = Gauge(

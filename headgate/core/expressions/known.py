@@ -9,8 +9,9 @@ difference (Kleene's strong logic: ``a and b`` is false if a is, whatever b woul
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from headgate.core.expressions.nodes import Node
+from headgate.core.expressions.nodes import Kind, Node
 
 _COMPARISONS = frozenset(("<", "<=", ">", ">=", "==", "!=", "between"))
 
@@ -25,7 +26,15 @@ def known_true(condition: Node) -> Node:
     if op == "hold":
         return Node(op, (known_true(args[0]),), condition.at, span_ns=condition.span_ns)
     # A comparison with what is missing is false; and whether it is missing is known.
-    return condition
+    return _of_known(condition)
+
+
+def _of_known(node: Node) -> Node:
+    """The same, with conditions in numbers that hold where they are known to hold."""
+    args = tuple(
+        known_true(each) if each.kind is Kind.CONDITION else _of_known(each) for each in node.args
+    )
+    return replace(node, args=args)
 
 
 def known_false(condition: Node) -> Node:
@@ -43,7 +52,7 @@ def known_false(condition: Node) -> Node:
         known = Node("or", (known_true(args[0]), known_false(args[0])), at)
         return Node("and", (denied, known), at)
     if op in _COMPARISONS:
-        return _all_of(denied, (_is_there(each) for each in args if each.names))
+        return _all_of(denied, (_is_there(_of_known(each)) for each in args if each.names))
     return denied
 
 

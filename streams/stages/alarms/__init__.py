@@ -1,1 +1,4 @@
-"""What rules have to say of devices: alarms."""
+"""Alarms of what other stages have found, and what alarms say.
+
+Those of conditions are worked out in ``streams.stages.derive.rule``, where derived channels are.
+"""

@@ -74,7 +74,7 @@ class Alarmer:
 
     @property
     def open_alarms(self) -> int:
-        """Alarms that are open; of anomalies the detectors know."""
+        """Alarms that are open."""
         return sum(map(len, self._open.values()))
 
     def process(
@@ -120,7 +120,7 @@ class Alarmer:
             block, "away", ("device", "kind", "start_ns", "opened_ns")
         ):
             row = int(selection.devices[position])
-            if (rule := self._numbers.get(number)) in self._offline:
+            if (rule := self._numbers.get(number)) in (*self._offline, *self._models):
                 self._open.setdefault(row, {})[rule, ""] = _Open(*times)
         for position, number, start_ns, opened_ns, fault in _rows(
             block, "faulty", ("channel", "kind", "start_ns", "opened_ns", "fault")
@@ -158,14 +158,13 @@ class Alarmer:
     def _of_state(self, state: DeviceState) -> Iterator[Alarm]:
         """Of whether a device is there."""
         for name, rule in self._meant(self._offline, state):
-            is_so = state.state == OFFLINE
             start = _Open(state.time_ns, state.time_ns)
-            yield from self._turn(name, rule, state, "", start, is_so=is_so)
+            yield from self._turn(name, rule, state, "", start, is_so=state.state == OFFLINE)
 
     def _of_sensor(self, health: SensorHealth) -> Iterator[Alarm]:
         """Of a sensor's health."""
         fault = SENSOR_FAULTS.index(health.state) if health.state in SENSOR_FAULTS else _NO_FAULT
-        for name, rule in self._meant(self._sensors, health):
+        for name, rule in self._meant(self._sensors, health, health.channel):
             is_so = health.state in rule.sensors
             start = _Open(health.since_ns, health.time_ns, fault)
             yield from self._turn(name, rule, health, health.channel, start, is_so=is_so)
@@ -181,51 +180,87 @@ class Alarmer:
         is_so: bool,
     ) -> Iterator[Alarm]:
         """What comes of it that something is so, or not any more."""
-        row = self._channels.device_row(Device(said.feed, said.device, said.tags))
-        of_device = self._open.get(row, {})
-        known = of_device.get((name, channel))
-        is_open = is_so and rule.enabled
+        is_open = is_so and _is_on(rule, said)
+        known = self._known(said, name, channel)
         if is_open == (known is not None):
             return
-        if known is None:
-            self._open.setdefault(row, {})[name, channel] = known = start
-        else:
-            del of_device[name, channel]
-            if not of_device:
-                self._open.pop(row)
+        known = known or start
+        self._note(said, name, channel, known if is_open else None)
         fault = "" if known.fault == _NO_FAULT else SENSOR_FAULTS[known.fault]
         told = {"channel": channel, "fault": fault}
         yield _alarm(name, rule, said, known, told, time_ns=said.time_ns, is_open=is_open)
 
     def _of_anomaly(self, anomaly: Anomaly) -> Iterator[Alarm]:
-        """Of each state of an anomaly: what is open stands in the anomaly itself."""
+        """Of each state of an anomaly."""
         for name, rule in self._meant(self._models, anomaly):
-            if rule.model != anomaly.model or not rule.enabled:
+            if rule.model != anomaly.model:
                 continue
+            known = self._known(anomaly, name, "")
+            is_open = anomaly.is_open and _is_on(rule, anomaly)
+            if known is None and not is_open:
+                continue
+            # One that goes on soon after has the beginning that it had.
             known = _Open(anomaly.start_ns, anomaly.opened_ns)
-            time_ns = anomaly.end_ns if anomaly.revision else anomaly.opened_ns
-            numbers = {"score": anomaly.peak_score, "threshold": anomaly.threshold}
-            channel = anomaly.shares[0][0] if anomaly.shares else ""
-            told = {"channel": channel, "model": anomaly.model, "verdict": anomaly.verdict}
+            self._note(anomaly, name, "", known if is_open else None)
             severity = rule.severity or anomaly.severity
             found = _alarm(
                 name,
                 rule,
                 anomaly,
                 known,
-                told | {"severity": severity},
-                numbers,
-                time_ns=time_ns,
-                is_open=anomaly.is_open,
+                {
+                    "channel": anomaly.shares[0][0] if anomaly.shares else "",
+                    "model": anomaly.model,
+                    "verdict": anomaly.verdict,
+                    "severity": severity,
+                },
+                {"score": anomaly.peak_score, "threshold": anomaly.threshold},
+                time_ns=anomaly.end_ns if anomaly.revision else anomaly.opened_ns,
+                is_open=is_open,
             )
             yield replace(found, severity=severity, channel="", revision=anomaly.revision)
 
     def _meant(
-        self, rules: Mapping[str, RuleConfig], said: DeviceState | SensorHealth | Anomaly
+        self,
+        rules: Mapping[str, RuleConfig],
+        said: DeviceState | SensorHealth | Anomaly,
+        channel: str = "",
     ) -> Iterator[tuple[str, RuleConfig]]:
+        """The rules that are for a device, and those of which it has an alarm open."""
         for name, rule in rules.items():
-            if said.feed in rule.feed and rule.is_of(said.device):
+            if _is_on(rule, said) or self._known(said, name, channel) is not None:
                 yield name, rule
+
+    def _known(
+        self, said: DeviceState | SensorHealth | Anomaly, rule: str, channel: str
+    ) -> _Open | None:
+        """The alarm of a rule that is open at a device."""
+        if not self._open:
+            return None
+        row = self._channels.device_row(Device(said.feed, said.device, said.tags))
+        return self._open.get(row, {}).get((rule, channel))
+
+    def _note(
+        self,
+        said: DeviceState | SensorHealth | Anomaly,
+        rule: str,
+        channel: str,
+        now: _Open | None,
+    ) -> None:
+        """Remember what is open now."""
+        row = self._channels.device_row(Device(said.feed, said.device, said.tags))
+        of_device = self._open.setdefault(row, {})
+        if now is None:
+            of_device.pop((rule, channel), None)
+        else:
+            of_device[rule, channel] = now
+        if not of_device:
+            del self._open[row]
+
+
+def _is_on(rule: RuleConfig, said: DeviceState | SensorHealth | Anomaly) -> bool:
+    """Whether a rule may open alarms of a device."""
+    return rule.enabled and said.feed in rule.feed and rule.is_of(said.device)
 
 
 def _alarm(

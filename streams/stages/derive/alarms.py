@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from headgate.config.feed import FeedConfig
 from headgate.config.rule import RuleConfig
-from headgate.core.channels import Channel
+from headgate.core.channels import Channel, Device
 from headgate.core.results import Alarm
 from streams.stages.alarms.text import alarm_text
 from streams.stages.derive.places import place_tags
@@ -29,8 +29,10 @@ def alarm_of(
     """
     rule, owner = rules[turn.rule], channel.owner
     own = place_tags(feeds[channel.feed], channel)
+    part = tuple(tag for tag in own if tag not in owner.tags)
     told = {
-        "device": owner.label,
+        # Parts are told apart by what tells them apart elsewhere.
+        "device": Device(owner.feed, owner.name, (*owner.tags, *part)).label,
         "feed": owner.feed,
         "rule": turn.rule,
         "severity": rule.given_severity,
@@ -45,6 +47,6 @@ def alarm_of(
         is_open=turn.is_open,
         severity=rule.given_severity,
         text=alarm_text(rule, told, turn.shown),
-        part=tuple(tag for tag in own if tag not in owner.tags),
+        part=part,
         tags=owner.tags,
     )

@@ -70,7 +70,7 @@ class _Part:
     is_new: NDArray[np.bool_]
 
 
-_Rule: TypeAlias = Callable[[Node, Ticks, _Part], Values]
+_Function: TypeAlias = Callable[[Node, Ticks, _Part], Values]
 
 
 class Formula:
@@ -112,8 +112,8 @@ class Formula:
                 self.spans.setdefault(number, Span(part.span_ns))
             else:
                 self.memories[number] = Memory()
-        steps: Mapping[str, _Rule] = dict.fromkeys(("previous", "delta", "rate"), self._step)
-        self._rules: dict[str, _Rule] = {
+        steps: Mapping[str, _Function] = dict.fromkeys(("previous", "delta", "rate"), self._step)
+        self._functions: dict[str, _Function] = {
             **steps,
             "integral": self._integral,
             "age": self._age,
@@ -189,11 +189,11 @@ class Formula:
         else:
             args = [self._part(each, ticks, named, known, done) for each in node.args]
             is_new = np.logical_or.reduce([each.is_new for each in args])
-            rule = self._rules.get(node.op)
-            if rule is None:
+            function = self._functions.get(node.op)
+            if function is None:
                 found = _Part(work_out(node.op, tuple(each.value for each in args)), is_new)
             else:
-                value = rule(node, ticks, args[0])
+                value = function(node, ticks, args[0])
                 is_always = node.op in ("age", *OF_CONDITION)
                 found = _Part(value, np.ones_like(is_new) if is_always else is_new)
         done[node] = found

@@ -33,8 +33,11 @@ _START, _OPENED = range(2)
 #: No ticks.
 _NONE = np.empty(0, np.intp)
 
-#: Numbers that a memory has room for.
-_NUMBERS = 4
+#: Of what is remembered of a channel in the text: its value.
+_VALUE = 0
+
+#: A condition that never holds: with it, nothing is known of one that is switched off.
+_NEVER = Node("<", (Node("number", number=1.0), Node("number", number=0.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +81,42 @@ class Rule:
         self.names = rule.names
         #: Channels that only its text has.
         self.beside = tuple(name for name in rule.shown if name not in rule.names)
-        self._is_of = rule.is_of
-        self._is_for_all = rule.is_for_all
-        # By place, whether the rule is for it; and whether an alarm is open there, or the condition
-        # holds, as far as it is known.
+        condition = rule.condition if rule.enabled else Node("and", (rule.condition, _NEVER))
+        self._is_on = rule.is_of if rule.enabled else lambda _: False
+        # By place, whether alarms may open there: the rule is for it, and is not switched off. And
+        # whether an alarm is open there, or the condition holds, as far as it is known.
         self._is_for = np.empty(0, np.bool_)
         self._is_busy = np.empty(0, np.bool_)
         self._may_be_busy = False
         # Works out the condition where neither that nor what ends the alarm looks at what was
-        # before: places at which nothing is so need nothing else then.
-        self._holds = compiled(rule.condition)
+        # before. Places that are not busy, and at which it does not hold, need nothing else then:
+        # no alarm opens, none is over, since when it holds begins when it does, and how long it has
+        # been over counts from when an alarm is open. Where ``clear`` has to hold for a while that
+        # may have begun before.
+        self._holds = compiled(condition)
         if compiled(rule.over) is None or (rule.clear is not None and rule.clear_for):
             self._holds = None
         self._name = name
-        self._is_enabled = rule.enabled
         self._shown = rule.shown
         self._for_ns = rule.for_
-        self._condition_names = rule.condition.names
+        self._condition_names = condition.names
         over = rule.over
         if rule.clear_for:
             over = Node("hold", (over,), span_ns=rule.clear_for)
-        since = Node("since", (rule.condition,))
+        since = Node("since", (condition,))
         shown = [Node("name", name=each) for each in self._shown]
         self.formula = Formula(
             feed,
             (feed_name, "rule", name, as_given(rule.max_age)),
-            [rule.condition, over, since, *shown],
+            [condition, over, since, *shown],
             rule.lasts_ns(usual_age_ns(feed)),
         )
         #: Whether alarms are open, by place. What the rule says may change under them.
         self.state = Memory()
         self.number = number_of(feed_name, "rule", name)
-        #: By the numbers of their kind, the values that its text had then, some in each.
+        #: By the numbers of their kind, the value that each channel in its text had then.
         self.values = {
-            number_of(feed_name, "rule", name, "text", *some): Memory()
-            for some in _some_of(self._shown)
+            number_of(feed_name, "rule", name, "text", each): Memory() for each in self._shown
         }
 
     def involved(
@@ -127,17 +131,19 @@ class Rule:
         Returns:
             intp[m], rising; None: all of them.
         """
+        is_for = self._is_for[ticks.place]
         if self._holds is None:
-            return None if self._is_for_all else np.flatnonzero(self._is_for[ticks.place])
-        holds = self._holds({name: held(name) for name in self._condition_names})
+            is_open = self.state["number"][ticks.place, _OPEN] == 1
+            return None if is_for.all() else np.flatnonzero(is_for | is_open)
+        holds = self._holds({name: held(name) for name in self._condition_names}) & is_for
         if not holds.any() and not (self._may_be_busy and self._is_busy[ticks.place].any()):
             return _NONE
         self._is_busy[ticks.place[holds]] = True
-        return np.flatnonzero(self._is_busy[ticks.place] & self._is_for[ticks.place])
+        return np.flatnonzero(self._is_busy[ticks.place])
 
     def grow(self, devices: Sequence[str]) -> None:
         """Make room for places, of the devices of these names."""
-        more = [self._is_of(name) for name in devices[len(self._is_for) :]]
+        more = [self._is_on(name) for name in devices[len(self._is_for) :]]
         self._is_for = np.concatenate([self._is_for, np.array(more, np.bool_)])
         self._is_busy = grown(self._is_busy, len(devices), fill=False)
         for _, memory in self.memories():
@@ -170,9 +176,10 @@ class Rule:
         """
         holds, over, since, *shown = self.formula.work_out(ticks, named, known)
         since_ns = np.rint(since * NS_PER_S).astype(np.int64)
+        is_on = self._is_for[ticks.place]
+        holds = holds & is_on
         held = holds & (since_ns >= self._for_ns)
-        if not self._is_enabled:
-            held, over = np.zeros(len(ticks), np.bool_), np.ones(len(ticks), np.bool_)
+        over = (over & ~holds) | ~is_on
         number, time_ns = self.state["number"], self.state["time_ns"]
         said = ticks.latest(held | over)
         was_open = number[:, _OPEN] == 1
@@ -185,12 +192,13 @@ class Rule:
         start_ns = np.where(is_known, time_ns[ticks.place, _START], start_ns[opened])
         opened_ns = np.where(is_known, time_ns[ticks.place, _OPENED], ticks.time_ns[opened])
         last, places = ticks.last, ticks.places
+        values = [memory["number"] for memory in self.values.values()]
         shown = [
-            np.where(is_known, memory["number"][ticks.place, at], each[opened])
-            for (memory, at), each in zip(self._slots(), shown, strict=True)
+            np.where(is_known, before_it[ticks.place, _VALUE], each[opened])
+            for before_it, each in zip(values, shown, strict=True)
         ]
-        for (memory, at), each in zip(self._slots(), shown, strict=True):
-            memory["number"][places, at] = np.where(is_open[last], each[last], np.nan)
+        for value, each in zip(values, shown, strict=True):
+            value[places, _VALUE] = np.where(is_open[last], each[last], np.nan)
         number[places, _OPEN] = np.where(is_open[last], 1.0, np.nan)
         time_ns[places, _START] = np.where(is_open[last], start_ns[last], NO_TIME_NS)
         time_ns[places, _OPENED] = np.where(is_open[last], opened_ns[last], NO_TIME_NS)
@@ -201,7 +209,7 @@ class Rule:
             # Of what is over nothing needs to be known, nor to be written down.
             self.formula.forget(places[~is_busy])
         for at in np.flatnonzero(is_open != before).tolist():
-            values = {name: float(each[at]) for name, each in zip(self._shown, shown, strict=True)}
+            texts = {name: float(each[at]) for name, each in zip(self._shown, shown, strict=True)}
             yield Turn(
                 self._name,
                 int(ticks.place[at]),
@@ -210,7 +218,7 @@ class Rule:
                 bool(is_open[at]),
                 int(start_ns[at]),
                 int(opened_ns[at]),
-                values,
+                texts,
             )
 
     @property
@@ -222,13 +230,3 @@ class Rule:
         """What is remembered of alarms, by the number of its kind."""
         yield self.number, self.state
         yield from self.values.items()
-
-    def _slots(self) -> Iterator[tuple[Memory, int]]:
-        """Where the value of each channel in the text is remembered."""
-        for memory, some in zip(self.values.values(), _some_of(self._shown), strict=True):
-            yield from ((memory, at) for at in range(len(some)))
-
-
-def _some_of(names: Sequence[str]) -> list[Sequence[str]]:
-    """Names, as many at a time as a memory has numbers."""
-    return [names[first : first + _NUMBERS] for first in range(0, len(names), _NUMBERS)]

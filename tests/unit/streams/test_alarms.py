@@ -146,6 +146,29 @@ def test_what_is_switched_off_opens_nothing_and_ends_what_is_open() -> None:
     assert alarmer.process([_state("offline", 8)], [], [_anomaly()]) == []
 
 
+def test_a_models_alarm_that_is_switched_off_ends_with_the_next_change() -> None:
+    """And of an anomaly that began while it was off nothing is said, though it changes."""
+    rules = {"odd": _rule(model="m", devices="d")}
+    alarmer = _alarmer(**rules)
+    alarmer.process([], [], [_anomaly()])
+    assert alarmer.open_alarms == 1
+    for off in ({"odd": _rule(model="m", enabled=False)}, {"odd": _rule(model="m", devices="e")}):
+        other = _restarted(alarmer, **off)
+        (over,) = other.process([], [], [_anomaly(revision=1)])
+        assert (over.is_open, over.start_ns, other.open_alarms) == (False, 10, 0)
+        assert other.process([], [], [_anomaly(revision=2, is_open=False)]) == []
+
+
+def test_a_rule_that_is_not_for_a_device_any_more_ends_its_alarm() -> None:
+    """With the next word on the device."""
+    alarmer = _alarmer(gone=_rule(offline=True))
+    alarmer.process([_state("offline", 5)], [], [])
+    alarmer = _restarted(alarmer, gone=_rule(offline=True, devices=["e"]))
+
+    assert not alarmer.process([_state("offline", 7)], [], [])[0].is_open
+    assert alarmer.process([_state("offline", 8)], [], []) == []
+
+
 def test_of_a_device_that_was_forgotten_nothing_is_open() -> None:
     """And a rule that is gone takes nothing with it."""
     rules = {"gone": _rule(offline=True), "bad": _rule(sensors="stuck")}

@@ -14,6 +14,7 @@ from headgate.config.rule import RuleConfig
 from headgate.core.channels import Channel
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import Alarm
+from headgate.testing.stages import everything
 from tests.examples import tried
 from tests.unit.streams.derive.line import START_NS, Line, Row, feed_of
 
@@ -71,15 +72,16 @@ def _slowly(
         # Comparisons with what is missing are false.
         holds = x > 2 and y <= 0
         held_since = (second if held_since is None or is_gap else held_since) if holds else None
-        is_over = x < 1 if clear else x <= 2 or y > 0
+        is_over = {None: x <= 2 or y > 0, "x < 1": x < 1, "y < 2": y < 2}[clear]
         over_since = (second if over_since is None or is_gap else over_since) if is_over else None
         before = second
         if held_since is not None and second - held_since >= for_s:
             if open_since is None:
                 open_since = held_since
                 found.append((True, open_since, second))
-        elif None not in (open_since, over_since) and second - (over_since or 0) >= clear_for_s:
-            assert open_since is not None
+        elif holds or open_since is None or over_since is None:
+            continue
+        elif second - over_since >= clear_for_s:
             found.append((False, open_since, second))
             open_since = None
     return found
@@ -103,7 +105,7 @@ _STEPS = st.lists(
     _STEPS,
     st.sampled_from([0, 1, 3]),
     st.sampled_from([0, 2]),
-    st.sampled_from([None, "x < 1"]),
+    st.sampled_from([None, "x < 1", "y < 2"]),
     st.lists(st.integers(0, 120), max_size=4),
     st.booleans(),
 )
@@ -236,7 +238,7 @@ def test_rules_take_derived_channels_and_spans() -> None:
     feed: Mapping[str, object] = {"topic": "{device}/{line}", "identity": []}
     line = Line(
         feed_of({"sum": "x + y"}, **feed),
-        {"r": rule_of("sum > 3 and count(x, '10s') >= 2", text="{sum}")},
+        {"r": rule_of("sum > 3 and count(x, '10s') >= 2", text="{device}: {sum}")},
     )
     for at, which in ((0, "a"), (1, "b")):
         tags = (("line", which),)
@@ -247,5 +249,108 @@ def test_rules_take_derived_channels_and_spans() -> None:
     line.end()
 
     assert [(each.part, each.tags, each.text) for each in line.alarms] == [
-        ((("line", "b"),), (), "3.5")
+        ((("line", "b"),), (), "d0 line=b: 3.5")
     ]
+
+
+def test_it_is_not_over_while_its_condition_holds() -> None:
+    """Though what ends it holds, too, and though ``for`` begins anew after a gap."""
+    rule = rule_of("x > 5", clear="y < 9", **{"for": "3s"})
+    rows = [(0, float(at), field, 8.0) for at in (*range(5), *range(20, 26)) for field in "xy"]
+    rows.append((0, 26.0, "x", 1.0))
+
+    assert seconds(alarms(rule, rows)) == [(True, 0, 3), (False, 0, 26)]
+
+
+def test_what_ends_it_may_look_at_what_was_before() -> None:
+    """By whatever cut: it may have begun to hold before the alarm opened."""
+    rows = [(0, float(at), "x", 9.0 if at == 5 else 2.0) for at in range(10)]
+    rows += [(0, float(at), "y", 1.0) for at in range(10)]
+    for clear, clear_for, over_s in (("y < 2", "4s", 6), ("hold(y < 2, '4s')", "0s", 6)):
+        rule = rule_of("x > 5", clear=clear, clear_for=clear_for)
+        for pieces in ([rows], [[row] for row in sorted(rows, key=lambda row: row[1])]):
+            line = Line(feed_of({}), {"r": rule})
+            for piece in pieces:
+                line.take(piece)
+            line.end()
+            assert seconds(line.alarms) == [(True, 5, 5), (False, 5, over_s)]
+
+
+def test_an_alarm_between_its_limits_stays_open_reading_by_reading() -> None:
+    """Where the condition does not hold, and it is not over either."""
+    line = Line(feed_of({}), {"r": rule_of("x > 5", clear="x < 1")})
+    for at, value in enumerate([9, 3, 3, 3, 3, 3, 3, 3, 3, 0]):
+        line.take([(0, float(at), "x", float(value))])
+    line.end()
+
+    assert seconds(line.alarms) == [(True, 0, 0), (False, 0, 9)]
+
+
+def test_for_bridges_the_time_between_readings() -> None:
+    """Unless ``max_age`` says how long a value counts: that of the feed would be 5 s here."""
+    rows = [(0, 60.0 * minute, "x", 9.0) for minute in range(7)]
+    rule = RuleConfig.model_validate({"feed": "f", "when": "x > 5", "for": "5m"})
+
+    assert seconds(alarms(rule, rows)) == [(True, 0, 300)]
+    assert alarms(rule_of("x > 5", **{"for": "5m"}), rows) == []
+
+
+def test_rules_on_one_channel_have_ages_and_texts_of_their_own() -> None:
+    """What counts for one is too old for the other."""
+    rules = {
+        "long": rule_of("x > 5 and y > 5", max_age="1h", text="{z}"),
+        "short": rule_of("x > 5 and y > 5", max_age="2s"),
+        "other": rule_of("x > 5", max_age="2s", text="{z}"),
+    }
+    line = Line(feed_of({}), rules)
+    line.take([(0, 0.0, "y", 9.0), (0, 0.0, "z", 7.0), (0, 5.0, "x", 9.0), (1, 2.0, "x", 9.0)])
+    line.end()
+
+    assert [(each.device, each.rule, each.text) for each in line.alarms] == [
+        ("d0", "long", "7"),
+        ("d0", "other", "?"),
+        ("d1", "other", "?"),
+    ]
+
+
+def test_one_that_is_not_for_a_device_any_more_ends_what_is_open_there() -> None:
+    """And a rule that has been off knows nothing of that time; a changed text keeps the values it had."""
+    line = Line(feed_of({}), {"r": rule_of("x > 2", text="{x}")})
+    line.take([(0, 0.0, "x", 3.0), (0, 0.0, "y", 8.0)])
+    line.end()
+    line.rules = {"r": rule_of("x > 2", text="{y} {x}", devices="d9")}
+    line.restart()
+    line.take([(0, 4.0, "x", 4.0), (1, 4.0, "x", 4.0)])
+    line.end()
+    line.rules = {"r": rule_of("x > 2 and delta(x) >= 0", enabled=False)}
+    line.restart()
+    line.take([(0, 6.0, "x", 4.0), (0, 7.0, "x", 4.0)])
+    line.end()
+    line.rules = {"r": rule_of("x > 2 and delta(x) >= 0")}
+    line.restart()
+    line.take([(0, 8.0, "x", 4.0), (0, 9.0, "x", 4.0)])
+    line.end()
+
+    assert seconds(line.alarms) == [(True, 0, 0), (False, 0, 4), (True, 9, 9)]
+    assert line.alarms[1].text == "? 3"
+
+
+def test_what_is_quiet_is_not_written_down() -> None:
+    """Of a hundred rules and a thousand devices that would be a lot."""
+    line = Line(feed_of({}), {"r": rule_of("x > 5", clear_for="2s", **{"for": "2s"}, text="{x}")})
+    line.take([(0, float(at), "x", 9.0 if 3 <= at <= 7 else 1.0) for at in range(20)])
+    line.end()
+
+    assert len(line.alarms) == 2
+    # The channel's latest value is all that is known.
+    assert len(line.deriver.snapshot(everything(line.table))["now_channel"]) == 1
+
+
+def test_conditions_in_numbers_hold_where_they_are_known_to() -> None:
+    """A sensor that says nothing any more has not been cool since then."""
+    rule = rule_of("since(not (x > 5)) > 3 and y > 0")
+    rows = [(0, float(at), "y", 1.0) for at in range(20)] + [(0, 0.0, "x", 9.0)]
+
+    assert alarms(rule, rows) == []
+    cool = [*rows, (0, 9.0, "x", 1.0), (0, 11.0, "x", 1.0)]
+    assert seconds(alarms(rule, cool)) == [(True, 13, 13), (False, 13, 16)]
