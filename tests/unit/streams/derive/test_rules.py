@@ -314,7 +314,7 @@ def test_rules_on_one_channel_have_ages_and_texts_of_their_own() -> None:
 
 
 def test_one_that_is_not_for_a_device_any_more_ends_what_is_open_there() -> None:
-    """And a rule that has been off knows nothing of that time; a changed text keeps the values it had."""
+    """One that has been off knows nothing of that time; a changed text keeps its values."""
     line = Line(feed_of({}), {"r": rule_of("x > 2", text="{x}")})
     line.take([(0, 0.0, "x", 3.0), (0, 0.0, "y", 8.0)])
     line.end()
