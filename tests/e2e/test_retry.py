@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from connectors.replay.publisher import Publisher
 from headgate.cli import main
 from headgate.core.clock import SystemClock
 from tests.e2e.gateway import Gateway
+from tests.e2e.test_gateway import _points
 from tests.mosquitto import Mosquitto
 from tests.processes import until
 
@@ -84,12 +83,7 @@ def _messages(first: int, last: int) -> Iterable[tuple[str, object]]:
 def _aggregated(gateway: Gateway) -> dict[tuple[str, int], int]:
     """Readings by device and window, as the points of the local store have them."""
     found: Counter[tuple[str, int]] = Counter()
-    file = gateway.folder / "data/points.db"
-    if not file.exists():
-        return {}
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-        rows = database.execute("SELECT tags, time_ns, fields FROM points").fetchall()
-    for tags, time_ns, fields in rows:
+    for _, tags, time_ns, fields in _points(gateway):
         if "force_n" in (told := json.loads(fields)):
             found[json.loads(tags)["device"], time_ns] += told["force_n"] + told["force_flagged"]
     return dict(found)
