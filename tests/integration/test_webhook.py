@@ -244,6 +244,23 @@ async def test_a_server_that_never_ends_is_left(
     assert time.perf_counter() - began < 5
 
 
+@pytest.mark.parametrize(
+    ("host", "what"),
+    [("127.0.0.1:9", "Connection refused"), ("nobody.invalid", "not known|resolution|address")],
+)
+async def test_a_server_that_is_not_there_is_said_so_in_the_words_of_the_system(
+    tmp_path: Path, host: str, what: str
+) -> None:
+    """And nothing else: where it is stands before it."""
+    table = f'type = "webhook"\nurl = "http://{host}/alarms"'
+    async with telling(config_of(tmp_path, table)) as sink:
+        with pytest.raises(TransientError, match=what) as found:
+            await sink.write(points(alarm()))
+
+    assert str(found.value).startswith(f"http://{host}: ")
+    assert "<" not in str(found.value)
+
+
 @pytest.mark.parametrize("status", [200, 500, 400])
 async def test_an_answer_without_an_end_is_not_read(
     receiver: Receiver, tmp_path: Path, status: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -130,7 +131,7 @@ class Webhook:
             raise TransientError(f"{where}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # A class of error says enough where its text might say the whole address.
-            said = _without(f"{type(error).__name__}: {error}", (url, *secrets))
+            said = _without(_why(error), (url, *secrets))
             raise TransientError(f"{where}: {said}") from error
 
     async def _judge(
@@ -160,6 +161,18 @@ def signature(key: bytes, told_id: str, timestamp: str, body: bytes) -> str:
     """What Standard Webhooks puts in ``webhook-signature``."""
     signed = f"{told_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, in the words of the system where a connection could not be made."""
+    # Of a certificate the class says more than the system does.
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(
+        error, aiohttp.ClientSSLError
+    ):
+        number = error.os_error.errno or 0
+        # Those of names have numbers below 0, and words of their own.
+        return os.strerror(number) if number > 0 else str(error.os_error.strerror)
+    return f"{type(error).__name__}: {error}"
 
 
 async def _text(answer: aiohttp.ClientResponse) -> str:
