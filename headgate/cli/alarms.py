@@ -88,17 +88,19 @@ async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
     from headgate.core.results import severity_rank
     from headgate.inspect.alarms import known_alarms, say_of
 
+    is_answer = args.acknowledge or args.comment is not None
+    by = (args.by or _user()).strip() if is_answer else ""
     clock = SystemClock()
     log = await open_existing_log(config, clock)
     try:
         chosen = [each for each in await known_alarms(config, log) if _is_chosen(args, each)]
-        if args.acknowledge or args.comment is not None:
+        if is_answer:
             meant = {each.identity for each in chosen if args.comment or not each.acknowledged}
             await say_of(
                 config,
                 log,
                 [each.alarm for each in chosen if each.identity in meant],
-                by=(args.by or getpass.getuser()).strip(),
+                by=by,
                 time_ns=clock.wall_ns(),
                 acknowledges=args.acknowledge,
                 comment=(args.comment or "").strip(),
@@ -112,6 +114,16 @@ async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
         key=lambda each: (each.alarm.is_open, severity_rank(each.alarm.severity)), reverse=True
     )
     return chosen
+
+
+def _user() -> str:
+    """The name of the user who is logged in; a container may run without one."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        raise ConfigError(
+            "--by: expected the name of who says it, because this user has none; give it"
+        ) from None
 
 
 def _is_chosen(args: argparse.Namespace, known: KnownAlarm) -> bool:

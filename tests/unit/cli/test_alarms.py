@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from headgate.core.clock import NS_PER_S, SystemClock
 from headgate.core.log import ANOMALIES, Record, TopicPartition
 from headgate.core.records import ALARMS_SCHEMA, alarms_record
 from headgate.core.results import Alarm
+
+#: Variables that may hold a user's name.
+_NAMED_BY = {"LOGNAME", "USER", "LNAME", "USERNAME"}
 
 _START_NS = 1_767_225_600 * NS_PER_S
 
@@ -174,3 +180,16 @@ def test_an_answer_says_what_it_is_of(
     """Nobody acknowledges everything by mistake."""
     assert main(["alarms", "-c", str(config_file), *options]) == 2
     assert what in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a name")
+def test_who_has_no_name_must_give_one() -> None:
+    """As in a container that runs under a number without a user."""
+    code = "import os; from headgate.cli.alarms import _user; os.setuid(54321); _user()"
+    bare = {key: os.environ[key] for key in os.environ.keys() - _NAMED_BY}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=False
+    )
+
+    said = "headgate.core.errors.ConfigError: --by: expected the name of who says it"
+    assert done.stderr.splitlines()[-1].startswith(said)
