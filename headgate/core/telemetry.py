@@ -92,6 +92,11 @@ class Telemetry:
         self.open_rows = Gauge(
             "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
         )
+        self.left_out = Counter(
+            "headgate_left_out_records",
+            "Records that were left out on their way to the streams lane, and read from the log.",
+            registry=registry,
+        )
         self.bad_snapshots = Counter(
             "headgate_bad_snapshots",
             "State of devices that could not be taken up, or gone on with: history that was lost.",

@@ -3,36 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from headgate.core.log import TopicPartition
 from headgate.testing.memory_log import MemoryStore
-from streams.process.events import Event
-
-
-@dataclass
-class _Message:
-    """A record as Faust hands it over."""
-
-    topic: str
-    partition: int
-    offset: int
-    headers: Any
-    value: bytes | None
-    generation_id: int
-
-
-class _Event:
-    def __init__(self, message: _Message) -> None:
-        self.message = message
-        self.value: Any = message.value
-        self.is_acknowledged = False
-
-    def ack(self) -> bool:
-        """Take note, once."""
-        was, self.is_acknowledged = self.is_acknowledged, True
-        return not was
+from streams.process.events import Event, StoredEvent
 
 
 class MemoryReader:
@@ -53,10 +27,10 @@ class MemoryReader:
         self._group = group
         self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
         self.generation = 1
-        self._events: dict[TopicPartition, list[_Event]] = {}
+        self._events: dict[TopicPartition, list[StoredEvent]] = {}
         self._position: dict[TopicPartition, int] = {}
         #: Gathered before a rebalance and given out after it, as Faust does.
-        self._left_over: list[_Event] = []
+        self._left_over: list[StoredEvent] = []
         self.rewind()
 
     @property
@@ -102,16 +76,12 @@ class MemoryReader:
         """The partitions in the order in which they are read now."""
         return self._partitions
 
-    def _gather(self, most: int) -> list[_Event]:
-        found: list[_Event] = []
+    def _gather(self, most: int) -> list[StoredEvent]:
+        found: list[StoredEvent] = []
         for at in self.in_turn():
             start = self._position[at]
             for record in self._store.records[at][start : start + most]:
-                message = _Message(
-                    at.topic, at.partition, record.offset, record.headers, record.value,
-                    self.generation,
-                )  # fmt: skip
-                found.append(_Event(message))
+                found.append(StoredEvent(at, record, self.generation))
                 self._events[at].append(found[-1])
                 self._position[at] = record.offset + 1
         return found

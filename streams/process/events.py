@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from headgate.core.log import StoredRecord, TopicPartition
 
 
 class Message(Protocol):
@@ -30,6 +33,34 @@ class Event(Protocol):
     def ack(self) -> bool:
         """Note that everything that came of it is durable."""
         ...
+
+
+@dataclass(slots=True)
+class StoredMessage:
+    """A record that was read from the log itself."""
+
+    topic: str
+    partition: int
+    offset: int
+    headers: Any
+    value: bytes | None
+    generation_id: int
+
+
+class StoredEvent:
+    """One of those."""
+
+    def __init__(self, at: TopicPartition, record: StoredRecord, generation: int) -> None:
+        self.message = StoredMessage(
+            at.topic, at.partition, record.offset, record.headers, record.value, generation
+        )
+        self.value: Any = record.value
+        self.is_acknowledged = False
+
+    def ack(self) -> bool:
+        """Take note, once."""
+        was, self.is_acknowledged = self.is_acknowledged, True
+        return not was
 
 
 def spans(events: Sequence[Event]) -> dict[int, tuple[int, int]]:

@@ -50,6 +50,7 @@ from streams.pipeline import Pipeline
 from streams.process.concerned import ConcernedDevices
 from streams.process.events import Event, Message, spans
 from streams.process.hearing import Hearing
+from streams.process.left_out import LeftOut
 from streams.process.passing import PassingTime, SilentDevicesInFlight
 from streams.process.reading import RecordReader, Refused, kind_of_record
 from streams.process.recovery import StateKeeper
@@ -126,6 +127,7 @@ class Worker:
         self._readings = topic(config, READINGS)
         self._quarantine = topic(config, QUARANTINE)
         self._refusals = Refusals(self._quarantine, topic(config, STATE), clock, telemetry)
+        self._left_out = LeftOut(log, self._retry_until_done, telemetry)
         self._heard_time = HeardTime()
         self._forget_next_ns = 0
         self._use(pipeline)
@@ -216,10 +218,10 @@ class Worker:
         # Readings may come before the word that their partition is ours.
         self._assigned.update(event.message.partition for event in events)
         await self._settle_assignment()
-        events = self._due(events)
-        while events:
-            done = await self._work_on_some(events)
-            events = events[done:]
+        async for some in self._left_out.put_back(self._due(events), self.next_offsets):
+            done = 0
+            while done < len(some):
+                done += await self._work_on_some(some[done:])
 
     async def tick(self) -> None:
         """Take up new partitions, close the windows of silent devices, and snapshot; often."""

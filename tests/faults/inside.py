@@ -12,8 +12,9 @@ has the fault, so each happens once however often the lane is started anew:
 A file ``poison`` holds a word, ``raise``, ``hang`` or ``crash``: what happens to a process in
 whose pipeline a reading of exactly 13.5 turns up. A file ``poison-message`` holds ``raise`` or
 ``crash``: what happens to a process that decodes a message with the text ``poison`` in it. Both
-files stay. A file ``clock`` holds seconds
-by which the wall clock is wrong, and is read again whenever somebody asks for the time.
+files stay. A file ``left-out`` holds how many records Faust is still to drop, two of nine. A file
+``clock`` holds seconds by which the wall clock is wrong, and is read again whenever somebody asks
+for the time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -121,6 +122,27 @@ def _wrap_decoder(word: str) -> None:
     FeedDecoder.decode = decode  # type: ignore[method-assign]
 
 
+def _wrap_consumer(path: Path) -> None:
+    from faust.transport.consumer import Consumer
+
+    real = Consumer.getmany
+
+    def is_dropped(offset: int) -> bool:
+        # A kill may have left nothing in it.
+        left = int(path.read_text() or "0")
+        if not left or offset % 9 not in {4, 5}:
+            return False
+        path.write_text(f"{left - 1}")
+        return True
+
+    async def getmany(self: Consumer, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109
+        async for at, message in real(self, timeout):
+            if not is_dropped(message.offset):
+                yield at, message
+
+    Consumer.getmany = getmany
+
+
 def _wrap_clock(path: Path) -> None:
     from headgate.core.clock import SystemClock
 
@@ -157,5 +179,7 @@ def _arm(folder: Path, lane: str) -> None:
     _wrap_log(_Faults(folder, lane))
     if lane == "ingest" and (folder / "poison-message").exists():
         _wrap_decoder((folder / "poison-message").read_text())
+    if lane.startswith("streams") and (folder / "left-out").exists():
+        _wrap_consumer(folder / "left-out")
     if lane.startswith("streams") and (folder / "poison").exists():
         _wrap_pipeline((folder / "poison").read_text())

@@ -33,7 +33,7 @@ def test_a_loss_at_one_sink_is_found_and_named(make_rig: MakeRig, victoria: Vict
     rig.plant.start()
     time.sleep(5)
     account = rig.settle()
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
     assert all(tally.there for tally in account.sinks.values()), account
     assert rig.tally.lost_at == {"influxdb": 0, "local_store": 0, "mqtt": 0}
 
@@ -89,7 +89,7 @@ def test_what_waits_for_one_sink_is_no_loss_and_not_settled(make_rig: MakeRig) -
     assert tallies["influxdb"].there == 0
     assert not any(tally.lost for tally in tallies.values()), tallies
     assert not replace(account, sinks=tallies).is_settled
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_a_tally_is_read_back_and_added_up_by_sink() -> None:

@@ -62,4 +62,4 @@ def test_a_full_disk_under_log_and_store_costs_nothing(make_rig: MakeRig, tmp_pa
         account = rig.settle()
         assert rig.gateway.stop() == 0
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)

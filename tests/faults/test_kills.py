@@ -36,7 +36,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(rig: Rig, victoria: Vic
         sum(series["values"]) for series in victoria.series('{__name__=~"pump_1s_.*_(n|flagged)"}')
     )
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
     assert account.anomalies > 0
     assert stored == account.aggregated
 
@@ -60,5 +60,5 @@ def test_kills_at_the_worst_moments_lose_and_double_nothing(rig: Rig) -> None:
     rig.recover()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
     assert account.anomalies > 0

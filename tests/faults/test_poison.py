@@ -42,6 +42,6 @@ def test_a_poison_record_goes_to_quarantine_and_the_rest_goes_on(
     lanes = rig.gateway.status()["lanes"]
 
     assert rig.quarantined()[0]["poison"] >= 2
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
     assert lanes["streams"]["restarts"] <= 5
     assert main(["audit", "-c", str(rig.gateway.config_file)]) == 0

@@ -33,7 +33,7 @@ def test_a_poison_message_goes_to_quarantine_and_the_rest_goes_on(
     account = rig.settle(within_s=60)
     lanes = rig.gateway.status()["lanes"]
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
     assert lanes["ingest"]["restarts"] == 4
     assert main(["audit", "-c", str(rig.gateway.config_file)]) == 0
 

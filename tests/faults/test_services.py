@@ -48,7 +48,7 @@ def test_a_broker_that_stops_and_hangs_costs_nothing(rig: Rig) -> None:
     time.sleep(2)
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_a_kafka_that_hangs_and_is_killed_costs_nothing(
@@ -69,7 +69,7 @@ def test_a_kafka_that_hangs_and_is_killed_costs_nothing(
     time.sleep(2)
     account = kafka_rig.settle(within_s=120)
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 _BAD_DAYS: tuple[Mode, ...] = ("slow", "reset", "silent", "429", "500", "503", "401", "413")
@@ -90,7 +90,7 @@ def test_a_store_with_bad_days_gets_every_point_once(rig: Rig) -> None:
     account = rig.settle()
 
     assert {*_BAD_DAYS} <= rig.store.requests.keys()
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 @pytest.mark.parametrize("mode", ["400", pytest.param("422", marks=pytest.mark.thorough)])
@@ -106,7 +106,7 @@ def test_a_point_the_store_refuses_does_not_hold_up_the_others(
     account = rig.settle(refused=True)
     refused = rig.quarantined()[1]["influxdb"]
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
     assert account.sinks["influxdb"].refused == len(refused)
     assert account.sinks["local_store"].refused == 0
     assert len(refused) > 5
@@ -166,7 +166,7 @@ def test_peers_that_come_one_after_the_other_are_waited_for(
     time.sleep(5)
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_lanes_that_stand_still_for_a_while_go_on(rig: Rig, fault_log_url: str) -> None:
@@ -185,7 +185,7 @@ def test_lanes_that_stand_still_for_a_while_go_on(rig: Rig, fault_log_url: str) 
     rig.recover()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_the_wall_clock_may_jump_a_day(make_rig: MakeRig, fault_log_url: str) -> None:
@@ -204,7 +204,7 @@ def test_the_wall_clock_may_jump_a_day(make_rig: MakeRig, fault_log_url: str) ->
     assert rig.gateway.get("/readyz")[0] == 200
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_a_permanent_outage_is_said_and_not_shouted(

@@ -31,7 +31,7 @@ def test_a_stop_under_full_load_drains_and_loses_nothing(rig: Rig) -> None:
         rig.start()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_a_stop_while_the_store_hangs_loses_nothing(rig: Rig) -> None:
@@ -46,7 +46,7 @@ def test_a_stop_while_the_store_hangs_loses_nothing(rig: Rig) -> None:
     rig.start()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_a_stop_while_kafka_hangs_loses_nothing(
@@ -66,7 +66,7 @@ def test_a_stop_while_kafka_hangs_loses_nothing(
     rig.start()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_a_second_sigterm_ends_it_at_once(rig: Rig) -> None:
@@ -85,7 +85,7 @@ def test_a_second_sigterm_ends_it_at_once(rig: Rig) -> None:
     rig.start()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)
 
 
 def test_workers_that_are_started_anew_in_turn_lose_nothing(
@@ -103,4 +103,4 @@ def test_workers_that_are_started_anew_in_turn_lose_nothing(
         rig.recover()
     account = rig.settle()
 
-    assert account.is_settled, account
+    assert account.is_settled, str(account)

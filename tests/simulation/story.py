@@ -26,7 +26,7 @@ from tests.simulation.world import LATER_SINK, World
 _LANES = ("ingest", "streams", "forward")
 _FAULTS = (
     *("kill", "kill", "kill all", "stop", "log away", "log unsure", "broker away"),
-    *("connection lost", "sink fails", "rebalance", "clock", "clock of 1970"),
+    *("connection lost", "sink fails", "rebalance", "clock", "clock of 1970", "records left out"),
 )
 
 #: Parts of all stories.
@@ -201,7 +201,7 @@ class Story:
         await asyncio.sleep(self.random.uniform(0, 6))
         kind = self.random.choice(_FAULTS)
         self.outcome.faults[kind] += 1
-        if kind in ("kill", "kill all", "stop", "rebalance"):
+        if kind in ("kill", "kill all", "stop", "rebalance", "records left out"):
             await self._disturb(kind, gateway)
         else:
             await self._break(kind, world)
@@ -219,8 +219,10 @@ class Story:
                 self.outcome.kills += 1
         elif kind == "stop":
             await gateway.stop(self.random.choice(_LANES))
-        else:
+        elif kind == "rebalance":
             gateway.rebalance()
+        elif gateway.reader is not None:
+            gateway.reader.leave_out = self.random.randint(1, 40)
 
     async def _break(self, kind: str, world: World) -> None:
         """Faults of what surrounds it."""

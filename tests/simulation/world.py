@@ -135,6 +135,8 @@ class SimulatedReader(MemoryReader):
         super().__init__(process.world.log, topic, group, partitions)
         self._world = process.world
         self._process = process
+        #: So many of the records that it is about to bring are dropped, as Faust does at times.
+        self.leave_out = 0
 
     async def next_take(self, most: int) -> list[Event]:
         """The next events; empty when none come for a while."""
@@ -143,6 +145,8 @@ class SimulatedReader(MemoryReader):
             if self._world.log_is_away:
                 await asyncio.sleep(0.2)
                 return []
+        if self.leave_out and not self.has_left_over:
+            self.leave_out -= self._drop(self.leave_out)
         found = self.take(most)
         if not found:
             # As with a fetch, which the next append answers.
@@ -150,6 +154,14 @@ class SimulatedReader(MemoryReader):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._world.log.appended.wait(), _FETCH_S)
         return found
+
+    def _drop(self, most: int) -> int:
+        """Leave records of a partition out; how many. Never its last: nothing would tell."""
+        at = self._world.random.choice(self._partitions)
+        count = min(most, max(0, len(self._store.records[at]) - self._position[at] - 1))
+        # What is acknowledged behind them is committed over them.
+        self._position[at] += count
+        return count
 
     def commit(self) -> None:
         if not self._world.log_is_away:
