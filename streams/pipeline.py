@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import structlog
@@ -216,6 +217,8 @@ class Pipeline:
         alarms = derived.alarms + self._alarmer.process(turn.states, health, anomalies)
         told = (followed.changes, derived.rows, alarms)
         results = Results(aggregates, anomalies, health, turn.states, rejected, moved, *told)
+        if self._telemetry is not None:
+            self._telemetry.overtaken.inc(derived.overtaken)
         return self._counted(results, rows, cleaned.main)
 
     def tell(self, said: Sequence[tuple[NDArray[np.int32], Availability]], now_ns: int) -> Results:
@@ -255,7 +258,12 @@ class Pipeline:
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time does not wait for."""
         quiet = self._watermarks.quiet(now_ns, self._silent_after_ns)
-        return np.union1d(quiet, self._follower.owing())
+        settled = self._deriver.due(partial(self._watermarks.settled_ns, now_ns=now_ns))
+        return np.unique(np.concatenate([quiet, self._follower.owing(), settled]))
+
+    def overtaken(self, batch: Batch) -> NDArray[np.int32]:
+        """int32[d]: the devices of which readings come behind what time has settled."""
+        return self._deriver.overtaken(batch)
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
         """Count the silence of these devices from this time on, if it is later."""
@@ -284,9 +292,10 @@ class Pipeline:
         owing = owing if among is None else np.intersect1d(owing, among)
         followed = self._follower.close(np.union1d(silence.closing, owing), watermark_of)
         counted = self._counters.close(silence.closing, watermark_of)
-        derived = self._deriver.close(silence.closing, watermark_of)
+        settled_of = partial(self._watermarks.settled_ns, now_ns=now_ns)
+        derived, closing = self._deriver.settle(silence.closing, settled_of, among)
         aggregates = self._aggregator.close(
-            silence.closing, watermark_of, followed.spent, counted, derived.made
+            closing, watermark_of, followed.spent, counted, derived.made
         )
         health = self._monitor.process(aggregates)
         anomalies = self._score_derived(derived)
@@ -297,7 +306,9 @@ class Pipeline:
         ]
         devices = np.union1d(silence.devices, owing)
         alarms = derived.alarms + self._alarmer.process(silence.states, health, anomalies)
-        told = (followed.changes, derived.rows, alarms)
+        if alarms or anomalies:
+            devices = np.union1d(devices, closing)
+        told = (followed.changes, derived.rows, alarms, np.setdiff1d(closing, devices))
         results = Results(aggregates, anomalies, health, silence.states, (), devices, *told)
         return self._counted(results)
 

@@ -24,6 +24,8 @@ class Results:
         states: Devices that are there again, or not any more, in order.
         rejected: Readings that went no further, by reason.
         moved: int32[d], rows of the devices whose state has changed.
+        settled: int32[s], rows of those of which no more has changed than that readings of theirs
+            are settled, of which nothing came.
         changes: What text channels say anew, in order.
         derived: int32[c], rows of the derived channels that have been worked out, each once.
         alarms: Those of rules that have opened, or are over, in order.
@@ -38,6 +40,7 @@ class Results:
     changes: list[StateChange] = field(default_factory=list)
     derived: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     alarms: list[Alarm] = field(default_factory=list)
+    settled: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
 
 def joined(parts: Sequence[Results]) -> Results:
@@ -54,6 +57,7 @@ def joined(parts: Sequence[Results]) -> Results:
         [each for part in parts for each in part.changes],
         _united([part.derived for part in parts]),
         [each for part in parts for each in part.alarms],
+        _united([part.settled for part in parts]),
     )
 
 

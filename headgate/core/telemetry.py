@@ -92,6 +92,11 @@ class Telemetry:
         self.open_rows = Gauge(
             "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
         )
+        self.overtaken = Counter(
+            "headgate_overtaken_readings",
+            "Readings that came behind what time had settled: no rule or derived channel saw them.",
+            registry=registry,
+        )
         self.left_out = Counter(
             "headgate_left_out_records",
             "Records that were left out on their way to the streams lane, and read from the log.",

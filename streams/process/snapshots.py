@@ -14,6 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headgate.core.clock import Clock
 from headgate.core.log import Record, TopicPartition
 from headgate.core.telemetry import Telemetry
@@ -137,6 +140,15 @@ class Snapshots:
             records = await self._in_thread(self._keeper.snapshot, partition, some, next_offset)
             await self._append({at: records})
             self._keeper.settle(partition, some)
+
+    async def write_moved(
+        self, devices: NDArray[np.int32], next_offsets: Mapping[int, int]
+    ) -> None:
+        """Snapshot the buckets of these devices in which something has moved since theirs."""
+        for partition, buckets in self._keeper.buckets_of(devices).items():
+            if partition in next_offsets:
+                moved = {*buckets}.intersection(self._keeper.moved_buckets(partition))
+                await self.write(partition, sorted(moved), next_offsets[partition])
 
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition that was taken away."""

@@ -231,15 +231,13 @@ class Worker:
         results = await self._passing.advance(now_ns)
         self._telemetry.open_rows.set(self._pipeline.open_rows())
         self._presence.tell(now_ns, self._pipeline.presence)
+        self._keeper.touch(results.settled, results.derived)
         if len(results.moved):
-            self._keeper.touch(results.moved, results.derived)
+            self._keeper.touch(results.moved)
             await self._append(self._route.records(results))
             # A window closed by the clock would close otherwise in a replay: write the decision
             # down before any reading that it makes late is worked on.
-            moved = self._keeper.buckets_of(results.moved)
-            for partition, buckets in moved.items():
-                if partition in self.next_offsets:
-                    await self._snapshots.write(partition, buckets, self.next_offsets[partition])
+            await self._snapshots.write_moved(results.moved, self.next_offsets)
             self._passing.finished(results.moved)
         await self._forget_silent(now_ns)
         await self._snapshot_some()
@@ -369,7 +367,7 @@ class Worker:
             READINGS_SCHEMA: self._readings_in,
         }[kind_of_record(events[0].message)]
         with self._telemetry.timed("decode"):
-            step = read(events)
+            step = await read(events)
         work, what, records, done = step
         self._in_flight.take(spans(events[:done]), _PROCESS)
         with self.watchdog.limit(
@@ -382,14 +380,16 @@ class Worker:
         self._in_flight.put_down()
         return records, done
 
-    def _readings_in(self, events: Sequence[Event]) -> _Step:
+    async def _readings_in(self, events: Sequence[Event]) -> _Step:
         """What to do with readings."""
         batches, refused, done = self._reader.readings(events)
         batch = self._keeper.without_applied(concat(batches, self._channels))
         self._snapshots.readings += len(batch)
+        # That they come too late for rules would be otherwise in a replay: write it down first.
+        await self._snapshots.write_moved(self._pipeline.overtaken(batch), self.next_offsets)
         return partial(self._pipeline.process, batch), f"{len(batch)} readings", refused, done
 
-    def _availability_in(self, events: Sequence[Event]) -> _Step:
+    async def _availability_in(self, events: Sequence[Event]) -> _Step:
         """What to do with what was said of whether devices are there."""
         found, refused, done = self._reader.availability(events)
         said = []
@@ -400,7 +400,7 @@ class Worker:
                 said.append((self._keeper.told(rows, *at, adds=each.adds), each))
         return partial(self._pipeline.tell, said), f"{len(said)} words", refused, done
 
-    def _held_in(self, events: Sequence[Event]) -> _Step:
+    async def _held_in(self, events: Sequence[Event]) -> _Step:
         """What to do with what channels hold."""
         batches, refused, done = self._reader.held(events)
         batch = self._keeper.without_applied(concat(batches, self._channels))

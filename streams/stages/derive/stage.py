@@ -4,7 +4,8 @@ A derived channel has a value at each time at which a channel that it names has 
 that has none at that time is met by its latest, as long as that is not too old.
 
 Readings wait until their device's watermark has passed them, so neither their batches nor the
-order in which they arrived make a difference.
+order in which they arrived make a difference. Those of a device that sends seldom wait until they
+are settled: whoever overtakes them after that is passed over.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from streams.stages.arrays import (
 from streams.stages.channel_rows import ChannelRows
 from streams.stages.derive.alarms import alarm_of
 from streams.stages.derive.formula import Memory
+from streams.stages.derive.parts import PARTS, add_rows
 from streams.stages.derive.places import Places
 from streams.stages.derive.program import Made, is_untouched, programs_of
 from streams.stages.derive.rule import Turn
@@ -49,22 +51,6 @@ _NO_ROWS = np.empty(0, np.int32)
 #: No places.
 _NOWHERE = np.empty(0, np.int64)
 
-#: What a snapshot has of memories, of values of spans, and of spans that had too many; by the
-#: number of its kind, so that what is of another formula is not taken for one's own.
-_PARTS: Mapping[str, NDArray[np.generic]] = {
-    "now_channel": np.empty(0, np.int32),
-    "now_kind": np.empty(0, np.int64),
-    "now_number": np.empty((0, 4), np.float64),
-    "now_time_ns": np.empty((0, 2), np.int64),
-    "span_channel": np.empty(0, np.int32),
-    "span_kind": np.empty(0, np.int64),
-    "span_step": np.empty(0, np.int64),
-    "span_value": np.empty(0, np.float64),
-    "lost_channel": np.empty(0, np.int32),
-    "lost_kind": np.empty(0, np.int64),
-    "lost_lost_ns": np.empty(0, np.int64),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
@@ -72,6 +58,7 @@ class Derivation:
 
     Attributes:
         made: Readings of derived channels, by device and time.
+        overtaken: How many readings came behind what is settled already, and are passed over.
         in_order: These, and the readings that they were made from, by device and time: for models
             that take both. Empty where none does.
         alarms: Those of rules that have opened, or are over, by device and time.
@@ -80,6 +67,7 @@ class Derivation:
     made: Batch
     in_order: Batch
     alarms: list[Alarm]
+    overtaken: int = 0
 
     @property
     def rows(self) -> NDArray[np.int32]:
@@ -127,6 +115,8 @@ class Deriver:
         # By device row: whether it has any, and when there is something to do.
         self._is_ours = np.empty(0, np.bool_)
         self._due_ns = np.empty(0, np.int64)
+        # By device row: before when all is settled, beyond its watermark.
+        self._settled_ns = np.empty(0, np.int64)
 
     @property
     def fingerprint(self) -> str:
@@ -157,7 +147,8 @@ class Deriver:
         devices = devices[self._is_ours[devices]]
         is_ours = self._is_wanted[batch.channel] & batch.usable
         is_ours &= (batch.quality & np.uint16(Quality.IMPUTED)) == 0
-        rows = batch.take(is_ours)
+        is_overtaken = is_ours & (batch.time_ns < self._settled_ns[batch.device])
+        rows = batch.take(is_ours & ~is_overtaken)
         self._places.hear(rows.channel)
         self._waiting.keep(
             {"channel": rows.channel, "time_ns": rows.time_ns, "value": rows.value + 0.0}
@@ -168,7 +159,36 @@ class Deriver:
         order = np.argsort(jumps[0], kind="stable")
         self._breaks.append(jumps[0][order], {"time_ns": jumps[1][order]})
         np.minimum.at(self._due_ns, jumps[0], jumps[1] - 1)
-        return self._go_on(devices, watermark_of(devices.astype(np.int32)))
+        derived = self._go_on(devices, watermark_of(devices.astype(np.int32)))
+        return replace(derived, overtaken=int(np.count_nonzero(is_overtaken)))
+
+    def due(self, settled_of: WatermarkOf) -> NDArray[np.int32]:
+        """int32[d]: the devices of which readings wait that are settled."""
+        if not self._programs:
+            return _NO_ROWS
+        self._extend()
+        devices = np.flatnonzero(self._due_ns < NEVER_NS).astype(np.int32)
+        return devices[self._due_ns[devices] < settled_of(devices)]
+
+    def overtaken(self, batch: Batch) -> NDArray[np.int32]:
+        """int32[d]: the devices of which readings come behind what is settled."""
+        if not self._programs:
+            return _NO_ROWS
+        self._extend()
+        return np.unique(batch.device[batch.time_ns < self._settled_ns[batch.device]])
+
+    def settle(
+        self, closing: NDArray[np.int32], settled_of: WatermarkOf, among: NDArray[np.int32] | None
+    ) -> tuple[Derivation, NDArray[np.int32]]:
+        """``close``, and go on over what is settled of others, or of those among these.
+
+        Returns:
+            What came of it; and int32[d], the devices.
+        """
+        due = self.due(settled_of)
+        devices = np.union1d(closing, due if among is None else np.intersect1d(due, among))
+        np.maximum.at(self._settled_ns, devices, settled_of(devices))
+        return self.close(devices, settled_of), devices
 
     def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Derivation:
         """Go on to these devices' watermarks, which have moved without a reading."""
@@ -183,6 +203,7 @@ class Deriver:
         """Forget when anything was of these channels: their clock was set back."""
         if self._programs:
             self._extend()
+            self._settled_ns[self._channels.device_of[channels]] = NO_TIME_NS
             self._go_back(self._places.of_channels(channels))
 
     def snapshot(self, selection: Selection) -> StateBlock:
@@ -195,29 +216,37 @@ class Deriver:
         }
         owner, breaks = self._breaks.peek(devices)
         of_device = position_of(selection.devices, len(self._channels.devices))
+        settled = selection.devices[self._settled_ns[selection.devices] > NO_TIME_NS]
+        block["settled_device"] = of_device[settled]
+        block["settled_time_ns"] = self._settled_ns[settled]
         block["break_device"] = of_device[owner]
         block["break_time_ns"] = breaks["time_ns"]
         places = self._places.of_channels(selection.channels)
-        parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in _PARTS}
+        parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in PARTS}
         for number, memory, of in self._memories(places):
             has = of[~is_untouched(memory, of)]
-            _add(parts, "now", position[self._places.channel[has]], number, memory.snapshot(has))
+            add_rows(
+                parts, "now", position[self._places.channel[has]], number, memory.snapshot(has)
+            )
         for number, span, of in self._spans(places):
             place, rows = span.rows.peek(of)
             rows = {"step": steps_of(place, rows["time_ns"]), "value": rows["value"]}
-            _add(parts, "span", position[self._places.channel[place]], number, rows)
+            add_rows(parts, "span", position[self._places.channel[place]], number, rows)
             has = of[span.lost["lost_ns"][of] > NO_TIME_NS]
-            _add(
+            add_rows(
                 parts, "lost", position[self._places.channel[has]], number, span.lost.snapshot(has)
             )
         return block | {
-            name: np.concatenate([empty, *parts[name]]) for name, empty in _PARTS.items()
+            name: np.concatenate([empty, *parts[name]]) for name, empty in PARTS.items()
         }
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
         if not block:
             return
+        if "settled_device" in block:
+            settled = selection.devices[np.asarray(block["settled_device"], np.intp)]
+            self._settled_ns[settled] = block["settled_time_ns"]
         self._places.hear_all(selection.channels)
         waiting = {name: np.asarray(block[f"waiting_{name}"]) for name in self._waiting.empty()}
         waiting["channel"] = selection.channels[waiting["channel"].astype(np.intp)]
@@ -251,6 +280,7 @@ class Deriver:
 
     def forget(self, selection: Selection) -> None:
         self._extend()
+        self._settled_ns[selection.devices] = NO_TIME_NS
         self._waiting.forget(selection)
         self._breaks.take(np.sort(selection.devices))
         places = self._places.let_go(selection.channels)
@@ -283,7 +313,7 @@ class Deriver:
         prefix = f"{part}_"
         rows: Columns = {
             name.removeprefix(prefix): np.asarray(block[name])
-            for name in _PARTS
+            for name in PARTS
             if name.startswith(prefix)
         }
         channel = selection.channels[rows.pop("channel").astype(np.intp)]
@@ -378,9 +408,8 @@ class Deriver:
 
     def _as_batches(self, made: list[Made], rows: Columns, alarms: list[Alarm]) -> Derivation:
         """Readings of derived channels; and with those that they were made from, where wanted."""
-        channel = [self._rows_of(each) for each in made]
         derived = self._batch(
-            np.concatenate([np.empty(0, np.int32), *channel]),
+            np.concatenate([_NO_ROWS, *map(self._rows_of, made)]),
             np.concatenate([np.empty(0, np.int64), *(each.time_ns for each in made)]),
             np.concatenate([np.empty(0, np.float64), *(each.value for each in made)]),
         )
@@ -438,6 +467,7 @@ class Deriver:
         table = self._channels
         self._is_ours = grown(self._is_ours, len(table.devices), fill=False)
         self._due_ns = grown(self._due_ns, len(table.devices), NEVER_NS)
+        self._settled_ns = grown(self._settled_ns, len(table.devices), NO_TIME_NS)
         if len(table) == self._known:
             return
         new = range(self._known, len(table))
@@ -447,17 +477,3 @@ class Deriver:
         self._places.extend(ours)
         for _, program in self._programs:
             program.grow(self._places.devices)
-
-
-def _add(
-    parts: Mapping[str, list[NDArray[np.generic]]],
-    part: str,
-    channel: NDArray[np.int32],
-    kind: int,
-    rows: Mapping[str, NDArray[np.generic]],
-) -> None:
-    """Add rows of one kind to a part of a snapshot."""
-    parts[f"{part}_channel"].append(channel)
-    parts[f"{part}_kind"].append(np.full(len(channel), kind, np.int64))
-    for name, column in rows.items():
-        parts[f"{part}_{name}"].append(column)

@@ -26,6 +26,13 @@ from streams.stages.columns import StateColumns
 #: Nothing longer is learned: a device is not waited for longer than some multiple of this.
 LONGEST_PACE_NS = 86_400 * NS_PER_S
 
+#: What comes by itself is not overtaken by what was made this much earlier, ns, where the grace is
+#: shorter: messages of one moment.
+_LEAST_WAIT_NS = NS_PER_S
+
+#: A device whose next reading is this many waits away need not be waited for.
+_SELDOM = 2
+
 #: An arrival takes this part off what is remembered.
 _FORGOTTEN = 12
 
@@ -72,6 +79,28 @@ class Pace:
         for what, found_ns in ((self.pace_ns, moved_ns), (self.delay_ns, covered_ns)):
             kept_ns = what[live] - what[live] // _FORGOTTEN
             what[live] = np.maximum(kept_ns, np.minimum(found_ns[is_live], LONGEST_PACE_NS))
+
+    def is_settled(
+        self,
+        devices: NDArray[np.int32],
+        elapsed_ns: NDArray[np.int64],
+        grace_ns: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """bool[d]: whether what these devices have sent last will not be overtaken any more.
+
+        Of those that send often the next reading says so. Those that send seldom have been waited
+        for as long as readings may be late, and as an arrival's readings cover.
+
+        Args:
+            devices: int32[d], rows.
+            elapsed_ns: int64[d], how long ago their newest readings arrived.
+            grace_ns: int64[d], by how much readings may be late.
+        """
+        pace_ns = self.pace_ns[devices]
+        wait_ns = np.maximum(np.maximum(grace_ns, self.delay_ns[devices]), _LEAST_WAIT_NS)
+        is_seldom = (pace_ns == 0) | (pace_ns >= _SELDOM * wait_ns)
+        are_settled: NDArray[np.bool_] = is_seldom & (elapsed_ns >= wait_ns)
+        return are_settled
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:
         """Copy out what is known of these devices."""

@@ -87,13 +87,9 @@ class Watermarks:
 
     def process(self, batch: Batch, now_ns: int) -> Output:
         """All of ``turns`` at once, for those who need not know when devices go back."""
-        turns = list(self.turns(batch, now_ns))
-        if len(turns) == 1:
-            return turns[0].output
-        return Output(
-            concat((turn.output.main for turn in turns), self._channels),
-            tuple(part for turn in turns for part in turn.output.rejected),
-        )
+        outputs = [turn.output for turn in self.turns(batch, now_ns)]
+        rejected = tuple(part for output in outputs for part in output.rejected)
+        return Output(concat((output.main for output in outputs), self._channels), rejected)
 
     def turns(self, batch: Batch, now_ns: int) -> Iterator[Turn]:
         """Move the watermarks by these readings, and reject the late ones.
@@ -189,6 +185,18 @@ class Watermarks:
         np.maximum(watermark_ns, self._state["floor_ns"][devices], out=watermark_ns)
         return watermark_ns
 
+    def settled_ns(self, devices: NDArray[np.int32], now_ns: int) -> NDArray[np.int64]:
+        """int64[d]: as ``watermark_ns``, and behind the newest reading that time has settled.
+
+        Older readings may come still. They are accepted, but not expected.
+        """
+        watermark_ns, newest_ns = self.watermark_ns(devices), self._state["newest_ns"][devices]
+        arrival_ns = self._state["arrival_ns"][devices]
+        elapsed_ns = np.where(arrival_ns == _NOT_SEEN, 0, now_ns - arrival_ns)
+        is_settled = self._pace.is_settled(devices, elapsed_ns, self._grace_ns[devices])
+        is_settled &= (newest_ns > NO_TIME_NS) & (self._doubts.count(devices) == 0)
+        return np.where(is_settled, np.maximum(newest_ns + 1, watermark_ns), watermark_ns)
+
     def quiet(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
         """The devices that ``advance`` would have something to say of at this time.
 
@@ -240,9 +248,7 @@ class Watermarks:
 
     def keep_waiting(self, devices: NDArray[np.int32], heard_ns: int) -> None:
         """Count the silence of these devices from this monotonic time on, if it is later."""
-        self._state["arrival_ns"][devices] = np.maximum(
-            self._state["arrival_ns"][devices], heard_ns
-        )
+        np.maximum.at(self._state["arrival_ns"], devices, heard_ns)
 
     def advance(
         self, now_ns: int, silent_after_ns: int, among: NDArray[np.int32] | None = None
@@ -299,10 +305,10 @@ class Watermarks:
     def awaits_silence(self) -> bool:
         """Whether time alone has anything more to say of any device: that it is silent."""
         self._extend()
-        is_heard = (self._state["newest_ns"][: self._known] > NO_TIME_NS) & ~self._state[
-            "is_silent"
-        ][: self._known]
-        is_awaited = is_heard | self._states.are_awaited(self._state["newest_ns"][: self._known])
+        known = slice(0, self._known)
+        newest_ns = self._state["newest_ns"][known]
+        is_heard = (newest_ns > NO_TIME_NS) & ~self._state["is_silent"][known]
+        is_awaited = is_heard | self._states.are_awaited(newest_ns)
         return bool(is_awaited.any()) or bool(len(self._states.decided()))
 
     def snapshot(self, selection: Selection) -> StateBlock:
