@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 import structlog
-from prometheus_client import disable_created_metrics, generate_latest
+from prometheus_client import disable_created_metrics
 
 from connectors.logs.configured import open_log, topic_specs
 from headgate.config.load import located
@@ -26,6 +26,7 @@ from headgate.core.backoff import Backoff
 from headgate.core.beat import until_beat
 from headgate.core.clock import NS_PER_S, Clock, SystemClock
 from headgate.core.errors import ConfigError, PermanentError, TransientError
+from headgate.core.exposition import Page
 from headgate.core.log import Log, Share
 from headgate.core.logging import configure_logging
 from headgate.core.telemetry import Telemetry
@@ -96,6 +97,7 @@ class _Host:
         self._config_file = config_file
         self._clock: Clock = SystemClock()
         self._telemetry = Telemetry(self._clock)
+        self._page = Page(self._telemetry.registry)
         self._stop = asyncio.Event()
         self._lane: Lane | None = None
         self._waiting_for = "starting"
@@ -218,8 +220,8 @@ class _Host:
             is_ready, reason = False, slow
         if self._stop.is_set():
             is_ready, reason = False, "stopping"
-        metrics = generate_latest(self._telemetry.registry).decode()
-        return Report(self._name, os.getpid(), is_ready, reason, metrics, self._telemetry.told())
+        metrics, details = self._page.text(), self._telemetry.told()
+        return Report(self._name, os.getpid(), is_ready, reason, metrics, details)
 
 
 def _ingest(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:

@@ -6,6 +6,7 @@ Everything is done in slices that take some milliseconds, so that no append wait
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,20 +87,23 @@ def _delete_from(
     unfinished = None if partition.committed is None else first + partition.committed
     deleted = freed = evicted = 0
     last = first
-    for row, time_ms, size in connection.execute(
+    oldest = connection.execute(
         "SELECT id, time_ms, size FROM records WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
         (first, first | ((1 << OFFSET_BITS) - 1), limit),
-    ).fetchall():
-        is_unfinished = unfinished is not None and row >= unfinished
-        if freed < over_bytes:
-            evicted += is_unfinished
-        elif time_ms >= expired_ms or is_unfinished:
-            break
-        last = row
-        deleted += 1
-        freed += size
-        if freed >= limit_bytes:
-            break
+    )
+    # One by one: each lies on a page of its own, and mostly the first is to stay.
+    with closing(oldest):
+        for row, time_ms, size in oldest:
+            is_unfinished = unfinished is not None and row >= unfinished
+            if freed < over_bytes:
+                evicted += is_unfinished
+            elif time_ms >= expired_ms or is_unfinished:
+                break
+            last = row
+            deleted += 1
+            freed += size
+            if freed >= limit_bytes:
+                break
     if deleted:
         connection.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", (first, last))
         connection.execute(

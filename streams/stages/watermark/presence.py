@@ -87,15 +87,15 @@ class PresenceReport:
         self._telemetry = telemetry
         self._told_ns: int | None = None
 
-    def tell(self, now_ns: int, look: Callable[[int], Mapping[str, Presence]]) -> None:
-        """Look and tell, if it is time to.
+    def tell(self, now_ns: int, look: Callable[[int], Mapping[str, Presence]]) -> bool:
+        """Look and tell, if it is time to; whether it was.
 
         Args:
             now_ns: Monotonic time.
             look: Gives what is known at that time.
         """
         if self._told_ns is not None and now_ns - self._told_ns < NS_PER_S:
-            return
+            return False
         self._told_ns = now_ns
         found = look(now_ns)
         telemetry = self._telemetry
@@ -106,3 +106,4 @@ class PresenceReport:
             telemetry.longest_silence.labels(feed).set(of_feed.longest_s)
             telemetry.feed_silence.labels(feed).set(of_feed.heard_s)
         telemetry.details["presence"] = {feed: asdict(each) for feed, each in found.items()}
+        return True
