@@ -88,8 +88,9 @@ class Pace:
     ) -> NDArray[np.bool_]:
         """bool[d]: whether what these devices have sent last will not be overtaken any more.
 
-        Of those that send often the next reading says so. Those that send seldom have been waited
-        for as long as readings may be late, and as an arrival's readings cover.
+        Of those that send often, or of which not much is known, the next reading says so. Those
+        that send seldom have been waited for as long as readings may be late, and as an arrival's
+        readings cover.
 
         Args:
             devices: int32[d], rows.
@@ -98,8 +99,7 @@ class Pace:
         """
         pace_ns = self.pace_ns[devices]
         wait_ns = np.maximum(np.maximum(grace_ns, self.delay_ns[devices]), _LEAST_WAIT_NS)
-        is_seldom = (pace_ns == 0) | (pace_ns >= _SELDOM * wait_ns)
-        are_settled: NDArray[np.bool_] = is_seldom & (elapsed_ns >= wait_ns)
+        are_settled: NDArray[np.bool_] = (pace_ns >= _SELDOM * wait_ns) & (elapsed_ns >= wait_ns)
         return are_settled
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:
