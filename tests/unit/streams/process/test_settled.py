@@ -155,8 +155,8 @@ async def test_a_device_that_sends_often_is_waited_for(lane: SeldomLane) -> None
         await lane.pass_by(1)
     await lane.pass_by(8)
     assert not await lane.alarms()
-    for second, value in ((22, 20), (18.5, 90), (30, 20)):
-        await lane.reading(second, value)
+    for measured, value in ((22.0, 20), (18.5, 90), (30.0, 20)):
+        await lane.reading(measured, value)
 
     assert await lane.alarms() == [(True, 18.5, 18.5), (False, 18.5, 19)]
     assert not lane.overtaken
