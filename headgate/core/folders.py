@@ -1,4 +1,7 @@
-"""Folders that outlast a power cut: a name is on the disk once the folder that it stands in is."""
+"""Folders and small files that outlast a power cut.
+
+A name is on the disk once the folder that it stands in is.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +35,20 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file for its owner only, whole or not at all, and see it on the disk. Blocks.
+
+    Raises:
+        OSError: It is not there, or not for certain; what was there before is.
+    """
+    new = path.with_name(path.name + ".new")
+    make_folder(path.parent)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(handle, "wb") as file:  # noqa: PTH123  (of a handle)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_folder(path.parent)

@@ -7,7 +7,6 @@ the same id.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,10 @@ import orjson
 import structlog
 
 from connectors.sinks.notifications.notification import Notification
-from connectors.sinks.notifications.pacing import Box, Window
+from connectors.sinks.notifications.pacing import Box
+from headgate.config.told import Window
 from headgate.core.errors import TransientError
-from headgate.core.folders import make_folder, sync_folder
+from headgate.core.folders import write_whole
 
 _logger = structlog.get_logger()
 
@@ -78,16 +78,8 @@ class Memory:
         """
         if not self._is_changed:
             return
-        new = self._path.with_name(self._path.name + ".new")
         try:
-            make_folder(self._path.parent)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(handle, "wb") as file:  # noqa: PTH123  (of a handle)
-                file.write(orjson.dumps(self._written()))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-            sync_folder(self._path.parent)
+            write_whole(self._path, orjson.dumps(self._written()))
         except OSError as error:
             raise TransientError(f"{self._path}: {error.strerror or error}") from error
         self._is_changed = False

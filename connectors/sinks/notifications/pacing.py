@@ -16,28 +16,12 @@ from pydantic import Field, field_validator, model_validator
 from connectors.sinks.notifications.notification import Notification
 from headgate.config.rule import Severity
 from headgate.config.table import Table
-from headgate.config.values import Int
 from headgate.core.results import severity_rank
-from headgate.core.units import DurationNs
 
 #: Things that wait in a box at most; of more the oldest are counted only.
 MOST_WAITING: Final = 5_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class AtMostConfig(Table):
-    """``at_most``: how many are told by themselves in which time."""
-
-    count: Int = Field(ge=1, le=100_000)
-    span: DurationNs
-
-    @field_validator("span")
-    @classmethod
-    def _is_some(cls, span: int) -> int:
-        if span == 0:
-            raise ValueError('expected more than "0s"')
-        return span
 
 
 class QuietConfig(Table):
@@ -131,28 +115,6 @@ class Box:
         box.passed, box.put_ns = int(written["passed"]), int(written["put_ns"])
         box.is_over_full = bool(written["is_over_full"])
         return box
-
-
-class Window:
-    """How many were told in the present span; a span begins with the first that is told in it."""
-
-    def __init__(self, begin_ns: int = 0, count: int = 0) -> None:
-        self.begin_ns = begin_ns
-        self.count = count
-
-    def is_over(self, limit: AtMostConfig, now_ns: int) -> bool:
-        """Whether another one begins; also where the clock was set back."""
-        return not self.begin_ns <= now_ns < self.begin_ns + limit.span
-
-    def take(self, limit: AtMostConfig, now_ns: int) -> bool:
-        """Whether one more may be told by itself."""
-        return self.is_over(limit, now_ns) or self.count < limit.count
-
-    def note(self, limit: AtMostConfig, now_ns: int) -> None:
-        """One was."""
-        if self.is_over(limit, now_ns):
-            self.begin_ns, self.count = now_ns, 0
-        self.count += 1
 
 
 def _minutes(text: str) -> int:
