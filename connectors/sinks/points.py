@@ -7,7 +7,8 @@ Anomalies are points of the measurement ``anomalies`` at the time of their start
 sensor's health points of ``sensor_health`` and of whether a device is there points of
 ``device_state``, and what a text channel says anew points of ``channel_state``, at their own.
 Alarms of rules are points of ``alarms`` at the time from which on their condition has held, and
-what people say of them points of ``alarm_notes``, at the time when they do. A point's identity
+what people say of them points of ``alarm_notes``, at the time when they do. Commands to devices are
+points of ``commands``, at the time of what they are about. A point's identity
 (measurement, tags, time) follows from the data alone, so writing it again overwrites it.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from headgate.core.channels import ChannelTable, Tags
 from headgate.core.clock import NS_PER_S
+from headgate.core.commands import Command
 from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
@@ -33,6 +35,7 @@ from headgate.core.records import (
     decode_alarms,
     decode_anomalies,
     decode_changes,
+    decode_commands,
     decode_health,
     decode_states,
     kind_of,
@@ -286,6 +289,29 @@ def alarm_note_points(notes: Sequence[AlarmNote], gateway: str) -> list[Point]:
     return points
 
 
+def command_points(commands: Sequence[Command], gateway: str) -> list[Point]:
+    """One point for each command; of its states the last stays in a sink."""
+    points = []
+    for each in commands:
+        times = {"sent_ns": each.sent_ns, "answered_ns": each.answered_ns}
+        fields: dict[str, FieldValue] = {
+            "state": each.state,
+            # Always there: what has no reason any more must not keep the one of before.
+            **{name: getattr(each, name) for name in ("reason", "detail", "topic", "payload")},
+            "id": each.id,
+            "severity": each.severity,
+            "start_ns": each.start_ns,
+            "asked_ns": each.asked_ns,
+            **{name: time_ns for name, time_ns in times.items() if time_ns},
+            **({"answer": each.answer} if each.answered_ns else {}),
+        }
+        own = {name: getattr(each, name) for name in ("feed", "rule", "model", "channel", "action")}
+        own["event"] = "open" if each.is_open else "over"
+        tags = _told_tags(gateway, each.device, own, each.tags)
+        points.append(Point("anomalies", "commands", tags, fields, each.time_ns, each.tags))
+    return points
+
+
 #: By kind of record, the points of those that tell something of a device.
 _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "anomalies": lambda value, gateway: anomaly_points(decode_anomalies(value), gateway),
@@ -294,6 +320,7 @@ _TOLD: Mapping[str, Callable[[bytes, str], list[Point]]] = {
     "changes": lambda value, gateway: change_points(decode_changes(value), gateway),
     "alarms": lambda value, gateway: alarm_points(decode_alarms(value), gateway),
     "alarm_notes": lambda value, gateway: alarm_note_points(decode_alarm_notes(value), gateway),
+    "commands": lambda value, gateway: command_points(decode_commands(value), gateway),
 }
 
 

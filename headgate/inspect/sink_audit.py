@@ -96,6 +96,7 @@ _TOLD = (
     b"anomalies,",
     b"alarms,",
     b"alarm_notes,",
+    b"commands,",
     b"sensor_health,",
     b"device_state,",
     b"channel_state,",

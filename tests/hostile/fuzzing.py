@@ -12,6 +12,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import pyarrow as pa
 from headgate.core import records as kinds
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable, Device
+from headgate.core.commands import Command
 from headgate.core.errors import DataError
 from headgate.core.log import StoredRecord
 from headgate.core.records import aggregates as aggregate_columns
@@ -30,6 +32,7 @@ from headgate.core.records import alarms as alarm_columns
 from headgate.core.records import anomalies as anomaly_columns
 from headgate.core.records import availability as availability_columns
 from headgate.core.records import changes as change_columns
+from headgate.core.records import commands as command_columns
 from headgate.core.records import health as health_columns
 from headgate.core.records import messages as message_columns
 from headgate.core.records import readings as reading_columns
@@ -163,6 +166,18 @@ def _alarm(n: int) -> Alarm:
 
 def _alarms(rng: random.Random) -> bytes:
     return kinds.encode_alarms([_alarm(n) for n in range(rng.randint(0, 9))])
+
+
+def _commands(rng: random.Random) -> bytes:
+    one = Command(
+        "stop", "0", "f", "d", "hot", "", "", "major", 1, 2, True, "sent", "", "", "t/d", "{}", 3
+    )
+    return kinds.encode_commands(
+        [
+            replace(one, id=f"{n}", answer="é" * n, tags=(("a", "b"),))
+            for n in range(rng.randint(0, 9))
+        ]
+    )
 
 
 def _alarm_notes(rng: random.Random) -> bytes:
@@ -334,6 +349,7 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], Decoder]] = {
     "changes": (_changes, kinds.decode_changes),
     "alarms": (_alarms, kinds.decode_alarms),
     "alarm_notes": (_alarm_notes, kinds.decode_alarm_notes),
+    "commands": (_commands, kinds.decode_commands),
     "messages": (_messages, kinds.decode_messages),
     "retried": (_retried, kinds.decode_retried),
     "aggregates": (_aggregates, lambda value: kinds.decode_aggregates(value, ChannelTable())),
@@ -362,6 +378,7 @@ _SCHEMAS = {
     "changes": change_columns._CHANGES,
     "alarms": alarm_columns._ALARMS,
     "alarm_notes": alarm_note_columns._NOTES,
+    "commands": command_columns._COMMANDS,
 }
 
 

@@ -34,6 +34,7 @@ from headgate.core.records import (
     ALARMS_SCHEMA,
     ANOMALIES_SCHEMA,
     CHANGES_SCHEMA,
+    COMMANDS_SCHEMA,
     COUNT_AGGREGATES_SCHEMA,
     HEALTH_SCHEMA,
     MESSAGES_SCHEMA,
@@ -70,6 +71,7 @@ _TOPICS: Mapping[str, Sequence[tuple[str, bytes]]] = {
         ("changes", CHANGES_SCHEMA),
         ("alarms", ALARMS_SCHEMA),
         ("alarm_notes", ALARM_NOTES_SCHEMA),
+        ("commands", COMMANDS_SCHEMA),
     ],
     QUARANTINE: [
         ("rejected", REJECTED_SCHEMA),

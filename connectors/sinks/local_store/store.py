@@ -1,8 +1,8 @@
 """Points in a SQLite file, bounded by age and size.
 
 The same points as InfluxDB would get, with the same identity. The views ``anomalies``, ``alarms``,
-``alarm_notes``, ``sensor_health``, ``device_state``, ``channel_state`` and ``aggregates`` are for
-people and tools that read the file; it may be read while it is written.
+``alarm_notes``, ``commands``, ``sensor_health``, ``device_state``, ``channel_state`` and
+``aggregates`` are for people and tools that read the file; it may be read while it is written.
 """
 
 from __future__ import annotations
@@ -115,6 +115,26 @@ CREATE VIEW alarm_notes AS SELECT
     fields,
     tags
 FROM points WHERE measurement = 'alarm_notes' AND kind = 'anomalies';
+DROP VIEW IF EXISTS commands;
+CREATE VIEW commands AS SELECT
+    json_extract(tags, '$.action') AS action,
+    json_extract(tags, '$.feed') AS feed,
+    json_extract(tags, '$.device') AS device,
+    json_extract(tags, '$.rule') AS rule,
+    json_extract(tags, '$.model') AS model,
+    json_extract(tags, '$.event') AS event,
+    time_ns,
+    json_extract(fields, '$.state') AS state,
+    json_extract(fields, '$.reason') AS reason,
+    json_extract(fields, '$.topic') AS topic,
+    json_extract(fields, '$.payload') AS payload,
+    json_extract(fields, '$.asked_ns') AS asked_ns,
+    json_extract(fields, '$.sent_ns') AS sent_ns,
+    json_extract(fields, '$.answered_ns') AS answered_ns,
+    json_extract(fields, '$.answer') AS answer,
+    fields,
+    tags
+FROM points WHERE measurement = 'commands' AND kind = 'anomalies';
 DROP VIEW IF EXISTS aggregates;
 CREATE VIEW aggregates AS SELECT
     measurement, json_extract(tags, '$.device') AS device, time_ns AS start_ns, fields, tags

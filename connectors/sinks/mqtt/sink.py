@@ -21,7 +21,11 @@ from headgate.core.telemetry import Telemetry
 _FROM_START = ("anomalies", "alarms")
 
 #: What each feed tells by itself of a device that several have.
-_OF_FEED = ("device_state", "channel_state", "alarms", "alarm_notes")
+_OF_FEED = ("device_state", "channel_state", "alarms", "alarm_notes", "commands")
+
+#: Tags that are levels of the topic, where a point has them.
+_OF_OTHERS = ("channel", "rule")
+_OF_COMMANDS = ("channel", "rule", "model", "action")
 
 
 class MqttResults:
@@ -32,9 +36,10 @@ class MqttResults:
     ``{prefix}/{gateway}/device_state/{feed}/{device}``: one device of two feeds may be there by one
     of them only; and what a text channel says to
     ``{prefix}/{gateway}/channel_state/{feed}/{device}/{channel}``. Alarms go to
-    ``{prefix}/{gateway}/alarms/{feed}/{device}/{rule}``. Where devices are told apart by
-    more than their names, a level with the value of each such tag follows, in the order of the
-    tags' names. Characters that a topic level can't hold are percent-encoded in names.
+    ``{prefix}/{gateway}/alarms/{feed}/{device}/{rule}``, and what becomes of commands to
+    ``{prefix}/{gateway}/commands/{feed}/{device}/{rule or model}/{action}``. Where devices are told
+    apart by more than their names, a level with the value of each such tag follows, in the order of
+    the tags' names. Characters that a topic level can't hold are percent-encoded in names.
 
     Args:
         config: The whole configuration; its sources say where brokers are.
@@ -92,7 +97,8 @@ class MqttResults:
         if point.measurement in _OF_FEED:
             levels.append(_level(point.tag("feed")))
         levels.append(_level(point.tag("device")))
-        levels += [_level(name) for each in ("channel", "rule") if (name := point.tag(each))]
+        names = _OF_COMMANDS if point.measurement == "commands" else _OF_OTHERS
+        levels += [_level(name) for each in names if (name := point.tag(each))]
         levels += [_level(value) for _, value in point.device_tags]
         return "/".join(levels)
 

@@ -19,6 +19,7 @@ from headgate.core.records import (
     anomalies,
     availability,
     changes,
+    commands,
     health,
     held,
     messages,
@@ -72,6 +73,13 @@ from headgate.core.records.changes import (
     changes_records,
     decode_changes,
     encode_changes,
+)
+from headgate.core.records.commands import (
+    COMMANDS_SCHEMA,
+    commands_record,
+    commands_records,
+    decode_commands,
+    encode_commands,
 )
 from headgate.core.records.health import (
     HEALTH_SCHEMA,
@@ -142,6 +150,7 @@ __all__ = [
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
     "CHANGES_SCHEMA",
+    "COMMANDS_SCHEMA",
     "COUNT_AGGREGATES_SCHEMA",
     "HEALTH_SCHEMA",
     "HELD_SCHEMA",
@@ -180,12 +189,15 @@ __all__ = [
     "changes_record",
     "changes_records",
     "check_schema",
+    "commands_record",
+    "commands_records",
     "decode_aggregates",
     "decode_alarm_notes",
     "decode_alarms",
     "decode_anomalies",
     "decode_availability",
     "decode_changes",
+    "decode_commands",
     "decode_health",
     "decode_messages",
     "decode_readings",
@@ -199,6 +211,7 @@ __all__ = [
     "encode_anomalies",
     "encode_availability",
     "encode_changes",
+    "encode_commands",
     "encode_health",
     "encode_messages",
     "encode_readings",
@@ -239,6 +252,7 @@ _ALL = (
     changes,
     alarms,
     alarm_notes,
+    commands,
 )
 
 #: By the header ``schema``, each kind of record in each version that can be read.

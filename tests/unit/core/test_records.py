@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headgate.core import records as kinds
 from headgate.core.batch import Batch, Origin
 from headgate.core.channels import Channel, ChannelTable
+from headgate.core.commands import Command
 from headgate.core.errors import DataError
 from headgate.core.ipc import to_ipc
 from headgate.core.results import STATISTICS, Aggregates, Anomaly, DeviceState, SensorHealth
@@ -269,3 +270,22 @@ def test_a_channel_key_that_is_none_is_a_data_error() -> None:
 
     with pytest.raises(DataError, match="channel key"):
         kinds.decode_readings(sink.getvalue().to_pybytes(), ChannelTable())
+
+
+def test_commands_come_back_as_they_were() -> None:
+    """And people read when they were sent, or nothing."""
+    asked = Command(
+        "stop", "5b", "pump", "p 1", "hot", "", "", "major", 1, 2, True,
+        "asked", "", "", "plant/p 1/set", '{"é": 1}', 3, tags=(("line", "a,b"),),
+    )  # fmt: skip
+    answered = replace(asked, state="answered", sent_ns=4, answered_ns=5, answer="yes")
+    (record,) = kinds.commands_records([asked, answered])
+    kind = kinds.kind_of(record.headers)
+
+    assert kinds.decode_commands(record.value) == [asked, answered]
+    rows = list(kind.rows(record.value, lambda _time_ns, _device: True))
+    assert [(row["sent"], row["answer"]) for row in rows] == [
+        (None, ""),
+        ("1970-01-01T00:00:00.000000004Z", "yes"),
+    ]
+    assert all(tuple(row) == kind.columns for row in rows)

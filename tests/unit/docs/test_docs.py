@@ -16,6 +16,7 @@ from headgate.core.records import (
     aggregates,
     anomalies,
     availability,
+    commands,
     health,
     messages,
     readings,
@@ -90,6 +91,7 @@ def test_links_lead_somewhere(name: str) -> None:
         ("`anomalies/3`", anomalies._ANOMALIES),
         ("`sensor_health/2` (in `anomalies`)", health._HEALTH),
         ("`device_state/1` (in `anomalies`)", states._STATES),
+        ("`commands/1` (in `anomalies`)", commands._COMMANDS),
     ],
 )
 def test_record_columns_are_described(heading: str, schema: pa.Schema) -> None:
@@ -127,6 +129,7 @@ def test_versions_are_the_ones_written() -> None:
         kinds.TEXT_AGGREGATES_SCHEMA,
         kinds.COUNT_AGGREGATES_SCHEMA,
         kinds.CHANGES_SCHEMA,
+        kinds.COMMANDS_SCHEMA,
         kinds.MESSAGES_SCHEMA,
         kinds.RETRIED_SCHEMA,
     ):

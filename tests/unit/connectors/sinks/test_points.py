@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from connectors.sinks.points import (
     aggregate_points,
     anomaly_points,
     change_points,
+    command_points,
     health_points,
     state_points,
 )
 from headgate.core.channels import Channel, ChannelTable
+from headgate.core.commands import Command
 from headgate.core.results import (
     STATISTICS,
     Aggregates,
@@ -290,3 +293,27 @@ def test_a_counter_s_window_has_its_increase_rate_and_resets() -> None:
         "set_last": 3.0,
         "flow_last": 1.5,
     }
+
+
+def test_all_states_of_a_command_have_one_identity() -> None:
+    """That of a command when the alarm is over is another one."""
+    asked = Command(
+        "stop", "5b", "pump", "p1", "hot", "", "", "major", 10, 20, True,
+        "asked", "", "", "plant/p1/set", "{}", 30, tags=(("action", "a"),),
+    )  # fmt: skip
+    failed = replace(asked, state="failed", reason="no_answer", sent_ns=40)
+    over = replace(asked, is_open=False)
+    first, second, third = command_points([asked, failed, over], "gw")
+
+    assert first.line() == (
+        "commands,action=stop,device=p1,device_action=a,event=open,feed=pump,gateway=gw,rule=hot "
+        'state="asked",reason="",detail="",topic="plant/p1/set",payload="{}",id="5b",'
+        'severity="major",start_ns=10i,asked_ns=30i 20'
+    )
+    assert (second.tags, second.time_ns) == (first.tags, first.time_ns)
+    assert {
+        "state": "failed",
+        "reason": "no_answer",
+        "sent_ns": 40,
+    }.items() <= second.fields.items()
+    assert third.tags != first.tags
