@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from headgate.config.action import ACTIONS
 from headgate.config.certificates import key_problem
 from headgate.config.derived import derived_problems
 from headgate.config.former import NO_SINK, Written, has_sink, written_sources
@@ -101,6 +102,9 @@ def unreadable(config: Config) -> Iterator[Problem]:
 
 def unusable(config: Config) -> Iterator[Problem]:
     """What tables say themselves that does not fit, once all that they name can be read."""
+    if config.action and ACTIONS in config.sink:
+        what = "expected another name: [action.NAME] have a place of this name among the sinks"
+        yield Problem(("sink", ACTIONS), what)
     for key, table in tables_of(config):
         if isinstance(table, Table):
             for own, what in table.unusable(config):

@@ -18,6 +18,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from headgate.config.action import MAX_ACTIONS, ActionConfig, ActionsConfig
 from headgate.config.chosen import Choice, chosen_from
 from headgate.config.derived import as_written, problems_of
 from headgate.config.feed import FeedConfig
@@ -254,6 +255,10 @@ class Config(Table):
     feed: Annotated[dict[Name, FeedConfig], Field(min_length=1)]
     model: dict[Name, ModelConfig] = Field(default_factory=dict)
     rule: dict[Name, RuleConfig] = Field(default_factory=dict)
+    actions: ActionsConfig = ActionsConfig()
+    action: Annotated[dict[Name, ActionConfig], Field(max_length=MAX_ACTIONS)] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="before")
     @classmethod
