@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from connectors.sinks.configured import configured_sinks
+from headgate.config.action import ACTIONS
 from headgate.config.schema import AGGREGATES_SHARE, Config, read_secret
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import ConfigError, HeadgateError, PermanentError, TransientError
@@ -87,6 +88,8 @@ def _readers(config: Config) -> dict[str, tuple[str, ...]]:
     for name in (ANOMALIES, AGGREGATES, *THINNED):
         kind = "anomalies" if name == ANOMALIES else "aggregates"
         readers[name] = tuple(sink_group(config, sink) for sink in sinks if kind in sinks[sink])
+    if config.action:
+        readers[ANOMALIES] += (sink_group(config, ACTIONS),)
     return readers
 
 

@@ -239,6 +239,17 @@ class BulkClient(Client):  # type: ignore[misc]
         if self.is_connected():
             self._answer(PUBREC, owed)
 
+    def forget_sent(self) -> None:
+        """Forget what was published and not confirmed: paho would publish it again."""
+        with self._out_message_mutex:
+            self._out_messages.clear()
+            self._inflight_messages = 0
+
+    def give_up(self, problem: str) -> None:
+        """End the connection, with whatever waits to be written to it."""
+        self.forget_sent()
+        self._refuse(problem)
+
     def forget_session(self) -> None:
         """The broker has begun a new session: packet ids of the earlier one mean nothing."""
         self._unreleased.clear()
@@ -434,7 +445,7 @@ class BulkClient(Client):  # type: ignore[misc]
         return Publishes(reader=self.property_reader)
 
     def _refuse(self, problem: str) -> MQTTErrorCode:
-        """End the connection over something that no broker should send."""
+        """End the connection over something that no broker should send, or leave out."""
         self.problem = problem
         result: MQTTErrorCode = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
         return result

@@ -66,6 +66,9 @@ _MUCH_BYTES, _SHORT_PAUSE_S = 32 << 10, 0.005
 #: megabytes of it.
 _SKIP_PAUSE_S = 0.001
 
+#: What is said before the first try has come to its end.
+NOT_YET = "not connected yet"
+
 #: How long the broker is given to take in the last acknowledgements, s.
 _SETTLE_S = 3.0
 
@@ -139,7 +142,7 @@ class Connection:
         #: Counts connections; 0 before the first.
         self.generation = 0
         #: Why there is no working connection; empty while there is one.
-        self.trouble = "not connected yet"
+        self.trouble = NOT_YET
 
     async def run(self) -> None:
         """Stay connected until ``close`` is called."""

@@ -69,6 +69,7 @@ class PropertyReader:
 
     def _read(self, data: bytes, at: int, end: int) -> Properties:
         content_type: bytes | None = None
+        correlation = b""
         asked, user = self._asked.user, dict[bytes, bytes]()
         for _ in range(MOST_PROPERTIES):
             if at >= end:
@@ -84,12 +85,14 @@ class PropertyReader:
                 if content_type is not None:
                     raise MalformedError
                 content_type = data[begin + 2 : at]
+            elif kind == _CORRELATION and self._asked.correlation:
+                correlation = data[begin + 2 : at]
         if at > end:
             raise MalformedError
         if at < end:
             raise TooManyError
         said = content_type or b"" if self._asked.content_type else b""
-        return Properties(said, tuple(user.items()))
+        return Properties(said, tuple(user.items()), correlation)
 
 
 def _behind(data: bytes, kind: int, at: int) -> int:

@@ -166,6 +166,12 @@ class ActionConfig(ChoiceConfig):
             part.name for text in _texts(self.payload) for part in _parts(text) if part.name
         )
 
+    @cached_property
+    def topic_names(self) -> frozenset[str]:
+        """What the topics of commands and answers name."""
+        texts = (self.topic, *_texts(self.answer))
+        return frozenset(part.name for text in texts for part in _parts(text) if part.name)
+
     def filled_topic(self, text: str, values: Mapping[str, str]) -> str:
         """A topic with these values put in.
 

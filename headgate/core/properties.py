@@ -14,10 +14,12 @@ class Properties(NamedTuple):
     Attributes:
         content_type: What it is; empty where nothing says that.
         user: Names and values of the user properties that are asked for, each name once.
+        correlation: Which request it answers; empty where nothing says that.
     """
 
     content_type: bytes = b""
     user: tuple[tuple[bytes, bytes], ...] = ()
+    correlation: bytes = b""
 
 
 class Asked(NamedTuple):
@@ -26,10 +28,12 @@ class Asked(NamedTuple):
     Attributes:
         content_type: Whether the content type is.
         user: Names of user properties.
+        correlation: Whether it is which request a message answers.
     """
 
     content_type: bool
     user: frozenset[bytes]
+    correlation: bool = False
 
 
 #: Of a message that says nothing.

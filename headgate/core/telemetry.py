@@ -193,6 +193,17 @@ class Telemetry:
             ["sink", "reason"],
             registry=registry,
         )
+        self.commands = Counter(
+            "headgate_commands",
+            "Commands to devices, by action: each state that one came into, and why.",
+            ["action", "state", "reason"],
+            registry=registry,
+        )
+        self.unmatched_answers = Counter(
+            "headgate_unmatched_answers",
+            "Messages on topics of answers that answer no command that is known.",
+            registry=registry,
+        )
         self.missed_records = Counter(
             "headgate_missed_records",
             "Records that retention deleted before this consumer had read them.",

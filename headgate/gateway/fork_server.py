@@ -344,6 +344,8 @@ def _modules(config: Config) -> Iterator[str]:
     yield from _modules_in(
         "connectors.logs.embedded" if config.log.is_embedded else "connectors.logs.kafka"
     )
+    if config.action:
+        yield from _modules_in("connectors.actions")
     formats = {
         one.format.name
         for feed in config.feed.values()

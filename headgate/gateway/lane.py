@@ -237,10 +237,14 @@ def _streams(config: Config, log: Log, clock: Clock, telemetry: Telemetry, share
 
 
 def _forward(config: Config, log: Log, clock: Clock, telemetry: Telemetry, _share: Share) -> Lane:
+    from connectors.actions.configured import open_actions  # noqa: PLC0415
     from connectors.sinks.configured import open_sinks  # noqa: PLC0415
     from streams.forward.lane import ForwardLane  # noqa: PLC0415
 
-    sinks = open_sinks(config, clock, telemetry)
+    sinks = [
+        *open_sinks(config, clock, telemetry),
+        *open_actions(config, log, clock, telemetry),
+    ]
     return ForwardLane(config, log, clock, telemetry, sinks)
 
 

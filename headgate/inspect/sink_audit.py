@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from connectors.actions.configured import asks_for_nothing
 from connectors.sinks.configured import configured_sinks, sink_component
 from connectors.sinks.points import Kind, Point, told_points
+from headgate.config.action import ACTIONS
 from headgate.config.chosen import Chosen
 from headgate.config.schema import Config
 from headgate.core.errors import DataError
@@ -118,6 +120,9 @@ class SinkAuditor:
         self._since_ms = since_ms
         self._sinks = configured_sinks(config)
         self._passes_over = {name: _passes_over(config.sink[name]) for name in self._sinks}
+        if config.action:
+            self._sinks[ACTIONS] = ("anomalies",)
+            self._passes_over[ACTIONS] = partial(asks_for_nothing, config)
         self._refused: Counter[tuple[str, Kind]] = Counter()
         self.accounts: dict[tuple[str, str], SinkAccount] = {}
 

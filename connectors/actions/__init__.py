@@ -1,0 +1,1 @@
+"""Commands that alarms and anomalies give to devices."""
