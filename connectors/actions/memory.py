@@ -43,7 +43,7 @@ class Entry:
         answer_topic: Where its answer is expected; empty where none is.
         needs_id: Whether only a message that has its id is its answer.
         deadline_ns: Until when that may come, ns since 1970 UTC.
-        generation: Over which connection of the process it was sent; 0: over one of another.
+        generation: Over which connection it was sent; -1: over one of another process.
     """
 
     command: Command

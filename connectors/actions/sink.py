@@ -212,7 +212,7 @@ class ActionsSink:
             if entry.is_sending:
                 detail = "the gateway ended while it was sent; it may have been carried out"
                 self._fails(entry, INTERRUPTED, detail)
-            entry.generation = 0  # what came in the meantime nobody has heard
+            entry.generation = -1  # what came in the meantime nobody has heard
 
     # The workers' way with each command.
 

@@ -25,6 +25,8 @@ from typing import Any, TypeAlias
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from connectors.mqtt.packets import (
     HEAD_BYTES,
@@ -55,6 +57,9 @@ _NOWHERE = mmap.mmap(-1, _DISCARD_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 #: Of any packet but a PUBLISH, at most. What honest brokers send of these is some hundred bytes.
 _MAX_CONTROL_BYTES = 64 << 10
+
+#: Reason codes of MQTT 5 from this one on say no.
+_FAILURES = 0x80
 
 #: Takes messages, and how many bytes they were.
 OnPublishes: TypeAlias = Callable[[Publishes, int], None]
@@ -278,6 +283,20 @@ class BulkClient(Client):  # type: ignore[misc]
     def use_tls(self, context: ssl.SSLContext) -> None:
         """Connect with this context the next time, whatever was used before."""
         self._ssl, self._ssl_context = True, context
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        """What paho does, and heeds a refusal, which it takes for a yes."""
+        packet = self._in_packet["packet"]
+        code = packet[2] if self._protocol == MQTTProtocolVersion.MQTTv5 and packet[2:] else 0
+        if code < _FAILURES:
+            return super()._handle_pubrec()
+        mid = int.from_bytes(packet[:2])
+        with self._out_message_mutex:
+            if mid not in self._out_messages:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            reason = ReasonCode(PacketTypes.PUBREC, identifier=code)
+            result: MQTTErrorCode = self._do_on_publish(mid, reason, None)
+            return result
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
         assert self._ssl_context is not None  # noqa: S101  (for the type checker)

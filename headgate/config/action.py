@@ -304,6 +304,8 @@ def _check_topic(text: str) -> None:
         raise ValueError(
             'expected one topic, without "+" and "#": nobody can publish to several at once'
         )
+    if not plain.isprintable():
+        raise ValueError("expected printable characters: brokers refuse others in topics")
     if plain.startswith("$") and text.startswith("$"):
         raise ValueError('expected a topic that does not begin with "$", which are the broker\'s')
 
@@ -389,7 +391,9 @@ def _level(value: str) -> str:
     """A value as it may stand in a level of a topic; raises ValueError where it can't."""
     if not value:
         raise ValueError("nothing stands there for a name in its topic")
-    if found := sorted(set(value) & set("/+#\0")):
+    if not value.isprintable():
+        raise ValueError(f'"{printable(value)}" has characters that brokers refuse in topics')
+    if found := sorted(set(value) & set("/+#")):
         shown = " and ".join(f'"{printable(each)}"' for each in found)
         raise ValueError(f'"{printable(value)}" has {shown}, which would lead to other topics')
     return value
