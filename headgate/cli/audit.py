@@ -92,6 +92,7 @@ def _as_json(result: Audit) -> dict[str, Any]:
             {"sink": sink, "topic": name, **_points(account)}
             for (sink, name), account in result.sinks.items()
         ],
+        "commands": {action: dict(states) for action, states in result.commands.items()},
         "accounts": [
             {
                 "feed": device.feed,
@@ -167,6 +168,9 @@ def _print(result: Audit) -> None:
         retried = f"; {taken} of them are received by now, by quarantine --retry" if taken else ""
         console.print(printable(f"{count} messages in quarantine: {reason}{retried}"))
     _print_sinks(result, console)
+    for action, states in result.commands.items():
+        said = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        console.print(printable(f"commands of {action}: {said or 'none'}"))
     _print_verdict(result, console)
 
 

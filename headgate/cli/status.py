@@ -149,6 +149,10 @@ def _print(status: dict[str, Any]) -> None:
         console.print(
             f"alarms     {totals['open_alarms']:,.0f} open, {totals['alarms']:,.0f} since the start"
         )
+    for name, action in status.get("actions", {}).items():
+        said = ", ".join(f"{n:,} {state}" for state, n in sorted(action["commands"].items()))
+        mode = "dry run, " if action["dry_run"] else ""
+        console.print(printable(f"commands   {name}: {mode}{said or 'none since the start'}"))
     held_back = ", ".join(f"{n:,.0f} {reason}" for reason, n in status["quarantined"].items() if n)
     console.print(f"quarantine {held_back or 'empty'}")
     if status.get("refused"):

@@ -66,6 +66,11 @@ def refused(details: Iterable[Details]) -> list[dict[str, Any]]:
     return sorted(kinds.values(), key=lambda kind: -kind["count"])[:_TOLD_KINDS]
 
 
+def actions(details: Iterable[Details]) -> dict[str, Any]:
+    """By action, whether it is a dry run, and what became of its commands since the start."""
+    return {name: each for told in details for name, each in told.get("actions", {}).items()}
+
+
 def warnings(details: Iterable[Details]) -> dict[str, str]:
     """What a person should look at though every lane does its work, a line each.
 

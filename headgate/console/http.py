@@ -17,7 +17,7 @@ from prometheus_client.core import Metric
 
 from headgate.config.schema import Config
 from headgate.console.access import CLOSED, Access
-from headgate.console.details import Details, feeds, refused, warnings
+from headgate.console.details import Details, actions, feeds, refused, warnings
 from headgate.console.metrics import (
     LaneStatus,
     Samples,
@@ -180,6 +180,7 @@ class Console:
         answer = status(samples, lanes, self._rates())
         answer["feeds"] = feeds(self._details())
         answer["refused"] = refused(self._details())
+        answer["actions"] = actions(self._details())
         answer["warnings"] = list(self._warnings().values())
         return _json(answer)
 

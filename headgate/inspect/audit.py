@@ -62,6 +62,7 @@ from headgate.core.records import (
     part_of,
     schema_of,
 )
+from headgate.inspect.commands import command_account
 from headgate.inspect.horizon import Horizon, Returns
 from headgate.inspect.sink_audit import SinkAccount, SinkAuditor
 
@@ -128,6 +129,7 @@ class Audit:
             what they gave is among the received.
         sinks: Points by sink and topic of results.
         unread: Records of readings that the log deleted before they were worked on.
+        commands: By action, how many commands to devices are in which state, and why.
     """
 
     span_ns: int
@@ -136,6 +138,7 @@ class Audit:
     retried: Counter[str] = field(default_factory=Counter)
     sinks: dict[tuple[str, str], SinkAccount] = field(default_factory=dict)
     unread: int = 0
+    commands: dict[str, Counter[str]] = field(default_factory=dict)
 
     @property
     def is_balanced(self) -> bool:
@@ -249,6 +252,7 @@ class _Auditor:
             self._retried,
             self._sinks.accounts,
             self._unread,
+            await command_account(self._config, self._log),
         )
 
     def _partition_of(self, device: Device) -> int:

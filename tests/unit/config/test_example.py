@@ -12,6 +12,11 @@ _FILE = Path(__file__).parents[3] / "headgate.toml"
 
 #: Keys without a default that could be shown: what stands there is an example.
 _EXAMPLES = {
+    "action.stop.answer",
+    "action.stop.payload",
+    "action.stop.rules",
+    "action.stop.source",
+    "action.stop.topic",
     "console.token_file",
     "feed.pump.availability",
     "feed.pump.content_types",
