@@ -114,10 +114,14 @@ class Pipeline:
         self._follower = Follower(config.feed, channels)
         self._counters = Counters(config.feed, channels)
         self._deriver = Deriver(
-            config.feed, channels, beside_derived(config, packages), config.rule
+            config.feed,
+            channels,
+            beside_derived(config, packages),
+            config.rule,
+            config.looked_at,
         )
         self._monitor = HealthMonitor(config.feed, channels, recall_ns(config, packages))
-        self._alarmer = Alarmer(config.rule, channels)
+        self._alarmer = Alarmer(config.rule, channels, config.looked_at)
         self._inferer = inferer
         self._routes = model_routes(config, channels, packages)
         self._detectors = detectors(config, channels, packages, self._monitor)

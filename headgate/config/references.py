@@ -24,6 +24,7 @@ from headgate.config.overlap import are_tied
 from headgate.config.preset import with_preset
 from headgate.config.problems import Problem, shown_key
 from headgate.config.rule import rule_problems
+from headgate.config.schedule import schedule_problems
 from headgate.config.schema import Config, LogConfig, read_secret, room_for_backlog
 from headgate.config.source import SourceConfig, source_problem
 from headgate.config.table import Table
@@ -61,8 +62,7 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         for wrong in derived_problems(feed):
             yield Problem(("feed", name, *wrong.key), wrong.what, wrong.pointer)
-    for misfit in rule_problems(_table(raw, "rule"), feeds):
-        yield Problem(("rule", *misfit.key), misfit.what, misfit.pointer)
+    yield from _of_rules(raw, feeds)
     if not has_sink(raw):
         yield Problem((), NO_SINK)
     workers = _table(raw, "streams").get("workers")
@@ -78,6 +78,14 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if said is not None and (problem := source_problem(said, sources)):
             yield Problem(("feed", name, "source"), problem)
     yield from _overlapping_topics(feeds, tuple(sources))
+
+
+def _of_rules(raw: Mapping[str, Any], feeds: Mapping[str, Any]) -> Iterator[Problem]:
+    rules = _table(raw, "rule")
+    for misfit in rule_problems(rules, feeds):
+        yield Problem(("rule", *misfit.key), misfit.what, misfit.pointer)
+    for each in schedule_problems(_table(raw, "schedule"), rules):
+        yield Problem(each.key, each.what)
 
 
 def unreadable(config: Config) -> Iterator[Problem]:

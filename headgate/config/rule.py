@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headgate.config.derived import MaxAge, expression_problems
 from headgate.config.named_text import TextPart, text_parts
+from headgate.config.schedule import Schedules
 from headgate.config.table import Table
 from headgate.config.values import Flag, Name, entries_of
 from headgate.core.expressions.known import known_false, known_true
@@ -94,6 +95,10 @@ class RuleConfig(Table):
     #: For how long a channel's last value counts where it meets others. None: as of derived
     #: channels, and as long as ``for`` and ``clear_for`` at least.
     max_age: MaxAge | None = None
+    #: Schedules in which it is looked at; none: always.
+    during: Schedules = ()
+    #: Those in which it is not.
+    except_: Schedules = Field(default=(), alias="except")
     #: False opens no alarm, and ends the one that is open.
     enabled: Flag = True
 
@@ -128,6 +133,20 @@ class RuleConfig(Table):
         if self.when is None and odd:
             raise ValueError(
                 f"{odd[0].rstrip('_')}: expected it beside when only, got it beside {named[0]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_looked_at(self) -> Self:
+        given = [key for key in ("during", "except_") if getattr(self, key)]
+        if given and not self.when and not self.sensors:
+            # That a device is away, or an anomaly goes on, is not said again: when a schedule
+            # begins nobody would notice it.
+            found = "offline" if self.offline else "model"
+            raise ValueError(
+                f"{given[0].rstrip('_')}: expected it beside when and sensors only, got it beside "
+                f"{found}, of which nothing is said again when a schedule begins; let the sink "
+                "wait: quiet = { during = ... }"
             )
         return self
 

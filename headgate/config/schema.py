@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -24,6 +25,7 @@ from headgate.config.derived import as_written, problems_of
 from headgate.config.feed import FeedConfig
 from headgate.config.former import NO_SINK, is_implied, with_former
 from headgate.config.rule import RuleConfig, rule_problems
+from headgate.config.schedule import ScheduleConfig, looked_at, schedule_problems
 from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
 from headgate.config.table import Table
 from headgate.config.values import (
@@ -40,6 +42,7 @@ from headgate.config.values import (
     TokenVariable,
 )
 from headgate.core.channels import Channel
+from headgate.core.stretches import Stretches
 from headgate.core.units import (
     DurationNs,
     SizeBytes,
@@ -259,6 +262,7 @@ class Config(Table):
     action: Annotated[dict[Name, ActionConfig], Field(max_length=MAX_ACTIONS)] = Field(
         default_factory=dict
     )
+    schedule: dict[Name, ScheduleConfig] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -291,6 +295,11 @@ class Config(Table):
             f"rule.{'.'.join(problem.key)}: {problem.what}"
             for problem in rule_problems(rules, feeds)
         ]
+        schedules = {name: each.model_dump(by_alias=True) for name, each in self.schedule.items()}
+        problems += [
+            f"{'.'.join(problem.key)}: {problem.what}"
+            for problem in schedule_problems(schedules, rules)
+        ]
         if self.streams.workers > self.log.partitions:
             problems.append(f"streams.workers: at most log.partitions, {self.log.partitions}")
         room = room_for_backlog(self.log.retention_bytes)
@@ -302,6 +311,15 @@ class Config(Table):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @cached_property
+    def looked_at(self) -> dict[str, Stretches]:
+        """By rule, when it is looked at, of those that are not always."""
+        found = {
+            name: looked_at(rule.during, rule.except_, self.schedule)
+            for name, rule in self.rule.items()
+        }
+        return {name: stretches for name, stretches in found.items() if stretches is not None}
 
     @property
     def max_backlog(self) -> int:

@@ -23,8 +23,9 @@ from headgate.core.results import (
     SensorHealth,
 )
 from headgate.core.stage import Selection, StateBlock
+from headgate.core.stretches import Stretches
 from streams.stages.alarms.text import alarm_text
-from streams.stages.arrays import position_of
+from streams.stages.arrays import NO_TIME_NS, position_of
 from streams.stages.blocks import number_of
 
 #: What is remembered of an alarm that is open has no fault where it tells of no sensor.
@@ -46,6 +47,21 @@ class _Open:
     fault: int = _NO_FAULT
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How a rule's schedule is when something is said.
+
+    Attributes:
+        is_in: Whether it is looked at.
+        since_ns: Since when that is so, or not.
+        ended_ns: When the alarm that is open has ended, because the schedule has; None: it has not.
+    """
+
+    is_in: bool = True
+    since_ns: int = NO_TIME_NS
+    ended_ns: int | None = None
+
+
 #: By rule, and channel where it tells of a sensor, the alarm that is open.
 _OfDevice = dict[tuple[str, str], _Open]
 
@@ -56,10 +72,17 @@ class Alarmer:
     Args:
         rules: ``config.rule``.
         channels: The pipeline's table.
+        looked_at: By rule, when it is looked at, of those that are not always.
     """
 
-    def __init__(self, rules: Mapping[str, RuleConfig], channels: ChannelTable) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, RuleConfig],
+        channels: ChannelTable,
+        looked_at: Mapping[str, Stretches] | None = None,
+    ) -> None:
         self._channels = channels
+        self._looked_at = looked_at or {}
         self._offline = {name: rule for name, rule in rules.items() if rule.offline}
         self._sensors = {name: rule for name, rule in rules.items() if rule.sensors}
         self._models = {name: rule for name, rule in rules.items() if rule.model is not None}
@@ -180,15 +203,44 @@ class Alarmer:
         is_so: bool,
     ) -> Iterator[Alarm]:
         """What comes of it that something is so, or not any more."""
-        is_open = is_so and _is_on(rule, said)
         known = self._known(said, name, channel)
-        if is_open == (known is not None):
-            return
-        known = known or start
-        self._note(said, name, channel, known if is_open else None)
+        look = self._look(name, said.time_ns, known)
+        is_open = is_so and look.is_in and _is_on(rule, said)
+        if known is not None and (look.ended_ns is not None or not is_open):
+            self._note(said, name, channel, None)
+            at_ns = said.time_ns if look.ended_ns is None else look.ended_ns
+            yield self._of_turn(name, rule, said, channel, known, at_ns, is_open=False)
+            known = None
+        if known is None and is_open:
+            known = replace(start, start_ns=max(start.start_ns, look.since_ns))
+            self._note(said, name, channel, known)
+            yield self._of_turn(name, rule, said, channel, known, said.time_ns, is_open=True)
+
+    def _of_turn(
+        self,
+        name: str,
+        rule: RuleConfig,
+        said: DeviceState | SensorHealth,
+        channel: str,
+        known: _Open,
+        time_ns: int,
+        *,
+        is_open: bool,
+    ) -> Alarm:
+        """The alarm that opens, or is over."""
         fault = "" if known.fault == _NO_FAULT else SENSOR_FAULTS[known.fault]
         told = {"channel": channel, "fault": fault}
-        yield _alarm(name, rule, said, known, told, time_ns=said.time_ns, is_open=is_open)
+        return _alarm(name, rule, said, known, told, time_ns=time_ns, is_open=is_open)
+
+    def _look(self, rule: str, time_ns: int, known: _Open | None) -> _Look:
+        """Whether a rule is looked at when something is said."""
+        looked_at = self._looked_at.get(rule)
+        if looked_at is None:
+            return _Look()
+        asked_ns = np.array([time_ns, time_ns if known is None else known.opened_ns])
+        is_in, since_ns, until_ns = (each.tolist() for each in looked_at.at(asked_ns))
+        has_ended = is_in[1] and since_ns[0] != since_ns[1]
+        return _Look(is_in[0], since_ns[0], until_ns[1] if has_ended else None)
 
     def _of_anomaly(self, anomaly: Anomaly) -> Iterator[Alarm]:
         """Of each state of an anomaly."""

@@ -9,8 +9,8 @@ from headgate.config.rule import RuleConfig
 from headgate.core.channels import Channel, Device
 from headgate.core.results import Alarm
 from streams.stages.alarms.text import alarm_text
+from streams.stages.derive.latch import Turn
 from streams.stages.derive.places import place_tags
-from streams.stages.derive.rule import Turn
 
 
 def alarm_of(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headgate.config.derived import in_order
 from headgate.config.feed import FeedConfig
 from headgate.config.rule import RuleConfig
+from headgate.core.stretches import Stretches
 from streams.stages.arrays import NO_TIME_NS
 from streams.stages.blocks import number_of
 from streams.stages.derive.formula import (
@@ -20,7 +21,8 @@ from streams.stages.derive.formula import (
     as_given,
     described,
 )
-from streams.stages.derive.rule import Rule, Turn
+from streams.stages.derive.latch import Turn
+from streams.stages.derive.rule import Rule
 from streams.stages.derive.spans import Span
 from streams.stages.derive.ticks import Ticks
 
@@ -79,17 +81,24 @@ class Program:
         feed_name: The feed.
         feed: Its configuration.
         rules: Those that are for it.
+        looked_at: By rule, when it is looked at, of those that are not always.
     """
 
     def __init__(
-        self, feed_name: str, feed: FeedConfig, rules: Mapping[str, RuleConfig] | None = None
+        self,
+        feed_name: str,
+        feed: FeedConfig,
+        rules: Mapping[str, RuleConfig],
+        looked_at: Mapping[str, Stretches],
     ) -> None:
         order = in_order({name: each.expression for name, each in feed.derived.items()})
         self._derived = [_DerivedChannel(feed_name, feed, name) for name in order]
-        self._rules = [Rule(feed_name, feed, name, rule) for name, rule in (rules or {}).items()]
+        self.rules = [
+            Rule(feed_name, feed, name, rule, looked_at.get(name)) for name, rule in rules.items()
+        ]
         self._formulas = [
             *(each.formula for each in self._derived),
-            *(each.formula for each in self._rules),
+            *(each.formula for each in self.rules),
         ]
         named = dict.fromkeys(name for each in self._formulas for name in each.names)
         #: Channels that devices send, in the order in which they are numbered in ``work_out``.
@@ -148,7 +157,7 @@ class Program:
                 cause[derived.name][rows] = why
         turns: list[Turn] = []
         looked_at: dict[tuple[tuple[str, ...], int], _LookedAt] = {}
-        for rule in self._rules:
+        for rule in self.rules:
             key = (rule.names, rule.formula.lasts_ns)
             if key not in looked_at:
                 looked_at[key] = _LookedAt(ticks, *key, named, self._known)
@@ -180,7 +189,7 @@ class Program:
             memory.grow(places)
         for formula in self._formulas:
             formula.grow(places)
-        for rule in self._rules:
+        for rule in self.rules:
             rule.grow(devices)
 
     def forget(self, places: NDArray[np.int64]) -> None:
@@ -189,12 +198,12 @@ class Program:
             memory.forget(places)
         for formula in self._formulas:
             formula.forget(places)
-        for rule in self._rules:
+        for rule in self.rules:
             rule.forget(places)
 
     def look_again(self) -> None:
         """Note that what is remembered has been changed from outside."""
-        for rule in self._rules:
+        for rule in self.rules:
             rule.look_again()
 
     def go_back(self, places: NDArray[np.int64]) -> None:
@@ -207,7 +216,7 @@ class Program:
     @property
     def open_alarms(self) -> int:
         """Alarms that are open."""
-        return sum(rule.open_alarms for rule in self._rules)
+        return sum(rule.open_alarms for rule in self.rules)
 
     def memories(self) -> Iterator[tuple[int, Memory]]:
         """All that is remembered as a row for each place, by the number of its kind."""
@@ -215,8 +224,8 @@ class Program:
             yield self._number[name], memory
         for formula in self._formulas:
             yield from formula.memories.items()
-        for rule in self._rules:
-            yield from rule.memories()
+        for rule in self.rules:
+            yield from rule.latch.memories()
 
     def spans(self) -> Iterator[tuple[int, Span]]:
         """All that is remembered as values of a span, by the number of its kind."""
@@ -233,7 +242,9 @@ def is_untouched(memory: Memory, places: NDArray[np.int64]) -> NDArray[np.bool_]
 
 
 def programs_of(
-    feeds: Mapping[str, FeedConfig], rules: Mapping[str, RuleConfig]
+    feeds: Mapping[str, FeedConfig],
+    rules: Mapping[str, RuleConfig],
+    looked_at: Mapping[str, Stretches],
 ) -> dict[str, Program]:
     """By feed, those that have derived channels or rules."""
     of = {
@@ -241,7 +252,7 @@ def programs_of(
         for feed in feeds
     }
     return {
-        name: Program(name, feed, of[name])
+        name: Program(name, feed, of[name], looked_at)
         for name, feed in feeds.items()
         if feed.derived or of[name]
     }

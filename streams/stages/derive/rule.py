@@ -7,8 +7,8 @@ nor ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,50 +20,20 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.expressions.nodes import Node
 from headgate.core.expressions.pointwise import compiled
 from headgate.core.grown import grown
-from streams.stages.arrays import NO_TIME_NS
+from headgate.core.stretches import Stretches
+from streams.stages.arrays import NEVER_NS
 from streams.stages.blocks import number_of
 from streams.stages.derive.formula import Formula, Memory, Named, as_given
+from streams.stages.derive.latch import Found, Latch, Turn
 from streams.stages.derive.ticks import Ticks
 
-#: Of what is remembered, by place: whether an alarm is open; since when what it tells of has been
-#: so, and when it opened.
-_OPEN = 0
-_START, _OPENED = range(2)
+_Any = TypeVar("_Any", bound=np.generic)
 
 #: No ticks.
 _NONE = np.empty(0, np.intp)
 
-#: Of what is remembered of a channel in the text: its value.
-_VALUE = 0
-
 #: A condition that never holds: with it, nothing is known of one that is switched off.
 _NEVER = Node("<", (Node("number", number=1.0), Node("number", number=0.0)))
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """An alarm of one place that opens or is over.
-
-    Attributes:
-        rule: The rule.
-        place: The place.
-        channel: Row of the channel whose reading brought it about.
-        time_ns: Event time of that reading.
-        is_open: Whether it opens.
-        start_ns: Since when the condition has held.
-        opened_ns: Event time at which the alarm has opened.
-        shown: By name, the values that the rule's text has, those at which it opened; NaN where one
-            is missing.
-    """
-
-    rule: str
-    place: int
-    channel: int
-    time_ns: int
-    is_open: bool
-    start_ns: int
-    opened_ns: int
-    shown: Mapping[str, float]
 
 
 class Rule:
@@ -74,9 +44,17 @@ class Rule:
         feed: Its configuration.
         name: The rule.
         rule: What it says.
+        looked_at: When it is looked at; None: always.
     """
 
-    def __init__(self, feed_name: str, feed: FeedConfig, name: str, rule: RuleConfig) -> None:
+    def __init__(
+        self,
+        feed_name: str,
+        feed: FeedConfig,
+        name: str,
+        rule: RuleConfig,
+        looked_at: Stretches | None = None,
+    ) -> None:
         #: Channels whose readings are looked at.
         self.names = rule.names
         #: Channels that only its text has.
@@ -96,7 +74,7 @@ class Rule:
         self._holds = compiled(condition)
         if compiled(rule.over) is None or (rule.clear is not None and rule.clear_for):
             self._holds = None
-        self._name = name
+        self._looked_at = looked_at
         self._shown = rule.shown
         self._for_ns = rule.for_
         self._condition_names = condition.names
@@ -104,20 +82,19 @@ class Rule:
         if rule.clear_for:
             over = Node("hold", (over,), span_ns=rule.clear_for)
         since = Node("since", (condition,))
-        shown = [Node("name", name=each) for each in self._shown]
+        shown = [Node("name", name=each) for each in rule.shown]
         self.formula = Formula(
             feed,
             (feed_name, "rule", name, as_given(rule.max_age)),
             [condition, over, since, *shown],
             rule.lasts_ns(usual_age_ns(feed)),
         )
-        #: Whether alarms are open, by place. What the rule says may change under them.
-        self.state = Memory()
-        self.number = number_of(feed_name, "rule", name)
-        #: By the numbers of their kind, the value that each channel in its text had then.
-        self.values = {
-            number_of(feed_name, "rule", name, "text", each): Memory() for each in self._shown
-        }
+        #: Which alarms are open. What the rule says may change under them.
+        self.latch = Latch(
+            name,
+            number_of(feed_name, "rule", name),
+            {each: number_of(feed_name, "rule", name, "text", each) for each in rule.shown},
+        )
 
     def involved(
         self, ticks: Ticks, held: Callable[[str], NDArray[np.float64]]
@@ -133,8 +110,9 @@ class Rule:
         """
         is_for = self._is_for[ticks.place]
         if self._holds is None:
-            is_open = self.state["number"][ticks.place, _OPEN] == 1
-            return None if is_for.all() else np.flatnonzero(is_for | is_open)
+            if is_for.all():
+                return None
+            return np.flatnonzero(is_for | self.latch.is_open[ticks.place])
         holds = self._holds({name: held(name) for name in self._condition_names}) & is_for
         if not holds.any() and not (self._may_be_busy and self._is_busy[ticks.place].any()):
             return _NONE
@@ -146,18 +124,19 @@ class Rule:
         more = [self._is_on(name) for name in devices[len(self._is_for) :]]
         self._is_for = np.concatenate([self._is_for, np.array(more, np.bool_)])
         self._is_busy = grown(self._is_busy, len(devices), fill=False)
-        for _, memory in self.memories():
+        for _, memory in self.latch.memories():
             memory.grow(len(devices))
 
     def forget(self, places: NDArray[np.int64]) -> None:
         """Let nothing be known of these places."""
-        for _, memory in self.memories():
+        for _, memory in self.latch.memories():
             memory.forget(places)
 
     def look_again(self) -> None:
         """Note that what is remembered has been changed from outside."""
         self._is_busy[:] = True
         self._may_be_busy = True
+        self.latch.look_again()
 
     def work_out(
         self,
@@ -165,7 +144,7 @@ class Rule:
         named: Mapping[str, Named],
         known: Mapping[str, Memory],
         channel: NDArray[np.int32],
-    ) -> Iterator[Turn]:
+    ) -> list[Turn]:
         """The turns that are taken at some ticks, by place and time.
 
         Args:
@@ -178,55 +157,89 @@ class Rule:
         since_ns = np.rint(since * NS_PER_S).astype(np.int64)
         is_on = self._is_for[ticks.place]
         holds = holds & is_on
-        held = holds & (since_ns >= self._for_ns)
-        over = (over & ~holds) | ~is_on
-        number, time_ns = self.state["number"], self.state["time_ns"]
-        said = ticks.latest(held | over)
-        was_open = number[:, _OPEN] == 1
-        is_open = np.where(said < 0, was_open[ticks.place], held[said])
-        before = ticks.one_before(is_open, was_open)
-        opens = is_open & ~before
-        start_ns = ticks.time_ns - since_ns
-        opened = ticks.latest(opens)
-        is_known = opened < 0
-        start_ns = np.where(is_known, time_ns[ticks.place, _START], start_ns[opened])
-        opened_ns = np.where(is_known, time_ns[ticks.place, _OPENED], ticks.time_ns[opened])
-        last, places = ticks.last, ticks.places
-        values = [memory["number"] for memory in self.values.values()]
-        shown = [
-            np.where(is_known, before_it[ticks.place, _VALUE], each[opened])
-            for before_it, each in zip(values, shown, strict=True)
-        ]
-        for value, each in zip(values, shown, strict=True):
-            value[places, _VALUE] = np.where(is_open[last], each[last], np.nan)
-        number[places, _OPEN] = np.where(is_open[last], 1.0, np.nan)
-        time_ns[places, _START] = np.where(is_open[last], start_ns[last], NO_TIME_NS)
-        time_ns[places, _OPENED] = np.where(is_open[last], opened_ns[last], NO_TIME_NS)
+        is_looked_at, broken_ns = is_on, np.full(len(ticks), NEVER_NS)
+        if self._looked_at is not None:
+            is_in, begin_ns, broken_ns = self._schedule(self._looked_at, ticks)
+            is_looked_at = is_on & is_in
+            # It is as if nobody had looked before.
+            since_ns = np.minimum(since_ns, ticks.time_ns - begin_ns)
+        opens = holds & is_looked_at & (since_ns >= self._for_ns)
+        ends = (over & ~holds) | ~is_looked_at
+        found = Found(opens, ends & ~opens, broken_ns, ticks.time_ns - since_ns, shown)
+        turns, is_open = self.latch.go_on(ticks, found, channel)
         if self._holds is not None:
-            is_busy = is_open[last] | holds[last]
+            places = ticks.places
+            is_busy = is_open | holds[ticks.last]
             self._is_busy[places] = is_busy
             self._may_be_busy = bool(self._is_busy.any())
             # Of what is over nothing needs to be known, nor to be written down.
             self.formula.forget(places[~is_busy])
-        for at in np.flatnonzero(is_open != before).tolist():
-            texts = {name: float(each[at]) for name, each in zip(self._shown, shown, strict=True)}
-            yield Turn(
-                self._name,
-                int(ticks.place[at]),
-                int(channel[at]),
-                int(ticks.time_ns[at]),
-                bool(is_open[at]),
-                int(start_ns[at]),
-                int(opened_ns[at]),
-                texts,
-            )
+        return turns
+
+    def _schedule(
+        self, looked_at: Stretches, ticks: Ticks
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """How the schedule is at some ticks.
+
+        Returns:
+            bool[n], whether it is looked at there; int64[n], since when that is so or not; and
+            int64[n], when what was open before a tick has ended because the schedule has;
+            ``NEVER_NS`` where it has not.
+        """
+        is_in, begin_ns, end_ns = looked_at.at(ticks.time_ns)
+        # Before a place's first tick it is as it was when the alarm opened that is open there.
+        opened = looked_at.at(self.latch.opened_ns[ticks.places])
+        was_in, before_ns, until_ns = (
+            _one_before(ticks, of, known)
+            for of, known in zip((is_in, begin_ns, end_ns), opened, strict=True)
+        )
+        # One that opened outside of the schedule did so before that was changed.
+        has_ended = was_in & (before_ns != begin_ns)
+        return is_in, begin_ns, np.where(has_ended, until_ns, NEVER_NS)
+
+    def until_ns(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[p]: when the alarms that are open there end by the schedule; NEVER_NS for none."""
+        found = np.full(len(places), NEVER_NS)
+        if self._looked_at is not None:
+            is_in, _, end_ns = self._looked_at.at(self.latch.opened_ns[places])
+            has_end = is_in & self.latch.is_open[places]
+            found[has_end] = np.minimum(end_ns[has_end], NEVER_NS)
+        return found
+
+    def end_until(
+        self, places: NDArray[np.int64], passed_ns: NDArray[np.int64], channel: NDArray[np.int32]
+    ) -> list[Turn]:
+        """End what the schedule has ended.
+
+        Args:
+            places: int64[p], rising.
+            passed_ns: int64[p], up to when nothing can come any more there.
+            channel: int32[p], row of a channel of each.
+        """
+        until_ns = self.until_ns(places)
+        some = np.flatnonzero((until_ns <= passed_ns) & (until_ns < NEVER_NS))
+        if not len(some):
+            return []
+        ticks = Ticks(places[some], until_ns[some], 0)
+        none, all_ = np.zeros(len(some), np.bool_), np.ones(len(some), np.bool_)
+        nothing = [np.full(len(some), np.nan) for _ in self._shown]
+        found = Found(none, all_, np.full(len(some), NEVER_NS), until_ns[some], nothing)
+        return self.latch.go_on(ticks, found, channel[some])[0]
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is not always looked at."""
+        return self._looked_at is not None
 
     @property
     def open_alarms(self) -> int:
         """How many are open."""
-        return int(np.count_nonzero(self.state["number"][:, _OPEN] == 1))
+        return int(np.count_nonzero(self.latch.is_open))
 
-    def memories(self) -> Iterator[tuple[int, Memory]]:
-        """What is remembered of alarms, by the number of its kind."""
-        yield self.number, self.state
-        yield from self.values.items()
+
+def _one_before(ticks: Ticks, value: NDArray[_Any], known: NDArray[_Any]) -> NDArray[_Any]:
+    """[n]: what the tick before each has; of a place's first what is known of the place, [p]."""
+    found = np.empty(len(ticks), value.dtype)
+    found[1:] = value[:-1]
+    found[ticks.starts] = known
+    return found

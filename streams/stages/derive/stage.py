@@ -25,6 +25,7 @@ from headgate.core.lookup import ByChannel
 from headgate.core.results import Alarm
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, StateBlock
+from headgate.core.stretches import Stretches
 from streams.stages.aggregate.stage import WatermarkOf
 from streams.stages.arrays import (
     NEVER_NS,
@@ -36,10 +37,11 @@ from streams.stages.arrays import (
 from streams.stages.channel_rows import ChannelRows
 from streams.stages.derive.alarms import alarm_of
 from streams.stages.derive.formula import Memory
+from streams.stages.derive.latch import Turn
 from streams.stages.derive.parts import PARTS, add_rows
 from streams.stages.derive.places import Places
 from streams.stages.derive.program import Made, is_untouched, programs_of
-from streams.stages.derive.rule import Turn
+from streams.stages.derive.scheduled import Scheduled
 from streams.stages.derive.spans import Span, steps_of, times_of
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
@@ -83,6 +85,7 @@ class Deriver:
         channels: The pipeline's table. Derived channels are added to it.
         beside: By feed, channels that models take beside derived ones.
         rules: ``config.rule``.
+        looked_at: By rule, when it is looked at, of those that are not always.
     """
 
     def __init__(
@@ -91,11 +94,12 @@ class Deriver:
         channels: ChannelTable,
         beside: Mapping[str, Collection[str]] | None = None,
         rules: Mapping[str, RuleConfig] | None = None,
+        looked_at: Mapping[str, Stretches] | None = None,
     ) -> None:
         self._feeds = feeds
         self._rules = rules or {}
         self._channels = channels
-        self._programs = list(programs_of(feeds, self._rules).items())
+        self._programs = list(programs_of(feeds, self._rules, looked_at or {}).items())
         self._beside = beside or {}
         inputs = {
             (name, field): (number, at)
@@ -107,6 +111,8 @@ class Deriver:
         self._is_beside = ByChannel(channels, np.bool_, lambda each: each.feed in self._beside)
         self._known = 0
         self._places = Places(feeds, channels, inputs)
+        programs = [program for _, program in self._programs]
+        self._scheduled = Scheduled(programs, self._places, channels)
         # By derived channel, and the group of what brings it about: its row, or -1.
         self._rows: dict[str, NDArray[np.int32]] = {}
         self._waiting = ChannelRows(channels, time_ns=np.int64, value=np.float64)
@@ -341,9 +347,10 @@ class Deriver:
             return self._nothing()
         device, rows = self._waiting.take_until(devices, watermark_ns - 1)
         parts = [*self._before_breaks(devices, watermark_ns, device, rows)]
-        self._expect(devices)
         made = [each for of_part, _ in parts for each in of_part]
         turns = [each for _, of_part in parts for each in of_part]
+        turns += self._scheduled.end(devices, watermark_ns)
+        self._expect(devices)
         return self._as_batches(made, rows, self._alarms(turns))
 
     def _before_breaks(
@@ -461,6 +468,9 @@ class Deriver:
         np.minimum.at(self._due_ns, device, rows["time_ns"])
         device, rows = self._breaks.peek(devices)
         np.minimum.at(self._due_ns, device, rows["time_ns"] - 1)
+        # What ends when the watermark is there has been so before it.
+        until_ns = self._scheduled.due_ns(devices) - 1
+        self._due_ns[devices] = np.minimum(self._due_ns[devices], until_ns)
 
     def _extend(self) -> None:
         """Take in what the table has got since the last call."""
