@@ -19,6 +19,11 @@ from headgate.core.units import format_duration
 def idle_rules(config: Config) -> Iterator[str]:
     """What of rules never happens, a line each."""
     for name, rule in config.rule.items():
+        if rule.enabled and name in config.looked_at and not len(config.looked_at[name]):
+            yield (
+                f"{shown_key(('rule', name, 'during' if rule.during else 'except'))}: its "
+                "schedules leave no time at which it is looked at; leave one of them out"
+            )
         if rule.when is None or not rule.enabled:
             continue
         missing = _asked_whether_missing(parse(rule.when))

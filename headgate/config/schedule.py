@@ -33,7 +33,7 @@ _MOST_TIMES, _MOST_DATES = 24, 400
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NUMBER_OF: Final = {word: number for number, day in enumerate(_DAYS) for word in (day, day[:3])}
 
-_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)|24:00")
 _DATE = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -271,7 +271,7 @@ def _minutes_of(text: str) -> tuple[int, int]:
     parts = [part.strip() for part in text.split("-")]
     if len(parts) != 2 or any(_TIME.fullmatch(part) is None for part in parts):
         raise ValueError(f'expected from and to such as "22:00-06:00", got "{text[:40]}"')
-    first, end = (60 * int(part[:2]) + int(part[3:]) for part in parts)
+    first, end = (60 * int(part[:-3]) + int(part[-2:]) for part in parts)
     if first in (end, 24 * 60):
         raise ValueError(
             f'expected two times of day that differ, got "{text}"; all day is "00:00-24:00"'
@@ -309,7 +309,7 @@ def _day(found: re.Match[str], year: int, *, is_begin: bool = False) -> int:
         # Of every year it is one that there is in some.
         date(year if found[1] is not None else 2000, month, day)
     except ValueError:
-        raise ValueError(f'there is no date "{found[0]}"') from None
+        raise ValueError("expected a date that the calendar has") from None
     if year not in range(_YEARS[1], _YEARS[-1] + 1) and found[1] is not None:
         raise ValueError(f'expected a date from 1970 to 2100, got "{found[0]}"')
     last = monthrange(year, month)[1]

@@ -36,3 +36,23 @@ def test_one_whose_values_are_too_old_before_the_next_ones_come(key: str) -> Non
     assert _warnings("x > 1", max_age="1s") == []
     assert _warnings("x > 1", max_age="10s", **{key: "1h"}) == []
     assert _warnings("x > 1", **{key: "1h"}) == []
+
+
+def test_one_whose_schedules_leave_no_time() -> None:
+    """What is left of a Monday without Mondays."""
+    feed = {"topic": "{device}", "channels": {"x": {}}}
+    rule = {"feed": "f", "when": "x > 1", "during": "mondays"}
+    tables = {
+        "local_store": {},
+        "feed": {"f": feed},
+        "schedule": {"mondays": {"days": "mon"}, "week": {"days": "mon-sun"}},
+        "rule": {
+            "r": {**rule, "except": ["week"]},
+            "off": {**rule, "except": ["week"], "enabled": False},
+            "good": rule,
+        },
+    }
+
+    assert list(idle_rules(Config.model_validate(tables))) == [
+        "rule.r.during: its schedules leave no time at which it is looked at; leave one of them out"
+    ]

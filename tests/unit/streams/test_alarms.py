@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from headgate.config.rule import RuleConfig
 from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.results import Anomaly, DeviceState, SensorHealth
 from headgate.core.stage import Selection
+from headgate.core.stretches import Stretches
 from headgate.testing.stages import everything
 from streams.stages.alarms.stage import Alarmer
 from streams.stages.blocks import checked
@@ -53,14 +55,16 @@ def _anomaly(**more: Any) -> Anomaly:  # noqa: ANN401  (fields of an anomaly)
     return replace(known, **more)
 
 
-def _alarmer(**rules: RuleConfig) -> Alarmer:
+def _alarmer(looked_at: Mapping[str, Stretches] | None = None, /, **rules: RuleConfig) -> Alarmer:
     table = ChannelTable()
     for name in ("x", "y"):
         table.row(Channel("f", "d", "f", name, "", _TAGS))
-    return Alarmer(rules, table)
+    return Alarmer(rules, table, looked_at)
 
 
-def _restarted(alarmer: Alarmer, **rules: RuleConfig) -> Alarmer:
+def _restarted(
+    alarmer: Alarmer, looked_at: Mapping[str, Stretches] | None = None, /, **rules: RuleConfig
+) -> Alarmer:
     """One that goes on from a snapshot, under other numbers."""
     old, table = alarmer._channels, ChannelTable()
     table.row(Channel("f", "other", "f", "x"))
@@ -69,7 +73,7 @@ def _restarted(alarmer: Alarmer, **rules: RuleConfig) -> Alarmer:
     devices = np.array([table.device_row(each) for each in old.devices], np.int32)
     channels = np.array([table.row(each) for each in old.channels], np.int32)
     there = Selection(devices, channels)
-    anew = Alarmer(rules, table)
+    anew = Alarmer(rules, table, looked_at)
     empty = anew.snapshot(there)
     anew.restore(there, checked(alarmer.snapshot(everything(old)), empty, there))
     return anew
@@ -182,6 +186,27 @@ def test_of_a_device_that_was_forgotten_nothing_is_open() -> None:
     assert alarmer.process([_state("online", 9)], [_health("ok", 40)], []) == []
 
 
+def test_a_sensor_has_an_alarm_while_its_schedule_lasts() -> None:
+    """From its beginning, or that of the fault, to its end, though that is said later."""
+    looked_at = {"bad": Stretches(np.array([100, 200, 300, 400], np.int64))}
+    rule = _rule(sensors=["stuck"], during="some")
+
+    def turns(*said: SensorHealth) -> list[tuple[bool, int, int, int]]:
+        found = alarmer.process([], said, [])
+        return [(each.is_open, each.start_ns, each.opened_ns, each.time_ns) for each in found]
+
+    alarmer = _alarmer(looked_at, bad=rule)
+    assert turns(_health("stuck", 50)) == []
+    assert turns(_health("stuck", 102), _health("stuck", 110)) == [(True, 100, 102, 102)]
+    alarmer = _restarted(alarmer, looked_at, bad=rule)
+    assert turns(_health("stuck", 320)) == [(False, 100, 102, 200), (True, 315, 320, 320)]
+    assert turns(_health("ok", 330)) == [(False, 315, 320, 330)]
+    assert turns(_health("stuck", 390), _health("ok", 500)) == [
+        (True, 385, 390, 390),
+        (False, 385, 390, 400),
+    ]
+
+
 @pytest.mark.parametrize(
     ("keys", "what"),
     [
@@ -190,6 +215,8 @@ def test_of_a_device_that_was_forgotten_nothing_is_open() -> None:
         ({"offline": True, "for": "3s"}, "for: expected it beside when only"),
         ({"model": "m", "clear": "x > 3"}, "clear: expected it beside when only"),
         ({"sensors": ["broken"]}, "dropout"),
+        ({"offline": True, "during": "d"}, "during: expected it beside when and sensors only, got"),
+        ({"model": "m", "except": "d"}, "except: expected it beside when and .* got it beside mod"),
     ],
 )
 def test_a_rule_looks_for_one_thing(keys: dict[str, object], what: str) -> None:

@@ -15,6 +15,7 @@ from headgate.core.channels import Channel, ChannelTable, Device
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import Alarm
 from headgate.core.stage import Selection
+from headgate.core.stretches import Stretches
 from headgate.testing.stages import everything
 from streams.stages.arrays import NEVER_NS
 from streams.stages.blocks import checked
@@ -47,10 +48,11 @@ class Line:
 
     feed: FeedConfig
     rules: Mapping[str, RuleConfig] = field(default_factory=dict)
+    looked_at: Mapping[str, Stretches] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.table = ChannelTable()
-        self.deriver = Deriver({"f": self.feed}, self.table, rules=self.rules)
+        self.deriver = self._deriver()
         self.newest: dict[str, int] = {}
         self.made: dict[tuple[str, str, int], float] = {}
         self.alarms: list[Alarm] = []
@@ -86,9 +88,12 @@ class Line:
             self.table.row(channel)
         devices = np.array([self.table.device_row(each) for each in old.devices], np.int32)
         channels = np.array([self.table.row(each) for each in old.channels], np.int32)
-        self.deriver = Deriver({"f": self.feed}, self.table, rules=self.rules)
+        self.deriver = self._deriver()
         there = Selection(devices, channels)
         self.deriver.restore(there, checked(block, self.deriver.snapshot(there), there))
+
+    def _deriver(self) -> Deriver:
+        return Deriver({"f": self.feed}, self.table, rules=self.rules, looked_at=self.looked_at)
 
     def _watermark(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         names = [self.table.devices[row].name for row in devices.tolist()]
