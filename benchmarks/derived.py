@@ -35,19 +35,26 @@ SETS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+_LIMITS = (("quiet", 9.0), ("one in a million", 4.75), ("one in 700", 3.0))
+
 #: By what is measured, the rules of it: a hundred limits, which are never passed, by one reading in
 #: a million, and by one in seven hundred, whose devices then have alarms for a while.
 RULES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    f"100 rules, {name}": {
+    f"100 rules{how}, {name}": {
         f"r{at}": {
             "when": f"c{at % _CHANNELS} > {limit}",
             "for": "1s",
             "clear": f"c{at % _CHANNELS} < 1",
+            **more,
         }
         for at in range(100)
     }
-    for name, limit in (("quiet", 9.0), ("one in a million", 4.75), ("one in 700", 3.0))
+    for how, more in (("", {}), (" by schedule", {"during": "shifts"}))
+    for name, limit in _LIMITS
 }
+
+#: What those by schedule are looked at in.
+_SCHEDULES = {"shifts": {"times": ["06:00-14:00", "14:30-06:00"], "zone": "Europe/Berlin"}}
 
 
 class Plant:
@@ -68,7 +75,8 @@ class Plant:
         channels: dict[str, object] = {f"c{at}": {} for at in range(_CHANNELS)}
         feed = {"topic": "{device}", "channels": channels, "derived": derived}
         of_feed = {name: {**rule, "feed": "f"} for name, rule in rules.items()}
-        config = Config.model_validate({"local_store": {}, "feed": {"f": feed}, "rule": of_feed})
+        tables = {"feed": {"f": feed}, "rule": of_feed, "schedule": _SCHEDULES}
+        config = Config.model_validate({"local_store": {}, **tables})
         self._table = ChannelTable()
         self._rows = np.array(
             [

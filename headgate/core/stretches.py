@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -22,6 +22,12 @@ class Stretches:
     """
 
     edges: NDArray[np.int64]
+    #: With the ends of time before and behind them.
+    _every: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        every = np.concatenate([[-_FAR_NS], self.edges, [_FAR_NS]]).astype(np.int64)
+        object.__setattr__(self, "_every", every)
 
     @classmethod
     def of(cls, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> Self:
@@ -41,9 +47,8 @@ class Stretches:
 
     def without(self, others: Stretches) -> Stretches:
         """The times that these have, and the others have not."""
-        edges = np.concatenate([[-_FAR_NS], others.edges, [_FAR_NS]]).astype(np.int64)
-        left = (edges[::2], edges[1::2])
-        return Stretches(_where(2, self.parts, (left[0], left[1])))
+        left = (others._every[::2], others._every[1::2])
+        return Stretches(_where(2, self.parts, left))
 
     @property
     def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -62,9 +67,8 @@ class Stretches:
             bool[n], whether one has the time; int64[n] and int64[n], since when, and until when,
             that is so without a break.
         """
-        edges = np.concatenate([[-_FAR_NS], self.edges, [_FAR_NS]])
         at = np.searchsorted(self.edges, time_ns, "right")
-        return at % 2 == 1, edges[at], edges[at + 1]
+        return at % 2 == 1, self._every[at], self._every[at + 1]
 
     def has(self, time_ns: int) -> bool:
         """Whether one has this time."""

@@ -43,6 +43,17 @@ _RULES = {
         "text": "{device}: {force:.1f}, {stroke}",
     },
     "turn": {"feed": "press", "when": "delta(force) < 0", "severity": "minor"},
+    "shift": {"feed": "press", "when": "force > 25", "during": "shifts", "clear": "force < 5"},
+}
+#: In the first seconds of the presses' time.
+_SCHEDULES = {
+    "shifts": {
+        "spans": [
+            {"from": "2025-06-15T15:06:41", "to": "2025-06-15T15:06:42.05"},
+            {"from": "2025-06-15T15:06:42.5", "to": "2025-06-15T15:06:44"},
+            {"from": "2025-06-15T15:06:46", "to": "2025-06-15T15:07"},
+        ]
+    }
 }
 _PUMP_STORIES, _EXACT_STORIES, _POISON_STORIES = 0.06, 0.8, 0.08
 
@@ -155,6 +166,7 @@ class Story:
                     "max_records": MAX_RECORDS,
                 },
                 "rule": {} if is_pump else _RULES,
+                "schedule": _SCHEDULES,
                 "influxdb": None if self.later_s is None else LATER_SINK,
                 "model": {"pump": {"package": str(PUMP_MODEL)}} if is_pump else {},
             }
