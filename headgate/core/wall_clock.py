@@ -42,8 +42,7 @@ class WallClock:
         self._offset_ns = np.array(offset_s, np.int64) * NS_PER_S
         # What clocks show when an offset counts no longer. One that is put back shows again what
         # it has shown, which is not reached a second time.
-        shown_ns = self._since_ns[1:] + self._offset_ns[:-1]
-        self._until_ns = np.maximum.accumulate(shown_ns)
+        self._until_ns = self._since_ns[1:] + self._offset_ns[:-1]
 
     def reached_ns(self, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[n]: when clocks first show these times, or later ones; ns since 1970 UTC.

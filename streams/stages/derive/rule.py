@@ -188,13 +188,9 @@ class Rule:
         """
         is_in, begin_ns, end_ns = looked_at.at(ticks.time_ns)
         # Before a place's first tick it is as it was when the alarm opened that is open there.
-        opened = looked_at.at(self.latch.opened_ns[ticks.places])
-        was_in, before_ns, until_ns = (
-            _one_before(ticks, of, known)
-            for of, known in zip((is_in, begin_ns, end_ns), opened, strict=True)
-        )
-        # One that opened outside of the schedule did so before that was changed.
-        has_ended = was_in & (before_ns != begin_ns)
+        _, opened_ns, until_ns = looked_at.at(self.latch.opened_ns[ticks.places])
+        has_ended = _one_before(ticks, begin_ns, opened_ns) != begin_ns
+        until_ns = _one_before(ticks, end_ns, until_ns)
         return is_in, begin_ns, np.where(has_ended, until_ns, NEVER_NS)
 
     def until_ns(self, places: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -219,13 +219,24 @@ def test_one_that_gets_a_schedule_ends_what_is_open_outside_of_it() -> None:
     """With the next reading, as when it is switched off."""
     line = _line([(0, 20)], rule_of("x > 5"), _hot(10))
     line.end()
-    looked_at: Mapping[str, Stretches] = {"r": _stretches([(30, 40)])}
-    line.looked_at = looked_at
+    line.looked_at = {"r": _stretches([(30, 40)])}
     line.restart()
     line.take(_hot(15, 16, 35))
     line.end()
 
     assert seconds(line.alarms) == [(True, 10, 10), (False, 10, 15), (True, 35, 35)]
+
+
+def test_one_that_was_open_before_there_was_a_schedule_is_another_inside_of_it() -> None:
+    """Whether there is a reading outside of it or not."""
+    line = _line([(0, 20)], rule_of("x > 5", max_age="1m"), _hot(10))
+    line.end()
+    line.looked_at = {"r": _stretches([(30, 40)])}
+    line.restart()
+    line.take(_hot(35))
+    line.end()
+
+    assert seconds(line.alarms) == [(True, 10, 10), (False, 10, 30), (True, 30, 35)]
 
 
 def test_what_ends_with_a_schedule_is_not_written_down() -> None:
