@@ -142,7 +142,8 @@ async def test_in_quiet_hours_what_comes_waits(
     receiver: Receiver, clock: ManualClock, tmp_path: Path
 ) -> None:
     """But for what is critical; afterwards each is told once, as it is then."""
-    more = 'quiet = { from = "00:30", to = "06:00", zone = "Europe/Berlin" }'
+    more = 'max_age = "1d"\nquiet = { during = "night" }\n[schedule.night]\ntimes = "00:30-06:00"\n'
+    more += 'zone = "Europe/Berlin"'
     telemetry, config = Telemetry(clock), _config(tmp_path, receiver, more)
     async with telling(config, telemetry, clock) as sink:  # it is 01:00 in Berlin
         await _write(
@@ -167,12 +168,36 @@ async def test_in_quiet_hours_what_comes_waits(
     assert _passed_over(telemetry, "quiet") == 1
 
 
+async def test_of_sinks_that_take_turns_the_one_whose_time_it_was_tells(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Whenever that is: by when it changed, which for some was at midnight in UTC, and later."""
+    schedule = 'max_age = "1d"\n[schedule.hour]\ntimes = "00:00-01:00"'
+    told = points(
+        *(
+            alarm(device, at_s=at_s, opened_ns=START_NS + (at_s + 10) * 10**9)
+            for device, at_s in (("a", 0), ("b", 3589), ("c", 3590))
+        )
+    )
+    clock.advance(2 * _HOUR_S)
+    for number, keys in enumerate(('during = "hour"', 'except = ["hour"]')):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        telemetry, config = Telemetry(clock), _config(folder, receiver, f"{keys}\n{schedule}")
+        async with telling(config, telemetry, clock) as sink:
+            await _write(sink, told)
+        assert _passed_over(telemetry, "not_asked_for") == 1 + number
+
+    assert [device for _, device, _ in _said(receiver)] == ["a", "b", "c"]
+
+
 async def test_more_than_can_wait_is_told_in_a_line(
     receiver: Receiver, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest are those of which it is only said how many."""
     monkeypatch.setattr(pacing, "MOST_WAITING", 2)
-    config = _config(tmp_path, receiver, 'quiet = { from = "23:00", to = "01:00" }')
+    more = 'max_age = "1d"\nquiet = { during = "night" }\n[schedule.night]\ntimes = "23:00-01:00"'
+    config = _config(tmp_path, receiver, more)
     async with telling(config, clock=clock) as sink:
         await _write(sink, points(*(alarm(f"d{n}") for n in range(5))))
     async with telling(config, clock=clock) as sink:
@@ -215,14 +240,15 @@ async def test_the_lane_tells_what_is_due_and_tries_again(
         ("at_most = { count = 0, span = '1m' }", "at_most.count: expected at least 1"),
         ("at_most = { count = 1, span = '0s' }", 'at_most.span: expected more than "0s"'),
         ("at_most = { count = 1 }", "at_most.span"),
-        ("quiet = { from = '22', to = '06:00' }", "quiet.from: expected a time of day such as"),
-        ("quiet = { from = '24:00', to = '06:00' }", "quiet.from: expected a time of day such as"),
-        ("quiet = { from = '06:00', to = '06:00' }", "expected from and to to differ"),
+        ("quiet = { but = 'major' }", "quiet.during: missing"),
+        ("quiet = { during = [] }", "quiet.during: expected at least 1"),
+        ("quiet = { during = 'night' }", "quiet: no [schedule.night] in this file; those there"),
+        ("during = 'night'", "during: no [schedule.night] in this file; those there are: none"),
+        ("except = ['night']", "except: no [schedule.night] in this file; those there are: none"),
         (
-            "quiet = { from = '22:00', to = '06:00', zone = 'Berlin' }",
-            'quiet.zone: expected the name of a time zone, such as "Europe/Berlin"',
+            "max_age = '1d'\nquiet = { during = 'n', but = 'worst' }\n[schedule.n]\ndays = 'mon'",
+            "quiet.but: expected",
         ),
-        ("quiet = { from = '22:00', to = '06:00', but = 'worst' }", "quiet.but: expected"),
     ],
 )
 def test_what_is_wrong_is_told(receiver: Receiver, tmp_path: Path, more: str, said: str) -> None:

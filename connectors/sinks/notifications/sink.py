@@ -17,8 +17,10 @@ from connectors.sinks.notifications.memory import Memory
 from connectors.sinks.notifications.notification import Notification, notification, summary
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused, SinkContext
+from headgate.config.schedule import looked_at
 from headgate.core.clock import NS_PER_S
 from headgate.core.errors import PermanentError, TransientError
+from headgate.core.results import severity_rank
 from headgate.core.units import format_duration
 
 #: Why something was not told by itself: nobody asked for it, or it says nothing that is new; it was
@@ -67,6 +69,9 @@ class NotificationSink:
         self._clock = context.clock
         self._telemetry = context.telemetry
         self._gateway = context.config.gateway.name
+        schedules, quiet = context.config.schedule, settings.quiet
+        self._during = looked_at(settings.during, settings.except_, schedules)
+        self._quiet = None if quiet is None else looked_at(quiet.during, (), schedules)
         folder = context.config.gateway.data_dir
         self._memory = Memory(folder / f"forward-{context.name}.told")
 
@@ -86,7 +91,7 @@ class NotificationSink:
         try:
             for point in points:
                 told = notification(point)
-                if not self._settings.wants(told):
+                if not self._wants(told):
                     passed_over[NOT_ASKED_FOR] += 1
                 elif self._memory.has_dealt_with(told):
                     continue  # before something of the same call was not taken, or in another life
@@ -105,12 +110,25 @@ class NotificationSink:
         self._count(passed_over)
         return refused
 
+    def _wants(self, told: Notification) -> bool:
+        # By when it changed, and not by when its turn comes: of sinks that take turns it is one
+        # that tells it, however late and however often it is tried.
+        is_its_time = self._during is None or self._during.has(told.changed_ns)
+        return is_its_time and self._settings.wants(told)
+
+    def _is_quiet(self, now_ns: int) -> bool:
+        return self._quiet is not None and self._quiet.has(now_ns)
+
+    def _is_told_all_the_same(self, told: Notification) -> bool:
+        quiet = self._settings.quiet
+        return quiet is not None and told.rank >= severity_rank(quiet.but)
+
     async def _take(self, told: Notification, point: Point, refused: list[Refused]) -> None:
         """Tell it, or have it wait."""
         now_ns = self._clock.wall_ns()
         if now_ns - told.changed_ns > self._settings.max_age:
             self._wait(OLD, told, now_ns)
-        elif self._settings.quiet is not None and self._settings.quiet.holds(told, now_ns):
+        elif self._is_quiet(now_ns) and not self._is_told_all_the_same(told):
             self._wait(QUIET, told, now_ns)
         else:
             await self._tell(told, point, refused)
@@ -145,7 +163,7 @@ class NotificationSink:
         due = []
         if old and not 0 <= now_ns - old.put_ns < _SETTLED_S * NS_PER_S:
             due.append(OLD)
-        if memory.box(QUIET) and (settings.quiet is None or not settings.quiet.is_quiet(now_ns)):
+        if memory.box(QUIET) and not self._is_quiet(now_ns):
             due.append(QUIET)
         limit = settings.at_most
         if memory.box(FLOOD) and (limit is None or window.is_over(limit, now_ns)):

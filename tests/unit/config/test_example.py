@@ -49,6 +49,7 @@ _EXAMPLES = {
     "rule.overheated.severity",
     "rule.overheated.text",
     "rule.overheated.when",
+    "schedule.nights.times",
     "schedule.production.dates",
     "schedule.production.days",
     "schedule.production.times",

@@ -86,7 +86,8 @@ def test_a_sinks_sample_is_true(name: str) -> None:
 
     assert sample.rstrip() in (folder / "README.md").read_text()
     assert given[TYPE] == name
-    assert {*given, *shown} - {TYPE} == set(component("sinks", name).table.model_fields)
+    fields = component("sinks", name).table.model_fields
+    assert {*given, *shown} - {TYPE} == {each.alias or key for key, each in fields.items()}
     assert _load(alone | {"sink": {called: {**given, **_defaults(shown)}}}) == _load(alone)
 
 

@@ -55,7 +55,7 @@ def test_every_key_is_told_with_its_default() -> None:
     """And none that there is not."""
     page = _PAGE.split("## What is told")[1]
     told = dict(re.findall(r"^\| `(\w+)` \| (\S.*?) \|", page, re.MULTILINE))
-    fields = NotificationsConfig.model_fields
+    fields = {each.alias or name: each for name, each in NotificationsConfig.model_fields.items()}
 
     assert told.keys() == fields.keys()
     for key in ("of", "feeds", "devices", "rules", "states"):
