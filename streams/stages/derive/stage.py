@@ -191,6 +191,8 @@ class Deriver:
         Returns:
             What came of it; and int32[d], the devices.
         """
+        if not self._programs:
+            return self._nothing(), closing
         due = self.due(settled_of)
         devices = np.union1d(closing, due if among is None else np.intersect1d(due, among))
         np.maximum.at(self._settled_ns, devices, settled_of(devices))
