@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -85,6 +86,8 @@ class ActionsSink:
         log: A started log.
         clock: Source of time.
         telemetry: Counts commands.
+        file: Where commands are remembered; None: in ``gateway.data_dir``.
+        on_change: Called with each command when its state has changed.
     """
 
     name = ACTIONS
@@ -92,12 +95,23 @@ class ActionsSink:
     max_points = 500
     max_wait_s = 0.0
 
-    def __init__(self, config: Config, log: Log, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        file: Path | None = None,
+        on_change: Callable[[Command], None] = lambda _command: None,
+    ) -> None:
         self._config = config
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
-        self._memory = CommandMemory(config.gateway.data_dir / f"forward-{ACTIONS}.commands")
+        self._on_change = on_change
+        path = config.gateway.data_dir / f"forward-{ACTIONS}.commands"
+        self._memory = CommandMemory(file or path)
         # Of actions that send: by name, the source whose broker they send to.
         self._sources = {
             name: source
@@ -144,6 +158,8 @@ class ActionsSink:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(TransientError):
+            await self._keep()  # else the next process does
 
     def is_due(self) -> bool:
         """See ``WaitingSink``: there is something to say of the brokers, or of the worker."""
@@ -229,7 +245,9 @@ class ActionsSink:
                 await asyncio.sleep(_TROUBLE_PAUSE_S)
                 continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), self._pause_s(whose))
+                # Of two things at once, ``wait_for`` of Python 3.11 forgets that it is cancelled.
+                async with asyncio.timeout(self._pause_s(whose)):
+                    await wake.wait()
 
     def _wake_up(self) -> None:
         for wake in self._wakes.values():
@@ -413,7 +431,8 @@ class ActionsSink:
         }
 
     def _tell(self, command: Command) -> None:
-        """Count it, and say it in the log of the process."""
+        """Count it, and say it, also in the log of the process."""
+        self._on_change(command)
         self._telemetry.commands.labels(command.action, command.state, command.reason).inc()
         self._counts.setdefault(command.action, Counter())[
             f"{command.state} {command.reason}".strip()

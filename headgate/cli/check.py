@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.apart import split_devices
     from headgate.config.certificates import expiring
     from headgate.config.former import displaced, renamed
+    from headgate.config.idle_actions import idle_actions
     from headgate.config.idle_rules import idle_rules
     from headgate.config.insecure import insecure
     from headgate.config.load import located
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         *misfits(config),
         *long_spans(config),
         *idle_rules(config),
+        *idle_actions(config),
         *split_devices(config),
         *displaced(config),
         *passed_over(config),
@@ -119,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(path: Path, config: Config, warnings: Sequence[str], notes: Sequence[str]) -> None:
+    from headgate.config.idle_actions import summaries
+
     for line in notes:
         note(f"note: {line}")
     for warning in warnings:
@@ -130,6 +134,8 @@ def _print(path: Path, config: Config, warnings: Sequence[str], notes: Sequence[
     for name, feed in config.feed.items():
         if feed.preset is not None:
             say(f"feed.{name}: {_stands_for(feed)}")
+    for line in summaries(config):
+        say(line)
     for each in _converted(config):
         line = f"value * {each['scale']:.10g}"
         if each["offset"]:

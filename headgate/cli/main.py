@@ -29,6 +29,7 @@ _COMMANDS = (
     "log",
     "quarantine",
     "notify",
+    "action",
     "discover",
     "components",
     "demo",

@@ -1,0 +1,123 @@
+"""Actions that will command nothing, or more than is meant, as far as the configuration tells.
+
+``headgate check`` warns of them. Each warning reads ``key: what is wrong; what to do``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headgate.config.action import ActionConfig, reader_of
+from headgate.config.feed import FeedConfig
+from headgate.config.problems import shown_key
+from headgate.config.schema import Config
+from headgate.core.results import severity_rank
+from headgate.core.units import format_duration
+
+#: Periods of a device after which it is taken for away.
+_PERIODS = 3
+
+
+def idle_actions(config: Config) -> Iterator[str]:
+    """What of actions does not do what it seems to, a line each."""
+    if config.action and "#" in config.actions.topics:
+        yield (
+            'actions.topics: "#" lets commands go to any topic; name those that devices take '
+            "commands from"
+        )
+    for name, action in config.action.items():
+        for key, what in (
+            *_nothing_to_do(action, config),
+            *_too_old(action, config),
+            *_too_often(action, config),
+        ):
+            yield f"{shown_key(('action', name, key))}: {what}"
+
+
+def summaries(config: Config) -> Iterator[str]:
+    """What each action does, in a line."""
+    for name, action in config.action.items():
+        mode = "dry run, nothing is sent" if action.dry_run else "sends commands"
+        yield f"{shown_key(('action', name))}: {mode}; to {action.topic}"
+
+
+def _nothing_to_do(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:
+    rules = [rule for _, rule in action.rules_in(config)]
+    if "anomalies" in action.of or not rules:
+        return
+    if not any(rule.enabled for rule in rules):
+        yield "rules", "all of these rules are switched off, so it commands nothing"
+    # That of a model's anomaly may be any.
+    least = severity_rank(action.severity)
+    if all(severity_rank(rule.given_severity) < least for rule in rules) and not any(
+        rule.model and rule.severity is None for rule in rules
+    ):
+        yield (
+            "severity",
+            (
+                f'none of its rules is as severe as "{action.severity}", so it commands nothing; '
+                "make it less, or the rules more"
+            ),
+        )
+
+
+def _too_old(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:
+    rules = [rule for _, rule in action.rules_in(config)]
+    limit = format_duration(action.max_age)
+    for name, feed in action.feeds_in(config).items():
+        if action.max_age <= feed.grace:
+            yield (
+                "max_age",
+                (
+                    f"readings of feed.{name} are looked at when they are "
+                    f"{format_duration(feed.grace)} old (grace), so all that they tell is older "
+                    f"than {limit} then; make it longer"
+                ),
+            )
+        silence = _silence(feed, config)
+        is_away = any(rule.offline and name in rule.feed for rule in rules)
+        if is_away and action.max_age <= silence:
+            yield (
+                "max_age",
+                (
+                    f"devices of feed.{name} are taken for away after {format_duration(silence)}, "
+                    f"from their last reading on, so that is older than {limit} then; make it "
+                    "longer"
+                ),
+            )
+
+
+def _too_often(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:
+    source = action.source_in(config)
+    expires = source is None or getattr(config.source[source].table, "version", "5") != "3.1.1"
+    if action.retain:
+        until = "until it expires" if expires else "for ever: over MQTT 3.1.1 nothing expires"
+        yield (
+            "retain",
+            (
+                "a command that is kept by the broker is carried out by each device that "
+                f"subscribes, {until}; leave it out, unless it may be carried out again and again"
+            ),
+        )
+    knows = action.payload is None or "expires" in action.payload_names
+    if not expires and action.qos > 0 and not knows:
+        yield (
+            "payload",
+            (
+                "over MQTT 3.1.1 nothing expires: a device that was away gets what is old when it "
+                'comes back; name {expires}, for it to look at, or give the source version = "5"'
+            ),
+        )
+    if source and action.answer and (feed := reader_of(action.answer, source, config)):
+        yield (
+            "answer",
+            (
+                f"feed.{feed} reads it, too, and takes answers for readings, or puts them into "
+                "quarantine; put it into ignore there, or of the source"
+            ),
+        )
+
+
+def _silence(feed: FeedConfig, config: Config) -> int:
+    """After how long its devices are taken for away, at least, ns."""
+    return max(_PERIODS * (feed.expect_every or feed.period), config.streams.silent_after)
