@@ -182,7 +182,7 @@ class ActionsSink:
                 for name, action in self._config.action.items():
                     if told.kind in action.of and action.chooses(told):
                         command = self._ask(name, action, told, now_ns)
-                        if command is not None and command.state == PASSED_OVER:
+                        if command is not None and command.reason not in ("", DRY_RUN):
                             passed_over[name, command.reason] += 1
         await self._keep()
         for (name, reason), count in passed_over.items():
