@@ -227,18 +227,25 @@ async def test_by_the_properties_of_mqtt_5_a_device_need_not_know_of_ids(
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"yes", b'{"id": "00000000000000000000000000000000"}', b"\x00\xff" * 500_000],
-    ids=["none", "another", "binary"],
+    ("version", "answer"),
+    [
+        ("5", b"yes"),
+        # Brokers of this one send what they have kept.
+        ("3.1.1", b"yes"),
+        ("5", b'{"id": "00000000000000000000000000000000"}'),
+        ("5", b"\x00\xff" * 500_000),
+    ],
+    ids=["none", "none over 3.1.1", "another", "binary"],
 )
 async def test_what_is_no_answer_is_none(
-    mosquitto: Mosquitto, device: CommandedDevice, tmp_path: Path, answer: bytes
+    mosquitto: Mosquitto, device: CommandedDevice, tmp_path: Path, version: str, answer: bytes
 ) -> None:
     """Without the id; and what the broker had kept from before is none either."""
     device.say("said/p1", b"an old one", retain=True)
     device.answers = lambda _taken: [("said/p1", answer, b""), ("said/p2", b"no", b"")]
     more = f'{_ANSWER}timeout = "1s"\n'
-    async with _acting(_config(tmp_path, mosquitto.port, more)) as acting:
+    config = _config(tmp_path, mosquitto.port, more, mqtt=f'version = "{version}"')
+    async with _acting(config) as acting:
         await acting.take(_alarm())
         await acting.until("asked", "sent", "failed no_answer")
 
@@ -367,6 +374,8 @@ async def test_what_a_broker_does_not_confirm_is_never_sent_again(
 
     assert failed.detail.endswith("it may have been carried out")
     assert {each.topic for each in device.taken} == {"cmd/a/p1", "cmd/a/p3"}
+    # Also while the device was not there yet.
+    assert "cmd/a/p2" not in broker.log()
 
 
 @pytest.mark.parametrize("qos", [1, 2])
