@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from headgate.cli import main
 from headgate.config.load import load_config
 from headgate.core.clock import SystemClock
 from headgate.inspect.commands import known_commands
-from tests.commanded import CommandedDevice
+from tests.commanded import CommandedDevice, Taken
 from tests.mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
@@ -68,42 +69,49 @@ def _commands(file: str) -> list[str]:
     return asyncio.run(read())
 
 
-def test_nothing_is_sent_unless_it_is_asked_for(
-    mosquitto: Mosquitto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _send(file: str, *more: str) -> tuple[int, str]:
+    """Run it for the device p1 in a process of its own; exit code and output."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "headgate.cli", "action", "test", "stop", "-c", file),
+            *("--device", "p1", "--tag", "line=a", *more),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_nothing_is_sent_unless_it_is_asked_for(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """It is a dry run, and that does not matter here."""
     file = _write(tmp_path, mosquitto.port)
-    command = ["action", "test", "stop", "--device", "p1", "--tag", "line=a", "-c", file]
 
-    def answers(taken: object) -> list[tuple[str, bytes, bytes]]:
-        return [("said/p1", taken.payload, b"")]  # type: ignore[attr-defined]
+    def answers(taken: Taken) -> list[tuple[str, bytes, bytes]]:
+        return [("said/p1", taken.payload, b"")]
 
     with CommandedDevice(mosquitto.port, answers=answers) as device:
-        assert main(command) == 0
-        shown = capsys.readouterr().out
+        shown = _send(file)
         assert device.taken == []
-        assert main([*command, "--send"]) == 0
-        sent = capsys.readouterr().out
+        sent = _send(file, "--send")
 
-    assert re.search(r'^stop: to cmd/a/p1: \{"id": "', shown, re.MULTILINE)
-    assert "stop: not sent; --send sends it" in shown
-    assert re.search(r"^stop: answered after 0\.\d\d s: ", sent, re.MULTILINE)
+    assert shown[0] == sent[0] == 0
+    assert re.search(r'^stop: to cmd/a/p1: \{"id": "', shown[1], re.MULTILINE)
+    assert "stop: not sent; --send sends it" in shown[1]
+    assert re.search(r"^stop: answered after \d+\.\d\d s: ", sent[1], re.MULTILINE)
     (taken,) = device.taken
-    assert json.loads(taken.payload)["text"] == "p1: a test of the action stop"
+    assert taken.json["text"] == "p1: a test of the action stop"
     assert _commands(file) == ["p1 answered"]
 
 
-def test_no_answer_is_a_failure(
-    mosquitto: Mosquitto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_answer_is_a_failure(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """Written down as any other."""
     file = _write(tmp_path, mosquitto.port)
+    code, said = _send(file, "--send")
 
-    assert (
-        main(["action", "test", "stop", "--device", "p1", "--tag", "line=a", "--send", "-c", file])
-        == 1
-    )
-    assert "stop: failed (no_answer): no answer came in time" in capsys.readouterr().out
+    assert code == 1
+    assert "stop: failed (no_answer): no answer came in time" in said
     assert _commands(file) == ["p1 failed no_answer"]
 
 
