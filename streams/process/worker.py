@@ -58,7 +58,7 @@ from streams.process.refusals import Refusals
 from streams.process.route import Route
 from streams.process.snapshots import Snapshots
 from streams.process.state import Placement
-from streams.results import Results
+from streams.results import Results, joined
 from streams.stages.watermark.presence import PresenceReport
 
 _logger = structlog.get_logger()
@@ -227,10 +227,12 @@ class Worker:
         """Take up new partitions, close the windows of silent devices, and snapshot; often."""
         await self._settle_assignment()
         now_ns = self._clock.monotonic_ns()
-        await self._wait_for_the_unheard(now_ns)
-        results = await self._passing.advance(now_ns)
-        self._telemetry.open_rows.set(self._pipeline.open_rows())
-        self._presence.tell(now_ns, self._pipeline.presence)
+        results = joined([])
+        if len(self._pipeline.quiet(now_ns)):
+            await self._wait_for_the_unheard(now_ns)
+            results = await self._passing.advance(now_ns)
+        if self._presence.tell(now_ns, self._pipeline.presence):
+            self._telemetry.open_rows.set(self._pipeline.open_rows())
         self._keeper.touch(results.settled, results.derived)
         if len(results.moved):
             self._keeper.touch(results.moved)
@@ -294,7 +296,8 @@ class Worker:
 
     async def _settle_assignment(self) -> None:
         """Forget the partitions that were taken away, and take up those that are new."""
-        self._forget_revoked()
+        if self._revoked:
+            self._forget_revoked()
         for partition in sorted(self._assigned - self.next_offsets.keys()):
             await self._take_up(partition)
 
@@ -431,8 +434,6 @@ class Worker:
     async def _wait_for_the_unheard(self, now_ns: int) -> None:
         """Keep devices from being silent whose readings may be on their way."""
         quiet = self._pipeline.quiet(now_ns)
-        if not len(quiet):
-            return
         for rows, heard_ns in self._hearing.heard(quiet, self._channels.devices, now_ns):
             self._pipeline.keep_waiting(rows, heard_ns)
         quiet = self._pipeline.quiet(now_ns)
