@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
@@ -193,6 +193,10 @@ class ChannelTable:
         """
         known = self._channel_rows.get(key)
         return known if known is not None else self._add(Channel.from_key(key), key)
+
+    def known_rows(self, keys: Iterable[str]) -> list[int | None]:
+        """The rows of the channels with these keys, None for those that are new."""
+        return list(map(self._channel_rows.get, keys))
 
     def keys(self, rows: NDArray[np.int32]) -> list[str]:
         """Keys of these channels, in order."""

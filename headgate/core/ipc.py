@@ -26,6 +26,9 @@ MAX_UNPACKED_BYTES = 8 * MAX_RECORD_BYTES
 #: What Headgate itself puts into a record, bytes: less, because padding is not counted here.
 _WRITTEN_BYTES = MAX_UNPACKED_BYTES // 2
 
+#: A batch of so few rows and bytes is far from any limit.
+_SMALL_ROWS, _SMALL_BYTES = 1 << 12, 1 << 20
+
 #: Rows of a record, and entries of a dictionary. ``ingest.max_rows`` can't be set higher.
 MAX_ROWS = 1 << 20
 
@@ -52,6 +55,7 @@ _MAX_PAIRS = 1024
 
 _CONTINUES = 0xFFFFFFFF
 _SIZES = struct.Struct("<Ii")
+_INT64_TYPE = pa.int64()
 
 # A record's headers are looked through in Python, number by number.
 _Read: TypeAlias = Callable[[bytes, int], tuple[Any, ...]]
@@ -68,9 +72,11 @@ def to_ipc(schema: pa.Schema, columns: Sequence[pa.Array]) -> bytes:
         DataError: ``too_large`` when no reader would take it.
     """
     batch = pa.RecordBatch.from_arrays(list(columns), schema=schema)
-    size = batch.nbytes
-    if size > _WRITTEN_BYTES or batch.num_rows > MAX_ROWS:
-        raise DataError("too_large", f"{batch.num_rows} rows, {size} bytes")
+    if batch.num_rows > _SMALL_ROWS or batch.get_total_buffer_size() > _SMALL_BYTES:
+        # Exact, and ten times as dear as asking how large all buffers are.
+        size = batch.nbytes
+        if size > _WRITTEN_BYTES or batch.num_rows > MAX_ROWS:
+            raise DataError("too_large", f"{batch.num_rows} rows, {size} bytes")
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema, options=_WRITE_OPTIONS) as writer:
         writer.write_batch(batch)
@@ -85,8 +91,16 @@ def rows_to_ipc(schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> byte
 
 
 def numbers(column: pa.ChunkedArray, dtype: type[_Scalar]) -> NDArray[_Scalar]:
-    """A column of numbers as an array."""
-    array: NDArray[_Scalar] = column.to_numpy().astype(dtype, copy=False)
+    """A column of numbers as an array, which may not be written to."""
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    array: NDArray[_Scalar] = whole.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    return array
+
+
+def times(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A column of times as ns since 1970 UTC, as an array which may not be written to."""
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    array: NDArray[np.int64] = whole.view(_INT64_TYPE).to_numpy(zero_copy_only=False)
     return array
 
 
@@ -103,26 +117,15 @@ def from_ipc(value: bytes, *schemas: pa.Schema) -> pa.Table:
     try:
         _check_sizes(value)
         with pa.ipc.open_stream(value, options=_READ_OPTIONS) as reader:
-            if not any(reader.schema.equals(schema) for schema in schemas):
-                found = ", ".join(f"{field.name}: {field.type}" for field in reader.schema)
-                raise DataError("bad_record", f"unexpected columns: {found[:1000]}")
+            found = reader.schema
+            if not any(found.equals(schema) for schema in schemas):
+                columns = ", ".join(f"{field.name}: {field.type}" for field in found)
+                raise DataError("bad_record", f"unexpected columns: {columns[:1000]}")
             table = reader.read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, struct.error) as error:
         raise DataError("bad_record", f"no Arrow IPC stream: {str(error)[:1000]}") from error
-    if any(_has_nulls(column) for column in table.columns):
-        raise DataError("bad_record", "a column lacks values")
     return table
-
-
-def _has_nulls(column: pa.ChunkedArray) -> bool:
-    if column.null_count:
-        return True
-    if pa.types.is_dictionary(column.type):
-        return any(chunk.dictionary.null_count for chunk in column.chunks)
-    if pa.types.is_list(column.type):
-        return any(chunk.values.null_count for chunk in column.chunks)
-    return False
 
 
 def _check_sizes(value: bytes) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headgate.core.channels import ChannelTable
 from headgate.core.counts import COUNTS, Counts
 from headgate.core.errors import DataError
-from headgate.core.ipc import from_ipc, numbers, to_ipc
+from headgate.core.ipc import from_ipc, numbers, times, to_ipc
 from headgate.core.iso import iso_text
 from headgate.core.log import AGGREGATES, Headers, Record
 from headgate.core.records.arrow import NAMES, TIME, check_times
@@ -126,7 +126,7 @@ def decode_aggregates(
         has_sketches: False leaves the sketches empty, for a reader that has no use for them.
     """
     table = from_ipc(value, *_COLUMNS.values())
-    start_ns = numbers(table.column("start").cast(pa.int64()), np.int64)
+    start_ns = times(table.column("start"))
     window_ns, n, flagged, expected = (
         numbers(table.column(name), np.int64) for name in ("window_ns", "n", "flagged", "expected")
     )

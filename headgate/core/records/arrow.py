@@ -32,6 +32,12 @@ def tag_fields(which: str = "tag") -> list[pa.Field]:
 TAGS = tag_fields()
 
 
+def time_column(time_ns: NDArray[np.int64]) -> pa.Array:
+    """Times, ns since 1970 UTC, as a column; ``pa.array`` takes eight times as long."""
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(time_ns))]
+    return pa.Array.from_buffers(TIME, len(time_ns), buffers)
+
+
 def check_times(*columns: NDArray[np.int64]) -> None:
     """Refuse a record with times that no stage can calculate with, with DataError."""
     for time_ns in columns:

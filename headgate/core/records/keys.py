@@ -123,6 +123,9 @@ def channel_rows(
 
 def _rows_of_keys(keys: pa.StringArray, channels: ChannelTable) -> NDArray[np.int32]:
     names = keys.to_pylist()
+    known = channels.known_rows(names)
+    if None not in known:
+        return np.array(known, np.int32)
     if max(map(len, names), default=0) > _KEY_LENGTH:
         raise DataError("bad_record", f"a channel key is longer than {_KEY_LENGTH} characters")
     try:

@@ -11,10 +11,10 @@ import pyarrow as pa
 from headgate.core.batch import Batch, Origin, Quality
 from headgate.core.channels import ChannelTable
 from headgate.core.errors import DataError
-from headgate.core.ipc import from_ipc, numbers, to_ipc
+from headgate.core.ipc import from_ipc, numbers, times, to_ipc
 from headgate.core.iso import iso_text
 from headgate.core.log import READINGS, Record
-from headgate.core.records.arrow import NAMES, TIME, check_times
+from headgate.core.records.arrow import NAMES, TIME, check_times, time_column
 from headgate.core.records.keys import KeyGroup, KeyRows, channel_rows, key_column
 from headgate.core.records.kind import RecordKind, Row, Takes, whole
 from headgate.core.records.said import SAID, has_texts, said_columns, take_said
@@ -74,7 +74,7 @@ def reading_columns(batch: Batch, group: KeyGroup | None = None) -> list[pa.Arra
     """The columns ``READING_FIELDS`` of a batch."""
     channel = batch.channel
     return [
-        pa.array(batch.time_ns, TIME),
+        time_column(batch.time_ns),
         key_column(channel, batch.channels) if group is None else group.column(channel),
         pa.array(batch.value),
         pa.array(batch.quality),
@@ -89,7 +89,7 @@ def batch_of(
 ) -> Batch:
     """The batch in a table that has the columns ``READING_FIELDS``, and it may be ``SAID``."""
     partition = 0 if origin is None else origin.partition
-    time_ns = numbers(table.column("time").cast(pa.int64()), np.int64)
+    time_ns = times(table.column("time"))
     value = numbers(table.column("value"), np.float64)
     quality = numbers(table.column("quality"), np.uint16)
     check_times(time_ns)
