@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from headgate.core.channels import ChannelTable, Device, device_hash
 from headgate.core.errors import DataError
@@ -34,6 +34,7 @@ from headgate.core.lookup import ByDevice
 from headgate.core.records import schema_of
 from headgate.core.stage import Selection, Snapshot, StateBlock
 from headgate.core.texts import MAX_TEXT
+from streams.process.tensors import pack
 
 #: Records per partition that its devices' state is spread over. More buckets make smaller
 #: records (50,000 devices in 4 partitions are some 400 a bucket); a fixed number, because a
@@ -132,7 +133,7 @@ def snapshot_record(key: bytes, snapshot: Snapshot) -> Record:
     size = sum(array.nbytes for array in tensors.values())
     if size > MAX_UNPACKED_BYTES // 2:
         raise DataError("too_large", f"{len(snapshot.devices)} devices, {size} bytes")
-    raw = save(tensors)
+    raw = pack(tensors)
     value = len(raw).to_bytes(8, "little") + pa.compress(raw, codec="lz4", asbytes=True)
     return Record(value, key=key, headers=(("schema", STATE_SCHEMA),))
 

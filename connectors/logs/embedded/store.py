@@ -96,7 +96,7 @@ class SqliteLog:
         except BaseException:
             await self.stop()
             raise
-        self._watcher, self._nothing = Watcher(self._path), None
+        self._nothing = None
         self._upkeep_due_ns = self._clock.monotonic_ns()
 
     async def stop(self) -> None:
@@ -144,6 +144,9 @@ class SqliteLog:
     ) -> dict[TopicPartition, list[StoredRecord]]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
+        if self._watcher is None and self._reader is not None and wait_s > 0:
+            # Not before: most that open a log never wait, and would be told of each commit.
+            self._watcher = Watcher(self._path)
         while True:
             watcher = self._watcher
             news = 0 if watcher is None else watcher.news
