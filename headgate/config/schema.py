@@ -64,7 +64,7 @@ _LOW_WAIT = _ns("2ms")
 _LONGEST_STREAMS_WAIT = _ns("5s")
 
 #: By default state is written down this often while few readings come, ns.
-_QUIET_SNAPSHOTS = _ns("30s")
+_QUIET_SNAPSHOTS = _ns("60s")
 
 #: How much later a device is forgotten by default than the log deletes its last reading, where that
 #: is kept for long, ns.
