@@ -54,7 +54,7 @@ _USUAL_TEXTS = {
 LOOKED_FOR = ("when", "offline", "sensors", "model")
 
 #: Keys that only conditions have.
-_OF_CONDITIONS = ("for_", "clear", "clear_for", "max_age")
+_OF_CONDITIONS = ("for_", "clear", "clear_for", "max_age", "suppressed_by")
 
 SensorFault = Literal["dropout", "stuck", "flat", "spike", "noise", "drift"]
 Severity = Literal["minor", "major", "critical"]
@@ -99,6 +99,8 @@ class RuleConfig(Table):
     during: Schedules = ()
     #: Those in which it is not.
     except_: Schedules = Field(default=(), alias="except")
+    #: Rules of the same devices, while an alarm of any of which is open it is not looked at.
+    suppressed_by: Annotated[tuple[Name, ...], BeforeValidator(entries_of)] = ()
     #: False opens no alarm, and ends the one that is open.
     enabled: Flag = True
 
@@ -243,6 +245,25 @@ def read_text(text: str) -> tuple[TextPart, ...]:
     return parts
 
 
+def silencers_first(suppressed_by: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names of rules, in their order but each behind those that it is suppressed by.
+
+    Args:
+        suppressed_by: By rule; in no circle.
+    """
+    ordered: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        if name not in ordered:
+            for each in suppressed_by[name]:
+                add(each)
+            ordered[name] = None
+
+    for name in suppressed_by:
+        add(name)
+    return list(ordered)
+
+
 class RuleProblem(NamedTuple):
     """What is wrong with a rule: its key below ``rule``, what, and lines that show where."""
 
@@ -264,6 +285,7 @@ def rule_problems(
     if len(rules) > MAX_RULES:
         yield RuleProblem((list(rules)[MAX_RULES],), f"expected at most {MAX_RULES} rules")
         return
+    yield from _suppression_problems(rules)
     for name, rule in rules.items():
         named = rule.get("feed") if isinstance(rule, Mapping) else None
         for each in entries_of(named) if isinstance(named, str | list | tuple) else ():
@@ -276,6 +298,50 @@ def rule_problems(
                 continue
             for key, what, pointer in _misfits(rule, feeds[each]):
                 yield RuleProblem((name, key), what, pointer)
+
+
+def _suppression_problems(rules: Mapping[str, Any]) -> Iterator[RuleProblem]:
+    """What is wrong with rules that are suppressed by others."""
+    found = [
+        RuleProblem((name, "suppressed_by"), what)
+        for name, rule in rules.items()
+        for other in _texts_of(rule, "suppressed_by")
+        if (what := _no_suppressor(rule, other, rules))
+    ]
+    yield from found
+    for name in () if found else rules:
+        reached: set[str] = set()
+        waiting = _texts_of(rules[name], "suppressed_by")
+        while waiting:
+            other = waiting.pop()
+            if other not in reached:
+                reached.add(other)
+                waiting += _texts_of(rules[other], "suppressed_by")
+        if name in reached:
+            what = "suppresses itself, by itself or by those that it names; take one of them out"
+            yield RuleProblem((name, "suppressed_by"), what)
+            return
+
+
+def _no_suppressor(rule: Mapping[str, Any], name: str, rules: Mapping[str, Any]) -> str:
+    """Why a rule can't be suppressed by the one of this name; empty where it can."""
+    if name not in rules:
+        return f'no rule "{name}" in this file; those there are: {", ".join(rules)}'
+    if not _texts_of(rules[name], "when"):
+        return f'expected a rule that has when, got "{name}", which has none'
+    missing = {*_texts_of(rule, "feed")} - {*_texts_of(rules[name], "feed")}
+    if missing:
+        return (
+            f'expected a rule of the same devices, got "{name}", which is not for feed '
+            f"{min(missing)}"
+        )
+    return ""
+
+
+def _texts_of(rule: object, key: str) -> list[str]:
+    """The texts under a key of a table as it stands in the file: one, or a list."""
+    found = rule.get(key) if isinstance(rule, Mapping) else None
+    return [] if found is None else [each for each in entries_of(found) if isinstance(each, str)]
 
 
 def _misfits(

@@ -67,6 +67,26 @@ class Found:
     shown: list[NDArray[np.float64]]
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Turns that were taken, by place and time.
+
+    Attributes:
+        place: int64[t].
+        time_ns: int64[t].
+        channel: int32[t], row of the channel that brought each about.
+        is_open: bool[t], whether an alarm opens.
+        before_ns: int64[t], when the one that is over opened; of one that opens when the one before
+            it was over, as far as that was before all of these.
+    """
+
+    place: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    is_open: NDArray[np.bool_]
+    before_ns: NDArray[np.int64]
+
+
 class Latch:
     """The alarms of one rule.
 
@@ -74,9 +94,15 @@ class Latch:
         rule: The rule's name.
         number: The number of the kind of what is remembered, in a snapshot.
         shown: By the name of a channel in the rule's text, likewise of its value.
+        silences: Whether others ask when it was open: it is remembered then when it was over.
     """
 
-    def __init__(self, rule: str, number: int, shown: Mapping[str, int]) -> None:
+    def __init__(
+        self, rule: str, number: int, shown: Mapping[str, int], *, silences: bool = False
+    ) -> None:
+        self._silences = silences
+        #: What has been taken since ``begin``, where others ask for it; None: nothing.
+        self.turned: Turned | None = None
         self._rule = rule
         self._number = number
         self._names = tuple(shown)
@@ -84,6 +110,16 @@ class Latch:
         self._values = {number: Memory() for number in shown.values()}
         #: Whether an alarm may be open anywhere.
         self.has_open = False
+
+    def begin(self) -> None:
+        """Forget which turns were taken."""
+        self.turned = None
+
+    @property
+    def over_ns(self) -> NDArray[np.int64]:
+        """int64[p]: when the last one was over, of places at which none is open."""
+        over_ns: NDArray[np.int64] = self._state["time_ns"][:, _START]
+        return over_ns
 
     def look_again(self) -> None:
         """Note that what is remembered has been changed from outside."""
@@ -106,9 +142,7 @@ class Latch:
         opened_ns: NDArray[np.int64] = self._state["time_ns"][:, _OPENED]
         return opened_ns
 
-    def go_on(
-        self, ticks: Ticks, found: Found, channel: NDArray[np.int32]
-    ) -> tuple[list[Turn], NDArray[np.bool_]]:
+    def go_on(self, ticks: Ticks, found: Found, channel: NDArray[np.int32]) -> list[Turn]:
         """Take in what was found.
 
         Args:
@@ -117,8 +151,7 @@ class Latch:
             channel: int32[n], row of the channel that brought each tick about.
 
         Returns:
-            The turns that are taken, by place and time; and bool[p], whether an alarm is open in
-            the end at each of the ticks' places.
+            The turns that are taken, by place and time.
         """
         number, time_ns = self._state["number"], self._state["time_ns"]
         values = [memory["number"] for memory in self._values.values()]
@@ -151,16 +184,21 @@ class Latch:
             )
             new = _Alarms(opens, ticks.time_ns, start_ns, opened_ns, shown)
             turns = list(self._turns(ticks, channel, over, new))
+            if self._silences:
+                self.turned = _turned(turns, self.over_ns)
         last, places = ticks.last, ticks.places
         is_left = is_open[last]
         for known, each in zip(values, shown, strict=True):
             known[places, _VALUE] = np.where(is_left, each[last], np.nan)
         number[places, _OPEN] = np.where(is_left, 1.0, np.nan)
-        time_ns[places, _START] = np.where(is_left, start_ns[last], NO_TIME_NS)
+        over_ns = np.full(len(places), NO_TIME_NS)
+        if self._silences:
+            over_ns = _last_over(ticks, was_open, self.over_ns, turns)
+        time_ns[places, _START] = np.where(is_left, start_ns[last], over_ns)
         time_ns[places, _OPENED] = np.where(is_left, opened_ns[last], NO_TIME_NS)
         if turns:
             self.has_open = bool(self.is_open.any())
-        return turns, is_left
+        return turns
 
     def _turns(
         self, ticks: Ticks, channel: NDArray[np.int32], over: _Alarms, new: _Alarms
@@ -201,3 +239,33 @@ class _Alarms:
     start_ns: NDArray[np.int64]
     opened_ns: NDArray[np.int64]
     shown: list[NDArray[np.float64]]
+
+
+def _turned(turns: list[Turn], over_ns: NDArray[np.int64]) -> Turned:
+    """Turns as columns.
+
+    Args:
+        turns: By place and time.
+        over_ns: int64[places], when the last one before them was over.
+    """
+    return Turned(
+        np.array([each.place for each in turns], np.int64),
+        np.array([each.time_ns for each in turns], np.int64),
+        np.array([each.channel for each in turns], np.int32),
+        np.array([each.is_open for each in turns], np.bool_),
+        np.array(
+            [over_ns[each.place] if each.is_open else each.opened_ns for each in turns], np.int64
+        ),
+    )
+
+
+def _last_over(
+    ticks: Ticks, was_open: NDArray[np.bool_], over_ns: NDArray[np.int64], turns: list[Turn]
+) -> NDArray[np.int64]:
+    """int64[p]: when the last alarm at each of the ticks' places was over, before and by turns."""
+    places = ticks.places
+    found = np.where(was_open[places], NO_TIME_NS, over_ns[places])
+    for each in turns:
+        if not each.is_open:
+            found[np.searchsorted(places, each.place)] = each.time_ns
+    return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headgate.config.derived import in_order
 from headgate.config.feed import FeedConfig
-from headgate.config.rule import RuleConfig
+from headgate.config.rule import RuleConfig, silencers_first
 from headgate.core.stretches import Stretches
 from streams.stages.arrays import NO_TIME_NS
 from streams.stages.blocks import number_of
@@ -23,6 +23,7 @@ from streams.stages.derive.formula import (
 )
 from streams.stages.derive.latch import Turn
 from streams.stages.derive.rule import Rule
+from streams.stages.derive.silence import Silence
 from streams.stages.derive.spans import Span
 from streams.stages.derive.ticks import Ticks
 
@@ -93,9 +94,17 @@ class Program:
     ) -> None:
         order = in_order({name: each.expression for name, each in feed.derived.items()})
         self._derived = [_DerivedChannel(feed_name, feed, name) for name in order]
-        self.rules = [
-            Rule(feed_name, feed, name, rule, looked_at.get(name)) for name, rule in rules.items()
-        ]
+        silencing = {name for rule in rules.values() for name in rule.suppressed_by}
+        by_name = {
+            name: Rule(
+                feed_name, feed, name, rules[name], looked_at.get(name), silences=name in silencing
+            )
+            for name in silencers_first({name: rule.suppressed_by for name, rule in rules.items()})
+        }
+        for name, rule in by_name.items():
+            if silencers := [by_name[each].silencer for each in rules[name].suppressed_by]:
+                rule.silence = Silence(silencers)
+        self.rules = list(by_name.values())
         self._formulas = [
             *(each.formula for each in self._derived),
             *(each.formula for each in self.rules),
@@ -158,13 +167,14 @@ class Program:
         turns: list[Turn] = []
         looked_at: dict[tuple[tuple[str, ...], int], _LookedAt] = {}
         for rule in self.rules:
+            rule.latch.begin()
             key = (rule.names, rule.formula.lasts_ns)
             if key not in looked_at:
                 looked_at[key] = _LookedAt(ticks, *key, named, self._known)
             every = looked_at[key]
             involved = rule.involved(every.part, every.held)
             rows = every.rows if involved is None else every.rows[involved]
-            if not len(rows):
+            if not len(rows) and not rule.may_be_silenced():
                 continue
             part = Ticks(ticks.place[rows], ticks.time_ns[rows], rule.formula.lasts_ns)
             its = {name: named[name].take(rows) for name in rule.formula.names}

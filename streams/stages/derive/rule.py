@@ -8,6 +8,7 @@ nor ends it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from streams.stages.arrays import NEVER_NS
 from streams.stages.blocks import number_of
 from streams.stages.derive.formula import Formula, Memory, Named, as_given
 from streams.stages.derive.latch import Found, Latch, Turn
+from streams.stages.derive.silence import Silence, Silencer
 from streams.stages.derive.ticks import Ticks
 
 _Any = TypeVar("_Any", bound=np.generic)
@@ -36,6 +38,27 @@ _NONE = np.empty(0, np.intp)
 _NEVER = Node("<", (Node("number", number=1.0), Node("number", number=0.0)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen at n ticks.
+
+    Attributes:
+        ticks: The ticks.
+        holds: bool[n], whether the condition holds.
+        over: bool[n], whether it is over, as far as that is known.
+        since_ns: int64[n], for how long the condition has held.
+        channel: int32[n], row of the channel that brought each tick about.
+        shown: float64[n] each, the values that the text would have.
+    """
+
+    ticks: Ticks
+    holds: NDArray[np.bool_]
+    over: NDArray[np.bool_]
+    since_ns: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    shown: list[NDArray[np.float64]]
+
+
 class Rule:
     """Works out one rule of one feed.
 
@@ -45,6 +68,7 @@ class Rule:
         name: The rule.
         rule: What it says.
         looked_at: When it is looked at; None: always.
+        silences: Whether its alarms silence other rules.
     """
 
     def __init__(
@@ -54,6 +78,8 @@ class Rule:
         name: str,
         rule: RuleConfig,
         looked_at: Stretches | None = None,
+        *,
+        silences: bool = False,
     ) -> None:
         #: Channels whose readings are looked at.
         self.names = rule.names
@@ -94,7 +120,10 @@ class Rule:
             name,
             number_of(feed_name, "rule", name),
             {each: number_of(feed_name, "rule", name, "text", each) for each in rule.shown},
+            silences=silences,
         )
+        #: What silences it, of the same places; None: nothing.
+        self.silence: Silence | None = None
 
     def involved(
         self, ticks: Ticks, held: Callable[[str], NDArray[np.float64]]
@@ -153,28 +182,76 @@ class Rule:
             known: What they had before.
             channel: int32[n], row of the channel that brought each tick about.
         """
-        holds, over, since, *shown = self.formula.work_out(ticks, named, known)
-        since_ns = np.rint(since * NS_PER_S).astype(np.int64)
-        is_on = self._is_for[ticks.place]
-        holds = holds & is_on
-        is_looked_at, broken_ns = is_on, np.full(len(ticks), NEVER_NS)
-        if self._looked_at is not None:
-            is_in, begin_ns, broken_ns = self._schedule(self._looked_at, ticks)
-            is_looked_at = is_on & is_in
-            # It is as if nobody had looked before.
-            since_ns = np.minimum(since_ns, ticks.time_ns - begin_ns)
-        opens = holds & is_looked_at & (since_ns >= self._for_ns)
-        ends = (over & ~holds) | ~is_looked_at
-        found = Found(opens, ends & ~opens, broken_ns, ticks.time_ns - since_ns, shown)
-        turns, is_open = self.latch.go_on(ticks, found, channel)
-        if self._holds is not None:
+        found = _Seen(ticks, np.empty(0, np.bool_), np.empty(0, np.bool_), _NONE, channel, [])
+        if len(ticks):
+            holds, over, since, *shown = self.formula.work_out(ticks, named, known)
+            holds = holds & self._is_for[ticks.place]
+            since_ns = np.rint(since * NS_PER_S).astype(np.int64)
+            found = _Seen(ticks, holds, over, since_ns, channel, shown)
+        turns = self._turn(found if self.silence is None else self._silenced(found, self.silence))
+        if self._holds is not None and len(ticks):
             places = ticks.places
-            is_busy = is_open | holds[ticks.last]
+            is_busy = self.latch.is_open[places] | found.holds[ticks.last]
             self._is_busy[places] = is_busy
             self._may_be_busy = bool(self._is_busy.any())
             # Of what is over nothing needs to be known, nor to be written down.
             self.formula.forget(places[~is_busy])
         return turns
+
+    def _turn(self, seen: _Seen) -> list[Turn]:
+        """The turns that follow from what was seen."""
+        ticks, since_ns = seen.ticks, seen.since_ns
+        if not len(ticks):
+            return []
+        is_looked_at, broken_ns = self._is_for[ticks.place], np.full(len(ticks), NEVER_NS)
+        if self._looked_at is not None:
+            is_in, begin_ns, broken_ns = self._schedule(self._looked_at, ticks)
+            is_looked_at = is_looked_at & is_in
+            # It is as if nobody had looked before.
+            since_ns = np.minimum(since_ns, ticks.time_ns - begin_ns)
+        if self.silence is not None:
+            is_silenced, free_ns = self.silence.at(ticks.place, ticks.time_ns)
+            is_looked_at = is_looked_at & ~is_silenced
+            since_ns = np.minimum(since_ns, ticks.time_ns - free_ns)
+        opens = seen.holds & is_looked_at & (since_ns >= self._for_ns)
+        ends = (seen.over & ~seen.holds) | ~is_looked_at
+        found = Found(opens, ends & ~opens, broken_ns, ticks.time_ns - since_ns, seen.shown)
+        return self.latch.go_on(ticks, found, seen.channel)
+
+    def _silenced(self, seen: _Seen, silence: Silence) -> _Seen:
+        """What was seen, and the times from which on it is silenced: an alarm ends there, too."""
+        place, time_ns, channel = silence.begun()
+        is_some = self.latch.is_open[place] | np.isin(place, seen.ticks.place)
+        place, time_ns, channel = place[is_some], time_ns[is_some], channel[is_some]
+        if not len(place):
+            return seen
+        ticks = seen.ticks
+        every, every_ns = (
+            np.concatenate([ticks.place, place]),
+            np.concatenate([ticks.time_ns, time_ns]),
+        )
+        is_more = np.arange(len(every)) >= len(ticks)
+        order = np.lexsort((is_more, every_ns, every))
+        every, every_ns, is_more = every[order], every_ns[order], is_more[order]
+        # Where there is a reading at that time it is seen there.
+        is_kept = np.ones(len(every), np.bool_)
+        is_kept[1:] = (every[1:] != every[:-1]) | (every_ns[1:] != every_ns[:-1])
+        order = order[is_kept]
+
+        def with_more(own: NDArray[_Any], more: NDArray[_Any]) -> NDArray[_Any]:
+            found: NDArray[_Any] = np.concatenate([own, more])[order]
+            return found
+
+        none, zero = np.zeros(len(place), np.bool_), np.zeros(len(place), np.int64)
+        unknown = np.full(len(place), np.nan)
+        return _Seen(
+            Ticks(every[is_kept], every_ns[is_kept], ticks.lasts_ns),
+            with_more(seen.holds, none),
+            with_more(seen.over, none),
+            with_more(seen.since_ns, zero),
+            with_more(seen.channel, channel),
+            [with_more(each, unknown) for each in seen.shown] or [unknown for _ in self._shown],
+        )
 
     def _schedule(
         self, looked_at: Stretches, ticks: Ticks
@@ -220,7 +297,18 @@ class Rule:
         none, all_ = np.zeros(len(some), np.bool_), np.ones(len(some), np.bool_)
         nothing = [np.full(len(some), np.nan) for _ in self._shown]
         found = Found(none, all_, np.full(len(some), NEVER_NS), until_ns[some], nothing)
-        return self.latch.go_on(ticks, found, channel[some])[0]
+        return self.latch.go_on(ticks, found, channel[some])
+
+    @property
+    def silencer(self) -> Silencer:
+        """What it is to rules that its alarms silence."""
+        return Silencer(self.latch, self._looked_at)
+
+    def may_be_silenced(self) -> bool:
+        """Whether an alarm that is open may end by what others have brought about."""
+        return (
+            self.silence is not None and self.latch.has_open and bool(len(self.silence.begun()[0]))
+        )
 
     @property
     def is_scheduled(self) -> bool:

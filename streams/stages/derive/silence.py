@@ -1,0 +1,127 @@
+"""When other rules' alarms silence a rule: while one of them is open at a place.
+
+Both are worked out of the same readings up to the same watermark, the others before it. So it does
+not matter how readings are cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.core.stretches import Stretches
+from streams.stages.arrays import NO_TIME_NS
+from streams.stages.derive.latch import Latch
+
+_NOWHERE = np.empty(0, np.int64)
+_NO_ROWS = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Silencer:
+    """A rule whose alarms silence another.
+
+    Attributes:
+        latch: Its alarms.
+        looked_at: When it is looked at; None: always.
+    """
+
+    latch: Latch
+    looked_at: Stretches | None
+
+    def at(
+        self, place: NDArray[np.int64], time_ns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Whether an alarm of it is open at n places and times; see ``Silence.at``."""
+        is_open = self.latch.is_open[place]
+        since_ns = np.where(is_open, self.latch.opened_ns[place], self.latch.over_ns[place])
+        turns = self.latch.turned
+        if turns is not None:
+            at = _latest(turns.place, turns.time_ns, place, time_ns)
+            # Before the first of a place's turns it is as that has found it.
+            first = np.searchsorted(turns.place, place)
+            is_turned = first < len(turns.place)
+            first = np.where(is_turned, first, 0)
+            is_turned &= turns.place[first] == place
+            is_open = np.where(is_turned, ~turns.is_open[first], is_open)
+            since_ns = np.where(is_turned, turns.before_ns[first], since_ns)
+            is_open = np.where(at < 0, is_open, turns.is_open[at])
+            since_ns = np.where(at < 0, since_ns, turns.time_ns[at])
+        if self.looked_at is not None:
+            # It is over when its schedule is, though that may not have been said yet.
+            is_in, _, until_ns = self.looked_at.at(since_ns)
+            has_ended = is_open & is_in & (until_ns <= time_ns)
+            is_open = is_open & ~has_ended
+            since_ns = np.where(has_ended, until_ns, since_ns)
+        return is_open, since_ns
+
+
+class Silence:
+    """What silences one rule.
+
+    Args:
+        silencers: The rules whose alarms do.
+    """
+
+    def __init__(self, silencers: Sequence[Silencer]) -> None:
+        self._silencers = silencers
+
+    def at(
+        self, place: NDArray[np.int64], time_ns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """How it is at n places and times.
+
+        Returns:
+            bool[n], whether it is silenced; and int64[n], where it is not, since when it is not any
+            more; ``NO_TIME_NS`` where it never was.
+        """
+        is_silenced = np.zeros(len(place), np.bool_)
+        free_ns = np.full(len(place), NO_TIME_NS)
+        for each in self._silencers:
+            is_open, since_ns = each.at(place, time_ns)
+            is_silenced |= is_open
+            # Of a clock that was set back it is not known when that was.
+            is_known = ~is_open & (since_ns <= time_ns)
+            np.maximum(free_ns, np.where(is_known, since_ns, NO_TIME_NS), out=free_ns)
+        return is_silenced, free_ns
+
+    def begun(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Where and when it is silenced by what has come last; places, times, and channels' rows.
+
+        Each place and time once, by place and time.
+        """
+        parts = [each.latch.turned for each in self._silencers]
+        turned = [part for part in parts if part is not None]
+        place = np.concatenate([_NOWHERE, *(each.place[each.is_open] for each in turned)])
+        time_ns = np.concatenate([_NOWHERE, *(each.time_ns[each.is_open] for each in turned)])
+        channel = np.concatenate([_NO_ROWS, *(each.channel[each.is_open] for each in turned)])
+        order = np.lexsort((time_ns, place))
+        place, time_ns, channel = place[order], time_ns[order], channel[order]
+        is_new = np.ones(len(place), np.bool_)
+        is_new[1:] = (place[1:] != place[:-1]) | (time_ns[1:] != time_ns[:-1])
+        return place[is_new], time_ns[is_new], channel[is_new]
+
+
+def _latest(
+    place: NDArray[np.int64],
+    time_ns: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    asked_ns: NDArray[np.int64],
+) -> NDArray[np.intp]:
+    """intp[n]: the latest of some rows, by place and time, up to each place and time asked for.
+
+    -1 where there is none of the place.
+    """
+    known = len(place)
+    every = np.concatenate([place, asked])
+    is_asked = np.arange(len(every)) >= known
+    order = np.lexsort((is_asked, np.concatenate([time_ns, asked_ns]), every))
+    at = np.maximum.accumulate(np.where(order < known, order, -1))
+    found = np.empty(len(every), np.intp)
+    found[order] = at
+    found = found[known:]
+    is_other = (found >= 0) & (place[found] != asked) if known else np.zeros(len(asked), np.bool_)
+    return np.where(is_other, -1, found)
