@@ -44,6 +44,7 @@ _RULES = {
     },
     "turn": {"feed": "press", "when": "delta(force) < 0", "severity": "minor"},
     "shift": {"feed": "press", "when": "force > 25", "during": "shifts", "clear": "force < 5"},
+    "slow": {"feed": "press", "when": "stroke >= 0", "suppressed_by": ["shift", "turn"]},
 }
 #: In the first seconds of the presses' time.
 _SCHEDULES = {

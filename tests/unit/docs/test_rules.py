@@ -11,7 +11,7 @@ from headgate.testing.cases import play_case
 from tests.unit.docs.test_docs import ROOT
 
 _PAGE = (ROOT / "docs/rules.md").read_text()
-_FIRST, _TWELVE = re.findall(r"```toml\n(.*?)```", _PAGE, re.DOTALL)
+_FIRST, _SUPPRESSED, _TWELVE = re.findall(r"```toml\n(.*?)```", _PAGE, re.DOTALL)
 _SINK = '\n[sink.local]\ntype = "local_store"\n'
 
 
@@ -32,6 +32,13 @@ def test_the_twelve_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "headgate.toml").write_text(_TWELVE + _SINK)
 
     assert len(load_config(tmp_path / "headgate.toml").rule) == 12
+
+
+def test_those_that_are_suppressed_can_be_used(tmp_path: Path) -> None:
+    """And suppress one another in no circle."""
+    (tmp_path / "headgate.toml").write_text(_SUPPRESSED + _SINK)
+
+    assert [*load_config(tmp_path / "headgate.toml").rule] == ["off", "no_flow", "no_pressure"]
 
 
 def test_every_key_is_told_with_its_default() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.config.rule import RuleConfig, silencers_first
+from headgate.config.rule import RuleConfig, rule_problems, silencers_first
 from headgate.core.clock import NS_PER_S
 from headgate.core.results import Alarm
 from headgate.core.stretches import Stretches
@@ -173,6 +173,20 @@ def test_one_whose_schedule_has_ended_suppresses_nothing_more() -> None:
 
     for one_by_one in (False, True):
         assert _turns(rows, one_by_one=one_by_one) == [(True, 30, 40)]
+
+
+def test_none_suppresses_itself() -> None:
+    """Nor by way of others, of which one is told; whoever names such a one is well."""
+    rules = {
+        "a": {"feed": "f", "when": "x > 1", "suppressed_by": "b"},
+        "b": {"feed": "f", "when": "x > 1", "suppressed_by": ["c"]},
+        "c": {"feed": ["f", "g"], "when": "x > 1", "suppressed_by": ["b"]},
+    }
+    channels = {"channels": {"x": {}}}
+
+    (problem,) = rule_problems(rules, {"f": channels, "g": channels})
+    assert problem.key == ("b", "suppressed_by")
+    assert problem.what.startswith("suppresses itself")
 
 
 def test_rules_stand_behind_those_that_suppress_them() -> None:
