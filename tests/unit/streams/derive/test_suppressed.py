@@ -173,6 +173,32 @@ def test_one_whose_schedule_has_ended_suppresses_nothing_more() -> None:
 
     for one_by_one in (False, True):
         assert _turns(rows, one_by_one=one_by_one) == [(True, 30, 40)]
+    # Not even that it has ended, for the watermark is not there yet.
+    assert _turns([(0, 25.0, "y", 1.0), (0, 31.0, "x", 9.0)]) == [(True, 30, 31)]
+
+
+def test_what_was_over_before_another_begins_is_still_known() -> None:
+    """Though both come with the same readings."""
+    line = _line(_rules(max_age="1h"))
+    line.take([(0, 1.0, "y", 1.0), (0, 2.0, "x", 9.0), (0, 5.0, "y", 0.0), (0, 9.0, "z", 0.0)])
+    line.restart()
+    line.take([(0, 7.0, "x", 9.0), (0, 8.0, "y", 1.0)])
+    line.end()
+
+    assert seconds(_of(line.alarms, "pump")) == [(True, 5, 7), (False, 5, 8)]
+
+
+def test_a_clock_that_is_set_back_knows_nothing_of_what_is_to_come() -> None:
+    """That the other is over then says nothing of now."""
+    line = _line(_rules(max_age="1h"))
+    line.take([(0, 5.0, "y", 1.0), (0, 9.0, "y", 0.0)])
+    line.end()
+    line.deriver.go_back(np.arange(len(line.table), dtype=np.int32))
+    line.newest.clear()
+    line.take([(0, 3.0, "x", 9.0), (0, 4.0, "x", 9.0)])
+    line.end()
+
+    assert seconds(_of(line.alarms, "pump")) == [(True, 3, 3)]
 
 
 def test_none_suppresses_itself() -> None:
