@@ -174,7 +174,7 @@ def test_one_whose_schedule_has_ended_suppresses_nothing_more() -> None:
     for one_by_one in (False, True):
         assert _turns(rows, one_by_one=one_by_one) == [(True, 30, 40)]
     # Not even that it has ended, for the watermark is not there yet.
-    assert _turns([(0, 25.0, "y", 1.0), (0, 31.0, "x", 9.0)]) == [(True, 30, 31)]
+    assert _turns([(0, 25.0, "y", 1.0), (0, 31.0, "x", 9.0)]) == [(True, 31, 31)]
 
 
 def test_what_was_over_before_another_begins_is_still_known() -> None:
