@@ -210,6 +210,7 @@ class _One:
             "min": min,
             "max": max,
             "std": statistics.pstdev,
-            "median": statistics.median,
+            # The sum of the two in the middle may be too large for a number, though they are not.
+            "median": lambda values: 2 * statistics.median(value / 2 for value in values),
         }
         return float(of[what](values))

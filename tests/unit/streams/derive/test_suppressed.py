@@ -208,7 +208,7 @@ def test_none_suppresses_itself() -> None:
         "b": {"feed": "f", "when": "x > 1", "suppressed_by": ["c"]},
         "c": {"feed": ["f"], "when": "x > 1", "suppressed_by": ["b"]},
     }
-    channels = {"channels": {"x": {}}}
+    channels: dict[str, object] = {"channels": {"x": {}}}
 
     (problem,) = rule_problems(rules, {"f": channels})
     assert problem.key == ("b", "suppressed_by")
