@@ -127,9 +127,8 @@ class PassingTime:
         self._in_thread = in_thread
         self._limit = limit
 
-    async def advance(self, now_ns: int) -> Results:
-        """``Pipeline.advance``, of all silent devices together or, after a death, of each alone."""
-        quiet = self._pipeline.quiet(now_ns)
+    async def advance(self, now_ns: int, quiet: NDArray[np.int32]) -> Results:
+        """``Pipeline.advance``, of these devices together or, after a death, of each alone."""
         if self._in_flight.is_alone and len(quiet):
             return joined([await self._advance_one(now_ns, row) for row in quiet.tolist()])
         if not len(quiet):

@@ -20,7 +20,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from connectors.logs.configured import consumer_group, topic
 from headgate.config.schema import Config
@@ -47,6 +49,7 @@ from headgate.core.stage import Rejected
 from headgate.core.telemetry import Telemetry
 from headgate.core.watchdog import Watchdog
 from streams.pipeline import Pipeline
+from streams.process.awaited import Awaited
 from streams.process.concerned import ConcernedDevices
 from streams.process.events import Event, Message, spans
 from streams.process.hearing import Hearing
@@ -58,7 +61,7 @@ from streams.process.refusals import Refusals
 from streams.process.route import Route
 from streams.process.snapshots import Snapshots
 from streams.process.state import Placement
-from streams.results import Results, joined
+from streams.results import Results
 from streams.stages.watermark.presence import PresenceReport
 
 _logger = structlog.get_logger()
@@ -144,6 +147,7 @@ class Worker:
         """Work with this pipeline, of which nothing is known yet, from now on."""
         config = self._config
         self._pipeline = pipeline
+        self._awaited = Awaited()
         self._channels: ChannelTable = pipeline.channels
         self._concerned = ConcernedDevices(self._channels)
         self._reader = RecordReader(
@@ -227,10 +231,10 @@ class Worker:
         """Take up new partitions, close the windows of silent devices, and snapshot; often."""
         await self._settle_assignment()
         now_ns = self._clock.monotonic_ns()
-        results = joined([])
-        if len(self._pipeline.quiet(now_ns)):
-            await self._wait_for_the_unheard(now_ns)
-            results = await self._passing.advance(now_ns)
+        quiet = self._awaited.among(self._pipeline.quiet(now_ns))
+        if len(quiet):
+            quiet = await self._without_waiting(quiet, now_ns)
+        results = await self._passing.advance(now_ns, quiet)
         if self._presence.tell(now_ns, self._pipeline.presence):
             self._telemetry.open_rows.set(self._pipeline.open_rows())
         self._keeper.touch(results.settled, results.derived)
@@ -388,6 +392,7 @@ class Worker:
         batches, refused, done = self._reader.readings(events)
         batch = self._keeper.without_applied(concat(batches, self._channels))
         self._snapshots.readings += len(batch)
+        self._awaited.heard(batch.device)
         # That they come too late for rules would be otherwise in a replay: write it down first.
         await self._snapshots.write_moved(self._pipeline.overtaken(batch), self.next_offsets)
         return partial(self._pipeline.process, batch), f"{len(batch)} readings", refused, done
@@ -431,24 +436,19 @@ class Worker:
         at, refusal = self._refusals.of_record(message, error, _POISON_BYTES)
         return {at: [refusal]}
 
-    async def _wait_for_the_unheard(self, now_ns: int) -> None:
-        """Keep devices from being silent whose readings may be on their way."""
-        quiet = self._pipeline.quiet(now_ns)
+    async def _without_waiting(self, quiet: NDArray[np.int32], now_ns: int) -> NDArray[np.int32]:
+        """Of devices of which time has something to say, those of which nothing is on its way."""
         for rows, heard_ns in self._hearing.heard(quiet, self._channels.devices, now_ns):
             self._pipeline.keep_waiting(rows, heard_ns)
         quiet = self._pipeline.quiet(now_ns)
         partitions = self._placement.partition[quiet]
-        ours = {*partitions.tolist()} & self.next_offsets.keys()
-        if not ours:
-            return
         try:
-            ends = await self._ends(ours)
+            ours = {*partitions.tolist()} & self.next_offsets.keys()
+            ends = await self._ends(ours) if ours else {}
         except TransientError:
             self._pipeline.keep_waiting(quiet, now_ns)
-            return
-        for partition, (_, end) in ends.items():
-            if end > self.next_offsets[partition]:
-                self._pipeline.keep_waiting(quiet[partitions == partition], now_ns)
+            quiet, partitions, ends = quiet[:0], partitions[:0], {}
+        return self._awaited.passed(quiet, partitions, ends, self.next_offsets)
 
     async def _snapshot_some(self) -> None:
         covered = await self._snapshots.write_some(self.next_offsets)

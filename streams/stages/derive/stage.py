@@ -471,7 +471,8 @@ class Deriver:
         device, rows = self._breaks.peek(devices)
         np.minimum.at(self._due_ns, device, rows["time_ns"] - 1)
         # What ends when the watermark is there has been so before it.
-        until_ns = self._scheduled.due_ns(devices) - 1
+        until_ns = self._scheduled.due_ns(devices)
+        until_ns -= until_ns < NEVER_NS
         self._due_ns[devices] = np.minimum(self._due_ns[devices], until_ns)
 
     def _extend(self) -> None:

@@ -39,11 +39,17 @@ class SeldomLane(Lane):
         self.start()
 
     async def reading(
-        self, second: float, value: float, channel: str = "x", quality: int = 0
+        self,
+        second: float,
+        value: float,
+        channel: str = "x",
+        *,
+        quality: int = 0,
+        device: str = "d",
     ) -> None:
-        """A reading of the one device."""
+        """A reading of the one device, or of another."""
         table = ChannelTable()
-        row = table.row(Channel("f", "d", "f", channel, "", (), ()))
+        row = table.row(Channel("f", device, "f", channel, "", (), ()))
         batch = Batch.from_columns(
             table, [round(second * NS_PER_S)], [row], [value], quality=[quality]
         )
@@ -56,6 +62,11 @@ class SeldomLane(Lane):
         for hour in range(-3, 0):
             await self.reading(hour * _HOUR, 20)
             await self.pass_by(_HOUR)
+
+    async def wait_in_log(self, count: int) -> None:
+        """Let so many records stand in the log that nobody brings."""
+        at = TopicPartition(topic(self.config, READINGS), 0)
+        await self.log.append_many({at: [Record(b"") for _ in range(count)]})
 
     async def again(self) -> None:
         """A new process, to which everything is brought again."""
@@ -166,10 +177,36 @@ async def test_devices_whose_readings_may_wait_are_waited_for(lane: SeldomLane) 
     """More stands in the log than has been worked on."""
     await lane.hourly()
     await lane.reading(100, 90)
-    at = TopicPartition(topic(lane.config, READINGS), 0)
-    await lane.log.append_many({at: [Record(b"") for _ in range(9)]})
+    await lane.wait_in_log(9)
     await lane.pass_by(60)
 
+    assert not await lane.alarms()
+
+
+async def test_but_not_until_nothing_waits_at_all(lane: SeldomLane) -> None:
+    """Others send all the time, so that something always stands in the log."""
+    await lane.hourly()
+    await lane.reading(100, 90)
+    await lane.wait_in_log(9)
+    await lane.pass_by(6)
+    for second in range(5):
+        await lane.wait_in_log(1)
+        await lane.reading(100 + second, 20, device="e")
+        assert not await lane.alarms()
+        await lane.pass_by(0.25)
+
+    assert await lane.alarms() == [(True, 100, 100)]
+
+
+async def test_what_was_awaited_is_so_anew_once_something_has_come(lane: SeldomLane) -> None:
+    """What stood in the log before that does not count."""
+    await lane.hourly()
+    await lane.reading(100, 20)
+    await lane.wait_in_log(5)
+    await lane.pass_by(6)
+    await lane.reading(101, 90)
+    await lane.wait_in_log(5)
+    await lane.pass_by(6)
     assert not await lane.alarms()
 
 
