@@ -19,7 +19,7 @@ from headgate.config.schema import Config
 from headgate.core.clock import Clock
 from headgate.core.telemetry import Telemetry
 from headgate.demo.processes import free_port
-from tests.processes import end
+from tests.processes import end, pause
 from tests.services import require
 
 _HOW = "install mosquitto (on Debian: apt-get install mosquitto)"
@@ -98,7 +98,7 @@ class Mosquitto:
     def pause(self) -> None:
         """Stop answering."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        pause(self._process.pid)
 
     def resume(self) -> None:
         """Answer again."""

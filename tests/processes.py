@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -48,6 +49,21 @@ def kill_below(pid: int | None = None) -> int:
             continue
     psutil.wait_procs(below, timeout=5)
     return len(below)
+
+
+def pause(pid: int) -> None:
+    """``SIGSTOP``, and wait until all threads stand still: some run for a while after it."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(map(_stands_still, _threads(pid))), "a process to stand still", 10)
+
+
+def _threads(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
+def _stands_still(thread: Path) -> bool:
+    # Behind the name, which may have anything in it.
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
 
 
 def is_running(pid: int) -> bool:

@@ -38,6 +38,7 @@ class Entry:
     Attributes:
         command: As it is now.
         is_sending: It may have been handed to the broker, and nobody knows yet what came of it.
+        is_handed_over: It has been: a message may be its answer.
         is_done: Nothing more is expected of it.
         is_logged: The log has it as it is now.
         answer_topic: Where its answer is expected; empty where none is.
@@ -48,6 +49,7 @@ class Entry:
 
     command: Command
     is_sending: bool = False
+    is_handed_over: bool = False
     is_done: bool = False
     is_logged: bool = False
     answer_topic: str = ""
@@ -74,6 +76,7 @@ class CommandMemory:
         self._since: dict[str, int] = {}
         self._windows: dict[str, Window] = {}
         self._is_changed = False
+        self._writing: asyncio.Future[None] | None = None
 
     def touch(self) -> None:
         """It has changed."""
@@ -138,8 +141,8 @@ class CommandMemory:
             return
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             _logger.warning(
-                "What is remembered of commands can't be read; those of the last seconds may be "
-                "given again, under the same ids.",
+                "What is remembered of commands can't be read; what has opened by now commands "
+                "nothing.",
                 file=str(self._path),
                 error=str(error),
             )
@@ -150,16 +153,24 @@ class CommandMemory:
         Raises:
             TransientError: It is not.
         """
+        if self._writing is not None:
+            # Somebody was cancelled while he waited for it; two would write to one file.
+            await asyncio.wait({self._writing})
+            self._is_changed |= self._writing.exception() is not None
+            self._writing = None
         if not self._is_changed:
             return
         self._is_changed = False
         # Put together here: while it is written it may change.
         content = orjson.dumps(self._written())
+        writing = asyncio.to_thread(write_whole, self._path, content)
+        self._writing = asyncio.ensure_future(writing)
         try:
-            await asyncio.to_thread(write_whole, self._path, content)
+            await asyncio.shield(self._writing)
         except OSError as error:
             self._is_changed = True
             raise TransientError(f"{self._path}: {error.strerror or error}") from error
+        self._writing = None
 
     def _written(self) -> dict[str, Any]:
         return {

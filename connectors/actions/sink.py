@@ -52,6 +52,7 @@ from headgate.core.commands import (
     INTERRUPTED,
     LATE,
     NO_ANSWER,
+    NOT_ALLOWED,
     PASSED_OVER,
     REFUSED,
     SENT,
@@ -88,6 +89,7 @@ class ActionsSink:
         telemetry: Counts commands.
         file: Where commands are remembered; None: in ``gateway.data_dir``.
         on_change: Called with each command when its state has changed.
+        suffix: Of its client ids: no two connections to a broker have the same.
     """
 
     name = ACTIONS
@@ -104,12 +106,14 @@ class ActionsSink:
         *,
         file: Path | None = None,
         on_change: Callable[[Command], None] = lambda _command: None,
+        suffix: str = ACTIONS,
     ) -> None:
         self._config = config
         self._log = log
         self._clock = clock
         self._telemetry = telemetry
         self._on_change = on_change
+        self._suffix = suffix
         path = config.gateway.data_dir / f"forward-{ACTIONS}.commands"
         self._memory = CommandMemory(file or path)
         # Of actions that send: by name, the source whose broker they send to.
@@ -202,7 +206,8 @@ class ActionsSink:
         if memory.says_nothing_new(name, told):
             memory.note(name, command_id, told)
             return None
-        if told.changed_ns < memory.since_ns(name, now_ns) - action.max_age:
+        began_ns = told.changed_ns if told.opened_ns is None else told.opened_ns
+        if began_ns < memory.since_ns(name, now_ns):
             return None  # nobody was there to ask for anything
         command = command_of(name, action, self._config.actions, told, now_ns)
         if command.state == ASKED:
@@ -278,7 +283,8 @@ class ActionsSink:
         elif self._clock.wall_ns() >= entry.deadline_ns:
             source = self._sources.get(entry.command.action)
             connection = None if source is None else self._connections[source]
-            if connection is None or connection.generation != entry.generation:
+            is_heard = connection is not None and not connection.trouble
+            if connection is None or not is_heard or connection.generation != entry.generation:
                 detail = "nobody listened for a part of the time that the answer may take"
                 self._fails(entry, UNHEARD, detail)
             else:
@@ -290,6 +296,11 @@ class ActionsSink:
             entry.is_done = True
             detail = "the action was taken out of the file, or made a dry run"
             self._becomes(entry, state=PASSED_OVER, reason=DRY_RUN, detail=detail)
+            return
+        if not self._config.actions.allows(command.topic):
+            entry.is_done = True
+            detail = "[actions] topics don't allow its topic any more"
+            self._becomes(entry, state=PASSED_OVER, reason=NOT_ALLOWED, detail=detail)
             return
         connection = self._connections[self._sources[command.action]]
         if not connection.trouble:
@@ -307,6 +318,7 @@ class ActionsSink:
     ) -> None:
         command = entry.command
         entry.generation = connection.generation
+        entry.is_handed_over = True
         try:
             odd = await connection.publish_once(
                 command.topic,
@@ -318,7 +330,7 @@ class ActionsSink:
                 correlation=command.id.encode(),
             )
         except NotSentError:
-            entry.is_sending = False
+            entry.is_sending = entry.is_handed_over = False
             self._memory.touch()
         except RefusedError as error:
             self._fails(entry, REFUSED, str(error))
@@ -332,6 +344,8 @@ class ActionsSink:
         entry.is_sending = False
         if entry.command.state == ANSWERED:
             return  # faster than the broker's own word
+        if action.answer is not None and not entry.answer_topic:
+            odd = odd or "its answer is not waited for: a name in that topic has no value"
         self._becomes(entry, state=SENT, sent_ns=now_ns, detail=odd)
         entry.deadline_ns = now_ns + action.timeout
         entry.is_done = not entry.answer_topic
@@ -364,6 +378,7 @@ class ActionsSink:
             settings,
             self._config.gateway.name,
             self._clock,
+            suffix=self._suffix,
             key=source_key(self._config, source),
             answers=list(united(dict.fromkeys(filters))),
             on_answer=self._take_answer,
@@ -391,8 +406,7 @@ class ActionsSink:
         """The command that a message answers; None where it is none that is known."""
         for entry in self._memory.entries.values():
             command = entry.command
-            may_answer = entry.is_sending or command.state in (SENT, FAILED)
-            if at != entry.answer_topic or command.answered_ns or not may_answer:
+            if at != entry.answer_topic or command.answered_ns or not entry.is_handed_over:
                 continue
             name = command.id.encode()
             if name == correlation or (entry.needs_id and name in payload):

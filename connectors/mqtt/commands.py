@@ -52,6 +52,7 @@ class CommandConnection(Connection):
         settings: Which broker.
         gateway: The gateway's name.
         clock: Source of time.
+        suffix: Of its client id.
         key: Where the configuration has the settings.
         answers: Topic filters of answers.
         on_answer: Called with topic, payload, its beginning if it is long, and correlation data of
@@ -64,6 +65,7 @@ class CommandConnection(Connection):
         gateway: str,
         clock: Clock,
         *,
+        suffix: str,
         key: str,
         answers: Sequence[str] = (),
         on_answer: Callable[[str, bytes, bytes], None],
@@ -72,7 +74,7 @@ class CommandConnection(Connection):
         own = settings.model_copy(update={"shared_group": None})
         super().__init__(
             own,
-            results_client_id(settings, gateway, "actions"),
+            results_client_id(settings, gateway, suffix),
             clock,
             key=key,
             on_messages=self._take,
@@ -120,8 +122,8 @@ class CommandConnection(Connection):
             RefusedError: The broker does not take it.
             UnconfirmedError: It has not said so.
         """
-        if self.trouble:
-            raise NotSentError(self.trouble)
+        if self.trouble or self._socket is None:
+            raise NotSentError(self.trouble or "not connected")
         properties: Properties | None = None
         if self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import secrets
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from headgate.config.action import ActionConfig
     from headgate.config.schema import Config
     from headgate.core.commands import Command
+
+
+#: How much longer than a command may take is waited for what became of it, s.
+_LIMIT_S = 30.0
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
@@ -138,15 +143,18 @@ def _point(args: argparse.Namespace, config: Config, action: ActionConfig, now_n
 
 async def _send(config: Config, name: str, action: ActionConfig, point: Point) -> Command:
     """What became of it: it is sent as a gateway does that has this action only."""
+    from connectors.actions.asking import answer_topic
     from connectors.actions.sink import ActionsSink
     from connectors.logs.configured import open_existing_log
-    from headgate.core.clock import SystemClock
+    from headgate.core.clock import NS_PER_S, SystemClock
     from headgate.core.commands import ASKED, SENT
+    from headgate.core.errors import TransientError
     from headgate.core.logging import configure_logging
     from headgate.core.telemetry import Telemetry
 
     configure_logging("error", config.logging.format)
     live = action.model_copy(update={"dry_run": False})
+    limit_s = (action.max_age + action.timeout) / NS_PER_S + _LIMIT_S
     one = config.model_copy(update={"action": {name: live}})
     clock = SystemClock()
     log = await open_existing_log(config, clock)
@@ -159,13 +167,22 @@ async def _send(config: Config, name: str, action: ActionConfig, point: Point) -
             Telemetry(clock),
             file=Path(folder) / "commands",
             on_change=last.put_nowait,
+            # The gateway may run, and have the other.
+            suffix=f"action-test-{secrets.token_hex(4)}",
         )
         try:
             await sink.start()
             await sink.write([point])
             while True:
-                command = await last.get()
-                if command.state != ASKED and (command.state != SENT or action.answer is None):
+                try:
+                    async with asyncio.timeout(limit_s):
+                        command = await last.get()
+                except TimeoutError:
+                    raise TransientError(
+                        f"nothing became of the command for {limit_s:.0f} s; is the log there?"
+                    ) from None
+                is_waited_for = answer_topic(live, command, config.gateway.name) != ""
+                if command.state != ASKED and (command.state != SENT or not is_waited_for):
                     return command
         finally:
             await sink.stop()

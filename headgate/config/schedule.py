@@ -63,6 +63,10 @@ class SpanConfig(Table):
     @classmethod
     def _is_time(cls, text: str) -> str:
         _local_ns(text)
+        if ":" not in text:
+            raise ValueError(
+                f'expected a time of day too, such as "{text} 06:00"; whole days are dates'
+            )
         return text
 
     @model_validator(mode="after")
@@ -164,12 +168,25 @@ class ScheduleConfig(Table):
         return is_day
 
 
-def stretches_of(name: str, schedules: Mapping[str, ScheduleConfig]) -> Stretches:
-    """The times that a schedule has; none of them leaves itself out by others."""
-    own = schedules[name].own
-    for other in schedules[name].except_:
-        own = own.without(stretches_of(other, schedules))
-    return own
+def stretches_of(
+    name: str,
+    schedules: Mapping[str, ScheduleConfig],
+    known: dict[str, Stretches] | None = None,
+) -> Stretches:
+    """The times that a schedule has; none of them leaves itself out by others.
+
+    Args:
+        name: Which.
+        schedules: All.
+        known: Those of others, as far as they are worked out.
+    """
+    known = {} if known is None else known
+    if name not in known:
+        own = schedules[name].own
+        for other in schedules[name].except_:
+            own = own.without(stretches_of(other, schedules, known))
+        known[name] = own
+    return known[name]
 
 
 def looked_at(
@@ -185,10 +202,11 @@ def looked_at(
     named, left_out = [*during], [*but]
     if not named and not left_out:
         return None
-    found = Stretches.always()
+    found, known = Stretches.always(), dict[str, Stretches]()
     if named:
-        found = Stretches.any_of([stretches_of(each, schedules) for each in named])
-    return found.without(Stretches.any_of([stretches_of(each, schedules) for each in left_out]))
+        found = Stretches.any_of([stretches_of(each, schedules, known) for each in named])
+    but_these = [stretches_of(each, schedules, known) for each in left_out]
+    return found.without(Stretches.any_of(but_these))
 
 
 class ScheduleProblem(NamedTuple):

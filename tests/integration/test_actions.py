@@ -131,7 +131,11 @@ class _Acting:
 
 
 @asynccontextmanager
-async def _acting(config: Config) -> AsyncIterator[_Acting]:
+async def _acting(config: Config, *, is_new: bool = False) -> AsyncIterator[_Acting]:
+    """Its action is as old as the world, unless it is new."""
+    memory = config.gateway.data_dir / "forward-actions.commands"
+    if not is_new and not memory.exists():
+        await _has_long_been_there(config)
     acting = _Acting(config)
     await acting.log.start()
     await acting.log.ensure_topics(topic_specs(config))
@@ -378,6 +382,49 @@ async def test_what_a_broker_does_not_confirm_is_never_sent_again(
     assert "cmd/a/p2" not in broker.log()
 
 
+async def test_a_topic_that_is_not_allowed_any_more_gets_no_command(
+    make_mosquitto: MakeMosquitto, tmp_path: Path
+) -> None:
+    """Though it was asked for while it was."""
+    broker = make_mosquitto()
+    broker.stop()
+    async with _acting(_config(tmp_path, broker.port)) as acting:
+        await acting.take(_alarm())
+        await acting.until("asked")
+    broker.start()
+    config = _config(tmp_path, broker.port, old='["cmd/+/+"]', new='["cmd/+/+/set", "cmd/b/+"]')
+    with CommandedDevice(broker.port) as device:
+        async with _acting(config) as acting:
+            passed = (await acting.until("asked", "passed_over not_allowed"))[-1]
+        assert not device.taken
+
+    assert "any more" in passed.detail
+
+
+async def test_what_comes_before_it_is_sent_is_no_answer(
+    mosquitto: Mosquitto,
+    device: CommandedDevice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though a message needs no id to be one: it comes once it is noted that it will be sent."""
+    more = f'{_ANSWER}payload = "stop"\ntimeout = "1s"'
+    async with _acting(_config(tmp_path, mosquitto.port, more)) as acting:
+        save, unmatched = acting.memory.save, acting.telemetry.unmatched_answers
+
+        async def saved() -> None:
+            await save()
+            if any(each.is_sending for each in acting.entries) and not unmatched._value.get():
+                device.say("said/p1", b"done")
+                await until(lambda: unmatched._value.get() == 1)
+
+        monkeypatch.setattr(acting.memory, "save", saved)
+        await acting.take(_alarm())
+        await acting.until_states({"p1": "failed no_answer"})
+
+    assert len(device.taken) == 1
+
+
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_what_the_broker_refuses_has_failed(
     make_mosquitto: MakeMosquitto, tmp_path: Path, qos: int
@@ -530,7 +577,7 @@ async def test_a_kill_while_it_is_sent_is_told_and_nothing_is_sent_twice(
     memory.load()
     one, two, three = memory.entries.values()
     one.command, one.is_sending = replace(one.command, state="asked", sent_ns=0), True
-    two.command = replace(two.command, state="asked", sent_ns=0)
+    two.command, two.is_handed_over = replace(two.command, state="asked", sent_ns=0), False
     three.deadline_ns = three.command.sent_ns
     memory.touch()
     await memory.save()
@@ -548,9 +595,10 @@ async def test_a_kill_while_it_is_sent_is_told_and_nothing_is_sent_twice(
 async def test_what_was_there_before_the_action_asks_for_nothing(
     mosquitto: Mosquitto, device: CommandedDevice, tmp_path: Path
 ) -> None:
-    """A new action reads all that the log has."""
-    async with _acting(_config(tmp_path, mosquitto.port)) as acting:
-        await acting.take(_alarm("p1", ago_s=3600), _alarm("p2"))
+    """A new action reads all that the log has. That it is over now changes nothing."""
+    async with _acting(_config(tmp_path, mosquitto.port), is_new=True) as acting:
+        before = _alarm("p3", ago_s=1)
+        await acting.take(_alarm("p1", ago_s=3600), before, _over(before), _alarm("p2"))
         await acting.until("asked", "sent")
 
     assert [each.topic for each in device.taken] == ["cmd/a/p2"]
@@ -559,13 +607,14 @@ async def test_what_was_there_before_the_action_asks_for_nothing(
 async def test_a_memory_that_is_broken_is_told_and_left(
     mosquitto: Mosquitto, device: CommandedDevice, tmp_path: Path
 ) -> None:
-    """The ids are the same, so a device that keeps them loses nothing."""
+    """Nobody knows what was sent, so what has opened before commands nothing again."""
     config, alarm = _config(tmp_path, mosquitto.port), _alarm()
-    for count in (1, 2):
-        async with _acting(config) as acting:
-            await acting.take(alarm)
-            await until(lambda count=count: len(device.taken) == count)  # type: ignore[misc]
-        (tmp_path / "data/forward-actions.commands").write_text("{")
-    first, second = device.taken
+    async with _acting(config) as acting:
+        await acting.take(alarm)
+        await until(lambda: len(device.taken) == 1)
+    (tmp_path / "data/forward-actions.commands").write_text("{")
+    async with _acting(config) as acting:
+        await acting.take(alarm, _alarm("p2"))
+        await until(lambda: len(device.taken) == 2)
 
-    assert first.json == second.json
+    assert [each.topic for each in device.taken] == ["cmd/a/p1", "cmd/a/p2"]

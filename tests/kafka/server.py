@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.processes import end
+from tests.processes import end, pause
 
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 10
@@ -75,7 +75,7 @@ class KafkaServer:
     def pause(self) -> None:
         """Stop answering, as a broker on a hung disk does."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        pause(self.process.pid)
 
     def resume(self) -> None:
         """Answer again."""

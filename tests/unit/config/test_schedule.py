@@ -100,7 +100,7 @@ def test_spans_are_once() -> None:
     """As texts, or as TOML writes times; to the second."""
     spans = [
         {"from": "2026-08-03T06:00", "to": datetime(2026, 8, 14, 18)},  # noqa: DTZ001
-        {"from": "2026-08-10", "to": "2026-08-20T00:00:30"},
+        {"from": "2026-08-10 00:00", "to": "2026-08-20T00:00:30"},
     ]
 
     assert _stretches("2026-01-01", "2027-01-01", spans=spans) == ["08-03T06:00+02/08-20T00:00+02"]
