@@ -118,6 +118,18 @@ def test_others_are_left_out() -> None:
     ) == ["01-06T06:00+01/01-06T14:00+01", "01-08T06:00+01/01-08T14:00+01"]
 
 
+@pytest.mark.timeout(60)
+def test_however_many_leave_one_another_out_each_is_worked_out_once() -> None:
+    """Two to the number of them otherwise."""
+    names = [f"s{number:02}" for number in range(40)]
+    others: dict[str, object] = {
+        name: {"dates": "2026-01-06", "except": names[at + 1 :]} for at, name in enumerate(names)
+    }
+
+    # Each but the last leaves out that, which has the same day.
+    assert _stretches("2026-01-06", "2026-01-07", others, days="mon-sun", **{"except": names}) == []
+
+
 def test_what_names_no_schedule_is_always() -> None:
     """And what only leaves some out is all the rest."""
     schedules = {"odd": ScheduleConfig.model_validate({"days": "mon"})}
