@@ -90,6 +90,8 @@ class ActionsSink:
         file: Where commands are remembered; None: in ``gateway.data_dir``.
         on_change: Called with each command when its state has changed.
         suffix: Of its client ids: no two connections to a broker have the same.
+        since_ns: Since when there are actions that are not remembered, ns since 1970 UTC; None:
+            since now.
     """
 
     name = ACTIONS
@@ -107,6 +109,7 @@ class ActionsSink:
         file: Path | None = None,
         on_change: Callable[[Command], None] = lambda _command: None,
         suffix: str = ACTIONS,
+        since_ns: int | None = None,
     ) -> None:
         self._config = config
         self._log = log
@@ -114,6 +117,7 @@ class ActionsSink:
         self._telemetry = telemetry
         self._on_change = on_change
         self._suffix = suffix
+        self._since_ns = since_ns
         path = config.gateway.data_dir / f"forward-{ACTIONS}.commands"
         self._memory = CommandMemory(file or path)
         # Of actions that send: by name, the source whose broker they send to.
@@ -133,9 +137,9 @@ class ActionsSink:
     async def start(self) -> None:
         """Take up what was under way, and begin to connect; does not wait for it."""
         await asyncio.to_thread(self._memory.load)
-        now_ns = self._clock.wall_ns()
+        since_ns = self._clock.wall_ns() if self._since_ns is None else self._since_ns
         for name, action in self._config.action.items():
-            self._memory.since_ns(name, now_ns)
+            self._memory.since_ns(name, since_ns)
             _logger.info(
                 "An action is there; it is a dry run, and sends nothing."
                 if action.dry_run

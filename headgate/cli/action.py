@@ -169,6 +169,7 @@ async def _send(config: Config, name: str, action: ActionConfig, point: Point) -
             on_change=last.put_nowait,
             # The gateway may run, and have the other.
             suffix=f"action-test-{secrets.token_hex(4)}",
+            since_ns=point.time_ns,
         )
         try:
             await sink.start()
