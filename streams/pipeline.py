@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from headgate.config.schema import Config
 from headgate.core.batch import Batch, Quality, concat
 from headgate.core.channels import ChannelTable
-from headgate.core.errors import DataError
 from headgate.core.results import Anomaly, Availability, Scores
 from headgate.core.runs import runs
 from headgate.core.stage import Selection, Snapshot, StateBlock, StatefulStage
@@ -46,7 +45,7 @@ from streams.stages.aggregate.joined import concat_aggregates
 from streams.stages.aggregate.stage import Aggregator
 from streams.stages.alarms.stage import Alarmer
 from streams.stages.arrays import NEVER_NS, stable_order
-from streams.stages.blocks import checked
+from streams.stages.blocks import restore_checked
 from streams.stages.clean.conflicts import Conflicts
 from streams.stages.clean.stage import Cleaner
 from streams.stages.count.stage import Counters
@@ -370,7 +369,7 @@ class Pipeline:
         for name, stage in self._stages.items():
             if snapshot.fingerprints.get(name) == stage.fingerprint:
                 concerned = every if name in _BY_CHANNEL else selection
-                _restore_stage(name, stage, concerned, snapshot.blocks.get(name, {}))
+                restore_checked(name, stage, concerned, snapshot.blocks.get(name, {}))
             elif name in snapshot.fingerprints:
                 _logger.warning(
                     "The configuration of a stage has changed; its devices start without history.",
@@ -486,16 +485,3 @@ class Pipeline:
 def _never(devices: NDArray[np.int32]) -> NDArray[np.int64]:
     """Watermarks that close all there is."""
     return np.full(len(devices), NEVER_NS)
-
-
-def _restore_stage(
-    name: str, stage: StatefulStage, selection: Selection, block: StateBlock
-) -> None:
-    stage.forget(selection)
-    try:
-        stage.restore(selection, checked(block, stage.snapshot(selection), selection))
-    except DataError as error:
-        raise DataError(error.reason, f"{name}: {error.detail}") from error
-    except Exception as error:
-        # Whatever a stage stumbles over: it was not its own state.
-        raise DataError("bad_record", f"{name}: {error!r}") from error

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from headgate.config.circles import in_circle, names_under
 from headgate.config.derived import MaxAge, expression_problems
 from headgate.config.named_text import TextPart, text_parts
 from headgate.config.schedule import Schedules
@@ -305,43 +306,31 @@ def _suppression_problems(rules: Mapping[str, Any]) -> Iterator[RuleProblem]:
     found = [
         RuleProblem((name, "suppressed_by"), what)
         for name, rule in rules.items()
-        for other in _texts_of(rule, "suppressed_by")
+        for other in names_under(rule, "suppressed_by")
         if (what := _no_suppressor(rule, other, rules))
     ]
     yield from found
-    for name in () if found else rules:
-        reached: set[str] = set()
-        waiting = _texts_of(rules[name], "suppressed_by")
-        while waiting:
-            other = waiting.pop()
-            if other not in reached:
-                reached.add(other)
-                waiting += _texts_of(rules[other], "suppressed_by")
-        if name in reached:
-            what = "suppresses itself, by itself or by those that it names; take one of them out"
-            yield RuleProblem((name, "suppressed_by"), what)
-            return
+    if found:
+        return
+    circle = in_circle({name: names_under(rule, "suppressed_by") for name, rule in rules.items()})
+    if circle is not None:
+        what = "suppresses itself, by itself or by those that it names; take one of them out"
+        yield RuleProblem((circle, "suppressed_by"), what)
 
 
 def _no_suppressor(rule: Mapping[str, Any], name: str, rules: Mapping[str, Any]) -> str:
     """Why a rule can't be suppressed by the one of this name; empty where it can."""
     if name not in rules:
         return f'no rule "{name}" in this file; those there are: {", ".join(rules)}'
-    if not _texts_of(rules[name], "when"):
+    if not names_under(rules[name], "when"):
         return f'expected a rule that has when, got "{name}", which has none'
-    missing = {*_texts_of(rule, "feed")} - {*_texts_of(rules[name], "feed")}
+    missing = {*names_under(rule, "feed")} - {*names_under(rules[name], "feed")}
     if missing:
         return (
             f'expected a rule of the same devices, got "{name}", which is not for feed '
             f"{min(missing)}"
         )
     return ""
-
-
-def _texts_of(rule: object, key: str) -> list[str]:
-    """The texts under a key of a table as it stands in the file: one, or a list."""
-    found = rule.get(key) if isinstance(rule, Mapping) else None
-    return [] if found is None else [each for each in entries_of(found) if isinstance(each, str)]
 
 
 def _misfits(

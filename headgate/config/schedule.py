@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from headgate.config.circles import in_circle, names_under
 from headgate.config.event_time import zone_of
 from headgate.config.table import Table
 from headgate.config.values import Name, entries_of
@@ -236,11 +237,14 @@ def schedule_problems(
     is_wrong = False
     for place, table, keys in tables:
         for key in keys:
-            for what in unknown_schedules(_names(table, key), schedules):
+            for what in unknown_schedules(names_under(table, key), schedules):
                 is_wrong = True
                 yield ScheduleProblem((*place, key), what)
     if not is_wrong:
-        yield from _circles(schedules)
+        circle = in_circle({name: names_under(each, "except") for name, each in schedules.items()})
+        if circle is not None:
+            what = "leaves itself out, by itself or by those that it names; take one of them out"
+            yield ScheduleProblem(("schedule", circle, "except"), what)
 
 
 def unknown_schedules(names: Iterable[str], schedules: Iterable[str]) -> Iterator[str]:
@@ -251,28 +255,6 @@ def unknown_schedules(names: Iterable[str], schedules: Iterable[str]) -> Iterato
             yield (
                 f"no [schedule.{name}] in this file; those there are: {', '.join(known) or 'none'}"
             )
-
-
-def _circles(schedules: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
-    """Schedules that leave themselves out, by way of others or not."""
-    for name in schedules:
-        reached: set[str] = set()
-        waiting = _names(schedules[name], "except")
-        while waiting:
-            other = waiting.pop()
-            if other not in reached:
-                reached.add(other)
-                waiting += _names(schedules[other], "except")
-        if name in reached:
-            what = "leaves itself out, by itself or by those that it names; take one of them out"
-            yield ScheduleProblem(("schedule", name, "except"), what)
-            return
-
-
-def _names(table: object, key: str) -> list[str]:
-    """The names under a key of a table as it stands in the file."""
-    found = table.get(key) if isinstance(table, Mapping) else None
-    return [] if found is None else [each for each in entries_of(found) if isinstance(each, str)]
 
 
 def _days_of(text: str) -> list[int]:

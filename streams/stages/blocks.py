@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.errors import DataError
-from headgate.core.stage import Selection, StateBlock
+from headgate.core.stage import Selection, StateBlock, StatefulStage
 from streams.stages.arrays import NEVER_NS
 
 #: Names of positions end so.
@@ -46,6 +46,24 @@ def checked(
         _check_values(name, array, selection)
     _check_columns(block)
     return dict(block)
+
+
+def restore_checked(
+    name: str, stage: StatefulStage, selection: Selection, block: StateBlock
+) -> None:
+    """Have a stage take over a block in place of what it knows.
+
+    Raises:
+        DataError: ``bad_record`` when it can't be the stage's.
+    """
+    stage.forget(selection)
+    try:
+        stage.restore(selection, checked(block, stage.snapshot(selection), selection))
+    except DataError as error:
+        raise DataError(error.reason, f"{name}: {error.detail}") from error
+    except Exception as error:
+        # Whatever a stage stumbles over: it was not its own state.
+        raise DataError("bad_record", f"{name}: {error!r}") from error
 
 
 def _check_type(name: str, array: NDArray[np.generic], empty: NDArray[np.generic]) -> None:

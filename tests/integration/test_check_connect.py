@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -444,19 +445,19 @@ def test_too_little_room_is_a_warning_and_nothing_is_made(ask: Ask, tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"plant.toml"}
 
 
+def _on_kafka(kafka: str, prefix: str, partitions: int) -> str:
+    return (
+        f'[local_store]\n[mqtt]\nport = {free_port()}\n[log]\nurl = "kafka://{kafka}"\n'
+        f'topic_prefix = "{prefix}"\npartitions = {partitions}\n{_FEED}'
+    )
+
+
 @pytest.mark.kafka
 def test_kafka_is_asked_whether_topics_are_there_or_can_be_made(
     ask: Ask, kafka: str, tmp_path: Path
 ) -> None:
     """None is made by that, nor a file on this machine."""
-    prefix = f"check-{free_port()}."
-
-    def config(partitions: int) -> str:
-        return (
-            f'[local_store]\n[mqtt]\nport = {free_port()}\n[log]\nurl = "kafka://{kafka}"\n'
-            f'topic_prefix = "{prefix}"\npartitions = {partitions}\n{_FEED}'
-        )
-
+    config = partial(_on_kafka, kafka, f"check-{free_port()}.")
     for _ in range(2):
         _, found = ask(config(2))
         assert found["log"]["state"] == "good"
@@ -471,14 +472,7 @@ async def test_kafka_topics_of_another_size_have_to_be_mended(
     ask: Ask, kafka: str, tmp_path: Path
 ) -> None:
     """As the gateway says at its start."""
-    prefix = f"check-{free_port()}."
-
-    def config(partitions: int) -> str:
-        return (
-            f'[local_store]\n[mqtt]\nport = {free_port()}\n[log]\nurl = "kafka://{kafka}"\n'
-            f'topic_prefix = "{prefix}"\npartitions = {partitions}\n{_FEED}'
-        )
-
+    config = partial(_on_kafka, kafka, f"check-{free_port()}.")
     file = tmp_path / "made.toml"
     file.write_text(config(2))
     made = load_config(file)
