@@ -29,6 +29,13 @@ FUTURE_MS = START_MS + 10 * 365 * 86_400_000
 #: Of the devices that send no times.
 UNTIMED_FEED = "bench"
 
+#: A message comes before so many others at most that were to come first.
+_REACH = 40
+
+#: Of one device, where what comes out may not be a matter of timing: one whose newest time moves on
+#: by 2 s seems to be one that sends seldom, and what it has said last is settled by the clock.
+_EXACT_REACH = 15
+
 #: What presses say that they do.
 _MODES = ("idle", "running", "fault")
 
@@ -86,7 +93,7 @@ def pumps(variant: int) -> Told:
     return told
 
 
-def presses(draw: random.Random, *, has_poison: bool) -> Told:
+def presses(draw: random.Random, *, has_poison: bool, is_exact: bool) -> Told:
     """Presses that send in order and not, twice, late, and with clocks that are years off.
 
     Some clocks are wrong at times, and some are set forward for good. Two presses of one name stand
@@ -95,6 +102,7 @@ def presses(draw: random.Random, *, has_poison: bool) -> Told:
     told = Told()
     messages: list[Message] = []
     devices = draw.randint(1, 4)
+    reach = min(_EXACT_REACH * devices, _REACH) if is_exact else _REACH
     topics = [b"hall/%s/press-%d" % (b"ab"[each % 2 :][:1], each // 2) for each in range(devices)]
     off_ms = {device: draw.choice((0, 0, 0, -(10**11))) for device in range(devices)}
     # What is put aside with poison can neither confirm a clock nor refute it, and what it was to
@@ -126,7 +134,7 @@ def presses(draw: random.Random, *, has_poison: bool) -> Told:
             if kind < 0.10:
                 messages.append(message)
             elif kind < 0.16 and len(messages) > 3:
-                place = draw.randint(max(0, len(messages) - 40), len(messages) - 1)
+                place = draw.randint(max(0, len(messages) - reach), len(messages) - 1)
                 messages.insert(place, messages.pop())
     told.set_forward = {topics[each] for each in forward if forward[each] < 99}
     if has_poison:

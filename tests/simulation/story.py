@@ -111,7 +111,7 @@ class Story:
         if has_pumps:
             self.told = pumps(seed % 3)
         else:
-            self.told = presses(self.random, has_poison=self.has_poison)
+            self.told = presses(self.random, has_poison=self.has_poison, is_exact=self.is_exact)
         self.feed = "pump" if has_pumps else "press"
         #: Another sink of the configuration is there for the first time after so long, s.
         self.later_s = self.random.uniform(0, 40) if self.random.random() < _LATER else None
