@@ -281,6 +281,7 @@ def alarm_note_points(notes: Sequence[AlarmNote], gateway: str) -> list[Point]:
             "acknowledges": each.acknowledges,
             "comment": each.comment,
             "start_ns": each.start_ns,
+            **({"until_ns": each.until_ns} if each.until_ns else {}),
         }
         own = {"feed": each.feed, "rule": each.rule, "channel": each.channel}
         telling = tuple(sorted((*each.tags, *each.part)))

@@ -1,10 +1,14 @@
-"""``headgate alarms``: alarms of rules that are open, those that were, and what is said of them."""
+"""``headgate alarms``: alarms of rules that are open, those that were, and what is said of them.
+
+What is shelved is out of sight until then, but for how many it is.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import getpass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.config_option import add_config_option
@@ -19,6 +23,12 @@ if TYPE_CHECKING:
 #: Characters of a comment, and of who says it.
 _MAX_COMMENT, _MAX_NAME = 1000, 100
 
+#: Options by which alarms are answered.
+_ANSWERS = "--acknowledge, --shelve, --unshelve, --comment"
+
+#: Nothing is shelved for longer, whatever the log keeps.
+_MAX_SHELVED = "365d"
+
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the type)
     """Add the command to the command line."""
@@ -29,11 +39,13 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
             "List the alarms of rules, the worst first, from the gateway's log: whether it runs "
             "or not. Alarms that the log has deleted (log.retention) stand in the sinks. With "
             "--acknowledge or --comment, what is listed is answered: it is written down who has "
-            "said so, and goes to the sinks."
+            "said so, and goes to the sinks. What is shelved is out of sight until then, also "
+            "where it opens anew."
         ),
     )
     add_config_option(parser)
-    parser.add_argument("--all", action="store_true", help="those, too, that are over")
+    parser.add_argument("--all", action="store_true", help="those, too, that are over or shelved")
+    parser.add_argument("--shelved", action="store_true", help="those that are shelved, only")
     parser.add_argument(
         "--unacknowledged", action="store_true", help="those that nobody has acknowledged"
     )
@@ -45,6 +57,14 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
         action="store_true",
         help="say that they have been seen to; with --rule or --device",
     )
+    parser.add_argument(
+        "--shelve",
+        metavar="SPAN",
+        help="have them out of sight for so long, such as 8h, however often they open; likewise",
+    )
+    parser.add_argument(
+        "--unshelve", action="store_true", help="have those that are shelved in sight; likewise"
+    )
     parser.add_argument("--comment", metavar="TEXT", help="say this of them; likewise")
     parser.add_argument("--by", metavar="NAME", help="who says it; not given: the user's name")
 
@@ -55,24 +75,47 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     config = load_config(args.config, check_files=False)
-    alarms = asyncio.run(_known(args, config))
+    shelve_ns = 0 if args.shelve is None else _span(args.shelve, config)
+    found = asyncio.run(_known(args, config, shelve_ns))
     if args.json:
-        for each in alarms:
-            print(json_line(_as_json(each)))
+        for each in found.listed:
+            print(json_line(_as_json(each, found.now_ns)))
     else:
-        _print(alarms)
+        _print(found)
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is listed.
+
+    Attributes:
+        listed: In this order.
+        now_ns: At which time, ns since 1970 UTC.
+        out_of_sight: Alarms that are not, because they are shelved.
+    """
+
+    listed: list[KnownAlarm]
+    now_ns: int
+    out_of_sight: int
+
+
+def _is_answer(args: argparse.Namespace) -> bool:
+    return bool(
+        args.acknowledge or args.unshelve or args.shelve is not None or args.comment is not None
+    )
+
+
 def _check(args: argparse.Namespace) -> None:
-    is_answer = args.acknowledge or args.comment is not None
+    is_answer = _is_answer(args)
     if is_answer and args.rule is None and args.device is None:
         raise ConfigError(
-            "--acknowledge, --comment: expected --rule or --device with it, got none; say which "
-            "alarms are meant"
+            f"{_ANSWERS}: expected --rule or --device with it, got none; say which alarms are meant"
         )
     if args.by is not None and not is_answer:
-        raise ConfigError("--by: expected --acknowledge or --comment with it, got none")
+        raise ConfigError(f"--by: expected one of {_ANSWERS} with it, got none")
+    if args.shelve is not None and args.unshelve:
+        raise ConfigError("--shelve, --unshelve: expected one of them, got both")
     for option, text, most in (
         ("comment", args.comment, _MAX_COMMENT),
         ("by", args.by, _MAX_NAME),
@@ -81,31 +124,53 @@ def _check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{option}: expected a text of 1 to {most:,} characters")
 
 
-async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
+def _span(text: str, config: Config) -> int:
+    """For how long to shelve, ns."""
+    from headgate.core.units import format_duration, parse_duration_ns
+
+    try:
+        span_ns = parse_duration_ns(text)
+    except ValueError as error:
+        raise ConfigError(f"--shelve: {error}") from None
+    most_ns = min(config.log.retention, parse_duration_ns(_MAX_SHELVED))
+    if not 0 < span_ns <= most_ns:
+        raise ConfigError(
+            f'--shelve: expected more than "0s" and at most "{format_duration(most_ns)}", for '
+            f'which the log keeps it (log.retention), got "{text}"; for longer give the rule '
+            "a schedule (except)"
+        )
+    return span_ns
+
+
+async def _known(args: argparse.Namespace, config: Config, shelve_ns: int) -> _Found:
     """What is asked for, once it has been answered where that is asked for, too."""
     from connectors.logs.configured import open_existing_log
     from headgate.core.clock import SystemClock
     from headgate.core.results import severity_rank
     from headgate.inspect.alarms import known_alarms, say_of
 
-    is_answer = args.acknowledge or args.comment is not None
+    is_answer = _is_answer(args)
     by = (args.by or _user()).strip() if is_answer else ""
     clock = SystemClock()
     log = await open_existing_log(config, clock)
     try:
-        chosen = [each for each in await known_alarms(config, log) if _is_chosen(args, each)]
+        every, now_ns = await known_alarms(config, log), clock.wall_ns()
+        chosen = [each for each in every if _is_chosen(args, each, now_ns)]
         if is_answer:
-            meant = {each.identity for each in chosen if args.comment or not each.acknowledged}
+            says_more = args.comment or shelve_ns or args.unshelve
+            meant = {each.identity for each in chosen if says_more or not each.acknowledged}
             await say_of(
                 config,
                 log,
                 [each.alarm for each in chosen if each.identity in meant],
                 by=by,
-                time_ns=clock.wall_ns(),
+                time_ns=now_ns,
                 acknowledges=args.acknowledge,
                 comment=(args.comment or "").strip(),
+                until_ns=now_ns + shelve_ns if shelve_ns or args.unshelve else 0,
             )
-            chosen = [each for each in await known_alarms(config, log) if each.identity in meant]
+            every = await known_alarms(config, log)
+            chosen = [each for each in every if each.identity in meant]
     finally:
         await log.stop()
     # What is open comes first, the worst of it before all; of equals the newest.
@@ -113,7 +178,11 @@ async def _known(args: argparse.Namespace, config: Config) -> list[KnownAlarm]:
     chosen.sort(
         key=lambda each: (each.alarm.is_open, severity_rank(each.alarm.severity)), reverse=True
     )
-    return chosen
+    listed = {each.identity for each in chosen}
+    out_of_sight = sum(
+        _is_on_the_shelf(args, each, now_ns) and each.identity not in listed for each in every
+    )
+    return _Found(chosen, now_ns, out_of_sight)
 
 
 def _user() -> str:
@@ -126,21 +195,33 @@ def _user() -> str:
         ) from None
 
 
-def _is_chosen(args: argparse.Namespace, known: KnownAlarm) -> bool:
-    alarm = known.alarm
-    return (
-        (args.all or alarm.is_open)
-        and not (args.unacknowledged and known.acknowledged)
-        and args.rule in (None, alarm.rule)
-        and args.device in (None, alarm.device)
-    )
+def _is_chosen(args: argparse.Namespace, known: KnownAlarm, now_ns: int) -> bool:
+    if not _is_named(args, known) or (args.unacknowledged and known.acknowledged):
+        return False
+    if args.shelved or args.unshelve:
+        # What is shelved is all of a place, and shown by the newest of it, open or over just now.
+        return _is_on_the_shelf(args, known, now_ns)
+    if not (args.all or known.alarm.is_open):
+        return False
+    if args.shelve is not None:
+        return known.is_newest
+    return args.all or not known.is_shelved(now_ns)
 
 
-def _as_json(known: KnownAlarm) -> dict[str, Any]:
+def _is_on_the_shelf(args: argparse.Namespace, known: KnownAlarm, now_ns: int) -> bool:
+    return _is_named(args, known) and known.is_newest and known.is_shelved(now_ns)
+
+
+def _is_named(args: argparse.Namespace, known: KnownAlarm) -> bool:
+    return args.rule in (None, known.alarm.rule) and args.device in (None, known.alarm.device)
+
+
+def _as_json(known: KnownAlarm, now_ns: int) -> dict[str, Any]:
     from headgate.core.clock import NS_PER_S
     from headgate.core.iso import iso_text
 
     each = known.alarm
+    shelf = known.shelved_by if known.is_shelved(now_ns) else None
     return {
         "rule": each.rule,
         "severity": each.severity,
@@ -152,6 +233,9 @@ def _as_json(known: KnownAlarm) -> dict[str, Any]:
         "text": each.text,
         "is_open": each.is_open,
         "is_acknowledged": known.acknowledged is not None,
+        "is_shelved": shelf is not None,
+        "shelved_until": shelf and iso_text(shelf.until_ns),
+        "shelved_by": shelf and shelf.by,
         "start": iso_text(each.start_ns),
         "opened": iso_text(each.opened_ns),
         "over": None if each.is_open else iso_text(each.time_ns),
@@ -162,25 +246,29 @@ def _as_json(known: KnownAlarm) -> dict[str, Any]:
                 "by": note.by,
                 "acknowledges": note.acknowledges,
                 "comment": note.comment,
+                "until": iso_text(note.until_ns) if note.until_ns else None,
             }
             for note in known.notes
         ],
     }
 
 
-def _print(alarms: list[KnownAlarm]) -> None:
+def _print(found: _Found) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from headgate.console.details import shown_s
     from headgate.core.channels import Device
     from headgate.core.clock import NS_PER_S
-    from headgate.core.iso import iso_text
 
     table = Table()
     for name in ("severity", "rule", "device", "since (UTC)", "lasted"):
         table.add_column(name, no_wrap=name != "device")
     table.add_column("what")
+    alarms = found.listed
+    shelved = [each for each in alarms if each.is_shelved(found.now_ns)]
+    if shelved:
+        table.add_column("shelved until (UTC)")
     has_notes = any(each.notes for each in alarms)
     if has_notes:
         table.add_column("said")
@@ -192,20 +280,52 @@ def _print(alarms: list[KnownAlarm]) -> None:
             each.severity,
             printable(each.rule),
             printable(" ".join([label, *([each.channel] if each.channel else [])])),
-            iso_text(each.start_ns)[:19].replace("T", " "),
+            _shown(each.start_ns),
             "open" if each.is_open else shown_s(lasted_s),
             printable(each.text),
+            *([_shelf(known, found.now_ns)] if shelved else []),
             *([printable("; ".join(map(_said, known.notes)))] if has_notes else []),
         )
     console = Console(markup=False, highlight=False)
     if table.rows:
         console.print(table)
-    count = sum(each.alarm.is_open for each in alarms)
-    over = len(alarms) - count
-    console.print(f"alarms: {count:,} open" + (f", {over:,} over" if over else ""))
+    others = [each for each in alarms if not each.is_shelved(found.now_ns)]
+    count = sum(each.alarm.is_open for each in others)
+    over, away = len(others) - count, found.out_of_sight
+    console.print(
+        f"alarms: {count:,} open"
+        + (f", {over:,} over" if over else "")
+        + (f", {len(shelved) + away:,} shelved" if shelved or away else "")
+        + (f" ({away:,} out of sight; --shelved lists them)" if away else "")
+    )
+
+
+def _shown(time_ns: int) -> str:
+    """A time for people, in UTC."""
+    from headgate.core.iso import iso_text
+
+    return iso_text(time_ns)[:19].replace("T", " ")
+
+
+def _shelf(known: KnownAlarm, now_ns: int) -> str:
+    """Until when it is shelved, and by whom; empty where it is not."""
+    shelf = known.shelved_by
+    if shelf is None or not known.is_shelved(now_ns):
+        return ""
+    return printable(f"{_shown(shelf.until_ns)} by {shelf.by}")
 
 
 def _said(note: AlarmNote) -> str:
     """What somebody has said, in a few words."""
-    words = "acknowledged" if note.acknowledges else ""
-    return f"{note.by}: {', '.join(filter(None, (words, note.comment)))}"
+    words = (
+        "acknowledged" if note.acknowledges else "",
+        _said_of_shelf(note) if note.until_ns else "",
+        note.comment,
+    )
+    return f"{note.by}: {', '.join(filter(None, words))}"
+
+
+def _said_of_shelf(note: AlarmNote) -> str:
+    if note.until_ns <= note.time_ns:
+        return "unshelved"
+    return f"shelved until {_shown(note.until_ns)}"

@@ -167,6 +167,9 @@ class AlarmNote:
         comment: What else; may be empty.
         part: As the alarm's.
         tags: Likewise.
+        until_ns: Until when the alarm, and all of the same rule at the same place, is shelved, ns
+            since 1970 UTC; not later than ``time_ns``: it is shelved no more. 0 where nothing is
+            said of that.
     """
 
     feed: str
@@ -180,6 +183,7 @@ class AlarmNote:
     comment: str
     part: Tags = ()
     tags: Tags = ()
+    until_ns: int = 0
 
 
 #: What can be wrong with a sensor, worst first; ``streams.stages.health.symptoms`` says what each

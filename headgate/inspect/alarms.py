@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,7 +13,7 @@ from headgate.core.channels import Tags, device_partition
 from headgate.core.errors import DataError
 from headgate.core.log import ANOMALIES, Log, TopicPartition, records_between
 from headgate.core.records import (
-    ALARM_NOTES_SCHEMA,
+    ALARM_NOTES_SCHEMAS,
     ALARMS_SCHEMA,
     alarm_notes_records,
     decode_alarm_notes,
@@ -21,8 +22,11 @@ from headgate.core.records import (
 )
 from headgate.core.results import Alarm, AlarmNote
 
-#: What tells alarms apart.
-Identity: TypeAlias = tuple[str, str, Tags, Tags, str, str, int]
+#: What tells apart the places that have alarms: a rule at a device, a part or a sensor of it.
+Place: TypeAlias = tuple[str, str, Tags, Tags, str, str]
+
+#: What tells alarms apart: their place, and their start.
+Identity: TypeAlias = tuple[Place, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,15 @@ class KnownAlarm:
     Attributes:
         alarm: The alarm.
         notes: In the order in which they were said.
+        shelved_by: What was said last of whether alarms of its place are shelved, be it of another
+            of them; None where nothing was.
+        is_newest: Whether no other alarm of its place began later.
     """
 
     alarm: Alarm
     notes: tuple[AlarmNote, ...] = ()
+    shelved_by: AlarmNote | None = None
+    is_newest: bool = True
 
     @property
     def identity(self) -> Identity:
@@ -46,6 +55,10 @@ class KnownAlarm:
     def acknowledged(self) -> AlarmNote | None:
         """By what it was acknowledged first."""
         return next((each for each in self.notes if each.acknowledges), None)
+
+    def is_shelved(self, now_ns: int) -> bool:
+        """Whether it is at this time, ns since 1970 UTC."""
+        return self.shelved_by is not None and now_ns < self.shelved_by.until_ns
 
 
 async def known_alarms(config: Config, log: Log) -> list[KnownAlarm]:
@@ -59,6 +72,7 @@ async def known_alarms(config: Config, log: Log) -> list[KnownAlarm]:
     """
     found: dict[Identity, Alarm] = {}
     notes: dict[Identity, list[AlarmNote]] = {}
+    shelved: dict[Place, AlarmNote] = {}
     for partition in range(config.log.partitions):
         at = TopicPartition(topic(config, ANOMALIES), partition)
         start, end = await log.offsets(at)
@@ -70,14 +84,23 @@ async def known_alarms(config: Config, log: Log) -> list[KnownAlarm]:
                         found.update(
                             (_identity(each), each) for each in decode_alarms(record.value)
                         )
-                    elif schema == ALARM_NOTES_SCHEMA:
+                    elif schema in ALARM_NOTES_SCHEMAS:
                         for note in decode_alarm_notes(record.value):
                             notes.setdefault(_identity(note), []).append(note)
+                            if note.until_ns:
+                                shelved[_place(note)] = note
                 except DataError:
                     continue  # ``log verify`` tells of it
+    in_order = sorted(found.items(), key=lambda each: (each[1].start_ns, each[0]))
+    newest = dict(identity for identity, _ in in_order)
     return [
-        KnownAlarm(alarm, tuple(notes.get(identity, ())))
-        for identity, alarm in sorted(found.items(), key=lambda each: (each[1].start_ns, each[0]))
+        KnownAlarm(
+            alarm,
+            tuple(notes.get((place, start_ns), ())),
+            shelved.get(place),
+            is_newest=start_ns == newest[place],
+        )
+        for (place, start_ns), alarm in in_order
     ]
 
 
@@ -90,6 +113,7 @@ async def say_of(
     time_ns: int,
     acknowledges: bool,
     comment: str,
+    until_ns: int = 0,
 ) -> None:
     """Write down what somebody says of alarms; returns when it is durable.
 
@@ -101,8 +125,10 @@ async def say_of(
         time_ns: When, ns since 1970 UTC.
         acknowledges: Whether it acknowledges them.
         comment: What else is said.
+        until_ns: As in ``AlarmNote``.
     """
     by_partition: dict[int, list[AlarmNote]] = {}
+    said: Counter[Place] = Counter()
     for each in alarms:
         note = AlarmNote(
             feed=each.feed,
@@ -110,13 +136,16 @@ async def say_of(
             rule=each.rule,
             channel=each.channel,
             start_ns=each.start_ns,
-            time_ns=time_ns,
+            # Of the same time and place one would overwrite the other in a sink.
+            time_ns=time_ns + said[_place(each)],
             by=by,
             acknowledges=acknowledges,
             comment=comment,
             part=each.part,
             tags=each.tags,
+            until_ns=until_ns,
         )
+        said[_place(each)] += 1
         partition = device_partition(each.feed, each.device, config.log.partitions)
         by_partition.setdefault(partition, []).append(note)
     for partition, notes in by_partition.items():
@@ -125,4 +154,8 @@ async def say_of(
 
 
 def _identity(of: Alarm | AlarmNote) -> Identity:
-    return (of.feed, of.device, of.tags, of.part, of.channel, of.rule, of.start_ns)
+    return _place(of), of.start_ns
+
+
+def _place(of: Alarm | AlarmNote) -> Place:
+    return (of.feed, of.device, of.tags, of.part, of.channel, of.rule)

@@ -183,7 +183,9 @@ def _commands(rng: random.Random) -> bytes:
 def _alarm_notes(rng: random.Random) -> bytes:
     return kinds.encode_alarm_notes(
         [
-            AlarmNote("f", f"d{n}", "hot", "", n, n, "é", n % 2 == 0, "c" * n, (("line", "a"),))
+            AlarmNote(
+                "f", f"d{n}", "hot", "", n, n, "é", n % 2 == 0, "c" * n, (("line", "a"),), (), n
+            )
             for n in range(rng.randint(0, 9))
         ]
     )

@@ -112,6 +112,7 @@ CREATE VIEW alarm_notes AS SELECT
     json_extract(fields, '$.by') AS said_by,
     json_extract(fields, '$.acknowledges') AS acknowledges,
     json_extract(fields, '$.comment') AS comment,
+    json_extract(fields, '$.until_ns') AS until_ns,
     fields,
     tags
 FROM points WHERE measurement = 'alarm_notes' AND kind = 'anomalies';

@@ -41,6 +41,8 @@ from headgate.core.records.aggregates import (
 )
 from headgate.core.records.alarm_notes import (
     ALARM_NOTES_SCHEMA,
+    ALARM_NOTES_SCHEMAS,
+    OLD_ALARM_NOTES_SCHEMA,
     alarm_notes_record,
     alarm_notes_records,
     decode_alarm_notes,
@@ -147,6 +149,7 @@ __all__ = [
     "AGGREGATES_SCHEMAS",
     "ALARMS_SCHEMA",
     "ALARM_NOTES_SCHEMA",
+    "ALARM_NOTES_SCHEMAS",
     "ANOMALIES_SCHEMA",
     "AVAILABILITY_SCHEMA",
     "CHANGES_SCHEMA",
@@ -156,6 +159,7 @@ __all__ = [
     "HELD_SCHEMA",
     "KINDS",
     "MESSAGES_SCHEMA",
+    "OLD_ALARM_NOTES_SCHEMA",
     "OLD_ANOMALIES_SCHEMAS",
     "OLD_HEALTH_SCHEMA",
     "OLD_MESSAGES_SCHEMA",

@@ -20,9 +20,14 @@ from headgate.core.records.arrow import (
 from headgate.core.records.kind import RecordKind, Row, Takes, whole
 from headgate.core.results import AlarmNote
 
-ALARM_NOTES_SCHEMA = b"alarm_notes/1"
+ALARM_NOTES_SCHEMA = b"alarm_notes/2"
 
-_NOTES = pa.schema(
+#: As they were written before alarms could be shelved.
+OLD_ALARM_NOTES_SCHEMA = b"alarm_notes/1"
+
+ALARM_NOTES_SCHEMAS = (ALARM_NOTES_SCHEMA, OLD_ALARM_NOTES_SCHEMA)
+
+_NOTES_1 = pa.schema(
     [
         pa.field("feed", pa.utf8(), nullable=False),
         pa.field("device", pa.utf8(), nullable=False),
@@ -37,6 +42,7 @@ _NOTES = pa.schema(
         *TAGS,
     ]
 )
+_NOTES = pa.schema([*_NOTES_1, pa.field("until", TIME, nullable=False)])
 
 
 def encode_alarm_notes(notes: Sequence[AlarmNote]) -> bytes:
@@ -54,6 +60,7 @@ def encode_alarm_notes(notes: Sequence[AlarmNote]) -> bytes:
             "comment": each.comment,
             **tag_columns(each.part, "part"),
             **tag_columns(each.tags),
+            "until": each.until_ns,
         }
         for each in notes
     ]
@@ -61,8 +68,12 @@ def encode_alarm_notes(notes: Sequence[AlarmNote]) -> bytes:
 
 
 def decode_alarm_notes(value: bytes) -> list[AlarmNote]:
-    """Read notes back; raises DataError ``bad_record`` when the bytes are no such record."""
-    table = with_numbers(from_ipc(value, _NOTES), "start", "time")
+    """Read notes back, in this version or the one before.
+
+    Raises:
+        DataError: ``bad_record`` when the bytes are no such record.
+    """
+    table = with_numbers(from_ipc(value, _NOTES, _NOTES_1), "start", "time", "until")
     return [
         AlarmNote(
             feed=row["feed"],
@@ -76,6 +87,7 @@ def decode_alarm_notes(value: bytes) -> list[AlarmNote]:
             comment=row["comment"],
             part=tags_in(row, "part"),
             tags=tags_in(row),
+            until_ns=row.get("until", 0),
         )
         for row in table.to_pylist()
     ]
@@ -106,13 +118,14 @@ def _rows(notes: Sequence[AlarmNote], takes: Takes) -> Iterator[Row]:
                 "start": iso_text(each.start_ns),
                 "part": dict(each.part),
                 "tags": dict(each.tags),
+                "until": iso_text(each.until_ns) if each.until_ns else None,
             }
 
 
 KIND = RecordKind(
     "alarm_notes",
     ANOMALIES,
-    (ALARM_NOTES_SCHEMA,),
+    ALARM_NOTES_SCHEMAS,
     count=lambda value: len(decode_alarm_notes(value)),
     rows=lambda value, takes: _rows(decode_alarm_notes(value), takes),
     columns=(
@@ -127,5 +140,6 @@ KIND = RecordKind(
         "start",
         "part",
         "tags",
+        "until",
     ),
 )
