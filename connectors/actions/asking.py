@@ -44,15 +44,15 @@ def command_of(
     command_id = command_id_of(name, told)
     values = _values(name, action, told, command_id)
     reason, detail = _age(action, told, now_ns)
-    topic = ""
+    topic = payload = ""
     try:
+        if action.payload is None:
+            payload = _all_that_is_known(name, action, told, command_id)
+        else:
+            payload = action.filled_payload(values)
         topic = _topic(action.filled_topic(action.topic, values), allowed)
     except ValueError as error:
         reason, detail = reason or NOT_ALLOWED, detail or str(error)
-    if action.payload is None:
-        payload = _all_that_is_known(name, action, told, command_id)
-    else:
-        payload = action.filled_payload(values)
     return Command(
         action=name,
         id=command_id,

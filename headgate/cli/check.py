@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from headgate.config.certificates import expiring
     from headgate.config.former import displaced, renamed
     from headgate.config.idle_actions import idle_actions
-    from headgate.config.idle_rules import idle_rules
+    from headgate.config.idle_choices import idle_choices
+    from headgate.config.idle_rules import bygone, idle_rules
     from headgate.config.insecure import insecure
     from headgate.config.load import located
     from headgate.config.pacing import misfits
@@ -90,17 +91,20 @@ def run(args: argparse.Namespace) -> int:
             raise
         print(json.dumps({"good": False, "problems": error.problems, "warnings": []}))
         return 2
+    now_ns = SystemClock().wall_ns()
     told = [
         *misfits(config),
         *long_spans(config),
         *idle_rules(config),
+        *bygone(config, now_ns),
+        *idle_choices(config),
         *idle_actions(config),
         *split_devices(config),
         *displaced(config),
         *passed_over(config),
         *unsaid(config),
         *insecure(config, args.config),
-        *expiring(config, SystemClock().wall_ns()),
+        *expiring(config, now_ns),
     ]
     warnings = located(args.config, told)
     notes = located(args.config, renamed(config))

@@ -43,6 +43,13 @@ NAMES: Final = (
 #: And what payloads may name besides these.
 PAYLOAD_NAMES: Final = (*NAMES, "text", "start", "time", "expires")
 
+#: Of these what not all that it may be for has, and what to do where that is so.
+_NOT_OF_ALL: Final = {
+    "rule": 'say of = "alarms"',
+    "model": 'say of = "anomalies"',
+    "channel": "name rules with sensors",
+}
+
 #: Characters of a payload in the file, and how many tables and lists may stand in one another.
 _MAX_PAYLOAD: Final = 10_000
 _MAX_DEPTH: Final = 8
@@ -51,6 +58,12 @@ _MAX_DEPTH: Final = 8
 _MOST_A_SECOND: Final = 10
 
 _LONGEST: Final = parse_duration_ns("10m")
+
+
+def _is_payload(value: object) -> object:
+    if value is not None and not isinstance(value, str | dict):
+        raise ValueError('expected a text, or a table such as { stop = true, id = "{id}" }')
+    return value
 
 
 class ActionsConfig(Table):
@@ -83,7 +96,7 @@ class ActionConfig(ChoiceConfig):
     topic: Annotated[str, Field(min_length=1, max_length=1000)]
     #: What is sent, with names in braces: a text, or a table that becomes a JSON object. None: a
     #: JSON object that says all that is known.
-    payload: str | dict[str, Any] | None = None
+    payload: Annotated[str | dict[str, Any] | None, BeforeValidator(_is_payload)] = None
     qos: Annotated[Int, Field(ge=0, le=2)] = 1
     retain: Flag = False
     #: Whose broker it goes to. None: that of the first source of type "mqtt" in the file.
@@ -159,12 +172,15 @@ class ActionConfig(ChoiceConfig):
         """Whether what is sent has the command's id in it."""
         return self.payload is None or "id" in self.payload_names
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts of the payload."""
+        return _texts(self.payload)
+
     @cached_property
     def payload_names(self) -> frozenset[str]:
         """What the payload names."""
-        return frozenset(
-            part.name for text in _texts(self.payload) for part in _parts(text) if part.name
-        )
+        return frozenset(part.name for text in self.texts for part in _parts(text) if part.name)
 
     @cached_property
     def topic_names(self) -> frozenset[str]:
@@ -181,7 +197,11 @@ class ActionConfig(ChoiceConfig):
         return filled(_parts(text), values, _level)
 
     def filled_payload(self, values: Mapping[str, str]) -> str:
-        """What is sent, unless it is all that is known; each value stays a value."""
+        """What is sent, unless it is all that is known; each value stays a value.
+
+        Raises:
+            ValueError: With these values it can't be made, in a sentence.
+        """
         if isinstance(self.payload, str):
             written = _in_json if self.is_json else printable
             return filled(_parts(self.payload), values, written)
@@ -201,10 +221,13 @@ class ActionConfig(ChoiceConfig):
     def feeds_in(self, config: Config) -> dict[str, FeedConfig]:
         """By name, the feeds whose devices it may command."""
         there = {name: feed for name, feed in config.feed.items() if is_one_of(name, self.feeds)}
-        if "anomalies" in self.of:
-            return there
         ruled = {feed for _, rule in self.rules_in(config) for feed in rule.feed}
-        return {name: feed for name, feed in there.items() if name in ruled}
+        is_modelled = "anomalies" in self.of
+        return {
+            name: feed
+            for name, feed in there.items()
+            if name in ruled or (is_modelled and feed.models)
+        }
 
     def rules_in(self, config: Config) -> list[tuple[str, Any]]:
         """The rules whose alarms it is for."""
@@ -231,13 +254,28 @@ class ActionConfig(ChoiceConfig):
             yield "topic", f"{what}; put the topics that commands may go to there"
         if feed := reader_of(self.topic, source, config):
             yield "topic", _read_by(feed, "reads", config)
+        for name, other in config.action.items():
+            if self.answer and other.source_in(config) == source and self._hears(other):
+                yield (
+                    "answer",
+                    (
+                        f"expected a topic that no command goes to, found one of action.{name}, "
+                        f'"{other.topic}"; take another one'
+                    ),
+                )
         # With an id no reading is taken for an answer.
         if self.answer and not self.carries_id and (feed := reader_of(self.answer, source, config)):
             what = "reads, since the payload has no {id} by which an answer is told from a reading"
             yield "answer", _read_by(feed, what, config)
 
+    def _hears(self, other: ActionConfig) -> bool:
+        """Whether another's command, or its own, may come where its answers are expected."""
+        return topics_overlap(_topic_like(self.answer or ""), _topic_like(other.topic))
+
     def _names_nobody_knows(self, config: Config) -> Iterator[tuple[str, str]]:
-        known = [tags_of(feed) for feed in self.feeds_in(config).values()]
+        # Where nothing comes of any, names are checked all the same.
+        feeds = self.feeds_in(config) or config.feed
+        known = [tags_of(feed) for feed in feeds.values()]
         tags = None if None in known else [each for each in known if each is not None]
         texts = {"topic": (self.topic,), "answer": _texts(self.answer)}
         for key, found in (*texts.items(), ("payload", _texts(self.payload))):
@@ -245,15 +283,27 @@ class ActionConfig(ChoiceConfig):
             for name in dict.fromkeys(each.name for text in found for each in _parts(text)):
                 if name and name not in names and tags is not None:
                     yield from ((key, what) for what in _unknown(name, names, tags))
-                elif key != "payload" and (what := self._never_there(name)):
+                elif name in _NOT_OF_ALL and (what := self._missing(name, key, config)):
                     yield key, what
 
-    def _never_there(self, name: str) -> str:
-        """Why nothing would ever stand for this name in a topic; empty where something does."""
-        for kind, its in (("alarms", "model"), ("anomalies", "rule")):
-            if name == its and kind in self.of:
-                return f'"{name}": expected a name that each of them has, and {kind} have none'
-        return ""
+    def _missing(self, name: str, key: str, config: Config) -> str:
+        """What has nothing to stand for this name; empty where that is no mistake."""
+        have: dict[str, bool] = {
+            f'alarms of rule "{rule}"': name == "rule"
+            or (name == "channel" and bool(table.sensors))
+            for rule, table in self.rules_in(config)
+        }
+        if "anomalies" in self.of:
+            have["anomalies"] = name == "model"
+        missing = [which for which, has in have.items() if not has]
+        # In a payload it may be empty; a topic there is none without it.
+        if not missing or (key == "payload" and len(missing) < len(have)):
+            return ""
+        which, only = ("some", "") if key == "payload" else ("each", " only")
+        return (
+            f'"{name}": expected a name that {which} of what it is for has, and {missing[0]} have '
+            f"none; leave it out, or {_NOT_OF_ALL[name]}{only}"
+        )
 
 
 def reader_of(topic: str, source: str, config: Config) -> str | None:
@@ -330,7 +380,8 @@ def _check_json(value: object, depth: int = 0) -> None:
     if depth > _MAX_DEPTH:
         raise ValueError(f"expected tables and lists {_MAX_DEPTH} deep at most")
     if isinstance(value, dict):
-        for each in value.values():
+        for key, each in value.items():
+            _parts(key)
             _check_json(each, depth + 1)
     elif isinstance(value, list):
         for each in value:
@@ -371,7 +422,9 @@ def _texts(value: object) -> tuple[str, ...]:
     """All texts of a payload."""
     if isinstance(value, str):
         return (value,)
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        return tuple(text for key, each in value.items() for text in (key, *_texts(each)))
+    inner = value if isinstance(value, list) else ()
     return tuple(text for each in inner for text in _texts(each))
 
 
@@ -379,7 +432,10 @@ def _filled_json(value: object, values: Mapping[str, str]) -> object:
     if isinstance(value, str):
         return filled(_parts(value), values)
     if isinstance(value, dict):
-        return {key: _filled_json(each, values) for key, each in value.items()}
+        found = {filled(_parts(key), values): _filled_json(value[key], values) for key in value}
+        if len(found) < len(value):
+            raise ValueError("two keys of a table in its payload are the same with names put in")
+        return found
     return [_filled_json(each, values) for each in value] if isinstance(value, list) else value
 
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
-from headgate.config.action import ActionConfig, reader_of
+from headgate.config.action import PAYLOAD_NAMES, ActionConfig, reader_of, tags_of
 from headgate.config.feed import FeedConfig
 from headgate.config.problems import shown_key
 from headgate.config.schema import Config
-from headgate.core.results import severity_rank
 from headgate.core.units import format_duration
 
 #: Periods of a device after which it is taken for away.
@@ -27,7 +28,8 @@ def idle_actions(config: Config) -> Iterator[str]:
         )
     for name, action in config.action.items():
         for key, what in (
-            *_nothing_to_do(action, config),
+            *_not_put_in(action, config),
+            *_whose_answer(action, config),
             *_too_old(action, config),
             *_too_often(action, config),
         ):
@@ -41,24 +43,38 @@ def summaries(config: Config) -> Iterator[str]:
         yield f"{shown_key(('action', name))}: {mode}; to {action.topic}"
 
 
-def _nothing_to_do(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:
-    rules = [rule for _, rule in action.rules_in(config)]
-    if "anomalies" in action.of or not rules:
+#: What people write elsewhere where a name is put in, and what is sent here as it stands.
+_OTHER_WAYS: Final = r"\{\{\s*(?:NAMES)\s*\}\}|\$\{|<(?:NAMES)>|%(?:NAMES)%"
+
+
+def _not_put_in(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:
+    """Where what looks like a name is sent as it stands."""
+    tags = {tag for feed in action.feeds_in(config).values() for tag in tags_of(feed) or ()}
+    names = "|".join(map(re.escape, sorted({*PAYLOAD_NAMES, *tags})))
+    other_ways = re.compile(_OTHER_WAYS.replace("NAMES", names))
+    texts = {"topic": [action.topic], "answer": [action.answer or ""], "payload": action.texts}
+    for key, those in texts.items():
+        for found in filter(None, map(other_ways.search, those)):
+            name = re.sub(r"\W", "", found[0]) or "device"
+            yield key, f'"{found[0]}" is sent as it stands; to put the name in, write "{{{name}}}"'
+        if key != "payload" and any(each != each.strip() for each in those[0].split("/")):
+            yield key, f'"{those[0]}" has blanks at the ends of a level; leave them out'
+
+
+def _whose_answer(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:
+    """Where nobody can tell whose answer it is."""
+    if not action.answer or action.carries_id:
         return
-    if not any(rule.enabled for rule in rules):
-        yield "rules", "all of these rules are switched off, so it commands nothing"
-    # That of a model's anomaly may be any.
-    least = severity_rank(action.severity)
-    if all(severity_rank(rule.given_severity) < least for rule in rules) and not any(
-        rule.model and rule.severity is None for rule in rules
-    ):
-        yield (
-            "severity",
-            (
-                f'none of its rules is as severe as "{action.severity}", so it commands nothing; '
-                "make it less, or the rules more"
-            ),
-        )
+    for name, other in config.action.items():
+        is_same = other.answer == action.answer and other is not action
+        if is_same and other.source_in(config) == action.source_in(config):
+            yield (
+                "answer",
+                (
+                    f"action.{name} has its answers there, too, and without an id in the payload "
+                    "nobody can tell whose one is; put {id} into the payload, or take another topic"
+                ),
+            )
 
 
 def _too_old(action: ActionConfig, config: Config) -> Iterator[tuple[str, str]]:

@@ -210,6 +210,21 @@ def looked_at(
     return found.without(Stretches.any_of(but_these))
 
 
+#: From the first to the last day that all schedules reach, whatever their zones, ns.
+_REACH_NS: Final = ((FIRST_DAY + 2) * DAY_NS, (LAST_DAY - 2) * DAY_NS)
+
+
+def has_time(stretches: Stretches, after_ns: int = _REACH_NS[0]) -> bool:
+    """Whether they have any time from then on, ns since 1970 UTC, that schedules reach."""
+    begin, end = np.array([after_ns], np.int64), np.array([_REACH_NS[1]], np.int64)
+    return meet(stretches, Stretches.of(begin, end))
+
+
+def meet(one: Stretches, other: Stretches) -> bool:
+    """Whether two have some time in common."""
+    return not np.array_equal(one.without(other).edges, one.edges)
+
+
 class ScheduleProblem(NamedTuple):
     """What is wrong with a schedule, or a name of one: its key, and what."""
 

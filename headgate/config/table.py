@@ -27,6 +27,10 @@ class Table(BaseModel):
         """
         yield from ()
 
+    def idle(self, config: Config) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+        """What of it works and never does anything: the key, and ``what is wrong; what to do``."""
+        yield from ()
+
 
 def first_and_others(raw: object, key: str) -> object:
     """A table in which a list under a key is its first entry, and the others under ``or_KEY``.
@@ -41,3 +45,10 @@ def first_and_others(raw: object, key: str) -> object:
     if not isinstance(value, list | tuple) or others is not None:
         return raw
     return {**raw, key: value[0], f"or_{key}": list(value[1:])} if value else raw
+
+
+def as_table(value: object, example: str) -> object:
+    """A table, or one that was parsed; raises ValueError, with an example, for anything else."""
+    if isinstance(value, Mapping | BaseModel):
+        return value
+    raise ValueError(f"expected a table such as {example}")

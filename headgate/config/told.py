@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from headgate.config.reach import out_of_reach
 from headgate.config.rule import Severity
-from headgate.config.table import Table
+from headgate.config.table import Table, as_table
 from headgate.config.values import Int, entries_of
 from headgate.core.results import severity_rank
 from headgate.core.units import DurationNs
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from headgate.config.schema import Config
 
 #: Names, or patterns of names; ``*`` stands for any letters. One, or a list.
-Patterns = Annotated[tuple[str, ...], BeforeValidator(entries_of), Field(min_length=1)]
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(entries_of),
+    Field(min_length=1),
+]
 
 #: Whether something begins, or is over. One, or both.
 States = Annotated[
@@ -61,6 +66,8 @@ class Told(Protocol):
 class ChoiceConfig(Table):
     """Which of them are."""
 
+    #: Kinds of finding.
+    of: tuple[str, ...] = ("alarms",)
     #: The least, of what has one.
     severity: Severity = "minor"
     feeds: Patterns = ("*",)
@@ -92,12 +99,34 @@ class ChoiceConfig(Table):
                     known = ", ".join(there) or "none"
                     yield key, f'no {key[:-1]} "{pattern}" in this file; those there are: {known}'
 
+    def idle(self, config: Config) -> Iterator[tuple[str, str]]:
+        yield from super().idle(config)
+        yield from out_of_reach(self, config)
+        for each in self.devices:
+            if what := oddly_named(each):
+                yield "devices", what
+
+
+def oddly_named(pattern: str) -> str:
+    """Why a pattern of devices' names is surely not meant so; empty where it may be."""
+    if pattern != pattern.strip():
+        return f'"{pattern}" has a blank at its ends, and names of devices have none; leave it out'
+    if "," in pattern:
+        every = ", ".join(f'"{each.strip()}"' for each in pattern.split(",") if each.strip())
+        return f'"{pattern}" is one name with a comma in it; write several as a list: [{every}]'
+    return ""
+
 
 class AtMostConfig(Table):
     """``at_most``: how many in which time."""
 
     count: Int = Field(ge=1, le=100_000)
     span: DurationNs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_table(cls, value: object) -> object:
+        return as_table(value, '{ count = 10, span = "1m" }')
 
     @field_validator("span")
     @classmethod

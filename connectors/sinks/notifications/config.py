@@ -9,10 +9,12 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from connectors.sinks.notifications.notification import Notification
 from connectors.sinks.notifications.pacing import QuietConfig
-from headgate.config.schedule import Schedules, unknown_schedules
-from headgate.config.told import AtMostConfig, ChoiceConfig
+from headgate.config.schedule import Schedules, has_time, looked_at, unknown_schedules
+from headgate.config.told import AtMostConfig, ChoiceConfig, is_one_of
 from headgate.config.values import entries_of
-from headgate.core.units import DurationNs, parse_duration_ns
+from headgate.core.results import severity_rank
+from headgate.core.stretches import Stretches
+from headgate.core.units import DurationNs, format_duration, parse_duration_ns
 
 if TYPE_CHECKING:
     from headgate.config.schema import Config
@@ -57,3 +59,41 @@ class NotificationsConfig(ChoiceConfig):
         quiet = () if self.quiet is None else self.quiet.during
         for key, names in (("during", self.during), ("except", self.except_), ("quiet", quiet)):
             yield from ((key, what) for what in unknown_schedules(names, config.schedule))
+
+    def idle(self, config: Config) -> Iterator[tuple[str, str]]:
+        yield from super().idle(config)
+        told = looked_at(self.during, self.except_, config.schedule)
+        if told is not None and not has_time(told):
+            key = "during" if self.during else "except"
+            yield (
+                key,
+                "its schedules leave no time in which it tells anything; leave one out",
+            )
+        if self.quiet is not None:
+            yield from (("quiet", what) for what in self._odd_quiet(self.quiet, config))
+        for name, feed in config.feed.items():
+            if is_one_of(name, self.feeds) and self.max_age <= feed.grace:
+                yield (
+                    "max_age",
+                    (
+                        f"readings of feed.{name} are looked at when they are "
+                        f"{format_duration(feed.grace)} old (grace), so nothing that they tell is "
+                        "told one by one; make it longer"
+                    ),
+                )
+
+    def _odd_quiet(self, quiet: QuietConfig, config: Config) -> Iterator[str]:
+        hours = looked_at(quiet.during, (), config.schedule)
+        if hours is not None and not has_time(hours):
+            yield "its schedules leave no time, so nothing ever waits; leave it out"
+        elif hours is not None and not has_time(Stretches.always().without(hours)):
+            yield (
+                f'its schedules leave out no time, so what is less than "{quiet.but}" is never '
+                "told; leave some"
+            )
+        is_severe = {*self.of} <= {"alarms", "anomalies"}
+        if is_severe and severity_rank(self.severity) >= severity_rank(quiet.but):
+            yield (
+                f'all that it tells is as severe as but, "{quiet.but}", so nothing ever waits; '
+                "leave it out, or make but more"
+            )

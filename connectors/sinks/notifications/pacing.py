@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from connectors.sinks.notifications.notification import Notification
 from headgate.config.rule import Severity
 from headgate.config.schedule import Schedules
-from headgate.config.table import Table
+from headgate.config.table import Table, as_table
 
 #: Things that wait in a box at most; of more the oldest are counted only.
 MOST_WAITING: Final = 5_000
@@ -27,6 +27,11 @@ class QuietConfig(Table):
     during: Annotated[Schedules, Field(min_length=1)]
     #: What is so severe is told all the same.
     but: Severity = "critical"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_table(cls, value: object) -> object:
+        return as_table(value, '{ during = "nights", but = "critical" }')
 
 
 class Box:

@@ -42,12 +42,19 @@ def test_one_that_does_what_it_says_is_warned_of_nowhere() -> None:
     ("config", "begin", "good"),
     [
         ({"topics": "#"}, 'actions.topics: "#" lets commands go to any topic', {"topics": "cmd/#"}),
-        ({"rules": ["off"]}, "action.a.rules: all of these", {"rules": ["off", "hot"]}),
         (
-            {"severity": "critical"},
-            'action.a.severity: none of its rules is as severe as "critical"',
-            {"severity": "major"},
+            {"topic": "cmd/{{device}}"},
+            'action.a.topic: "{{device}}" is sent as it stands; to put the name in, write',
+            {"topic": "cmd/{device}"},
         ),
+        (
+            {"payload": {"of": "<device>"}},
+            'action.a.payload: "<device>" is sent as it stands',
+            {"payload": {"of": "<pump>"}},
+        ),
+        ({"payload": "%severity%"}, 'action.a.payload: "%severity%" is', {"payload": "5 %s%"}),
+        ({"answer": "said/${device}"}, 'action.a.answer: "${"', {"answer": "said/$x"}),
+        ({"topic": "cmd/{device} "}, "action.a.topic", {"topic": "cmd/{device}"}),
         (
             {"max_age": "5s"},
             "action.a.max_age: readings of feed.f",
