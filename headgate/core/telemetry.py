@@ -193,6 +193,12 @@ class Telemetry:
             ["sink", "reason"],
             registry=registry,
         )
+        self.shelved_alarms = Gauge(
+            "headgate_shelved_alarms",
+            "Alarms that are open and that a sink does not tell, because they are shelved.",
+            ["sink"],
+            registry=registry,
+        )
         self.commands = Counter(
             "headgate_commands",
             "Commands to devices, by action: each state that one came into, and why.",

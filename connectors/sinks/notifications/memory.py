@@ -17,6 +17,7 @@ import structlog
 
 from connectors.sinks.notifications.notification import Notification
 from connectors.sinks.notifications.pacing import Box
+from connectors.sinks.notifications.standing import Standings
 from headgate.config.told import Window
 from headgate.core.errors import TransientError
 from headgate.core.folders import write_whole
@@ -42,6 +43,8 @@ class Memory:
         self._boxes: dict[str, Box] = {}
         #: How many were told in the present span.
         self.window = Window()
+        #: Alarms that are open, and what is shelved.
+        self.standings = Standings()
         self._is_changed = False
 
     def box(self, why: str) -> Box:
@@ -52,6 +55,15 @@ class Memory:
         """Nothing does any more."""
         self._boxes.pop(why, None)
         self.touch()
+
+    def take_out(self, told: Notification) -> bool:
+        """The same thing waits in no box any more; whether it did."""
+        found = [box.entries.pop(told.identity, None) for box in self._boxes.values()]
+        if any(found):
+            # Nobody was told of it.
+            self._last.pop(told.identity, None)
+            self.touch()
+        return any(found)
 
     def touch(self) -> None:
         """It has changed."""
@@ -93,6 +105,10 @@ class Memory:
         word, rank = self._last.get(told.identity, ("", 0))
         return word == told.word and told.rank <= rank
 
+    def was_told_open(self, told: Notification) -> bool:
+        """Whether what was told last of the same thing is that it is open."""
+        return self._last.get(told.identity, ("", 0))[0] == "open"
+
     def note(self, told: Notification) -> None:
         """This was told."""
         self.note_id(told)
@@ -115,12 +131,15 @@ class Memory:
             "last": [[key, *each] for key, each in self._last.items()],
             "boxes": {why: box.as_json() for why, box in self._boxes.items() if box},
             "window": [self.window.begin_ns, self.window.count],
+            "standings": self.standings.as_json(),
         }
 
     def _take(self, written: Mapping[str, Any]) -> None:
         ids = {str(each): None for each in written["ids"]}
         last = {str(key): (str(word), int(rank)) for key, word, rank in written["last"]}
         boxes = {str(why): Box.from_json(each) for why, each in written.get("boxes", {}).items()}
+        standings = Standings.from_json(written.get("standings", {"alarms": (), "shelves": ()}))
         begin_ns, count = map(int, written.get("window", (0, 0)))
         self._ids, self._last = OrderedDict(ids), OrderedDict(last)
         self._boxes, self.window = boxes, Window(begin_ns, count)
+        self.standings = standings

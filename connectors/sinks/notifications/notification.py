@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -134,6 +134,14 @@ class Notification:
         fields = self.fields or {"text": self.text}
         time_ns = self.changed_ns if self.start_ns is None else self.start_ns
         return Point("anomalies", self.kind, tuple(sorted(tags.items())), fields, time_ns)
+
+    def again(self, why: str) -> Notification:
+        """The same, told once more for this reason, and not to be taken for what was told before.
+
+        Args:
+            why: The same on each try and after each kill.
+        """
+        return replace(self, id=digest(self.id, why))
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""

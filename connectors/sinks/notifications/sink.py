@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from connectors.sinks.notifications.config import NotificationsConfig
 from connectors.sinks.notifications.memory import Memory
 from connectors.sinks.notifications.notification import Notification, notification, summary
+from connectors.sinks.notifications.standing import Shelf, place_of
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused, SinkContext
 from headgate.config.schedule import looked_at
@@ -24,11 +25,13 @@ from headgate.core.results import severity_rank
 from headgate.core.units import format_duration
 
 #: Why something was not told by itself: nobody asked for it, or it says nothing that is new; it was
-#: old, its newest state was told after quiet hours, or it is in the summary of a flood.
+#: old, its newest state was told after quiet hours, it is in the summary of a flood, or it has
+#: changed again or was over while it was shelved.
 NOT_ASKED_FOR, NOTHING_NEW = "not_asked_for", "nothing_new"
-OLD, QUIET, FLOOD = "old", "quiet", "flood"
+OLD, QUIET, FLOOD, SHELVED = "old", "quiet", "flood", "shelved"
 
-#: When nothing old has come for this long, what came is told, s.
+#: When nothing old has come for this long, what came is told, s. Likewise what was shelved, when
+#: nothing comes any more from before the end of that: it may be over by now.
 _SETTLED_S: Final = 5
 
 #: That a summary names at most.
@@ -74,9 +77,14 @@ class NotificationSink:
         self._quiet = None if quiet is None else looked_at(quiet.during, (), schedules)
         folder = context.config.gateway.data_dir
         self._memory = Memory(folder / f"forward-{context.name}.told")
+        # When the last came that is from before the end of what is shelved no more, by the wall
+        # clock, ns; who has just been started expects some.
+        self._catching_up_ns = 0
 
     async def start(self) -> None:
         await asyncio.to_thread(self._memory.load)
+        self._catching_up_ns = self._clock.wall_ns()
+        self._show_shelved()
 
     async def stop(self) -> None:
         """Nothing is kept open between two notifications."""
@@ -91,10 +99,14 @@ class NotificationSink:
         try:
             for point in points:
                 told = notification(point)
+                self._note_catching_up(told)
                 if not self._wants(told):
+                    self._hear(told, point)
                     passed_over[NOT_ASKED_FOR] += 1
                 elif self._memory.has_dealt_with(told):
                     continue  # before something of the same call was not taken, or in another life
+                elif self._is_shelved(told, point):
+                    self._hide(told, point)
                 elif self._memory.says_nothing_new(told):
                     passed_over[NOTHING_NEW] += 1
                     self._memory.note_id(told)
@@ -108,6 +120,7 @@ class NotificationSink:
             raise
         await asyncio.to_thread(self._memory.save)
         self._count(passed_over)
+        self._show_shelved()
         return refused
 
     def _wants(self, told: Notification) -> bool:
@@ -123,9 +136,75 @@ class NotificationSink:
         quiet = self._settings.quiet
         return quiet is not None and told.rank >= severity_rank(quiet.but)
 
+    def _note_catching_up(self, told: Notification) -> None:
+        now_ns = self._clock.wall_ns()
+        ended = self._memory.standings.ended(now_ns)
+        if any(told.changed_ns < shelf.until_ns for _, shelf in ended):
+            self._catching_up_ns = now_ns
+
+    def _hear(self, told: Notification, point: Point) -> None:
+        """Nobody is told of it, but it says what is to become of alarms."""
+        memory = self._memory
+        if (
+            told.kind == "alarms"
+            and told.state == "over"
+            and memory.standings.forget(told.identity)
+        ):
+            memory.touch()
+        until_ns = told.fields.get("until_ns", 0)
+        if told.kind != "alarm_notes" or not isinstance(until_ns, int) or not until_ns:
+            return
+        if memory.has_dealt_with(told):
+            return
+        memory.note_id(told)
+        place = place_of(point)
+        if until_ns <= told.changed_ns:
+            memory.standings.unshelve(place, until_ns)
+            return
+        memory.standings.shelve(place, Shelf(told.id, until_ns))
+        for each in memory.standings.at(place):
+            memory.take_out(each.told)
+
+    def _is_shelved(self, told: Notification, point: Point) -> bool:
+        now_ns = self._clock.wall_ns()
+        return told.kind == "alarms" and self._memory.standings.is_shelved(
+            place_of(point), told.changed_ns, now_ns
+        )
+
+    def _hide(self, told: Notification, point: Point) -> None:
+        """Have it wait for the end of the shelf, in place of what the alarm said before."""
+        memory, standings = self._memory, self._memory.standings
+        memory.note_id(told)
+        before = standings.get(told.identity)
+        if before is not None and before.is_hidden:
+            self._count(Counter({SHELVED: 1}))
+        if told.state == "open" or memory.was_told_open(told):
+            self._stand(told, point, is_hidden=True)
+        else:
+            # Who has not heard of its beginning need not hear of its end.
+            standings.forget(told.identity)
+            self._count(Counter({SHELVED: 1}))
+
+    def _stand(self, told: Notification, point: Point, *, is_hidden: bool = False) -> None:
+        """Know how an alarm is."""
+        memory = self._memory
+        lost = memory.standings.put(place_of(point), told, is_hidden=is_hidden)
+        if lost:
+            box = memory.box(SHELVED)
+            box.passed, box.put_ns = box.passed + lost, self._clock.wall_ns()
+        memory.touch()
+
+    def _show_shelved(self) -> None:
+        self._telemetry.shelved_alarms.labels(self.name).set(self._memory.standings.hidden)
+
     async def _take(self, told: Notification, point: Point, refused: list[Refused]) -> None:
         """Tell it, or have it wait."""
         now_ns = self._clock.wall_ns()
+        if told.kind == "alarms" and told.state == "open":
+            self._stand(told, point)
+        elif told.kind == "alarms":
+            self._memory.standings.forget(told.identity)
+            self._memory.touch()
         if now_ns - told.changed_ns > self._settings.max_age:
             self._wait(OLD, told, now_ns)
         elif self._is_quiet(now_ns) and not self._is_told_all_the_same(told):
@@ -168,14 +247,22 @@ class NotificationSink:
         limit = settings.at_most
         if memory.box(FLOOD) and (limit is None or window.is_over(limit, now_ns)):
             due.append(FLOOD)
+        has_ended = next(memory.standings.ended(now_ns), None) is not None
+        if memory.box(SHELVED) or (has_ended and self._has_caught_up(now_ns)):
+            due.append(SHELVED)
         return due
+
+    def _has_caught_up(self, now_ns: int) -> bool:
+        return not 0 <= now_ns - self._catching_up_ns < _SETTLED_S * NS_PER_S
 
     async def _tell_due(self, refused: list[Refused]) -> None:
         """Tell what needs to wait no longer; what was told is taken out as it goes along."""
         left = self.max_points
         for why in self._due(self._clock.wall_ns()):
             box = self._memory.box(why)
-            if why == FLOOD:
+            if why == SHELVED:
+                left = await self._tell_unshelved(left, refused)
+            if why in (FLOOD, SHELVED):
                 await self._tell_summary(why, refused)
                 continue
             while box.entries:
@@ -194,6 +281,31 @@ class NotificationSink:
             else:
                 self._empty(why)
 
+    async def _tell_unshelved(self, left: int, refused: list[Refused]) -> int:
+        """Tell what is on the shelf no more; returns how many more may be told in this call."""
+        memory, standings, now_ns = self._memory, self._memory.standings, self._clock.wall_ns()
+        if not self._has_caught_up(now_ns):
+            return left
+        for place, shelf in standings.ended(now_ns):
+            for each in standings.at(place):
+                if not each.is_hidden:
+                    continue
+                if not left:
+                    return left
+                left -= 1
+                told = each.told.again(shelf.id)
+                if self._is_quiet(now_ns) and not self._is_told_all_the_same(told):
+                    self._wait(QUIET, told, now_ns)
+                else:
+                    await self._tell(told, told.point(), refused)
+                each.is_hidden = False
+                if told.state == "over":
+                    standings.forget(told.identity)
+                memory.touch()
+            standings.take_off(place)
+            memory.touch()
+        return left
+
     async def _tell_summary(self, why: str, refused: list[Refused]) -> None:
         """One for all that is in a box, which is empty then."""
         box = self._memory.box(why)
@@ -209,6 +321,7 @@ class NotificationSink:
             OLD: f"they were older than {format_duration(self._settings.max_age)} when their turn "
             "came",
             QUIET: "there were too many in quiet hours",
+            SHELVED: "more were shelved than are kept",
         }.get(why)
         if cause is not None:
             return f"{count} changes were not told one by one: {cause}"
