@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from connectors.sinks.configured import sink_component, sink_context
-from connectors.sinks.points import Point, alarm_points
+from connectors.sinks.points import Point, alarm_note_points, alarm_points
 from connectors.sinks.sink import Sink
 from headgate.config.load import load_config
 from headgate.config.schema import Config
 from headgate.core.clock import Clock, SystemClock
-from headgate.core.results import Alarm
+from headgate.core.results import Alarm, AlarmNote
 from headgate.core.telemetry import Telemetry
 
 START_NS = 1_767_225_600 * 10**9
@@ -68,6 +68,16 @@ def alarm(device: str = "p1", *, is_over: bool = False, at_s: int = 0, **other: 
     )  # fmt: skip
     over = {"is_open": False, "time_ns": start_ns + 60 * 10**9} if is_over else {}
     return replace(opened, **{**over, **other})  # type: ignore[arg-type]
+
+
+def said(of: Alarm, at_s: int, *, until_s: int = 0, acknowledges: bool = False) -> Sequence[Point]:
+    """What anna says of an alarm, so many seconds after ``START_NS``, as sinks get it."""
+    note = AlarmNote(
+        of.feed, of.device, of.rule, of.channel, of.start_ns, START_NS + at_s * 10**9,
+        "anna", acknowledges, "", of.part, of.tags,
+        until_ns=START_NS + until_s * 10**9 if until_s else 0,
+    )  # fmt: skip
+    return alarm_note_points([note], "gateway")
 
 
 def points(*alarms: Alarm) -> Sequence[Point]:

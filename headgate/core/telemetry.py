@@ -88,6 +88,7 @@ class Telemetry:
         self.flagged = Counter(
             "headgate_flagged_rows", "Readings given a quality flag.", ["flag"], registry=registry
         )
+        self._tell_of_told(registry)
         self._tell_results(registry)
         self.open_rows = Gauge(
             "headgate_open_rows", "Readings in windows that have not closed.", registry=registry
@@ -187,29 +188,6 @@ class Telemetry:
             ["sink", "reason"],
             registry=registry,
         )
-        self.passed_over = Counter(
-            "headgate_passed_over_notifications",
-            "Notifications that a sink did not tell by themselves, by reason.",
-            ["sink", "reason"],
-            registry=registry,
-        )
-        self.shelved_alarms = Gauge(
-            "headgate_shelved_alarms",
-            "Alarms that are open and that a sink does not tell, because they are shelved.",
-            ["sink"],
-            registry=registry,
-        )
-        self.commands = Counter(
-            "headgate_commands",
-            "Commands to devices, by action: each state that one came into, and why.",
-            ["action", "state", "reason"],
-            registry=registry,
-        )
-        self.unmatched_answers = Counter(
-            "headgate_unmatched_answers",
-            "Messages on topics of answers that answer no command that is known.",
-            registry=registry,
-        )
         self.missed_records = Counter(
             "headgate_missed_records",
             "Records that retention deleted before this consumer had read them.",
@@ -276,6 +254,32 @@ class Telemetry:
             "headgate_connected",
             "1 while the connection to this peer stands.",
             ["peer"],
+            registry=registry,
+        )
+
+    def _tell_of_told(self, registry: CollectorRegistry) -> None:
+        """What is told to people, and what to devices."""
+        self.passed_over = Counter(
+            "headgate_passed_over_notifications",
+            "Notifications that a sink did not tell by themselves, by reason.",
+            ["sink", "reason"],
+            registry=registry,
+        )
+        self.shelved_alarms = Gauge(
+            "headgate_shelved_alarms",
+            "Alarms that are open and that a sink does not tell, because they are shelved.",
+            ["sink"],
+            registry=registry,
+        )
+        self.commands = Counter(
+            "headgate_commands",
+            "Commands to devices, by action: each state that one came into, and why.",
+            ["action", "state", "reason"],
+            registry=registry,
+        )
+        self.unmatched_answers = Counter(
+            "headgate_unmatched_answers",
+            "Messages on topics of answers that answer no command that is known.",
             registry=registry,
         )
 

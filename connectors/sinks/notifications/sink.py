@@ -97,11 +97,14 @@ class NotificationSink:
         refused: list[Refused] = []
         passed_over: Counter[str] = Counter()
         try:
-            for point in points:
-                told = notification(point)
+            told_of = [(point, notification(point)) for point in points]
+            # What is shelved by now is not told, though it came before that was said.
+            for point, told in told_of:
+                self._hear_note(told, point)
+            for point, told in told_of:
                 self._note_catching_up(told)
                 if not self._wants(told):
-                    self._hear(told, point)
+                    self._pass_over(told)
                     passed_over[NOT_ASKED_FOR] += 1
                 elif self._memory.has_dealt_with(told):
                     continue  # before something of the same call was not taken, or in another life
@@ -142,15 +145,15 @@ class NotificationSink:
         if any(told.changed_ns < shelf.until_ns for _, shelf in ended):
             self._catching_up_ns = now_ns
 
-    def _hear(self, told: Notification, point: Point) -> None:
-        """Nobody is told of it, but it says what is to become of alarms."""
+    def _pass_over(self, told: Notification) -> None:
+        """Nobody is told of it; but an alarm that is over stands no more."""
+        if told.kind == "alarms" and told.state == "over":
+            self._memory.standings.forget(told.identity)
+            self._memory.touch()
+
+    def _hear_note(self, told: Notification, point: Point) -> None:
+        """What somebody says of an alarm, if that is what it is."""
         memory = self._memory
-        if (
-            told.kind == "alarms"
-            and told.state == "over"
-            and memory.standings.forget(told.identity)
-        ):
-            memory.touch()
         until_ns = told.fields.get("until_ns", 0)
         if told.kind != "alarm_notes" or not isinstance(until_ns, int) or not until_ns:
             return
@@ -175,10 +178,10 @@ class NotificationSink:
         """Have it wait for the end of the shelf, in place of what the alarm said before."""
         memory, standings = self._memory, self._memory.standings
         memory.note_id(told)
-        before = standings.get(told.identity)
-        if before is not None and before.is_hidden:
+        before, was_told_open = standings.get(told.identity), memory.was_told_open(told)
+        if before and before.is_hidden and (before.told.state, was_told_open) != ("open", True):
             self._count(Counter({SHELVED: 1}))
-        if told.state == "open" or memory.was_told_open(told):
+        if told.state == "open" or was_told_open:
             self._stand(told, point, is_hidden=True)
         else:
             # Who has not heard of its beginning need not hear of its end.
