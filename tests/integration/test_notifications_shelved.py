@@ -232,8 +232,11 @@ async def test_what_waited_for_another_reason_waits_for_the_shelf(
     more = 'quiet = { during = "night" }\n[schedule.night]\ntimes = "00:00-02:00"'
     config = _config(tmp_path, receiver, f'max_age = "1d"\n{more}')
     async with telling(config, clock=clock) as sink:
-        await _write(sink, points(alarm("a"), alarm("b"), alarm("c")))
-        await _write(sink, said(alarm("a"), 60, until_s=_HOUR_S))
+        await _write(sink, points(alarm("a"), alarm("b"), alarm("c"), alarm("d")))
+        for device in "ad":
+            await _write(sink, said(alarm(device), 60, until_s=_HOUR_S))
+        # Nobody has heard of its beginning.
+        await _write(sink, points(alarm("d", is_over=True)))
         await _write(sink, said(alarm("b"), 60, until_s=3 * _HOUR_S))
         clock.advance(_HOUR_S)
         assert await _write_due(sink)
@@ -256,10 +259,12 @@ async def test_more_than_can_be_kept_is_told_in_a_line(
     config = _config(tmp_path, receiver)
     async with telling(config, clock=clock) as sink:
         clock.advance(6)
-        await _write(sink, points(alarm("a")))
         for device in "bcd":
-            await _write(sink, said(alarm(device), 66, until_s=_HOUR_S), points(alarm(device)))
+            shelved = said(alarm(device), 66, until_s=_HOUR_S)
+            await _write(sink, shelved, points(alarm(device)))
             assert await _write_due(sink) == (device == "d")
+            if device == "b":
+                await _write(sink, points(alarm("a")))
         clock.advance(_HOUR_S)
         assert await _write_due(sink)
 
