@@ -22,7 +22,8 @@ from connectors.sinks.notifications.notification import notification
 from headgate.config.load import load_config
 from headgate.core.errors import ConfigError, TransientError
 from headgate.demo.processes import free_port
-from tests.notified import alarm, config_of, points, telling
+from headgate.testing import ManualClock
+from tests.notified import START_NS, alarm, config_of, points, said, telling
 from tests.receiver import Answer, Receiver
 
 _SECRET = "hunter2hunter2"
@@ -88,6 +89,23 @@ async def test_an_alarm_is_mailed(mails: _Mails, tmp_path: Path) -> None:
     assert third["Subject"] == "[over] p1: hot"
 
 
+async def test_what_is_shelved_is_mailed_when_that_ends(mails: _Mails, tmp_path: Path) -> None:
+    """Once, though the mail server takes it at the second try only."""
+    clock = ManualClock(START_NS + 60 * 10**9)
+    config = config_of(tmp_path, _table(tmp_path, _mailto(mails)))
+    async with telling(config, clock=clock) as sink:
+        assert await sink.write(said(alarm(), 60, until_s=3600)) == []
+        assert await sink.write(points(alarm(), alarm("p2"))) == []
+        clock.advance(3600)
+        mails.refusals = ["451 try later"]
+        with pytest.raises(TransientError, match="mailto://…: "):
+            await sink.write([])
+        assert await sink.write([]) == []
+        assert await sink.write([]) == []
+
+    assert [mail["Subject"] for mail in mails.mails] == ["[major] p2: hot", "[major] p1: hot"]
+
+
 async def test_a_mail_server_that_can_t_just_now_gets_it_later(
     mails: _Mails, tmp_path: Path
 ) -> None:
@@ -139,8 +157,8 @@ async def test_secrets_are_in_no_message(tmp_path: Path, caplog: pytest.LogCaptu
     assert len(receiver.taken) == 1
     assert "json://…: " in str(found.value)
     assert "mailto://…: " in str(found.value)
-    for said in (str(found.value), str(logs), caplog.text):
-        assert _SECRET not in said
+    for text in (str(found.value), str(logs), caplog.text):
+        assert _SECRET not in text
 
 
 @pytest.mark.parametrize(
