@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import structlog
 
+from connectors.actions.answers import answer_filters, asked_by, why_unheard
 from connectors.actions.asking import answer_topic, command_id_of, command_of, why_not_meant
 from connectors.actions.memory import CommandMemory, Entry
 from connectors.logs.configured import topic
@@ -39,8 +40,7 @@ from connectors.sinks.notifications.notification import Notification, notificati
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused
 from connectors.sources.configured import source_key
-from headgate.config.action import ACTIONS, ActionConfig, topic_filter_of
-from headgate.config.overlap import united
+from headgate.config.action import ACTIONS, ActionConfig
 from headgate.config.schema import Config
 from headgate.core.channels import device_partition
 from headgate.core.clock import NS_PER_S, Clock
@@ -176,6 +176,8 @@ class ActionsSink:
             trouble = connection.trouble if connection.has_tried else ""
             line = trouble and f"{key}: commands can't be sent: {trouble}"
             self._telemetry.warn(f"commands {source}", line)
+        for name in self._sources:
+            self._tell_unheard(name, self._why_unheard(name))
         return any(worker.done() for worker in self._workers)
 
     async def write(self, points: Sequence[Point]) -> list[Refused]:
@@ -285,14 +287,19 @@ class ActionsSink:
         if entry.command.state == ASKED:
             await self._send(entry, action)
         elif self._clock.wall_ns() >= entry.deadline_ns:
-            source = self._sources.get(entry.command.action)
-            connection = None if source is None else self._connections[source]
-            is_heard = connection is not None and not connection.trouble
-            if connection is None or not is_heard or connection.generation != entry.generation:
-                detail = "nobody listened for a part of the time that the answer may take"
-                self._fails(entry, UNHEARD, detail)
+            if why := self._why_no_answer_was_heard(entry):
+                self._fails(entry, UNHEARD, why)
             else:
                 self._fails(entry, NO_ANSWER, "no answer came in time")
+
+    def _why_no_answer_was_heard(self, entry: Entry) -> str:
+        """Why nobody would have heard the answer to a command; empty where somebody would."""
+        name = entry.command.action
+        source = self._sources.get(name)
+        connection = None if source is None else self._connections[source]
+        if connection is None or connection.trouble or connection.generation != entry.generation:
+            return "nobody listened for a part of the time that the answer may take"
+        return self._why_unheard(name)
 
     async def _send(self, entry: Entry, action: ActionConfig | None) -> None:
         command = entry.command
@@ -351,7 +358,9 @@ class ActionsSink:
         if action.answer is not None and not entry.answer_topic:
             odd = odd or "its answer is not waited for: a name in that topic has no value"
         self._becomes(entry, state=SENT, sent_ns=now_ns, detail=odd)
-        entry.deadline_ns = now_ns + action.timeout
+        # What nobody can hear is not waited for.
+        is_heard = not self._why_unheard(entry.command.action)
+        entry.deadline_ns = now_ns + (action.timeout if is_heard else 0)
         entry.is_done = not entry.answer_topic
         self._wake_up()
 
@@ -373,24 +382,20 @@ class ActionsSink:
     def _connection(self, source: str) -> CommandConnection:
         settings = self._config.source[source].table
         assert isinstance(settings, MqttConfig)  # noqa: S101  (of this type by name)
-        filters = [
-            topic_filter_of(action.answer)
-            for name, action in self._config.action.items()
-            if action.answer is not None and self._sources.get(name) == source
-        ]
+        actions = [self._config.action[name] for name, at in self._sources.items() if at == source]
         return CommandConnection(
             settings,
             self._config.gateway.name,
             self._clock,
             suffix=self._suffix,
             key=source_key(self._config, source),
-            answers=list(united(dict.fromkeys(filters))),
+            answers=answer_filters(actions),
             on_answer=self._take_answer,
         )
 
     def _take_answer(self, at: str, payload: bytes, correlation: bytes) -> None:
         """A message on a topic of answers, from the event loop."""
-        entry = self._asked_by(at, payload, correlation)
+        entry = asked_by(self._memory.entries.values(), at, payload, correlation)
         if entry is None:
             self._telemetry.unmatched_answers.inc()
             return
@@ -406,19 +411,21 @@ class ActionsSink:
         entry.is_done = True
         self._wake_up()
 
-    def _asked_by(self, at: str, payload: bytes, correlation: bytes) -> Entry | None:
-        """The command that a message answers; None where it is none that is known."""
-        for entry in self._memory.entries.values():
-            command = entry.command
-            if at != entry.answer_topic or command.answered_ns or not entry.is_handed_over:
-                continue
-            name = command.id.encode()
-            if name == correlation or (entry.needs_id and name in payload):
-                return entry
-            # Without an id nobody can tell whose answer it is: it is that of the oldest.
-            if not entry.needs_id and not correlation and not entry.is_done:
-                return entry
-        return None
+    def _why_unheard(self, name: str) -> str:
+        """Why no answers to an action, which sends, are heard over the connection that there is."""
+        connection = self._connections.get(self._sources.get(name, ""))
+        if connection is None or connection.trouble:
+            return ""
+        return why_unheard(self._config.action[name], connection.refused)
+
+    def _tell_unheard(self, name: str, why: str) -> None:
+        line = why and (
+            f"action.{name}.answer: answers are not heard: {why}; let the gateway's user subscribe "
+            "to it"
+        )
+        self._telemetry.warn(f"answers {name}", line)
+        if self._config.action[name].answer is not None:
+            self._telemetry.unheard_actions.labels(name).set(bool(why))
 
     # The account.
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import structlog
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -22,6 +23,8 @@ from connectors.mqtt.received import Received, Subscription
 from connectors.mqtt.session import results_client_id
 from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.properties import Asked
+
+_logger = structlog.get_logger()
 
 #: How long the broker may take to confirm, s.
 _TIMEOUT_S: Final = 10.0
@@ -84,6 +87,8 @@ class CommandConnection(Connection):
             asked=Asked(content_type=False, user=frozenset(), correlation=True),
         )
         self._on_answer = on_answer
+        #: By topic filter of answers that the broker refused to subscribe to, its words.
+        self.refused: dict[str, str] = {}
         # By packet id, what the broker has said when it took it.
         self._said: dict[int, int] = {}
 
@@ -166,6 +171,29 @@ class CommandConnection(Connection):
     def _connect_blocking(self) -> None:
         self._client.forget_sent()
         super()._connect_blocking()
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: object,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: object,
+    ) -> None:
+        # Commands can be sent all the same.
+        refused = {
+            each.filter: str(reason)
+            for each, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False)
+            if reason.is_failure
+        }
+        if refused and refused != self.refused:
+            _logger.warning(
+                "The broker does not let the gateway hear answers to commands.",
+                source=self._key,
+                refused=refused,
+            )
+        self.refused = refused
+        self._set_trouble("")
 
     def _take(self, received: Received) -> None:
         self.ack(received)

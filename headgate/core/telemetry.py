@@ -277,6 +277,12 @@ class Telemetry:
             ["action", "state", "reason"],
             registry=registry,
         )
+        self.unheard_actions = Gauge(
+            "headgate_unheard_actions",
+            "1 while the broker refuses to let answers to an action's commands be heard, else 0.",
+            ["action"],
+            registry=registry,
+        )
         self.unmatched_answers = Counter(
             "headgate_unmatched_answers",
             "Messages on topics of answers that answer no command that is known.",

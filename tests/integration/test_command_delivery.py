@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,22 @@ def device(mosquitto: Mosquitto) -> Iterator[CommandedDevice]:
     """It answers nothing unless it is told to."""
     with CommandedDevice(mosquitto.port) as device:
         yield device
+
+
+def _without_rights_to(folder: Path, topics: str) -> str:
+    """What has mosquitto refuse to let anybody subscribe to these. Access lists only keep silent."""
+    every = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")
+    refused = {"acltype": "subscribePattern", "topic": topics, "priority": 1, "allow": False}
+    rights = {
+        "defaultACLAccess": dict.fromkeys(every, True),
+        "roles": [{"rolename": "deaf", "acls": [refused]}],
+        "groups": [{"groupname": "all", "roles": [{"rolename": "deaf"}]}],
+        "anonymousGroup": "all",
+    }
+    file = folder / "rights.json"
+    file.write_text(json.dumps(rights))
+    (plugin,) = Path("/usr/lib").glob("*/mosquitto_dynamic_security.so")
+    return f"plugin {plugin}\nplugin_opt_config_file {file}"
 
 
 async def test_an_answer_is_waited_for(
@@ -131,6 +148,8 @@ async def test_a_command_waits_for_a_broker_that_is_away(
         failed = (await acting.until("asked", "failed unreachable"))[-1]
         broker.start()
         with CommandedDevice(broker.port) as device:
+            (connection,) = acting.sink._connections.values()
+            await until(lambda: not connection.trouble)
             await acting.take(alarm_of("p2"))
             await until(lambda: bool(device.taken))
 
@@ -220,6 +239,47 @@ async def test_what_the_broker_refuses_has_failed(
         last = await acting.until_states({"p1": "sent", "p2": "failed refused"})
 
     assert last["p2"].detail == "the broker refused: Not authorized"
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_answers_that_the_broker_lets_nobody_hear(
+    make_mosquitto: MakeMosquitto, tmp_path: Path, version: str
+) -> None:
+    """Only commands that wait for them are affected, and that is said; others go on as always."""
+    broker = make_mosquitto(lines=_without_rights_to(tmp_path, "said/+"))
+    more = (
+        f'{ANSWER}timeout = "5m"\n'
+        '[action.heard]\nrules = ["cold"]\ntopic = "cmd/{line}/heard"\n'
+        'answer = "told/{device}"\ndry_run = false\n'
+        '[action.alone]\nrules = ["cold"]\ntopic = "cmd/{line}/alone"\ndry_run = false\n'
+    )
+    config = config_of(tmp_path, broker.port, more, mqtt=f'version = "{version}"')
+    with CommandedDevice(broker.port) as device:
+        device.answers = lambda taken: [
+            (each, taken.payload, b"") for each in ("said/p1", "told/p2")
+        ]
+        async with at_work(config) as acting:
+            await acting.take(alarm_of("p1"), alarm_of("p2", rule="cold"))
+            await until(lambda: len(device.taken) == 3)
+            await acting.until_states({"p1": "failed unheard", "p2": "answered"})
+            last = {each.action: each for each in await acting.written()}
+            acting.sink.is_due()
+            warnings, samples = acting.telemetry.details["warnings"], acting.telemetry
+
+    refused = "Not authorized" if version == "5" else "Unspecified error"
+    why = f"the broker refused the subscription to said/+ ({refused})"
+    assert {name: each.state for name, each in last.items()} == {
+        "stop": "failed",
+        "heard": "answered",
+        "alone": "sent",
+    }
+    assert last["stop"].detail == why
+    assert warnings == {
+        "answers stop": f"action.stop.answer: answers are not heard: {why}; let the gateway's user "
+        "subscribe to it"
+    }
+    assert samples.unheard_actions.labels("stop")._value.get() == 1
+    assert samples.unheard_actions.labels("heard")._value.get() == 0
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
