@@ -31,7 +31,7 @@ MAX_DERIVED = 100
 _NAMELESS = ""
 
 #: By default a value counts for so many periods of its feed, or for a window if that is longer.
-_PERIODS = 3
+PERIODS = 3
 
 
 def _is_some(max_age: int) -> int:
@@ -73,7 +73,7 @@ class DerivedConfig(UnitsConfig):
 def usual_age_ns(feed: FeedConfig) -> int:
     """For how long a channel's last value counts where nothing else is said, ns."""
     shortest = min((each.window for each in feed.aggregates), default=0)
-    return max(shortest, _PERIODS * feed.period)
+    return max(shortest, PERIODS * feed.period)
 
 
 def _as_table(value: object) -> object:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headgate.config.circles import in_circle, names_under
-from headgate.config.derived import MaxAge, expression_problems
+from headgate.config.derived import PERIODS, MaxAge, expression_problems, usual_age_ns
 from headgate.config.named_text import TextPart, text_parts
 from headgate.config.schedule import Schedules
 from headgate.config.table import Table
@@ -24,6 +24,9 @@ from headgate.core.expressions.known import known_false, known_true
 from headgate.core.expressions.nodes import ExpressionError, Kind, Node
 from headgate.core.expressions.parse import parse
 from headgate.core.units import DurationNs
+
+if TYPE_CHECKING:
+    from headgate.config.feed import FeedConfig
 
 #: Of one file.
 MAX_RULES = 500
@@ -226,6 +229,19 @@ class RuleConfig(Table):
         # A device that sends more seldom than by default counts as one that sends on: between two
         # readings of it there may be as long as something has to hold.
         return self.max_age or max(default_ns, self.for_, self.clear_for)
+
+    def stands_ns(self, feed: FeedConfig) -> int:
+        """For how long what was found at a reading counts where no other comes, ns.
+
+        A device of which it is said how often it sends is not believed for longer than it is
+        waited for.
+        """
+        usual_ns = usual_age_ns(feed)
+        if self.max_age is None and feed.expect_every is not None:
+            return max(usual_ns, PERIODS * feed.expect_every)
+        if self.max_age is None and "period" in feed.model_fields_set:
+            return usual_ns
+        return self.lasts_ns(usual_ns)
 
 
 def read_text(text: str) -> tuple[TextPart, ...]:

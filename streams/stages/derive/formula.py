@@ -143,6 +143,15 @@ class Formula:
         self._views.clear()
         return [np.broadcast_to(part.value, len(ticks)) for part in parts]
 
+    def since(self, node: Node) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Since when a condition holds, of which it works that out, and when that was last seen.
+
+        Returns:
+            int64[places] each; ``NO_TIME_NS`` where it does not hold.
+        """
+        memory = self.memories[self._number[node]]["time_ns"]
+        return memory[:, _AT], memory[:, _TICK]
+
     def grow(self, places: int) -> None:
         """Make room for so many places."""
         for memory in self.memories.values():

@@ -172,11 +172,18 @@ class Latch:
         ends = before & (is_broken | ~is_open)
         turns: list[Turn] = []
         if (opens | ends).any():
+            opened_before_ns = ticks.one_before(opened_ns, time_ns[:, _OPENED])
+            start_before_ns = ticks.one_before(start_ns, time_ns[:, _START])
+            over_ns = np.minimum(ticks.time_ns, found.broken_ns)
+            # What had opened by the clock is not over before that, whatever comes late. What comes
+            # before it began is of a clock that was set back.
+            is_late = (start_before_ns <= over_ns) & (over_ns < opened_before_ns)
+            over_ns[is_late] = opened_before_ns[is_late]
             over = _Alarms(
                 ends,
-                np.minimum(ticks.time_ns, found.broken_ns),
-                ticks.one_before(start_ns, time_ns[:, _START]),
-                ticks.one_before(opened_ns, time_ns[:, _OPENED]),
+                over_ns,
+                start_before_ns,
+                opened_before_ns,
                 [
                     ticks.one_before(each, known[:, _VALUE])
                     for each, known in zip(shown, values, strict=True)

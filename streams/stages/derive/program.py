@@ -25,7 +25,8 @@ from streams.stages.derive.latch import Turn
 from streams.stages.derive.rule import Rule
 from streams.stages.derive.silence import Silence
 from streams.stages.derive.spans import Span
-from streams.stages.derive.ticks import Ticks
+from streams.stages.derive.ticks import Ticks, latest_up_to
+from streams.stages.derive.timed import Passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,18 @@ class Program:
         order = in_order({name: each.expression for name, each in feed.derived.items()})
         self._derived = [_DerivedChannel(feed_name, feed, name) for name in order]
         silencing = {name for rule in rules.values() for name in rule.suppressed_by}
-        by_name = {
-            name: Rule(
-                feed_name, feed, name, rules[name], looked_at.get(name), silences=name in silencing
+        by_name: dict[str, Rule] = {}
+        for name in silencers_first({name: rule.suppressed_by for name, rule in rules.items()}):
+            silencers = [by_name[each].silencer for each in rules[name].suppressed_by]
+            by_name[name] = Rule(
+                feed_name,
+                feed,
+                name,
+                rules[name],
+                looked_at.get(name),
+                silences=name in silencing,
+                silence=Silence(silencers) if silencers else None,
             )
-            for name in silencers_first({name: rule.suppressed_by for name, rule in rules.items()})
-        }
-        for name, rule in by_name.items():
-            if silencers := [by_name[each].silencer for each in rules[name].suppressed_by]:
-                rule.silence = Silence(silencers)
         self.rules = list(by_name.values())
         self._formulas = [
             *(each.formula for each in self._derived),
@@ -125,8 +129,9 @@ class Program:
         number: NDArray[np.int64],
         value: NDArray[np.float64],
         channel: NDArray[np.int32],
+        passing: Passing,
     ) -> tuple[list[Made], list[Turn]]:
-        """Take readings in.
+        """Take readings in, and let time pass.
 
         Args:
             ticks: Their places and times.
@@ -135,6 +140,7 @@ class Program:
             value: float64[r], none of them missing. Of several of one tick and input the last
                 counts.
             channel: int32[r], row of its channel.
+            passing: How time passes.
 
         Returns:
             Values of derived channels; and the turns that rules take.
@@ -149,7 +155,7 @@ class Program:
             cause[name] = np.full(len(ticks), -1, np.int32)
             cause[name][tick[rows]] = channel[rows]
         made = []
-        for derived in self._derived:
+        for derived in self._derived if len(ticks) else ():
             names = derived.formula.names
             rows, part, its = _part_of(ticks, derived.formula, named)
             found = derived.work_out(part, its, self._known)
@@ -164,6 +170,28 @@ class Program:
                 new.value[rows] = found
                 cause[derived.name] = np.full(len(ticks), -1, np.int32)
                 cause[derived.name][rows] = why
+        turns = self._rules_on(ticks, named, cause, passing)
+        for name, memory in self._known.items():
+            rows = np.flatnonzero(named[name].is_new)
+            ends = rows[ticks.ends(rows)]
+            memory["number"][ticks.place[ends], 0] = named[name].value[ends]
+            memory["time_ns"][ticks.place[ends], 0] = ticks.time_ns[ends]
+        return made, turns
+
+    def _rules_on(
+        self,
+        ticks: Ticks,
+        named: Mapping[str, Named],
+        cause: Mapping[str, NDArray[np.int32]],
+        passing: Passing,
+    ) -> list[Turn]:
+        """The turns that rules take, once all channels are worked out."""
+
+        def value_at(
+            name: str, place: NDArray[np.int64], time_ns: NDArray[np.int64], lasts_ns: int
+        ) -> NDArray[np.float64]:
+            return _value_at(ticks, named[name], self._known[name], place, time_ns, lasts_ns)
+
         turns: list[Turn] = []
         looked_at: dict[tuple[tuple[str, ...], int], _LookedAt] = {}
         for rule in self.rules:
@@ -174,19 +202,15 @@ class Program:
             every = looked_at[key]
             involved = rule.involved(every.part, every.held)
             rows = every.rows if involved is None else every.rows[involved]
-            if not len(rows) and not rule.may_be_silenced():
+            if not len(rows) and not rule.may_turn():
                 continue
             part = Ticks(ticks.place[rows], ticks.time_ns[rows], rule.formula.lasts_ns)
             its = {name: named[name].take(rows) for name in rule.formula.names}
             whole = Ticks(ticks.place, ticks.time_ns, rule.formula.lasts_ns)
             its |= {name: self._beside(whole, named[name], name).take(rows) for name in rule.beside}
-            turns += rule.work_out(part, its, self._known, _why(its, rule.names, cause, rows))
-        for name, memory in self._known.items():
-            rows = np.flatnonzero(named[name].is_new)
-            ends = rows[ticks.ends(rows)]
-            memory["number"][ticks.place[ends], 0] = named[name].value[ends]
-            memory["time_ns"][ticks.place[ends], 0] = ticks.time_ns[ends]
-        return made, turns
+            why = _why(its, rule.names, cause, rows)
+            turns += rule.work_out(part, its, self._known, why, passing, value_at)
+        return turns
 
     def _beside(self, ticks: Ticks, new: Named, name: str) -> Named:
         """What is known of a channel at each tick, as if it were new there."""
@@ -222,6 +246,21 @@ class Program:
             memory.forget(places)
         for formula in self._formulas:
             formula.go_back(places)
+        for rule in self.rules:
+            rule.go_back(places)
+
+    def may_turn(self) -> bool:
+        """Whether an alarm may open, or be over, as time passes."""
+        return any(rule.may_turn() for rule in self.rules)
+
+    def look_ahead(self, passing: Passing) -> None:
+        """Find out when rules must be looked at next though no reading comes.
+
+        Args:
+            passing: Since when time will pass.
+        """
+        for rule in self.rules:
+            rule.look_ahead(self._known, passing)
 
     @property
     def open_alarms(self) -> int:
@@ -312,6 +351,35 @@ def _held(ticks: Ticks, new: Named, memory: Memory) -> NDArray[np.float64]:
     """
     before, before_ns = memory["number"][:, 0], memory["time_ns"][:, 0]
     return ticks.held(new.is_new, new.value, before, before_ns)
+
+
+def _value_at(
+    ticks: Ticks,
+    new: Named,
+    memory: Memory,
+    place: NDArray[np.int64],
+    time_ns: NDArray[np.int64],
+    lasts_ns: int,
+) -> NDArray[np.float64]:
+    """float64[n]: what is known of a channel at n places and times; NaN where that is too old.
+
+    Args:
+        ticks: All ticks.
+        new: What it has there.
+        memory: What it had before.
+        place: int64[n].
+        time_ns: int64[n].
+        lasts_ns: For how long a value counts.
+    """
+    rows = np.flatnonzero(new.is_new)
+    at = latest_up_to(ticks.place[rows], ticks.time_ns[rows], place, time_ns)
+    found: NDArray[np.float64] = memory["number"][place, 0]
+    found_ns = memory["time_ns"][place, 0]
+    is_new = at >= 0
+    found[is_new] = new.value[rows[at[is_new]]]
+    found_ns[is_new] = ticks.time_ns[rows[at[is_new]]]
+    found[(found_ns == NO_TIME_NS) | (time_ns - found_ns > lasts_ns)] = np.nan
+    return found
 
 
 def _rows_of(names: Sequence[str], named: Mapping[str, Named]) -> NDArray[np.intp]:

@@ -7,9 +7,8 @@ nor ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,44 +18,29 @@ from headgate.config.feed import FeedConfig
 from headgate.config.rule import RuleConfig
 from headgate.core.clock import NS_PER_S
 from headgate.core.expressions.nodes import Node
-from headgate.core.expressions.pointwise import compiled
+from headgate.core.expressions.pointwise import Values, compiled
 from headgate.core.grown import grown
 from headgate.core.stretches import Stretches
-from streams.stages.arrays import NEVER_NS
+from streams.stages.arrays import NEVER_NS, NO_TIME_NS
 from streams.stages.blocks import number_of
 from streams.stages.derive.formula import Formula, Memory, Named, as_given
 from streams.stages.derive.latch import Found, Latch, Turn
+from streams.stages.derive.seen import Seen, nothing_seen
 from streams.stages.derive.silence import Silence, Silencer
 from streams.stages.derive.ticks import Ticks
+from streams.stages.derive.timed import Passing, Standing, Timing, joined
 
 _Any = TypeVar("_Any", bound=np.generic)
 
-#: No ticks.
+#: Of a channel's name, places, times, and for how long a value counts: what is known.
+ValueAt: TypeAlias = Callable[[str, NDArray[np.int64], NDArray[np.int64], int], NDArray[np.float64]]
+
+#: No ticks, and no places.
 _NONE = np.empty(0, np.intp)
+_NOWHERE = np.empty(0, np.int64)
 
 #: A condition that never holds: with it, nothing is known of one that is switched off.
 _NEVER = Node("<", (Node("number", number=1.0), Node("number", number=0.0)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What was seen at n ticks.
-
-    Attributes:
-        ticks: The ticks.
-        holds: bool[n], whether the condition holds.
-        over: bool[n], whether it is over, as far as that is known.
-        since_ns: int64[n], for how long the condition has held.
-        channel: int32[n], row of the channel that brought each tick about.
-        shown: float64[n] each, the values that the text would have.
-    """
-
-    ticks: Ticks
-    holds: NDArray[np.bool_]
-    over: NDArray[np.bool_]
-    since_ns: NDArray[np.int64]
-    channel: NDArray[np.int32]
-    shown: list[NDArray[np.float64]]
 
 
 class Rule:
@@ -69,6 +53,7 @@ class Rule:
         rule: What it says.
         looked_at: When it is looked at; None: always.
         silences: Whether its alarms silence other rules.
+        silence: What silences it, of the same places; None: nothing.
     """
 
     def __init__(
@@ -80,6 +65,7 @@ class Rule:
         looked_at: Stretches | None = None,
         *,
         silences: bool = False,
+        silence: Silence | None = None,
     ) -> None:
         #: Channels whose readings are looked at.
         self.names = rule.names
@@ -102,17 +88,16 @@ class Rule:
             self._holds = None
         self._looked_at = looked_at
         self._shown = rule.shown
-        self._for_ns = rule.for_
         self._condition_names = condition.names
-        over = rule.over
-        if rule.clear_for:
-            over = Node("hold", (over,), span_ns=rule.clear_for)
-        since = Node("since", (condition,))
+        self._since = Node("since", (condition,))
+        # What is over while nobody asks for how long needs no memory of when that began.
+        self._over_since = Node("since", (rule.over,)) if rule.clear_for else None
         shown = [Node("name", name=each) for each in rule.shown]
+        over_since = [] if self._over_since is None else [self._over_since]
         self.formula = Formula(
             feed,
             (feed_name, "rule", name, as_given(rule.max_age)),
-            [condition, over, since, *shown],
+            [condition, rule.over, self._since, *shown, *over_since],
             rule.lasts_ns(usual_age_ns(feed)),
         )
         #: Which alarms are open. What the rule says may change under them.
@@ -122,8 +107,15 @@ class Rule:
             {each: number_of(feed_name, "rule", name, "text", each) for each in rule.shown},
             silences=silences,
         )
-        #: What silences it, of the same places; None: nothing.
-        self.silence: Silence | None = None
+        self._silence = silence
+        self._timing = Timing(rule.for_, rule.clear_for, looked_at, silence)
+        self._stands_ns = min(rule.stands_ns(feed), self.formula.lasts_ns)
+        #: By place, when it must be looked at next though no reading comes; ``NEVER_NS``: never.
+        self.due_ns = np.empty(0, np.int64)
+        #: Whether that is so anywhere.
+        self.may_be_due = False
+        # Places at which that may be another now; None: at all of them.
+        self._changed: list[NDArray[np.int64]] | None = []
 
     def involved(
         self, ticks: Ticks, held: Callable[[str], NDArray[np.float64]]
@@ -153,16 +145,23 @@ class Rule:
         more = [self._is_on(name) for name in devices[len(self._is_for) :]]
         self._is_for = np.concatenate([self._is_for, np.array(more, np.bool_)])
         self._is_busy = grown(self._is_busy, len(devices), fill=False)
+        self.due_ns = grown(self.due_ns, len(devices), NEVER_NS)
         for _, memory in self.latch.memories():
             memory.grow(len(devices))
 
     def forget(self, places: NDArray[np.int64]) -> None:
         """Let nothing be known of these places."""
+        self.go_back(places)
         for _, memory in self.latch.memories():
             memory.forget(places)
 
+    def go_back(self, places: NDArray[np.int64]) -> None:
+        """Note that it is not known any more when anything was at these places."""
+        self.due_ns[places] = NEVER_NS
+
     def look_again(self) -> None:
         """Note that what is remembered has been changed from outside."""
+        self._changed = None
         self._is_busy[:] = True
         self._may_be_busy = True
         self.latch.look_again()
@@ -173,102 +172,242 @@ class Rule:
         named: Mapping[str, Named],
         known: Mapping[str, Memory],
         channel: NDArray[np.int32],
+        passing: Passing,
+        value_at: ValueAt,
     ) -> list[Turn]:
-        """The turns that are taken at some ticks, by place and time.
+        """The turns that are taken at some ticks, and between them, by place and time.
 
         Args:
             ticks: All ticks at which one of ``names`` has a reading.
             named: What the channels that it names have there, and those of ``beside`` at each tick.
             known: What they had before.
             channel: int32[n], row of the channel that brought each tick about.
+            passing: How time passes, there and at other places.
+            value_at: Gives float64[n], what is known of a channel at n places and times, NaN where
+                that is older than so many ns.
         """
-        found = _Seen(ticks, np.empty(0, np.bool_), np.empty(0, np.bool_), _NONE, channel, [])
+        standing = self._before(ticks, known, passing) if self._timing.is_ever else []
+        seen = nothing_seen(len(self._shown))
         if len(ticks):
-            holds, over, since, *shown = self.formula.work_out(ticks, named, known)
-            holds = holds & self._is_for[ticks.place]
-            since_ns = np.rint(since * NS_PER_S).astype(np.int64)
-            found = _Seen(ticks, holds, over, since_ns, channel, shown)
-        turns = self._turn(found if self.silence is None else self._silenced(found, self.silence))
+            seen, over_ns = self._seen(ticks, named, known, channel)
+            if self._timing.is_ever:
+                standing += self._after(seen, over_ns, named, known, passing)
+        found = seen.with_more(self._looks(joined(standing), value_at)) if standing else seen
+        turns = self._turn(found if self._silence is None else self._silenced(found, self._silence))
         if self._holds is not None and len(ticks):
             places = ticks.places
-            is_busy = self.latch.is_open[places] | found.holds[ticks.last]
+            is_busy = self.latch.is_open[places] | seen.holds[ticks.last]
             self._is_busy[places] = is_busy
             self._may_be_busy = bool(self._is_busy.any())
             # Of what is over nothing needs to be known, nor to be written down.
             self.formula.forget(places[~is_busy])
         return turns
 
-    def _turn(self, seen: _Seen) -> list[Turn]:
+    def _seen(
+        self,
+        ticks: Ticks,
+        named: Mapping[str, Named],
+        known: Mapping[str, Memory],
+        channel: NDArray[np.int32],
+    ) -> tuple[Seen, NDArray[np.int64]]:
+        """What is seen at ticks; and int64[n], since when it is over; ``NEVER_NS`` where not."""
+        holds, over, since, *more = self.formula.work_out(ticks, named, known)
+        holds = holds & self._is_for[ticks.place]
+        over_ns = np.full(len(ticks), NEVER_NS)
+        if self._over_since is not None:
+            over_since_ns = _nanoseconds(more.pop())
+            over_ns = np.where(over & ~holds, ticks.time_ns - over_since_ns, NEVER_NS)
+            over = over & (over_since_ns >= self._timing.clear_for_ns)
+        return Seen(ticks, holds, over, _nanoseconds(since), channel, more), over_ns
+
+    def _passed(self, ticks: Ticks, passing: Passing) -> NDArray[np.int64]:
+        """int64[p], rising: the places at which something may have happened without a reading."""
+        places = ticks.places
+        if self.may_be_due:
+            due = np.flatnonzero(self.due_ns < NEVER_NS)
+            places = np.union1d(places, due[self.due_ns[due] < passing.until_of(due)])
+        if self._silence is not None and self._silence.has_turned:
+            held = np.flatnonzero(self.formula.since(self._since)[0] > NO_TIME_NS)
+            places = np.union1d(places, held[passing.until_of(held) > NO_TIME_NS])
+        if self._changed is not None:
+            self._changed.append(places)
+        return places
+
+    def _before(
+        self, ticks: Ticks, known: Mapping[str, Memory], passing: Passing
+    ) -> list[Standing]:
+        """What was found before some ticks and counts until then; of places without, until now."""
+        standing = self._remembered(self._passed(ticks, passing), passing)
+        if not len(standing):
+            return []
+        place = standing.place
+        at = np.minimum(np.searchsorted(ticks.places, place), max(len(ticks.places) - 1, 0))
+        is_seen = ticks.places[at] == place if len(ticks) else np.zeros(len(place), np.bool_)
+        next_ns = passing.until_of(place)
+        next_ns[is_seen] = ticks.time_ns[ticks.starts[at[is_seen]]]
+        return self._lasting(standing.until(next_ns), lambda name: known[name]["time_ns"][place, 0])
+
+    def _after(
+        self,
+        seen: Seen,
+        over_ns: NDArray[np.int64],
+        named: Mapping[str, Named],
+        known: Mapping[str, Memory],
+        passing: Passing,
+    ) -> list[Standing]:
+        """What is found at ticks and counts until the next one of the place, or until now."""
+        if not seen.holds.any() and not (over_ns < NEVER_NS).any():
+            return []
+        ticks = seen.ticks
+        begun_ns = np.where(seen.holds, ticks.time_ns - seen.since_ns, NEVER_NS)
+        next_ns = np.empty(len(ticks), np.int64)
+        next_ns[:-1] = ticks.time_ns[1:]
+        next_ns[ticks.last] = passing.until_of(ticks.places)
+        time_ns = ticks.time_ns
+        standing = Standing(ticks.place, time_ns, time_ns, next_ns, begun_ns, over_ns, seen.channel)
+        return self._lasting(
+            standing,
+            lambda name: ticks.latest_ns(named[name].is_new, known[name]["time_ns"][:, 0]),
+        )
+
+    def _remembered(self, places: NDArray[np.int64], passing: Passing) -> Standing:
+        """What was found last at some places, and that the condition holds, or is over."""
+        begun_ns, time_ns = (each[places] for each in self.formula.since(self._since))
+        holds = (begun_ns > NO_TIME_NS) & self._is_for[places]
+        over_ns = np.full(len(places), NEVER_NS)
+        if self._over_since is not None:
+            begun_over_ns, at_ns = (each[places] for each in self.formula.since(self._over_since))
+            is_over = ~holds & (begun_over_ns > NO_TIME_NS) & self.latch.is_open[places]
+            over_ns = np.where(is_over, begun_over_ns, NEVER_NS)
+            time_ns = np.where(is_over, at_ns, time_ns)
+        some = np.flatnonzero(holds | (over_ns < NEVER_NS))
+        places, time_ns = places[some], time_ns[some]
+        return Standing(
+            places,
+            time_ns,
+            np.maximum(time_ns, passing.since_of(places) - 1),
+            np.full(len(places), NEVER_NS),
+            np.where(holds, begun_ns, NEVER_NS)[some],
+            over_ns[some],
+            passing.channel[places],
+        )
+
+    def _lasting(
+        self, standing: Standing, latest_of: Callable[[str], NDArray[np.int64]]
+    ) -> list[Standing]:
+        """What stands, where anything may come of it, while it counts.
+
+        Args:
+            standing: n rows.
+            latest_of: Gives int64[n], the times of what is known of a channel then.
+        """
+        rows = np.flatnonzero(self._timing.may_look(standing))
+        if not len(rows):
+            return []
+        some = standing.take(rows)
+        latest = (latest_of(name)[rows] for name in self.names)
+        return [some.until(self._counts_until(some.time_ns, latest))]
+
+    def _counts_until(
+        self, time_ns: NDArray[np.int64], latest: Iterable[NDArray[np.int64]]
+    ) -> NDArray[np.int64]:
+        """int64[n]: before when what was found at some times counts.
+
+        Args:
+            time_ns: int64[n], the times.
+            latest: Of each channel the times of what is known of it then.
+        """
+        lasts_ns = self.formula.lasts_ns
+        until_ns = time_ns + self._stands_ns
+        for latest_ns in latest:
+            is_young = (latest_ns > NO_TIME_NS) & (time_ns - latest_ns <= lasts_ns)
+            until_ns = np.where(is_young, np.minimum(until_ns, latest_ns + lasts_ns), until_ns)
+        # At the last moment, too.
+        return until_ns + 1
+
+    def _looks(self, standing: Standing, value_at: ValueAt) -> Seen:
+        """What is seen between readings."""
+        rows, time_ns = self._timing.looks(standing)
+        place, begun_ns = standing.place[rows], standing.begun_ns[rows]
+        holds = begun_ns < NEVER_NS
+        lasts_ns = self.formula.lasts_ns
+        return Seen(
+            Ticks(place, time_ns, lasts_ns),
+            holds,
+            ~holds,
+            np.where(holds, time_ns - begun_ns, 0),
+            standing.channel[rows],
+            [value_at(name, place, time_ns, lasts_ns) for name in self._shown],
+        )
+
+    def look_ahead(self, known: Mapping[str, Memory], passing: Passing) -> None:
+        """Find out when it must be looked at next though no reading comes.
+
+        Args:
+            known: What is known of the channels.
+            passing: Since when time will pass.
+        """
+        if not self._timing.is_ever or self._changed == []:
+            return
+        changed, self._changed = self._changed, []
+        if changed is None:
+            places = np.arange(len(self._is_for))
+        else:
+            places = np.unique(np.concatenate([_NOWHERE, *changed]))
+        self.due_ns[places] = NEVER_NS
+        standing = self._remembered(places, passing)
+        place = standing.place
+        for some in self._lasting(standing, lambda name: known[name]["time_ns"][place, 0]):
+            rows, time_ns = self._timing.looks(some)
+            at, begun_ns = some.place[rows], some.begun_ns[rows]
+            is_open = self.latch.is_open[at] & (time_ns < self.until_ns(at))
+            opens = self._timing.opens(at, time_ns, begun_ns) & ~is_open
+            turns = np.where(begun_ns < NEVER_NS, opens, is_open)
+            np.minimum.at(self.due_ns, at[turns], time_ns[turns])
+            self.may_be_due = True
+        if self.may_be_due:
+            self.may_be_due = bool((self.due_ns < NEVER_NS).any())
+
+    def _turn(self, seen: Seen) -> list[Turn]:
         """The turns that follow from what was seen."""
-        ticks, since_ns = seen.ticks, seen.since_ns
+        ticks = seen.ticks
         if not len(ticks):
             return []
-        is_looked_at, broken_ns = self._is_for[ticks.place], np.full(len(ticks), NEVER_NS)
-        if self._looked_at is not None:
-            is_in, begin_ns, broken_ns = self._schedule(self._looked_at, ticks)
-            is_looked_at = is_looked_at & is_in
-            # It is as if nobody had looked before.
-            since_ns = np.minimum(since_ns, ticks.time_ns - begin_ns)
-        if self.silence is not None:
-            is_silenced, free_ns = self.silence.at(ticks.place, ticks.time_ns)
-            is_looked_at = is_looked_at & ~is_silenced
-            since_ns = np.minimum(since_ns, ticks.time_ns - free_ns)
-        opens = seen.holds & is_looked_at & (since_ns >= self._for_ns)
+        may_open, since_ns = self._timing.at(ticks.place, ticks.time_ns, seen.since_ns)
+        is_looked_at = may_open & self._is_for[ticks.place]
+        opens = seen.holds & is_looked_at & (since_ns >= self._timing.for_ns)
         ends = (seen.over & ~seen.holds) | ~is_looked_at
-        found = Found(opens, ends & ~opens, broken_ns, ticks.time_ns - since_ns, seen.shown)
+        start_ns = ticks.time_ns - since_ns
+        found = Found(opens, ends & ~opens, self._broken_ns(ticks), start_ns, seen.shown)
         return self.latch.go_on(ticks, found, seen.channel)
 
-    def _silenced(self, seen: _Seen, silence: Silence) -> _Seen:
+    def _silenced(self, seen: Seen, silence: Silence) -> Seen:
         """What was seen, and the times from which on it is silenced: an alarm ends there, too."""
         place, time_ns, channel = silence.begun()
         is_some = self.latch.is_open[place] | np.isin(place, seen.ticks.place)
         place, time_ns, channel = place[is_some], time_ns[is_some], channel[is_some]
         if not len(place):
             return seen
-        ticks = seen.ticks
-        every, every_ns = (
-            np.concatenate([ticks.place, place]),
-            np.concatenate([ticks.time_ns, time_ns]),
-        )
-        is_more = np.arange(len(every)) >= len(ticks)
-        order = np.lexsort((is_more, every_ns, every))
-        every, every_ns, is_more = every[order], every_ns[order], is_more[order]
+        none, unknown = np.zeros(len(place), np.bool_), np.full(len(place), np.nan)
+        since_ns = np.zeros(len(place), np.int64)
+        ticks = Ticks(place, time_ns, 0)
         # Where there is a reading at that time it is seen there.
-        is_kept = np.ones(len(every), np.bool_)
-        is_kept[1:] = (every[1:] != every[:-1]) | (every_ns[1:] != every_ns[:-1])
-        order = order[is_kept]
-
-        def with_more(own: NDArray[_Any], more: NDArray[_Any]) -> NDArray[_Any]:
-            found: NDArray[_Any] = np.concatenate([own, more])[order]
-            return found
-
-        none, zero = np.zeros(len(place), np.bool_), np.zeros(len(place), np.int64)
-        unknown = np.full(len(place), np.nan)
-        return _Seen(
-            Ticks(every[is_kept], every_ns[is_kept], ticks.lasts_ns),
-            with_more(seen.holds, none),
-            with_more(seen.over, none),
-            with_more(seen.since_ns, zero),
-            with_more(seen.channel, channel),
-            [with_more(each, unknown) for each in seen.shown] or [unknown for _ in self._shown],
+        return seen.with_more(
+            Seen(ticks, none, none, since_ns, channel, [unknown] * len(self._shown))
         )
 
-    def _schedule(
-        self, looked_at: Stretches, ticks: Ticks
-    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-        """How the schedule is at some ticks.
+    def _broken_ns(self, ticks: Ticks) -> NDArray[np.int64]:
+        """int64[n]: when what was open before a tick has ended because the schedule has.
 
-        Returns:
-            bool[n], whether it is looked at there; int64[n], since when that is so or not; and
-            int64[n], when what was open before a tick has ended because the schedule has;
-            ``NEVER_NS`` where it has not.
+        ``NEVER_NS`` where it has not.
         """
-        is_in, begin_ns, end_ns = looked_at.at(ticks.time_ns)
+        if self._looked_at is None:
+            return np.full(len(ticks), NEVER_NS)
+        _, begin_ns, end_ns = self._looked_at.at(ticks.time_ns)
         # Before a place's first tick it is as it was when the alarm opened that is open there.
-        _, opened_ns, until_ns = looked_at.at(self.latch.opened_ns[ticks.places])
+        _, opened_ns, until_ns = self._looked_at.at(self.latch.opened_ns[ticks.places])
         has_ended = _one_before(ticks, begin_ns, opened_ns) != begin_ns
-        until_ns = _one_before(ticks, end_ns, until_ns)
-        return is_in, begin_ns, np.where(has_ended, until_ns, NEVER_NS)
+        return np.where(has_ended, _one_before(ticks, end_ns, until_ns), NEVER_NS)
 
     def until_ns(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[p]: when the alarms that are open there end by the schedule; NEVER_NS for none."""
@@ -304,11 +443,21 @@ class Rule:
         """What it is to rules that its alarms silence."""
         return Silencer(self.latch, self._looked_at)
 
-    def may_be_silenced(self) -> bool:
-        """Whether an alarm that is open may end by what others have brought about."""
-        return (
-            self.silence is not None and self.latch.has_open and bool(len(self.silence.begun()[0]))
-        )
+    def may_turn(self) -> bool:
+        """Whether an alarm may open, or be over, as time passes, or by what others do."""
+        is_silenced_anew = self._silence is not None and self._silence.has_turned
+        return self.may_be_due or is_silenced_anew
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether time may bring anything about."""
+        return self._timing.is_ever
+
+    def awaited(self) -> NDArray[np.int64]:
+        """Places at which the condition holds, and of which no alarm is open."""
+        places = len(self._is_for)
+        is_waiting = self.formula.since(self._since)[0][:places] > NO_TIME_NS
+        return np.flatnonzero(is_waiting & ~self.latch.is_open[:places])
 
     @property
     def is_scheduled(self) -> bool:
@@ -319,6 +468,12 @@ class Rule:
     def open_alarms(self) -> int:
         """How many are open."""
         return int(np.count_nonzero(self.latch.is_open))
+
+
+def _nanoseconds(span_s: Values) -> NDArray[np.int64]:
+    """Spans of time in nanoseconds."""
+    found: NDArray[np.int64] = np.rint(span_s * NS_PER_S).astype(np.int64)
+    return found
 
 
 def _one_before(ticks: Ticks, value: NDArray[_Any], known: NDArray[_Any]) -> NDArray[_Any]:

@@ -1,7 +1,9 @@
-"""Alarms whose rule is not looked at any more: they are over when its schedule is.
+"""What alarms do by themselves as time passes.
 
-A device that sends seldom would be asked for them late. So they end as soon as its watermark has
-passed the end of the schedule, whether a reading comes or not.
+Those whose rule is not looked at any more are over when its schedule is. A device that sends seldom
+would be asked for them late. So they end as soon as its watermark has passed the end of the
+schedule, whether a reading comes or not. And where a condition has held for long enough one opens,
+or is over.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from streams.stages.derive.places import Places
 from streams.stages.derive.program import Program
 from streams.stages.derive.rule import Rule
 
+#: No places.
+_NOWHERE = np.empty(0, np.int64)
+
 
 class Scheduled:
-    """The alarms of rules with a schedule.
+    """The alarms of rules with a schedule, and those that time brings about.
 
     Args:
         programs: Those of all feeds.
@@ -29,6 +34,7 @@ class Scheduled:
     """
 
     def __init__(self, programs: Sequence[Program], places: Places, channels: ChannelTable) -> None:
+        self._programs = programs
         self._rules = [rule for each in programs for rule in each.rules if rule.is_scheduled]
         self._places = places
         self._channels = channels
@@ -42,6 +48,35 @@ class Scheduled:
         found = np.full(len(devices), NEVER_NS)
         for rule, places, which in self._open(devices):
             np.minimum.at(found, which, rule.until_ns(places))
+        return found
+
+    def next_ns(self, devices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[d]: when time brings an alarm of each of these devices about; ``NEVER_NS``: never.
+
+        Args:
+            devices: int64[d], rising.
+        """
+        rules = [rule for each in self._programs for rule in each.rules if rule.may_be_due]
+        due = [np.flatnonzero(rule.due_ns < NEVER_NS) for rule in rules]
+        every_ns = np.full(len(self._channels.devices), NEVER_NS)
+        if rules:
+            places = np.concatenate(due)
+            due_ns = np.concatenate([r.due_ns[at] for r, at in zip(rules, due, strict=True)])
+            owner = self._channels.device_of[self._places.channel[places]]
+            np.minimum.at(every_ns, owner, due_ns)
+        found: NDArray[np.int64] = every_ns[devices]
+        return found
+
+    def awaited(self, devices: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Those of these devices at which a condition holds, and time may bring about what of it.
+
+        Of the others nobody asks up to when they have been looked at.
+        """
+        owner = self._channels.device_of[self._places.channel]
+        places = [rule.awaited() for each in self._programs for rule in each.rules if rule.is_timed]
+        found: NDArray[np.int32] = np.intersect1d(
+            devices, owner[np.unique(np.concatenate([_NOWHERE, *places]))]
+        )
         return found
 
     def end(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> Iterator[Turn]:

@@ -6,7 +6,7 @@ not matter how readings are cut into batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headgate.core.stretches import Stretches
 from streams.stages.arrays import NO_TIME_NS
 from streams.stages.derive.latch import Latch
+from streams.stages.derive.ticks import latest_up_to
 
 _NOWHERE = np.empty(0, np.int64)
 _NO_ROWS = np.empty(0, np.int32)
@@ -40,7 +41,7 @@ class Silencer:
         since_ns = np.where(is_open, self.latch.opened_ns[place], self.latch.over_ns[place])
         turns = self.latch.turned
         if turns is not None:
-            at = _latest(turns.place, turns.time_ns, place, time_ns)
+            at = latest_up_to(turns.place, turns.time_ns, place, time_ns)
             # Before the first of a place's turns it is as that has found it.
             first = np.searchsorted(turns.place, place)
             is_turned = first < len(turns.place)
@@ -57,6 +58,21 @@ class Silencer:
             is_open = is_open & ~has_ended
             since_ns = np.where(has_ended, until_ns, since_ns)
         return is_open, since_ns
+
+    def ended(
+        self, places: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Where and when alarms of it are over; see ``Silence.ended``."""
+        is_open = self.latch.is_open[places]
+        yield places[~is_open], self.latch.over_ns[places[~is_open]]
+        if self.looked_at is not None:
+            is_in, _, until_ns = self.looked_at.at(self.latch.opened_ns[places])
+            yield places[is_open & is_in], until_ns[is_open & is_in]
+        turns = self.latch.turned
+        if turns is not None:
+            is_asked = np.isin(turns.place, places)
+            time_ns = np.where(turns.is_open, turns.before_ns, turns.time_ns)
+            yield turns.place[is_asked], time_ns[is_asked]
 
 
 class Silence:
@@ -88,6 +104,23 @@ class Silence:
             np.maximum(free_ns, np.where(is_known, since_ns, NO_TIME_NS), out=free_ns)
         return is_silenced, free_ns
 
+    @property
+    def has_turned(self) -> bool:
+        """Whether any of them has turned since it was last asked what happens."""
+        return any(each.latch.turned is not None for each in self._silencers)
+
+    def ended(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where and when one of them is over that may silence it no more then; in any order.
+
+        Args:
+            places: int64[p], rising, at which this is asked.
+        """
+        found = [part for each in self._silencers for part in each.ended(places)]
+        return (
+            np.concatenate([_NOWHERE, *(place for place, _ in found)]),
+            np.concatenate([_NOWHERE, *(time_ns for _, time_ns in found)]),
+        )
+
     def begun(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
         """Where and when it is silenced by what has come last; places, times, and channels' rows.
 
@@ -103,25 +136,3 @@ class Silence:
         is_new = np.ones(len(place), np.bool_)
         is_new[1:] = (place[1:] != place[:-1]) | (time_ns[1:] != time_ns[:-1])
         return place[is_new], time_ns[is_new], channel[is_new]
-
-
-def _latest(
-    place: NDArray[np.int64],
-    time_ns: NDArray[np.int64],
-    asked: NDArray[np.int64],
-    asked_ns: NDArray[np.int64],
-) -> NDArray[np.intp]:
-    """intp[n]: the latest of some rows, by place and time, up to each place and time asked for.
-
-    -1 where there is none of the place.
-    """
-    known = len(place)
-    every = np.concatenate([place, asked])
-    is_asked = np.arange(len(every)) >= known
-    order = np.lexsort((is_asked, np.concatenate([time_ns, asked_ns]), every))
-    at = np.maximum.accumulate(np.where(order < known, order, -1))
-    found = np.empty(len(every), np.intp)
-    found[order] = at
-    found = found[known:]
-    is_other = (found >= 0) & (place[found] != asked) if known else np.zeros(len(asked), np.bool_)
-    return np.where(is_other, -1, found)

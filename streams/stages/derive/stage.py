@@ -36,13 +36,12 @@ from streams.stages.arrays import (
 )
 from streams.stages.channel_rows import ChannelRows
 from streams.stages.derive.alarms import alarm_of
-from streams.stages.derive.formula import Memory
 from streams.stages.derive.latch import Turn
-from streams.stages.derive.parts import PARTS, add_rows
+from streams.stages.derive.parts import Remembered
 from streams.stages.derive.places import Places
-from streams.stages.derive.program import Made, is_untouched, programs_of
+from streams.stages.derive.program import Made, programs_of
+from streams.stages.derive.progress import Progress
 from streams.stages.derive.scheduled import Scheduled
-from streams.stages.derive.spans import Span, steps_of, times_of
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.outcome import NO_JUMPS
@@ -112,6 +111,7 @@ class Deriver:
         self._known = 0
         self._places = Places(feeds, channels, inputs)
         programs = [program for _, program in self._programs]
+        self._remembered = Remembered(programs, self._places)
         self._scheduled = Scheduled(programs, self._places, channels)
         # By derived channel, and the group of what brings it about: its row, or -1.
         self._rows: dict[str, NDArray[np.int32]] = {}
@@ -121,8 +121,9 @@ class Deriver:
         # By device row: whether it has any, and when there is something to do.
         self._is_ours = np.empty(0, np.bool_)
         self._due_ns = np.empty(0, np.int64)
-        # By device row: before when all is settled, beyond its watermark.
-        self._settled_ns = np.empty(0, np.int64)
+        # By device row: when time brings an alarm about, whether its watermark gets there or not.
+        self._timed_ns = np.empty(0, np.int64)
+        self._progress = Progress(self._places, channels)
 
     @property
     def fingerprint(self) -> str:
@@ -153,7 +154,7 @@ class Deriver:
         devices = devices[self._is_ours[devices]]
         is_ours = self._is_wanted[batch.channel] & batch.usable
         is_ours &= (batch.quality & np.uint16(Quality.IMPUTED)) == 0
-        is_overtaken = is_ours & (batch.time_ns < self._settled_ns[batch.device])
+        is_overtaken = is_ours & (batch.time_ns < self._progress.settled_ns[batch.device])
         rows = batch.take(is_ours & ~is_overtaken)
         self._places.hear(rows.channel)
         self._waiting.keep(
@@ -168,35 +169,61 @@ class Deriver:
         derived = self._go_on(devices, watermark_of(devices.astype(np.int32)))
         return replace(derived, overtaken=int(np.count_nonzero(is_overtaken)))
 
-    def due(self, settled_of: WatermarkOf) -> NDArray[np.int32]:
-        """int32[d]: the devices of which readings wait that are settled."""
+    def due(self, settled_of: WatermarkOf, reached_of: WatermarkOf) -> NDArray[np.int32]:
+        """int32[d]: the devices of which readings wait that are settled, or time brings an alarm.
+
+        Args:
+            settled_of: Gives before when nothing is expected any more of what devices have sent.
+            reached_of: Gives what time it is for devices that have nothing to say.
+        """
         if not self._programs:
             return _NO_ROWS
         self._extend()
         devices = np.flatnonzero(self._due_ns < NEVER_NS).astype(np.int32)
-        return devices[self._due_ns[devices] < settled_of(devices)]
+        is_due = self._due_ns[devices] < settled_of(devices)
+        return devices[is_due | (self._timed_ns[devices] < reached_of(devices))]
+
+    @property
+    def awaits_time(self) -> bool:
+        """Whether time may bring an alarm about."""
+        return bool((self._timed_ns < NEVER_NS).any())
 
     def overtaken(self, batch: Batch) -> NDArray[np.int32]:
         """int32[d]: the devices of which readings come behind what is settled."""
         if not self._programs:
             return _NO_ROWS
         self._extend()
-        return np.unique(batch.device[batch.time_ns < self._settled_ns[batch.device]])
+        return np.unique(batch.device[batch.time_ns < self._progress.settled_ns[batch.device]])
 
     def settle(
-        self, closing: NDArray[np.int32], settled_of: WatermarkOf, among: NDArray[np.int32] | None
+        self,
+        closing: NDArray[np.int32],
+        settled_of: WatermarkOf,
+        reached_of: WatermarkOf,
+        among: NDArray[np.int32] | None,
     ) -> tuple[Derivation, NDArray[np.int32]]:
-        """``close``, and go on over what is settled of others, or of those among these.
+        """``close``, and go on over what is due of others, or of those among these.
+
+        Args:
+            closing: int32[d], devices whose watermarks have moved without a reading.
+            settled_of: As in ``due``.
+            reached_of: Likewise.
+            among: int32[d], devices to which this is restricted; None: all.
 
         Returns:
             What came of it; and int32[d], the devices.
         """
         if not self._programs:
             return self._nothing(), closing
-        due = self.due(settled_of)
+        due = self.due(settled_of, reached_of)
         devices = np.union1d(closing, due if among is None else np.intersect1d(due, among))
-        np.maximum.at(self._settled_ns, devices, settled_of(devices))
-        return self.close(devices, settled_of), devices
+        settled_ns = settled_of(devices)
+        np.maximum.at(self._progress.settled_ns, devices, settled_ns)
+        ours = self._is_ours[devices]
+        passed_ns = np.maximum(settled_ns, reached_of(devices))
+        return self._go_on(
+            devices[ours].astype(np.int64), settled_ns[ours], passed_ns[ours]
+        ), devices
 
     def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Derivation:
         """Go on to these devices' watermarks, which have moved without a reading."""
@@ -211,7 +238,7 @@ class Deriver:
         """Forget when anything was of these channels: their clock was set back."""
         if self._programs:
             self._extend()
-            self._settled_ns[self._channels.device_of[channels]] = NO_TIME_NS
+            self._progress.forget(self._channels.device_of[channels])
             self._go_back(self._places.of_channels(channels))
 
     def snapshot(self, selection: Selection) -> StateBlock:
@@ -224,37 +251,17 @@ class Deriver:
         }
         owner, breaks = self._breaks.peek(devices)
         of_device = position_of(selection.devices, len(self._channels.devices))
-        settled = selection.devices[self._settled_ns[selection.devices] > NO_TIME_NS]
-        block["settled_device"] = of_device[settled]
-        block["settled_time_ns"] = self._settled_ns[settled]
+        awaited = self._scheduled.awaited(selection.devices)
+        block |= self._progress.snapshot(selection, awaited)
         block["break_device"] = of_device[owner]
         block["break_time_ns"] = breaks["time_ns"]
-        places = self._places.of_channels(selection.channels)
-        parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in PARTS}
-        for number, memory, of in self._memories(places):
-            has = of[~is_untouched(memory, of)]
-            add_rows(
-                parts, "now", position[self._places.channel[has]], number, memory.snapshot(has)
-            )
-        for number, span, of in self._spans(places):
-            place, rows = span.rows.peek(of)
-            rows = {"step": steps_of(place, rows["time_ns"]), "value": rows["value"]}
-            add_rows(parts, "span", position[self._places.channel[place]], number, rows)
-            has = of[span.lost["lost_ns"][of] > NO_TIME_NS]
-            add_rows(
-                parts, "lost", position[self._places.channel[has]], number, span.lost.snapshot(has)
-            )
-        return block | {
-            name: np.concatenate([empty, *parts[name]]) for name, empty in PARTS.items()
-        }
+        return block | self._remembered.snapshot(selection, position)
 
     def restore(self, selection: Selection, block: Mapping[str, NDArray[np.generic]]) -> None:
         self.forget(selection)
         if not block:
             return
-        if "settled_device" in block:
-            settled = selection.devices[np.asarray(block["settled_device"], np.intp)]
-            self._settled_ns[settled] = block["settled_time_ns"]
+        self._progress.restore(selection, block)
         self._places.hear_all(selection.channels)
         waiting = {name: np.asarray(block[f"waiting_{name}"]) for name in self._waiting.empty()}
         waiting["channel"] = selection.channels[waiting["channel"].astype(np.intp)]
@@ -264,31 +271,14 @@ class Deriver:
         order = stable_order(owner)
         order = order[self._is_ours[owner[order]]]
         self._breaks.append(owner[order], {"time_ns": block["break_time_ns"][order]})
-        of = (np.asarray(block["span_channel"]), np.asarray(block["span_kind"]))
-        steps = np.asarray(block["span_step"], np.int64)
-        block = {**block, "span_step": times_of(*of, steps=steps)}
-        memories = {number: memory for number, memory, _ in self._memories(_NOWHERE)}
-        spans = {number: span for number, span, _ in self._spans(_NOWHERE)}
-        for number, place, rows in self._of_kinds(selection, block, "now"):
-            if number in memories:
-                memories[number].restore(place, rows)
+        self._remembered.restore(selection, block)
         for _, program in self._programs:
             program.look_again()
-        for number, place, rows in self._of_kinds(selection, block, "lost"):
-            if number in spans:
-                spans[number].lost.restore(place, rows)
-        for number, place, rows in self._of_kinds(selection, block, "span"):
-            if number in spans:
-                rows["time_ns"] = rows.pop("step")
-                order = np.lexsort((rows["time_ns"], place))
-                spans[number].rows.append(
-                    place[order], {name: each[order] for name, each in rows.items()}
-                )
         self._expect(np.sort(selection.devices).astype(np.int64))
 
     def forget(self, selection: Selection) -> None:
         self._extend()
-        self._settled_ns[selection.devices] = NO_TIME_NS
+        self._progress.forget(selection.devices)
         self._waiting.forget(selection)
         self._breaks.take(np.sort(selection.devices))
         places = self._places.let_go(selection.channels)
@@ -298,41 +288,6 @@ class Deriver:
         devices = np.unique(np.concatenate([selection.devices, owners])).astype(np.int64)
         self._expect(devices)
 
-    def _memories(
-        self, places: NDArray[np.int64]
-    ) -> Iterator[tuple[int, Memory, NDArray[np.int64]]]:
-        """The memories of all programs, with those of these places that are theirs."""
-        for number, (_, program) in enumerate(self._programs):
-            of = places[self._places.program[places] == number]
-            for kind, memory in program.memories():
-                yield kind, memory, of
-
-    def _spans(self, places: NDArray[np.int64]) -> Iterator[tuple[int, Span, NDArray[np.int64]]]:
-        """The spans of all programs, likewise."""
-        for number, (_, program) in enumerate(self._programs):
-            of = places[self._places.program[places] == number]
-            for kind, span in program.spans():
-                yield kind, span, of
-
-    def _of_kinds(
-        self, selection: Selection, block: Mapping[str, NDArray[np.generic]], part: str
-    ) -> Iterator[tuple[int, NDArray[np.int64], Columns]]:
-        """A part of a snapshot by the numbers of its kinds: places, and rows."""
-        prefix = f"{part}_"
-        rows: Columns = {
-            name.removeprefix(prefix): np.asarray(block[name])
-            for name in PARTS
-            if name.startswith(prefix)
-        }
-        channel = selection.channels[rows.pop("channel").astype(np.intp)]
-        kind = rows.pop("kind")
-        # A formula that is gone may have been the one that named the channel.
-        place = self._places.beside(channel)
-        # Of several that are one place by now the last counts.
-        for number in np.unique(kind).tolist():
-            some = np.flatnonzero((kind == number) & (place >= 0))
-            yield number, place[some], {name: each[some] for name, each in rows.items()}
-
     def _nothing(self) -> Derivation:
         empty = Batch.empty(self._channels)
         return Derivation(empty, empty, [])
@@ -341,17 +296,33 @@ class Deriver:
         for number, (_, program) in enumerate(self._programs):
             program.go_back(places[self._places.program[places] == number])
 
-    def _go_on(self, devices: NDArray[np.int64], watermark_ns: NDArray[np.int64]) -> Derivation:
-        """Take what the watermarks of these devices, which rise, have passed."""
-        is_due = self._due_ns[devices] < watermark_ns
-        devices, watermark_ns = devices[is_due], watermark_ns[is_due]
+    def _go_on(
+        self,
+        devices: NDArray[np.int64],
+        watermark_ns: NDArray[np.int64],
+        passed_ns: NDArray[np.int64] | None = None,
+    ) -> Derivation:
+        """Take what the watermarks of these devices, which rise, have passed.
+
+        Args:
+            devices: int64[d].
+            watermark_ns: int64[d].
+            passed_ns: int64[d], up to when time has passed for rules, where that is further; None:
+                nowhere.
+        """
+        passed_ns = watermark_ns if passed_ns is None else passed_ns
+        is_due = (self._due_ns[devices] < watermark_ns) | (self._timed_ns[devices] < passed_ns)
+        devices, watermark_ns, passed_ns = devices[is_due], watermark_ns[is_due], passed_ns[is_due]
         if not len(devices):
             return self._nothing()
         device, rows = self._waiting.take_until(devices, watermark_ns - 1)
-        parts = [*self._before_breaks(devices, watermark_ns, device, rows)]
+        # Where all is closed because a clock was set back, no time has passed by that.
+        passed_ns = np.where(passed_ns < NEVER_NS, passed_ns, NO_TIME_NS)
+        parts = [*self._before_breaks(devices, watermark_ns, passed_ns, device, rows)]
         made = [each for of_part, _ in parts for each in of_part]
         turns = [each for _, of_part in parts for each in of_part]
         turns += self._scheduled.end(devices, watermark_ns)
+        self._progress.looked_ns[devices] = np.maximum(self._progress.looked_ns[devices], passed_ns)
         self._expect(devices)
         return self._as_batches(made, rows, self._alarms(turns))
 
@@ -359,6 +330,7 @@ class Deriver:
         self,
         devices: NDArray[np.int64],
         watermark_ns: NDArray[np.int64],
+        passed_ns: NDArray[np.int64],
         device: NDArray[np.int64],
         rows: Columns,
     ) -> Iterator[tuple[list[Made], list[Turn]]]:
@@ -376,14 +348,24 @@ class Deriver:
             until_ns = np.full(len(devices), NO_TIME_NS)
             until_ns[np.searchsorted(devices, owner[starts])] = time_ns[starts]
             is_before = is_left & (rows["time_ns"] < until_ns[np.searchsorted(devices, device)])
-            yield self._work_out({name: each[is_before] for name, each in rows.items()})
+            before = {name: each[is_before] for name, each in rows.items()}
+            yield self._work_out(before, devices, np.minimum(until_ns, passed_ns))
             is_left &= ~is_before
             self._go_back(self._places.of_devices(owner[starts]))
             owner, time_ns = np.delete(owner, starts), np.delete(time_ns, starts)
-        yield self._work_out({name: each[is_left] for name, each in rows.items()})
+        left = {name: each[is_left] for name, each in rows.items()}
+        yield self._work_out(left, devices, passed_ns)
 
-    def _work_out(self, rows: Columns) -> tuple[list[Made], list[Turn]]:
-        """What comes of readings that nothing can come before any more."""
+    def _work_out(
+        self, rows: Columns, devices: NDArray[np.int64], passed_ns: NDArray[np.int64]
+    ) -> tuple[list[Made], list[Turn]]:
+        """What comes of readings that nothing can come before any more, and of time.
+
+        Args:
+            rows: The readings.
+            devices: int64[d], rising.
+            passed_ns: int64[d], up to when time has passed there.
+        """
         channel, time_ns = rows["channel"], rows["time_ns"]
         places = self._places
         every = np.flatnonzero(places.of[channel] >= 0)
@@ -392,17 +374,18 @@ class Deriver:
         place = places.of[channel]
         places.channel[place] = channel
         program_of = places.program[place]
+        passing = self._progress.passing(devices, passed_ns)
         made: list[Made] = []
         turns: list[Turn] = []
         for number, (_, program) in enumerate(self._programs):
             some = np.flatnonzero(program_of == number)
-            if not len(some):
+            if not len(some) and not program.may_turn():
                 continue
             starts, lengths = runs(place[some], time_ns[some])
             ticks = Ticks(place[some[starts]], time_ns[some[starts]], 0)
             tick = np.repeat(np.arange(len(starts)), lengths)
             which = places.input[channel[some]]
-            more = program.work_out(ticks, tick, which, value[some], channel[some])
+            more = program.work_out(ticks, tick, which, value[some], channel[some], passing)
             made += more[0]
             turns += more[1]
         return made, turns
@@ -473,14 +456,19 @@ class Deriver:
         # What ends when the watermark is there has been so before it.
         until_ns = self._scheduled.due_ns(devices)
         until_ns -= until_ns < NEVER_NS
-        self._due_ns[devices] = np.minimum(self._due_ns[devices], until_ns)
+        passing = self._progress.passing(_NOWHERE, _NOWHERE)
+        for _, program in self._programs:
+            program.look_ahead(passing)
+        self._timed_ns[devices] = next_ns = self._scheduled.next_ns(devices)
+        self._due_ns[devices] = np.minimum(self._due_ns[devices], np.minimum(until_ns, next_ns))
 
     def _extend(self) -> None:
         """Take in what the table has got since the last call."""
         table = self._channels
         self._is_ours = grown(self._is_ours, len(table.devices), fill=False)
         self._due_ns = grown(self._due_ns, len(table.devices), NEVER_NS)
-        self._settled_ns = grown(self._settled_ns, len(table.devices), NO_TIME_NS)
+        self._timed_ns = grown(self._timed_ns, len(table.devices), NEVER_NS)
+        self._progress.grow(len(table.devices))
         if len(table) == self._known:
             return
         new = range(self._known, len(table))

@@ -67,6 +67,18 @@ class Ticks:
         at[at < self.first] = -1
         return at
 
+    def latest_ns(
+        self, is_new: NDArray[np.bool_], known_ns: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """int64[n]: the time of the latest of these ticks up to each tick.
+
+        Args:
+            is_new: bool[n], which ticks these are.
+            known_ns: int64[places], by place the time of the latest before all of them.
+        """
+        at = self.latest(is_new)
+        return np.where(at < 0, known_ns[self.place], self.time_ns[at])
+
     def one_before(self, value: NDArray[_Any], known: NDArray[_Any]) -> NDArray[_Any]:
         """[n]: what the tick before each tick has; of a place's first what is known by place.
 
@@ -112,7 +124,7 @@ class Ticks:
         at = self.latest(is_new)
         is_before = at < 0
         found = np.where(is_before, known[self.place], value[at])
-        found_ns = np.where(is_before, known_ns[self.place], self.time_ns[at])
+        found_ns = self.latest_ns(is_new, known_ns)
         is_old = (found_ns == NO_TIME_NS) | (self.time_ns - found_ns > self.lasts_ns)
         found[is_old] = np.nan
         return found
@@ -121,3 +133,25 @@ class Ticks:
 def seconds(span_ns: NDArray[np.int64]) -> NDArray[np.float64]:
     """Spans of time in seconds."""
     return span_ns / NS_PER_S
+
+
+def latest_up_to(
+    place: NDArray[np.int64],
+    time_ns: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    asked_ns: NDArray[np.int64],
+) -> NDArray[np.intp]:
+    """intp[n]: the latest of some rows, by place and time, up to each place and time asked for.
+
+    -1 where there is none of the place.
+    """
+    known = len(place)
+    every = np.concatenate([place, asked])
+    is_asked = np.arange(len(every)) >= known
+    order = np.lexsort((is_asked, np.concatenate([time_ns, asked_ns]), every))
+    at = np.maximum.accumulate(np.where(order < known, order, -1))
+    found = np.empty(len(every), np.intp)
+    found[order] = at
+    found = found[known:]
+    is_other = (found >= 0) & (place[found] != asked) if known else np.zeros(len(asked), np.bool_)
+    return np.where(is_other, -1, found)

@@ -15,12 +15,14 @@ some dozens of readings.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.clock import NS_PER_S
 from headgate.core.stage import StateBlock
+from streams.stages.arrays import NO_TIME_NS
 from streams.stages.columns import StateColumns
 
 #: Nothing longer is learned: a device is not waited for longer than some multiple of this.
@@ -35,6 +37,23 @@ _SELDOM = 2
 
 #: An arrival takes this part off what is remembered.
 _FORGOTTEN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Before when nothing is expected of d devices any more. What comes all the same is accepted.
+
+    Of those that send often, or of which not much is known, the next reading says so. Those that
+    send seldom have been waited for as long as readings may be late, and as an arrival's readings
+    cover.
+
+    Attributes:
+        settled_ns: int64[d], of what they have sent: their watermarks at least.
+        reached_ns: int64[d], of anything, by the clock; ``NO_TIME_NS`` of devices that send often.
+    """
+
+    settled_ns: NDArray[np.int64]
+    reached_ns: NDArray[np.int64]
 
 
 class Pace:
@@ -80,27 +99,39 @@ class Pace:
             kept_ns = what[live] - what[live] // _FORGOTTEN
             what[live] = np.maximum(kept_ns, np.minimum(found_ns[is_live], LONGEST_PACE_NS))
 
-    def is_settled(
+    def expected(
         self,
         devices: NDArray[np.int32],
+        *,
+        watermark_ns: NDArray[np.int64],
+        newest_ns: NDArray[np.int64],
         elapsed_ns: NDArray[np.int64],
         grace_ns: NDArray[np.int64],
-    ) -> NDArray[np.bool_]:
-        """bool[d]: whether what these devices have sent last will not be overtaken any more.
-
-        Of those that send often, or of which not much is known, the next reading says so. Those
-        that send seldom have been waited for as long as readings may be late, and as an arrival's
-        readings cover.
+        is_certain: NDArray[np.bool_],
+        is_silent: NDArray[np.bool_],
+    ) -> Expected:
+        """What is expected of devices after so long a time without a reading.
 
         Args:
             devices: int32[d], rows.
-            elapsed_ns: int64[d], how long ago their newest readings arrived.
+            watermark_ns: int64[d], before when nothing is accepted of them.
+            newest_ns: int64[d], event times of their newest readings.
+            elapsed_ns: int64[d], how long ago these arrived.
             grace_ns: int64[d], by how much readings may be late.
+            is_certain: bool[d], whether their clocks are beyond doubt.
+            is_silent: bool[d], whether they are waited for no longer.
         """
         pace_ns = self.pace_ns[devices]
         wait_ns = np.maximum(np.maximum(grace_ns, self.delay_ns[devices]), _LEAST_WAIT_NS)
-        are_settled: NDArray[np.bool_] = (pace_ns >= _SELDOM * wait_ns) & (elapsed_ns >= wait_ns)
-        return are_settled
+        is_over = is_certain & (newest_ns > NO_TIME_NS) & (elapsed_ns >= wait_ns)
+        is_seldom = is_over & (pace_ns >= _SELDOM * wait_ns)
+        # One of which not much is known is as one that sends seldom once it is silent.
+        is_once = is_over & (pace_ns == 0) & is_silent & (watermark_ns > newest_ns)
+        reached_ns = newest_ns + elapsed_ns - wait_ns + 1
+        return Expected(
+            np.where(is_seldom, np.maximum(newest_ns + 1, watermark_ns), watermark_ns),
+            np.where(is_seldom | is_once, reached_ns, NO_TIME_NS),
+        )
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:
         """Copy out what is known of these devices."""

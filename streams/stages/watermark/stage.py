@@ -28,7 +28,7 @@ from streams.stages.arrays import NO_TIME_NS, Groups, group_by, running_max
 from streams.stages.columns import StateColumns
 from streams.stages.watermark.doubt import Doubts
 from streams.stages.watermark.outcome import NO_JUMPS, NOBODY, Silence, Turn
-from streams.stages.watermark.pace import Pace
+from streams.stages.watermark.pace import Expected, Pace
 from streams.stages.watermark.presence import Presence, presence
 from streams.stages.watermark.states import DeviceStates
 
@@ -190,12 +190,26 @@ class Watermarks:
 
         Older readings may come still. They are accepted, but not expected.
         """
-        watermark_ns, newest_ns = self.watermark_ns(devices), self._state["newest_ns"][devices]
+        return self._expected(devices, now_ns).settled_ns
+
+    def reached_ns(self, devices: NDArray[np.int32], now_ns: int) -> NDArray[np.int64]:
+        """int64[d]: before when nothing is expected of them, by the clock, in their own time.
+
+        Of devices that send seldom, or have sent but once; ``NO_TIME_NS`` of others.
+        """
+        return self._expected(devices, now_ns).reached_ns
+
+    def _expected(self, devices: NDArray[np.int32], now_ns: int) -> Expected:
         arrival_ns = self._state["arrival_ns"][devices]
-        elapsed_ns = np.where(arrival_ns == _NOT_SEEN, 0, now_ns - arrival_ns)
-        is_settled = self._pace.is_settled(devices, elapsed_ns, self._grace_ns[devices])
-        is_settled &= (newest_ns > NO_TIME_NS) & (self._doubts.count(devices) == 0)
-        return np.where(is_settled, np.maximum(newest_ns + 1, watermark_ns), watermark_ns)
+        return self._pace.expected(
+            devices,
+            watermark_ns=self.watermark_ns(devices),
+            newest_ns=self._state["newest_ns"][devices],
+            elapsed_ns=np.where(arrival_ns == _NOT_SEEN, 0, now_ns - arrival_ns),
+            grace_ns=self._grace_ns[devices],
+            is_certain=self._doubts.count(devices) == 0,
+            is_silent=self._state["is_silent"][devices],
+        )
 
     def quiet(self, now_ns: int, silent_after_ns: int) -> NDArray[np.int32]:
         """The devices that ``advance`` would have something to say of at this time.

@@ -16,7 +16,7 @@ from headgate.core.clock import NS_PER_S
 from headgate.core.results import Alarm
 from headgate.testing.stages import everything
 from tests.examples import tried
-from tests.unit.streams.derive.line import START_NS, Line, Row, feed_of
+from tests.unit.streams.derive.line import GRACE_NS, START_NS, Line, Row, feed_of
 
 _LASTS_S = 4
 
@@ -49,21 +49,21 @@ def seconds(found: Sequence[Alarm]) -> list[tuple[bool, float, float]]:
 def _slowly(
     rows: Sequence[Row], device: int, for_s: float, clear_for_s: float, clear: str | None
 ) -> list[tuple[bool, float, float]]:
-    """``x > 2 and not y > 0``, reading by reading, of one device."""
+    """``x > 2 and not y > 0``, reading by reading and look by look between them, of one device."""
     by_time: dict[float, dict[str, float]] = {}
     for of, second, field, value in rows:
         if of == device and not math.isnan(value):
             by_time.setdefault(second, {})[field] = value
+    passed = max((row[1] for row in rows if row[0] == device), default=0) - GRACE_NS / NS_PER_S
     last: dict[str, tuple[float, float]] = {}
     held_since: float | None = None
     over_since: float | None = None
     before: float | None = None
     open_since: float | None = None
     found = []
-    for second in sorted(by_time):
+    ticks = [second for second in sorted(by_time) if {"x", "y"} & by_time[second].keys()]
+    for second, following in pairwise([*ticks, passed]):
         last |= {field: (second, value) for field, value in by_time[second].items()}
-        if not {"x", "y"} & by_time[second].keys():
-            continue
         x, y = (
             last[field][1] if field in last and second - last[field][0] <= _LASTS_S else math.nan
             for field in "xy"
@@ -75,15 +75,20 @@ def _slowly(
         is_over = {None: x <= 2 or y > 0, "x < 1": x < 1, "y < 2": y < 2}[clear]
         over_since = (second if over_since is None or is_gap else over_since) if is_over else None
         before = second
-        if held_since is not None and second - held_since >= for_s:
-            if open_since is None:
-                open_since = held_since
-                found.append((True, open_since, second))
-        elif holds or open_since is None or over_since is None:
-            continue
-        elif second - over_since >= clear_for_s:
-            found.append((False, open_since, second))
-            open_since = None
+        # What is known then counts until the next reading, while all of it is young enough.
+        known = [last[name][0] for name in "xy" if name in last]
+        until = min(at for at in known if second - at <= _LASTS_S) + _LASTS_S
+        looks = [(held_since, for_s), (over_since, clear_for_s)]
+        between = {since + span for since, span in looks if since is not None}
+        between = {look for look in between if second < look < following and look <= until}
+        for look in [second, *sorted(between)]:
+            if held_since is not None:
+                if look - held_since >= for_s and open_since is None:
+                    open_since = held_since
+                    found.append((True, open_since, look))
+            elif over_since is not None and look - over_since >= clear_for_s and open_since:
+                found.append((False, open_since, look))
+                open_since = None
     return found
 
 

@@ -66,31 +66,38 @@ def _slowly(
     held = over = before = None
     is_open: tuple[float, list[float]] | None = None
     found = []
-    for second, x in sorted((second, x) for _, second, _, x in rows):
+    values = {second: x for _, second, _, x in rows}
+    passed = max(values, default=0.0) - _GRACE_S
+    for second, following in pairwise([*sorted(values), passed]):
+        x = values[second]
         is_gap = before is not None and second - before > _LASTS_S
         before = second
         held = (second if held is None or is_gap else held) if x > 2 else None
         is_over = x < 1 if clear else x <= 2
         over = (second if over is None or is_gap else over) if is_over else None
-        part = of(second)
-        if is_open is not None and part is not is_open[1]:
-            found.append((False, is_open[0], is_open[1][1]))
-            is_open = None
-        if part is None:
-            continue
-        # Nobody has looked before the stretch began.
-        since = None if held is None else max(held, part[0])
-        if since is not None and second - since >= for_s:
-            if is_open is None:
-                is_open = (since, part)
-                found.append((True, since, second))
-        elif is_open and held is None and over is not None and second - over >= clear_for_s:
-            found.append((False, is_open[0], second))
-            is_open = None
-    if is_open is not None and rows:
-        passed = max(second for _, second, *_ in rows) - _GRACE_S
-        if is_open[1][1] <= passed:
-            found.append((False, is_open[0], is_open[1][1]))
+        # Where something that is asked for begins, and where it has lasted for long enough.
+        begins = [second, *(begin for begin, _ in merged)]
+        looks = {begin + for_s for begin in [*begins, *([] if held is None else [held])]}
+        looks |= set() if over is None else {over + clear_for_s}
+        between = {each for each in looks if second < each < following}
+        for look in [second, *sorted(each for each in between if each - second <= _LASTS_S)]:
+            part = of(look)
+            if is_open is not None and part is not is_open[1]:
+                found.append((False, is_open[0], is_open[1][1]))
+                is_open = None
+            if part is None:
+                continue
+            # Nobody has looked before the stretch began.
+            since = None if held is None else max(held, part[0])
+            if since is not None and look - since >= for_s:
+                if is_open is None:
+                    is_open = (since, part)
+                    found.append((True, since, look))
+            elif is_open and held is None and over is not None and look - over >= clear_for_s:
+                found.append((False, is_open[0], look))
+                is_open = None
+    if is_open is not None and is_open[1][1] <= passed:
+        found.append((False, is_open[0], is_open[1][1]))
     return found
 
 
@@ -167,11 +174,11 @@ def test_it_opens_by_what_is_inside_and_ends_with_the_schedule() -> None:
     rows = _hot(0, 100, 108, 111, 195, 310, 320)
 
     assert _alarms([(100, 200), (300, 400)], rule, rows) == [
-        (True, 100, 111),
+        (True, 100, 110),
         (False, 100, 200),
         (True, 300, 310),
     ]
-    assert _alarms([(105.5, 200)], rule, rows) == [(True, 105.5, 195), (False, 105.5, 200)]
+    assert _alarms([(105.5, 200)], rule, rows) == [(True, 105.5, 115.5), (False, 105.5, 200)]
 
 
 def test_it_ends_as_soon_as_nothing_can_come_before_the_end() -> None:
@@ -236,7 +243,7 @@ def test_one_that_was_open_before_there_was_a_schedule_is_another_inside_of_it()
     line.take(_hot(35))
     line.end()
 
-    assert seconds(line.alarms) == [(True, 10, 10), (False, 10, 30), (True, 30, 35)]
+    assert seconds(line.alarms) == [(True, 10, 10), (False, 10, 30), (True, 30, 30)]
 
 
 def test_what_ends_with_a_schedule_is_not_written_down() -> None:

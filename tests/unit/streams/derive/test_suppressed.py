@@ -53,22 +53,34 @@ def _slowly(rows: Sequence[Row], for_s: float) -> list[_Turn]:
     found: list[_Turn] = []
     held = before = None
     is_open: tuple[float, float] | None = None
-    for second in sorted({*by_time, *(begin for begin, _ in off)}):
-        x = by_time.get(second, {}).get("x")
-        is_off = any(begin <= second < end for begin, end in off)
-        if x is not None:
+    passed = max((row[1] for row in rows), default=0.0) - _GRACE_S
+    ticks = sorted(second for second, values in by_time.items() if "x" in values)
+    for second, following in pairwise([-math.inf, *ticks, math.inf]):
+        if second > -math.inf:
             is_gap = before is not None and second - before > _LASTS_S
-            before = second
+            before, x = second, by_time[second]["x"]
             held = (second if held is None or is_gap else held) if x > 2 else None
-        if is_open is not None and (is_off or (x is not None and held is None)):
-            found.append((False, is_open[0], second))
-            is_open = None
-        if x is None or held is None or is_off or is_open is not None:
-            continue
-        since = max([held, *(end for _, end in off if end <= second)])
-        if second - since >= for_s:
-            is_open = (since, second)
-            found.append((True, since, second))
+        # Where it may be silenced, and where what is asked for has lasted for long enough. What is
+        # known counts until the next reading, while it is young enough.
+        begins = {begin for begin, _ in off if second < begin < following}
+        looks = {
+            each + for_s for each in [*(end for _, end in off), held] if each is not None and for_s
+        }
+        most = min(
+            following, second + _LASTS_S + 1e-6, passed if following == math.inf else math.inf
+        )
+        looks = {each for each in looks if second < each < most}
+        for look in sorted({second, *begins, *looks}):
+            is_off = any(begin <= look < end for begin, end in off)
+            if is_open is not None and (is_off or (look == second and held is None)):
+                found.append((False, is_open[0], look))
+                is_open = None
+            if held is None or is_off or is_open is not None or look in begins:
+                continue
+            since = max([held, *(end for _, end in off if end <= look)])
+            if look - since >= for_s:
+                is_open = (since, look)
+                found.append((True, since, look))
     return found
 
 
@@ -156,7 +168,7 @@ def test_it_ends_when_the_other_begins_and_counts_anew_when_that_is_over() -> No
 
     for one_by_one in (False, True):
         assert _turns(rows, one_by_one=one_by_one) == [(True, 1, 1), (False, 1, 5), (True, 9, 10)]
-        assert _turns(rows, one_by_one=one_by_one, **{"for": "4s"}) == [(True, 9, 15)]
+        assert _turns(rows, one_by_one=one_by_one, **{"for": "4s"}) == [(True, 9, 13)]
 
 
 def test_at_one_time_the_other_goes_first() -> None:
