@@ -116,6 +116,10 @@ class CommandMemory:
         self.entries[entry.command.id] = entry
         self.touch()
 
+    def is_under_way(self) -> bool:
+        """Whether it is still to be said of a command what becomes of it."""
+        return any(not (each.is_done and each.is_logged) for each in self.entries.values())
+
     def unlogged(self) -> list[Entry]:
         """Those that the log has not as they are now."""
         return [entry for entry in self.entries.values() if not entry.is_logged]

@@ -26,6 +26,7 @@ import structlog
 
 from connectors.actions.answers import answer_filters, asked_by, why_unheard
 from connectors.actions.asking import answer_topic, command_id_of, command_of, why_not_meant
+from connectors.actions.configured import MEMORY_FILE
 from connectors.actions.memory import CommandMemory, Entry
 from connectors.logs.configured import topic
 from connectors.mqtt.commands import (
@@ -118,8 +119,7 @@ class ActionsSink:
         self._on_change = on_change
         self._suffix = suffix
         self._since_ns = since_ns
-        path = config.gateway.data_dir / f"forward-{ACTIONS}.commands"
-        self._memory = CommandMemory(file or path)
+        self._memory = CommandMemory(file or config.gateway.data_dir / MEMORY_FILE)
         # Of actions that send: by name, the source whose broker they send to.
         self._sources = {
             name: source

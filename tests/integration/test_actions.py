@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from connectors.actions.configured import open_actions
 from connectors.actions.memory import CommandMemory
+from connectors.logs.configured import open_log
 from headgate.core.clock import SystemClock
 from headgate.core.results import Alarm, Anomaly
+from headgate.core.telemetry import Telemetry
+from headgate.inspect.commands import command_account
 from tests.acting import (
     ANSWER,
     alarm_of,
@@ -103,6 +107,27 @@ async def test_a_topic_that_is_not_allowed_any_more_gets_no_command(
         assert not device.taken
 
     assert "any more" in passed.detail
+
+
+async def test_what_an_action_has_left_is_settled_once_there_is_none(
+    make_mosquitto: MakeMosquitto, tmp_path: Path
+) -> None:
+    """When the last one is taken out of the file, nothing stays asked for ever."""
+    broker = make_mosquitto()
+    broker.stop()
+    config = config_of(tmp_path, broker.port, f'{ANSWER}timeout = "1s"')
+    async with at_work(config) as acting:
+        await acting.take(alarm_of())
+        await acting.until("asked")
+    without = config.model_copy(update={"action": {}})
+    log, clock = open_log(config, SystemClock()), SystemClock()
+    assert len(open_actions(without, log, clock, Telemetry(clock))) == 1
+    async with at_work(without) as acting:
+        passed = (await acting.until("asked", "passed_over dry_run"))[-1]
+        assert await command_account(without, acting.log) == {"stop": {"passed_over dry_run": 1}}
+
+    assert "taken out of the file" in passed.detail
+    assert open_actions(without, log, clock, Telemetry(clock)) == []
 
 
 async def test_too_many_are_passed_over(
