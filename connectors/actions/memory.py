@@ -1,26 +1,27 @@
 """What is remembered of commands over restarts and kills: a small file.
 
 It is on the disk before a command is handed to the broker, so whoever is killed between the two
-knows that it may have been, and hands it over no second time.
+knows that it may have been, and hands it over no second time. At each step only what has changed is
+written.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 import structlog
 
+from connectors.actions.journal import Journal
 from connectors.sinks.notifications.notification import Notification
 from headgate.config.told import Window
 from headgate.core.commands import Command
 from headgate.core.errors import TransientError
-from headgate.core.folders import write_whole
 
 _logger = structlog.get_logger()
 
@@ -66,7 +67,7 @@ class CommandMemory:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._journal = Journal(path)
         #: By id, in the order in which they were asked for.
         self.entries: OrderedDict[str, Entry] = OrderedDict()
         self._ids: OrderedDict[str, None] = OrderedDict()
@@ -76,6 +77,11 @@ class CommandMemory:
         self._since: dict[str, int] = {}
         self._windows: dict[str, Window] = {}
         self._is_changed = False
+        # Of what the file has, or is going to have once it is written: by id, each command; what
+        # else there is of each action; and what was noted since, of which it has nothing.
+        self._kept: dict[str, bytes] = {}
+        self._kept_actions: dict[str, Any] = {}
+        self._noted: list[tuple[str, str, str]] = []
         self._writing: asyncio.Future[None] | None = None
 
     def touch(self) -> None:
@@ -103,13 +109,18 @@ class CommandMemory:
 
     def note(self, action: str, command_id: str, told: Notification) -> None:
         """It is dealt with, and what it is about is so now."""
-        self._last[f"{action} {told.identity}"] = told.word
-        self._last.move_to_end(f"{action} {told.identity}")
+        noted = command_id, f"{action} {told.identity}", told.word
+        self._remember(*noted)
+        self._noted.append(noted)
+        self.touch()
+
+    def _remember(self, command_id: str, thing: str, word: str) -> None:
+        self._last[thing] = word
+        self._last.move_to_end(thing)
         self._ids[command_id] = None
         for known in (self._last, self._ids):
             while len(known) > _MOST_KNOWN:
                 known.popitem(last=False)
-        self.touch()
 
     def put(self, entry: Entry) -> None:
         """A command more."""
@@ -140,16 +151,24 @@ class CommandMemory:
     def load(self) -> None:
         """Take up what the last process has left; what can't be read is told, and left."""
         try:
-            self._take(orjson.loads(self._path.read_bytes()))
+            known, changes = self._journal.read()
+            # None of it counts unless all of it does.
+            found = CommandMemory(self._journal.path)
+            found._take(known)
+            for each in changes:
+                found._take_change(each)
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             _logger.warning(
                 "What is remembered of commands can't be read; what has opened by now commands "
                 "nothing.",
-                file=str(self._path),
+                file=str(self._journal.path),
                 error=str(error),
             )
+            return
+        self.entries, self._ids, self._last = found.entries, found._ids, found._last
+        self._since, self._windows = found._since, found._windows
 
     async def save(self) -> None:
         """See it on the disk, if it has changed.
@@ -166,19 +185,53 @@ class CommandMemory:
             return
         self._is_changed = False
         # Put together here: while it is written it may change.
-        content = orjson.dumps(self._written())
-        writing = asyncio.to_thread(write_whole, self._path, content)
-        self._writing = asyncio.ensure_future(writing)
+        is_change = self._journal.takes_changes
+        write = self._journal.append if is_change else self._journal.write
+        content = orjson.dumps(self._change() if is_change else self._written())
+        self._writing = asyncio.ensure_future(asyncio.to_thread(write, content))
         try:
             await asyncio.shield(self._writing)
         except OSError as error:
             self._is_changed = True
-            raise TransientError(f"{self._path}: {error.strerror or error}") from error
+            path = self._journal.path
+            raise TransientError(f"{path}: {error.strerror or error}") from error
         self._writing = None
 
-    def _written(self) -> dict[str, Any]:
+    def _change(self) -> dict[str, Any]:
+        """What the file has not, which it has from now on; what it could not have it gets whole."""
+        entries = {name: orjson.dumps(entry) for name, entry in self.entries.items()}
+        actions = self._of_actions()
+        change = {
+            "entries": [
+                orjson.Fragment(entry)
+                for name, entry in entries.items()
+                if self._kept.get(name) != entry
+            ],
+            "gone": [name for name in self._kept if name not in entries],
+            "noted": self._noted,
+            "actions": {
+                name: each for name, each in actions.items() if self._kept_actions.get(name) != each
+            },
+        }
+        self._kept, self._kept_actions, self._noted = entries, actions, []
+        return change
+
+    def _of_actions(self) -> dict[str, Any]:
+        """By action, since when it is there, and how many commands of it there were."""
         return {
-            "entries": [asdict(entry) for entry in self.entries.values()],
+            name: [
+                self._since.get(name),
+                None if window is None else [window.begin_ns, window.count],
+            ]
+            for name in {**self._since, **self._windows}
+            for window in [self._windows.get(name)]
+        }
+
+    def _written(self) -> dict[str, Any]:
+        """All of it, which the file has from now on."""
+        self._change()
+        return {
+            "entries": [orjson.Fragment(each) for each in self._kept.values()],
             "ids": list(self._ids),
             "last": list(self._last.items()),
             "since": self._since,
@@ -188,17 +241,33 @@ class CommandMemory:
         }
 
     def _take(self, written: Mapping[str, Any]) -> None:
-        entries = [_entry(each) for each in written["entries"]]
-        ids = {str(each): None for each in written["ids"]}
-        last = {str(key): str(word) for key, word in written["last"]}
-        since = {str(action): int(ns) for action, ns in written["since"].items()}
-        windows = {
-            str(action): Window(int(begin_ns), int(count))
-            for action, (begin_ns, count) in written["windows"].items()
-        }
-        self.entries = OrderedDict((entry.command.id, entry) for entry in entries)
-        self._ids, self._last = OrderedDict(ids), OrderedDict(last)
-        self._since, self._windows = since, windows
+        self._take_entries(written["entries"])
+        self._ids = OrderedDict((str(each), None) for each in written["ids"])
+        self._last = OrderedDict((str(key), str(word)) for key, word in written["last"])
+        for action, ns in written["since"].items():
+            self._since[str(action)] = int(ns)
+        for action, window in written["windows"].items():
+            self._take_window(action, window)
+
+    def _take_change(self, change: Mapping[str, Any]) -> None:
+        self._take_entries(change["entries"])
+        for command_id in change["gone"]:
+            del self.entries[command_id]
+        for command_id, thing, word in change["noted"]:
+            self._remember(str(command_id), str(thing), str(word))
+        for action, (since_ns, window) in change["actions"].items():
+            if since_ns is not None:
+                self._since[str(action)] = int(since_ns)
+            if window is not None:
+                self._take_window(action, window)
+
+    def _take_entries(self, written: Iterable[Mapping[str, Any]]) -> None:
+        for each in map(_entry, written):
+            self.entries[each.command.id] = each
+
+    def _take_window(self, action: str, window: Sequence[int]) -> None:
+        begin_ns, count = window
+        self._windows[str(action)] = Window(int(begin_ns), int(count))
 
 
 def _entry(written: Mapping[str, Any]) -> Entry:

@@ -52,3 +52,17 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     new.replace(path)
     sync_folder(path.parent)
+
+
+def append_synced(path: Path, content: bytes) -> None:
+    """Append to a file that is there, and see it on the disk. Blocks.
+
+    Raises:
+        OSError: It is not there, or not for certain; a part of it may be.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    with open(handle, "ab", buffering=0) as file:  # noqa: PTH123  (of a handle)
+        left = memoryview(content)
+        while left:
+            left = left[file.write(left) or 0 :]
+        os.fsync(file.fileno())

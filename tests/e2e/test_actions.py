@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.actions.memory import CommandMemory
 from headgate.cli.main import main
 from headgate.core.clock import SystemClock
 from tests.commanded import CommandedDevice, Taken
@@ -144,7 +145,8 @@ def _commands(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> dict[str,
 
 
 def _settled(gateway: Gateway) -> bool:
-    file = gateway.folder / "data/forward-actions.commands"
-    entries = json.loads(file.read_bytes())["entries"] if file.exists() else []
+    memory = CommandMemory(gateway.folder / "data/forward-actions.commands")
+    memory.load()
+    entries = memory.entries.values()
     backlog = gateway.status()["sinks"].get("actions", {"backlog_records": 1})["backlog_records"]
-    return not backlog and bool(entries) and all(each["is_done"] for each in entries)
+    return not backlog and bool(entries) and all(each.is_done for each in entries)
