@@ -124,3 +124,19 @@ def test_time_that_has_passed_is_written_down_where_somebody_will_ask_for_it() -
     assert looked() == 1
     line.take([(0, 400.0, "z", 0.0)])
     assert looked() == 0
+
+
+def test_what_has_been_looked_at_is_not_looked_at_again() -> None:
+    """Though what suppressed it then is not known any more; also by a new process."""
+    rules = {
+        "pump": rule_of("x > 0", max_age="1h", suppressed_by=["off"], **{"for": "3s"}),
+        "off": rule_of("y > 0", max_age="1h"),
+    }
+    line = Line(feed_of({}), rules)
+    line.take([(0, 12.0, "x", 1.0), (0, 20.0, "y", 1.0), (0, 31.0, "y", 0.0), (0, 35.0, "z", 0.0)])
+    pump = [each for each in line.alarms if each.rule == "pump"]
+    assert seconds(pump) == [(True, 12, 15), (False, 12, 20)]
+    line.restart()
+    line.take([(0, 36.0, "z", 0.0)])
+
+    assert [each for each in line.alarms if each.rule == "pump"] == pump
