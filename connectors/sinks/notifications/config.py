@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connectors.sinks.notifications.notification import Notification
 from connectors.sinks.notifications.pacing import QuietConfig
@@ -25,6 +25,18 @@ def _in_bounds(timeout: int) -> int:
     if not parse_duration_ns("100ms") <= timeout <= parse_duration_ns("30s"):
         raise ValueError('expected "100ms" to "30s"')
     return timeout
+
+
+def _is_some_time(span: int) -> int:
+    if span == 0:
+        raise ValueError('expected more than "0s"; without it all are told at once')
+    return span
+
+
+def _is_seldom(span: int) -> int:
+    if span < parse_duration_ns("1m"):
+        raise ValueError('expected at least "1m"')
+    return span
 
 
 #: How long telling may take, ns.
@@ -49,6 +61,21 @@ class NotificationsConfig(ChoiceConfig):
     at_most: AtMostConfig | None = None
     #: Schedules in which what comes waits.
     quiet: QuietConfig | None = None
+    #: Alarms only that are open for so long, and that nobody has acknowledged by then.
+    unacknowledged_for: Annotated[DurationNs, AfterValidator(_is_some_time)] | None = None
+    #: How long after it was told an alarm is told again that nobody has acknowledged by then.
+    repeat: Annotated[DurationNs, AfterValidator(_is_seldom)] | None = None
+
+    @model_validator(mode="after")
+    def _can_be_acknowledged(self) -> Self:
+        if self.unacknowledged_for is not None and self.of != ("alarms",):
+            raise ValueError('unacknowledged_for: expected of = ["alarms"]: nothing else can be')
+        if self.repeat is not None and "alarms" not in self.of:
+            raise ValueError('repeat: expected "alarms" in of: nothing else is acknowledged')
+        for key in ("unacknowledged_for", "repeat"):
+            if getattr(self, key) is not None and "open" not in self.states:
+                raise ValueError(f'{key}: expected "open" in states: it is of what is')
+        return self
 
     def wants(self, told: Notification) -> bool:
         """Whether somebody wants to be told of this."""

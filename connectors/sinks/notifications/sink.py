@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from connectors.sinks.notifications.config import NotificationsConfig
 from connectors.sinks.notifications.memory import Memory
 from connectors.sinks.notifications.notification import Notification, notification, summary
-from connectors.sinks.notifications.standing import Shelf, place_of
+from connectors.sinks.notifications.standing import Shelf, Standing, place_of
 from connectors.sinks.points import Kind, Point
 from connectors.sinks.sink import Refused, SinkContext
 from headgate.config.schedule import looked_at
@@ -26,13 +26,17 @@ from headgate.core.units import format_duration
 
 #: Why something was not told by itself: nobody asked for it, or it says nothing that is new; it was
 #: old, its newest state was told after quiet hours, it is in the summary of a flood, or it has
-#: changed again or was over while it was shelved.
+#: changed again or was over while it was shelved; or nobody need be told since it was over in time.
 NOT_ASKED_FOR, NOTHING_NEW = "not_asked_for", "nothing_new"
-OLD, QUIET, FLOOD, SHELVED = "old", "quiet", "flood", "shelved"
+OLD, QUIET, FLOOD, SHELVED, IN_TIME = "old", "quiet", "flood", "shelved", "in_time"
+#: Why something is told that nobody has acknowledged.
+_UNACKNOWLEDGED: Final = "unacknowledged"
 
 #: When nothing old has come for this long, what came is told, s. Likewise what was shelved, when
-#: nothing comes any more from before the end of that: it may be over by now.
+#: nothing comes any more from before the end of that: it may be over by now. Where what comes never
+#: ends, as of a device whose clock is behind, nothing waits for longer than the second of these.
 _SETTLED_S: Final = 5
+_MOST_SETTLING_S: Final = 60
 
 #: That a summary names at most.
 _NAMED: Final = 10
@@ -77,13 +81,13 @@ class NotificationSink:
         self._quiet = None if quiet is None else looked_at(quiet.during, (), schedules)
         folder = context.config.gateway.data_dir
         self._memory = Memory(folder / f"forward-{context.name}.told")
-        # When the last came that is from before the end of what is shelved no more, by the wall
-        # clock, ns; who has just been started expects some.
-        self._catching_up_ns = 0
+        # When the last came that is from before what is due by now was, and since when such comes,
+        # by the wall clock, ns; who has just been started expects some.
+        self._late_ns = self._late_since_ns = 0
 
     async def start(self) -> None:
         await asyncio.to_thread(self._memory.load)
-        self._catching_up_ns = self._clock.wall_ns()
+        self._late_ns = self._late_since_ns = self._clock.wall_ns()
         self._show_shelved()
 
     async def stop(self) -> None:
@@ -104,7 +108,7 @@ class NotificationSink:
             for point, told in told_of:
                 self._note_catching_up(told)
                 if not self._wants(told):
-                    self._pass_over(told)
+                    self._pass_over(told, point)
                     passed_over[NOT_ASKED_FOR] += 1
                 elif self._memory.has_dealt_with(told):
                     continue  # before something of the same call was not taken, or in another life
@@ -113,6 +117,8 @@ class NotificationSink:
                 elif self._memory.says_nothing_new(told):
                     passed_over[NOTHING_NEW] += 1
                     self._memory.note_id(told)
+                elif self._is_for_later(told):
+                    self._keep(told, point)
                 else:
                     await self._take(told, point, refused)
             if not points:
@@ -140,15 +146,24 @@ class NotificationSink:
         return quiet is not None and told.rank >= severity_rank(quiet.but)
 
     def _note_catching_up(self, told: Notification) -> None:
-        now_ns = self._clock.wall_ns()
-        ended = self._memory.standings.ended(now_ns)
-        if any(told.changed_ns < shelf.until_ns for _, shelf in ended):
-            self._catching_up_ns = now_ns
+        now_ns, standings = self._clock.wall_ns(), self._memory.standings
+        dues = (
+            *(shelf.until_ns for _, shelf in standings.ended(now_ns)),
+            *(each.due_ns for each in standings.due(now_ns)),
+        )
+        if any(told.changed_ns < due_ns for due_ns in dues):
+            if not 0 <= now_ns - self._late_ns < _SETTLED_S * NS_PER_S:
+                self._late_since_ns = now_ns
+            self._late_ns = now_ns
 
-    def _pass_over(self, told: Notification) -> None:
-        """Nobody is told of it; but an alarm that is over stands no more."""
+    def _pass_over(self, told: Notification, point: Point) -> None:
+        """Nobody is told of it; but it may say what becomes of an alarm."""
         if told.kind == "alarms" and told.state == "over":
             self._memory.standings.forget(told.identity)
+            self._memory.touch()
+        start_ns, says_so = told.fields.get("start_ns"), told.fields.get("acknowledges") is True
+        if told.kind == "alarm_notes" and says_so and isinstance(start_ns, int):
+            self._memory.standings.acknowledge(place_of(point), start_ns)
             self._memory.touch()
 
     def _hear_note(self, told: Notification, point: Point) -> None:
@@ -191,11 +206,28 @@ class NotificationSink:
     def _stand(self, told: Notification, point: Point, *, is_hidden: bool = False) -> None:
         """Know how an alarm is."""
         memory = self._memory
-        lost = memory.standings.put(place_of(point), told, is_hidden=is_hidden)
+        span_ns = self._settings.unacknowledged_for
+        due_ns = 0 if span_ns is None else told.changed_ns + span_ns
+        lost = memory.standings.put(place_of(point), told, is_hidden=is_hidden, due_ns=due_ns)
         if lost:
             box = memory.box(SHELVED)
             box.passed, box.put_ns = box.passed + lost, self._clock.wall_ns()
         memory.touch()
+
+    def _is_for_later(self, told: Notification) -> bool:
+        """Whether it is only told if nobody acknowledges it, or was not told for that reason."""
+        if self._settings.unacknowledged_for is None:
+            return False
+        return told.state == "open" or not self._memory.was_told_open(told)
+
+    def _keep(self, told: Notification, point: Point) -> None:
+        """Have it wait for who acknowledges it."""
+        self._memory.note_id(told)
+        if told.state == "open":
+            self._stand(told, point)
+        else:
+            self._memory.standings.forget(told.identity)
+            self._count(Counter({IN_TIME: 1}))
 
     def _show_shelved(self) -> None:
         self._telemetry.shelved_alarms.labels(self.name).set(self._memory.standings.hidden)
@@ -220,9 +252,18 @@ class NotificationSink:
         now_ns, limit = self._clock.wall_ns(), self._settings.at_most
         if limit is not None and not self._memory.window.take(limit, now_ns):
             self._wait(FLOOD, told, now_ns)
+            self._have_repeated(told, now_ns)
             return
         if await self._send(told, point, refused) and limit is not None:
             self._memory.window.note(limit, now_ns)
+        self._have_repeated(told, now_ns)
+
+    def _have_repeated(self, told: Notification, now_ns: int) -> None:
+        """It is told again, if nobody acknowledges it; or not again where none are."""
+        standing, repeat_ns = self._memory.standings.get(told.identity), self._settings.repeat
+        if standing is not None:
+            standing.due_ns = 0 if repeat_ns is None else now_ns + repeat_ns
+            self._memory.touch()
 
     async def _send(self, told: Notification, point: Point, refused: list[Refused]) -> bool:
         try:
@@ -253,15 +294,33 @@ class NotificationSink:
         has_ended = next(memory.standings.ended(now_ns), None) is not None
         if memory.box(SHELVED) or (has_ended and self._has_caught_up(now_ns)):
             due.append(SHELVED)
+        if next(self._unacknowledged(now_ns), None) is not None:
+            due.append(_UNACKNOWLEDGED)
         return due
 
+    def _unacknowledged(self, now_ns: int) -> Iterator[Standing]:
+        """What is to be told because nobody has acknowledged it."""
+        if not self._has_caught_up(now_ns):
+            return
+        is_quiet = self._is_quiet(now_ns)
+        for each in self._memory.standings.due(now_ns):
+            # What is quiet now is looked at again when that ends.
+            if not is_quiet or self._is_told_all_the_same(each.told):
+                yield each
+
     def _has_caught_up(self, now_ns: int) -> bool:
-        return not 0 <= now_ns - self._catching_up_ns < _SETTLED_S * NS_PER_S
+        late_ns, since_ns = now_ns - self._late_ns, now_ns - self._late_since_ns
+        return not (
+            0 <= late_ns < _SETTLED_S * NS_PER_S and 0 <= since_ns < _MOST_SETTLING_S * NS_PER_S
+        )
 
     async def _tell_due(self, refused: list[Refused]) -> None:
         """Tell what needs to wait no longer; what was told is taken out as it goes along."""
         left = self.max_points
         for why in self._due(self._clock.wall_ns()):
+            if why == _UNACKNOWLEDGED:
+                await self._tell_unacknowledged(left, refused)
+                return
             box = self._memory.box(why)
             if why == SHELVED:
                 left = await self._tell_unshelved(left, refused)
@@ -295,6 +354,9 @@ class NotificationSink:
                     continue
                 if not left:
                     return left
+                if self._is_for_later(each.told) and (each.is_acknowledged or each.due_ns > now_ns):
+                    each.is_hidden = False
+                    continue
                 left -= 1
                 told = each.told.again(shelf.id)
                 if self._is_quiet(now_ns) and not self._is_told_all_the_same(told):
@@ -308,6 +370,14 @@ class NotificationSink:
             standings.take_off(place)
             memory.touch()
         return left
+
+    async def _tell_unacknowledged(self, left: int, refused: list[Refused]) -> None:
+        """Tell at most so many of them."""
+        for each in [*self._unacknowledged(self._clock.wall_ns())][:left]:
+            is_first = self._is_for_later(each.told) and not self._memory.was_told_open(each.told)
+            told = each.told if is_first else each.told.again(f"repeat {each.calls}")
+            await self._tell(told, told.point(), refused)
+            each.calls += 1
 
     async def _tell_summary(self, why: str, refused: list[Refused]) -> None:
         """One for all that is in a box, which is empty then."""

@@ -27,11 +27,23 @@ class Standing:
         place: Where it is.
         told: Its newest state. It is over only while somebody is still to be told of that.
         is_hidden: Whether that state is not told because it is shelved.
+        due_ns: When it is to be told, or told again, if nobody has acknowledged it by then, by the
+            wall clock, ns; 0: never.
+        is_acknowledged: Whether somebody has.
+        calls: How often it has been told for that reason.
     """
 
     place: str
     told: Notification
     is_hidden: bool = False
+    due_ns: int = 0
+    is_acknowledged: bool = False
+    calls: int = 0
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether somebody is to be told of it now because nobody has acknowledged it."""
+        is_so = self.told.state == "open" and not (self.is_hidden or self.is_acknowledged)
+        return is_so and 0 < self.due_ns <= now_ns
 
 
 @dataclass(slots=True)
@@ -60,15 +72,19 @@ class Standings:
         alarms = self._alarms.values()
         return sum(each.is_hidden and each.told.state == "open" for each in alarms)
 
-    def put(self, place: str, told: Notification, *, is_hidden: bool = False) -> int:
+    def put(
+        self, place: str, told: Notification, *, is_hidden: bool = False, due_ns: int = 0
+    ) -> int:
         """This is how an alarm is now; returns of how many hidden ones nothing is known any more.
 
         Args:
             place: Where it is.
             told: What is to be said of it.
             is_hidden: Whether it is not, for now.
+            due_ns: As in ``Standing``; 0 where it is as it was.
         """
-        self._alarms[told.identity] = Standing(place, told, is_hidden)
+        known = self._alarms.setdefault(told.identity, Standing(place, told))
+        known.told, known.is_hidden, known.due_ns = told, is_hidden, due_ns or known.due_ns
         if len(self._alarms) <= MOST_STANDING:
             return 0
         # What has been told is the least to miss: it would only be told again.
@@ -87,6 +103,15 @@ class Standings:
     def at(self, place: str) -> list[Standing]:
         """The alarms of a place, the oldest first."""
         return [each for each in self._alarms.values() if each.place == place]
+
+    def acknowledge(self, place: str, start_ns: int) -> None:
+        """Somebody has seen to the alarm of a place that began then."""
+        for each in self.at(place):
+            each.is_acknowledged |= each.told.start_ns == start_ns
+
+    def due(self, now_ns: int) -> Iterator[Standing]:
+        """Those that nobody has acknowledged in time, as ``Standing.is_due`` says."""
+        return (each for each in [*self] if each.is_due(now_ns))
 
     def shelve(self, place: str, shelf: Shelf) -> None:
         """A place is on the shelf from now on, in place of how it was before."""
@@ -123,7 +148,13 @@ class Standings:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        alarms = [[each.place, each.is_hidden, each.told.as_json()] for each in self]
+        alarms = [
+            {
+                **{name: getattr(each, name) for name in Standing.__slots__},
+                "told": each.told.as_json(),
+            }
+            for each in self
+        ]
         shelves = [[place, each.id, each.until_ns] for place, each in self._shelves.items()]
         return {"alarms": alarms, "shelves": shelves}
 
@@ -137,8 +168,9 @@ class Standings:
             ValueError: Likewise.
         """
         standings = cls()
-        for place, is_hidden, told in written["alarms"]:
-            standings.put(str(place), Notification.from_json(told), is_hidden=bool(is_hidden))
+        for each in written["alarms"]:
+            told = Notification.from_json(each["told"])
+            standings._alarms[told.identity] = Standing(**{**each, "told": told})
         for place, name, until_ns in written["shelves"]:
             standings._shelves[str(place)] = Shelf(str(name), int(until_ns))
         return standings

@@ -1,0 +1,223 @@
+"""What nobody has acknowledged is told to others, and again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from connectors.sinks.points import Point
+from connectors.sinks.sink import Sink, WaitingSink
+from headgate.config.schema import Config
+from headgate.core.errors import ConfigError, TransientError
+from headgate.core.telemetry import Telemetry
+from headgate.testing import ManualClock
+from tests.notified import START_NS, alarm, config_of, points, said, telling
+from tests.receiver import Answer, Receiver
+
+_HOUR_S = 3600
+_LATER = 'unacknowledged_for = "10m"\n'
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """It says yes unless it is told otherwise."""
+    receiver = Receiver()
+    receiver.start()
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Alarms have opened by now that began at ``START_NS``."""
+    return ManualClock(START_NS + 10 * 10**9)
+
+
+def _config(folder: Path, receiver: Receiver, more: str) -> Config:
+    return config_of(folder, f'type = "webhook"\nurl = "{receiver.url}"\n{more}')
+
+
+def _told(receiver: Receiver) -> list[tuple[str, str]]:
+    """Device and state of what was taken."""
+    bodies = [json.loads(each.body) for each in receiver.taken if each.answer.status == 204]
+    return [(each["device"], each["state"]) for each in bodies]
+
+
+async def _write(sink: Sink, *told: Sequence[Point]) -> None:
+    assert await sink.write([point for each in told for point in each]) == []
+
+
+async def _write_due(sink: Sink) -> bool:
+    """As the lane does; whether there was something to do."""
+    assert isinstance(sink, WaitingSink)
+    is_due = False
+    while sink.is_due():
+        is_due = True
+        assert await sink.write([]) == []
+    return is_due
+
+
+async def test_only_what_nobody_has_seen_to_is_told(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """So long after it has opened, whatever restarts there are; once, and that it is over."""
+    telemetry, config = Telemetry(clock), _config(tmp_path, receiver, _LATER)
+    async with telling(config, telemetry, clock) as sink:
+        await _write(sink, points(*(alarm(device) for device in "abcde")))
+        await _write(
+            sink,
+            points(alarm("b", is_over=True)),
+            said(alarm("c"), 60, acknowledges=True),
+            said(alarm("d"), 60, until_s=_HOUR_S),
+            # A comment, and what is said of an earlier alarm.
+            said(alarm("e"), 60),
+            said(alarm("e", at_s=-60), 60, acknowledges=True),
+        )
+        clock.advance(599.5)
+        assert not await _write_due(sink)
+    async with telling(config, telemetry, clock) as sink:
+        assert not await _write_due(sink)
+        clock.advance(0.5)
+        assert not await _write_due(sink)  # something of the time before may come
+        clock.advance(4.5)
+        assert await _write_due(sink)
+        assert _told(receiver) == [("a", "open"), ("e", "open")]
+    async with telling(config, telemetry, clock) as sink:
+        await _write(sink, points(alarm("a")), said(alarm("e"), 700, acknowledges=True))
+        await _write(sink, points(alarm("c", is_over=True), alarm("e", is_over=True)))
+        clock.advance(_HOUR_S)
+        assert await _write_due(sink)
+        await _write(sink, points(alarm("d", is_over=True)))
+        assert not await _write_due(sink)
+
+    assert _told(receiver)[2:] == [("e", "over"), ("d", "open"), ("d", "over")]
+    in_time = telemetry.passed_over.labels("told", "in_time")._value.get()
+    assert in_time == 2
+
+
+async def test_what_is_acknowledged_while_it_is_shelved_is_not_told(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """And what has opened there just before the end, so long after that."""
+    config = _config(tmp_path, receiver, _LATER)
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(alarm("a"), alarm("b")))
+        for device in "ab":
+            await _write(sink, said(alarm(device), 60, until_s=_HOUR_S))
+        await _write(sink, said(alarm("a"), 60, acknowledges=True))
+        opened_ns = START_NS + 3500 * 10**9
+        again = alarm("b", at_s=3490, opened_ns=opened_ns, time_ns=opened_ns)
+        await _write(sink, points(alarm("b", is_over=True), again))
+        clock.advance(_HOUR_S)
+        assert await _write_due(sink)
+        assert receiver.taken == []
+        clock.advance(490)
+        assert await _write_due(sink)
+
+    assert _told(receiver) == [("b", "open")]
+
+
+async def test_what_nobody_acknowledges_is_told_again(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Under another id each time, and under the same over a kill; not what is answered or over."""
+    config = _config(tmp_path, receiver, 'repeat = "1h"')
+    memory = tmp_path / "data" / "forward-told.told"
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(*(alarm(device) for device in "abc")))
+        await _write(sink, points(alarm("b", is_over=True)))
+        await _write(sink, said(alarm("c"), 60, acknowledges=True))
+        clock.advance(_HOUR_S - 1)
+        assert not await _write_due(sink)
+        before = memory.read_bytes()
+        clock.advance(1)
+        assert await _write_due(sink)
+        assert not await _write_due(sink)
+    memory.write_bytes(before)  # who was killed had not written it
+    async with telling(config, clock=clock) as sink:
+        clock.advance(5)
+        receiver.answer = lambda _taken: Answer(503)
+        with pytest.raises(TransientError):
+            await sink.write([])
+        receiver.answer = lambda _taken: Answer()
+        assert await _write_due(sink)
+        clock.advance(_HOUR_S)
+        assert await _write_due(sink)
+        await _write(sink, said(alarm("a"), 9000, acknowledges=True))
+        clock.advance(_HOUR_S)
+        assert not await _write_due(sink)
+
+    assert _told(receiver)[4:] == [("a", "open")] * 3
+    ids = [each.id for each in receiver.taken]
+    assert len(set(ids[4:7])) == 1
+    assert len(set(ids)) == 6
+
+
+async def test_both_together_and_in_quiet_hours(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """In the morning once, what is still so; but for what is critical."""
+    more = _LATER + 'repeat = "1h"\nquiet = { during = "night" }\n[schedule.night]\n'
+    config = _config(tmp_path, receiver, f'max_age = "1d"\n{more}times = "00:00-06:00"')
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(alarm("a"), alarm("b"), alarm("c", severity="critical")))
+        for _ in range(2):
+            clock.advance(_HOUR_S)
+            assert await _write_due(sink)
+        assert _told(receiver) == [("c", "open")] * 2
+        await _write(sink, said(alarm("b"), 7000, acknowledges=True))
+        await _write(sink, said(alarm("c"), 7000, acknowledges=True))
+        clock.advance(4 * _HOUR_S)
+        assert await _write_due(sink)
+        assert not await _write_due(sink)
+        clock.advance(_HOUR_S)
+        assert await _write_due(sink)
+
+    assert _told(receiver)[2:] == [("a", "open")] * 2
+    assert len({each.id for each in receiver.taken}) == 4
+
+
+async def test_what_a_backlog_answers_is_not_told(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """But of what comes without end from a clock that is behind, nothing waits for ever."""
+    config = _config(tmp_path, receiver, _LATER)
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(alarm("a"), alarm("b"), alarm("c")))
+    clock.advance(5 * _HOUR_S)
+    async with telling(config, clock=clock) as sink:
+        clock.advance(4)
+        await _write(sink, points(alarm("d", at_s=20)))
+        clock.advance(4)
+        assert not await _write_due(sink)
+        await _write(sink, points(alarm("a", is_over=True)))
+        await _write(sink, said(alarm("b"), 300, acknowledges=True))
+        for second in range(13):
+            assert not await _write_due(sink)
+            clock.advance(4)
+            await _write(sink, points(alarm(f"e{second}", is_over=True)))
+        assert await _write_due(sink)
+
+    assert _told(receiver) == [("c", "open"), ("d", "open")]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ('unacknowledged_for = "0s"', 'unacknowledged_for: expected more than "0s"'),
+        ('repeat = "59s"', 'repeat: expected at least "1m"'),
+        (_LATER + 'of = ["alarms", "device_state"]', 'expected of = ["alarms"]'),
+        ('repeat = "1h"\nof = ["anomalies"]', 'repeat: expected "alarms" in of'),
+        (_LATER + 'states = "over"', 'unacknowledged_for: expected "open" in states'),
+    ],
+)
+def test_what_is_wrong_is_told(receiver: Receiver, tmp_path: Path, more: str, what: str) -> None:
+    """With its key."""
+    with pytest.raises(ConfigError) as found:
+        _config(tmp_path, receiver, more)
+
+    assert what in str(found.value)
+    assert "sink.told" in str(found.value)
