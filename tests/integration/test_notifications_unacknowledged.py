@@ -187,6 +187,9 @@ async def test_what_a_backlog_answers_is_not_told(
     config = _config(tmp_path, receiver, _LATER)
     async with telling(config, clock=clock) as sink:
         await _write(sink, points(alarm("a"), alarm("b"), alarm("c")))
+        clock.advance(700)
+        await _write(sink, points(alarm("x", is_over=True)))
+        assert not await _write_due(sink)
     clock.advance(5 * _HOUR_S)
     async with telling(config, clock=clock) as sink:
         clock.advance(4)

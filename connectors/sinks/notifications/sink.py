@@ -374,8 +374,7 @@ class NotificationSink:
     async def _tell_unacknowledged(self, left: int, refused: list[Refused]) -> None:
         """Tell at most so many of them."""
         for each in [*self._unacknowledged(self._clock.wall_ns())][:left]:
-            is_first = self._is_for_later(each.told) and not self._memory.was_told_open(each.told)
-            told = each.told if is_first else each.told.again(f"repeat {each.calls}")
+            told = each.told.again(f"{_UNACKNOWLEDGED} {each.calls}")
             await self._tell(told, told.point(), refused)
             each.calls += 1
 
