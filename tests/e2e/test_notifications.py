@@ -118,6 +118,42 @@ def test_kills_of_the_forward_lane_tell_what_was_shelved_once(
     }
 
 
+def test_kills_of_the_forward_lane_tell_once_what_nobody_has_acknowledged(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """And nobody of what somebody has, who said so before there was a sink."""
+    receiver, chance = Receiver(_at_times_slow), random.Random(3)
+    receiver.start()
+    config = f"[mqtt]\nport = {mosquitto.port}\npublish_anomalies = false\n{_CONFIG}"
+    sink = (
+        f'[sink.told]\ntype = "webhook"\nurl = "{receiver.url}"\nmax_age = "3650d"\n'
+        'unacknowledged_for = "10m"\n'
+    )
+    with Gateway(tmp_path / "gateway", f"{config}[local_store]\n") as gateway:
+        gateway.start()
+        _publish(mosquitto, 0, (90, 91))
+        until(lambda: _metric(gateway, "headgate_alarms_total") == _DEVICES, "alarms", 60)
+        answer = ["alarms", "-c", str(gateway.config_file), "--rule", "hot", "--by", "anna"]
+        assert main([*answer, "--device", "p0", "--acknowledge"]) == 0
+        assert gateway.stop() == 0
+    with Gateway(tmp_path / "gateway", f"{config}{sink}") as gateway:
+        gateway.start()
+        for _ in range(3):
+            _kill(gateway, chance)
+        seen = {(f"p{device}", _START_S, "open") for device in range(1, _DEVICES)}
+        until(lambda: set(_told(receiver)) == seen, "what nobody has acknowledged", 60)
+        _publish(mosquitto, 60, (20, 21))
+        for _ in range(2):
+            _kill(gateway, chance)
+        seen |= {(device, start_s, "over") for device, start_s, _ in seen}
+        until(lambda: set(_told(receiver)) == seen, "the ends of these", 60)
+        until(lambda: main(["audit", "-c", str(gateway.config_file)]) == 0, "the audit")
+    receiver.stop()
+
+    assert all(len(ids) == 1 for ids in _told(receiver).values())
+    assert len({each for ids in _told(receiver).values() for each in ids}) == len(seen)
+
+
 def _kill(gateway: Gateway, chance: random.Random) -> None:
     """Kill the forward lane at some time, and wait for the next one."""
     time.sleep(chance.random() / 2)

@@ -35,6 +35,8 @@ _EXAMPLES = {
     "url_file",
     "urls_env",
     "at_most",
+    "unacknowledged_for",
+    "repeat",
     "quiet",
     "body",
     "ca_file",
