@@ -42,7 +42,7 @@ class Notification:
 
     Attributes:
         id: The same for the same state of the same thing, for ever: receivers tell by it what they
-            have got twice.
+            have got twice. What is told ``again`` on purpose has another one.
         identity: What it is of, whatever its state.
         word: How that is; what has the same word says nothing new, unless its severity has risen.
         kind: The point's measurement, or ``SUMMARY`` or ``TEST``.
