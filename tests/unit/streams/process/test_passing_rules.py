@@ -151,3 +151,16 @@ async def test_one_whose_readings_may_wait_is_waited_for(lane: Doors) -> None:
     await lane.pass_by(_HOUR)
 
     assert not await lane.alarms()
+
+
+async def test_a_lane_rests_only_when_no_time_is_awaited(lane: Doors) -> None:
+    """The door is silent, and its windows are closed; its five minutes are not over."""
+    await lane.reading(0, 90)
+    for _ in range(12):
+        await lane.pass_by(20)
+    assert not lane.worker.is_at_rest
+    for _ in range(12):
+        await lane.pass_by(20)
+
+    assert await lane.alarms() == [(True, 300, 300)]
+    assert lane.worker.is_at_rest
