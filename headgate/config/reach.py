@@ -48,8 +48,9 @@ _OF_FEEDS: Final[Mapping[str, tuple[Callable[[FeedConfig], bool], str, str]]] = 
     ),
 }
 
-#: Kinds that have a severity.
-_SEVERE: Final = frozenset({"alarms", "anomalies"})
+#: Kinds that are of rules, and those that have a severity.
+_RULED: Final = frozenset({"alarms", "commands"})
+_SEVERE: Final = frozenset({"alarms", "anomalies", "commands"})
 
 
 def out_of_reach(choice: ChoiceConfig, config: Config) -> Iterator[tuple[str, str]]:
@@ -62,6 +63,11 @@ def out_of_reach(choice: ChoiceConfig, config: Config) -> Iterator[tuple[str, st
     there = [config.feed[name] for name in _named(config.feed, choice.feeds)]
     if "alarms" in choice.of:
         yield from _rules_without_alarms(choice, config)
+    if "commands" in choice.of and all(each.dry_run for each in config.action.values()):
+        what = (
+            "all actions of this file are dry runs" if config.action else "this file has no action"
+        )
+        yield "of", f'{what}, so no command ever fails; leave "commands" out, or send some'
     for kind in choice.of:
         if kind in _OF_FEEDS:
             has, what, remedy = _OF_FEEDS[kind]
@@ -157,11 +163,14 @@ def _no_alarm(rule: RuleConfig, choice: ChoiceConfig, feeds: Sequence[str]) -> s
 def _feeds_without_any(choice: ChoiceConfig, config: Config) -> Iterator[tuple[str, str]]:
     """Feeds that are named, and of which nothing comes, while of others something does."""
     ruled = {feed for name in _named(config.rule, choice.rules) for feed in config.rule[name].feed}
+    commanded = {name for each in config.action.values() for name in each.feeds_in(config)}
+    of_rules = {"alarms": ruled, "commands": commanded}
     every = {
         name
         for name, feed in config.feed.items()
         if any(
-            name in ruled if kind == "alarms" else _OF_FEEDS[kind][0](feed) for kind in choice.of
+            _OF_FEEDS[kind][0](feed) if kind in _OF_FEEDS else name in of_rules[kind]
+            for kind in choice.of
         )
     }
     if not every & {*_named(config.feed, choice.feeds)}:
@@ -180,7 +189,7 @@ def _feeds_without_any(choice: ChoiceConfig, config: Config) -> Iterator[tuple[s
 def _without_effect(choice: ChoiceConfig) -> Iterator[tuple[str, str]]:
     given = choice.model_fields_set
     kinds = " and ".join(f'"{each}"' for each in choice.of)
-    if "rules" in given and "alarms" not in choice.of:
+    if "rules" in given and not _RULED & {*choice.of}:
         yield (
             "rules",
             (

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
+from connectors.sinks.points import command_points
 from connectors.sinks.webhook.sink import signature
 from headgate.core.clock import SystemClock
+from headgate.core.commands import Command
 from headgate.core.errors import TransientError
 from headgate.core.log import ANOMALIES
 from headgate.core.records import alarms_record
@@ -82,6 +85,7 @@ async def test_an_alarm_is_told_when_it_opens_and_when_it_is_over(
         "rule": "hot",
         "model": None,
         "channel": None,
+        "action": None,
         "severity": "major",
         "text": "p1: 81.4 °C",
         "start": "2026-01-01T00:00:00.000Z",
@@ -367,6 +371,45 @@ async def test_only_what_is_asked_for_is_told(receiver: Receiver, tmp_path: Path
     assert _passed_over(rig.telemetry, "not_asked_for") == 5
     assert (account.made, account.acknowledged, account.passed_over) == (7, 2, 5)
     assert account.is_balanced
+
+
+async def test_a_command_that_has_failed_is_told(receiver: Receiver, tmp_path: Path) -> None:
+    """Each once for each reason, whatever became of others by the same alarm before or since."""
+    config = config_of(tmp_path, _table(receiver, 'of = ["commands"]\nrules = "hot"\n'))
+    now_ns = SystemClock().wall_ns()
+    first = Command(
+        "stop", "a1", "pump", "p1", "hot", "", "", "major", 1_000, 2_000, is_open=True,
+        state="asked", reason="", detail="", topic="cmd/p1", payload="stop", asked_ns=now_ns,
+        tags=(("line", "a"),),
+    )  # fmt: skip
+    sent = replace(first, state="sent", sent_ns=now_ns)
+    failed = replace(sent, state="failed", reason="no_answer", detail="no answer came in time")
+    late = replace(failed, reason="late", detail="it came too late", answered_ns=now_ns + 10**9)
+    again = replace(failed, id="a2", start_ns=3_000, time_ns=4_000)
+    passed = [
+        first,
+        sent,
+        replace(sent, state="answered", answered_ns=now_ns),
+        replace(first, state="passed_over", reason="old", detail="it was old"),
+        replace(failed, rule="cold"),
+    ]
+    async with telling(config) as sink:
+        points = command_points([*passed, failed, failed, late, again], "gw")
+        assert await sink.write(points) == []
+        assert await sink.write(points) == []
+
+    told = [json.loads(each.body) for each in receiver.taken]
+    said = "p1 line=a: the command of stop has failed: "
+    assert [(each["state"], each["text"]) for each in told] == [
+        ("open", said + failed.detail),
+        ("over", said + late.detail),
+        ("open", said + failed.detail),
+    ]
+    assert {"kind": "commands", "action": "stop", "rule": "hot", "severity": "major"}.items() <= (
+        told[0].items()
+    )
+    assert told[0]["fields"]["reason"] == "no_answer"
+    assert len({each["id"] for each in told}) == 3
 
 
 def _passed_over(telemetry: Telemetry, reason: str) -> float:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from connectors.sinks.notifications.notification import Notification
+from connectors.sinks.notifications.notification import COMMANDS, Notification
 from connectors.sinks.notifications.pacing import QuietConfig
 from headgate.config.schedule import Schedules, has_time, looked_at, unknown_schedules
 from headgate.config.told import AtMostConfig, ChoiceConfig, is_one_of
 from headgate.config.values import entries_of
+from headgate.core.commands import FAILED
 from headgate.core.results import severity_rank
 from headgate.core.stretches import Stretches
 from headgate.core.units import DurationNs, format_duration, parse_duration_ns
@@ -42,7 +43,9 @@ def _is_seldom(span: int) -> int:
 #: How long telling may take, ns.
 Timeout = Annotated[DurationNs, AfterValidator(_in_bounds)]
 
-Of = Literal["alarms", "anomalies", "sensor_health", "device_state", "channel_state"]
+Of = Literal[
+    "alarms", "anomalies", "sensor_health", "device_state", "channel_state", "commands"
+]  # fmt: skip
 
 
 class NotificationsConfig(ChoiceConfig):
@@ -79,6 +82,8 @@ class NotificationsConfig(ChoiceConfig):
 
     def wants(self, told: Notification) -> bool:
         """Whether somebody wants to be told of this."""
+        if told.kind == COMMANDS and told.fields.get("state") != FAILED:
+            return False
         return told.kind in self.of and self.chooses(told)
 
     def unusable(self, config: Config) -> Iterator[tuple[str, str]]:
@@ -118,7 +123,7 @@ class NotificationsConfig(ChoiceConfig):
                 f'its schedules leave out no time, so what is less than "{quiet.but}" is never '
                 "told; leave some"
             )
-        is_severe = {*self.of} <= {"alarms", "anomalies"}
+        is_severe = {*self.of} <= {"alarms", "anomalies", "commands"}
         if is_severe and severity_rank(self.severity) >= severity_rank(quiet.but):
             yield (
                 f'all that it tells is as severe as but, "{quiet.but}", so nothing ever waits; '

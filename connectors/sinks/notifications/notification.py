@@ -17,13 +17,14 @@ import orjson
 from connectors.sinks.points import FieldValue, Point
 from headgate.core.channels import Tags
 from headgate.core.clock import NS_PER_S
+from headgate.core.commands import LATE
 from headgate.core.results import severity_rank
 from headgate.core.text import printable, shortest
 
 #: What texts may name in braces.
 NAMES: Final = (
     "id", "kind", "state", "gateway", "feed", "device", "tags", "rule", "model", "channel",
-    "severity", "title", "text", "start", "opened", "over", "duration",
+    "action", "severity", "title", "text", "start", "opened", "over", "duration",
 )  # fmt: skip
 
 #: Kinds of notification that are of no point.
@@ -32,6 +33,9 @@ TEST: Final = "test"
 
 #: Measurements whose points have a beginning, and are overwritten when they change.
 _EVENTS: Final = ("alarms", "anomalies")
+
+#: That of commands, which are told where they have failed.
+COMMANDS: Final = "commands"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,6 +76,7 @@ class Notification:
     rule: str = ""
     model: str = ""
     channel: str = ""
+    action: str = ""
     severity: str = ""
     start_ns: int | None = None
     opened_ns: int | None = None
@@ -83,6 +88,8 @@ class Notification:
         """A heading: how severe or over, whose, and by what."""
         how = "over" if self.state == "over" else self.severity or self.state
         by = self.rule or self.model or " ".join(filter(None, (self.channel, self.word)))
+        if self.action:
+            by = f"command {self.action} {self.word}"
         if self.kind in (SUMMARY, TEST):
             return printable(f"[{self.kind}] {self.gateway}")
         return printable(f"[{how}] {self.device}: {by}")
@@ -112,7 +119,7 @@ class Notification:
 
     def body(self) -> bytes:
         """As a JSON object."""
-        names = ("rule", "model", "channel", "severity")
+        names = ("rule", "model", "channel", "action", "severity")
         return orjson.dumps(
             {
                 **{name: getattr(self, name) for name in ("id", "kind", "state")},
@@ -129,7 +136,7 @@ class Notification:
     def point(self) -> Point:
         """A point that says it, for quarantine."""
         own = {name: getattr(self, name) for name in ("gateway", "feed", "device")}
-        own |= {name: getattr(self, name) for name in ("rule", "model", "channel")}
+        own |= {name: getattr(self, name) for name in ("rule", "model", "channel", "action")}
         tags = {**dict(self.tags), **{name: value for name, value in own.items() if value}}
         fields = self.fields or {"text": self.text}
         time_ns = self.changed_ns if self.start_ns is None else self.start_ns
@@ -169,12 +176,18 @@ def notification(point: Point) -> Notification:
     tags = dict(point.tags)
     state, word = _state(point)
     start_ns, opened_ns, over_ns = _times(point, state)
-    latest = {"alarms": (over_ns, opened_ns), "anomalies": (over_ns, fields.get("peak_ns"))}
+    latest = {
+        "alarms": (over_ns, opened_ns),
+        "anomalies": (over_ns, fields.get("peak_ns")),
+        # By the gateway's clock: what it is about may have been long before.
+        COMMANDS: (fields.get("answered_ns"), fields.get("sent_ns"), fields.get("asked_ns")),
+    }
     known = [each for each in latest.get(kind, ()) if each is not None]
     # A thing that has a beginning is another one when it begins again.
-    what = (kind, point.tags, point.time_ns) if kind in _EVENTS else (kind, point.tags)
+    is_new = kind in (*_EVENTS, COMMANDS)
+    what = (kind, point.tags, point.time_ns) if is_new else (kind, point.tags)
     severity = _text(fields, "severity")
-    when = fields.get("revision", 0) if kind in _EVENTS else fields.get("since_ns", point.time_ns)
+    when = fields.get("revision", 0) if is_new else fields.get("since_ns", point.time_ns)
     return Notification(
         id=digest(what, word, severity, when),
         identity=digest(what),
@@ -187,9 +200,10 @@ def notification(point: Point) -> Notification:
         feed=tags.get("feed", ""),
         device=tags.get("device", ""),
         tags=point.device_tags,
-        rule=tags.get("rule", "") if kind == "alarms" else "",
-        model=tags.get("model", "") if kind == "anomalies" else "",
+        rule=tags.get("rule", "") if kind in ("alarms", COMMANDS) else "",
+        model=tags.get("model", "") if kind in ("anomalies", COMMANDS) else "",
         channel=tags.get("channel", ""),
+        action=tags.get("action", "") if kind == COMMANDS else "",
         severity=severity,
         start_ns=start_ns,
         opened_ns=opened_ns,
@@ -249,6 +263,10 @@ def _state(point: Point) -> tuple[str, str]:
         state = "open" if fields.get("is_open", True) else "over"
         return state, state
     word = _text(fields, "state")
+    if point.measurement == COMMANDS:
+        # An answer that was late has come all the same.
+        reason = _text(fields, "reason")
+        return "over" if reason == LATE else "open", f"{word} {reason}".strip()
     is_well = {"sensor_health": word == "ok", "device_state": word == "online"}
     return "over" if is_well.get(point.measurement, False) else "open", word
 
@@ -261,6 +279,8 @@ def _times(point: Point, state: str) -> tuple[int | None, int | None, int | None
         return point.time_ns, _ns(fields, "opened_ns"), over_ns if is_over else None
     if is_over:
         return None, None, point.time_ns
+    if point.measurement == COMMANDS:
+        return _ns(fields, "start_ns"), point.time_ns, None
     since_ns = _ns(fields, "since_ns")
     return since_ns or point.time_ns, point.time_ns, None
 
@@ -281,6 +301,9 @@ def _said(point: Point) -> str:
             return f"{device}: the sensor {channel} is {_text(fields, 'state')}"
         case "device_state":
             return f"{device} is {_text(fields, 'state')} ({_text(fields, 'cause')})"
+        case "commands":
+            why = _text(fields, "detail") or _text(fields, "reason")
+            return f"{device}: the command of {point.tag('action')} has failed: {why}"
         case _:
             before = _text(fields, "before")
             return f"{device}: {channel} is {_text(fields, 'state')}" + (

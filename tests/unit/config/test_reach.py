@@ -127,6 +127,35 @@ def test_alarms_where_there_is_no_rule() -> None:
     assert list(idle_choices(_config({}, of="sensor_health"))) == []
 
 
+def test_commands_that_never_fail() -> None:
+    """Since none are ever sent."""
+    action = {"rules": ["hot"], "topic": "cmd/{device}"}
+    tables = {
+        "feed": _FEEDS,
+        "rule": _RULES,
+        "sink": {
+            "s": {
+                "type": "webhook",
+                "url": "http://127.0.0.1:9/",
+                "of": "commands",
+                "rules": ["hot"],
+                "severity": "major",
+                "feeds": ["pump"],
+            }
+        },
+        "actions": {"topics": ["cmd/#"]},
+        "action": {"a": {**action, "dry_run": False}},
+    }
+
+    assert list(idle_choices(Config.model_validate(tables))) == []
+    tables["action"] = {"a": action}
+    (warning,) = idle_choices(Config.model_validate(tables))
+    assert warning.startswith("sink.s.of: all actions of this file are dry runs, so no command")
+    tables["action"] = {}
+    warning = next(iter(idle_choices(Config.model_validate(tables))))
+    assert warning.startswith("sink.s.of: this file has no action, so no command ever fails")
+
+
 def test_severity_of_a_model_may_be_any() -> None:
     """It is the anomaly's."""
     rule = {"feed": "pump", "model": "m"}
