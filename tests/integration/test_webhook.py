@@ -394,7 +394,7 @@ async def test_a_command_that_has_failed_is_told(receiver: Receiver, tmp_path: P
         replace(failed, rule="cold"),
     ]
     async with telling(config) as sink:
-        points = command_points([*passed, failed, failed, late, again], "gw")
+        points = command_points([*passed, failed, failed, again, late], "gw")
         assert await sink.write(points) == []
         assert await sink.write(points) == []
 
@@ -402,8 +402,8 @@ async def test_a_command_that_has_failed_is_told(receiver: Receiver, tmp_path: P
     said = "p1 line=a: the command of stop has failed: "
     assert [(each["state"], each["text"]) for each in told] == [
         ("open", said + failed.detail),
-        ("over", said + late.detail),
         ("open", said + failed.detail),
+        ("over", said + late.detail),
     ]
     assert {"kind": "commands", "action": "stop", "rule": "hot", "severity": "major"}.items() <= (
         told[0].items()
