@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from connectors.sinks.configured import sink_context
 from connectors.sinks.notifications import standing
+from connectors.sinks.notifications.config import NotificationsConfig
+from connectors.sinks.notifications.notification import Notification
+from connectors.sinks.notifications.sink import NotificationSink
 from connectors.sinks.points import Point
 from connectors.sinks.sink import Sink, WaitingSink
 from headgate.config.schema import Config
@@ -189,6 +194,76 @@ async def test_a_kill_at_any_time_repeats_under_the_same_id(
     assert sorted(json.loads(each.body)["device"] for each in taken) == sorted(
         devices[:16] * 4 + devices[16:]
     )
+
+
+class _Listener:
+    """Takes what is told."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    async def send(self, told: Notification) -> int:
+        self.ids.append(told.id)
+        return 1
+
+
+async def _tell_all(config: Config, seed: int, *, kills: bool) -> list[str]:
+    """The ids that are told of what comes by chance, while each process ends after one call."""
+    chance, fate, clock = random.Random(seed), random.Random(-seed), ManualClock(START_NS)
+    listener, table = _Listener(), config.sink["told"].table
+    memory = config.gateway.data_dir / "forward-told.told"
+    memory.unlink(missing_ok=True)
+    assert isinstance(table, NotificationsConfig)
+
+    async def in_a_life(told: Sequence[Point] | None) -> None:
+        sink = NotificationSink(
+            table, listener, sink_context(config, "told", clock, Telemetry(clock))
+        )
+        await sink.start()
+        if told is not None:
+            assert await sink.write(told) == []
+            return
+        clock.advance(6)
+        await _write_due(sink)
+
+    for second in range(0, 20 * 300, 300):
+        told: list[Point] = []
+        for device in chance.choices("abc", k=chance.randint(1, 4)):
+            one = alarm(device, at_s=chance.choice((0, second)), is_over=chance.random() < 0.4)
+            span_s = chance.choice((0, 200, 700))
+            told += chance.choice(
+                (
+                    points(one),
+                    points(one),
+                    said(one, second, until_s=second + span_s),
+                    said(one, second, acknowledges=True),
+                )
+            )
+        for each in (told, None):  # what comes, and what is due
+            while kills and fate.random() < 0.4:  # it dies before it has noted what it has told
+                before, now_ns = memory.exists() and memory.read_bytes(), clock.wall_ns()
+                await in_a_life(each)
+                memory.unlink(missing_ok=True)
+                if before:
+                    memory.write_bytes(before)
+                clock.step_wall((now_ns - clock.wall_ns()) / 10**9)
+            await in_a_life(each)
+        clock.advance(294)
+    return listener.ids
+
+
+@pytest.mark.parametrize("more", ["", 'repeat = "10m"', 'unacknowledged_for = "5m"'])
+async def test_kills_repeat_what_was_told_and_nothing_else(
+    receiver: Receiver, tmp_path: Path, more: str
+) -> None:
+    """Whatever opens, is over, is acknowledged, is shelved and is not any more."""
+    config = _config(tmp_path, receiver, more)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    for seed in range(1, 9):
+        told = await _tell_all(config, seed, kills=False)
+        assert told
+        assert len(set(told)) == len(told)
+        assert [*dict.fromkeys(await _tell_all(config, seed, kills=True))] == told
 
 
 async def test_what_a_backlog_ends_is_not_told(
