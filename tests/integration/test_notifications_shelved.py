@@ -208,18 +208,17 @@ class _Listener:
 
 
 async def _tell_all(config: Config, seed: int, *, kills: bool) -> list[str]:
-    """The ids that are told of what comes by chance, while each process ends after one call."""
+    """The ids that are told of what comes by chance, by one process or by many."""
     chance, fate, clock = random.Random(seed), random.Random(-seed), ManualClock(START_NS)
     listener, table = _Listener(), config.sink["told"].table
     memory = config.gateway.data_dir / "forward-told.told"
     memory.unlink(missing_ok=True)
     assert isinstance(table, NotificationsConfig)
+    context = sink_context(config, "told", clock, Telemetry(clock))
+    sink = NotificationSink(table, listener, context)
+    await sink.start()
 
-    async def in_a_life(told: Sequence[Point] | None) -> None:
-        sink = NotificationSink(
-            table, listener, sink_context(config, "told", clock, Telemetry(clock))
-        )
-        await sink.start()
+    async def go_on(told: Sequence[Point] | None) -> None:
         if told is not None:
             assert await sink.write(told) == []
             return
@@ -242,12 +241,14 @@ async def _tell_all(config: Config, seed: int, *, kills: bool) -> list[str]:
         for each in (told, None):  # what comes, and what is due
             while kills and fate.random() < 0.4:  # it dies before it has noted what it has told
                 before, now_ns = memory.exists() and memory.read_bytes(), clock.wall_ns()
-                await in_a_life(each)
+                await go_on(each)
                 memory.unlink(missing_ok=True)
                 if before:
                     memory.write_bytes(before)
-                clock.step_wall((now_ns - clock.wall_ns()) / 10**9)
-            await in_a_life(each)
+                clock.step_wall((now_ns - clock.wall_ns()) / 10**9 + 0.001)
+                sink = NotificationSink(table, listener, context)
+                await sink.start()
+            await go_on(each)
         clock.advance(294)
     return listener.ids
 
