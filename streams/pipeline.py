@@ -42,7 +42,7 @@ from streams.model_stages import beside_derived, detectors, model_routes, recall
 from streams.rejected import note_rejected
 from streams.results import Results, joined
 from streams.stages.aggregate.joined import concat_aggregates
-from streams.stages.aggregate.stage import Aggregator, WatermarkOf
+from streams.stages.aggregate.stage import Aggregator
 from streams.stages.alarms.stage import Alarmer
 from streams.stages.arrays import NEVER_NS, stable_order
 from streams.stages.blocks import restore_checked
@@ -261,7 +261,7 @@ class Pipeline:
     def quiet(self, now_ns: int) -> NDArray[np.int32]:
         """int32[d]: the devices that the next ``advance`` at this time does not wait for."""
         quiet = self._watermarks.quiet(now_ns, self._silent_after_ns)
-        settled = self._deriver.due(*self._expected_of(now_ns))
+        settled = self._deriver.due(partial(self._watermarks.expected, now_ns=now_ns))
         return np.unique(np.concatenate([quiet, self._follower.owing(), settled]))
 
     def overtaken(self, batch: Batch) -> NDArray[np.int32]:
@@ -295,8 +295,8 @@ class Pipeline:
         owing = owing if among is None else np.intersect1d(owing, among)
         followed = self._follower.close(np.union1d(silence.closing, owing), watermark_of)
         counted = self._counters.close(silence.closing, watermark_of)
-        expected_of = self._expected_of(now_ns)
-        derived, closing = self._deriver.settle(silence.closing, *expected_of, among)
+        expected_of = partial(self._watermarks.expected, now_ns=now_ns)
+        derived, closing = self._deriver.settle(silence.closing, expected_of, among)
         aggregates = self._aggregator.close(
             closing, watermark_of, followed.spent, counted, derived.made
         )
@@ -334,13 +334,6 @@ class Pipeline:
         """
         is_awaited = self._watermarks.awaits_silence() or self.owes_windows
         return is_awaited or self._deriver.awaits_time
-
-    def _expected_of(self, now_ns: int) -> tuple[WatermarkOf, WatermarkOf]:
-        """Before when nothing is expected of devices: of what they have sent, and at all."""
-        return (
-            partial(self._watermarks.settled_ns, now_ns=now_ns),
-            partial(self._watermarks.reached_ns, now_ns=now_ns),
-        )
 
     @property
     def owes_windows(self) -> bool:

@@ -10,8 +10,9 @@ are settled: whoever overtakes them after that is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,10 @@ from streams.stages.derive.scheduled import Scheduled
 from streams.stages.derive.ticks import Ticks
 from streams.stages.rowstore import Columns, RowStore
 from streams.stages.watermark.outcome import NO_JUMPS
+from streams.stages.watermark.pace import Expected
+
+#: Gives before when nothing is expected of devices any more.
+ExpectedOf: TypeAlias = Callable[[NDArray[np.int32]], Expected]
 
 #: No rows of the table.
 _NO_ROWS = np.empty(0, np.int32)
@@ -169,19 +174,19 @@ class Deriver:
         derived = self._go_on(devices, watermark_of(devices.astype(np.int32)))
         return replace(derived, overtaken=int(np.count_nonzero(is_overtaken)))
 
-    def due(self, settled_of: WatermarkOf, reached_of: WatermarkOf) -> NDArray[np.int32]:
+    def due(self, expected_of: ExpectedOf) -> NDArray[np.int32]:
         """int32[d]: the devices of which readings wait that are settled, or time brings an alarm.
 
         Args:
-            settled_of: Gives before when nothing is expected any more of what devices have sent.
-            reached_of: Gives what time it is for devices that have nothing to say.
+            expected_of: Gives before when nothing is expected of devices any more.
         """
         if not self._programs:
             return _NO_ROWS
         self._extend()
         devices = np.flatnonzero(self._due_ns < NEVER_NS).astype(np.int32)
-        is_due = self._due_ns[devices] < settled_of(devices)
-        return devices[is_due | (self._timed_ns[devices] < reached_of(devices))]
+        expected = expected_of(devices)
+        is_due = self._due_ns[devices] < expected.settled_ns
+        return devices[is_due | (self._timed_ns[devices] < expected.reached_ns)]
 
     @property
     def awaits_time(self) -> bool:
@@ -198,16 +203,14 @@ class Deriver:
     def settle(
         self,
         closing: NDArray[np.int32],
-        settled_of: WatermarkOf,
-        reached_of: WatermarkOf,
+        expected_of: ExpectedOf,
         among: NDArray[np.int32] | None,
     ) -> tuple[Derivation, NDArray[np.int32]]:
         """``close``, and go on over what is due of others, or of those among these.
 
         Args:
             closing: int32[d], devices whose watermarks have moved without a reading.
-            settled_of: As in ``due``.
-            reached_of: Likewise.
+            expected_of: As in ``due``.
             among: int32[d], devices to which this is restricted; None: all.
 
         Returns:
@@ -215,15 +218,14 @@ class Deriver:
         """
         if not self._programs:
             return self._nothing(), closing
-        due = self.due(settled_of, reached_of)
+        due = self.due(expected_of)
         devices = np.union1d(closing, due if among is None else np.intersect1d(due, among))
-        settled_ns = settled_of(devices)
-        np.maximum.at(self._progress.settled_ns, devices, settled_ns)
+        expected = expected_of(devices)
+        np.maximum.at(self._progress.settled_ns, devices, expected.settled_ns)
         ours = self._is_ours[devices]
-        passed_ns = np.maximum(settled_ns, reached_of(devices))
-        return self._go_on(
-            devices[ours].astype(np.int64), settled_ns[ours], passed_ns[ours]
-        ), devices
+        passed_ns = np.maximum(expected.settled_ns, expected.reached_ns)
+        rows = devices[ours].astype(np.int64)
+        return self._go_on(rows, expected.settled_ns[ours], passed_ns[ours]), devices
 
     def close(self, devices: NDArray[np.int32], watermark_of: WatermarkOf) -> Derivation:
         """Go on to these devices' watermarks, which have moved without a reading."""

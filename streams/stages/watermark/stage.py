@@ -180,26 +180,12 @@ class Watermarks:
     def watermark_ns(self, devices: NDArray[np.int32]) -> NDArray[np.int64]:
         """int64[d]: no older reading of these devices will be accepted; far past when unseen."""
         self._extend()
-        watermark_ns: NDArray[np.int64] = self._state["newest_ns"][devices]
-        watermark_ns -= self._grace_ns[devices]
-        np.maximum(watermark_ns, self._state["floor_ns"][devices], out=watermark_ns)
+        limit_ns = self._state["newest_ns"][devices] - self._grace_ns[devices]
+        watermark_ns: NDArray[np.int64] = np.maximum(limit_ns, self._state["floor_ns"][devices])
         return watermark_ns
 
-    def settled_ns(self, devices: NDArray[np.int32], now_ns: int) -> NDArray[np.int64]:
-        """int64[d]: as ``watermark_ns``, and behind the newest reading that time has settled.
-
-        Older readings may come still. They are accepted, but not expected.
-        """
-        return self._expected(devices, now_ns).settled_ns
-
-    def reached_ns(self, devices: NDArray[np.int32], now_ns: int) -> NDArray[np.int64]:
-        """int64[d]: before when nothing is expected of them, by the clock, in their own time.
-
-        Of devices that send seldom, or have sent but once; ``NO_TIME_NS`` of others.
-        """
-        return self._expected(devices, now_ns).reached_ns
-
-    def _expected(self, devices: NDArray[np.int32], now_ns: int) -> Expected:
+    def expected(self, devices: NDArray[np.int32], now_ns: int) -> Expected:
+        """Before when nothing is expected of these devices any more, at this monotonic time."""
         arrival_ns = self._state["arrival_ns"][devices]
         return self._pace.expected(
             devices,
