@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
+from connectors.actions.memory import CommandMemory
 from connectors.sinks.notifications.notification import Notification, digest, iso
 from headgate.config.action import ActionConfig, ActionsConfig
+from headgate.config.schema import Config
 from headgate.core.commands import (
     AHEAD,
     ASKED,
@@ -25,6 +28,42 @@ from headgate.core.units import format_duration
 
 #: Topics that MQTT can carry, bytes.
 _MAX_TOPIC_BYTES = 65535
+
+
+def asked_for(
+    name: str, config: Config, memory: CommandMemory, told: Notification, now_ns: int
+) -> Command | None:
+    """The command that comes of an alarm or an anomaly that an action is for, if any does.
+
+    It is asked for, or passed over; and it is remembered.
+
+    Args:
+        name: The action's.
+        config: The whole configuration.
+        memory: What is remembered of commands.
+        told: What it is about.
+        now_ns: The time, ns since 1970 UTC.
+    """
+    action, command_id = config.action[name], command_id_of(name, told)
+    if memory.is_known(command_id):
+        return None
+    if memory.says_nothing_new(name, told):
+        memory.note(name, command_id, told)
+        return None
+    began_ns = told.changed_ns if told.opened_ns is None else told.opened_ns
+    if began_ns < memory.since_ns(name, now_ns):
+        return None  # nobody was there to ask for anything
+    command = command_of(name, action, config.actions, told, now_ns)
+    if command.state == ASKED:
+        window, limit = memory.window(name), action.at_most
+        is_one_more = window.take(limit, now_ns)
+        reason, detail = why_not_meant(action, is_one_more=is_one_more)
+        if is_one_more:
+            window.note(limit, now_ns)
+        if reason:
+            command = replace(command, state=PASSED_OVER, reason=reason, detail=detail)
+    memory.note(name, command_id, told)
+    return command
 
 
 def command_of(

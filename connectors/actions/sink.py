@@ -25,7 +25,7 @@ from typing import Any, Final
 import structlog
 
 from connectors.actions.answers import answer_filters, asked_by, why_unheard
-from connectors.actions.asking import answer_topic, command_id_of, command_of, why_not_meant
+from connectors.actions.asking import answer_topic, asked_for
 from connectors.actions.configured import MEMORY_FILE
 from connectors.actions.memory import CommandMemory, Entry
 from connectors.logs.configured import topic
@@ -206,25 +206,9 @@ class ActionsSink:
     ) -> Command | None:
         """The command that comes of an alarm or an anomaly that an action is for, if any does."""
         memory = self._memory
-        command_id = command_id_of(name, told)
-        if memory.is_known(command_id):
+        command = asked_for(name, self._config, memory, told, now_ns)
+        if command is None:
             return None
-        if memory.says_nothing_new(name, told):
-            memory.note(name, command_id, told)
-            return None
-        began_ns = told.changed_ns if told.opened_ns is None else told.opened_ns
-        if began_ns < memory.since_ns(name, now_ns):
-            return None  # nobody was there to ask for anything
-        command = command_of(name, action, self._config.actions, told, now_ns)
-        if command.state == ASKED:
-            window, limit = memory.window(name), action.at_most
-            is_one_more = window.take(limit, now_ns)
-            reason, detail = why_not_meant(action, is_one_more=is_one_more)
-            if is_one_more:
-                window.note(limit, now_ns)
-            if reason:
-                command = replace(command, state=PASSED_OVER, reason=reason, detail=detail)
-        memory.note(name, command_id, told)
         entry = Entry(command, is_done=command.state == PASSED_OVER)
         if not entry.is_done:
             entry.answer_topic = answer_topic(action, command, self._config.gateway.name)

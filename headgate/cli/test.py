@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401  (argparse hides the ty
     parser.add_argument(
         "--write",
         action="store_true",
-        help="write out.lp and quarantine.jsonl instead of comparing them",
+        help="write out.lp, quarantine.jsonl and commands.jsonl instead of comparing them",
     )
     parser.add_argument(
         "--tolerance",
@@ -124,6 +124,8 @@ def _print(outcome: Outcome, *, is_written: bool) -> None:
         f"{_count(outcome.messages, 'message')}, {_count(len(outcome.points), 'point')}, "
         f"{len(outcome.quarantined)} in quarantine"
     )
+    if outcome.commands:
+        counts += f", {_count(len(outcome.commands), 'command')}"
     if is_written:
         say(f"{outcome.folder}: written: {counts}")
     elif not outcome.problems:
@@ -143,6 +145,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "messages": outcome.messages,
         "points": outcome.points,
         "quarantined": outcome.quarantined,
+        "commands": outcome.commands,
     }
 
 

@@ -6,6 +6,7 @@
     in.jsonl            messages, in the order of their arrival
     out.lp              the points that the sinks are to have, in line protocol
     quarantine.jsonl    what is to be in quarantine
+    commands.jsonl      the commands that actions are to give
 
 ``headgate test FOLDER`` plays it; a test of one's own does so with two lines::
 
@@ -26,6 +27,7 @@ from headgate.config.schema import Config
 from headgate.core.errors import ConfigError
 from headgate.core.records.messages import QUARANTINE_COLUMNS
 from headgate.core.text import json_line
+from headgate.testing.commands import COMMAND_COLUMNS
 from headgate.testing.line_protocol import are_equal, parse_line
 from headgate.testing.pairing import paired
 from headgate.testing.playing import Message, play
@@ -35,6 +37,7 @@ CONFIG: Final = "config.toml"
 MESSAGES: Final = "in.jsonl"
 POINTS: Final = "out.lp"
 QUARANTINED: Final = "quarantine.jsonl"
+COMMANDED: Final = "commands.jsonl"
 
 #: Values of fields that are floats may differ by this part of themselves: a model's last digits are
 #: the machine's own.
@@ -53,6 +56,7 @@ class Outcome:
         messages: How many messages were played.
         points: The points, a line each.
         quarantined: What is in quarantine, an object each.
+        commands: What actions command, or pass over, an object each.
         problems: How that differs from what is expected, for people; empty where it does not.
     """
 
@@ -60,6 +64,7 @@ class Outcome:
     messages: int = 0
     points: list[str] = field(default_factory=list)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
+    commands: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -122,7 +127,7 @@ def _played(case: _Prepared) -> Outcome:
     except ConfigError as error:
         raise ConfigError(located(case.file, error.problems)) from None
     lines = [point.line() for point in played.points]
-    return Outcome(case.folder, len(case.messages), lines, played.quarantined)
+    return Outcome(case.folder, len(case.messages), lines, played.quarantined, played.commands)
 
 
 def try_case(
@@ -167,7 +172,9 @@ def write_case(outcome: Outcome) -> None:
         ConfigError: A file can't be written.
     """
     rows = [json_line(row) for row in outcome.quarantined]
-    for name, lines in ((POINTS, outcome.points), (QUARANTINED, rows)):
+    commands = [json_line(row) for row in outcome.commands]
+    files = ((POINTS, outcome.points), (QUARANTINED, rows), (COMMANDED, commands))
+    for name, lines in files:
         file = outcome.folder / name
         try:
             if lines or name == POINTS:
@@ -184,25 +191,34 @@ class _Expected(NamedTuple):
     Attributes:
         points: By identity, the place of each point and its fields.
         rows: By place, what is to be in quarantine.
+        commands: By place, what is to be commanded, or passed over.
     """
 
     points: dict[str, tuple[str, Mapping[str, str]]]
     rows: dict[str, dict[str, Any]]
+    commands: dict[str, dict[str, Any]]
 
 
 def _expected(folder: Path) -> _Expected:
-    if not any((folder / name).is_file() for name in (POINTS, QUARANTINED)):
+    if not any((folder / name).is_file() for name in (POINTS, QUARANTINED, COMMANDED)):
         raise ConfigError(
-            f"{folder}: expected {POINTS} or {QUARANTINED}, found neither; --write makes them of "
-            "what comes out"
+            f"{folder}: expected {POINTS}, {QUARANTINED} or {COMMANDED}, found none; --write makes "
+            "them of what comes out"
         )
-    return _Expected(_expected_points(folder), _expected_rows(folder))
+    commands = _expected_rows(folder, COMMANDED, COMMAND_COLUMNS)
+    return _Expected(
+        _expected_points(folder),
+        _expected_rows(folder, QUARANTINED, QUARANTINE_COLUMNS),
+        # What is not said to be passed over is to be sent.
+        {place: {"reason": "", **row} for place, row in commands.items()},
+    )
 
 
 def _problems(expected: _Expected, outcome: Outcome, tolerance: float) -> list[str]:
     return [
         *_point_problems(expected.points, outcome.points, tolerance),
-        *_row_problems(expected.rows, outcome.quarantined),
+        *_row_problems(QUARANTINED, expected.rows, outcome.quarantined),
+        *_row_problems(COMMANDED, expected.commands, outcome.commands),
     ]
 
 
@@ -241,10 +257,10 @@ def _expected_points(folder: Path) -> dict[str, tuple[str, Mapping[str, str]]]:
     return points
 
 
-def _expected_rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """By place, what is expected in quarantine."""
+def _expected_rows(folder: Path, name: str, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By place, the objects of a file, which may have some of these names."""
     rows, problems = {}, []
-    for place, text in _lines_of(folder / QUARANTINED).items():
+    for place, text in _lines_of(folder / name).items():
         try:
             row = json.loads(text)
         except ValueError as error:
@@ -253,10 +269,10 @@ def _expected_rows(folder: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(row, dict) or not row:
             problems.append(f"{folder / place}: expected a JSON object, such as {{…}}, got {text}")
             continue
-        unknown = [name for name in row if name not in QUARANTINE_COLUMNS]
+        unknown = [each for each in row if each not in columns]
         if unknown:
             problems.append(
-                f"{folder / place}: expected names out of {', '.join(QUARANTINE_COLUMNS)}, got "
+                f"{folder / place}: expected names out of {', '.join(columns)}, got "
                 f"{', '.join(unknown)}"
             )
             continue
@@ -291,9 +307,9 @@ def _point_problems(
 
 
 def _row_problems(
-    expected: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+    file: str, expected: Mapping[str, Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Each line must have one of what is in quarantine that agrees in all that the line names."""
+    """Each line must have one of what was found that agrees in all that the line names."""
     owner = paired([*expected.values()], found)
     came = {*owner.values()}
     problems = [
@@ -302,7 +318,7 @@ def _row_problems(
         if at not in came
     ]
     left = [row for at, row in enumerate(found) if at not in owner]
-    problems += [f"{QUARANTINED}: not expected: {json_line(row)}" for row in left]
+    problems += [f"{file}: not expected: {json_line(row)}" for row in left]
     return _some(problems)
 
 

@@ -22,6 +22,7 @@ from connectors.mqtt.config import MqttConfig
 from connectors.mqtt.connection import Connection
 from connectors.sinks.configured import configured_sinks
 from connectors.sinks.points import Point
+from connectors.sinks.sink import Sink
 from connectors.sources.configured import source_by_topic
 from connectors.sources.mqtt.source import MqttSource
 from connectors.sources.source import Source, SourceContext
@@ -37,6 +38,7 @@ from headgate.core.properties import NOTHING, Properties
 from headgate.core.stage import Selection
 from headgate.core.telemetry import Telemetry
 from headgate.inspect.log_contents import Filter, exported
+from headgate.testing.commands import PlayedActions
 from headgate.testing.memory_log import MemoryLog, MemoryStore
 from headgate.testing.memory_reader import MemoryReader
 from headgate.testing.scripted import MemorySink, ScriptedConnection, ScriptedSource
@@ -99,10 +101,12 @@ class Played:
         points: What stands in the sinks, in the order of time, measurement and tags.
         quarantined: What stands in quarantine, as ``headgate log export`` writes it, in the order
             of time, source, reason, detail and payload.
+        commands: Commands that actions give, or pass over, an object each; sent nowhere.
     """
 
     points: list[Point]
     quarantined: list[dict[str, Any]]
+    commands: list[dict[str, Any]]
 
 
 def play(config: Config, messages: Sequence[Message]) -> Played:
@@ -146,7 +150,7 @@ async def _play(config: Config, messages: Sequence[Message], loop: VirtualLoop) 
             await gateway.wait_until(message.arrived_ns)
             gateway.publish(message)
         await gateway.close_all()
-        return Played(gateway.points(), await gateway.quarantined())
+        return Played(gateway.points(), await gateway.quarantined(), gateway.commands())
     finally:
         await gateway.stop()
 
@@ -176,6 +180,7 @@ class _Gateway:
         self._sources: dict[str, Callable[..., None]] = {}
         self._source_of = source_by_topic(config)
         self._sinks = [MemorySink(name, kinds) for name, kinds in configured_sinks(config).items()]
+        self._actions = PlayedActions(config, self._clock) if config.action else None
         self._pipeline = build_pipeline(config, ChannelTable(identities=config.identities))
         self._worker = self._make_worker()
         #: While time is set forward nobody can say which devices are heard.
@@ -190,7 +195,8 @@ class _Gateway:
             make_source=self._make_source,
             not_before_ns=0,
         )
-        forward = ForwardLane(config, self._log, clock, Telemetry(clock), self._sinks)
+        sinks: list[Sink] = [*self._sinks, *([] if self._actions is None else [self._actions])]
+        forward = ForwardLane(config, self._log, clock, Telemetry(clock), sinks)
         self._tasks = [
             asyncio.create_task(self._ingest.run(self._stop), name="ingest"),
             asyncio.create_task(self._work(), name="streams"),
@@ -259,6 +265,10 @@ class _Gateway:
             rows += some
         names = ("time", "source", "reason", "detail", "payload")
         return sorted(rows, key=lambda row: [row[name] for name in names])
+
+    def commands(self) -> list[dict[str, Any]]:
+        """What actions command, or pass over."""
+        return [] if self._actions is None else self._actions.rows()
 
     def _is_closed(self) -> bool:
         channels = self._pipeline.channels
