@@ -203,7 +203,11 @@ def test_a_configuration_of_ones_own_is_played(
         ("in.jsonl", "x", "in.jsonl:1: expected an object"),
         ("out.lp", "m f=1", "out.lp:1: expected a point in line protocol"),
         ("out.lp", "m f=1 1\nm f=2 1", "out.lp:2: the same point as out.lp:1"),
-        ("out.lp", None, "tank: expected out.lp or quarantine.jsonl, found neither; --write"),
+        (
+            "out.lp",
+            None,
+            "tank: expected out.lp, quarantine.jsonl or commands.jsonl, found none; --write",
+        ),
         ("quarantine.jsonl", "[]", "quarantine.jsonl:1: expected a JSON object"),
         ("quarantine.jsonl", "{", "quarantine.jsonl:1: expected a JSON object"),
         (
