@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 BUILT_IN = {
+    "gateway": "connectors.sources.gateway.component:GATEWAY",
     "mqtt": "connectors.sources.mqtt.component:MQTT",
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headgate.config.chosen import TYPE, Chosen, Former
 from headgate.config.lines import KeyPath
+from headgate.config.source import brings
 from headgate.core.components import GROUPS
 
 if TYPE_CHECKING:
@@ -122,18 +123,29 @@ def _with_tables(table: str, given: Mapping[str, Any], raw: Mapping[str, Any]) -
         if raw.get(key) is not None:
             found[key] = Former(name, (key,), raw[key], is_taken=key in given)
     found |= {name: each for name, each in given.items() if name not in found}
-    if not found and table == _SOURCE:
+    if table == _SOURCE and not _bring(found):
         # The broker on this machine need not be said.
-        found = {key: Former(name, (key,), {}) for key, name in former.items()}
+        found = {key: Former(name, (key,), {}) for key, name in former.items()} | found
     return found
+
+
+def _bring(sources: Mapping[str, Any]) -> bool:
+    """Whether any of the sources is there for what others send."""
+    kinds = []
+    for each in sources.values():
+        table = each.get(TYPE) if isinstance(each, Mapping) else None
+        kinds.append(each.name if isinstance(each, Former) else table)
+    return any(brings(kind) for kind in kinds)
 
 
 def _add_flags(sinks: dict[str, Any], raw: Mapping[str, Any]) -> None:
     """Add the sinks that are there by a flag."""
+    given = raw.get(_SOURCE)
+    is_other = _bring(given) if isinstance(given, Mapping) else bool(given)
     for (table, flag), name in _group(_SINK).FORMER_FLAGS.items():
         value = _value(raw.get(table), flag)
         # Without the table that it stands in, it is on where nothing takes that table's place.
-        is_on = raw.get(table) is not None or not raw.get(_SOURCE) if value is None else value
+        is_on = raw.get(table) is not None or not is_other if value is None else value
         if is_on:
             is_taken = name in sinks
             # On by default: only one that is asked for stands in the way of another.

@@ -26,11 +26,9 @@ from headgate.config.problems import Problem, shown_key
 from headgate.config.rule import rule_problems
 from headgate.config.schedule import schedule_problems
 from headgate.config.schema import Config, LogConfig, read_secret, room_for_backlog
-from headgate.config.source import SourceConfig, source_problem
+from headgate.config.source import brings, source_problem, source_table
 from headgate.config.table import Table
 from headgate.config.values import Role
-from headgate.core.components import component
-from headgate.core.errors import ConfigError
 from headgate.core.units import (
     format_duration,
     format_size,
@@ -50,6 +48,7 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if isinstance(feed, dict)
     }
     sources = written_sources(raw)
+    kinds = {name: source.name for name, source in sources.items()}
     models = _table(raw, "model")
     for name, feed in feeds.items():
         wanted = feed.get("models")
@@ -75,9 +74,11 @@ def broken_references(raw: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _forgotten_too_soon(raw, sources)
     for name, feed in feeds.items():
         said = _sources_of(feed, ())
-        if said is not None and (problem := source_problem(said, sources)):
+        if said is not None and (problem := source_problem(said, kinds)):
             yield Problem(("feed", name, "source"), problem)
-    yield from _overlapping_topics(feeds, tuple(sources))
+    bringing = tuple(name for name, kind in kinds.items() if brings(kind))
+    yield from _overlapping_topics(feeds, bringing)
+    yield from _topics_of_no_message(feeds, kinds)
 
 
 def _of_rules(raw: Mapping[str, Any], feeds: Mapping[str, Any]) -> Iterator[Problem]:
@@ -154,7 +155,8 @@ def unknown_sources(config: Config) -> Iterator[Problem]:
     """Keys of components that name a source that there is none of."""
     for each in named(config):
         if each.names.role is Role.SOURCE and str(each.value) not in config.source:
-            problem = source_problem((str(each.value),), config.source)
+            kinds = {name: chosen.name for name, chosen in config.source.items()}
+            problem = source_problem((str(each.value),), kinds)
             yield Problem(each.key, problem)
 
 
@@ -245,7 +247,7 @@ def _forgotten_too_soon(
         (("log", "retention"), log, default_ns, "more than")
     ]
     for source in sources.values():
-        table = _source_table(source.name)
+        table = source_table(source.name)
         if table is not None and (key := table.kept_key):
             default_ns = table.model_fields[key].default
             bounds.append(((*source.key, key), source.own.get(key), default_ns, "at least"))
@@ -262,15 +264,6 @@ def _forgotten_too_soon(
             )
 
 
-def _source_table(name: str) -> type[SourceConfig] | None:
-    """The table of a source by what chooses it, if there is such a source."""
-    try:
-        table = component("sources", name).table
-    except ConfigError:
-        return None  # it is said of what chooses it
-    return table if issubclass(table, SourceConfig) else None
-
-
 def _sources_of(feed: Mapping[str, Any], every: tuple[str, ...]) -> tuple[str, ...] | None:
     """Where a feed's messages come from; None where what it says is of the wrong type."""
     said = feed.get("source")
@@ -279,6 +272,31 @@ def _sources_of(feed: Mapping[str, Any], every: tuple[str, ...]) -> tuple[str, .
     names = [said] if isinstance(said, str) else said
     is_right = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     return tuple(names) if is_right and names else None
+
+
+def _topics_of_no_message(
+    feeds: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Feeds of what a source measures whose topic is not the one that it has, or without it."""
+    for name, feed in feeds.items():
+        sources = _sources_of(feed, ()) or ()
+        preset = feed.get("preset")
+        if not brings(preset) and preset not in {kinds.get(source) for source in sources}:
+            yield Problem(
+                ("feed", name, "source"),
+                f'expected a source that measures what preset "{preset}" has: give '
+                f'[source.{preset}] with type = "{preset}", and here source = "{preset}"',
+            )
+        for source in sources:
+            table = source_table(kinds.get(source, ""))
+            if table is None or not table.own_topic or feed.get("topic") == table.own_topic:
+                continue
+            kind = kinds[source]
+            yield Problem(
+                ("feed", name, "topic"),
+                f'expected "{table.own_topic}", the topic of what source {source} measures, got '
+                f'{feed.get("topic", "none")}; preset = "{kind}" has it, and the channels',
+            )
 
 
 def _overlapping_topics(

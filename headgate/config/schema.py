@@ -26,7 +26,7 @@ from headgate.config.feed import FeedConfig
 from headgate.config.former import NO_SINK, is_implied, with_former
 from headgate.config.rule import RuleConfig, rule_problems
 from headgate.config.schedule import ScheduleConfig, looked_at, schedule_problems
-from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, source_problem
+from headgate.config.source import FORMER_SOURCE, SourceConfig, SourceKey, brings, source_problem
 from headgate.config.table import Table
 from headgate.config.values import (
     Address,
@@ -282,7 +282,7 @@ class Config(Table):
         problems += [
             f"feed.{name}.source: {problem}"
             for name, feed in self.feed.items()
-            if (problem := source_problem(feed.source, self.source))
+            if (problem := source_problem(feed.source, self._kinds))
         ]
         problems += [
             f"feed.{name}.{'.'.join(problem.key)}: {problem.what}"
@@ -352,7 +352,16 @@ class Config(Table):
 
     def sources_of(self, feed: str) -> tuple[str, ...]:
         """The sources that a feed's messages come from."""
-        return self.feed[feed].source or tuple(self.source)
+        return self.feed[feed].source or self.bringing
+
+    @property
+    def bringing(self) -> tuple[str, ...]:
+        """The sources that bring what others send: those of feeds that name none."""
+        return tuple(name for name, kind in self._kinds.items() if brings(kind))
+
+    @property
+    def _kinds(self) -> dict[str, str]:
+        return {name: chosen.name for name, chosen in self.source.items()}
 
     def feeds_of(self, source: str) -> dict[str, FeedConfig]:
         """By name, the feeds whose messages come from a source."""

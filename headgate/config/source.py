@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator
 
 from headgate.config.table import Table
 from headgate.config.values import Name, TopicFilter
+from headgate.core.components import component
+from headgate.core.errors import ConfigError
 
 #: Name of the source that earlier versions had, and no other.
 FORMER_SOURCE: Final = "mqtt"
@@ -25,6 +27,10 @@ class SourceConfig(Table):
 
     #: Its key that names the session, if it has such a key.
     session_key: ClassVar[str] = ""
+
+    #: The one topic of a source that measures instead of bringing what others send. Only feeds that
+    #: name it read it, and it takes nothing of what is the others': see ``brings``. Empty: no such.
+    own_topic: ClassVar[str] = ""
 
     @property
     def session(self) -> str:
@@ -47,6 +53,21 @@ class SourceConfig(Table):
         return int(getattr(self, self.kept_key)) if self.kept_key else 0
 
 
+def source_table(kind: str) -> type[SourceConfig] | None:
+    """The table of a kind of source by its name, if there is such a kind."""
+    try:
+        table = component("sources", kind).table
+    except ConfigError:
+        return None  # it is said of what chooses it
+    return table if issubclass(table, SourceConfig) else None
+
+
+def brings(kind: object) -> bool:
+    """Whether a kind of source brings what others send, as all do that don't measure."""
+    table = source_table(kind) if isinstance(kind, str) else None
+    return table is None or not table.own_topic
+
+
 def _source_name(name: str) -> str:
     if name == "log":
         raise ValueError('expected any name but "log", which stands for the log in quarantine')
@@ -57,18 +78,19 @@ def _source_name(name: str) -> str:
 SourceKey = Annotated[Name, AfterValidator(_source_name)]
 
 
-def source_problem(said: Iterable[str] | None, sources: Iterable[str]) -> str:
+def source_problem(said: Iterable[str] | None, sources: Mapping[str, str]) -> str:
     """Why a feed's sources can't be what it says; empty when they can.
 
     Args:
         said: What it says; None for nothing.
-        sources: Those there are.
+        sources: Those there are, each with its kind.
     """
     known = list(sources)
     if not said:
-        if len(known) <= 1:
+        meant = [name for name, kind in sources.items() if brings(kind)]
+        if len(meant) <= 1:
             return ""
-        return f"missing; expected one of {', '.join(known)}, or a list of some of them"
+        return f"missing; expected one of {', '.join(meant)}, or a list of some of them"
     unknown = next((each for each in said if each not in known), None)
     if unknown is None:
         return ""

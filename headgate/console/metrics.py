@@ -71,10 +71,10 @@ def lane_families(lanes: Mapping[str, LaneStatus]) -> list[Metric]:
     for name, lane in lanes.items():
         ready.add_metric([name], float(lane["ready"]))
         restarts.add_metric([name], lane["restarts"])
-        usage = _usage(lane["pid"])
-        if usage is not None:
-            cpu.add_metric([name], usage[0])
-            memory.add_metric([name], usage[1])
+        used = usage(lane["pid"])
+        if used is not None:
+            cpu.add_metric([name], used[0])
+            memory.add_metric([name], used[1])
     return [ready, restarts, cpu, memory]
 
 
@@ -124,7 +124,7 @@ class _Fixed(Collector):
         return self._families
 
 
-def _usage(pid: int | None) -> tuple[float, float] | None:
+def usage(pid: int | None) -> tuple[float, float] | None:
     """CPU seconds and resident bytes of a process; None when it is gone."""
     try:
         # The name, in parentheses, may hold spaces; what follows it does not.

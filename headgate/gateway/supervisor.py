@@ -23,6 +23,7 @@ from headgate.core.backoff import Backoff
 from headgate.core.clock import Clock
 from headgate.core.errors import ConfigError
 from headgate.gateway.fork_server import ForkServer, end_orphans, start_fork_server
+from headgate.gateway.gauges import Gauges, gauges_period_ns
 from headgate.gateway.lane_process import LaneProcess
 from headgate.gateway.lock import FileLock
 from headgate.gateway.report import lane_names
@@ -94,6 +95,10 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 if self._fork_server is not None:
                     group.create_task(self._look_after_children(self._fork_server))
+                period_ns = gauges_period_ns(self._config)
+                if period_ns is not None:
+                    gauges = Gauges(self._config, self.lanes, self._clock)
+                    group.create_task(gauges.run(period_ns, self._stop), name="gauges")
                 for lane in self.lanes.values():
                     group.create_task(self._keep_alive(lane), name=lane.name)
         finally:

@@ -123,6 +123,7 @@ class IngestLane:
         self.intakes = [self._intake(name) for name in config.source]
         self._arrived = asyncio.Event()
         self._log_trouble = ""
+        telemetry.details["clock"] = lambda: {"is_set": not self._arrival.is_estimating}
 
     def health(self) -> tuple[bool, str]:
         """Whether messages are taken in, from every source; when not, why."""
@@ -191,7 +192,7 @@ class IngestLane:
             Conversations(
                 conversations, Note(config.source_file(name, "conversations.json")), self._telemetry
             ),
-            config.ingest.max_pending // len(config.source),
+            config.ingest.max_pending // len(config.bringing),
         )
 
     def _open(self, intake: Intake) -> Source:
