@@ -16,8 +16,9 @@ from tests.mosquitto import Mosquitto
 from tests.processes import until
 from tests.unit.formats.test_presets import CASES
 
-#: Those that need a topic of their own beside others, and one that no text can be sent to.
-_OTHERWISE = {"esphome", "telegraf_json", "sparkplug"}
+#: Those that need a topic of their own beside others, one that no text can be sent to, and what no
+#: broker has.
+_OTHERWISE = {"esphome", "telegraf_json", "sparkplug", "gateway"}
 
 _CONFIG = """
 [mqtt]
