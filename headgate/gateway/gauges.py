@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.sources.gateway.config import GatewaySourceConfig
@@ -22,6 +23,8 @@ from connectors.sources.gateway.file import GaugesFile, Seen
 from headgate.config.schema import Config
 from headgate.console.metrics import Samples, usage
 from headgate.core.clock import NS_PER_S, Clock
+
+_logger = structlog.get_logger()
 
 #: Lanes report once a second: a look that comes sooner sees nothing new, ns.
 _SHORTEST_NS = NS_PER_S
@@ -104,11 +107,18 @@ class Gauges:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), period_ns / NS_PER_S)
                 return
-            file.write(Seen(self._clock.monotonic_ns(), json.dumps(self.look()).encode()))
+            try:
+                payload = json.dumps(self.look()).encode()
+            except ValueError as error:
+                _logger.debug("What a lane reports can't be read.", error=str(error))
+                continue
+            file.write(Seen(self._clock.monotonic_ns(), payload))
 
     def look(self) -> dict[str, object]:
         """What a message says: the gateway's name, its channels, and its sources and sinks."""
-        pages = {name: _samples(lane.metrics) for name, lane in self._lanes.items() if lane.metrics}
+        pages = {
+            name: _samples(page) for name, lane in self._lanes.items() if (page := lane.metrics)
+        }
         gauged: Gauged = {
             **self._rates(pages),
             **_disk(self._folder),

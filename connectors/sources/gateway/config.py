@@ -10,4 +10,4 @@ from headgate.config.source import SourceConfig
 class GatewaySourceConfig(SourceConfig):
     """The gateway itself; how often it is looked at is its feed's ``period``."""
 
-    own_topic: ClassVar[str] = "headgate/gauges"
+    own_topic: ClassVar[str] = "gateway/gauges"

@@ -139,7 +139,7 @@ def test_mistakes_are_told_as_in_every_other_table(tmp_path: Path) -> None:
     ) == [
         '3: mqtt.prot: unknown key; did you mean "port"?',
         '4: mqtt.publish_anomalies: expected true or false, got "yes"',
-        '6: source.a.type: expected one of mqtt; did you mean "mqtt"?, got "mqt"',
+        '6: source.a.type: expected one of gateway, mqtt; did you mean "mqtt"?, got "mqt"',
         '9: source.b.publish_anomalies: unknown key; did you mean "publish_state"?',
         (
             "10: source.b.password_env: expected the name of an environment variable, such as "
@@ -202,3 +202,54 @@ def test_the_components_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert text.startswith("## sources.mqtt (built in): an MQTT broker that devices publish to")
     assert '[source.hall]\ntype = "mqtt"' in text
+
+
+_ITSELF = '[source.gateway]\ntype = "gateway"\n'
+_OF_ITSELF = '[feed.gateway]\npreset = "gateway"\nsource = "gateway"\n'
+
+
+def test_the_gateway_itself_takes_nothing_from_the_brokers(tmp_path: Path) -> None:
+    """All is as without it: the plain broker, results that go back, and feeds that name none."""
+    plain = _config(tmp_path, _SINK + _feed())
+    config = _config(tmp_path, _SINK + _ITSELF + _feed() + _OF_ITSELF)
+
+    assert list(config.source) == ["mqtt", "gateway"]
+    assert list(config.sink) == list(plain.sink) == ["local_store", "mqtt"]
+    assert config.sources_of("pump") == ("mqtt",)
+    assert config.sources_of("gateway") == ("gateway",)
+    assert config.bringing == ("mqtt",)
+
+
+def test_among_several_brokers_the_gateway_itself_is_not_meant(tmp_path: Path) -> None:
+    """By a feed that names none; and it is none that such a feed could be of."""
+    assert _problems(tmp_path, _SINK + _TWO + _ITSELF + _feed() + _OF_ITSELF) == [
+        "10: feed.pump.source: missing; expected one of hall, yard, or a list of some of them"
+    ]
+    hall = '[source.hall]\ntype = "mqtt"\n'
+    config = _config(tmp_path, _SINK + hall + _ITSELF + _feed() + _OF_ITSELF)
+    assert config.sources_of("pump") == ("hall",)
+
+
+def test_a_feed_of_the_gateway_itself_is_of_its_topic(tmp_path: Path) -> None:
+    """Nothing else would ever come of it; and without the source nothing comes at all."""
+    other = '[feed.gateway]\nsource = "gateway"\ntopic = "{device}"\nchannels.cpu = {}\n'
+    (problem,) = _problems(tmp_path, _SINK + _ITSELF + other)
+    assert problem == (
+        '6: feed.gateway.topic: expected "gateway/gauges", the topic of what source gateway '
+        'measures, got {device}; preset = "gateway" has it, and the channels'
+    )
+    without = '[feed.gateway]\npreset = "gateway"\n'
+    wanted = (
+        'feed.gateway.source: expected a source that measures what preset "gateway" has: give '
+        '[source.gateway] with type = "gateway", and here source = "gateway"'
+    )
+    for sources, line in (("", 2), (_ITSELF, 4)):
+        assert _problems(tmp_path, _SINK + sources + without) == [f"{line}: {wanted}"]
+
+
+def test_rules_on_the_gateway_itself_are_checked(tmp_path: Path) -> None:
+    """As those of any feed, by its channels."""
+    rule = '[rule.disk]\nfeed = "gateway"\nwhen = "disk < 10"\n'
+    (problem,) = _problems(tmp_path, _SINK + _ITSELF + _OF_ITSELF + rule)
+
+    assert problem.startswith("9: rule.disk.when: no channel disk in the feed")
