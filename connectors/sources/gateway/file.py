@@ -52,8 +52,8 @@ class GaugesFile:
             if self._file is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
                 self._file = os.open(self._path, flags, 0o600)
+            # What a longer one leaves behind it is past the third line, and not read.
             os.pwrite(self._file, content, 0)
-            os.ftruncate(self._file, len(content))
         except OSError as error:
             _logger.debug("What is seen of the gateway can't be written.", error=str(error))
 
