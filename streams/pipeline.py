@@ -333,7 +333,7 @@ class Pipeline:
         Devices may owe windows, or a condition may have held for long enough in a while.
         """
         is_awaited = self._watermarks.awaits_silence() or self.owes_windows
-        return is_awaited or self._deriver.awaits_time
+        return is_awaited or self._deriver.awaits_time(partial(self._watermarks.expected, now_ns=0))
 
     @property
     def owes_windows(self) -> bool:

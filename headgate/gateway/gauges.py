@@ -108,8 +108,8 @@ class Gauges:
                 await asyncio.wait_for(stop.wait(), period_ns / NS_PER_S)
                 return
             try:
-                payload = json.dumps(self.look()).encode()
-            except ValueError as error:
+                payload = json.dumps(self.look(), allow_nan=False).encode()
+            except Exception as error:  # noqa: BLE001  (it must not end those it looks at)
                 _logger.debug("What a lane reports can't be read.", error=str(error))
                 continue
             file.write(Seen(self._clock.monotonic_ns(), payload))

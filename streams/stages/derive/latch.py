@@ -12,9 +12,9 @@ from streams.stages.arrays import NEVER_NS, NO_TIME_NS
 from streams.stages.derive.formula import Memory
 from streams.stages.derive.ticks import Ticks
 
-#: Of what is remembered, by place: whether an alarm is open; since when what it tells of has been
-#: so, and when it opened.
-_OPEN = 0
+#: Of what is remembered, by place: whether an alarm is open, and whether the clock has been set
+#: back since; since when what it tells of has been so, and when it opened.
+_OPEN, _FORMER = range(2)
 _START, _OPENED = range(2)
 
 #: Of what is remembered of a channel in the text: its value.
@@ -124,6 +124,23 @@ class Latch:
     def look_again(self) -> None:
         """Note that what is remembered has been changed from outside."""
         self.has_open = True
+        self.turned = None
+
+    def go_back(self, places: NDArray[np.int64]) -> None:
+        """Note that the clocks of these places are set back: what is open opened by another."""
+        open_there = places[self.is_open[places]]
+        self._state["number"][open_there, _FORMER] = 1.0
+
+    def is_late(self, ticks: Ticks) -> NDArray[np.bool_]:
+        """bool[n]: which ticks are from before the alarm that is open there has opened.
+
+        It has opened by the clock then, and something comes late. What is of a clock that was set
+        back is not.
+        """
+        is_former = self._state["number"][ticks.place, _FORMER] == 1
+        is_late: NDArray[np.bool_] = self.is_open[ticks.place] & ~is_former
+        is_late &= ticks.time_ns < self.opened_ns[ticks.place]
+        return is_late
 
     def memories(self) -> Iterator[tuple[int, Memory]]:
         """What is remembered of alarms, by the number of its kind."""
@@ -175,9 +192,8 @@ class Latch:
             opened_before_ns = ticks.one_before(opened_ns, time_ns[:, _OPENED])
             start_before_ns = ticks.one_before(start_ns, time_ns[:, _START])
             over_ns = np.minimum(ticks.time_ns, found.broken_ns)
-            # What had opened by the clock is not over before that, whatever comes late. What comes
-            # before it began is of a clock that was set back.
-            is_late = (start_before_ns <= over_ns) & (over_ns < opened_before_ns)
+            # What had opened by the clock is not over before that, whatever comes late.
+            is_late = self.is_late(ticks) & ticks.one_before(is_known, np.ones(len(was_open), bool))
             over_ns[is_late] = opened_before_ns[is_late]
             over = _Alarms(
                 ends,
@@ -198,6 +214,7 @@ class Latch:
         for known, each in zip(values, shown, strict=True):
             known[places, _VALUE] = np.where(is_left, each[last], np.nan)
         number[places, _OPEN] = np.where(is_left, 1.0, np.nan)
+        number[places[~(is_left & is_known[last])], _FORMER] = np.nan
         over_ns = np.full(len(places), NO_TIME_NS)
         if self._silences:
             over_ns = _last_over(ticks, was_open, self.over_ns, turns)

@@ -202,7 +202,7 @@ class Program:
             every = looked_at[key]
             involved = rule.involved(every.part, every.held)
             rows = every.rows if involved is None else every.rows[involved]
-            if not len(rows) and not rule.may_turn():
+            if not len(rows) and not rule.may_turn(passing):
                 continue
             part = Ticks(ticks.place[rows], ticks.time_ns[rows], rule.formula.lasts_ns)
             its = {name: named[name].take(rows) for name in rule.formula.names}
@@ -235,10 +235,10 @@ class Program:
         for rule in self.rules:
             rule.forget(places)
 
-    def look_again(self) -> None:
-        """Note that what is remembered has been changed from outside."""
+    def look_again(self, places: NDArray[np.int64]) -> None:
+        """Note that what is remembered of these places has been changed from outside."""
         for rule in self.rules:
-            rule.look_again()
+            rule.look_again(places)
 
     def go_back(self, places: NDArray[np.int64]) -> None:
         """Forget when anything was at these places. What counters count stays, and open alarms."""
@@ -249,9 +249,9 @@ class Program:
         for rule in self.rules:
             rule.go_back(places)
 
-    def may_turn(self) -> bool:
+    def may_turn(self, passing: Passing) -> bool:
         """Whether an alarm may open, or be over, as time passes."""
-        return any(rule.may_turn() for rule in self.rules)
+        return any(rule.may_turn(passing) for rule in self.rules)
 
     def look_ahead(self, passing: Passing) -> None:
         """Find out when rules must be looked at next though no reading comes.

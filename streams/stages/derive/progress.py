@@ -84,4 +84,5 @@ class Progress:
             found: NDArray[np.int64] = self.looked_ns[owner_of[places]]
             return found
 
-        return Passing(since_of, until_of, self._places.channel)
+        latest_ns = int(passed_ns.max()) if len(passed_ns) else NO_TIME_NS
+        return Passing(since_of, until_of, latest_ns, self._places.channel)

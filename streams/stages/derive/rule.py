@@ -8,6 +8,7 @@ nor ends it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -112,10 +113,10 @@ class Rule:
         self._stands_ns = min(rule.stands_ns(feed), self.formula.lasts_ns)
         #: By place, when it must be looked at next though no reading comes; ``NEVER_NS``: never.
         self.due_ns = np.empty(0, np.int64)
-        #: Whether that is so anywhere.
-        self.may_be_due = False
-        # Places at which that may be another now; None: at all of them.
-        self._changed: list[NDArray[np.int64]] | None = []
+        # The earliest of these, or earlier.
+        self._first_due_ns = NEVER_NS
+        # Places at which that may be another now.
+        self._changed: list[NDArray[np.int64]] = []
 
     def involved(
         self, ticks: Ticks, held: Callable[[str], NDArray[np.float64]]
@@ -151,17 +152,18 @@ class Rule:
 
     def forget(self, places: NDArray[np.int64]) -> None:
         """Let nothing be known of these places."""
-        self.go_back(places)
+        self.due_ns[places] = NEVER_NS
         for _, memory in self.latch.memories():
             memory.forget(places)
 
     def go_back(self, places: NDArray[np.int64]) -> None:
         """Note that it is not known any more when anything was at these places."""
         self.due_ns[places] = NEVER_NS
+        self.latch.go_back(places)
 
-    def look_again(self) -> None:
-        """Note that what is remembered has been changed from outside."""
-        self._changed = None
+    def look_again(self, places: NDArray[np.int64]) -> None:
+        """Note that what is remembered of these places has been changed from outside."""
+        self._changed.append(places)
         self._is_busy[:] = True
         self._may_be_busy = True
         self.latch.look_again()
@@ -223,14 +225,14 @@ class Rule:
     def _passed(self, ticks: Ticks, passing: Passing) -> NDArray[np.int64]:
         """int64[p], rising: the places at which something may have happened without a reading."""
         places = ticks.places
-        if self.may_be_due:
-            due = np.flatnonzero(self.due_ns < NEVER_NS)
+        if self._first_due_ns < passing.latest_ns:
+            due = np.flatnonzero(self.due_ns < passing.latest_ns)
             places = np.union1d(places, due[self.due_ns[due] < passing.until_of(due)])
+            self._first_due_ns = int(self.due_ns.min())
         if self._silence is not None and self._silence.has_turned:
             held = np.flatnonzero(self.formula.since(self._since)[0] > NO_TIME_NS)
             places = np.union1d(places, held[passing.until_of(held) > NO_TIME_NS])
-        if self._changed is not None:
-            self._changed.append(places)
+        self._changed.append(places)
         return places
 
     def _before(
@@ -241,6 +243,10 @@ class Rule:
         if not len(standing):
             return []
         place = standing.place
+        if self._silence is not None:
+            # What silenced it may be over by what came late: nobody has looked since then.
+            after_ns = np.minimum(standing.after_ns, self._silence.turned_ns(place))
+            standing = replace(standing, after_ns=np.maximum(standing.time_ns, after_ns))
         at = np.minimum(np.searchsorted(ticks.places, place), max(len(ticks.places) - 1, 0))
         is_seen = ticks.places[at] == place if len(ticks) else np.zeros(len(place), np.bool_)
         next_ns = passing.until_of(place)
@@ -347,13 +353,10 @@ class Rule:
             known: What is known of the channels.
             passing: Since when time will pass.
         """
-        if not self._timing.is_ever or self._changed == []:
+        if not self._timing.is_ever or not self._changed:
             return
-        changed, self._changed = self._changed, []
-        if changed is None:
-            places = np.arange(len(self._is_for))
-        else:
-            places = np.unique(np.concatenate([_NOWHERE, *changed]))
+        places = np.unique(np.concatenate(self._changed))
+        self._changed = []
         self.due_ns[places] = NEVER_NS
         standing = self._remembered(places, passing)
         place = standing.place
@@ -364,9 +367,8 @@ class Rule:
             opens = self._timing.opens(at, time_ns, begun_ns) & ~is_open
             turns = np.where(begun_ns < NEVER_NS, opens, is_open)
             np.minimum.at(self.due_ns, at[turns], time_ns[turns])
-            self.may_be_due = True
-        if self.may_be_due:
-            self.may_be_due = bool((self.due_ns < NEVER_NS).any())
+        if len(places):
+            self._first_due_ns = min(self._first_due_ns, int(self.due_ns[places].min()))
 
     def _turn(self, seen: Seen) -> list[Turn]:
         """The turns that follow from what was seen."""
@@ -376,9 +378,12 @@ class Rule:
         may_open, since_ns = self._timing.at(ticks.place, ticks.time_ns, seen.since_ns)
         is_looked_at = may_open & self._is_for[ticks.place]
         opens = seen.holds & is_looked_at & (since_ns >= self._timing.for_ns)
-        ends = (seen.over & ~seen.holds) | ~is_looked_at
+        # What comes late, from before it opened, ends it by what it says alone.
+        is_late = self.latch.is_late(ticks)
+        ends = (seen.over & ~seen.holds) | (~is_looked_at & ~is_late)
         start_ns = ticks.time_ns - since_ns
-        found = Found(opens, ends & ~opens, self._broken_ns(ticks), start_ns, seen.shown)
+        broken_ns = self._broken_ns(ticks, is_late)
+        found = Found(opens, ends & ~opens, broken_ns, start_ns, seen.shown)
         return self.latch.go_on(ticks, found, seen.channel)
 
     def _silenced(self, seen: Seen, silence: Silence) -> Seen:
@@ -396,14 +401,15 @@ class Rule:
             Seen(ticks, none, none, since_ns, channel, [unknown] * len(self._shown))
         )
 
-    def _broken_ns(self, ticks: Ticks) -> NDArray[np.int64]:
+    def _broken_ns(self, ticks: Ticks, is_late: NDArray[np.bool_]) -> NDArray[np.int64]:
         """int64[n]: when what was open before a tick has ended because the schedule has.
 
         ``NEVER_NS`` where it has not.
         """
         if self._looked_at is None:
             return np.full(len(ticks), NEVER_NS)
-        _, begin_ns, end_ns = self._looked_at.at(ticks.time_ns)
+        time_ns = np.where(is_late, self.latch.opened_ns[ticks.place], ticks.time_ns)
+        _, begin_ns, end_ns = self._looked_at.at(time_ns)
         # Before a place's first tick it is as it was when the alarm opened that is open there.
         _, opened_ns, until_ns = self._looked_at.at(self.latch.opened_ns[ticks.places])
         has_ended = _one_before(ticks, begin_ns, opened_ns) != begin_ns
@@ -443,10 +449,10 @@ class Rule:
         """What it is to rules that its alarms silence."""
         return Silencer(self.latch, self._looked_at)
 
-    def may_turn(self) -> bool:
+    def may_turn(self, passing: Passing) -> bool:
         """Whether an alarm may open, or be over, as time passes, or by what others do."""
         is_silenced_anew = self._silence is not None and self._silence.has_turned
-        return self.may_be_due or is_silenced_anew
+        return self._first_due_ns < passing.latest_ns or is_silenced_anew
 
     @property
     def is_timed(self) -> bool:
@@ -454,10 +460,9 @@ class Rule:
         return self._timing.is_ever
 
     def awaited(self) -> NDArray[np.int64]:
-        """Places at which the condition holds, and of which no alarm is open."""
+        """Places at which the condition holds."""
         places = len(self._is_for)
-        is_waiting = self.formula.since(self._since)[0][:places] > NO_TIME_NS
-        return np.flatnonzero(is_waiting & ~self.latch.is_open[:places])
+        return np.flatnonzero(self.formula.since(self._since)[0][:places] > NO_TIME_NS)
 
     @property
     def is_scheduled(self) -> bool:

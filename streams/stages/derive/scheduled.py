@@ -56,14 +56,13 @@ class Scheduled:
         Args:
             devices: int64[d], rising.
         """
-        rules = [rule for each in self._programs for rule in each.rules if rule.may_be_due]
-        due = [np.flatnonzero(rule.due_ns < NEVER_NS) for rule in rules]
         every_ns = np.full(len(self._channels.devices), NEVER_NS)
-        if rules:
-            places = np.concatenate(due)
-            due_ns = np.concatenate([r.due_ns[at] for r, at in zip(rules, due, strict=True)])
-            owner = self._channels.device_of[self._places.channel[places]]
-            np.minimum.at(every_ns, owner, due_ns)
+        is_one = np.zeros(len(every_ns), np.bool_)
+        is_one[devices] = True
+        owner = self._channels.device_of[self._places.channel]
+        places = np.flatnonzero(is_one[owner])
+        for rule in (rule for each in self._programs for rule in each.rules if rule.is_timed):
+            np.minimum.at(every_ns, owner[places], rule.due_ns[places])
         found: NDArray[np.int64] = every_ns[devices]
         return found
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.core.stretches import Stretches
-from streams.stages.arrays import NO_TIME_NS
+from streams.stages.arrays import NEVER_NS, NO_TIME_NS
 from streams.stages.derive.latch import Latch
 from streams.stages.derive.ticks import latest_up_to
 
@@ -108,6 +108,16 @@ class Silence:
     def has_turned(self) -> bool:
         """Whether any of them has turned since it was last asked what happens."""
         return any(each.latch.turned is not None for each in self._silencers)
+
+    def turned_ns(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[p]: when the first of them has turned now at these places; ``NEVER_NS``: none."""
+        found = np.full(len(places), NEVER_NS)
+        for turns in (each.latch.turned for each in self._silencers):
+            if turns is not None:
+                first = np.minimum(np.searchsorted(turns.place, places), len(turns.place) - 1)
+                is_one = turns.place[first] == places
+                found[is_one] = np.minimum(found[is_one], turns.time_ns[first[is_one]])
+        return found
 
     def ended(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where and when one of them is over that may silence it no more then; in any order.

@@ -188,10 +188,10 @@ class Deriver:
         is_due = self._due_ns[devices] < expected.settled_ns
         return devices[is_due | (self._timed_ns[devices] < expected.reached_ns)]
 
-    @property
-    def awaits_time(self) -> bool:
-        """Whether time may bring an alarm about."""
-        return bool((self._timed_ns < NEVER_NS).any())
+    def awaits_time(self, expected_of: ExpectedOf) -> bool:
+        """Whether time alone may bring an alarm about."""
+        devices = np.flatnonzero(self._timed_ns < NEVER_NS).astype(np.int32)
+        return bool(len(devices)) and bool(expected_of(devices).is_by_clock.any())
 
     def overtaken(self, batch: Batch) -> NDArray[np.int32]:
         """int32[d]: the devices of which readings come behind what is settled."""
@@ -274,8 +274,9 @@ class Deriver:
         order = order[self._is_ours[owner[order]]]
         self._breaks.append(owner[order], {"time_ns": block["break_time_ns"][order]})
         self._remembered.restore(selection, block)
+        places = np.unique(self._places.beside(selection.channels))
         for _, program in self._programs:
-            program.look_again()
+            program.look_again(places[places >= 0])
         self._expect(np.sort(selection.devices).astype(np.int64))
 
     def forget(self, selection: Selection) -> None:
@@ -381,7 +382,7 @@ class Deriver:
         turns: list[Turn] = []
         for number, (_, program) in enumerate(self._programs):
             some = np.flatnonzero(program_of == number)
-            if not len(some) and not program.may_turn():
+            if not len(some) and not program.may_turn(passing):
                 continue
             starts, lengths = runs(place[some], time_ns[some])
             ticks = Ticks(place[some[starts]], time_ns[some[starts]], 0)

@@ -76,11 +76,13 @@ class Passing:
         since_of: Gives since when: what was before has been looked at.
         until_of: Gives before when nothing can come any more; ``NO_TIME_NS`` where it does not
             pass now.
+        latest_ns: The latest of these times.
         channel: int32[places], row of a channel of each place.
     """
 
     since_of: TimeOf
     until_of: TimeOf
+    latest_ns: int
     channel: NDArray[np.int32]
 
 

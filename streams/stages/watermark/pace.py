@@ -49,11 +49,14 @@ class Expected:
 
     Attributes:
         settled_ns: int64[d], of what they have sent: their watermarks at least.
-        reached_ns: int64[d], of anything, by the clock; ``NO_TIME_NS`` of devices that send often.
+        reached_ns: int64[d], of anything, by the clock; ``NO_TIME_NS`` where that is not so, or not
+            yet.
+        is_by_clock: bool[d], whether it is so of a device, now or later.
     """
 
     settled_ns: NDArray[np.int64]
     reached_ns: NDArray[np.int64]
+    is_by_clock: NDArray[np.bool_]
 
 
 class Pace:
@@ -123,14 +126,16 @@ class Pace:
         """
         pace_ns = self.pace_ns[devices]
         wait_ns = np.maximum(np.maximum(grace_ns, self.delay_ns[devices]), _LEAST_WAIT_NS)
+        sends_seldom = pace_ns >= _SELDOM * wait_ns
         is_over = is_certain & (newest_ns > NO_TIME_NS) & (elapsed_ns >= wait_ns)
-        is_seldom = is_over & (pace_ns >= _SELDOM * wait_ns)
+        is_seldom = is_over & sends_seldom
         # One of which not much is known is as one that sends seldom once it is silent.
         is_once = is_over & (pace_ns == 0) & is_silent & (watermark_ns > newest_ns)
         reached_ns = newest_ns + elapsed_ns - wait_ns + 1
         return Expected(
             np.where(is_seldom, np.maximum(newest_ns + 1, watermark_ns), watermark_ns),
             np.where(is_seldom | is_once, reached_ns, NO_TIME_NS),
+            sends_seldom | (pace_ns == 0),
         )
 
     def snapshot(self, devices: NDArray[np.int32]) -> StateBlock:

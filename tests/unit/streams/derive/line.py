@@ -17,9 +17,10 @@ from headgate.core.results import Alarm
 from headgate.core.stage import Selection
 from headgate.core.stretches import Stretches
 from headgate.testing.stages import everything
-from streams.stages.arrays import NEVER_NS
+from streams.stages.arrays import NEVER_NS, NO_TIME_NS
 from streams.stages.blocks import checked
 from streams.stages.derive.stage import Derivation, Deriver
+from streams.stages.watermark.pace import Expected
 
 START_NS = 1_750_000_000 * NS_PER_S
 GRACE_NS = 3 * NS_PER_S
@@ -70,6 +71,23 @@ class Line:
             self.newest[each.device] = max(self.newest.get(each.device, 0), at_ns)
         batch = Batch.from_columns(self.table, time_ns, channel, [value for *_, value in rows])
         self._note(self.deriver.process(batch, self._watermark))
+
+    def settle(self, second: float) -> None:
+        """Let the clock be there, for devices that send seldom."""
+        now_ns = START_NS + round(second * NS_PER_S)
+
+        def expected(devices: NDArray[np.int32]) -> Expected:
+            names = [self.table.devices[row].name for row in devices.tolist()]
+            newest_ns = np.array([self.newest.get(name, 0) for name in names], np.int64)
+            is_over = now_ns - newest_ns >= GRACE_NS
+            watermark_ns = self._watermark(devices)
+            return Expected(
+                np.where(is_over, np.maximum(newest_ns + 1, watermark_ns), watermark_ns),
+                np.where(is_over, now_ns - GRACE_NS + 1, NO_TIME_NS),
+                np.ones(len(devices), np.bool_),
+            )
+
+        self._note(self.deriver.settle(np.empty(0, np.int32), expected, None)[0])
 
     def end(self) -> dict[tuple[str, str, int], float]:
         """All that has been made, once nothing comes any more."""

@@ -102,6 +102,68 @@ def test_one_that_opens_by_itself_suppresses_others() -> None:
         assert found == {("pump", True, 30, 30), ("off", True, 0, 60), ("pump", False, 30, 60)}
 
 
+def _in(*edges: float) -> dict[str, Stretches]:
+    return {"r": Stretches(START_NS + (np.array(edges) * NS_PER_S).astype(np.int64))}
+
+
+def test_an_open_alarm_is_not_told_again_by_a_new_process() -> None:
+    """Its rule was not looked at before it opened, and that is over."""
+    line = Line(feed_of({}), {"r": rule_of("x > 0", max_age="1d", **{"for": "5m"})}, _in(1e3, 9e3))
+    line.take([(0, 10.0, "x", 1.0), (0, 2000.0, "z", 0.0)])
+    line.restart()
+    line.take([(0, 3000.0, "x", 1.0), (0, 4000.0, "z", 0.0)])
+
+    assert seconds(line.alarms) == [(True, 1000, 1300)]
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0])
+def test_what_comes_late_ends_it_by_what_it_says_and_where_it_opened(late: float) -> None:
+    """Not because its rule was not looked at then; and no alarm is over before it began."""
+    line = Line(feed_of({}), {"r": rule_of("x > 0", max_age="1h")}, _in(100, 1e4))
+    line.take([(0, 0.0, "x", 1.0)])
+    line.settle(200)
+    line.take([(0, 60.0, "x", late)])
+    line.settle(300)
+
+    over = [] if late else [(False, 100.0, 100.0)]
+    assert seconds(line.alarms) == [(True, 100, 100), *over]
+
+
+def _suppressed(**of_off: object) -> Line:
+    rules = {
+        "pump": rule_of("x > 0", max_age="1h", suppressed_by=["off"], **{"for": "60s"}),
+        "off": rule_of("y > 0", max_age="1h", **of_off),
+    }
+    return Line(feed_of({}), rules)
+
+
+def test_what_ends_a_suppression_late_lets_time_count_from_then() -> None:
+    """The clock was further already."""
+    line = _suppressed(**{"for": "5s"})
+    line.take([(0, 0.0, "x", 1.0), (0, 1.0, "y", 1.0)])
+    line.settle(400)
+    line.take([(0, 50.0, "y", 0.0)])
+    line.settle(450)
+
+    found = {
+        (each.rule, *told) for each, told in zip(line.alarms, seconds(line.alarms), strict=True)
+    }
+    assert found == {("off", True, 1, 6), ("off", False, 1, 50), ("pump", True, 50, 110)}
+
+
+def test_a_state_that_comes_back_is_as_it_was() -> None:
+    """Nothing of what was worked on after it is left."""
+    line = _suppressed()
+    line.take([(0, 0.0, "x", 1.0), (0, 10.0, "z", 0.0)])
+    block, newest = line.deriver.snapshot(everything(line.table)), dict(line.newest)
+    line.take([(0, 11.0, "y", 1.0), (0, 20.0, "z", 0.0)])
+    line.deriver.restore(everything(line.table), block)
+    line.newest, line.alarms = newest, []
+    line.settle(100)
+
+    assert seconds(line.alarms) == [(True, 0, 60)]
+
+
 def test_what_is_so_when_a_schedule_begins_is_told_of_then() -> None:
     """The door had been left open before the night."""
     night = Stretches(np.array([100, 200], np.int64) * NS_PER_S + START_NS)
@@ -112,7 +174,7 @@ def test_what_is_so_when_a_schedule_begins_is_told_of_then() -> None:
 
 
 def test_time_that_has_passed_is_written_down_where_somebody_will_ask_for_it() -> None:
-    """That is while a condition holds, and no alarm is open."""
+    """That is while a condition holds."""
     line = Line(feed_of({}), {"r": _door()})
 
     def looked() -> int:
@@ -122,7 +184,7 @@ def test_time_that_has_passed_is_written_down_where_somebody_will_ask_for_it() -
     assert looked() == 0
     line.take([(0, 20.0, "z", 0.0)])
     assert looked() == 1
-    line.take([(0, 400.0, "z", 0.0)])
+    line.take([(0, 400.0, "x", 0.0), (0, 410.0, "z", 0.0)])
     assert looked() == 0
 
 
