@@ -224,3 +224,55 @@ def test_what_is_wrong_is_told(receiver: Receiver, tmp_path: Path, more: str, wh
 
     assert what in str(found.value)
     assert "sink.told" in str(found.value)
+
+
+async def test_what_was_told_before_it_waited_is_over_for_who_was_told(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """What is told again waits in a flood, and is shelved meanwhile; restarts change nothing."""
+    more = 'repeat = "1h"\nat_most = { count = 1, span = "10m" }'
+    config = _config(tmp_path, receiver, more)
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(alarm("a")))
+        clock.advance(_HOUR_S - 1)
+        await _write(sink, points(alarm("b", at_s=3590), alarm("c", at_s=3590)))
+        clock.advance(10)
+        assert await _write_due(sink)
+    async with telling(config, clock=clock) as sink:
+        for device in "ac":
+            await _write(sink, said(alarm(device), 3620, until_s=8000))
+        await _write(sink, points(alarm("a", is_over=True)))
+        await _write(sink, points(alarm("c", at_s=3590, is_over=True)))
+        clock.advance(4500)
+        assert await _write_due(sink)
+
+    assert _told(receiver) == [("a", "open"), ("b", "open"), ("a", "over")]
+
+
+@pytest.mark.parametrize(("more", "told"), [(_LATER, []), ('repeat = "1h"', ["a", "b"])])
+async def test_what_is_acknowledged_while_it_waits_is_not_told(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path, more: str, told: list[str]
+) -> None:
+    """Nor told again; that it has begun is told to who is told of all."""
+    more += '\nat_most = { count = 1, span = "3h" }'
+    config = _config(tmp_path, receiver, more)
+    async with telling(config, clock=clock) as sink:
+        # It uses up what may be told.
+        await _write(sink, points(alarm("x", severity="critical")))
+        clock.advance(_HOUR_S)
+        await _write_due(sink)
+        assert _told(receiver) == [("x", "open")]
+        await _write(sink, points(*(alarm(device) for device in "ab")))
+        clock.advance(_HOUR_S)
+        await _write_due(sink)
+        for device in "abx":
+            await _write(sink, said(alarm(device), 7500, acknowledges=True))
+        clock.advance(4 * _HOUR_S)
+        await _write_due(sink)
+        await _write_due(sink)
+        await _write(sink, points(*(alarm(device, is_over=True) for device in "x")))
+
+    texts = [json.loads(each.body)["text"] for each in receiver.taken[1:-1]]
+    named = [device for device in "abx" if any(f"] {device}:" in text for text in texts)]
+    assert named == told
+    assert _told(receiver)[-1] == ("x", "over")

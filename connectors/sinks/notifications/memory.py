@@ -56,14 +56,34 @@ class Memory:
         self._boxes.pop(why, None)
         self.touch()
 
+    def wait(self, why: str, told: Notification, now_ns: int) -> None:
+        """It waits in the box of this reason."""
+        before = self._told_before(told)
+        self.box(why).put(told, now_ns, before)
+        self.note(told)
+
     def take_out(self, told: Notification) -> bool:
         """The same thing waits in no box any more; whether it did."""
-        found = [box.entries.pop(told.identity, None) for box in self._boxes.values()]
+        before = self._told_before(told)
+        found = [box.pop(told.identity) for box in self._boxes.values()]
         if any(found):
-            # Nobody was told of it.
+            # Nobody was told of what waited, but perhaps of what was before.
             self._last.pop(told.identity, None)
+            if before is not None:
+                self._last[told.identity] = before
             self.touch()
         return any(found)
+
+    def is_told_before(self, told: Notification) -> bool:
+        """Whether somebody has been told of the same thing, beside what waits in a box."""
+        return self._told_before(told) is not None
+
+    def _told_before(self, told: Notification) -> tuple[str, int] | None:
+        """What was told last of the same thing, beside what waits in a box."""
+        for box in self._boxes.values():
+            if told.identity in box.entries:
+                return box.before.get(told.identity)
+        return self._last.get(told.identity)
 
     def touch(self) -> None:
         """It has changed."""

@@ -39,6 +39,8 @@ class Box:
 
     def __init__(self) -> None:
         self.entries: OrderedDict[str, Notification] = OrderedDict()
+        #: By what waits: how that was when it was told last, and how severe; none where never.
+        self.before: dict[str, tuple[str, int]] = {}
         #: Notifications that will not be told by themselves any more.
         self.passed = 0
         #: When the last one came, by the wall clock, ns.
@@ -49,21 +51,35 @@ class Box:
     def __bool__(self) -> bool:
         return bool(self.entries or self.passed)
 
-    def put(self, told: Notification, now_ns: int) -> None:
-        """Have it wait, in place of what waits of the same thing."""
-        self.passed += self.entries.pop(told.identity, None) is not None
+    def put(self, told: Notification, now_ns: int, before: tuple[str, int] | None = None) -> None:
+        """Have it wait, in place of what waits of the same thing.
+
+        Args:
+            told: What waits.
+            now_ns: By the wall clock, ns.
+            before: What had been told of the same thing when it began to wait.
+        """
+        self.passed += self.pop(told.identity)
         self.entries[told.identity] = told
+        if before is not None:
+            self.before[told.identity] = before
         while len(self.entries) > MOST_WAITING:
-            self.entries.popitem(last=False)
+            self.pop(next(iter(self.entries)))
             self.passed += 1
             self.is_over_full = True
         self.put_ns = now_ns
+
+    def pop(self, identity: str) -> bool:
+        """It waits no more; whether it did."""
+        self.before.pop(identity, None)
+        return self.entries.pop(identity, None) is not None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
         entries = [each.as_json() for each in self.entries.values()]
         return {
             "entries": entries,
+            "before": {key: [*each] for key, each in self.before.items()},
             "passed": self.passed,
             "put_ns": self.put_ns,
             "is_over_full": self.is_over_full,
@@ -81,6 +97,8 @@ class Box:
         box = cls()
         for each in map(Notification.from_json, written["entries"]):
             box.entries[each.identity] = each
+        for key, (word, rank) in written.get("before", {}).items():
+            box.before[str(key)] = (str(word), int(rank))
         box.passed, box.put_ns = int(written["passed"]), int(written["put_ns"])
         box.is_over_full = bool(written["is_over_full"])
         return box

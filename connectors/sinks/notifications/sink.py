@@ -163,8 +163,16 @@ class NotificationSink:
             self._memory.touch()
         start_ns, says_so = told.fields.get("start_ns"), told.fields.get("acknowledges") is True
         if told.kind == "alarm_notes" and says_so and isinstance(start_ns, int):
-            self._memory.standings.acknowledge(place_of(point), start_ns)
+            for each in self._memory.standings.acknowledge(place_of(point), start_ns):
+                self._take_out_answered(each.told)
             self._memory.touch()
+
+    def _take_out_answered(self, told: Notification) -> None:
+        """It waits no more if it would be told, or told again, because nobody acknowledges it."""
+        memory, settings = self._memory, self._settings
+        is_repeated = settings.repeat is not None and memory.is_told_before(told)
+        if settings.unacknowledged_for is not None or is_repeated:
+            memory.take_out(told)
 
     def _hear_note(self, told: Notification, point: Point) -> None:
         """What somebody says of an alarm, if that is what it is."""
@@ -241,9 +249,9 @@ class NotificationSink:
             self._memory.standings.forget(told.identity)
             self._memory.touch()
         if now_ns - told.changed_ns > self._settings.max_age:
-            self._wait(OLD, told, now_ns)
+            self._memory.wait(OLD, told, now_ns)
         elif self._is_quiet(now_ns) and not self._is_told_all_the_same(told):
-            self._wait(QUIET, told, now_ns)
+            self._memory.wait(QUIET, told, now_ns)
         else:
             await self._tell(told, point, refused)
 
@@ -251,7 +259,7 @@ class NotificationSink:
         """Tell it by itself, if so many may be."""
         now_ns, limit = self._clock.wall_ns(), self._settings.at_most
         if limit is not None and not self._memory.window.take(limit, now_ns):
-            self._wait(FLOOD, told, now_ns)
+            self._memory.wait(FLOOD, told, now_ns)
             self._have_repeated(told, now_ns)
             return
         if await self._send(told, point, refused) and limit is not None:
@@ -274,10 +282,6 @@ class NotificationSink:
         self._telemetry.uplink_bytes.labels(self.name).inc(sent)
         self._memory.note(told)
         return True
-
-    def _wait(self, why: str, told: Notification, now_ns: int) -> None:
-        self._memory.box(why).put(told, now_ns)
-        self._memory.note(told)
 
     def _due(self, now_ns: int) -> list[str]:
         """The reasons for which what waits needs to wait no longer."""
@@ -336,7 +340,7 @@ class NotificationSink:
                     box.passed += 1
                 else:
                     await self._tell(told, told.point(), refused)
-                del box.entries[told.identity]
+                box.pop(told.identity)
                 self._memory.touch()
             if why == OLD or box.is_over_full:
                 await self._tell_summary(why, refused)
@@ -360,7 +364,7 @@ class NotificationSink:
                 left -= 1
                 told = each.told.again(shelf.id)
                 if self._is_quiet(now_ns) and not self._is_told_all_the_same(told):
-                    self._wait(QUIET, told, now_ns)
+                    memory.wait(QUIET, told, now_ns)
                 else:
                     await self._tell(told, told.point(), refused)
                 each.is_hidden = False

@@ -104,10 +104,12 @@ class Standings:
         """The alarms of a place, the oldest first."""
         return [each for each in self._alarms.values() if each.place == place]
 
-    def acknowledge(self, place: str, start_ns: int) -> None:
-        """Somebody has seen to the alarm of a place that began then."""
-        for each in self.at(place):
-            each.is_acknowledged |= each.told.start_ns == start_ns
+    def acknowledge(self, place: str, start_ns: int) -> list[Standing]:
+        """Somebody has seen to the alarm of a place that began then, which is returned if known."""
+        found = [each for each in self.at(place) if each.told.start_ns == start_ns]
+        for each in found:
+            each.is_acknowledged = True
+        return found
 
     def due(self, now_ns: int) -> Iterator[Standing]:
         """Those that nobody has acknowledged in time, as ``Standing.is_due`` says."""
