@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.sinks.notifications import standing
 from connectors.sinks.points import Point
 from connectors.sinks.sink import Sink, WaitingSink
 from headgate.config.schema import Config
@@ -276,3 +277,86 @@ async def test_what_is_acknowledged_while_it_waits_is_not_told(
     named = [device for device in "abx" if any(f"] {device}:" in text for text in texts)]
     assert named == told
     assert _told(receiver)[-1] == ("x", "over")
+
+
+async def test_of_more_than_are_kept_those_go_first_that_were_told(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or acknowledged; of others a line says how many."""
+    monkeypatch.setattr(standing, "MOST_STANDING", 3)
+    telemetry, config = Telemetry(clock), _config(tmp_path, receiver, _LATER)
+    async with telling(config, telemetry, clock) as sink:
+        await _write(sink, points(alarm("a")))
+        clock.advance(700)
+        assert await _write_due(sink)
+        told = [alarm(device, at_s=700) for device in "bcdef"]
+        await _write(sink, points(*told[:3]))
+        await _write(sink, said(told[2], 710, acknowledges=True), points(told[3]))
+        assert not await _write_due(sink)
+        await _write(sink, points(told[4]))
+        assert not await _write_due(sink)
+        clock.advance(700)
+        assert await _write_due(sink)
+
+    # a was told, d acknowledged, and of the others b is the oldest.
+    assert _told(receiver) == [("a", "open"), ("", "open"), *((each, "open") for each in "cef")]
+    text = "1 changes were not told one by one: more were unacknowledged than are kept"
+    assert json.loads(receiver.taken[1].body)["text"] == text
+    assert telemetry.passed_over.labels("told", "too_many")._value.get() == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told"),
+    [
+        (_LATER, True),
+        (_LATER + 'severity = "critical"', False),
+        (_LATER + 'devices = "b*"', False),
+        (_LATER + 'rules = "cold"', False),
+        (_LATER + 'feeds = "air"', False),
+        ("", True),  # it has not been told, and is to be
+    ],
+)
+async def test_what_is_not_asked_for_any_more_is_forgotten(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path, more: str, is_told: bool
+) -> None:
+    """Whether nobody has acknowledged it, it is shelved, or it waits in a flood."""
+    telemetry = Telemetry(clock)
+    async with telling(_config(tmp_path, receiver, _LATER), clock=clock) as sink:
+        await _write(sink, points(alarm("a"), alarm("c")), said(alarm("c"), 60, until_s=_HOUR_S))
+    config = _config(tmp_path, receiver, more)
+    async with telling(config, telemetry, clock) as sink:
+        clock.advance(2 * _HOUR_S)
+        await _write_due(sink)
+
+    assert sorted(_told(receiver)) == [("a", "open"), ("c", "open")] * is_told
+    not_asked_for = telemetry.passed_over.labels("told", "not_asked_for")._value.get()
+    assert not_asked_for == (0 if is_told else 2)
+
+
+async def test_what_waits_in_a_flood_is_chosen_anew(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """When the table has changed."""
+    more = 'at_most = { count = 1, span = "10m" }\n'
+    async with telling(_config(tmp_path, receiver, more), clock=clock) as sink:
+        await _write(sink, points(alarm("a"), alarm("b"), alarm("c")))
+    config = _config(tmp_path, receiver, more + 'devices = ["a", "c"]')
+    async with telling(config, clock=clock) as sink:
+        clock.advance(700)
+        assert await _write_due(sink)
+
+    assert json.loads(receiver.taken[1].body)["text"] == "1 further: [major] c: hot"
+
+
+async def test_what_was_to_be_told_again_is_not_without_repeat(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """When the key has gone."""
+    async with telling(_config(tmp_path, receiver, 'repeat = "1h"'), clock=clock) as sink:
+        await _write(sink, points(alarm("a")))
+    async with telling(_config(tmp_path, receiver, ""), clock=clock) as sink:
+        clock.advance(2 * _HOUR_S)
+        assert not await _write_due(sink)
+        await _write(sink, points(alarm("a", is_over=True)))
+
+    assert _told(receiver) == [("a", "open"), ("a", "over")]

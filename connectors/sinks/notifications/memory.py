@@ -62,6 +62,10 @@ class Memory:
         self.box(why).put(told, now_ns, before)
         self.note(told)
 
+    def waiting(self) -> list[Notification]:
+        """All that waits in boxes."""
+        return [told for box in self._boxes.values() for told in box.entries.values()]
+
     def take_out(self, told: Notification) -> bool:
         """The same thing waits in no box any more; whether it did."""
         before = self._told_before(told)

@@ -29,6 +29,8 @@ from headgate.core.units import format_duration
 #: changed again or was over while it was shelved; or nobody need be told since it was over in time.
 NOT_ASKED_FOR, NOTHING_NEW = "not_asked_for", "nothing_new"
 OLD, QUIET, FLOOD, SHELVED, IN_TIME = "old", "quiet", "flood", "shelved", "in_time"
+#: Or there were more that nobody had acknowledged than are kept.
+MANY: Final = "too_many"
 #: Why something is told that nobody has acknowledged.
 _UNACKNOWLEDGED: Final = "unacknowledged"
 
@@ -87,11 +89,28 @@ class NotificationSink:
 
     async def start(self) -> None:
         await asyncio.to_thread(self._memory.load)
+        self._choose_anew()
         self._late_ns = self._late_since_ns = self._clock.wall_ns()
         self._show_shelved()
 
     async def stop(self) -> None:
         """Nothing is kept open between two notifications."""
+
+    def _choose_anew(self) -> None:
+        """Forget what waits and is not asked for any more, since the table has changed."""
+        memory, wants = self._memory, self._settings.wants
+        for told in memory.waiting():
+            if not wants(told):
+                memory.take_out(told)
+                self._count(Counter({NOT_ASKED_FOR: 1}))
+        for each in [*memory.standings]:
+            if not wants(each.told):
+                memory.standings.forget(each.told.identity)
+                self._count(Counter({NOT_ASKED_FOR: int(each.is_owed)}))
+                memory.touch()
+            elif self._settings.repeat is None and not each.is_pending and each.due_ns:
+                each.due_ns = 0
+                memory.touch()
 
     def is_due(self) -> bool:
         """See ``WaitingSink``."""
@@ -216,10 +235,16 @@ class NotificationSink:
         memory = self._memory
         span_ns = self._settings.unacknowledged_for
         due_ns = 0 if span_ns is None else told.changed_ns + span_ns
-        lost = memory.standings.put(place_of(point), told, is_hidden=is_hidden, due_ns=due_ns)
-        if lost:
-            box = memory.box(SHELVED)
-            box.passed, box.put_ns = box.passed + lost, self._clock.wall_ns()
+        lost = memory.standings.put(
+            place_of(point),
+            told,
+            is_hidden=is_hidden,
+            due_ns=due_ns,
+            is_pending=span_ns is not None,
+        )
+        if lost is not None:
+            box = memory.box(SHELVED if lost.is_hidden else MANY)
+            box.passed, box.put_ns = box.passed + 1, self._clock.wall_ns()
         memory.touch()
 
     def _is_for_later(self, told: Notification) -> bool:
@@ -271,6 +296,7 @@ class NotificationSink:
         standing, repeat_ns = self._memory.standings.get(told.identity), self._settings.repeat
         if standing is not None:
             standing.due_ns = 0 if repeat_ns is None else now_ns + repeat_ns
+            standing.is_pending = False
             self._memory.touch()
 
     async def _send(self, told: Notification, point: Point, refused: list[Refused]) -> bool:
@@ -286,10 +312,12 @@ class NotificationSink:
     def _due(self, now_ns: int) -> list[str]:
         """The reasons for which what waits needs to wait no longer."""
         memory, settings = self._memory, self._settings
-        old, window = memory.box(OLD), memory.window
+        window = memory.window
         due = []
-        if old and not 0 <= now_ns - old.put_ns < _SETTLED_S * NS_PER_S:
-            due.append(OLD)
+        for why in (OLD, MANY):
+            box = memory.box(why)
+            if box and not 0 <= now_ns - box.put_ns < _SETTLED_S * NS_PER_S:
+                due.append(why)
         if memory.box(QUIET) and not self._is_quiet(now_ns):
             due.append(QUIET)
         limit = settings.at_most
@@ -328,7 +356,7 @@ class NotificationSink:
             box = self._memory.box(why)
             if why == SHELVED:
                 left = await self._tell_unshelved(left, refused)
-            if why in (FLOOD, SHELVED):
+            if why in (FLOOD, SHELVED, MANY):
                 await self._tell_summary(why, refused)
                 continue
             while box.entries:
@@ -398,6 +426,7 @@ class NotificationSink:
             "came",
             QUIET: "there were too many in quiet hours",
             SHELVED: "more were shelved than are kept",
+            MANY: "more were unacknowledged than are kept",
         }.get(why)
         if cause is not None:
             return f"{count} changes were not told one by one: {cause}"

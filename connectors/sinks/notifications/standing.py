@@ -31,6 +31,7 @@ class Standing:
             wall clock, ns; 0: never.
         is_acknowledged: Whether somebody has.
         calls: How often it has been told for that reason.
+        is_pending: Whether it has not been told for that reason, and is to be.
     """
 
     place: str
@@ -39,6 +40,12 @@ class Standing:
     due_ns: int = 0
     is_acknowledged: bool = False
     calls: int = 0
+    is_pending: bool = False
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether somebody may still have to be told of its present state."""
+        return self.is_hidden or (self.is_pending and not self.is_acknowledged)
 
     def is_due(self, now_ns: int) -> bool:
         """Whether somebody is to be told of it now because nobody has acknowledged it."""
@@ -73,24 +80,32 @@ class Standings:
         return sum(each.is_hidden and each.told.state == "open" for each in alarms)
 
     def put(
-        self, place: str, told: Notification, *, is_hidden: bool = False, due_ns: int = 0
-    ) -> int:
-        """This is how an alarm is now; returns of how many hidden ones nothing is known any more.
+        self,
+        place: str,
+        told: Notification,
+        *,
+        is_hidden: bool = False,
+        due_ns: int = 0,
+        is_pending: bool = False,
+    ) -> Standing | None:
+        """This is how an alarm is now; returns one that is owed and nothing is known of any more.
 
         Args:
             place: Where it is.
             told: What is to be said of it.
             is_hidden: Whether it is not, for now.
             due_ns: As in ``Standing``; 0 where it is as it was.
+            is_pending: As in ``Standing``.
         """
         known = self._alarms.setdefault(told.identity, Standing(place, told))
         known.told, known.is_hidden, known.due_ns = told, is_hidden, due_ns or known.due_ns
+        known.is_pending = is_pending
         if len(self._alarms) <= MOST_STANDING:
-            return 0
+            return None
         # What has been told is the least to miss: it would only be told again.
-        others = (key for key, each in self._alarms.items() if not each.is_hidden)
+        others = (key for key, each in self._alarms.items() if not each.is_owed)
         lost = self._alarms.pop(next(others, next(iter(self._alarms))))
-        return int(lost.is_hidden)
+        return lost if lost.is_owed else None
 
     def get(self, identity: str) -> Standing | None:
         """The alarm of this identity."""
