@@ -360,3 +360,46 @@ async def test_what_was_to_be_told_again_is_not_without_repeat(
         await _write(sink, points(alarm("a", is_over=True)))
 
     assert _told(receiver) == [("a", "open"), ("a", "over")]
+
+
+async def test_what_can_not_be_acknowledged_any_more_is_not_told_again(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """It is in the log no more; the last says so."""
+    more = 'max_age = "1d"\nrepeat = "1h"\n[log]\nretention = "3h"'
+    config = _config(tmp_path, receiver, more)
+    for _ in range(4):
+        async with telling(config, clock=clock) as sink:
+            await _write(sink, points(alarm("a")))
+            await _write_due(sink)
+            clock.advance(_HOUR_S)
+            await _write_due(sink)
+        clock.advance(6)
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(alarm("a", is_over=True)))
+
+    assert _told(receiver) == [*[("a", "open")] * 3, ("a", "over")]
+    texts = [json.loads(each.body)["text"] for each in receiver.taken]
+    last = "a: 81.4 °C (told for the last time, for it is about to leave the log)"
+    assert texts == ["a: 81.4 °C", "a: 81.4 °C", last, "a: 81.4 °C"]
+
+
+async def test_who_is_off_is_not_told_again(
+    receiver: Receiver, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Before the next shift begins; but of what is told for the first time, wherever that falls."""
+    more = 'max_age = "1d"\nrepeat = "1h"\nduring = "day"\n[schedule.day]\ntimes = "00:00-00:30"'
+    config = _config(tmp_path, receiver, _LATER.replace("10", "40") + more)
+    async with telling(config, clock=clock) as sink:
+        await _write(sink, points(alarm("a")))
+        clock.advance(_HOUR_S)
+        assert await _write_due(sink)
+        assert _told(receiver) == [("a", "open")]
+        for _ in range(22):
+            clock.advance(_HOUR_S)
+            assert not await _write_due(sink)
+        clock.advance(_HOUR_S)
+        assert await _write_due(sink)
+        assert not await _write_due(sink)
+
+    assert _told(receiver) == [("a", "open")] * 2

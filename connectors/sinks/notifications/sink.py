@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from connectors.sinks.notifications.config import NotificationsConfig
@@ -33,6 +34,8 @@ OLD, QUIET, FLOOD, SHELVED, IN_TIME = "old", "quiet", "flood", "shelved", "in_ti
 MANY: Final = "too_many"
 #: Why something is told that nobody has acknowledged.
 _UNACKNOWLEDGED: Final = "unacknowledged"
+#: What is said when it is for the last time.
+_LAST: Final = "(told for the last time, for it is about to leave the log)"
 
 #: When nothing old has come for this long, what came is told, s. Likewise what was shelved, when
 #: nothing comes any more from before the end of that: it may be over by now. Where what comes never
@@ -78,6 +81,8 @@ class NotificationSink:
         self._clock = context.clock
         self._telemetry = context.telemetry
         self._gateway = context.config.gateway.name
+        # For so long it can be answered: what the log does not hold is listed nowhere.
+        self._answerable_ns = context.config.log.retention
         schedules, quiet = context.config.schedule, settings.quiet
         self._during = looked_at(settings.during, settings.except_, schedules)
         self._quiet = None if quiet is None else looked_at(quiet.during, (), schedules)
@@ -232,7 +237,7 @@ class NotificationSink:
 
     def _stand(self, told: Notification, point: Point, *, is_hidden: bool = False) -> None:
         """Know how an alarm is."""
-        memory = self._memory
+        memory, now_ns = self._memory, self._clock.wall_ns()
         span_ns = self._settings.unacknowledged_for
         due_ns = 0 if span_ns is None else told.changed_ns + span_ns
         lost = memory.standings.put(
@@ -241,10 +246,11 @@ class NotificationSink:
             is_hidden=is_hidden,
             due_ns=due_ns,
             is_pending=span_ns is not None,
+            heard_ns=now_ns,
         )
         if lost is not None:
             box = memory.box(SHELVED if lost.is_hidden else MANY)
-            box.passed, box.put_ns = box.passed + 1, self._clock.wall_ns()
+            box.passed, box.put_ns = box.passed + 1, now_ns
         memory.touch()
 
     def _is_for_later(self, told: Notification) -> bool:
@@ -293,11 +299,18 @@ class NotificationSink:
 
     def _have_repeated(self, told: Notification, now_ns: int) -> None:
         """It is told again, if nobody acknowledges it; or not again where none are."""
-        standing, repeat_ns = self._memory.standings.get(told.identity), self._settings.repeat
+        standing = self._memory.standings.get(told.identity)
         if standing is not None:
-            standing.due_ns = 0 if repeat_ns is None else now_ns + repeat_ns
+            standing.due_ns = self._next_ns(standing, now_ns)
             standing.is_pending = False
             self._memory.touch()
+
+    def _next_ns(self, standing: Standing, now_ns: int) -> int:
+        """When it is told again that is told now, ns; 0: never."""
+        repeat_ns = self._settings.repeat
+        if repeat_ns is None or now_ns + repeat_ns > standing.heard_ns + self._answerable_ns:
+            return 0
+        return now_ns + repeat_ns
 
     async def _send(self, told: Notification, point: Point, refused: list[Refused]) -> bool:
         try:
@@ -335,8 +348,12 @@ class NotificationSink:
         if not self._has_caught_up(now_ns):
             return
         is_quiet = self._is_quiet(now_ns)
+        is_off = self._during is not None and not self._during.has(now_ns)
         for each in self._memory.standings.due(now_ns):
-            # What is quiet now is looked at again when that ends.
+            # What is quiet now is looked at again when that ends, and so is what would be told
+            # again to those who are off. What has not been told is told: nobody else does.
+            if is_off and not each.is_pending:
+                continue
             if not is_quiet or self._is_told_all_the_same(each.told):
                 yield each
 
@@ -405,8 +422,11 @@ class NotificationSink:
 
     async def _tell_unacknowledged(self, left: int, refused: list[Refused]) -> None:
         """Tell at most so many of them."""
-        for each in [*self._unacknowledged(self._clock.wall_ns())][:left]:
+        now_ns = self._clock.wall_ns()
+        for each in [*self._unacknowledged(now_ns)][:left]:
             told = each.told.again(f"{_UNACKNOWLEDGED} {each.calls}")
+            if self._settings.repeat is not None and not self._next_ns(each, now_ns):
+                told = replace(told, text=f"{told.text} {_LAST}")
             await self._tell(told, told.point(), refused)
             each.calls += 1
 

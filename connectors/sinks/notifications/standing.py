@@ -32,6 +32,7 @@ class Standing:
         is_acknowledged: Whether somebody has.
         calls: How often it has been told for that reason.
         is_pending: Whether it has not been told for that reason, and is to be.
+        heard_ns: When it was heard of first, by the wall clock, ns.
     """
 
     place: str
@@ -41,6 +42,7 @@ class Standing:
     is_acknowledged: bool = False
     calls: int = 0
     is_pending: bool = False
+    heard_ns: int = 0
 
     @property
     def is_owed(self) -> bool:
@@ -87,6 +89,7 @@ class Standings:
         is_hidden: bool = False,
         due_ns: int = 0,
         is_pending: bool = False,
+        heard_ns: int = 0,
     ) -> Standing | None:
         """This is how an alarm is now; returns one that is owed and nothing is known of any more.
 
@@ -96,10 +99,11 @@ class Standings:
             is_hidden: Whether it is not, for now.
             due_ns: As in ``Standing``; 0 where it is as it was.
             is_pending: As in ``Standing``.
+            heard_ns: As in ``Standing``, if it is heard of for the first time.
         """
         known = self._alarms.setdefault(told.identity, Standing(place, told))
         known.told, known.is_hidden, known.due_ns = told, is_hidden, due_ns or known.due_ns
-        known.is_pending = is_pending
+        known.is_pending, known.heard_ns = is_pending, known.heard_ns or heard_ns
         if len(self._alarms) <= MOST_STANDING:
             return None
         # What has been told is the least to miss: it would only be told again.
