@@ -128,11 +128,13 @@ def _wrap_consumer(path: Path) -> None:
     real = Consumer.getmany
 
     def is_dropped(offset: int) -> bool:
-        # A kill may have left nothing in it.
-        left = int(path.read_text() or "0")
+        left = int(path.read_text())
         if not left or offset % 9 not in {4, 5}:
             return False
-        path.write_text(f"{left - 1}")
+        # Whoever reads it must never find it empty, nor may a kill leave it so.
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(f"{left - 1}")
+        new.replace(path)
         return True
 
     async def getmany(self: Consumer, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109
