@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,15 +17,26 @@ from headgate.core.clock import NS_PER_S, Clock
 from headgate.core.errors import PermanentError
 
 _POLL_S = 0.05
+
+#: Above the ports of known services, and below those that Linux gives to connections.
+_PORTS = (20_000, 32_768)
+
 _QUOTED_LINES = 15
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that nothing listens on.
+
+    None of those that systems give to connections: what listens there may be started anew, and its
+    port must be free then, too.
+    """
+    # Those who draw may have the same seed.
+    chance = random.SystemRandom()
+    while True:
+        port = chance.randrange(*_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Child:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate.demo.processes import free_port
 from tests.processes import end, pause
 
 _START_TIMEOUT_S = 60
@@ -127,7 +128,7 @@ def start(jars: Path, folder: Path, *, certificate: Path | None = None) -> Kafka
     Raises:
         RuntimeError: It did not start; the message ends with what it wrote last.
     """
-    broker, controller, password, tls = _free_ports(4)
+    broker, controller, password, tls = (free_port() for _ in range(4))
     properties = folder / "server.properties"
     properties.write_text(
         _PROPERTIES.format(
@@ -165,17 +166,6 @@ def start(jars: Path, folder: Path, *, certificate: Path | None = None) -> Kafka
     )
     server.launch()
     return server
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _accepts(port: int) -> bool:
